@@ -1,0 +1,3 @@
+"""Version of the distribution gland-searcher."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,71 @@
+"""Every error that searcher raises for something outside itself.
+
+    SearcherError                       exit code 1
+    ├── UserError                       bad input: where, rule, value, remedy; exit code 2
+    │   ├── StudyFileError              a study file, all its problems at once
+    │   ├── UnknownStudyError           no such study, shipped or in the database
+    │   ├── DatabaseError               a database that cannot be opened or reached
+    │   └── StudyConflictError          what is asked contradicts what the study already is, or who runs it
+    └── TrialError                      one trial cannot go on; its reason is recorded, the study goes on
+        ├── NonFiniteLossError          a loss became NaN or infinite
+        └── CheckpointError             a checkpoint that is missing, damaged or of another configuration
+
+Unusable images and annotations raise `data_pipeline.exceptions.DataError`, of the same form as `UserError`:
+the data pipeline does not import searcher. The command line turns both into one line and exit code 2.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "DatabaseError",
+    "NonFiniteLossError",
+    "SearcherError",
+    "StudyConflictError",
+    "StudyFileError",
+    "TrialError",
+    "UnknownStudyError",
+    "UserError",
+]
+
+
+class SearcherError(Exception):
+    """Base of all errors of searcher."""
+
+
+class UserError(SearcherError):
+    """Bad input. The message is one line per problem: where, the rule, the value, the remedy."""
+
+
+class StudyFileError(UserError):
+    """A study file that is not valid.
+
+    Args:
+        problems: One line per problem, each with file, key, rule and value.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class UnknownStudyError(UserError):
+    """A study that is neither shipped nor a file, or not in the database."""
+
+
+class DatabaseError(UserError):
+    """A database that cannot be opened, reached or understood. Passwords are masked."""
+
+
+class StudyConflictError(UserError):
+    """A request that contradicts the study in the database, or a study that another driver runs."""
+
+
+class TrialError(SearcherError):
+    """One trial cannot go on. The message becomes the trial's `fail_reason`."""
+
+
+class NonFiniteLossError(TrialError):
+    """A loss became NaN or infinite; the message names epoch, step and loss."""
+
+
+class CheckpointError(TrialError):
+    """A checkpoint is missing, damaged, or of another configuration."""

@@ -1,0 +1,1 @@
+"""The SQL study database: engine, tables, migrations, Optuna storage, lease."""

@@ -1,0 +1,1 @@
+"""Running a study on Ray Tune: driver, search algorithm, trainable, scheduler, cluster."""

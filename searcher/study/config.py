@@ -1,0 +1,173 @@
+"""The resolved configuration of one trial: everything that decides what is trained, and nothing else.
+
+A study file gives the fixed values, the search space the rest; `TrialConfig` is their sum after validation.
+Its canonical hash is what proves that the trainer applied what the sampler asked for.
+"""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from models.settings import ModelSettings, PostprocessSettings
+
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "Section",
+    "TrainConfig",
+    "TrialConfig",
+]
+
+
+class Section(BaseModel):
+    """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class DataConfig(Section):
+    """Which images are trained and validated on, and how they are streamed."""
+
+    val_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
+    """Part of the training images held out for validation, by patient. Unused when `folds` is set."""
+    folds: int = Field(default=0, ge=0)
+    """Number of cross-validation folds by patient; 0 uses `val_fraction` instead."""
+    fold: int = Field(default=0, ge=0)
+    """Which fold validates, counted from 0."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of the split. Trials of one study share it, so that they are comparable."""
+    samples_per_epoch: int = Field(default=0, ge=0)
+    """Crops per epoch; 0 takes as many as there are training images."""
+    num_threads: int = Field(default=2, ge=0)
+    """Threads that load and augment. What they produce does not depend on their number."""
+    synthetic_images: int = Field(default=40, ge=4)
+    """Synthetic gland images to draw when the study runs without `--data`."""
+    synthetic_size_px: int = Field(default=192, ge=64)
+    """Side length of a synthetic image."""
+    synthetic_seed: int = Field(default=0, ge=0)
+    """Seed of the synthetic images."""
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_folds(self) -> "DataConfig":
+        if self.folds == 1:
+            raise ValueError("folds must be 0 (no cross-validation) or at least 2, got folds=1")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"fold must be below folds, got fold={self.fold} folds={self.folds}")
+        if not self.folds and self.fold:
+            raise ValueError(f"fold needs folds of at least 2, got fold={self.fold} folds=0")
+        return self
+
+
+class AugmentConfig(Section):
+    """What happens to an image before the network sees it in training."""
+
+    preset: Literal["none", "poster", "standard"] = "standard"
+    """`poster`: flips and a random crop, each with p = 0.5. `standard`: dihedral, affine, elastic, colour."""
+    crop_px: int = Field(default=448, ge=16)
+    """Side length of a training crop at the images' own scale (`poster` resizes to it instead)."""
+    strength: float = Field(default=1.0, ge=0.0, le=3.0)
+    """Scales the magnitudes of `standard`; 1 is the preset as designed, 0 only crops, flips and rotates."""
+
+
+class OptimizerConfig(Section):
+    """How weights follow gradients. Weight decay never applies to norms and biases."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    """Optimiser; `adam` adds weight decay to the gradient (L2), `adamw` decouples it."""
+    lr: float = Field(default=1e-3, gt=0.0)
+    """Peak learning rate."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Weight decay."""
+    momentum: float = Field(default=0.9, ge=0.0, le=1.0)
+    """Momentum of `sgd`; unused by the others."""
+    nesterov: bool = False
+    """Nesterov momentum for `sgd`; needs a momentum above 0."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "OptimizerConfig":
+        if self.nesterov and (self.name != "sgd" or self.momentum == 0):
+            raise ValueError(
+                f"nesterov needs name='sgd' and momentum above 0, got name='{self.name}' momentum={self.momentum}"
+            )
+        return self
+
+
+class ScheduleConfig(Section):
+    """How the learning rate changes over the training steps."""
+
+    name: Literal["constant", "cosine", "plateau"] = "cosine"
+    """`plateau` multiplies the rate by `plateau_factor` when the objective has not improved."""
+    warmup_epochs: float = Field(default=0.0, ge=0.0)
+    """Epochs of linear warm-up from 0 to the peak rate, before the schedule proper."""
+    min_lr_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Lowest rate of `cosine` and `plateau`, as a fraction of the peak."""
+    plateau_patience: int = Field(default=5, ge=1)
+    """Epochs without improvement before `plateau` lowers the rate."""
+    plateau_factor: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """What `plateau` multiplies the rate by."""
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    epochs: int = Field(default=20, ge=1)
+    """Epochs of a trial that is neither pruned nor stopped."""
+    batch_size: int = Field(default=4, ge=1)
+    """Crops per optimiser step."""
+    grad_clip_norm: float = Field(default=0.0, ge=0.0)
+    """Largest L2 norm of all gradients together; 0 does not clip."""
+    ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Decay of the exponential moving average of the weights that is validated and kept; 0 keeps none."""
+    early_stop_patience: int = Field(default=0, ge=0)
+    """Epochs without improvement of the objective before the trial stops as complete; 0 never stops."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` autocasts to bfloat16 on CUDA devices that have it, and trains in float32 elsewhere."""
+    compile: bool = False
+    """Compile the network with `torch.compile`."""
+    eval_tile_px: int = Field(default=0, ge=0)
+    """Validate by overlapping tiles of this side length; 0 takes whole images."""
+    eval_tile_overlap_px: int = Field(default=64, ge=0)
+    """Overlap of neighbouring tiles."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of initial weights, crops, augmentation and dropout."""
+
+    @model_validator(mode="after")
+    def _tiles_advance(self) -> "TrainConfig":
+        if self.eval_tile_px and self.eval_tile_overlap_px >= self.eval_tile_px:
+            raise ValueError(
+                "eval_tile_overlap_px must be below eval_tile_px, got "
+                f"eval_tile_overlap_px={self.eval_tile_overlap_px} eval_tile_px={self.eval_tile_px}"
+            )
+        return self
+
+
+class TrialConfig(Section):
+    """The resolved configuration of one trial."""
+
+    data: DataConfig = DataConfig()
+    """Images and stream."""
+    augment: AugmentConfig = AugmentConfig()
+    """Augmentation."""
+    model: ModelSettings = ModelSettings()
+    """Network and loss."""
+    postprocess: PostprocessSettings = PostprocessSettings()
+    """From the network's output to instances."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Optimiser."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """Learning-rate schedule."""
+    train: TrainConfig = TrainConfig()
+    """Training loop."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as nested plain values, as stored in checkpoints and the database."""
+        return self.model_dump(mode="json")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON form, 64 hexadecimal digits."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()

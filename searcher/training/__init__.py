@@ -1,0 +1,1 @@
+"""Training one trial: no ray, no optuna, no SQL."""

@@ -1,0 +1,1 @@
+"""Study files (TOML) shipped with the package."""
