@@ -1,0 +1,206 @@
+"""Checkpoints: everything a trial needs to go on exactly as if it had not stopped.
+
+A checkpoint is a `torch.save` archive of tensors and plain values, loadable with `weights_only=True`.
+"""
+
+import dataclasses
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from searcher.exceptions import CheckpointError
+from searcher.training.files import link_or_copy, sha256_of, write_atomically
+
+__all__ = [
+    "FORMAT",
+    "Checkpoint",
+    "CheckpointFile",
+    "load_checkpoint",
+    "publish_checkpoint",
+    "save_checkpoint",
+]
+
+FORMAT = "searcher-checkpoint-1"
+"""What a checkpoint says it is; the number is raised when an older reader would misread a newer file."""
+
+# What torch.load raises for a file that is cut short, of another kind, or wants more than plain values.
+_UNREADABLE = (RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError)
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint on disk."""
+
+    path: Path
+    sha256: str
+    """SHA-256 of the file, 64 hexadecimal digits."""
+    num_bytes: int
+    epoch: int
+    """Epochs trained, counted from 1."""
+    value: float
+    """The objective after that epoch."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a trial at the end of an epoch."""
+
+    config: dict[str, Any]
+    """Resolved configuration, `TrialConfig.to_dict()`."""
+    config_digest: str
+    """`TrialConfig.digest()`."""
+    data_fingerprint: str
+    """Fingerprint of the store that it was trained on."""
+    objective: str
+    """Name of the metric that `value` and the counters are about."""
+    epoch: int
+    """Epochs trained."""
+    next_batch: int
+    """Position in the stream's next epoch: the first batch not trained yet."""
+    step: int
+    """Optimiser steps made."""
+    value: float
+    """The objective after `epoch`."""
+    metrics: dict[str, float]
+    """Every metric reported for `epoch`."""
+    progress: dict[str, Any]
+    """Best value, its epoch, and the early stop's counter: `PlateauCounter.state_dict()`."""
+    model: dict[str, Any]
+    """Trained weights, by name."""
+    ema: dict[str, Any] | None
+    """`WeightAverage.state_dict()`, if there is an average."""
+    optimizer: dict[str, Any]
+    """The optimiser's `state_dict()`."""
+    schedule: dict[str, Any]
+    """`LearningRate.state_dict()`."""
+    random: dict[str, Any]
+    """`RandomState.state_dict()`."""
+
+    def weights(self) -> dict[str, Any]:
+        """Return the weights that were validated: the average's if there is one, else the trained ones."""
+        if self.ema is None:
+            return self.model
+        weights: dict[str, Any] = self.ema["weights"]
+        return weights
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch of the best value so far, 0 if there is none."""
+        return int(self.progress["best_epoch"])
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
+    """Write a checkpoint atomically.
+
+    Args:
+        checkpoint: What to write.
+        path: Where; an existing file is replaced once the new one is safely on disk.
+
+    Returns:
+        The file with size and digest of the bytes written.
+
+    Raises:
+        CheckpointError: It could not be written (disk full, say); the file that was there is untouched.
+    """
+    content = {"format": FORMAT} | {
+        field.name: getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint)
+    }
+    try:
+        written = write_atomically(path, lambda writer: torch.save(content, writer))  # type: ignore[arg-type]
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: the checkpoint of epoch {checkpoint.epoch} could not be written, the previous one is kept "
+            f"({error.strerror or error}); make room or choose another place for the runs"
+        ) from error
+    return CheckpointFile(
+        path=written.path,
+        sha256=written.sha256,
+        num_bytes=written.num_bytes,
+        epoch=checkpoint.epoch,
+        value=checkpoint.value,
+    )
+
+
+def publish_checkpoint(file: CheckpointFile, path: Path) -> CheckpointFile:
+    """Make a checkpoint available under a second name too, replacing what is there atomically.
+
+    Raises:
+        CheckpointError: It could not be linked or copied; the file that was there is untouched.
+    """
+    if file.path.absolute() != path.absolute():
+        try:
+            link_or_copy(file.path, path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path}: could not be made from {file.path}, the previous one is kept "
+                f"({error.strerror or error}); make room or choose another place for the runs"
+            ) from error
+    return dataclasses.replace(file, path=path)
+
+
+def load_checkpoint(
+    path: Path, *, config_digest: str | None = None, sha256: str | None = None
+) -> tuple[Checkpoint, CheckpointFile]:
+    """Read a checkpoint, its tensors on the CPU. Nothing in the file is executed.
+
+    Args:
+        path: The file.
+        config_digest: `TrialConfig.digest()` that it must have been trained with; None takes any.
+        sha256: Digest that the file must have; None takes any.
+
+    Returns:
+        The checkpoint, and the file it came from.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, no checkpoint, or another one than asked for.
+    """
+    try:
+        with path.open("rb") as file:
+            actual_sha256, num_bytes = sha256_of(file)
+            if sha256 is not None and actual_sha256 != sha256:
+                raise CheckpointError(
+                    f"{path}: sha256 must be {sha256}, got {actual_sha256}; the file was changed or damaged"
+                )
+            content = _read(path, file, num_bytes)
+    except OSError as error:
+        raise CheckpointError(f"{path}: no checkpoint to read there: {error.strerror or error}") from error
+    checkpoint = _validated(path, content)
+    if config_digest is not None and checkpoint.config_digest != config_digest:
+        raise CheckpointError(
+            f"{path}: a checkpoint continues only its own configuration, which must have digest "
+            f"{config_digest[:12]}, got {checkpoint.config_digest[:12]}; start without it"
+        )
+    return checkpoint, CheckpointFile(
+        path=path,
+        sha256=actual_sha256,
+        num_bytes=num_bytes,
+        epoch=checkpoint.epoch,
+        value=checkpoint.value,
+    )
+
+
+def _read(path: Path, file: BinaryIO, num_bytes: int) -> object:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+        raise CheckpointError(
+            f"{path}: must be a whole checkpoint, got {num_bytes} bytes that torch cannot read ({reason}); "
+            "use another one"
+        ) from error
+
+
+def _validated(path: Path, content: object) -> Checkpoint:
+    if not isinstance(content, dict) or "format" not in content:
+        raise CheckpointError(f"{path}: must be a checkpoint of searcher, got another file; use last.pt or best.pt")
+    if content["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path}: format must be {FORMAT}, got {str(content['format'])[:60]}; use the version that wrote it"
+        )
+    names = {field.name for field in dataclasses.fields(Checkpoint)}
+    if missing := names - content.keys():
+        raise CheckpointError(f"{path}: must be a whole checkpoint, lacks {sorted(missing)}; use another one")
+    return Checkpoint(**{name: content[name] for name in names})

@@ -1,0 +1,58 @@
+"""An exponential moving average of a network's weights."""
+
+import copy
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+__all__ = ["WeightAverage"]
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class WeightAverage(Generic[M]):
+    """A copy of a network whose weights trail the trained ones.
+
+    After the n-th update (counted from 1) `average += (1 - d) (weights - average)` with
+    `d = min(decay, (1 + n) / (10 + n))`: the ramp of TensorFlow's `ExponentialMovingAverage(num_updates)`, so
+    that a trial of few steps is not left with an average of mostly its initial weights. Floating-point
+    buffers (batch norm's running statistics) are averaged too, since the average weights' activations are not
+    the trained ones'; other buffers are copied.
+
+    Args:
+        model: Network to follow; copied, and best not compiled yet.
+        decay: Largest decay, in (0, 1).
+    """
+
+    def __init__(self, model: M, *, decay: float) -> None:
+        assert 0.0 < decay < 1.0, decay
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        """The averaged network, in evaluation mode."""
+        self.model.eval()
+        self._decay = decay
+        self._num_updates = 0
+
+    @torch.no_grad()
+    def update(self, model: M) -> None:
+        """Move the average towards the weights of `model`."""
+        self._num_updates += 1
+        decay = min(self._decay, (1 + self._num_updates) / (10 + self._num_updates))
+        for average, value in zip(_tensors(self.model), _tensors(model), strict=True):
+            if average.is_floating_point():
+                average.lerp_(value.to(average.dtype), 1.0 - decay)
+            else:
+                average.copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averaged weights and the number of updates."""
+        return {"weights": self.model.state_dict(), "num_updates": self._num_updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.model.load_state_dict(state["weights"])
+        self._num_updates = int(state["num_updates"])
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]

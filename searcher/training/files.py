@@ -1,0 +1,138 @@
+"""Files that are either the old whole or the new whole, whatever happens while they are written."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["HashingWriter", "WrittenFile", "link_or_copy", "sha256_of", "write_atomically"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file as it was written."""
+
+    path: Path
+    sha256: str
+    """SHA-256 of the content, 64 hexadecimal digits."""
+    num_bytes: int
+
+
+class HashingWriter:
+    """Writes to a binary file and computes size and SHA-256 of what was written on the way.
+
+    `torch.save` calls `write` from C++, where an exception of a full disk would be reported as a broken
+    archive. So the first `OSError` is kept in `error`, what comes after it is dropped, and the caller looks at
+    the end.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.num_bytes = 0
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Write all of `data` and return its size in bytes."""
+        num_bytes = memoryview(data).nbytes
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        self._digest.update(data)
+        self.num_bytes += num_bytes
+        return num_bytes
+
+    def flush(self) -> None:
+        """Pass what is buffered to the operating system."""
+        if self.error is None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self.error = error
+
+    def sha256(self) -> str:
+        """Return the digest of everything written so far."""
+        return self._digest.hexdigest()
+
+
+def write_atomically(path: Path, write: Callable[[HashingWriter], object]) -> WrittenFile:
+    """Replace `path` by what `write` writes, once that is safely on disk.
+
+    The content goes to `<name>.tmp` in the same folder, is flushed and fsynced, and renamed over `path`; then
+    the folder is fsynced. The temporary name is fixed, so that one left by a killed process is overwritten.
+
+    Raises:
+        OSError: The content could not be written. `path` is as before and the temporary file is gone.
+    """
+    with _temporary(path) as temporary:
+        with temporary.open("wb") as file:
+            writer = HashingWriter(file)
+            write(writer)
+            writer.flush()
+            if writer.error is not None:
+                raise writer.error
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    _sync_folder(path.parent)
+    return WrittenFile(path=path, sha256=writer.sha256(), num_bytes=writer.num_bytes)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Replace `path` atomically by the content of `source`: a hard link where the file system has them.
+
+    A link is safe since neither name is ever written in place, only renamed over.
+
+    Raises:
+        OSError: As `write_atomically`.
+    """
+    with _temporary(path) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            with source.open("rb") as original, temporary.open("wb") as copy:
+                shutil.copyfileobj(original, copy, _CHUNK_BYTES)
+                copy.flush()
+                os.fsync(copy.fileno())
+        temporary.replace(path)
+        # Renaming one of two links of the same file over the other does nothing and keeps both names.
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def sha256_of(file: BinaryIO) -> tuple[str, int]:
+    """Return SHA-256 and size in bytes of an open file, which is left at its beginning."""
+    digest = hashlib.sha256()
+    num_bytes = 0
+    file.seek(0)
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+        num_bytes += len(chunk)
+    file.seek(0)
+    return digest.hexdigest(), num_bytes
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,52 @@
+"""Optimisers, and which parameters weight decay applies to."""
+
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from searcher.study.config import OptimizerConfig
+
+__all__ = ["build_optimizer", "parameter_groups"]
+
+
+def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the trainable parameters as optimiser groups: decayed kernels, and undecayed norms and biases.
+
+    Decay keeps a kernel from growing; a norm's scale or a bias, which are one-dimensional, has no need of it
+    (He et al. 2019, arXiv 1812.01187, section 3.1).
+
+    Args:
+        module: Network; parameters that require no gradient are left out.
+        weight_decay: Decay of every parameter with two dimensions or more.
+
+    Returns:
+        At most two groups, each with `params` and `weight_decay`; an empty one is left out. The order of the
+        parameters is the module's, so that an optimiser's saved state fits again.
+    """
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
+    """Return the configured optimiser over the module's trainable parameters.
+
+    Args:
+        module: Network, already on the device that it trains on.
+        config: Name, learning rate, weight decay, momentum.
+
+    Returns:
+        The optimiser; its learning rate is the peak that a schedule multiplies.
+    """
+    groups = parameter_groups(module, weight_decay=config.weight_decay)
+    match config.name:
+        case "sgd":
+            return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+        case "adam":
+            return Adam(groups, lr=config.lr)
+        case "adamw":
+            return AdamW(groups, lr=config.lr)

@@ -1,0 +1,44 @@
+"""How a trial tells the outside world how it is doing, and hears whether to go on."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Protocol
+
+__all__ = ["Decision", "NullReporter", "Reporter"]
+
+
+class Decision(Enum):
+    """What a reporter wants after an epoch."""
+
+    CONTINUE = "continue"
+    """Train another epoch."""
+    STOP = "stop"
+    """Train no further epoch; what is trained so far is kept."""
+
+
+class Reporter(Protocol):
+    """Receives every epoch's metrics.
+
+    The trainer calls it from its own thread, exactly once per epoch, in the order of the epochs, after the
+    epoch's checkpoint is on disk. An exception of the reporter ends the trial and passes through unchanged.
+    """
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:
+        """Take in an epoch's metrics and decide whether training goes on.
+
+        Args:
+            epoch: The epoch just finished, counted from 1.
+            metrics: Every metric by name; the mapping is the reporter's to keep.
+
+        Returns:
+            Whether to go on.
+        """
+        ...
+
+
+class NullReporter:
+    """Says nothing to anybody and never stops a trial."""
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:  # noqa: ARG002
+        """Return `Decision.CONTINUE`."""
+        return Decision.CONTINUE
