@@ -1,0 +1,209 @@
+"""The study database: opening it, and reading what it says of studies and trials."""
+
+import difflib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+import optuna
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from searcher.exceptions import DatabaseError, UnknownStudyError
+from searcher.ledger import engine as engines
+from searcher.ledger.migrations import upgrade
+from searcher.ledger.records import CheckpointRecord, LaunchRecord, StudyRecord, TrialRecord
+from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
+
+__all__ = ["Database"]
+
+logger = logging.getLogger(__name__)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Database:
+    """The one truth of all studies. Held by the driver and by commands; never sent to a worker.
+
+    Use as a context manager, or `close` it. Safe to use from several threads.
+    """
+
+    def __init__(self, url: URL, engine: Engine) -> None:
+        self.url = url
+        self.engine = engine
+
+    @classmethod
+    def open(cls, text: str, *, create: bool = False) -> Self:
+        """Return the open database.
+
+        Args:
+            text: A URL or the path of an SQLite file.
+            create: Make the file and the tables where they are missing.
+
+        Raises:
+            DatabaseError: It cannot be reached, or holds no studies and must not be created.
+        """
+        url = engines.parse_url(text)
+        engine = engines.connect(url, create=create)
+        database = cls(url, engine)
+        if create:
+            upgrade(engine)
+        elif not sa.inspect(engine).has_table(StudyRow.__tablename__):
+            database.close()
+            raise DatabaseError(f"--db {engines.masked(url)}: must hold studies; launch one first, or check the path")
+        return database
+
+    @cached_property
+    def optuna_storage(self) -> optuna.storages.RDBStorage:
+        """Optuna's view of the same database."""
+        url = self.url.render_as_string(hide_password=False)
+        return optuna.storages.RDBStorage(url, engine_kwargs=engines.engine_options(self.url))
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+        if "optuna_storage" in self.__dict__:
+            self.optuna_storage.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Database({engines.masked(self.url)})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Database is not pickled: it would carry its password to a worker")
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Run one transaction that writes; commits at the end, rolls back on an error."""
+        with Session(self.engine.execution_options(writes=True), expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Run one transaction that only reads."""
+        try:
+            with Session(self.engine) as session:
+                yield session
+        except SQLAlchemyError as error:
+            reason = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise DatabaseError(f"--db {engines.masked(self.url)}: must be readable: {reason}") from None
+
+    # ---- reading ---------------------------------------------------------------------------------------------
+
+    def study_names(self) -> list[str]:
+        """Return the names of all studies, oldest first."""
+        with self.read() as session:
+            return list(session.scalars(sa.select(StudyRow.name).order_by(StudyRow.id)))
+
+    def study_row(self, name: str) -> StudyRow:
+        """Return a study's row.
+
+        Raises:
+            UnknownStudyError: There is no such study; the message names the nearest.
+        """
+        with self.read() as session:
+            row = session.scalar(sa.select(StudyRow).where(StudyRow.name == name))
+        if row is not None:
+            return row
+        names = self.study_names()
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(names) or 'none yet'}"
+        raise UnknownStudyError(f"--study {name}: must be a study of {engines.masked(self.url)}; {remedy}")
+
+    def study(self, name: str) -> StudyRecord:
+        """Return how far a study is.
+
+        Raises:
+            UnknownStudyError: There is no such study.
+        """
+        row = self.study_row(name)
+        counts: dict[str, int] = {}
+        for trial in self._optuna_trials(name):
+            counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
+        with self.read() as session:
+            newest = sa.select(LaunchRow).where(LaunchRow.study_id == row.id).order_by(LaunchRow.id.desc()).limit(1)
+            launch = session.scalar(newest)
+        return StudyRecord(
+            name=row.name,
+            objective=row.objective,
+            direction=self._optuna_direction(name),
+            budget=row.budget,
+            data_source=row.data_source,
+            data_fingerprint=row.data_fingerprint,
+            storage_root=row.storage_root,
+            spec_text=row.spec_text,
+            created_at=row.created_at,
+            counts=counts,
+            last_launch=None if launch is None else _launch_record(launch),
+        )
+
+    def trials(self, name: str) -> list[TrialRecord]:
+        """Return all trials of a study, by number.
+
+        Raises:
+            UnknownStudyError: There is no such study.
+        """
+        study_id = self.study_row(name).id
+        frozen = self._optuna_trials(name)
+        with self.read() as session:
+            epochs: dict[int, dict[int, dict[str, float]]] = {}
+            by_epoch = sa.select(EpochRow).where(EpochRow.study_id == study_id).order_by(EpochRow.epoch)
+            for row in session.scalars(by_epoch):
+                epochs.setdefault(row.trial, {})[row.epoch] = row.metrics
+            checkpoints: dict[int, dict[str, CheckpointRecord]] = {}
+            for written in session.scalars(sa.select(CheckpointRow).where(CheckpointRow.study_id == study_id)):
+                checkpoints.setdefault(written.trial, {})[written.kind] = _checkpoint_record(written)
+        return [
+            _trial_record(trial, epochs.get(trial.number, {}), checkpoints.get(trial.number, {})) for trial in frozen
+        ]
+
+    def _optuna_trials(self, name: str) -> list[FrozenTrial]:
+        study_id = self.optuna_storage.get_study_id_from_name(name)
+        return self.optuna_storage.get_all_trials(study_id, deepcopy=False)
+
+    def _optuna_direction(self, name: str) -> str:
+        study_id = self.optuna_storage.get_study_id_from_name(name)
+        return self.optuna_storage.get_study_directions(study_id)[0].name.lower()
+
+
+def _trial_record(
+    trial: FrozenTrial, epochs: dict[int, dict[str, float]], checkpoints: dict[str, CheckpointRecord]
+) -> TrialRecord:
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state.name,
+        params=trial.params,
+        value=trial.value,
+        epochs=epochs,
+        notes=trial.user_attrs,
+        checkpoints=checkpoints,
+        started_at=trial.datetime_start,
+        ended_at=trial.datetime_complete,
+    )
+
+
+def _checkpoint_record(row: CheckpointRow) -> CheckpointRecord:
+    return CheckpointRecord(
+        kind=row.kind, epoch=row.epoch, uri=row.uri, sha256=row.sha256, num_bytes=row.num_bytes, value=row.value
+    )
+
+
+def _launch_record(row: LaunchRow) -> LaunchRecord:
+    return LaunchRecord(
+        host=row.host,
+        pid=row.pid,
+        started_at=row.started_at,
+        renewed_at=row.renewed_at,
+        ended_at=row.ended_at,
+        outcome=row.outcome,
+    )

@@ -1,0 +1,111 @@
+"""What the database says, as plain values: no SQLAlchemy or Optuna object leaves the ledger's readers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from searcher.study.space import Value
+
+__all__ = ["CheckpointRecord", "LaunchRecord", "StudyRecord", "TrialRecord"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecord:
+    """A checkpoint that a trial has written."""
+
+    kind: str
+    """`last` or `best`."""
+    epoch: int
+    uri: str
+    """Path relative to the storage root."""
+    sha256: str
+    num_bytes: int
+    value: float | None
+    """The objective at that epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial: what was tried, how far it came, what became of it."""
+
+    number: int
+    state: str
+    """Optuna's state: WAITING, RUNNING, COMPLETE, PRUNED or FAIL."""
+    params: Mapping[str, Value]
+    value: float | None
+    """The objective: its best epoch for a complete trial, its last for a pruned one."""
+    epochs: Mapping[int, Mapping[str, float]]
+    """All metrics by epoch, counted from 1."""
+    notes: Mapping[str, Any]
+    """What the driver wrote down: `best_epoch`, `stop_reason`, `fail_reason`, `retry_of`, `config_digest`."""
+    checkpoints: Mapping[str, CheckpointRecord] = field(default_factory=dict)
+    """The newest checkpoint of each kind."""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that were reported."""
+        return max(self.epochs, default=0)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end, None while it runs."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        record = asdict(self)
+        record["started_at"] = self.started_at.isoformat() if self.started_at else None
+        record["ended_at"] = self.ended_at.isoformat() if self.ended_at else None
+        return record | {"num_epochs": self.num_epochs, "duration_s": self.duration_s}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRecord:
+    """One driver's run of a study."""
+
+    host: str
+    pid: int
+    started_at: datetime
+    renewed_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    """`finished`, `interrupted`, `failed` or `lost`; None while it runs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        times = {"started_at": self.started_at, "renewed_at": self.renewed_at, "ended_at": self.ended_at}
+        return asdict(self) | {name: time.isoformat() if time else None for name, time in times.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """A study in the database and how far it is."""
+
+    name: str
+    objective: str
+    direction: str
+    budget: int
+    data_source: str
+    data_fingerprint: str
+    storage_root: str
+    spec_text: str
+    created_at: datetime
+    counts: Mapping[str, int]
+    """Number of trials by state."""
+    last_launch: LaunchRecord | None
+
+    @property
+    def num_done(self) -> int:
+        """Trials that count towards the budget."""
+        return self.counts.get("COMPLETE", 0) + self.counts.get("PRUNED", 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        record = asdict(self) | {"created_at": self.created_at.isoformat(), "num_done": self.num_done}
+        record["last_launch"] = self.last_launch.to_dict() if self.last_launch else None
+        return record

@@ -1,0 +1,135 @@
+"""The validated, frozen meaning of a study file."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from searcher.study.config import Section, TrialConfig
+from searcher.study.objectives import METRICS, Objective
+from searcher.study.space import SearchSpace, Value
+
+__all__ = ["PrunerSection", "ResourcesSection", "SearchSection", "StudySection", "StudySpec", "nested"]
+
+
+class StudySection(Section):
+    """What is searched for, and how long."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")
+    """Name of the study in the database and of its folder in the storage root."""
+    description: str = ""
+    """One line for people."""
+    objective: Literal[tuple(METRICS)] = "object_dice"  # type: ignore[valid-type]
+    """Validation metric to optimise; its direction follows from its name."""
+    trials: int = Field(default=20, ge=1)
+    """Budget: trials that end COMPLETE or PRUNED. Failed ones do not count. May be raised later."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the sampler."""
+
+
+class SearchSection(Section):
+    """Which sampler proposes the trials."""
+
+    sampler: Literal["random", "qmc", "tpe", "gp", "cmaes"] = "tpe"
+    """Random, quasi-Monte Carlo (Sobol), tree-structured Parzen estimator, Gaussian process, CMA-ES."""
+    startup_trials: int = Field(default=10, ge=1)
+    """Trials drawn at random before `tpe`, `gp` and `cmaes` begin to learn from results."""
+
+
+class PrunerSection(Section):
+    """Which trials are stopped early."""
+
+    name: Literal["asha", "none"] = "asha"
+    """Asynchronous successive halving (Li et al. 2018, arXiv 1810.05934), or none."""
+    grace_epochs: int = Field(default=2, ge=1)
+    """Epochs that every trial gets; the first rung."""
+    reduction_factor: float = Field(default=3.0, gt=1.0)
+    """At each rung the best 1/reduction_factor go on; rungs are this factor apart."""
+
+
+class ResourcesSection(Section):
+    """What one trial occupies. Not part of what a study means: may change between launches."""
+
+    cpus: float = Field(default=1.0, gt=0.0)
+    """CPU cores of a trial."""
+    gpus: float | Literal["auto"] = "auto"
+    """GPUs of a trial, fractions allowed; `auto` is one where the cluster has any, else none."""
+    max_concurrent: int = Field(default=0, ge=0)
+    """Trials at a time; 0 is as many as fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """A study: what to search, how to train what was chosen, for how long."""
+
+    source: str
+    """Where it was read from, for messages."""
+    text: str
+    """The study file as its author wrote it."""
+    study: StudySection
+    search: SearchSection
+    pruner: PrunerSection
+    resources: ResourcesSection
+    fixed: Mapping[str, Value]
+    """Configuration keys that the file or the command line sets to one value."""
+    space: SearchSpace
+    enqueue: tuple[Mapping[str, Value], ...]
+    """Known-good points, tried first; parameters they leave open are sampled."""
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.name
+
+    @property
+    def objective(self) -> Objective:
+        """The metric that the study optimises."""
+        return Objective(self.study.objective)
+
+    def trial_config(self, params: Mapping[str, Value]) -> TrialConfig:
+        """Return the configuration of a trial with these parameters.
+
+        Raises:
+            pydantic.ValidationError: The parameters contradict one another.
+        """
+        return TrialConfig.model_validate(nested({**self.fixed, **params}))
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must stay the same for all trials of a study, as flat plain values.
+
+        That is what gives a trial's value its meaning: objective, configuration and space. The budget, sampler,
+        pruner, resources, enqueued points and description may change between launches.
+        """
+        base = TrialConfig.model_validate(nested(self.fixed)).to_dict()
+        config = {key: value for key, value in _flat(base).items() if key not in self.space}
+        space = {f"space.{name}": entry for name, entry in self.space.to_dict().items()}
+        return {"study.objective": self.study.objective, **config, **space}
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON of `identity`, 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted keys as nested tables: {"a.b": 1} becomes {"a": {"b": 1}}."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *tables, leaf = key.split(".")
+        node = tree
+        for table in tables:
+            node = node.setdefault(table, {})
+        node[leaf] = value
+    return tree
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
