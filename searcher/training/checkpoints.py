@@ -112,8 +112,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
         written = write_atomically(path, lambda writer: torch.save(content, writer))  # type: ignore[arg-type]
     except OSError as error:
         raise CheckpointError(
-            f"{path}: the checkpoint of epoch {checkpoint.epoch} could not be written, the previous one is kept "
-            f"({error.strerror or error}); make room or choose another place for the runs"
+            f"{path}: the checkpoint of epoch {checkpoint.epoch} could not be written, the previous one is "
+            f"kept ({error.strerror or error}); make room or choose another place for the runs"
         ) from error
     return CheckpointFile(
         path=written.path,
@@ -195,10 +195,11 @@ def _read(path: Path, file: BinaryIO, num_bytes: int) -> object:
 
 def _validated(path: Path, content: object) -> Checkpoint:
     if not isinstance(content, dict) or "format" not in content:
-        raise CheckpointError(f"{path}: must be a checkpoint of searcher, got another file; use last.pt or best.pt")
+        raise CheckpointError(f"{path}: must be a checkpoint of searcher, got another file of torch")
     if content["format"] != FORMAT:
         raise CheckpointError(
-            f"{path}: format must be {FORMAT}, got {str(content['format'])[:60]}; use the version that wrote it"
+            f"{path}: format must be {FORMAT}, got {str(content['format'])[:60]}; "
+            "use the version that wrote it"
         )
     names = {field.name for field in dataclasses.fields(Checkpoint)}
     if missing := names - content.keys():

@@ -28,8 +28,8 @@ class HashingWriter:
     """Writes to a binary file and computes size and SHA-256 of what was written on the way.
 
     `torch.save` calls `write` from C++, where an exception of a full disk would be reported as a broken
-    archive. So the first `OSError` is kept in `error`, what comes after it is dropped, and the caller looks at
-    the end.
+    archive. So the first `OSError` is kept in `error`, what comes after it is dropped, and the caller looks
+    at the end.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -1,0 +1,63 @@
+"""Which images a study runs on, in a form that travels to a worker and is opened there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipeline.datasets import open_dataset
+from data_pipeline.datasets.base import SampleSource
+from data_pipeline.datasets.synthetic import SyntheticGlands
+from data_pipeline.exceptions import DataError
+from data_pipeline.store import Store, prepare_store
+from searcher.study.config import DataConfig
+
+__all__ = ["DataRequest"]
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """A data set and where its store lies. Plain values: no open file, no image."""
+
+    folder: str | None
+    """The data set's folder; None for synthetic glands."""
+    cache_dir: str
+    """Folder of the stores on every node."""
+    synthetic: DataConfig
+    """Size and seed of the synthetic glands."""
+
+    def source(self) -> SampleSource:
+        """Return the data set itself.
+
+        Raises:
+            DataError: The folder is missing, empty, or holds no data set that is known.
+        """
+        if self.folder is not None:
+            return open_dataset(Path(self.folder))
+        return SyntheticGlands(
+            num_images=self.synthetic.synthetic_images,
+            size_px=self.synthetic.synthetic_size_px,
+            seed=self.synthetic.synthetic_seed,
+        )
+
+    def prepare(self, progress: Callable[[int, int], None] | None = None) -> Store:
+        """Return the store, built from the data set if it is not there yet.
+
+        Raises:
+            DataError: An image or annotation cannot be used.
+        """
+        return prepare_store(self.source(), Path(self.cache_dir), progress=progress)
+
+    def open(self, fingerprint: str) -> Store:
+        """Return the store that the driver prepared; a node that lacks it builds its own.
+
+        Raises:
+            DataError: This node's folder holds other data than the driver's.
+        """
+        path = Path(self.cache_dir) / fingerprint
+        store = Store.open(path) if path.is_dir() else self.prepare()
+        if store.fingerprint != fingerprint:
+            raise DataError(
+                f"--data {self.folder}: must hold the same files on every node, "
+                f"got {store.fingerprint[:12]} where the driver has {fingerprint[:12]}; copy the folder anew"
+            )
+        return store

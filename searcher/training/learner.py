@@ -1,0 +1,141 @@
+"""The network of one trial together with everything that changes its weights."""
+
+import math
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from models.base import SegmentationModel, TensorBatch
+from models.registry import build_model
+from searcher.exceptions import NonFiniteLossError
+from searcher.study.config import TrialConfig
+from searcher.study.objectives import Objective
+from searcher.training.ema import WeightAverage
+from searcher.training.optimizers import build_optimizer
+from searcher.training.precision import autocast
+from searcher.training.schedules import LearningRate
+
+__all__ = ["Learner"]
+
+
+class Learner:
+    """A network, its weights' average, its optimiser and its learning rate.
+
+    The network is built with the global random generators. On CUDA, kernels of convolutions are kept
+    channels-last, the layout that tensor cores work in; so they are on the CPU, where it is faster too (see
+    `tests/benchmarks/training_layout.py`).
+
+    Args:
+        config: Resolved configuration.
+        objective: What the plateau schedule watches.
+        device: Device to train on.
+        dtype: Format of the forward pass, see `resolve_precision`.
+        steps_per_epoch: Optimiser steps of one epoch.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        objective: Objective,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        steps_per_epoch: int,
+    ) -> None:
+        self._device = device
+        self._dtype = dtype
+        self._grad_clip_norm = config.train.grad_clip_norm
+        self._steps_per_epoch = steps_per_epoch
+        self.num_steps = 0
+        """Optimiser steps made."""
+        self.model = build_model(config.model, config.postprocess)
+        """The network that is trained."""
+        self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = (
+            WeightAverage(self.model, decay=config.train.ema_decay) if config.train.ema_decay else None
+        )
+        """The moving average of its weights, if the configuration wants one."""
+        if config.train.compile:
+            self.model.compile()
+        self._optimizer = build_optimizer(self.model, config.optimizer)
+        self.learning_rate = LearningRate(
+            config.schedule,
+            peak=config.optimizer.lr,
+            steps_per_epoch=steps_per_epoch,
+            num_epochs=config.train.epochs,
+            objective=objective,
+        )
+        """The learning rate of every step."""
+
+    @property
+    def evaluated(self) -> SegmentationModel:
+        """The network to validate: the weights' average if there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def learn(self, batch: TensorBatch) -> float:
+        """Make one optimiser step on a batch and return the sum of its losses before the step.
+
+        Raises:
+            NonFiniteLossError: A loss, or the norm of the gradients that is to be clipped, is NaN or
+                infinite. The weights are as before.
+        """
+        self.model.train()
+        self.learning_rate.apply(self._optimizer, self.num_steps)
+        self._optimizer.zero_grad(set_to_none=True)
+        with autocast(self._device, self._dtype):
+            losses = self.model.training_step(batch)
+        torch.stack([*losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        # Looked at only now, so that a GPU has the backward pass to do while the CPU waits for the values.
+        total = self._finite_total(losses)
+        self._clip_gradients()
+        self._optimizer.step()
+        self.num_steps += 1
+        if self.average is not None:
+            self.average.update(self.model)
+        return total
+
+    def _finite_total(self, losses: dict[str, torch.Tensor]) -> float:
+        values: list[float] = torch.stack([loss.detach().float() for loss in losses.values()]).tolist()
+        for name, value in zip(losses, values, strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteLossError(self._diverged(f"loss '{name}'", value))
+        return math.fsum(values)
+
+    def _clip_gradients(self) -> None:
+        if not self._grad_clip_norm:
+            return
+        norm = float(clip_grad_norm_(self.model.parameters(), self._grad_clip_norm))
+        if not math.isfinite(norm):
+            raise NonFiniteLossError(self._diverged("the gradients' norm", norm))
+
+    def _diverged(self, what: str, value: float) -> str:
+        epoch, step = divmod(self.num_steps, self._steps_per_epoch)
+        lr = self.learning_rate.at(self.num_steps)
+        return (
+            f"{what} became {value} at epoch {epoch + 1}, step {step + 1}, learning rate {lr:g}; "
+            f"lower optimizer.lr{'' if self._grad_clip_norm else ' or set train.grad_clip_norm'}"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return `step`, `model`, `ema`, `optimizer` and `schedule` as a checkpoint holds them."""
+        return {
+            "step": self.num_steps,
+            "model": self.model.state_dict(),
+            "ema": None if self.average is None else self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self.learning_rate.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned for the same configuration.
+
+        Raises:
+            RuntimeError, ValueError, KeyError: The state is of another network or optimiser.
+        """
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["ema"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.learning_rate.load_state_dict(state["schedule"])
+        self.num_steps = int(state["step"])

@@ -1,0 +1,333 @@
+"""Training one trial, epoch by epoch."""
+
+import contextlib
+import gc
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import torch
+
+from data_pipeline.augment import build_augmentation
+from data_pipeline.batch import Batch
+from data_pipeline.splits import split_by_group
+from data_pipeline.store import Store
+from data_pipeline.stream import BatchStream
+from models.base import TensorBatch
+from searcher.exceptions import CheckpointError
+from searcher.study.config import TrialConfig
+from searcher.study.objectives import Objective
+from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
+from searcher.training.learner import Learner
+from searcher.training.plateau import PlateauCounter
+from searcher.training.precision import default_device, resolve_precision
+from searcher.training.randomness import RandomState
+from searcher.training.reporter import Decision, Reporter
+from searcher.training.run_folder import RunFolder
+from searcher.training.validation import Validator
+
+__all__ = ["Outcome", "StopReason", "Trainer"]
+
+logger = logging.getLogger(__name__)
+
+StopReason = Literal["epochs", "plateau", "reporter"]
+"""Why a trial is over: all epochs trained, no improvement, or the reporter's wish; the first that holds."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended."""
+
+    stop_reason: StopReason
+    epoch: int
+    """Epochs trained."""
+    best_epoch: int
+    """Epoch of the best objective, counted from 1; 0 if it never had a value."""
+    best_value: float
+    """The best objective; its worst possible value if it never had one."""
+    last_metrics: dict[str, float]
+    """Metrics of the last epoch."""
+
+
+class Trainer:
+    """Trains the network of one configuration and keeps its checkpoints.
+
+    Everything random follows from `config.train.seed` (the split: `config.data.split_seed`). Two trainers of
+    the same configuration, data and device compute the same losses, and so does one that resumes; on the CPU
+    bit by bit, for the same number of torch threads. The process's random generators are left as they were.
+
+    A trial that fails closes its trainer. Not to be used from several threads at once.
+
+    Args:
+        config: Resolved configuration.
+        objective: Metric that decides which checkpoint is best, and about plateaus.
+        store: Prepared images.
+        run_dir: Folder for `last.pt`, `best.pt`, `config.json`, `metrics.jsonl`. A new run refuses a folder
+            that holds an earlier one's checkpoint.
+        device: Device to train on; None takes CUDA where there is one.
+        resume_from: Checkpoint of the same configuration, data and objective to go on from, in this folder or
+            another; None begins anew.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be continued, or the folder holds another run.
+        DataError: The images cannot be split.
+        UserError: The device cannot do the configured precision.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        objective: Objective,
+        *,
+        store: Store,
+        run_dir: Path,
+        device: torch.device | str | None = None,
+        resume_from: Path | None = None,
+    ) -> None:
+        self.config = config
+        self.objective = objective
+        self.epoch = 0
+        """Epochs trained."""
+        self._store = store
+        self._device = default_device() if device is None else torch.device(device)
+        self._progress = PlateauCounter(objective)
+        self._metrics: dict[str, float] = {}
+        self._stop_reason: StopReason | None = None
+        self._folder = RunFolder(run_dir)
+        self._resources = contextlib.ExitStack()
+        self._learner: Learner | None = None
+        try:
+            self._set_up()
+            if resume_from is None:
+                self._folder.begin(config)
+            else:
+                self._resume(resume_from)
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_up(self) -> None:
+        config, train = self.config, self.config.train
+        dtype = resolve_precision(train.precision, self._device)
+        split = split_by_group(
+            self._store.samples,
+            self._store.indices("train"),
+            fraction=config.data.val_fraction,
+            folds=config.data.folds,
+            fold=config.data.fold,
+            seed=config.data.split_seed,
+        )
+        self._stream = BatchStream(
+            self._store,
+            split.train,
+            batch_size=train.batch_size,
+            samples_per_epoch=config.data.samples_per_epoch,
+            augmentation=build_augmentation(
+                config.augment.preset, crop_px=config.augment.crop_px, strength=config.augment.strength
+            ),
+            seed=train.seed,
+            num_threads=config.data.num_threads,
+        )
+        self._resources.callback(self._stream.close)
+        self._validator = Validator(
+            self._store,
+            split.val,
+            device=self._device,
+            dtype=dtype,
+            tile_px=train.eval_tile_px,
+            tile_overlap_px=train.eval_tile_overlap_px,
+        )
+        self._random = RandomState(train.seed, self._device)
+        with self._random.active():
+            self._learner = Learner(
+                config,
+                self.objective,
+                device=self._device,
+                dtype=dtype,
+                steps_per_epoch=self._stream.num_batches,
+            )
+        logger.info(
+            "%d images to train on, %d to validate on, %d steps an epoch, %s in %s",
+            len(split.train),
+            len(split.val),
+            self._stream.num_batches,
+            self._device,
+            dtype,
+        )
+
+    @property
+    def learner(self) -> Learner:
+        """The network and what trains it. Not there any more after `close`."""
+        assert self._learner is not None, "the trainer is closed"
+        return self._learner
+
+    @property
+    def last_checkpoint(self) -> CheckpointFile | None:
+        """Checkpoint of the last epoch, None before the first."""
+        return self._folder.last
+
+    @property
+    def best_checkpoint(self) -> CheckpointFile | None:
+        """Checkpoint of the best epoch, None before the first that has a value."""
+        return self._folder.best
+
+    def fit(self, reporter: Reporter) -> Outcome:
+        """Train until the trial is over.
+
+        Raises:
+            As `step`.
+        """
+        while (outcome := self.step(reporter)) is None:
+            pass
+        return outcome
+
+    def step(self, reporter: Reporter) -> Outcome | None:
+        """Train one epoch, validate, write the checkpoints, and report.
+
+        Nothing is trained or reported if the trial is over already, as when it resumed from its last epoch.
+
+        Args:
+            reporter: Hears the epoch's metrics: `train_loss` (mean over the images), `lr` (of the last step),
+                `loss`, `pixel_dice`, `object_f1`, `object_dice`, `object_hausdorff` (see `Validator`),
+                `epoch_s` (training and validation), `train_images_per_s`, `eval_s`.
+
+        Returns:
+            How the trial ended, or None if it goes on.
+
+        Raises:
+            NonFiniteLossError: A loss became NaN or infinite. Weights and checkpoints are the last good ones.
+            CheckpointError: The checkpoint could not be written.
+            Exception: Whatever the reporter raises. In every case the trainer is closed.
+        """
+        if self._stop_reason is None:
+            try:
+                decision = self._run_epoch(self.epoch + 1, reporter)
+            except BaseException:
+                self.close()
+                raise
+            self._stop_reason = self._reason_to_stop(decision)
+        return None if self._stop_reason is None else self._outcome(self._stop_reason)
+
+    def _run_epoch(self, epoch: int, reporter: Reporter) -> Decision:
+        started = time.perf_counter()
+        with self._random.active():
+            metrics = self._train(epoch)
+            metrics |= self._validate(epoch)
+        metrics["epoch_s"] = time.perf_counter() - started
+        self._conclude(epoch, metrics)
+        return reporter.report(epoch, dict(metrics))
+
+    def _train(self, epoch: int) -> dict[str, float]:
+        """Train on the stream's batches of an epoch."""
+        started = time.perf_counter()
+        sum_loss, num_images = 0.0, 0
+        for batch in self._stream.epoch(epoch):
+            sum_loss += self.learner.learn(_to_device(batch, self._device)) * len(batch.ids)
+            num_images += len(batch.ids)
+        return {
+            "train_loss": sum_loss / num_images,
+            "lr": self.learner.learning_rate.at(self.learner.num_steps - 1),
+            "train_images_per_s": num_images / (time.perf_counter() - started),
+        }
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        started = time.perf_counter()
+        metrics = self._validator.measure(self.learner.evaluated, epoch=epoch)
+        return {**metrics, "eval_s": time.perf_counter() - started}
+
+    def _conclude(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Count the epoch, let its value steer what depends on it, and put all of it on disk."""
+        value = metrics[self.objective.name]
+        self.epoch = epoch
+        self._metrics = metrics
+        is_best = self._progress.update(epoch, value)
+        self.learner.learning_rate.end_epoch(epoch, value)
+        self._folder.add_epoch(epoch, metrics)
+        self._folder.save(self._checkpoint(value), is_best=is_best)
+        logger.info("epoch %d of %d: %s=%g", epoch, self.config.train.epochs, self.objective.name, value)
+
+    def _checkpoint(self, value: float) -> Checkpoint:
+        return Checkpoint(
+            config=self.config.to_dict(),
+            config_digest=self.config.digest(),
+            data_fingerprint=self._store.fingerprint,
+            objective=self.objective.name,
+            epoch=self.epoch,
+            next_batch=0,
+            value=value,
+            metrics=self._metrics,
+            progress=self._progress.state_dict(),
+            random=self._random.state_dict(),
+            **self.learner.state_dict(),
+        )
+
+    def _resume(self, path: Path) -> None:
+        checkpoint, file = load_checkpoint(path, config_digest=self.config.digest())
+        for what, expected, actual in (
+            ("objective", self.objective.name, checkpoint.objective),
+            ("data fingerprint", self._store.fingerprint, checkpoint.data_fingerprint),
+        ):
+            if expected != actual:
+                raise CheckpointError(
+                    f"{path}: {what} must be the trial's {expected[:16]}, got {actual[:16]}; start without it"
+                )
+        try:
+            self.learner.load_state_dict(vars(checkpoint))
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+            raise CheckpointError(f"{path}: does not fit this version's network ({reason})") from error
+        self._random.load_state_dict(checkpoint.random)
+        self._progress.load_state_dict(checkpoint.progress)
+        self.epoch = checkpoint.epoch
+        self._metrics = dict(checkpoint.metrics)
+        self._folder.resume(self.config, checkpoint, file)
+        self._stop_reason = self._reason_to_stop(Decision.CONTINUE)
+
+    def _reason_to_stop(self, decision: Decision) -> StopReason | None:
+        patience = self.config.train.early_stop_patience
+        if self.epoch >= self.config.train.epochs:
+            return "epochs"
+        if patience and self._progress.num_bad_epochs >= patience:
+            return "plateau"
+        return "reporter" if decision is Decision.STOP else None
+
+    def _outcome(self, stop_reason: StopReason) -> Outcome:
+        return Outcome(
+            stop_reason=stop_reason,
+            epoch=self.epoch,
+            best_epoch=self._progress.best_epoch,
+            best_value=self._progress.best_value,
+            last_metrics=dict(self._metrics),
+        )
+
+    def close(self) -> None:
+        """Stop the stream's threads and let go of the network and its device memory. Safe to call again."""
+        self._resources.close()
+        self._learner = None
+        if self._device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _to_device(batch: Batch, device: torch.device) -> TensorBatch:
+    """Return the batch as uint8 and int32 tensors on the device; on the CPU they are views of its buffers."""
+    images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
+    if device.type == "cuda":
+        # Page-locked memory lets the copy run beside the GPU's work, and frees the stream's buffers at once.
+        images = images.pin_memory().to(device, non_blocking=True)
+        labels = labels.pin_memory().to(device, non_blocking=True)
+    return TensorBatch(images=images, labels=labels)

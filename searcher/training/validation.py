@@ -1,0 +1,176 @@
+"""One pass over the validation images at their own resolution: loss and the official metrics."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_pipeline.store import Store
+from data_pipeline.tiling import apply_tiled, tile_grid
+from models.base import DenseModel, SegmentationModel, TensorBatch
+from searcher.evaluation.metrics import ImageComparison, compare, pooled
+from searcher.exceptions import NonFiniteLossError
+from searcher.training.precision import autocast
+
+__all__ = ["Validator"]
+
+_METRICS = {
+    "f1": "object_f1",
+    "object_dice": "object_dice",
+    "object_hausdorff": "object_hausdorff",
+    "pixel_dice": "pixel_dice",
+}
+_MAX_PENDING = 4
+
+
+class Validator:
+    """Measures a model on images it has not been trained on.
+
+    Images go through one at a time, since their sizes differ. While the network predicts one image, a second
+    thread cuts the previous one's instances and compares them.
+
+    Args:
+        store: Images and label maps.
+        indices: Which of them to validate on; at least one.
+        device: Device that the model is on.
+        dtype: Format of the forward pass, see `resolve_precision`.
+        tile_px: Side of the overlapping tiles that a dense model sees; 0 shows it whole images. Other models
+            always see whole images.
+        tile_overlap_px: Overlap of neighbouring tiles.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        indices: Sequence[int],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        tile_px: int = 0,
+        tile_overlap_px: int = 64,
+    ) -> None:
+        assert indices
+        self._store = store
+        self._indices = tuple(indices)
+        self._device = device
+        self._dtype = dtype
+        self._tile_px = tile_px
+        self._tile_overlap_px = tile_overlap_px
+
+    @torch.no_grad()
+    def measure(self, model: SegmentationModel, *, epoch: int) -> dict[str, float]:
+        """Return loss and metrics of a model, which is put into evaluation mode and left there.
+
+        Args:
+            model: Network on the device.
+            epoch: Epochs trained, for the message of an error.
+
+        Returns:
+            `loss`: mean over images of the model's summed losses. `pixel_dice`, `object_f1`, `object_dice`,
+            `object_hausdorff`: the official metrics pooled over all the images.
+
+        Raises:
+            NonFiniteLossError: A loss is NaN or infinite; the message names loss, epoch and image.
+        """
+        model.eval()
+        losses: list[float] = []
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="validation") as worker:
+            comparisons = _Ordered(worker)
+            for index in self._indices:
+                image, truth = self._read(index)
+                sample = self._store.samples[index].id
+                losses.append(self._loss(model, image, truth, where=f"epoch {epoch}, image '{sample}'"))
+                self._compare(model, image, truth, comparisons)
+            values = pooled(comparisons.results())
+        return {"loss": math.fsum(losses) / len(losses)} | {
+            name: float(values[official]) for official, name in _METRICS.items()
+        }
+
+    def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        # Copies: tensors want writable memory, and int32 labels whatever the store keeps.
+        return np.array(self._store.image(index)), np.array(self._store.labels(index), dtype=np.int32)
+
+    def _loss(
+        self, model: SegmentationModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
+    ) -> float:
+        """Return the summed losses; of tiles their mean by area, so that no pixel of an overlap is lost."""
+        tiles = self._tiles(model, image)
+        total = 0.0
+        for rows, columns in tiles:
+            batch = TensorBatch(
+                images=self._to_device(image[rows, columns]), labels=self._to_device(truth[rows, columns])
+            )
+            with autocast(self._device, self._dtype):
+                losses = model.training_step(batch)
+            for name, loss in losses.items():
+                value = float(loss)
+                if not math.isfinite(value):
+                    raise NonFiniteLossError(f"validation loss '{name}' became {value} at {where}")
+                total += value * batch.labels.numel()
+        area = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in tiles)
+        return total / area
+
+    def _tiles(self, model: SegmentationModel, image: NDArray[np.uint8]) -> list[tuple[slice, slice]]:
+        height, width = image.shape[:2]
+        if not self._tile_px or not isinstance(model, DenseModel):
+            return [(slice(0, height), slice(0, width))]
+        grid = tile_grid(height, width, tile_px=self._tile_px, overlap_px=self._tile_overlap_px)
+        return [(slice(t.y, t.y + t.height), slice(t.x, t.x + t.width)) for t in grid]
+
+    def _compare(
+        self,
+        model: SegmentationModel,
+        image: NDArray[np.uint8],
+        truth: NDArray[np.int32],
+        comparisons: "_Ordered",
+    ) -> None:
+        if isinstance(model, DenseModel):
+            comparisons.submit(_compare_maps, model, self._maps(model, image), truth)
+            return
+        with autocast(self._device, self._dtype):
+            prediction = model.predict(self._to_device(image))[0]
+        comparisons.submit(compare, truth, prediction.labels)
+
+    def _maps(self, model: DenseModel, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            with autocast(self._device, self._dtype):
+                maps = model.predict_maps(self._to_device(pixels))
+            array: NDArray[np.float32] = maps[0].float().cpu().numpy()
+            return array
+
+        if not self._tile_px:
+            return predict(image)
+        return apply_tiled(predict, image, tile_px=self._tile_px, overlap_px=self._tile_overlap_px)
+
+    def _to_device(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)[None]
+
+
+def _compare_maps(
+    model: DenseModel, maps: NDArray[np.float32], truth: NDArray[np.int32]
+) -> ImageComparison:
+    return compare(truth, model.instances_from_maps(maps).labels)
+
+
+class _Ordered:
+    """Comparisons computed by a worker, in the order of submission, with few images waiting at a time."""
+
+    def __init__(self, worker: ThreadPoolExecutor) -> None:
+        self._worker = worker
+        self._pending: deque[Future[ImageComparison]] = deque()
+        self._done: list[ImageComparison] = []
+
+    def submit(self, function: Any, *arguments: Any) -> None:
+        while len(self._pending) >= _MAX_PENDING:
+            self._done.append(self._pending.popleft().result())
+        self._pending.append(self._worker.submit(function, *arguments))
+
+    def results(self) -> Iterable[ImageComparison]:
+        while self._pending:
+            self._done.append(self._pending.popleft().result())
+        return self._done
