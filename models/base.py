@@ -1,0 +1,98 @@
+"""What every segmentation model does, whatever its network: the seam between training and models.
+
+Shapes: B batch, C channels, H rows, W columns, n instances.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.settings import PostprocessSettings
+
+__all__ = ["DenseModel", "Prediction", "SegmentationModel", "TensorBatch"]
+
+
+class TensorBatch(NamedTuple):
+    """Images and their instance labels, on the model's device."""
+
+    images: Tensor
+    """uint8[B, H, W, 3], RGB, 0 to 255."""
+    labels: Tensor
+    """int32[B, H, W], instance label maps, 0 is background; labels may have gaps."""
+
+
+class Prediction(NamedTuple):
+    """The instances found in one image."""
+
+    labels: NDArray[np.int32]
+    """int32[H, W], 0 is background, instances are 1 to n without gaps."""
+    scores: NDArray[np.float32]
+    """float32[n], confidence in 0 to 1; `scores[i]` belongs to label `i + 1`."""
+
+
+class SegmentationModel(nn.Module, ABC):
+    """A network with its loss and its way from output to instances.
+
+    The trainer and the evaluation use these methods and nothing else, so they have no branch on a model's
+    name. An abstract base rather than a protocol, because they also need what `nn.Module` gives (parameters,
+    state dictionary, device, train and eval mode).
+
+    Autocast may be active around any method: losses and probabilities are float32 all the same. To compile,
+    call `model.compile()`: it compiles `forward` in place, which all methods go through, and leaves the names
+    in the state dictionary alone (`torch.compile(model)` returns a wrapper whose methods are not compiled).
+    """
+
+    postprocess: PostprocessSettings
+    """From the network's output to instances. May be replaced at any time."""
+
+    @abstractmethod
+    def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """Return the losses of a batch by name, each a float32 scalar; the total loss is their sum.
+
+        In eval mode and under `torch.no_grad` it is the validation loss, comparable with the training loss.
+        """
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> list[Prediction]:
+        """Return the instances of each image at the image's own resolution.
+
+        Works in the mode the module is in: call `eval()` first. Builds no graph.
+
+        Args:
+            images: uint8[B, H, W, 3], RGB, on the model's device.
+        """
+
+
+class DenseModel(SegmentationModel):
+    """A model whose instances are cut from maps of per-pixel probabilities.
+
+    Large images are predicted tile by tile: the maps are stitched first and instances cut from the whole
+    afterwards, so no instance is cut by a tile's edge.
+    """
+
+    @abstractmethod
+    def predict_maps(self, images: Tensor) -> Tensor:
+        """Return float32[B, C, H, W], probabilities in 0 to 1 at the images' own resolution.
+
+        Works in the mode the module is in: call `eval()` first. Builds no graph.
+
+        Args:
+            images: uint8[B, H, W, 3], RGB, on the model's device.
+        """
+
+    @abstractmethod
+    def instances_from_maps(self, maps: NDArray[np.float32]) -> Prediction:
+        """Return the instances in the maps of one image, following `postprocess`.
+
+        Args:
+            maps: float32[C, H, W], as `predict_maps` gives them for one image.
+        """
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> list[Prediction]:
+        """Return the instances of each image: `instances_from_maps` after `predict_maps`."""
+        return [self.instances_from_maps(maps) for maps in self.predict_maps(images).cpu().numpy()]
