@@ -14,9 +14,7 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def resolve_precision(
-    precision: Literal["auto", "float32", "bfloat16"], device: torch.device
-) -> torch.dtype:
+def resolve_precision(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
     """Return the format that matrix products and convolutions run in. Weights are float32 always.
 
     Args:

@@ -110,7 +110,7 @@ class RunFolder:
                 if best.epoch == checkpoint.best_epoch:
                     return best_file
         logger.warning(
-            "%s: the best checkpoint so far, of epoch %d, is not beside it; a later one is kept only if better",
+            "%s: the best checkpoint so far, of epoch %d, is not beside it; a later one must still beat it",
             file.path,
             checkpoint.best_epoch,
         )

@@ -151,9 +151,7 @@ class Validator:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)[None]
 
 
-def _compare_maps(
-    model: DenseModel, maps: NDArray[np.float32], truth: NDArray[np.int32]
-) -> ImageComparison:
+def _compare_maps(model: DenseModel, maps: NDArray[np.float32], truth: NDArray[np.int32]) -> ImageComparison:
     return compare(truth, model.instances_from_maps(maps).labels)
 
 
