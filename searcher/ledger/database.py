@@ -58,6 +58,15 @@ class Database:
             raise DatabaseError(f"--db {engines.masked(url)}: must hold studies; launch one first, or check the path")
         return database
 
+    @staticmethod
+    def probe(text: str) -> None:
+        """Check, without creating anything, that a study can be written here.
+
+        Raises:
+            DatabaseError: It cannot be reached or used.
+        """
+        engines.probe(engines.parse_url(text))
+
     @cached_property
     def optuna_storage(self) -> optuna.storages.RDBStorage:
         """Optuna's view of the same database."""

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from searcher.exceptions import DatabaseError
 
-__all__ = ["connect", "masked", "parse_url"]
+__all__ = ["connect", "engine_options", "masked", "parse_url", "probe"]
 
 BUSY_TIMEOUT_S = 60
 """How long SQLite waits for another process's lock, e.g. a dashboard's."""
@@ -71,6 +71,18 @@ def connect(url: URL, *, create: bool) -> Engine:
         engine.dispose()
         raise DatabaseError(f"--db {masked(url)}: must be reachable: {_reason(error, url)}") from None
     return engine
+
+
+def probe(url: URL) -> None:
+    """Check that a database can be created or reached, without creating it.
+
+    Raises:
+        DatabaseError: It cannot.
+    """
+    if url.drivername == "sqlite":
+        _check_sqlite_file(url, create=True)
+    else:
+        connect(url, create=False).dispose()
 
 
 def engine_options(url: URL) -> dict[str, Any]:

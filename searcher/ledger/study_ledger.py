@@ -112,7 +112,7 @@ class StudyLedger:
 
     def note(self, number: int, **notes: Any) -> None:
         """Write notes on a running trial; None values are left out."""
-        trial = optuna.trial.Trial(self.optuna_study, self._frozen(number)._trial_id)
+        trial = optuna.trial.Trial(self.optuna_study, self.trial(number)._trial_id)
         for key, value in notes.items():
             if value is not None:
                 trial.set_user_attr(key, value)
@@ -124,10 +124,18 @@ class StudyLedger:
             if session.scalar(sa.select(EpochRow.id).where(*where)) is None:
                 finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
                 session.add(EpochRow(study_id=self.study_id, trial=number, epoch=epoch, metrics=finite))
-        trial = self._frozen(number)
+        trial = self.trial(number)
         if epoch not in trial.intermediate_values:
             value = float(metrics[self.spec.objective.name])
             self.database.optuna_storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+
+    def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
+        """Give a retry the epochs of the trial that it goes on from, so that its curve is whole."""
+        with self.database.read() as session:
+            where = (EpochRow.study_id == self.study_id, EpochRow.trial == retry_of, EpochRow.epoch <= up_to_epoch)
+            rows = list(session.scalars(sa.select(EpochRow).where(*where).order_by(EpochRow.epoch)))
+        for row in rows:
+            self.report(number, row.epoch, row.metrics)
 
     def checkpoint(self, number: int, kind: str, *, epoch: int, uri: str, sha256: str, num_bytes: int, value: float | None) -> None:
         """Write down the newest checkpoint of a kind."""
@@ -162,7 +170,7 @@ class StudyLedger:
         Returns:
             Whether it was queued again.
         """
-        trial = self._frozen(number)
+        trial = self.trial(number)
         attempt = int(trial.user_attrs.get("attempt", 0))
         again = retry and attempt < MAX_RETRIES and bool(trial.params)
         if again and not any(other.user_attrs.get("retry_of") == number for other in self.trials()):
@@ -175,13 +183,14 @@ class StudyLedger:
 
     def trained_before(self, number: int) -> int | None:
         """Return the number of an earlier trial with equal parameters that ran to an end or runs, or None."""
-        params = self._frozen(number).params
+        params = self.trial(number).params
         for other in self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
             if other.number != number and other.params == params:
                 return other.number
         return None
 
-    def _frozen(self, number: int) -> FrozenTrial:
+    def trial(self, number: int) -> FrozenTrial:
+        """Return a trial as the database has it now."""
         storage = self.database.optuna_storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self.optuna_study._study_id, number)
         return storage.get_trial(trial_id)

@@ -1,0 +1,56 @@
+# install, demo, test, check, bench: each does its own set-up. Needs Python >= 3.11 and a package registry.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := demo
+DEMO_DB := --db $(DEMO)/searcher.db
+SEARCHER := SEARCHER_CACHE=$(DEMO)/cache $(BIN)/searcher
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --group dev --all-extras \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+.PHONY: install demo test check bench lock packaging clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "searcher needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: install
+	@mkdir -p $(DEMO)
+	$(SEARCHER) launch --study unet-demo $(DEMO_DB) --storage $(DEMO)/runs
+	$(SEARCHER) trials --study unet-demo $(DEMO_DB)
+	$(SEARCHER) best --study unet-demo $(DEMO_DB)
+	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/cache"
+
+test: install
+	$(BIN)/python -m pytest -m "not packaging"
+
+packaging: install
+	$(BIN)/python -m pytest -m packaging tests/packaging
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@cp requirements.lock $(VENV)/fresh.lock && $(COMPILE) -o $(VENV)/fresh.lock && \
+		diff -u requirements.lock $(VENV)/fresh.lock || { echo "requirements.lock is stale: run make lock"; exit 1; }
+
+bench: install
+	$(BIN)/python tests/benchmarks/stream_throughput.py $(if $(GLAS_ROOT),--data $(GLAS_ROOT))
+	$(BIN)/python tests/benchmarks/stream_memory.py
+	$(BIN)/python tests/benchmarks/metrics_speed.py $(if $(GLAS_ROOT),--data $(GLAS_ROOT))
+
+lock: install
+	$(COMPILE) --upgrade -o requirements.lock
+
+clean:
+	rm -rf $(DEMO) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,48 @@
+"""`searcher best`: the best trial of a study, and where its checkpoint lies."""
+
+import argparse
+from pathlib import Path
+
+from searcher.cli.options import Verbs, add_database, add_json, database_text
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("best", help="show the best trial of a study and its checkpoint")
+    parser.add_argument("--study", required=True, metavar="NAME")
+    add_database(parser)
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.cli.terminal import console, number, print_json, table
+    from searcher.exceptions import UserError
+    from searcher.ledger.best import best_trial
+    from searcher.ledger.database import Database
+
+    with Database.open(database_text(args)) as database:
+        study = database.study(args.study)
+        best = best_trial(study, database.trials(args.study))
+    if best is None:
+        raise UserError(
+            f"--study {args.study}: must have a COMPLETE trial, got {study.num_done} done and none complete; "
+            "launch it again with more trials"
+        )
+    checkpoint = best.checkpoints.get("best")
+    path = None if checkpoint is None else Path(study.storage_root) / checkpoint.uri
+    if args.json:
+        print_json(best.to_dict() | {"study": study.name, "checkpoint": None if path is None else str(path)})
+        return 0
+    epoch = best.notes.get("best_epoch", best.num_epochs)
+    console.print(
+        f"{study.name}: trial {best.number}, {study.objective} {number(best.value)} at epoch {epoch} "
+        f"of {best.num_epochs}",
+        markup=False,
+    )
+    console.print(table(["parameter", "value"], best.params.items()))
+    console.print(table(["metric", ">value"], [(name, number(v)) for name, v in best.epochs.get(epoch, {}).items()]))
+    console.print(f"checkpoint: {path or 'none'}", markup=False, soft_wrap=True)
+    return 0

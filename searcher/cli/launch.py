@@ -1,0 +1,78 @@
+"""`searcher launch`: run a study, or go on with it."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from searcher.cli.options import (
+    Verbs,
+    add_data,
+    add_database,
+    add_overrides,
+    add_storage,
+    cache_dir,
+    database_text,
+    overrides,
+)
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("launch", help="run a study, or go on with one that was interrupted")
+    parser.add_argument("--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file")
+    add_data(parser)
+    add_database(parser)
+    add_storage(parser)
+    parser.add_argument("--address", metavar="RAY", help="a running Ray cluster; without it, one on this machine")
+    add_overrides(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.ledger.database import Database
+    from searcher.study.catalog import load_study
+
+    spec = load_study(args.study, overrides(args))
+    database_url = database_text(args)
+    Database.probe(database_url)
+    storage_root = _storage_root(args.storage)
+
+    # Only now what takes seconds to import.
+    from searcher.cli.launch_view import LaunchView
+    from searcher.cli.terminal import progress_bar
+    from searcher.orchestration.driver import launch
+    from searcher.training.dataset import DataRequest
+
+    data = DataRequest(args.data, str(cache_dir()), spec.trial_config({}).data)
+    with progress_bar("preparing images") as advance:
+        store = data.prepare(advance)
+    with Database.open(database_url, create=True) as database, LaunchView(spec) as view:
+        result = launch(
+            spec,
+            database=database,
+            data=data,
+            store=store,
+            storage_root=storage_root,
+            listener=view,
+            address=args.address,
+        )
+    view.print_result(result, shlex.join(["searcher", *sys.argv[1:]]), database_url=_shown(args, database_url), storage=args.storage)
+    return {"finished": 0, "failed": 1}.get(result.outcome, 130)
+
+
+def _storage_root(folder: Path) -> Path:
+    from searcher.exceptions import UserError
+
+    root = folder.absolute()
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--storage {folder}: must be a folder, got a file; choose another path")
+    return root
+
+
+def _shown(args: argparse.Namespace, database_url: str) -> str:
+    """Return what to type after `--db`, nothing where the environment or the default says it."""
+    return "" if args.db is None else f" --db {database_url}"
+

@@ -1,0 +1,152 @@
+"""What the terminal shows during a launch: a live table, or single lines where there is no terminal."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from searcher.cli.terminal import console, number, params_text, seconds, table
+from searcher.orchestration.driver import LaunchResult
+from searcher.study.space import Value
+from searcher.study.spec import StudySpec
+
+__all__ = ["LaunchView"]
+
+_ROWS = 15
+"""Trials that the live table shows at most, the newest."""
+_STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
+
+
+@dataclass
+class _Trial:
+    number: int
+    params: Mapping[str, Value]
+    num_epochs: int
+    epoch: int
+    state: str = "RUNNING"
+    value: float | None = None
+    started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+
+
+class LaunchView:
+    """A `StudyListener` that draws. Use as a context manager around the launch."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._trials: dict[int, _Trial] = {}
+        self._budget = spec.study.trials
+        self._num_done = 0
+        self._done_before = 0
+        self._best: tuple[float, int | None] | None = None
+        self._started = time.monotonic()
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2)
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._live.stop()
+
+    # ---- StudyListener ---------------------------------------------------------------------------------------
+
+    def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
+        """Show where the study stands."""
+        self._budget, self._num_done, self._done_before = budget, num_done, num_done
+        self._started = time.monotonic()
+        self._best = None if best is None else (best, None)
+        objective = self._spec.objective
+        self._line(f"{self._spec.name}: {num_done} of {budget} trials done, {objective.direction} {objective.name}")
+
+    def trial_started(self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int) -> None:
+        """Add a row."""
+        self._trials[number] = _Trial(number, params, num_epochs, first_epoch)
+        if first_epoch:
+            self.said(f"trial {number} goes on after epoch {first_epoch} of the one that was interrupted")
+
+    def epoch_done(self, number: int, epoch: int, value: float) -> None:
+        """Update a row."""
+        trial = self._trials[number]
+        trial.epoch, trial.value = epoch, value
+
+    def trial_ended(self, number_: int, state: str, *, value: float | None, reason: str | None) -> None:
+        """Settle a row; say it in a line where there is no terminal."""
+        trial = self._trials.setdefault(number_, _Trial(number_, {}, 0, 0))
+        trial.state, trial.ended = state, time.monotonic()
+        if value is not None:
+            trial.value = value
+        if state in ("COMPLETE", "PRUNED"):
+            self._num_done += 1
+        if state == "COMPLETE" and value is not None:
+            better = self._best is None or self._spec.objective.better(value, self._best[0])
+            self._best = (value, number_) if better else self._best
+        shown = f" {self._spec.objective.name} {number(value)}" if value is not None else ""
+        text = f"trial {number_} {state}{shown} ({reason})"
+        if state == "FAIL" or not console.is_terminal:
+            self._line(f"{text}; {self._num_done} of {self._budget} done{self._best_text()}")
+
+    def said(self, text: str) -> None:
+        """Print a line above the table."""
+        self._line(text)
+
+    # ---- drawing ---------------------------------------------------------------------------------------------
+
+    def print_result(self, result: LaunchResult, command: str, *, database_url: str, storage: Path) -> None:
+        """Say how it ended and what to do next."""
+        name = self._spec.name
+        if result.outcome == "finished":
+            self._line(f"{name}: all {result.budget} trials done{self._best_text()}")
+            self._line(f"  searcher trials --study {name}{database_url}")
+            self._line(f"  searcher best --study {name}{database_url}")
+        else:
+            why = f": {result.problem}" if result.problem else ""
+            self._line(f"{name}: {result.outcome} with {result.num_done} of {result.budget} trials done{why}")
+            self._line(f"  to go on: {command}")
+        self._line(f"  checkpoints and logs: {storage / name}")
+
+    def _line(self, text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    def _best_text(self) -> str:
+        if self._best is None:
+            return ""
+        value, trial = self._best
+        return f", best {number(value)}" + ("" if trial is None else f" (trial {trial})")
+
+    def _render(self) -> Group:
+        shown = sorted(self._trials.values(), key=lambda trial: trial.number)[-_ROWS:]
+        rows = [
+            (
+                trial.number,
+                Text(trial.state, style=_STYLES.get(trial.state, "")),
+                f"{trial.epoch}/{trial.num_epochs}",
+                number(trial.value),
+                seconds((trial.ended or time.monotonic()) - trial.started),
+                params_text(trial.params),
+            )
+            for trial in shown
+        ]
+        columns = [">trial", "state", ">epoch", f">{self._spec.objective.name}", ">time", "parameters"]
+        return Group(_live_table(columns, rows), Text(self._footer()))
+
+    def _footer(self) -> str:
+        elapsed = time.monotonic() - self._started
+        done_here = self._num_done - self._done_before
+        eta = elapsed / done_here * (self._budget - self._num_done) if done_here else None
+        left = f", about {seconds(eta)} left" if eta else ""
+        return f"{self._num_done} of {self._budget} trials{self._best_text()}, {seconds(elapsed)} so far{left}"
+
+
+def _live_table(columns: list[str], rows: list[tuple[object, ...]]) -> object:
+    drawn = table(columns, [])
+    for row in rows:
+        drawn.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+    return drawn

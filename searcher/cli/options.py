@@ -1,0 +1,135 @@
+"""Options that several verbs share. Imports nothing heavy."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from searcher.exceptions import UserError
+
+__all__ = [
+    "Verbs",
+    "add_data",
+    "add_database",
+    "add_json",
+    "add_overrides",
+    "add_storage",
+    "cache_dir",
+    "database_text",
+    "overrides",
+    "positive_int",
+]
+
+Verbs = Any
+"""What `ArgumentParser.add_subparsers` returns; its class is private."""
+
+_DEFAULT_DATABASE = "searcher.db"
+
+
+def positive_int(text: str) -> int:
+    """Parse an integer of at least 1, for argparse."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """Add `--db`."""
+    parser.add_argument(
+        "--db",
+        metavar="URL",
+        help="study database: a file (SQLite) or postgresql://user@host/name; default $SEARCHER_DB, "
+        f"else {_DEFAULT_DATABASE}",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """Add `--storage`."""
+    parser.add_argument(
+        "--storage", metavar="DIR", type=Path, default=Path("runs"), help="folder of checkpoints and logs; default runs"
+    )
+
+
+def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add `--data`."""
+    remark = "" if required else "; without it, synthetic glands"
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        required=required,
+        help=f"a GlaS release folder, or a folder with images/ and labels/{remark}",
+    )
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add `--trials`, `--epochs` and `--set`."""
+    parser.add_argument("--trials", type=positive_int, metavar="N", help="budget of the study (study.trials)")
+    parser.add_argument("--epochs", type=positive_int, metavar="N", help="epochs of a trial (train.epochs)")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set any key of the study file, e.g. model.base_channels=16; a searched one becomes fixed",
+    )
+
+
+def overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the command line sets, by dotted key.
+
+    Raises:
+        UserError: A `--set` without `=`.
+    """
+    from searcher.study.reader import parse_value
+
+    chosen: dict[str, Any] = {}
+    for setting in args.settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {setting}: must be KEY=VALUE, got {setting!r}; e.g. --set train.epochs=3")
+        chosen[key.strip()] = parse_value(text.strip())
+    for key, value in (("study.trials", getattr(args, "trials", None)), ("train.epochs", args.epochs)):
+        if value is not None:
+            chosen[key] = value
+    return chosen
+
+
+def database_text(args: argparse.Namespace) -> str:
+    """Return the database that the command line or the environment names.
+
+    `SEARCHER_DB` leaves the environment, so that no process started from here, a Ray worker say, inherits it.
+
+    Raises:
+        UserError: A password on the command line, where the process list shows it to everybody.
+    """
+    from_environment = os.environ.pop("SEARCHER_DB", None)
+    if args.db is None:
+        return from_environment or _DEFAULT_DATABASE
+    text: str = args.db
+    if "://" in text and "@" in text and ":" in text.partition("://")[2].rpartition("@")[0]:
+        scheme = urlsplit(text).scheme
+        raise UserError(
+            f"--db {scheme}://…: must not hold a password, which the process list would show; "
+            "put the whole URL into the environment variable SEARCHER_DB"
+        )
+    return text
+
+
+def cache_dir() -> Path:
+    """Return the folder of the data stores: `SEARCHER_CACHE`, or the user's cache folder."""
+    chosen = os.environ.get("SEARCHER_CACHE")
+    if chosen:
+        return Path(chosen).absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "gland-searcher"

@@ -1,0 +1,58 @@
+"""`searcher status`: how far the studies of a database are."""
+
+import argparse
+
+from searcher.cli.options import Verbs, add_database, add_json, database_text
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("status", help="show how far the studies of a database are")
+    parser.add_argument("--study", metavar="NAME", help="one study; without it, all")
+    add_database(parser)
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.cli.terminal import console, number, print_json, table
+    from searcher.ledger.best import best_trial
+    from searcher.ledger.database import Database
+
+    with Database.open(database_text(args)) as database:
+        names = [args.study] if args.study else database.study_names()
+        studies = [database.study(name) for name in names]
+        bests = [best_trial(study, database.trials(study.name)) for study in studies]
+    if args.json:
+        print_json(
+            [
+                study.to_dict() | {"best": None if best is None else {"trial": best.number, "value": best.value}}
+                for study, best in zip(studies, bests, strict=True)
+            ]
+        )
+        return 0
+    rows = [
+        (
+            study.name,
+            f"{study.num_done}/{study.budget}",
+            *(study.counts.get(state, 0) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")),
+            study.objective,
+            "" if best is None else f"{number(best.value)} (trial {best.number})",
+            "" if study.last_launch is None else _launch_text(study.last_launch),
+        )
+        for study, best in zip(studies, bests, strict=True)
+    ]
+    columns = ["study", ">done", ">complete", ">pruned", ">fail", ">running", ">waiting", "objective", "best", "last launch"]
+    console.print(table(columns, rows))
+    return 0
+
+
+def _launch_text(launch: object) -> str:
+    from searcher.ledger.records import LaunchRecord
+
+    assert isinstance(launch, LaunchRecord)
+    if launch.outcome is not None:
+        return f"{launch.outcome} {launch.ended_at:%Y-%m-%d %H:%M}" if launch.ended_at else launch.outcome
+    return f"running on {launch.host}, process {launch.pid}"

@@ -1,0 +1,62 @@
+"""Tables, JSON and progress bars: all that is printed goes through here."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["console", "number", "params_text", "print_json", "progress_bar", "seconds", "table"]
+
+console = Console(highlight=False, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    """Print plain values as JSON, without markup."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
+    """Return a plain table; a column whose head begins with `>` is aligned to the right."""
+    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        drawn.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    for row in rows:
+        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+    return drawn
+
+
+def number(value: float | None) -> str:
+    """Return a value of a metric with four digits, empty for None."""
+    return "" if value is None else f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration as h:mm:ss, empty for None."""
+    return "" if value is None else str(timedelta(seconds=round(value)))
+
+
+def params_text(params: Any) -> str:
+    """Return parameters as `lr=0.001 name=adamw`, by the last part of their key."""
+    return " ".join(
+        f"{key.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else f"{key.rpartition('.')[2]}={value}"
+        for key, value in params.items()
+    )
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar while the body runs; yields what is called with (done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,80 @@
+"""`searcher train`: one trial of a study, in this process, without cluster and database."""
+
+import argparse
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from searcher.cli.options import Verbs, add_data, add_overrides, add_storage, cache_dir, overrides
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("train", help="train one trial of a study here, without cluster and database")
+    parser.add_argument("--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file")
+    add_data(parser)
+    add_storage(parser)
+    add_overrides(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.study.catalog import load_study
+
+    spec = load_study(args.study, overrides(args))
+    params = _params(spec)
+    config = spec.trial_config(params)
+
+    from searcher.cli.terminal import console, number, params_text, progress_bar
+    from searcher.training.dataset import DataRequest
+    from searcher.training.trainer import Trainer
+
+    with progress_bar("preparing images") as advance:
+        store = DataRequest(args.data, str(cache_dir()), config.data).prepare(advance)
+    run_dir = args.storage.absolute() / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
+    console.print(f"{spec.name}: {params_text(params)}", markup=False, soft_wrap=True)
+    with Trainer(config, spec.objective, store=store, run_dir=run_dir) as trainer:
+        outcome = trainer.fit(_Printer(config.train.epochs))
+    console.print(
+        f"best {spec.objective.name} {number(outcome.best_value)} at epoch {outcome.best_epoch}; in {run_dir}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _params(spec: Any) -> dict[str, Any]:
+    """Return the study's first known-good point.
+
+    Raises:
+        UserError: The point leaves a searched parameter open.
+    """
+    from searcher.exceptions import UserError
+
+    params: dict[str, Any] = dict(spec.enqueue[0]) if spec.enqueue else {}
+    missing = [p.name for p in spec.space.parameters if p.active(params) and p.name not in params]
+    if missing:
+        raise UserError(
+            f"{spec.source}: must leave no searched parameter open for a single trial, got {', '.join(missing)}; "
+            f"add --set {missing[0]}=VALUE"
+        )
+    return params
+
+
+class _Printer:
+    """A reporter that prints one line an epoch and never stops the trial."""
+
+    def __init__(self, num_epochs: int) -> None:
+        self._num_epochs = num_epochs
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> Any:
+        """Print the epoch's metrics."""
+        from searcher.cli.terminal import console, number
+        from searcher.training.reporter import Decision
+
+        shown = "  ".join(f"{name} {number(value)}" for name, value in metrics.items())
+        console.print(f"epoch {epoch}/{self._num_epochs}  {shown}", markup=False, soft_wrap=True)
+        return Decision.CONTINUE
+

@@ -1,0 +1,96 @@
+"""The Ray cluster of a launch: one of its own on loopback, or an existing one."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+# Before ray is imported, which reads them once. Nothing phones home; the terminal belongs to us, not to Ray.
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
+
+import ray
+
+from searcher.exceptions import UserError
+from searcher.study.spec import ResourcesSection
+
+__all__ = ["TrialResources", "ray_cluster", "trial_resources"]
+
+_OBJECT_STORE_BYTES = 128 * 2**20
+"""Trials exchange a few numbers; images never go through Ray's object store."""
+
+
+@dataclass(frozen=True)
+class TrialResources:
+    """What Ray reserves for one trial."""
+
+    cpus: float
+    gpus: float
+
+    def to_ray(self) -> dict[str, float]:
+        """Return Ray's own names; no GPU entry when none is needed."""
+        return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
+
+
+@contextmanager
+def ray_cluster(address: str | None = None) -> Iterator[None]:
+    """Join the cluster at `address`, or start one on this machine and stop it at the end.
+
+    A cluster of our own listens on loopback only, keeps its files in a short temporary folder (Ray's sockets
+    have paths of at most 107 bytes), and has no dashboard.
+
+    Raises:
+        UserError: There is no cluster at the address.
+    """
+    if address is not None:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"--address {address}: must be a running Ray cluster: {reason}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    scratch = tempfile.mkdtemp(prefix="ray-")
+    try:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=scratch,
+        )
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def trial_resources(wanted: ResourcesSection) -> TrialResources:
+    """Return what one trial reserves on the cluster that is running.
+
+    Raises:
+        UserError: No node has as much, so that the first trial would wait for ever.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+    gpus = float(min(1.0, most_gpus)) if wanted.gpus == "auto" else float(wanted.gpus)
+    if not any(node.get("CPU", 0.0) >= wanted.cpus and node.get("GPU", 0.0) >= gpus for node in nodes):
+        offered = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        raise UserError(
+            f"resources: one node must offer what a trial needs, got cpus={wanted.cpus:g} gpus={gpus:g} where the "
+            f"nodes have {offered}; lower them with --set resources.cpus=N --set resources.gpus=N"
+        )
+    return TrialResources(wanted.cpus, gpus)

@@ -1,0 +1,27 @@
+"""What a launch tells whoever watches it."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from searcher.study.space import Value
+
+__all__ = ["StudyListener"]
+
+
+class StudyListener(Protocol):
+    """Hears of a study's progress, from the driver's thread, after the database knows it."""
+
+    def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
+        """The study is ready; `num_done` trials of its budget were done by earlier launches."""
+
+    def trial_started(self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int) -> None:
+        """A trial was handed to a worker; it begins after `first_epoch` epochs of an interrupted one."""
+
+    def epoch_done(self, number: int, epoch: int, value: float) -> None:
+        """A trial has finished an epoch with this value of the objective."""
+
+    def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
+        """A trial became COMPLETE, PRUNED or FAIL."""
+
+    def said(self, text: str) -> None:
+        """Something a person should know."""

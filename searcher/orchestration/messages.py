@@ -1,0 +1,62 @@
+"""What travels between driver and workers: plain, frozen values without any credential."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from searcher.training.dataset import DataRequest
+
+__all__ = ["CheckpointNote", "TrialJob", "TrialMessage", "TrialOutcome"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """Everything a worker needs to run one trial."""
+
+    number: int
+    config: Mapping[str, Any]
+    """The resolved trial configuration."""
+    objective: str
+    data: DataRequest
+    data_fingerprint: str
+    storage_root: str
+    run_dir: str
+    """Folder of the trial, relative to the storage root."""
+    resume_from: str | None = None
+    """Checkpoint to go on from, relative to the storage root."""
+    resume_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointNote:
+    """A checkpoint that a worker wrote."""
+
+    kind: str
+    epoch: int
+    uri: str
+    """Relative to the storage root."""
+    sha256: str
+    num_bytes: int
+    value: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOutcome:
+    """How a trial ended of itself."""
+
+    best_epoch: int
+    best_value: float
+    stop_reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialMessage:
+    """One epoch's report, or the failure that ended the trial."""
+
+    epoch: int = 0
+    metrics: Mapping[str, float] | None = None
+    checkpoints: tuple[CheckpointNote, ...] = ()
+    config_digest: str = ""
+    """Digest of the configuration that the trainer applied."""
+    outcome: TrialOutcome | None = None
+    failure: str | None = None

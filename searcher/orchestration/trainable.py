@@ -1,0 +1,172 @@
+"""The Ray actor that runs trials: one epoch a step, one actor for many trials.
+
+Holds no database connection and no credential. What goes wrong inside a trial is a message, not an exception:
+Ray then keeps the actor, and the driver gets the reason instead of a pickled traceback.
+"""
+
+import logging
+import shutil
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from searcher.exceptions import SearcherError
+from searcher.orchestration.messages import CheckpointNote, TrialJob, TrialMessage, TrialOutcome
+from searcher.study.config import TrialConfig
+from searcher.study.objectives import Objective
+from searcher.training.reporter import Decision
+from searcher.training.trainer import Outcome, Trainer
+
+__all__ = ["TrialTrainable"]
+
+logger = logging.getLogger(__name__)
+
+_LEFT_BEHIND_LIMIT_BYTES = 64 * 2**20
+"""Device memory that may stay allocated between two trials of one actor."""
+
+
+class _LastReport:
+    """A reporter that keeps the newest report for the driver, whose scheduler decides between two steps."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.metrics: Mapping[str, float] = {}
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:
+        """Keep the report and go on."""
+        self.epoch, self.metrics = epoch, dict(metrics)
+        return Decision.CONTINUE
+
+
+class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no types
+    """One trial at a time; `reuse_actors` hands it the next one through `reset_config`."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first job. Nothing is built yet, so that every failure of a trial is met in `step`."""
+        torch.set_num_threads(max(1, int(config["num_threads"])))
+        logging.basicConfig(level=logging.INFO)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next job.
+
+        Raises:
+            RuntimeError: The last trial left device memory behind. An exception, not False: Ray 2.60 answers
+                False with an errored trial that neither the search algorithm nor a callback hears of.
+        """
+        self._end()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            left = torch.cuda.memory_allocated()
+            if left > _LEFT_BEHIND_LIMIT_BYTES:
+                raise RuntimeError(f"the trial before left {left / 2**20:.0f} MiB of device memory behind")
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch and return it as a message."""
+        try:
+            message = self._train_epoch()
+        except Exception as error:  # the boundary of the worker: whatever it is becomes the trial's fail_reason
+            logger.exception("trial %d failed", self._job.number)
+            message = TrialMessage(failure=_describe(error))
+            self._end()
+        result: dict[str, Any] = {"message": message, "done": bool(message.failure or message.outcome)}
+        if message.metrics is not None:
+            result |= {"epoch": message.epoch, "objective": message.metrics[self._job.objective]}
+        return result
+
+    def cleanup(self) -> None:
+        """Release stream, model and device memory."""
+        self._end()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._job: TrialJob = config["job"]
+        self._trainer: Trainer | None = None
+        self._reporter = _LastReport()
+        self._log: logging.Handler | None = None
+
+    def _end(self) -> None:
+        if self._trainer is not None:
+            self._trainer.close()
+            self._trainer = None
+        if self._log is not None:
+            logging.getLogger().removeHandler(self._log)
+            self._log.close()
+            self._log = None
+
+    def _train_epoch(self) -> TrialMessage:
+        if self._trainer is None:
+            self._trainer = self._build_trainer()
+        outcome = self._trainer.step(self._reporter)
+        return TrialMessage(
+            epoch=self._reporter.epoch,
+            metrics=self._reporter.metrics,
+            checkpoints=self._checkpoints(self._trainer),
+            config_digest=self._trainer.config.digest(),
+            outcome=None if outcome is None else _outcome(outcome),
+        )
+
+    def _build_trainer(self) -> Trainer:
+        job = self._job
+        run_dir = Path(job.storage_root) / job.run_dir
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self._log = logging.FileHandler(run_dir / "trial.log")
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.getLogger().addHandler(self._log)
+        config = TrialConfig.model_validate(dict(job.config))
+        return Trainer(
+            config,
+            Objective(job.objective),
+            store=job.data.open(job.data_fingerprint),
+            run_dir=run_dir,
+            resume_from=self._resume_from(run_dir),
+        )
+
+    def _resume_from(self, run_dir: Path) -> Path | None:
+        """Return the checkpoint to go on from; the best one so far is copied beside the new ones."""
+        if self._job.resume_from is None:
+            return None
+        checkpoint = Path(self._job.storage_root) / self._job.resume_from
+        best = checkpoint.with_name("best.pt")
+        if best.exists() and best.parent != run_dir:
+            shutil.copyfile(best, run_dir / "best.pt")
+        return checkpoint
+
+    def _checkpoints(self, trainer: Trainer) -> tuple[CheckpointNote, ...]:
+        written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
+        root = Path(self._job.storage_root)
+        return tuple(
+            CheckpointNote(
+                kind=kind,
+                epoch=file.epoch,
+                uri=file.path.relative_to(root).as_posix(),
+                sha256=file.sha256,
+                num_bytes=file.num_bytes,
+                value=file.value,
+            )
+            for kind, file in written.items()
+            if file is not None
+        )
+
+
+def _outcome(outcome: Outcome) -> TrialOutcome:
+    return TrialOutcome(
+        best_epoch=outcome.best_epoch, best_value=outcome.best_value, stop_reason=outcome.stop_reason
+    )
+
+
+def _describe(error: Exception) -> str:
+    """Return a one-line reason; for an error that is not ours, with the place it came from."""
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, SearcherError):
+        return text
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of device memory: {text}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {text}{place}"
