@@ -1,0 +1,206 @@
+"""The official metrics of the GlaS contest, and pixel Dice, between label maps of any method.
+
+Definitions: Sirinukunwattana et al. 2016 (arXiv 1603.00275, section 4) and the contest's MATLAB evaluation;
+each is written out where it is computed. Both sides are instance label maps at the image's own resolution. The
+partner of an object is the object of the other side with which it shares the most pixels, background excluded,
+the one with the lowest label among equals.
+
+An image is compared once; `pooled` and `mean` then sum up any set of images, such as test A.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searcher.evaluation.hausdorff import nearest_hausdorff, pair_hausdorff
+from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, overlaps
+
+__all__ = ["ImageComparison", "ObjectTerms", "compare", "mean", "pooled"]
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectTerms:
+    """What each object of one side adds to the object metrics. n objects, in the order of their labels."""
+
+    areas: NDArray[np.int64]
+    """int64[n], pixels; the objects' weights."""
+    dice: NDArray[np.float64]
+    """float64[n], 2 |X n Y| / (|X| + |Y|) of the object and its partner, 0 without one."""
+    hausdorff: NDArray[np.float64]
+    """float64[n], Hausdorff distance in pixels to the partner, or without one to the object of the other side
+    for which it is smallest; the image's diagonal if that side is empty."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageComparison:
+    """All that one image adds to the metrics, so that a set of images can be pooled."""
+
+    truth: ObjectTerms
+    """One term for each true object."""
+    prediction: ObjectTerms
+    """One term for each predicted object."""
+    tp: int
+    """Predicted objects that cover more than half of their partner's pixels (strictly: none is won twice)."""
+    shared_px: int
+    """Pixels that both sides count to an object."""
+
+    @property
+    def fp(self) -> int:
+        """Predicted objects that are not true positives."""
+        return len(self.prediction.areas) - self.tp
+
+    @property
+    def fn(self) -> int:
+        """True objects that are not won."""
+        return len(self.truth.areas) - self.tp
+
+    @property
+    def truth_areas(self) -> NDArray[np.int64]:
+        """int64[n], pixels of each true object."""
+        return self.truth.areas
+
+    @property
+    def prediction_areas(self) -> NDArray[np.int64]:
+        """int64[m], pixels of each predicted object."""
+        return self.prediction.areas
+
+    @property
+    def touched_by_empty_rule(self) -> bool:
+        """Whether a side has no object, so that our rule for it decides and not the contest's definition.
+
+        Both empty: F1 and Dice 1, Hausdorff 0. One empty: F1 and Dice 0, Hausdorff the image's diagonal.
+        """
+        return len(self.truth.areas) == 0 or len(self.prediction.areas) == 0
+
+
+def compare(truth: IntArray, prediction: IntArray) -> ImageComparison:
+    """Return the comparison of one image.
+
+    Labels may have gaps; an object is all pixels of one label, and is neither split nor joined.
+
+    Args:
+        truth: integer[H, W], instance label map, 0 is background.
+        prediction: integer[H, W], the same.
+
+    Raises:
+        ValueError: Shapes differ, or a side is not a label map (integers of two dimensions, none below 0).
+    """
+    if truth.shape != prediction.shape:
+        raise ValueError(
+            f"truth and prediction must have the same shape, got truth {truth.shape} prediction "
+            f"{prediction.shape}; resize the prediction to the image with nearest-neighbour interpolation"
+        )
+    glands, found = LabelledObjects(truth), LabelledObjects(prediction)
+    of_glands, of_found = overlaps(glands, found)
+    h_glands, h_found = _hausdorff_terms(glands, found, of_glands, of_found)
+    has_partner = of_found.partners >= 0
+    won = 2 * of_found.pixels[has_partner] > glands.areas[of_found.partners[has_partner]]
+    return ImageComparison(
+        truth=ObjectTerms(glands.areas, _dice_terms(glands, found, of_glands), h_glands),
+        prediction=ObjectTerms(found.areas, _dice_terms(found, glands, of_found), h_found),
+        tp=int(won.sum()),
+        shared_px=int(np.count_nonzero((truth != 0) & (prediction != 0))),
+    )
+
+
+def pooled(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
+    """Return the metrics of the whole set: counts summed, objects weighted by their area over the whole set.
+
+    Args:
+        comparisons: At least one image.
+
+    Returns:
+        `f1`: 2 TP / (2 TP + FP + FN).
+        `object_dice`: Mean of both sides' area-weighted Dice.
+        `object_hausdorff`: Mean of both sides' area-weighted Hausdorff distances, in pixels.
+        `pixel_dice`: 2 |T n P| / (|T| + |P|) of the foregrounds.
+
+        A set with no object on one side has that side's weights on the other; with none at all, it is 1, 1, 0
+        pixels and 1.
+
+    Raises:
+        ValueError: No image.
+    """
+    if not comparisons:
+        raise ValueError("metrics need at least one compared image, got none")
+    truth, prediction = _joined([c.truth for c in comparisons]), _joined([c.prediction for c in comparisons])
+    sides = [side for side in (truth, prediction) if len(side.areas)]
+    if not sides:
+        return {"f1": 1.0, "object_dice": 1.0, "object_hausdorff": 0.0, "pixel_dice": 1.0}
+    num_objects = sum(len(side.areas) for side in sides)  # 2 TP + FP + FN: all objects of both sides
+    num_px = sum(int(side.areas.sum()) for side in sides)
+    return {
+        "f1": 2 * sum(c.tp for c in comparisons) / num_objects,
+        "object_dice": _mean_of([np.average(side.dice, weights=side.areas) for side in sides]),
+        "object_hausdorff": _mean_of([np.average(side.hausdorff, weights=side.areas) for side in sides]),
+        "pixel_dice": 2 * sum(c.shared_px for c in comparisons) / num_px,
+    }
+
+
+def mean(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
+    """Return the same metrics as `pooled`, worked out for each image alone and averaged over the images.
+
+    Raises:
+        ValueError: No image.
+    """
+    if not comparisons:
+        raise ValueError("metrics need at least one compared image, got none")
+    each = [pooled([comparison]) for comparison in comparisons]
+    return {name: _mean_of([metrics[name] for metrics in each]) for name in each[0]}
+
+
+def _dice_terms(objects: LabelledObjects, others: LabelledObjects, of: Overlaps) -> NDArray[np.float64]:
+    """Return float64[n], the Dice of each object with its partner, 0 without one."""
+    dice = np.zeros(len(objects))
+    paired = of.partners >= 0
+    dice[paired] = 2 * of.pixels[paired] / (objects.areas[paired] + others.areas[of.partners[paired]])
+    return dice
+
+
+def _hausdorff_terms(
+    glands: LabelledObjects, found: LabelledObjects, of_glands: Overlaps, of_found: Overlaps
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return float64[n] and float64[m], the Hausdorff terms of both sides."""
+    if not len(glands) or not len(found):
+        diagonal = math.hypot(*glands.shape)
+        return np.full(len(glands), diagonal), np.full(len(found), diagonal)
+    h_glands, h_found = np.empty(len(glands)), np.empty(len(found))
+    paired_glands, lonely_glands = _by_partner(of_glands)
+    paired_found, lonely_found = _by_partner(of_found)
+    # Most pairs are each other's partners: H is symmetric, so each is measured once.
+    pairs, where = np.unique(
+        np.concatenate(
+            [
+                np.stack([paired_glands, of_glands.partners[paired_glands]], axis=1),
+                np.stack([of_found.partners[paired_found], paired_found], axis=1),
+            ]
+        ),
+        axis=0,
+        return_inverse=True,
+    )
+    measured = pair_hausdorff(glands, found, pairs)[where.ravel()]
+    h_glands[paired_glands], h_found[paired_found] = np.split(measured, [len(paired_glands)])
+    h_glands[lonely_glands] = nearest_hausdorff(glands, found, lonely_glands)
+    h_found[lonely_found] = nearest_hausdorff(found, glands, lonely_found)
+    return h_glands, h_found
+
+
+def _by_partner(of: Overlaps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of the objects with a partner, and of those without."""
+    return np.flatnonzero(of.partners >= 0), np.flatnonzero(of.partners < 0)
+
+
+def _mean_of(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _joined(terms: Sequence[ObjectTerms]) -> ObjectTerms:
+    """Return the objects of all images as one list."""
+    return ObjectTerms(
+        areas=np.concatenate([t.areas for t in terms]),
+        dice=np.concatenate([t.dice for t in terms]),
+        hausdorff=np.concatenate([t.hausdorff for t in terms]),
+    )

@@ -1,0 +1,162 @@
+"""The objects of one label map, with what comparisons need of them, worked out once when first needed.
+
+Objects are counted from 0 in the order of their labels, whatever the labels are. Shapes: H rows, W columns,
+n objects.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["LabelledObjects", "Overlaps", "PointLists", "overlaps"]
+
+IntArray = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class PointLists:
+    """A list of pixels for each of n objects, one behind the other in one array."""
+
+    points: NDArray[np.int32]
+    """int32[N, 2], row and column."""
+    starts: NDArray[np.int64]
+    """int64[n + 1]; object i has `points[starts[i]:starts[i + 1]]`."""
+
+    def of(self, index: int) -> NDArray[np.int32]:
+        """Return int32[k, 2], the pixels of one object."""
+        return self.points[self.starts[index] : self.starts[index + 1]]
+
+
+class LabelledObjects:
+    """The objects of an instance label map.
+
+    An object is all pixels of one label, connected or not; holes are not part of it. Labels may have gaps and
+    are never joined, split or dropped.
+
+    Args:
+        labels: integer[H, W], 0 is background, objects above 0.
+
+    Raises:
+        ValueError: Not two-dimensional, not integers, or a label below 0.
+    """
+
+    def __init__(self, labels: IntArray) -> None:
+        if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(
+                "a label map must be integers of two dimensions, "
+                f"got {labels.dtype} of shape {labels.shape}; label a mask's components first"
+            )
+        if labels.size and labels.min() < 0:
+            raise ValueError(f"labels must be 0 (background) or above, got {labels.min()}")
+        self.shape: tuple[int, int] = (labels.shape[0], labels.shape[1])
+        self.values, self.index_map = _dense(labels)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    values: NDArray[np.int64]
+    """int64[n], the objects' labels, ascending."""
+    index_map: NDArray[np.int32]
+    """int32[H, W], 1 + the object's number, 0 is background."""
+
+    @cached_property
+    def areas(self) -> NDArray[np.int64]:
+        """int64[n], pixels of each object."""
+        return np.bincount(self.index_map.ravel(), minlength=len(self) + 1)[1:]
+
+    @cached_property
+    def boxes(self) -> NDArray[np.int64]:
+        """int64[n, 4], first row, first column, one past the last row, one past the last column."""
+        slices = ndimage.find_objects(self.index_map)
+        corners = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in slices]
+        return np.array(corners, np.int64).reshape(-1, 4)
+
+    @cached_property
+    def pixels(self) -> PointLists:
+        """All pixels of each object, row by row."""
+        flat = np.flatnonzero(self.index_map)
+        owner = self.index_map.ravel()[flat]
+        # numpy sorts 16-bit keys by radix, several times faster than 32-bit ones.
+        keys = owner.astype(np.uint16) if len(self) < 2**16 else owner
+        return self._point_lists(flat[np.argsort(keys, kind="stable")], self.areas)
+
+    @cached_property
+    def border(self) -> PointLists:
+        """The pixels of each object that have one of their 4 neighbours outside it, or outside the image.
+
+        From outside the object, its nearest pixel is one of them: from any other, a step along the longer
+        axis towards the point stays inside and is nearer. Its first and last pixel of every row and column
+        are among them too.
+        """
+        index_map = self.index_map
+        inner = np.zeros(self.shape, bool)
+        centre = index_map[1:-1, 1:-1]
+        inner[1:-1, 1:-1] = (
+            (centre == index_map[:-2, 1:-1])
+            & (centre == index_map[2:, 1:-1])
+            & (centre == index_map[1:-1, :-2])
+            & (centre == index_map[1:-1, 2:])
+        )
+        points = self.pixels.points
+        kept = points[~inner[points[:, 0], points[:, 1]]]
+        counts = np.bincount(index_map[kept[:, 0], kept[:, 1]], minlength=len(self) + 1)[1:]
+        return PointLists(kept, _starts(counts))
+
+    def _point_lists(self, flat: NDArray[np.int64], counts: NDArray[np.int64]) -> PointLists:
+        """Return flat pixel numbers, ordered by object, as lists of points."""
+        points = np.stack(np.divmod(flat, self.shape[1]), axis=1).astype(np.int32)
+        return PointLists(points, _starts(counts))
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """The partner of every object: the object of the other side that shares the most pixels with it."""
+
+    partners: NDArray[np.int64]
+    """int64[n], the partner's number, -1 without one. Of equals, the one with the lowest label."""
+    pixels: NDArray[np.int64]
+    """int64[n], pixels shared with the partner, 0 without one."""
+
+
+def overlaps(a: LabelledObjects, b: LabelledObjects) -> tuple[Overlaps, Overlaps]:
+    """Return the partners of the objects of a in b, and of those of b in a; background is nobody's."""
+    assert a.shape == b.shape
+    both = np.flatnonzero((a.index_map != 0) & (b.index_map != 0))
+    codes = (a.index_map.ravel()[both] - np.int64(1)) * len(b) + (b.index_map.ravel()[both] - 1)
+    pairs, counts = np.unique(codes, return_counts=True)
+    of_a, of_b = np.divmod(pairs, max(len(b), 1))
+    return _partners(of_a, of_b, counts, len(a)), _partners(of_b, of_a, counts, len(b))
+
+
+def _partners(
+    objects: NDArray[np.int64], others: NDArray[np.int64], counts: NDArray[np.int64], num_objects: int
+) -> Overlaps:
+    """Return, for each object, the other with the largest count, the lowest number among equals."""
+    order = np.lexsort((others, -counts, objects))
+    found, first = np.unique(objects[order], return_index=True)
+    partners, pixels = np.full(num_objects, -1, np.int64), np.zeros(num_objects, np.int64)
+    partners[found], pixels[found] = others[order][first], counts[order][first]
+    return Overlaps(partners, pixels)
+
+
+def _dense(labels: IntArray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the labels that occur, ascending, and the map with 1 to n in their place."""
+    highest = int(labels.max(initial=0))
+    if highest > 4 * labels.size + 2**16:  # a table of all labels up to here would cost more than a sort
+        found, inverse = np.unique(labels, return_inverse=True)
+        shift = 0 if found[0] == 0 else 1
+        values = found[found > 0].astype(np.int64)
+        return values, (inverse.reshape(labels.shape) + shift).astype(np.int32)
+    values = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
+    table = np.zeros(highest + 1, np.int32)
+    table[values] = np.arange(1, len(values) + 1)
+    return values, table[labels]
+
+
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each list starts, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(counts)])
