@@ -224,7 +224,7 @@ class Trainer:
         """Train on the stream's batches of an epoch."""
         started = time.perf_counter()
         sum_loss, num_images = 0.0, 0
-        for batch in self._stream.epoch(epoch):
+        for batch in self._stream.epoch(epoch - 1):
             sum_loss += self.learner.learn(_to_device(batch, self._device)) * len(batch.ids)
             num_images += len(batch.ids)
         return {

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -163,12 +163,12 @@ class _Ordered:
         self._pending: deque[Future[ImageComparison]] = deque()
         self._done: list[ImageComparison] = []
 
-    def submit(self, function: Any, *arguments: Any) -> None:
+    def submit(self, function: Callable[..., ImageComparison], *arguments: Any) -> None:
         while len(self._pending) >= _MAX_PENDING:
             self._done.append(self._pending.popleft().result())
         self._pending.append(self._worker.submit(function, *arguments))
 
-    def results(self) -> Iterable[ImageComparison]:
+    def results(self) -> list[ImageComparison]:
         while self._pending:
             self._done.append(self._pending.popleft().result())
         return self._done
