@@ -7,4 +7,15 @@ class DataError(ValueError):
     """Images or annotations that cannot be used. The message says where, the rule, the value, the remedy.
 
     A folder with several problems raises one error with one line per problem.
+
+    Args:
+        problems: One line per problem.
     """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The problems, one line each."""
+        return tuple(str(self).splitlines())

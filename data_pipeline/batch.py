@@ -1,0 +1,23 @@
+"""What the data pipeline hands out: the same for every model."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Batch"]
+
+
+class Batch(NamedTuple):
+    """Images and their instance label maps, ready for a device.
+
+    The arrays are views of buffers that the stream uses again: they hold this batch until the next one is
+    asked for. Copy them (to a device, or with `.copy()`) before that.
+    """
+
+    images: NDArray[np.uint8]
+    """uint8[B, H, W, 3], RGB. B is smaller than the batch size for the last batch of an epoch."""
+    labels: NDArray[np.int32]
+    """int32[B, H, W], 0 is background, every other value is one instance of that image."""
+    ids: tuple[str, ...]
+    """The B samples' ids, in order."""

@@ -1,0 +1,63 @@
+"""Datasets: images with instance label maps, from folders of several layouts or drawn by a program."""
+
+import logging
+from pathlib import Path
+
+from data_pipeline.datasets.base import SPLITS, Sample, SampleSource
+from data_pipeline.datasets.files import images_by_stem
+from data_pipeline.datasets.folder import LabelFolder
+from data_pipeline.datasets.glas import GlasFolder
+from data_pipeline.datasets.synthetic import SyntheticGlands
+from data_pipeline.exceptions import DataError
+
+__all__ = [
+    "SPLITS",
+    "GlasFolder",
+    "LabelFolder",
+    "Sample",
+    "SampleSource",
+    "SyntheticGlands",
+    "open_dataset",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def open_dataset(path: Path, *, strict: bool = True) -> GlasFolder | LabelFolder:
+    """Return the dataset that lies in a folder; its layout is recognised and logged.
+
+    Args:
+        path: A GlaS release folder (`train_1.bmp`, `train_1_anno.bmp`, ..), or one with `images` and `labels`.
+        strict: Raise when any file is unusable; otherwise leave it out and list it in the source's `problems`.
+
+    Raises:
+        DataError: The folder is missing, empty or of no known layout, or files in it are unusable.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: the data folder must exist, got nothing; check the path")
+    if not path.is_dir():
+        raise DataError(f"{path}: the data must be a folder, got a file; give the folder that holds it")
+    try:
+        source = _recognise(path, strict=strict)
+    except OSError as error:
+        raise DataError(f"{path}: the folder must be readable, got {error.strerror}; change its mode") from error
+    logger.info("%s: %s layout, %d images", path, source.kind, len(source.samples))
+    return source
+
+
+def _recognise(path: Path, *, strict: bool) -> GlasFolder | LabelFolder:
+    if (path / "images").is_dir() and (path / "labels").is_dir():
+        return LabelFolder(path, strict=strict)
+    if GlasFolder.recognises(path):
+        return GlasFolder(path, strict=strict)
+    raise DataError(_unknown_layout(path))
+
+
+def _unknown_layout(path: Path) -> str:
+    rule = "the folder must be a GlaS release (train_1.bmp, train_1_anno.bmp, ..) or hold images/ and labels/"
+    inside = [child for child in sorted(path.iterdir()) if not child.name.startswith(".")]
+    nested = [child for child in inside if child.is_dir() and GlasFolder.recognises(child)]
+    if nested:
+        return f"{path}: {rule}, got a folder around one; give {nested[0]}"
+    got = f"{len(images_by_stem(path))} images of other names among {len(inside)} entries" if inside else "nothing"
+    return f"{path}: {rule}, got {got}; check the path"

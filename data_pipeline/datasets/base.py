@@ -1,0 +1,58 @@
+"""What a dataset is to the rest of the pipeline: samples with names, and a way to read each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SPLITS", "Sample", "SampleSource"]
+
+SPLITS = ("train", "testA", "testB")
+"""Splits that a dataset may come with. Validation images are taken from `train` (`data_pipeline.splits`)."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is known of one image besides its pixels."""
+
+    id: str
+    """Unique name within the dataset, such as `train_1`."""
+    split: str
+    """One of `SPLITS`."""
+    group: str
+    """Who the image is of: images of one patient share it. The image's own id where nobody knows."""
+    stratum: str
+    """What splits balance, such as the grade; empty where unknown."""
+
+
+@runtime_checkable
+class SampleSource(Protocol):
+    """A dataset: names at once, pixels on request.
+
+    Constructing a source is cheap: names and headers, no pixels. `read` and `fingerprint` may be called from
+    any process and give the same answer as long as the files stay the same.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name for people, such as the folder's."""
+
+    @property
+    def kind(self) -> str:
+        """Layout, such as `glas`."""
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """All samples, in a stable order."""
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of content, names, splits, groups and strata: 64 hexadecimal digits."""
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Return image uint8[H, W, 3] (RGB) and instance label map int32[H, W] of `samples[index]`.
+
+        Raises:
+            DataError: A file that does not decode or holds something else; the message names it.
+        """

@@ -1,0 +1,128 @@
+"""The GlaS contest's release folder (Sirinukunwattana et al. 2016, arXiv 1603.00275)."""
+
+import csv
+import logging
+import re
+from pathlib import Path
+
+from data_pipeline.datasets.base import SPLITS, Sample
+from data_pipeline.datasets.files import images_by_stem, single_files
+from data_pipeline.datasets.folder import PairedFolder, SamplePaths
+from data_pipeline.exceptions import DataError
+
+__all__ = ["GlasFolder"]
+
+logger = logging.getLogger(__name__)
+
+_IMAGE_NAME = re.compile(rf"({'|'.join(SPLITS)})_(\d+)")
+_ANNOTATION_SUFFIX = "_anno"
+_GRADES_FILE = "Grade.csv"
+_ID, _PATIENT, _GRADE = "name", "patient id", "grade (glas)"
+
+
+class GlasFolder(PairedFolder):
+    """`train_1.bmp`, `train_1_anno.bmp`, .., `testA_1.bmp`, .., `Grade.csv`; also png and tif.
+
+    Groups are the patients and strata the grades of `Grade.csv`. Without that file, every image is its own
+    group, with a warning.
+
+    Args:
+        root: The folder.
+        strict: See `PairedFolder`.
+
+    Raises:
+        DataError: Every missing, mis-sized or unusable file and every gap in `Grade.csv`, one line each.
+    """
+
+    kind = "glas"
+
+    def __init__(self, root: Path, *, strict: bool = True) -> None:
+        files, problems = single_files(images_by_stem(root))
+        images = {stem: path for stem, path in files.items() if _IMAGE_NAME.fullmatch(stem)}
+        self._warn_of_strangers(root, files)
+        for stem in sorted(files.keys() - images.keys()):
+            if _is_of_release(stem) and stem.removesuffix(_ANNOTATION_SUFFIX) not in images:
+                problems.append(
+                    f"{files[stem]}: every annotation needs its image, got none; add it or move this away"
+                )
+        patients, grade_problems = _read_grades(root)
+        problems += grade_problems
+        pairs = []
+        for stem in sorted(images, key=_release_order):
+            annotation = files.get(stem + _ANNOTATION_SUFFIX)
+            if annotation is None:
+                problems.append(
+                    f"{images[stem]}: every image needs {stem}{_ANNOTATION_SUFFIX}.*, got none; "
+                    "add the annotation or move the image away"
+                )
+            if patients is not None and stem not in patients:
+                if not grade_problems:
+                    problems.append(
+                        f"{root / _GRADES_FILE}: every image needs a row, got none for {stem}; "
+                        "add it, or remove the file to go without patients"
+                    )
+            elif annotation is not None:
+                group, stratum = (stem, "") if patients is None else patients[stem]
+                sample = Sample(stem, stem.partition("_")[0], group, stratum)
+                pairs.append(SamplePaths(sample, images[stem], annotation))
+        super().__init__(root, pairs, problems, strict=strict)
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Return whether the folder holds an image or annotation with a name of the release."""
+        return any(_is_of_release(stem) for stem in images_by_stem(root))
+
+    @staticmethod
+    def _warn_of_strangers(root: Path, files: dict[str, Path]) -> None:
+        strangers = [path.name for stem, path in files.items() if not _is_of_release(stem)]
+        if strangers:
+            shown = ", ".join(strangers[:5]) + (", .." if len(strangers) > 5 else "")
+            logger.warning("%s: left out %d images with no name of the release: %s", root, len(strangers), shown)
+
+
+def _is_of_release(stem: str) -> bool:
+    return _IMAGE_NAME.fullmatch(stem.removesuffix(_ANNOTATION_SUFFIX)) is not None
+
+
+def _release_order(stem: str) -> tuple[int, int]:
+    match = _IMAGE_NAME.fullmatch(stem)
+    assert match is not None, stem
+    return SPLITS.index(match[1]), int(match[2])
+
+
+def _read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str]]:
+    """Return {image: (patient, grade)}, None without the file; and the file's problems."""
+    path = root / _GRADES_FILE
+    if not path.exists():
+        logger.warning("%s: not found, so no patients are known; every image is its own group", path)
+        return None, []
+    try:
+        # The release has blanks after its commas and CRLF; spreadsheets add a byte order mark.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file, skipinitialspace=True) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return {}, [f"{path}: the file must be readable as CSV, got {error}; restore it from the release"]
+    header = [cell.lower() for cell in rows[0]] if rows else []
+    missing = [column for column in (_ID, _PATIENT) if column not in header]
+    if missing:
+        got = ", ".join(header) or "nothing"
+        return {}, [f"{path}: the columns 'name' and 'patient ID' are needed, got {got}; restore the header"]
+    return _patients_of(path, header, rows[1:])
+
+
+def _patients_of(
+    path: Path, header: list[str], rows: list[list[str]]
+) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    patients: dict[str, tuple[str, str]] = {}
+    problems: list[str] = []
+    for row in rows:
+        cells = dict(zip(header, row, strict=False))
+        name, patient, grade = cells.get(_ID, ""), cells.get(_PATIENT, ""), cells.get(_GRADE, "")
+        if not patient:
+            problems.append(f"{path}: every row needs a patient ID, got none for {name}; add it")
+        elif patients.setdefault(name, (patient, grade)) != (patient, grade):
+            problems.append(
+                f"{path}: an image has one patient and grade, got {patients[name]} and {(patient, grade)} "
+                f"for {name}; keep one row"
+            )
+    return patients, problems

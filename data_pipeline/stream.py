@@ -1,0 +1,277 @@
+"""The streaming batch generator: crops from the store, augmented by threads, a batch at a time.
+
+Threads write straight into a ring of preallocated batch buffers; OpenCV and NumPy release the interpreter while
+they work on pixels. Memory is bounded by the ring, whatever the dataset's size. What sample n of an epoch looks
+like depends on (seed, epoch, n) alone.
+"""
+
+import logging
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.augment import Augmentation
+from data_pipeline.batch import Batch
+from data_pipeline.exceptions import DataError
+from data_pipeline.store import Store
+
+__all__ = ["BatchStream"]
+
+logger = logging.getLogger(__name__)
+
+# Streams of random numbers that must not meet: the order of an epoch, and the augmentation of its samples.
+_ORDER, _AUGMENT = 0, 1
+
+
+class BatchStream:
+    """Batches of augmented crops, epoch by epoch. Use as a context manager, or call `close`.
+
+    An epoch takes every image equally often: it is a row of shuffled passes over the images, cut off at
+    `samples_per_epoch`.
+
+    OpenCV's own threads are switched off for the whole process when a stream with threads is made: the stream's
+    threads would otherwise start more of them than there are cores.
+
+    Args:
+        store: Where the images are.
+        indices: Which of its samples to stream.
+        batch_size: Samples per batch; an epoch's last batch may have fewer.
+        samples_per_epoch: Samples per epoch; 0 takes as many as there are indices.
+        augmentation: What is done to each.
+        seed: Seed of order and augmentation.
+        num_threads: Threads that load and augment; 0 does it in the caller's thread when a batch is asked for.
+        prefetch: Batches to make ready ahead of the one asked for.
+
+    Raises:
+        DataError: `indices` is empty.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        indices: Sequence[int],
+        *,
+        batch_size: int,
+        samples_per_epoch: int = 0,
+        augmentation: Augmentation,
+        seed: int,
+        num_threads: int = 2,
+        prefetch: int = 2,
+    ) -> None:
+        assert batch_size >= 1, batch_size
+        assert samples_per_epoch >= 0, samples_per_epoch
+        assert num_threads >= 0, num_threads
+        assert prefetch >= 0, prefetch
+        assert seed >= 0, seed
+        if not indices:
+            raise DataError(f"{store.path}: a stream needs at least one image, got none; check the split")
+        self._store = store
+        self._indices = np.asarray(indices, dtype=np.int64)
+        self._batch_size = batch_size
+        self._num_samples = samples_per_epoch or len(indices)
+        self._augmentation = augmentation
+        self._seed = seed
+        self._ring = [_Buffer(batch_size, augmentation.crop_px) for _ in range(prefetch + 2 if num_threads else 1)]
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._run: _Run | None = None
+        self._threads = [
+            threading.Thread(target=_work, args=(self._tasks,), name=f"stream-{n}", daemon=True)
+            for n in range(num_threads)
+        ]
+        self._stop = weakref.finalize(self, _stop_threads, self._tasks, self._threads)
+        if num_threads and cv2.getNumThreads() > 1:
+            logger.info("OpenCV's own threads are switched off; the stream uses %d threads", num_threads)
+            cv2.setNumThreads(1)
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch."""
+        return -(-self._num_samples // self._batch_size)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """Return the batches of one epoch, from `start_batch` on the same as without it.
+
+        The iterator may be left at any point. Starting another one ends it.
+
+        Args:
+            epoch: Which epoch, from 0.
+            start_batch: How many batches to leave out, up to `num_batches`.
+
+        Raises:
+            DataError: (while iterating) A sample could not be made; the message names it.
+        """
+        assert epoch >= 0, epoch
+        assert 0 <= start_batch <= self.num_batches, (start_batch, self.num_batches)
+        if not self._stop.alive:
+            raise RuntimeError("the stream is closed")
+        self._end_run()
+        self._run = _Run(self._store, self._augmentation, self._seed, epoch, self._order(epoch))
+        return self._batches(self._run, start_batch)
+
+    def close(self) -> None:
+        """Stop and join all threads. A running epoch ends. May be called again."""
+        self._end_run()
+        self._stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Return which sample of the store each sample of an epoch is: int64[samples per epoch]."""
+        rng = np.random.default_rng((self._seed, _ORDER, epoch))
+        passes = -(-self._num_samples // len(self._indices))
+        shuffled = [rng.permutation(self._indices) for _ in range(passes)]
+        return np.concatenate(shuffled)[: self._num_samples]
+
+    def _batches(self, run: "_Run", start_batch: int) -> Iterator[Batch]:
+        submitted = start_batch
+        try:
+            for number in range(start_batch, self.num_batches):
+                if run.cancelled:
+                    raise RuntimeError("another epoch of this stream was started, or it was closed")
+                # The buffer of the batch handed out before is free again now.
+                while submitted < min(number + len(self._ring), self.num_batches):
+                    self._submit(run, submitted)
+                    submitted += 1
+                buffer = self._ring[number % len(self._ring)]
+                buffer.ready.wait()
+                if buffer.error is not None:
+                    raise buffer.error
+                yield buffer.batch(run)
+        finally:
+            if self._run is run:
+                self._end_run()
+
+    def _submit(self, run: "_Run", number: int) -> None:
+        """Hand out the samples of a batch, or make them here when there are no threads."""
+        first = number * self._batch_size
+        size = min(self._batch_size, self._num_samples - first)
+        buffer = self._ring[number % len(self._ring)]
+        buffer.reset(first, size)
+        for slot in range(size):
+            task = _Task(run, buffer, slot)
+            if self._threads:
+                self._tasks.put(task)
+            else:
+                task.do()
+
+    def _end_run(self) -> None:
+        """Cancel the running epoch and wait until no thread writes to its buffers."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        run.cancelled = True
+        for buffer in self._ring:
+            buffer.ready.wait()
+
+
+class _Run:
+    """One epoch being streamed: what its samples are made from."""
+
+    def __init__(
+        self,
+        store: Store,
+        augmentation: Augmentation,
+        seed: int,
+        epoch: int,
+        order: NDArray[np.int64],
+    ) -> None:
+        self.order = order
+        self.cancelled = False
+        self.store = store
+        self._augmentation = augmentation
+        self._seed = seed
+        self._epoch = epoch
+
+    def make(self, number: int, image: NDArray[np.uint8], labels: NDArray[np.int32]) -> None:
+        """Write sample `number` of the epoch.
+
+        Raises:
+            DataError: It could not be made.
+        """
+        index = int(self.order[number])
+        rng = np.random.default_rng((self._seed, _AUGMENT, self._epoch, number))
+        try:
+            self._augmentation(self.store.image(index), self.store.labels(index), rng, image, labels)
+        except Exception as error:
+            raise DataError(
+                f"{self.store.path}: sample {self.store.samples[index].id} must give a crop, got "
+                f"{type(error).__name__}: {' '.join(str(error).split())}; check the image and the augmentation"
+            ) from error
+
+
+class _Buffer:
+    """The memory of one batch, and how far it is filled."""
+
+    def __init__(self, batch_size: int, crop_px: int) -> None:
+        self._images = np.empty((batch_size, crop_px, crop_px, 3), dtype=np.uint8)
+        self._labels = np.empty((batch_size, crop_px, crop_px), dtype=np.int32)
+        self._lock = threading.Lock()
+        self._first = self._size = self._missing = 0
+        self.ready = threading.Event()
+        self.ready.set()
+        self.error: DataError | None = None
+
+    def reset(self, first: int, size: int) -> None:
+        """Begin a batch of `size` samples, the first being sample `first` of the epoch."""
+        self._first, self._size, self._missing = first, size, size
+        self.error = None
+        self.ready.clear()
+
+    def fill(self, run: _Run, slot: int) -> None:
+        """Make one sample; the last one to be done makes the batch ready."""
+        try:
+            if not run.cancelled and self.error is None:
+                run.make(self._first + slot, self._images[slot], self._labels[slot])
+        except DataError as error:
+            self.error = error
+        finally:
+            with self._lock:
+                self._missing -= 1
+                if self._missing == 0:
+                    self.ready.set()
+
+    def batch(self, run: _Run) -> Batch:
+        """Return views of what is filled."""
+        indices = run.order[self._first : self._first + self._size]
+        ids = tuple(run.store.samples[i].id for i in indices)
+        return Batch(self._images[: self._size], self._labels[: self._size], ids)
+
+
+class _Task:
+    """One sample to make. Refers to no stream, so that a forgotten stream can be collected."""
+
+    __slots__ = ("_buffer", "_run", "_slot")
+
+    def __init__(self, run: _Run, buffer: _Buffer, slot: int) -> None:
+        self._run, self._buffer, self._slot = run, buffer, slot
+
+    def do(self) -> None:
+        self._buffer.fill(self._run, self._slot)
+
+
+def _work(tasks: "SimpleQueue[_Task | None]") -> None:
+    while (task := tasks.get()) is not None:
+        task.do()
+
+
+def _stop_threads(tasks: "SimpleQueue[_Task | None]", threads: list[threading.Thread]) -> None:
+    for _ in threads:
+        tasks.put(None)
+    for thread in threads:
+        if thread is not threading.current_thread():  # the garbage collector may run this in any thread
+            thread.join()

@@ -1,0 +1,119 @@
+"""Random geometric distortion as one map from a crop's pixels to places in the image, and its resampling.
+
+A crop's pixel p (relative to the crop's centre) is looked up at `centre + A p + e(p)`: A holds symmetry, scale,
+rotation and shear, e is a smooth elastic displacement (Simard et al. 2003, drawn on a coarse grid and
+interpolated, as in Ronneberger et al. 2015, arXiv 1505.04597). Composing them first and looking up once costs
+one resampling, blurs once, and fills the corners of a rotated crop with the tissue around it.
+"""
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Warp", "draw_warp", "resample"]
+
+_MAX_SCALE = 1.25
+_MAX_ROTATION_DEG = 45.0  # with the symmetries, that is every angle
+_MAX_SHEAR_DEG = 8.0
+_ELASTIC_GRID_PX = 64
+_ELASTIC_SIGMA_PX = 5.0
+_ELASTIC_PROBABILITY = 0.5
+
+
+class Warp(NamedTuple):
+    """Where a crop's pixels come from, both float32[crop_px, crop_px], in pixels of the image.
+
+    Places outside the image mean its reflection there.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+
+
+def draw_warp(shape: tuple[int, ...], crop_px: int, strength: float, rng: np.random.Generator) -> Warp:
+    """Draw a warp.
+
+    Args:
+        shape: Height and width of the image.
+        crop_px: Side of the crop.
+        strength: Scales every magnitude: at 1, scale 0.8 to 1.25, rotation any angle, shear up to 8 degrees,
+            elastic displacements of 5 px (standard deviation) at grid points 64 px apart, for half of the crops.
+            The rotation's range stays at any angle above 1.
+        rng: Everything is drawn from it.
+    """
+    matrix = _draw_matrix(strength, rng)
+    centre_y, centre_x = (_draw_centre(size, crop_px, rng) for size in shape[:2])
+    offset = np.arange(crop_px, dtype=np.float32) - np.float32((crop_px - 1) / 2)
+    (a, b), (c, d) = matrix.astype(np.float32)
+    x = np.add.outer(b * offset + np.float32(centre_x), a * offset)
+    y = np.add.outer(d * offset + np.float32(centre_y), c * offset)
+    if rng.random() < _ELASTIC_PROBABILITY:
+        points = 3 + crop_px // _ELASTIC_GRID_PX
+        for target in (x, y):
+            grid = rng.standard_normal((points, points), dtype=np.float32) * np.float32(_ELASTIC_SIGMA_PX * strength)
+            target += cv2.resize(grid, (crop_px, crop_px), interpolation=cv2.INTER_CUBIC)
+    return Warp(x, y)
+
+
+def resample(
+    image: NDArray[np.uint8],
+    labels: NDArray[np.uint16] | NDArray[np.int32],
+    warp: Warp,
+    out_image: NDArray[np.uint8],
+    out_labels: NDArray[np.int32],
+) -> None:
+    """Write what the warp sees: the image interpolated linearly, each label taken from the nearest pixel.
+
+    Args:
+        image: uint8[H, W, 3].
+        labels: uint16 or int32[H, W].
+        warp: Where to look.
+        out_image: uint8[crop_px, crop_px, 3], C-contiguous; written.
+        out_labels: int32[crop_px, crop_px], C-contiguous; written.
+    """
+    # Only the part that is seen goes to OpenCV, whose remap takes no image of 32,768 px or more. Two pixels
+    # more than needed on each side keep the interpolation off the cut's own border.
+    rows, columns = _seen(warp.y, image.shape[0]), _seen(warp.x, image.shape[1])
+    x, y = warp.x - np.float32(columns.start), warp.y - np.float32(rows.start)
+    border: dict[str, Any] = {"borderMode": cv2.BORDER_REFLECT_101}
+    cv2.remap(image[rows, columns], x, y, cv2.INTER_LINEAR, dst=out_image, **border)
+    if labels.dtype == out_labels.dtype:
+        cv2.remap(labels[rows, columns], x, y, cv2.INTER_NEAREST, dst=out_labels, **border)
+    else:
+        np.copyto(out_labels, cv2.remap(labels[rows, columns], x, y, cv2.INTER_NEAREST, **border))
+
+
+def _draw_matrix(strength: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return float64[2, 2]: symmetry, then shear, rotation and scale, from the crop to the image."""
+    log_scale = rng.uniform(-1, 1) * strength * np.log(_MAX_SCALE)
+    angle = np.deg2rad(rng.uniform(-1, 1) * min(strength, 1.0) * _MAX_ROTATION_DEG)
+    shear = np.tan(np.deg2rad(rng.uniform(-1, 1, size=2) * strength * _MAX_SHEAR_DEG))
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    flip_x, flip_y, transpose = rng.random(3) < 0.5
+    symmetry = np.diag([-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0])
+    if transpose:
+        symmetry = symmetry[::-1]
+    sheared = np.array([[1.0, shear[0]], [shear[1], 1.0]])
+    matrix: NDArray[np.float64] = np.exp(log_scale) * rotation @ sheared @ symmetry
+    return matrix
+
+
+def _draw_centre(size: int, crop_px: int, rng: np.random.Generator) -> float:
+    """Return the crop's centre along one axis: anywhere the crop fits, the image's centre where it does not."""
+    room = size - crop_px
+    start = rng.integers(room + 1) if room > 0 else room / 2
+    return float(start + (crop_px - 1) / 2)
+
+
+def _seen(places: NDArray[np.float32], size: int) -> slice:
+    """Return the part of an axis that the places touch, or all of it where they need its reflection."""
+    low, high, _, _ = cv2.minMaxLoc(places)
+    if low < 0 or high > size - 1:
+        # Reflection reaches back as far as the places go beyond the border.
+        beyond = max(-low, high - (size - 1))
+        if low < 0 and high > size - 1 or beyond >= size - 1:
+            return slice(0, size)
+        low, high = (0.0, max(high, beyond)) if low < 0 else (min(low, size - 1 - beyond), float(size - 1))
+    return slice(max(0, int(low) - 2), min(size, int(high) + 4))
