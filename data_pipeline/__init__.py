@@ -1,1 +1,45 @@
-"""Images and annotations in, batches out."""
+"""Images and annotations in, batches out.
+
+    open_dataset, SyntheticGlands   a dataset: names at once, pixels on request
+    prepare_store, Store            decoded once, mapped by every process
+    split_by_group                  training and validation by patient
+    build_augmentation              what happens to an image before the network sees it
+    BatchStream                     batches, epoch by epoch
+    apply_tiled                     large images in overlapping tiles
+    inspect_dataset                 what is in a dataset, and what is wrong with it
+
+Knows no model and no search.
+"""
+
+from data_pipeline.augment import PRESETS, Augmentation, build_augmentation
+from data_pipeline.batch import Batch
+from data_pipeline.datasets import Sample, SampleSource, SyntheticGlands, open_dataset
+from data_pipeline.exceptions import DataError
+from data_pipeline.inspect import DatasetReport, inspect_dataset
+from data_pipeline.splits import Split, split_by_group
+from data_pipeline.store import Store, prepare_store
+from data_pipeline.stream import BatchStream
+from data_pipeline.tiling import Tile, apply_tiled, stitch, tile_grid
+
+__all__ = [
+    "PRESETS",
+    "Augmentation",
+    "Batch",
+    "BatchStream",
+    "DataError",
+    "DatasetReport",
+    "Sample",
+    "SampleSource",
+    "Split",
+    "Store",
+    "SyntheticGlands",
+    "Tile",
+    "apply_tiled",
+    "build_augmentation",
+    "inspect_dataset",
+    "open_dataset",
+    "prepare_store",
+    "split_by_group",
+    "stitch",
+    "tile_grid",
+]

@@ -76,7 +76,9 @@ def build_augmentation(preset: str, *, crop_px: int, strength: float = 1.0) -> A
         DataError: No preset has that name, or a number is out of range.
     """
     if crop_px < 1:
-        raise DataError(f"augment.crop_px: must be at least 1, got {crop_px}; give the side of a crop in pixels")
+        raise DataError(
+            f"augment.crop_px: must be at least 1, got {crop_px}; give the side of a crop in pixels"
+        )
     if strength < 0:
         raise DataError(f"augment.strength: must be at least 0, got {strength}; 0 switches distortions off")
     if preset == "none":
@@ -85,7 +87,9 @@ def build_augmentation(preset: str, *, crop_px: int, strength: float = 1.0) -> A
         return _Poster(crop_px)
     if preset == "standard":
         return _Standard(crop_px, strength)
-    raise DataError(f"augment.preset: must be one of {', '.join(PRESETS)}, got {preset!r}; choose one of them")
+    raise DataError(
+        f"augment.preset: must be one of {', '.join(PRESETS)}, got {preset!r}; choose one of them"
+    )
 
 
 class _Crop:
@@ -186,7 +190,9 @@ class _Colour:
 
     def _compose(self) -> Any:
         if not hasattr(self._of_thread, "compose"):
-            os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news when imported
+            os.environ.setdefault(
+                "NO_ALBUMENTATIONS_UPDATE", "1"
+            )  # it asks the network for news when imported
             import albumentations
 
             jitter = albumentations.ColorJitter(

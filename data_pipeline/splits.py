@@ -67,7 +67,9 @@ def split_by_group(
     return Split(tuple(i for i in ordered if part_of[samples[i].group] != val_part), val)
 
 
-def _stratum_counts(samples: Sequence[Sample], indices: Sequence[int], groups: list[str]) -> NDArray[np.float64]:
+def _stratum_counts(
+    samples: Sequence[Sample], indices: Sequence[int], groups: list[str]
+) -> NDArray[np.float64]:
     """Return images per group and stratum, float64[G, S + 1]; the last column counts all of a group's images."""
     strata = sorted({samples[i].stratum for i in indices})
     row, column = {g: n for n, g in enumerate(groups)}, {s: n for n, s in enumerate(strata)}
@@ -113,7 +115,9 @@ def _improve(
     def change(source: int, destination: int, delta: NDArray[np.float64]) -> float:
         """Return what moving `delta` images changes; negative is better."""
         before = ((totals[[source, destination]] - target[[source, destination]]) ** 2).copy()
-        after = np.stack([totals[source] - delta - target[source], totals[destination] + delta - target[destination]])
+        after = np.stack(
+            [totals[source] - delta - target[source], totals[destination] + delta - target[destination]]
+        )
         return float(((after**2 - before) * weight[[source, destination]]).sum())
 
     def apply(source: int, destination: int, delta: NDArray[np.float64]) -> None:

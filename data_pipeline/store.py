@@ -50,7 +50,9 @@ class Store:
         labels = _map(path / _LABELS, index["labels_bytes"])
         # The views are made once: `image` and `labels` are called for every sample of every epoch.
         self._images = [_view(pixels, e["pixels_offset"], "|u1", (*e["shape"], 3)) for e in index["samples"]]
-        self._labels = [_view(labels, e["labels_offset"], e["labels_dtype"], e["shape"]) for e in index["samples"]]
+        self._labels = [
+            _view(labels, e["labels_offset"], e["labels_dtype"], e["shape"]) for e in index["samples"]
+        ]
 
     @classmethod
     def open(cls, path: Path) -> "Store":
@@ -73,7 +75,9 @@ class Store:
                 f"{error.filename}: a store needs this file, got nothing; prepare the data set again"
             ) from error
         except OSError as error:
-            raise DataError(f"{path}: the store must be readable, got {error.strerror}; check its mode") from error
+            raise DataError(
+                f"{path}: the store must be readable, got {error.strerror}; check its mode"
+            ) from error
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -145,9 +149,7 @@ def _open_whole(path: Path) -> Store | None:
         return None
 
 
-def _build(
-    source: SampleSource, path: Path, fingerprint: str, progress: Callable[[int, int], None]
-) -> None:
+def _build(source: SampleSource, path: Path, fingerprint: str, progress: Callable[[int, int], None]) -> None:
     """Write the store beside `path` and rename it into place. The caller holds the lock of `path`."""
     # One name, since only the lock's holder uses it: what a killed builder left is found and removed here.
     partial = path.with_name(path.name + ".partial")
@@ -168,9 +170,7 @@ def _build(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_bins(
-    source: SampleSource, folder: Path, progress: Callable[[int, int], None]
-) -> dict[str, Any]:
+def _write_bins(source: SampleSource, folder: Path, progress: Callable[[int, int], None]) -> dict[str, Any]:
     """Write both flat files and return what the index says of them.
 
     Raises:

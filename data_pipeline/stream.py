@@ -78,7 +78,9 @@ class BatchStream:
         self._num_samples = samples_per_epoch or len(indices)
         self._augmentation = augmentation
         self._seed = seed
-        self._ring = [_Buffer(batch_size, augmentation.crop_px) for _ in range(prefetch + 2 if num_threads else 1)]
+        self._ring = [
+            _Buffer(batch_size, augmentation.crop_px) for _ in range(prefetch + 2 if num_threads else 1)
+        ]
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._run: _Run | None = None
         self._threads = [

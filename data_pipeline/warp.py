@@ -52,7 +52,9 @@ def draw_warp(shape: tuple[int, ...], crop_px: int, strength: float, rng: np.ran
     if rng.random() < _ELASTIC_PROBABILITY:
         points = 3 + crop_px // _ELASTIC_GRID_PX
         for target in (x, y):
-            grid = rng.standard_normal((points, points), dtype=np.float32) * np.float32(_ELASTIC_SIGMA_PX * strength)
+            grid = rng.standard_normal((points, points), dtype=np.float32) * np.float32(
+                _ELASTIC_SIGMA_PX * strength
+            )
             target += cv2.resize(grid, (crop_px, crop_px), interpolation=cv2.INTER_CUBIC)
     return Warp(x, y)
 
@@ -113,7 +115,7 @@ def _seen(places: NDArray[np.float32], size: int) -> slice:
     if low < 0 or high > size - 1:
         # Reflection reaches back as far as the places go beyond the border.
         beyond = max(-low, high - (size - 1))
-        if low < 0 and high > size - 1 or beyond >= size - 1:
+        if (low < 0 and high > size - 1) or beyond >= size - 1:
             return slice(0, size)
         low, high = (0.0, max(high, beyond)) if low < 0 else (min(low, size - 1 - beyond), float(size - 1))
     return slice(max(0, int(low) - 2), min(size, int(high) + 4))

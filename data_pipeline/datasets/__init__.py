@@ -40,7 +40,9 @@ def open_dataset(path: Path, *, strict: bool = True) -> GlasFolder | LabelFolder
     try:
         source = _recognise(path, strict=strict)
     except OSError as error:
-        raise DataError(f"{path}: the folder must be readable, got {error.strerror}; change its mode") from error
+        raise DataError(
+            f"{path}: the folder must be readable, got {error.strerror}; change its mode"
+        ) from error
     logger.info("%s: %s layout, %d images", path, source.kind, len(source.samples))
     return source
 
@@ -59,5 +61,9 @@ def _unknown_layout(path: Path) -> str:
     nested = [child for child in inside if child.is_dir() and GlasFolder.recognises(child)]
     if nested:
         return f"{path}: {rule}, got a folder around one; give {nested[0]}"
-    got = f"{len(images_by_stem(path))} images of other names among {len(inside)} entries" if inside else "nothing"
+    got = (
+        f"{len(images_by_stem(path))} images of other names among {len(inside)} entries"
+        if inside
+        else "nothing"
+    )
     return f"{path}: {rule}, got {got}; check the path"

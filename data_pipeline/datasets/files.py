@@ -120,7 +120,9 @@ def _open(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: the file must exist, got nothing; restore it") from error
     except PermissionError as error:
-        raise DataError(f"{path}: the file must be readable, got permission denied; change its mode") from error
+        raise DataError(
+            f"{path}: the file must be readable, got permission denied; change its mode"
+        ) from error
     except Exception as error:  # Pillow's plugins raise nearly anything (SyntaxError, struct.error, ...) here
         raise DataError(
             f"{path}: the file must decode as an image, got {_one_line(error)}; replace the file"

@@ -127,9 +127,13 @@ class LabelFolder(PairedFolder):
         if not images:
             raise DataError(f"{root / 'images'}: must hold bmp, png or tif images, got none; add them")
         for stem in sorted(images.keys() - labels.keys()):
-            problems.append(f"{images[stem]}: every image needs labels/{stem}.*, got none; add it or move the image")
+            problems.append(
+                f"{images[stem]}: every image needs labels/{stem}.*, got none; add it or move the image"
+            )
         for stem in sorted(labels.keys() - images.keys()):
-            problems.append(f"{labels[stem]}: every label map needs images/{stem}.*, got none; add it or move the map")
+            problems.append(
+                f"{labels[stem]}: every label map needs images/{stem}.*, got none; add it or move the map"
+            )
         pairs = [
             SamplePaths(Sample(stem, _split_of(stem), group=stem, stratum=""), images[stem], labels[stem])
             for stem in sorted(images.keys() & labels.keys())

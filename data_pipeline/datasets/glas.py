@@ -8,7 +8,6 @@ from pathlib import Path
 from data_pipeline.datasets.base import SPLITS, Sample
 from data_pipeline.datasets.files import images_by_stem, single_files
 from data_pipeline.datasets.folder import PairedFolder, SamplePaths
-from data_pipeline.exceptions import DataError
 
 __all__ = ["GlasFolder"]
 
@@ -77,7 +76,9 @@ class GlasFolder(PairedFolder):
         strangers = [path.name for stem, path in files.items() if not _is_of_release(stem)]
         if strangers:
             shown = ", ".join(strangers[:5]) + (", .." if len(strangers) > 5 else "")
-            logger.warning("%s: left out %d images with no name of the release: %s", root, len(strangers), shown)
+            logger.warning(
+                "%s: left out %d images with no name of the release: %s", root, len(strangers), shown
+            )
 
 
 def _is_of_release(stem: str) -> bool:
@@ -99,7 +100,9 @@ def _read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[st
     try:
         # The release has blanks after its commas and CRLF; spreadsheets add a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file, skipinitialspace=True) if any(row)]
+            rows = [
+                [cell.strip() for cell in row] for row in csv.reader(file, skipinitialspace=True) if any(row)
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         return {}, [f"{path}: the file must be readable as CSV, got {error}; restore it from the release"]
     header = [cell.lower() for cell in rows[0]] if rows else []

@@ -65,7 +65,9 @@ class SyntheticGlands:
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Draw image uint8[size_px, size_px, 3] and instance label map int32[size_px, size_px]."""
         rng = np.random.default_rng((self._seed, _IMAGES, index))
-        return draw_tissue(self._size_px, self._size_px, self._draw_patient(self._patient_numbers[index]), rng)
+        return draw_tissue(
+            self._size_px, self._size_px, self._draw_patient(self._patient_numbers[index]), rng
+        )
 
     def _draw_patient(self, number: int) -> Patient:
         rng = np.random.default_rng((self._seed, _PATIENTS, number))

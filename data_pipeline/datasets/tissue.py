@@ -81,7 +81,9 @@ def draw_tissue(
 def _noise(height: int, width: int, scale_px: float, rng: np.random.Generator, stretch: float = 1.0) -> Map:
     """Return smooth noise, float32[height, width], about 0..1 with mean 0.5; `stretch` makes it longer than high."""
     rows, columns = int(height / scale_px) + 3, int(width / (scale_px * stretch)) + 3
-    return cv2.resize(rng.random((rows, columns), dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    coarse = rng.random((rows, columns), dtype=np.float32)
+    noise: Map = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return noise
 
 
 def _draw_labels(height: int, width: int, patient: Patient, rng: np.random.Generator) -> NDArray[np.int32]:
@@ -92,7 +94,10 @@ def _draw_labels(height: int, width: int, patient: Patient, rng: np.random.Gener
     mean_area = 4 * patient.gland_radius_px**2
     for _ in range(int(12 * patient.crowding * height * width / mean_area)):
         radius = patient.gland_radius_px * float(np.exp(rng.normal(0, 0.28)))
-        y, x = rng.uniform(-0.3 * radius, height + 0.3 * radius), rng.uniform(-0.3 * radius, width + 0.3 * radius)
+        y, x = (
+            rng.uniform(-0.3 * radius, height + 0.3 * radius),
+            rng.uniform(-0.3 * radius, width + 0.3 * radius),
+        )
         # Glands may press into each other by a tenth of their radii; most keep some stroma between them.
         gap = 0.9 if rng.random() < patient.crowding else 1.35
         if all((y - v) ** 2 + (x - u) ** 2 > (gap * (radius + r)) ** 2 for v, u, r in placed):
@@ -120,7 +125,9 @@ def _add_gland(
         return
     dy = np.arange(top, top + height, dtype=np.float32)[:, None] - np.float32(y)
     dx = np.arange(left, left + width, dtype=np.float32)[None, :] - np.float32(x)
-    distance, angle = cv2.cartToPolar(np.broadcast_to(dx, (height, width)).copy(), np.broadcast_to(dy, (height, width)).copy())
+    distance, angle = cv2.cartToPolar(
+        np.broadcast_to(dx, (height, width)).copy(), np.broadcast_to(dy, (height, width)).copy()
+    )
     outline = 1 + rng.uniform(0.05, 0.25) * np.cos(2 * angle + rng.uniform(0, 2 * np.pi))
     for waves in range(3, 8):
         outline += rng.normal(0, roughness * 2 / waves) * np.cos(waves * angle + rng.uniform(0, 2 * np.pi))
@@ -162,23 +169,38 @@ def _depth(labels: NDArray[np.int32]) -> Map:
 def _draw_stroma(height: int, width: int, angle: float, rng: np.random.Generator) -> tuple[Map, Map]:
     """Return the dyes in connective tissue: wavy fibres of eosin, white clefts between them."""
     diagonal = int(np.hypot(height, width)) + 2
-    fibres = _noise(diagonal, diagonal, 3.5, rng, stretch=9) + 0.7 * _noise(diagonal, diagonal, 9, rng, stretch=6)
+    fibres = _noise(diagonal, diagonal, 3.5, rng, stretch=9) + 0.7 * _noise(
+        diagonal, diagonal, 9, rng, stretch=6
+    )
     centre = (diagonal / 2, diagonal / 2)
     turn = cv2.getRotationMatrix2D(centre, float(np.rad2deg(angle)), 1.0)
     turn[:, 2] += (width - diagonal) / 2, (height - diagonal) / 2
-    rotated = cv2.warpAffine(fibres, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    rotated = cv2.warpAffine(
+        fibres, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
     bend_x, bend_y = (10 * (_noise(height, width, 28, rng) - 0.5) for _ in range(2))
     x = bend_x + np.arange(width, dtype=np.float32)[None, :]
     y = bend_y + np.arange(height, dtype=np.float32)[:, None]
     wavy = cv2.remap(rotated, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    eosin = np.float32(0.10) + np.float32(0.38) * wavy + np.float32(0.2) * (_noise(height, width, 60, rng) - np.float32(0.5))
-    clefts = np.clip((_noise(height, width, 16, rng, stretch=1.8) + np.float32(0.4) * wavy - np.float32(0.42)) * 7, 0.06, 1)
+    eosin = (
+        np.float32(0.10)
+        + np.float32(0.38) * wavy
+        + np.float32(0.2) * (_noise(height, width, 60, rng) - np.float32(0.5))
+    )
+    clefts = np.clip(
+        (_noise(height, width, 16, rng, stretch=1.8) + np.float32(0.4) * wavy - np.float32(0.42)) * 7, 0.06, 1
+    )
     hematoxylin = np.float32(0.05) + np.float32(0.09) * _noise(height, width, 22, rng)
     return (hematoxylin * clefts).astype(np.float32), (eosin * clefts).astype(np.float32)
 
 
 def _draw_glands(
-    labels: NDArray[np.int32], depth: Map, patient: Patient, hematoxylin: Map, eosin: Map, rng: np.random.Generator
+    labels: NDArray[np.int32],
+    depth: Map,
+    patient: Patient,
+    hematoxylin: Map,
+    eosin: Map,
+    rng: np.random.Generator,
 ) -> None:
     """Replace the stroma inside glands by a ring of cytoplasm around a lumen."""
     height, width = labels.shape
@@ -190,7 +212,9 @@ def _draw_glands(
     lumen_dye = rng.uniform(0.0, 0.14, num + 1).astype(np.float32)
     filled = rng.random(num + 1) < (0.25 if patient.malignant else 0.06)
     ring[filled] = 1e3
-    edge = depth - ring[labels] * (1 + np.float32(unevenness) * (_noise(height, width, 9, rng) - np.float32(0.5)))
+    edge = depth - ring[labels] * (
+        1 + np.float32(unevenness) * (_noise(height, width, 9, rng) - np.float32(0.5))
+    )
     lumen = np.clip(edge * np.float32(0.8) + np.float32(0.5), 0, 1)
     texture = np.float32(0.7) + np.float32(0.6) * _noise(height, width, 3, rng)
     # Goblet cells: pale drops in the cytoplasm, more of them in benign glands.
@@ -198,7 +222,9 @@ def _draw_glands(
     goblets *= (depth > 3.5) & (depth < ring[labels])
     cytoplasm = density[labels] * texture * (1 - np.float32(0.75) * goblets)
     for dye, amount, in_lumen in ((hematoxylin, 0.20, 0.12), (eosin, 0.36, 1.0)):
-        gland = np.float32(amount) * cytoplasm * (1 - lumen) + np.float32(in_lumen) * lumen_dye[labels] * lumen
+        gland = (
+            np.float32(amount) * cytoplasm * (1 - lumen) + np.float32(in_lumen) * lumen_dye[labels] * lumen
+        )
         np.copyto(dye, gland, where=labels > 0)
 
 
@@ -214,11 +240,17 @@ def _draw_stroma_nuclei(canvas: NDArray[np.uint8], fibre_angle: float, rng: np.r
         middle = rng.uniform((0, 0), (width, height))
         spread = rng.uniform(6, 16)
         for centre in rng.normal(middle, spread, size=(int(rng.integers(12, 45)), 2)):
-            _ellipse(canvas, centre, (rng.uniform(1.7, 2.5), rng.uniform(1.6, 2.3)), 0.0, rng.uniform(0.7, 1.0))
+            _ellipse(
+                canvas, centre, (rng.uniform(1.7, 2.5), rng.uniform(1.6, 2.3)), 0.0, rng.uniform(0.7, 1.0)
+            )
 
 
 def _draw_gland_nuclei(
-    canvas: NDArray[np.uint8], labels: NDArray[np.int32], depth: Map, patient: Patient, rng: np.random.Generator
+    canvas: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    depth: Map,
+    patient: Patient,
+    rng: np.random.Generator,
 ) -> None:
     """Draw nuclei along each gland's outline, standing on it; in malignant glands in several uneven rows."""
     rows = (3.5, 7.5) if patient.malignant else (3.6,)
@@ -231,7 +263,9 @@ def _draw_gland_nuclei(
     canvas[(labels > 0) & (depth < 0.5)] = 0
 
 
-def _nuclei_along(canvas: NDArray[np.uint8], outline: Map, patient: Patient, rng: np.random.Generator) -> None:
+def _nuclei_along(
+    canvas: NDArray[np.uint8], outline: Map, patient: Patient, rng: np.random.Generator
+) -> None:
     num = len(outline)
     if num < 8:
         return
@@ -280,9 +314,12 @@ def _expose(hematoxylin: Map, eosin: Map, patient: Patient, rng: np.random.Gener
     """Return the picture of the dyes, uint8[H, W, 3] RGB: Lambert-Beer, then focus, lamp and camera."""
     height, width = eosin.shape
     thickness = 0.9 + 0.2 * _noise(height, width, 90, rng)
-    amounts = np.stack([hematoxylin * patient.stain[0], eosin * patient.stain[1]], axis=-1) * thickness[..., None]
+    amounts = (
+        np.stack([hematoxylin * patient.stain[0], eosin * patient.stain[1]], axis=-1) * thickness[..., None]
+    )
     density = amounts.astype(np.float32) @ patient.spectra
     light = np.exp(-np.maximum(density, 0) * np.float32(1.35)) * np.float32(243)
     light = cv2.GaussianBlur(light, (0, 0), 0.55)
     light += rng.standard_normal(light.shape, dtype=np.float32) * np.float32(3.0)
-    return np.clip(light, 0, 255).astype(np.uint8)
+    picture: NDArray[np.uint8] = np.clip(light, 0, 255).astype(np.uint8)
+    return picture

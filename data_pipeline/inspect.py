@@ -1,0 +1,169 @@
+"""What is in a dataset, and what is wrong with which file."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.datasets.base import Sample, SampleSource
+from data_pipeline.exceptions import DataError
+
+__all__ = ["DatasetReport", "InstanceStatistics", "SplitReport", "inspect_dataset"]
+
+_QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class InstanceStatistics:
+    """How many instances, and how large."""
+
+    count: int
+    """Instances in all."""
+    per_image: dict[str, float]
+    """Quantiles of the number in one image, by name: `min`, `1%`, `25%`, `50%`, `75%`, `99%`, `max`."""
+    area_px: dict[str, float]
+    """The same quantiles of an instance's area in pixels."""
+    foreground: float
+    """Part of all pixels that belong to an instance, 0..1."""
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """One split of a dataset."""
+
+    num_images: int
+    """Readable images."""
+    num_groups: int
+    """Patients."""
+    strata: dict[str, int]
+    """Images by grade; the empty name is an unknown grade."""
+    sizes: dict[str, int]
+    """Images by size, `WIDTHxHEIGHT`, the most frequent first."""
+    instances: InstanceStatistics
+    """Their instances."""
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """A whole dataset."""
+
+    name: str
+    """The dataset's name."""
+    kind: str
+    """Its layout."""
+    num_images: int
+    """Readable images."""
+    num_groups: int
+    """Patients, over all splits."""
+    splits: dict[str, SplitReport]
+    """By split."""
+    problems: tuple[str, ...]
+    """What makes files unusable: one line each, naming the file."""
+    remarks: tuple[str, ...]
+    """What is usable and yet looks odd: one line each, naming the sample."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as nested plain values, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """What is kept of one image."""
+
+    sample: Sample
+    height: int
+    width: int
+    areas: NDArray[np.int64]
+
+
+def inspect_dataset(
+    source: SampleSource, *, progress: Callable[[int, int], None] | None = None
+) -> DatasetReport:
+    """Return what is in a dataset. Reads every file; a file that cannot be read becomes a line of the report.
+
+    Args:
+        source: The dataset. Open a folder with `strict=False` to have unusable files reported here.
+        progress: Called with (images done, images in all).
+    """
+    problems: list[str] = list(getattr(source, "problems", ()))
+    remarks: list[str] = []
+    images: list[_Image] = []
+    for i, sample in enumerate(source.samples):
+        try:
+            _, labels = source.read(i)
+        except DataError as error:
+            problems.extend(error.problems)
+        else:
+            values, areas = np.unique(labels[labels > 0], return_counts=True)
+            images.append(_Image(sample, labels.shape[0], labels.shape[1], areas.astype(np.int64)))
+            remarks.extend(f"{sample.id}: {remark}" for remark in _remarks(labels, values, areas))
+        if progress is not None:
+            progress(i + 1, len(source.samples))
+    by_split: dict[str, list[_Image]] = {}
+    for image in images:
+        by_split.setdefault(image.sample.split, []).append(image)
+    return DatasetReport(
+        name=source.name,
+        kind=source.kind,
+        num_images=len(images),
+        num_groups=len({image.sample.group for image in images}),
+        splits={split: _split_report(members) for split, members in by_split.items()},
+        problems=tuple(problems),
+        remarks=tuple(remarks),
+    )
+
+
+def _split_report(images: Sequence[_Image]) -> SplitReport:
+    areas = np.concatenate([image.areas for image in images])
+    pixels = sum(image.height * image.width for image in images)
+    return SplitReport(
+        num_images=len(images),
+        num_groups=len({image.sample.group for image in images}),
+        strata=dict(Counter(image.sample.stratum for image in images)),
+        sizes=dict(Counter(f"{image.width}x{image.height}" for image in images).most_common()),
+        instances=InstanceStatistics(
+            count=len(areas),
+            per_image=_quantiles(np.array([len(image.areas) for image in images])),
+            area_px=_quantiles(areas),
+            foreground=float(areas.sum() / pixels),
+        ),
+    )
+
+
+def _quantiles(values: NDArray[np.int64]) -> dict[str, float]:
+    if not len(values):
+        return {}
+    names = ["min", *(f"{round(100 * q)}%" for q in _QUANTILES[1:-1]), "max"]
+    return dict(zip(names, (float(v) for v in np.quantile(values, _QUANTILES)), strict=True))
+
+
+def _remarks(labels: NDArray[np.int32], values: NDArray[np.int32], areas: NDArray[np.int64]) -> list[str]:
+    if not len(values):
+        return ["no instance is annotated"]
+    boxes = _boxes(labels, areas)
+    pieces = [int(v) for v, box in zip(values, boxes, strict=True) if _num_pieces(labels, int(v), box) > 1]
+    if not pieces:
+        return []
+    shown = ", ".join(map(str, pieces[:5])) + (", .." if len(pieces) > 5 else "")
+    what = "the only label" if len(values) == 1 else f"{len(pieces)} of {len(values)} labels ({shown})"
+    return [f"{what} lies in several separate pieces; is it one instance?"]
+
+
+def _num_pieces(labels: NDArray[np.int32], value: int, box: tuple[slice, slice]) -> int:
+    num, _ = cv2.connectedComponents((labels[box] == value).astype(np.uint8), connectivity=8)
+    return int(num) - 1
+
+
+def _boxes(labels: NDArray[np.int32], areas: NDArray[np.int64]) -> list[tuple[slice, slice]]:
+    """Return every instance's bounding box, in ascending order of the labels; `areas` are in the same order."""
+    y, x = np.nonzero(labels)
+    order = np.argsort(labels[y, x], kind="stable")
+    y, x, first = y[order], x[order], np.cumsum(areas) - areas
+    top, left = np.minimum.reduceat(y, first), np.minimum.reduceat(x, first)
+    bottom, right = np.maximum.reduceat(y, first) + 1, np.maximum.reduceat(x, first) + 1
+    return [(slice(t, b), slice(le, r)) for t, b, le, r in zip(top, bottom, left, right, strict=True)]

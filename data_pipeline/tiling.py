@@ -1,0 +1,117 @@
+"""Large images in overlapping tiles, and what was computed on the tiles put together without a seam."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Tile", "apply_tiled", "stitch", "tile_grid"]
+
+
+class Tile(NamedTuple):
+    """A rectangle of an image, in pixels."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The tile as an index of the image's first two axes."""
+        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
+
+
+def tile_grid(height: int, width: int, *, tile_px: int, overlap_px: int) -> list[Tile]:
+    """Return tiles that cover an image, row by row, all of one size.
+
+    Neighbours overlap by at least `overlap_px`; they are spread evenly, so that none juts out of the image. An
+    axis shorter than `tile_px` gets one tile of its own length.
+
+    Args:
+        height: Of the image, at least 1.
+        width: Of the image, at least 1.
+        tile_px: Side of a tile.
+        overlap_px: Least overlap, from 0 to `tile_px` - 1.
+    """
+    assert height >= 1, height
+    assert width >= 1, width
+    assert 0 <= overlap_px < tile_px, (overlap_px, tile_px)
+    tile_height, tile_width = min(tile_px, height), min(tile_px, width)
+    return [
+        Tile(y, x, tile_height, tile_width)
+        for y in _starts(height, tile_height, overlap_px)
+        for x in _starts(width, tile_width, overlap_px)
+    ]
+
+
+def stitch(
+    parts: Iterable[tuple[Tile, NDArray[np.float32]]], height: int, width: int, *, overlap_px: int
+) -> NDArray[np.float32]:
+    """Return the parts' weighted mean: float32[C, height, width].
+
+    A part's weight rises linearly over the first `overlap_px` pixels from each edge that lies inside the image,
+    so that near an edge, where a network sees the least context, the neighbour counts.
+
+    Args:
+        parts: Tiles, each with its float32[C, tile height, tile width]; together they cover the image.
+        height: Of the image.
+        width: Of the image.
+        overlap_px: Width of the ramps; no more than the tiles' overlap, or weights never reach 1 (harmless).
+    """
+    total: NDArray[np.float32] | None = None
+    weights = np.zeros((height, width), dtype=np.float32)
+    for tile, part in parts:
+        assert part.shape[1:] == (tile.height, tile.width), (part.shape, tile)
+        if total is None:
+            total = np.zeros((part.shape[0], height, width), dtype=np.float32)
+        weight = np.outer(
+            _ramp(tile.y, tile.height, height, overlap_px), _ramp(tile.x, tile.width, width, overlap_px)
+        )
+        total[(slice(None), *tile.window)] += part * weight
+        weights[tile.window] += weight
+    assert total is not None, "no parts"
+    assert weights.min() > 0, "the parts do not cover the image"
+    total /= weights
+    return total
+
+
+def apply_tiled(
+    fn: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    image: NDArray[np.uint8],
+    *,
+    tile_px: int,
+    overlap_px: int,
+) -> NDArray[np.float32]:
+    """Return `fn` of an image, computed tile by tile: float32[C, H, W].
+
+    Args:
+        fn: From a tile uint8[h, w, 3] to float32[C, h, w].
+        image: uint8[H, W, 3].
+        tile_px: Side of a tile.
+        overlap_px: Least overlap of neighbours, below `tile_px`.
+    """
+    height, width = image.shape[:2]
+    tiles = tile_grid(height, width, tile_px=tile_px, overlap_px=overlap_px)
+    if len(tiles) == 1:
+        return fn(image)
+    return stitch(((tile, fn(image[tile.window])) for tile in tiles), height, width, overlap_px=overlap_px)
+
+
+def _starts(size: int, tile: int, overlap: int) -> list[int]:
+    room = size - tile
+    step = max(tile - overlap, 1)  # a short axis has one tile, whatever the overlap
+    count = -(-room // step)
+    return [0] if room == 0 else [round(n * room / count) for n in range(count + 1)]
+
+
+def _ramp(start: int, tile: int, size: int, overlap: int) -> NDArray[np.float32]:
+    """Return a tile's weights along one axis, float32[tile], in (0, 1]."""
+    weight = np.ones(tile, dtype=np.float32)
+    from_edge = (np.arange(tile, dtype=np.float32) + 1) / np.float32(overlap + 1)
+    if start > 0:
+        weight = np.minimum(weight, from_edge)
+    if start + tile < size:
+        weight = np.minimum(weight, from_edge[::-1])
+    return weight
