@@ -20,10 +20,10 @@ from searcher.evaluation.objects import LabelledObjects
 
 __all__ = ["nearest_hausdorff", "pair_hausdorff"]
 
-_SPECK_PX = 64
+_SPECK_PX = 600
 """Objects up to this area are measured pixel by pixel. A matter of speed alone."""
 _CHUNK = 2**17
-"""Distances computed at once: 512 KiB of int32 stay in a core's cache."""
+"""Distances computed at once: 1 MiB of float64 stays in a core's cache."""
 _NUM_DIRECTIONS = 16
 """Directions of the lower bound: of convex sets far apart it falls short by 2% at most."""
 _ROUNDING_SAFE_PX = 1000.0
@@ -170,17 +170,17 @@ def _chunk_limits(sizes: NDArray[np.int64], limit: int) -> list[int]:
     return [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(sizes)]
 
 
-def _squared_distances(points: NDArray[np.int32], probes: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return integer[k, m], squared distances between points int32[k, 2] and probes int32[m, 2]."""
-    fits = max(points.max(), probes.max()) < 2**15  # then squares sum to below 2**31
-    dtype = np.int32 if fits else np.int64
-    points, probes = points.astype(dtype, copy=False), probes.astype(dtype, copy=False)
-    rows = points[:, :1] - probes[:, 0]
-    columns = points[:, 1:] - probes[:, 1]
-    rows *= rows
-    columns *= columns
-    rows += columns
-    return rows
+def _squared_distances(points: NDArray[np.int32], probes: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return float64[k, m], exact squared distances between points int32[k, 2] and probes int32[m, 2].
+
+    |p - q|^2 = |p|^2 - 2 p.q + |q|^2 as one matrix product, several times faster than subtracting and squaring
+    and exact all the same: every term is an integer below 2**53.
+    """
+    p, q = points.astype(np.float64), probes.astype(np.float64)
+    left = np.column_stack([p, (p * p).sum(axis=1), np.ones(len(p))])
+    right = np.column_stack([-2 * q, np.ones(len(q)), (q * q).sum(axis=1)])
+    product: NDArray[np.float64] = left @ right.T
+    return product
 
 
 def _transform_pair(a: LabelledObjects, b: LabelledObjects, i: int, j: int) -> int:
