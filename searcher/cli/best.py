@@ -18,7 +18,7 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.cli.terminal import console, number, print_json, table
+    from searcher.cli.terminal import console, metric, print_json, table
     from searcher.exceptions import UserError
     from searcher.ledger.best import best_trial
     from searcher.ledger.database import Database
@@ -38,11 +38,13 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     epoch = best.notes.get("best_epoch", best.num_epochs)
     console.print(
-        f"{study.name}: trial {best.number}, {study.objective} {number(best.value)} at epoch {epoch} "
+        f"{study.name}: trial {best.number}, {study.objective} {metric(best.value)} at epoch {epoch} "
         f"of {best.num_epochs}",
         markup=False,
     )
     console.print(table(["parameter", "value"], best.params.items()))
-    console.print(table(["metric", ">value"], [(name, number(v)) for name, v in best.epochs.get(epoch, {}).items()]))
+    console.print(
+        table(["metric", ">value"], [(name, metric(v)) for name, v in best.epochs.get(epoch, {}).items()])
+    )
     console.print(f"checkpoint: {path or 'none'}", markup=False, soft_wrap=True)
     return 0

@@ -11,7 +11,9 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("data", help="prepare or inspect a data set")
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=type(parser))
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", required=True, parser_class=type(parser)
+    )
     prepare = actions.add_parser("prepare", help="decode a data set once into the store that all trials read")
     add_data(prepare, required=True)
     prepare.set_defaults(run=_prepare)
@@ -35,4 +37,3 @@ def _prepare(args: argparse.Namespace) -> int:
 
 def _inspect(args: argparse.Namespace) -> int:
     raise NotImplementedError(args)
-

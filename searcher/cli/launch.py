@@ -22,11 +22,15 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("launch", help="run a study, or go on with one that was interrupted")
-    parser.add_argument("--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file")
+    parser.add_argument(
+        "--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file"
+    )
     add_data(parser)
     add_database(parser)
     add_storage(parser)
-    parser.add_argument("--address", metavar="RAY", help="a running Ray cluster; without it, one on this machine")
+    parser.add_argument(
+        "--address", metavar="RAY", help="a running Ray cluster; without it, one on this machine"
+    )
     add_overrides(parser)
     parser.set_defaults(run=_run)
 
@@ -59,7 +63,12 @@ def _run(args: argparse.Namespace) -> int:
             listener=view,
             address=args.address,
         )
-    view.print_result(result, shlex.join(["searcher", *sys.argv[1:]]), database_url=_shown(args, database_url), storage=args.storage)
+    view.print_result(
+        result,
+        shlex.join(["searcher", *sys.argv[1:]]),
+        database_url=_shown(args, database_url),
+        storage=args.storage,
+    )
     return {"finished": 0, "failed": 1}.get(result.outcome, 130)
 
 
@@ -75,4 +84,3 @@ def _storage_root(folder: Path) -> Path:
 def _shown(args: argparse.Namespace, database_url: str) -> str:
     """Return what to type after `--db`, nothing where the environment or the default says it."""
     return "" if args.db is None else f" --db {database_url}"
-

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from searcher.cli.terminal import console, number, params_text, seconds, table
+from searcher.cli.terminal import console, metric, params_text, seconds, table
 from searcher.orchestration.driver import LaunchResult
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
@@ -56,7 +56,7 @@ class LaunchView:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._live.stop()
 
-    # ---- StudyListener ---------------------------------------------------------------------------------------
+    # ---- StudyListener ---------------------------------------------------------------------------------
 
     def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
         """Show where the study stands."""
@@ -64,9 +64,13 @@ class LaunchView:
         self._started = time.monotonic()
         self._best = None if best is None else (best, None)
         objective = self._spec.objective
-        self._line(f"{self._spec.name}: {num_done} of {budget} trials done, {objective.direction} {objective.name}")
+        self._line(
+            f"{self._spec.name}: {num_done} of {budget} trials done, {objective.direction} {objective.name}"
+        )
 
-    def trial_started(self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int) -> None:
+    def trial_started(
+        self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
+    ) -> None:
         """Add a row."""
         self._trials[number] = _Trial(number, params, num_epochs, first_epoch)
         if first_epoch:
@@ -77,9 +81,9 @@ class LaunchView:
         trial = self._trials[number]
         trial.epoch, trial.value = epoch, value
 
-    def trial_ended(self, number_: int, state: str, *, value: float | None, reason: str | None) -> None:
+    def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """Settle a row; say it in a line where there is no terminal."""
-        trial = self._trials.setdefault(number_, _Trial(number_, {}, 0, 0))
+        trial = self._trials.setdefault(number, _Trial(number, {}, 0, 0))
         trial.state, trial.ended = state, time.monotonic()
         if value is not None:
             trial.value = value
@@ -87,9 +91,9 @@ class LaunchView:
             self._num_done += 1
         if state == "COMPLETE" and value is not None:
             better = self._best is None or self._spec.objective.better(value, self._best[0])
-            self._best = (value, number_) if better else self._best
-        shown = f" {self._spec.objective.name} {number(value)}" if value is not None else ""
-        text = f"trial {number_} {state}{shown} ({reason})"
+            self._best = (value, number) if better else self._best
+        shown = f" {self._spec.objective.name} {metric(value)}" if value is not None else ""
+        text = f"trial {number} {state}{shown} ({reason})"
         if state == "FAIL" or not console.is_terminal:
             self._line(f"{text}; {self._num_done} of {self._budget} done{self._best_text()}")
 
@@ -97,7 +101,7 @@ class LaunchView:
         """Print a line above the table."""
         self._line(text)
 
-    # ---- drawing ---------------------------------------------------------------------------------------------
+    # ---- drawing ---------------------------------------------------------------------------------------
 
     def print_result(self, result: LaunchResult, command: str, *, database_url: str, storage: Path) -> None:
         """Say how it ended and what to do next."""
@@ -119,7 +123,7 @@ class LaunchView:
         if self._best is None:
             return ""
         value, trial = self._best
-        return f", best {number(value)}" + ("" if trial is None else f" (trial {trial})")
+        return f", best {metric(value)}" + ("" if trial is None else f" (trial {trial})")
 
     def _render(self) -> Group:
         shown = sorted(self._trials.values(), key=lambda trial: trial.number)[-_ROWS:]
@@ -128,25 +132,20 @@ class LaunchView:
                 trial.number,
                 Text(trial.state, style=_STYLES.get(trial.state, "")),
                 f"{trial.epoch}/{trial.num_epochs}",
-                number(trial.value),
+                metric(trial.value),
                 seconds((trial.ended or time.monotonic()) - trial.started),
                 params_text(trial.params),
             )
             for trial in shown
         ]
         columns = [">trial", "state", ">epoch", f">{self._spec.objective.name}", ">time", "parameters"]
-        return Group(_live_table(columns, rows), Text(self._footer()))
+        return Group(table(columns, rows), Text(self._footer()))
 
     def _footer(self) -> str:
         elapsed = time.monotonic() - self._started
         done_here = self._num_done - self._done_before
         eta = elapsed / done_here * (self._budget - self._num_done) if done_here else None
         left = f", about {seconds(eta)} left" if eta else ""
-        return f"{self._num_done} of {self._budget} trials{self._best_text()}, {seconds(elapsed)} so far{left}"
-
-
-def _live_table(columns: list[str], rows: list[tuple[object, ...]]) -> object:
-    drawn = table(columns, [])
-    for row in rows:
-        drawn.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
-    return drawn
+        return (
+            f"{self._num_done} of {self._budget} trials{self._best_text()}, {seconds(elapsed)} so far{left}"
+        )

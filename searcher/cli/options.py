@@ -56,7 +56,11 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_storage(parser: argparse.ArgumentParser) -> None:
     """Add `--storage`."""
     parser.add_argument(
-        "--storage", metavar="DIR", type=Path, default=Path("runs"), help="folder of checkpoints and logs; default runs"
+        "--storage",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs"),
+        help="folder of checkpoints and logs; default runs",
     )
 
 
@@ -117,10 +121,9 @@ def database_text(args: argparse.Namespace) -> str:
     if args.db is None:
         return from_environment or _DEFAULT_DATABASE
     text: str = args.db
-    if "://" in text and "@" in text and ":" in text.partition("://")[2].rpartition("@")[0]:
-        scheme = urlsplit(text).scheme
+    if urlsplit(text).password:
         raise UserError(
-            f"--db {scheme}://…: must not hold a password, which the process list would show; "
+            f"--db {urlsplit(text).scheme}://…: must not hold a password, which the process list would show; "
             "put the whole URL into the environment variable SEARCHER_DB"
         )
     return text

@@ -17,7 +17,7 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.cli.terminal import console, number, print_json, table
+    from searcher.cli.terminal import console, metric, print_json, table
     from searcher.ledger.best import best_trial
     from searcher.ledger.database import Database
 
@@ -28,7 +28,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(
             [
-                study.to_dict() | {"best": None if best is None else {"trial": best.number, "value": best.value}}
+                study.to_dict()
+                | {"best": None if best is None else {"trial": best.number, "value": best.value}}
                 for study, best in zip(studies, bests, strict=True)
             ]
         )
@@ -39,12 +40,23 @@ def _run(args: argparse.Namespace) -> int:
             f"{study.num_done}/{study.budget}",
             *(study.counts.get(state, 0) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")),
             study.objective,
-            "" if best is None else f"{number(best.value)} (trial {best.number})",
+            "" if best is None else f"{metric(best.value)} (trial {best.number})",
             "" if study.last_launch is None else _launch_text(study.last_launch),
         )
         for study, best in zip(studies, bests, strict=True)
     ]
-    columns = ["study", ">done", ">complete", ">pruned", ">fail", ">running", ">waiting", "objective", "best", "last launch"]
+    columns = [
+        "study",
+        ">done",
+        ">complete",
+        ">pruned",
+        ">fail",
+        ">running",
+        ">waiting",
+        "objective",
+        "best",
+        "last launch",
+    ]
     console.print(table(columns, rows))
     return 0
 

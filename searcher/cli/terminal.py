@@ -1,6 +1,7 @@
 """Tables, JSON and progress bars: all that is printed goes through here."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,10 +11,12 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["console", "number", "params_text", "print_json", "progress_bar", "seconds", "table"]
+__all__ = ["console", "metric", "params_text", "print_json", "progress_bar", "seconds", "table"]
 
-console = Console(highlight=False, soft_wrap=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+"""Where everything is printed. A pipe or a file gets lines of 160 columns."""
 
 
 def print_json(value: Any) -> None:
@@ -27,11 +30,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     for column in columns:
         drawn.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     for row in rows:
-        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+        drawn.add_row(
+            *("" if cell is None else cell if isinstance(cell, Text) else str(cell) for cell in row)
+        )
     return drawn
 
 
-def number(value: float | None) -> str:
+def metric(value: float | None) -> str:
     """Return a value of a metric with four digits, empty for None."""
     return "" if value is None else f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
 
@@ -44,7 +49,9 @@ def seconds(value: float | None) -> str:
 def params_text(params: Any) -> str:
     """Return parameters as `lr=0.001 name=adamw`, by the last part of their key."""
     return " ".join(
-        f"{key.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else f"{key.rpartition('.')[2]}={value}"
+        f"{key.rpartition('.')[2]}={value:.3g}"
+        if isinstance(value, float)
+        else f"{key.rpartition('.')[2]}={value}"
         for key, value in params.items()
     )
 

@@ -13,7 +13,9 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("train", help="train one trial of a study here, without cluster and database")
-    parser.add_argument("--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file")
+    parser.add_argument(
+        "--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file"
+    )
     add_data(parser)
     add_storage(parser)
     add_overrides(parser)
@@ -27,7 +29,7 @@ def _run(args: argparse.Namespace) -> int:
     params = _params(spec)
     config = spec.trial_config(params)
 
-    from searcher.cli.terminal import console, number, params_text, progress_bar
+    from searcher.cli.terminal import console, metric, params_text, progress_bar
     from searcher.training.dataset import DataRequest
     from searcher.training.trainer import Trainer
 
@@ -38,7 +40,7 @@ def _run(args: argparse.Namespace) -> int:
     with Trainer(config, spec.objective, store=store, run_dir=run_dir) as trainer:
         outcome = trainer.fit(_Printer(config.train.epochs))
     console.print(
-        f"best {spec.objective.name} {number(outcome.best_value)} at epoch {outcome.best_epoch}; in {run_dir}",
+        f"best {spec.objective.name} {metric(outcome.best_value)} at epoch {outcome.best_epoch}; in {run_dir}",
         markup=False,
         soft_wrap=True,
     )
@@ -71,10 +73,9 @@ class _Printer:
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> Any:
         """Print the epoch's metrics."""
-        from searcher.cli.terminal import console, number
+        from searcher.cli.terminal import console, metric
         from searcher.training.reporter import Decision
 
-        shown = "  ".join(f"{name} {number(value)}" for name, value in metrics.items())
+        shown = "  ".join(f"{name} {metric(value)}" for name, value in metrics.items())
         console.print(f"epoch {epoch}/{self._num_epochs}  {shown}", markup=False, soft_wrap=True)
         return Decision.CONTINUE
-

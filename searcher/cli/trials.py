@@ -17,7 +17,7 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.cli.terminal import console, number, params_text, print_json, seconds, table
+    from searcher.cli.terminal import console, metric, params_text, print_json, seconds, table
     from searcher.ledger.database import Database
 
     with Database.open(database_text(args)) as database:
@@ -31,12 +31,16 @@ def _run(args: argparse.Namespace) -> int:
             trial.number,
             trial.state,
             trial.num_epochs,
-            number(trial.value),
+            metric(trial.value),
             seconds(trial.duration_s),
             params_text(trial.params),
             trial.notes.get("fail_reason") or trial.notes.get("stop_reason"),
         )
         for trial in trials
     ]
-    console.print(table([">trial", "state", ">epochs", f">{study.objective}", ">time", "parameters", "why it ended"], rows))
+    console.print(
+        table(
+            [">trial", "state", ">epochs", f">{study.objective}", ">time", "parameters", "why it ended"], rows
+        )
+    )
     return 0

@@ -33,7 +33,8 @@ def _run(args: argparse.Namespace) -> int:
         return 2 if failed else 0
     for spec in specs:
         rows = [
-            (parameter.name, parameter.domain, ", ".join(map(str, parameter.when))) for parameter in spec.space.parameters
+            (parameter.name, parameter.domain, ", ".join(map(str, parameter.when)))
+            for parameter in spec.space.parameters
         ]
         title = f"{spec.source}: valid; {spec.study.trials} trials, {spec.objective.direction} {spec.objective.name}"
         console.print(title, markup=False)

@@ -55,7 +55,9 @@ class Database:
             upgrade(engine)
         elif not sa.inspect(engine).has_table(StudyRow.__tablename__):
             database.close()
-            raise DatabaseError(f"--db {engines.masked(url)}: must hold studies; launch one first, or check the path")
+            raise DatabaseError(
+                f"--db {engines.masked(url)}: must hold studies; launch one first, or check the path"
+            )
         return database
 
     @staticmethod
@@ -94,7 +96,10 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Run one transaction that writes; commits at the end, rolls back on an error."""
-        with Session(self.engine.execution_options(writes=True), expire_on_commit=False) as session, session.begin():
+        with (
+            Session(self.engine.execution_options(writes=True), expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
@@ -107,7 +112,7 @@ class Database:
             reason = " ".join(str(getattr(error, "orig", None) or error).split())
             raise DatabaseError(f"--db {engines.masked(self.url)}: must be readable: {reason}") from None
 
-    # ---- reading ---------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------------------
 
     def study_names(self) -> list[str]:
         """Return the names of all studies, oldest first."""
@@ -140,7 +145,12 @@ class Database:
         for trial in self._optuna_trials(name):
             counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
         with self.read() as session:
-            newest = sa.select(LaunchRow).where(LaunchRow.study_id == row.id).order_by(LaunchRow.id.desc()).limit(1)
+            newest = (
+                sa.select(LaunchRow)
+                .where(LaunchRow.study_id == row.id)
+                .order_by(LaunchRow.id.desc())
+                .limit(1)
+            )
             launch = session.scalar(newest)
         return StudyRecord(
             name=row.name,
@@ -170,10 +180,13 @@ class Database:
             for row in session.scalars(by_epoch):
                 epochs.setdefault(row.trial, {})[row.epoch] = row.metrics
             checkpoints: dict[int, dict[str, CheckpointRecord]] = {}
-            for written in session.scalars(sa.select(CheckpointRow).where(CheckpointRow.study_id == study_id)):
+            for written in session.scalars(
+                sa.select(CheckpointRow).where(CheckpointRow.study_id == study_id)
+            ):
                 checkpoints.setdefault(written.trial, {})[written.kind] = _checkpoint_record(written)
         return [
-            _trial_record(trial, epochs.get(trial.number, {}), checkpoints.get(trial.number, {})) for trial in frozen
+            _trial_record(trial, epochs.get(trial.number, {}), checkpoints.get(trial.number, {}))
+            for trial in frozen
         ]
 
     def _optuna_trials(self, name: str) -> list[FrozenTrial]:
@@ -203,7 +216,12 @@ def _trial_record(
 
 def _checkpoint_record(row: CheckpointRow) -> CheckpointRecord:
     return CheckpointRecord(
-        kind=row.kind, epoch=row.epoch, uri=row.uri, sha256=row.sha256, num_bytes=row.num_bytes, value=row.value
+        kind=row.kind,
+        epoch=row.epoch,
+        uri=row.uri,
+        sha256=row.sha256,
+        num_bytes=row.num_bytes,
+        value=row.value,
     )
 
 

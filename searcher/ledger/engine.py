@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from searcher.exceptions import DatabaseError
 
@@ -30,7 +30,9 @@ def parse_url(text: str) -> URL:
     try:
         url = make_url(text)
     except ArgumentError as error:
-        raise DatabaseError("--db: must be a path or a URL like postgresql://user@host/name, got something else") from error
+        raise DatabaseError(
+            "--db: must be a path or a URL like postgresql://user@host/name, got something else"
+        ) from error
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
@@ -101,7 +103,9 @@ def _check_sqlite_file(url: URL, *, create: bool) -> None:
     if path.is_dir():
         raise DatabaseError(f"--db {path}: must be a file, got a folder; add a file name such as searcher.db")
     if path.exists() and path.stat().st_size and path.read_bytes()[:16] != b"SQLite format 3\x00":
-        raise DatabaseError(f"--db {path}: must be an SQLite database, got another kind of file; check the path")
+        raise DatabaseError(
+            f"--db {path}: must be an SQLite database, got another kind of file; check the path"
+        )
     file_system = _file_system(path.parent)
     if _NETWORK_FILE_SYSTEMS.search(file_system):
         raise DatabaseError(

@@ -31,7 +31,16 @@ logger = logging.getLogger(__name__)
 
 RENEW_EVERY_S = 10.0
 EXPIRES_AFTER_S = 90.0
-_RECORDED_VERSIONS = ("gland-searcher", "torch", "torchvision", "ray", "optuna", "albumentations", "numpy", "sqlalchemy")
+_RECORDED_VERSIONS = (
+    "gland-searcher",
+    "torch",
+    "torchvision",
+    "ray",
+    "optuna",
+    "albumentations",
+    "numpy",
+    "sqlalchemy",
+)
 
 
 class Lease:
@@ -96,7 +105,9 @@ class Lease:
                     renewal = sa.update(LaunchRow).where(LaunchRow.id == self._launch_id)
                     session.execute(renewal.values(renewed_at=utc_now()))
             except SQLAlchemyError as error:
-                logger.warning("could not renew the lease on %s, trying again: %s", self.study_name, type(error).__name__)
+                logger.warning(
+                    "could not renew the lease on %s, trying again: %s", self.study_name, type(error).__name__
+                )
 
 
 def _end_lost_launches(session: Session, study_id: int, study_name: str) -> None:
@@ -117,7 +128,7 @@ def _end_lost_launches(session: Session, study_id: int, study_name: str) -> None
 def _is_gone(launch: LaunchRow) -> bool:
     if launch.host == socket.gethostname():
         try:
-            return abs(psutil.Process(launch.pid).create_time() - launch.process_started) > 1.0
+            return bool(abs(psutil.Process(launch.pid).create_time() - launch.process_started) > 1.0)
         except psutil.NoSuchProcess:
             return True
     return utc_now() - launch.renewed_at > timedelta(seconds=EXPIRES_AFTER_S)
@@ -134,6 +145,8 @@ def _git_revision() -> str | None:
         return None
     command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()[:64]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()[
+            :64
+        ]
     except (OSError, subprocess.SubprocessError):
         return None

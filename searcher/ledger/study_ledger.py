@@ -30,7 +30,9 @@ class StudyLedger:
     Every method is one step that leaves the database true; a state always lands after what it rests on.
     """
 
-    def __init__(self, database: Database, spec: StudySpec, sampler: optuna.samplers.BaseSampler | None = None) -> None:
+    def __init__(
+        self, database: Database, spec: StudySpec, sampler: optuna.samplers.BaseSampler | None = None
+    ) -> None:
         self.database = database
         self.spec = spec
         self.study_id = database.study_row(spec.name).id
@@ -43,7 +45,13 @@ class StudyLedger:
 
     @classmethod
     def register(
-        cls, database: Database, spec: StudySpec, *, data_source: str, data_fingerprint: str, storage_root: Path
+        cls,
+        database: Database,
+        spec: StudySpec,
+        *,
+        data_source: str,
+        data_fingerprint: str,
+        storage_root: Path,
     ) -> None:
         """Create the study, or check that the one in the database means the same; set its budget.
 
@@ -60,6 +68,7 @@ class StudyLedger:
         with database.write() as session:
             row = session.scalar(sa.select(StudyRow).where(StudyRow.name == spec.name).with_for_update())
             if row is None:
+                _refuse_foreign_trials(spec.name, storage_root)
                 row = StudyRow(
                     name=spec.name,
                     objective=spec.objective.name,
@@ -81,7 +90,7 @@ class StudyLedger:
             row.data_source = data_source
             row.storage_root = str(storage_root)
 
-    # ---- the trials ------------------------------------------------------------------------------------------
+    # ---- the trials ------------------------------------------------------------------------------------
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Return the study's trials in the given states, or all."""
@@ -132,15 +141,33 @@ class StudyLedger:
     def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
         """Give a retry the epochs of the trial that it goes on from, so that its curve is whole."""
         with self.database.read() as session:
-            where = (EpochRow.study_id == self.study_id, EpochRow.trial == retry_of, EpochRow.epoch <= up_to_epoch)
+            where = (
+                EpochRow.study_id == self.study_id,
+                EpochRow.trial == retry_of,
+                EpochRow.epoch <= up_to_epoch,
+            )
             rows = list(session.scalars(sa.select(EpochRow).where(*where).order_by(EpochRow.epoch)))
         for row in rows:
             self.report(number, row.epoch, row.metrics)
 
-    def checkpoint(self, number: int, kind: str, *, epoch: int, uri: str, sha256: str, num_bytes: int, value: float | None) -> None:
+    def checkpoint(
+        self,
+        number: int,
+        kind: str,
+        *,
+        epoch: int,
+        uri: str,
+        sha256: str,
+        num_bytes: int,
+        value: float | None,
+    ) -> None:
         """Write down the newest checkpoint of a kind."""
         with self.database.write() as session:
-            where = (CheckpointRow.study_id == self.study_id, CheckpointRow.trial == number, CheckpointRow.kind == kind)
+            where = (
+                CheckpointRow.study_id == self.study_id,
+                CheckpointRow.trial == number,
+                CheckpointRow.kind == kind,
+            )
             row = session.scalar(sa.select(CheckpointRow).where(*where))
             if row is None:
                 row = CheckpointRow(study_id=self.study_id, trial=number, kind=kind)
@@ -151,7 +178,11 @@ class StudyLedger:
     def last_checkpoint(self, number: int) -> CheckpointRow | None:
         """Return the row of a trial's checkpoint to go on from."""
         with self.database.read() as session:
-            where = (CheckpointRow.study_id == self.study_id, CheckpointRow.trial == number, CheckpointRow.kind == "last")
+            where = (
+                CheckpointRow.study_id == self.study_id,
+                CheckpointRow.trial == number,
+                CheckpointRow.kind == "last",
+            )
             return session.scalar(sa.select(CheckpointRow).where(*where))
 
     def complete(self, number: int, value: float, *, best_epoch: int, stop_reason: str) -> None:
@@ -196,12 +227,23 @@ class StudyLedger:
         return storage.get_trial(trial_id)
 
 
+def _refuse_foreign_trials(name: str, storage_root: Path) -> None:
+    folder = storage_root / name
+    if folder.is_dir() and any(folder.glob("trial-*")):
+        raise StudyConflictError(
+            f"--storage {storage_root}: must hold no trials of a study that the database does not know, got {folder}; "
+            "name the database it belongs to, or choose another --storage"
+        )
+
+
 def _differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[str]:
     old, new = row.identity, spec.identity()
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     lines = [f"{key} was {_shown(old.get(key))}, got {_shown(new.get(key))}" for key in changed]
     if row.data_fingerprint != data_fingerprint:
-        lines.append(f"data was {row.data_source} ({row.data_fingerprint[:12]}), got other data ({data_fingerprint[:12]})")
+        lines.append(
+            f"data was {row.data_source} ({row.data_fingerprint[:12]}), got other data ({data_fingerprint[:12]})"
+        )
     return lines
 
 

@@ -11,7 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from searcher.orchestration.cluster import TrialResources, ray_cluster, trial_resources  # before ray: see there
+from searcher.orchestration.cluster import (
+    TrialResources,
+    ray_cluster,
+    trial_resources,
+)  # before ray: see there
 
 from optuna.trial import TrialState  # isort: skip
 from ray import tune  # isort: skip
@@ -113,7 +117,9 @@ def _open_ledger(database: Database, spec: StudySpec, listener: StudyListener) -
     left = ledger.reconcile("its driver ended without a word")
     if left:
         numbers = ", ".join(map(str, left))
-        listener.said(f"a former launch left trial {numbers} running; now FAIL, and queued again where sensible")
+        listener.said(
+            f"a former launch left trial {numbers} running; now FAIL, and queued again where sensible"
+        )
     ledger.enqueue(spec.enqueue)
     complete = ledger.trials(TrialState.COMPLETE)
     best = ledger.optuna_study.best_value if complete else None
@@ -126,7 +132,10 @@ def _finished(ledger: StudyLedger) -> list[Any]:
 
 
 def _run_tune(
-    search: StudySearch, scheduler: tune.schedulers.TrialScheduler, resources: TrialResources, stop: threading.Event
+    search: StudySearch,
+    scheduler: tune.schedulers.TrialScheduler,
+    resources: TrialResources,
+    stop: threading.Event,
 ) -> None:
     """Let Ray Tune run the trials; all that it writes itself goes to a scratch folder.
 
@@ -163,7 +172,7 @@ class _StopAll(tune.Stopper):  # type: ignore[misc]  # ray ships no types
         self._stop = stop
         self._search = search
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, _trial_id: str, _result: dict[str, Any]) -> bool:
         """Stop no single trial."""
         return False
 
@@ -185,12 +194,10 @@ def _stop_on_signals(listener: StudyListener) -> Iterator[threading.Event]:
 
     before: dict[int, Callable[..., Any] | int | None] = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, on_signal)
+        for stopping in (signal.SIGINT, signal.SIGTERM):
+            before[stopping] = signal.signal(stopping, on_signal)
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -14,7 +14,9 @@ class StudyListener(Protocol):
     def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
         """The study is ready; `num_done` trials of its budget were done by earlier launches."""
 
-    def trial_started(self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int) -> None:
+    def trial_started(
+        self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
+    ) -> None:
         """A trial was handed to a worker; it begins after `first_epoch` epochs of an interrupted one."""
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:

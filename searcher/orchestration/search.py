@@ -74,7 +74,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     def _spec(self) -> StudySpec:
         return self._ledger.spec
 
-    # ---- Ray asks --------------------------------------------------------------------------------------------
+    # ---- Ray asks --------------------------------------------------------------------------------------
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial's configuration, None to wait, or `FINISHED`."""
@@ -95,12 +95,16 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             params = self._spec.space.suggest(trial)
             earlier = self._ledger.trained_before(trial.number)
             if earlier is not None:
-                self._ledger.fail(trial.number, f"equal parameters to trial {earlier}, not trained twice", retry=False)
+                self._ledger.fail(
+                    trial.number, f"equal parameters to trial {earlier}, not trained twice", retry=False
+                )
                 continue
             try:
                 config = self._spec.trial_config(params)
             except ValidationError as error:
-                self._failed(trial.number, "; ".join(str(item["msg"]) for item in error.errors()), retry=False)
+                self._failed(
+                    trial.number, "; ".join(str(item["msg"]) for item in error.errors()), retry=False
+                )
                 return None
             return self._job(trial.number, params, config, trial.user_attrs.get("retry_of"))
         self.problem = (
@@ -115,7 +119,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._ledger.note(number, config_digest=config.digest())
         checkpoint = None if retry_of is None else self._ledger.last_checkpoint(retry_of)
         if checkpoint is not None and not (self._storage_root / checkpoint.uri).is_file():
-            self._listener.said(f"trial {number}: the checkpoint of trial {retry_of} is gone, training from the start")
+            self._listener.said(
+                f"trial {number}: the checkpoint of trial {retry_of} is gone, training from the start"
+            )
             checkpoint = None
         if checkpoint is not None and retry_of is not None:
             self._ledger.inherit(number, retry_of, up_to_epoch=checkpoint.epoch)
@@ -133,14 +139,16 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             resume_sha256=None if checkpoint is None else checkpoint.sha256,
         )
 
-    # ---- Ray tells -------------------------------------------------------------------------------------------
+    # ---- Ray tells -------------------------------------------------------------------------------------
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Write down an epoch of a trial that goes on."""
         number = self._running[trial_id]
         self._record(number, result["message"])
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """Write down a trial's last epoch, then its state."""
         if error or result is None or "message" not in result:
             return  # ErrorCallback follows with the reason; a trial that never ran is left to reconciliation
@@ -151,7 +159,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         if message.failure is not None:
             self._failed(number, message.failure, retry=False)
         elif message.config_digest != digest:
-            self._failed(number, "the trainer applied another configuration than the sampler chose", retry=False)
+            self._failed(
+                number, "the trainer applied another configuration than the sampler chose", retry=False
+            )
         elif message.outcome is not None:
             outcome = message.outcome
             self._ledger.complete(
@@ -160,7 +170,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             self._done(number, "COMPLETE", outcome.best_value, outcome.stop_reason)
         else:
             self._ledger.prune(number, message.epoch)
-            self._done(number, "PRUNED", self._value(message), f"by the scheduler after epoch {message.epoch}")
+            self._done(
+                number, "PRUNED", self._value(message), f"by the scheduler after epoch {message.epoch}"
+            )
 
     def errored(self, trial_id: str, reason: str) -> None:
         """Write down a trial whose worker is gone; it is tried again."""
@@ -169,8 +181,6 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             self._failed(number, reason, retry=True)
 
     def _record(self, number: int, message: TrialMessage) -> None:
-        if message.metrics is None:
-            return
         for note in message.checkpoints:
             self._ledger.checkpoint(
                 number,
@@ -181,6 +191,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
                 num_bytes=note.num_bytes,
                 value=note.value,
             )
+        if message.metrics is None:
+            return
         self._ledger.report(number, message.epoch, message.metrics)
         self._listener.epoch_done(number, message.epoch, self._value(message))
 
@@ -195,18 +207,20 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     def _failed(self, number: int, reason: str, *, retry: bool) -> None:
         again = self._ledger.fail(number, reason, retry=retry)
-        self._listener.trial_ended(number, "FAIL", value=None, reason=reason + ("; queued again" if again else ""))
+        self._listener.trial_ended(
+            number, "FAIL", value=None, reason=reason + ("; queued again" if again else "")
+        )
         self._failures.append(reason)
         if len(self._failures) >= MAX_CONSECUTIVE_FAILURES:
             shared = sorted(set(self._failures))
             self.problem = f"{len(self._failures)} trials failed in a row: {' | '.join(shared)}"
 
-    # ---- Ray saves nothing of us -----------------------------------------------------------------------------
+    # ---- Ray saves nothing of us -----------------------------------------------------------------------
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Save nothing: the database is the one truth, and Ray would pickle our connection to it."""
 
-    def restore_from_dir(self, checkpoint_dir: str) -> None:
+    def restore_from_dir(self, checkpoint_dir: str) -> None:  # noqa: ARG002
         """Refuse: a relaunch opens the study instead."""
         raise RuntimeError("a study is continued by launching it again, not by restoring Ray Tune's files")
 
@@ -217,7 +231,7 @@ class ErrorCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
     def __init__(self, search: StudySearch) -> None:
         self._search = search
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+    def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
         """Pass on why a trial's worker is gone."""
         self._search.errored(trial.trial_id, f"its worker was lost: {_last_error(trial)}")
 
@@ -231,4 +245,3 @@ def _last_error(trial: Trial) -> str:
     newest = text.rpartition("Failure # ")[2]
     lines = [line.strip() for line in newest.splitlines()[1:] if line.strip()]
     return lines[0][:300] if lines else "no reason given"
-

@@ -4,8 +4,8 @@ Holds no database connection and no credential. What goes wrong inside a trial i
 Ray then keeps the actor, and the driver gets the reason instead of a pickled traceback.
 """
 
+import hashlib
 import logging
-import shutil
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from searcher.exceptions import SearcherError
+from searcher.exceptions import CheckpointError, SearcherError
 from searcher.orchestration.messages import CheckpointNote, TrialJob, TrialMessage, TrialOutcome
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
@@ -71,7 +71,9 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         """Train one epoch and return it as a message."""
         try:
             message = self._train_epoch()
-        except Exception as error:  # the boundary of the worker: whatever it is becomes the trial's fail_reason
+        except (
+            Exception
+        ) as error:  # the boundary of the worker: whatever it is becomes the trial's fail_reason
             logger.exception("trial %d failed", self._job.number)
             message = TrialMessage(failure=_describe(error))
             self._end()
@@ -105,7 +107,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         outcome = self._trainer.step(self._reporter)
         return TrialMessage(
             epoch=self._reporter.epoch,
-            metrics=self._reporter.metrics,
+            metrics=self._reporter.metrics or None,  # None: it resumed from its last epoch
             checkpoints=self._checkpoints(self._trainer),
             config_digest=self._trainer.config.digest(),
             outcome=None if outcome is None else _outcome(outcome),
@@ -124,18 +126,23 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             Objective(job.objective),
             store=job.data.open(job.data_fingerprint),
             run_dir=run_dir,
-            resume_from=self._resume_from(run_dir),
+            resume_from=self._resume_from(),
         )
 
-    def _resume_from(self, run_dir: Path) -> Path | None:
-        """Return the checkpoint to go on from; the best one so far is copied beside the new ones."""
+    def _resume_from(self) -> Path | None:
+        """Return the checkpoint to go on from.
+
+        Raises:
+            CheckpointError: It is not, byte for byte, the one that the database knows.
+        """
         if self._job.resume_from is None:
             return None
-        checkpoint = Path(self._job.storage_root) / self._job.resume_from
-        best = checkpoint.with_name("best.pt")
-        if best.exists() and best.parent != run_dir:
-            shutil.copyfile(best, run_dir / "best.pt")
-        return checkpoint
+        path = Path(self._job.storage_root) / self._job.resume_from
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != self._job.resume_sha256:
+            raise CheckpointError(f"{path}: must be the checkpoint that was written, got another sha256")
+        return path
 
     def _checkpoints(self, trainer: Trainer) -> tuple[CheckpointNote, ...]:
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}

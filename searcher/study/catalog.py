@@ -15,7 +15,11 @@ __all__ = ["load_study", "shipped_studies"]
 
 def shipped_studies() -> list[str]:
     """Return the names of the studies that come with the package, sorted."""
-    return sorted(entry.name.removesuffix(".toml") for entry in files("studies").iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in files("studies").iterdir()
+        if entry.name.endswith(".toml")
+    )
 
 
 def load_study(name_or_path: str, overrides: Mapping[str, Value] | None = None) -> StudySpec:
@@ -41,7 +45,11 @@ def _read(name_or_path: str) -> tuple[str, str]:
     names = shipped_studies()
     if name_or_path not in names:
         close = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.5)
-        remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}; or give a file ending in .toml"
+        remedy = (
+            f"did you mean {close[0]}?"
+            if close
+            else f"known: {', '.join(names)}; or give a file ending in .toml"
+        )
         raise UnknownStudyError(f"--study {name_or_path}: must be a shipped study or a .toml file; {remedy}")
     resource = files("studies").joinpath(f"{name_or_path}.toml")
     return resource.read_text(encoding="utf-8"), f"studies/{name_or_path}.toml"

@@ -9,7 +9,7 @@ translated between the study file, Optuna's tables and the trainer. In a study f
     momentum = { low = 0.0, high = 0.99, when = { "optimizer.name" = ["sgd"] } }
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +28,8 @@ class Suggester(Protocol):
     def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
         """Return an int in [low, high]."""
 
-    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+    # Any: Optuna's overloads promise a type for every list of choices, which no plain signature can.
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
         """Return one of the choices."""
 
 
@@ -98,7 +99,8 @@ class Choice:
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
         """Return a value drawn by `suggester`."""
-        return suggester.suggest_categorical(name, self.choices)
+        value: Value = suggester.suggest_categorical(name, self.choices)
+        return value
 
     def contains(self, value: Value) -> bool:
         """Return whether `value` can be drawn; 1, 1.0 and true are three different values."""

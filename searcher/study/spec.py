@@ -100,8 +100,8 @@ class StudySpec:
     def identity(self) -> dict[str, Any]:
         """Return what must stay the same for all trials of a study, as flat plain values.
 
-        That is what gives a trial's value its meaning: objective, configuration and space. The budget, sampler,
-        pruner, resources, enqueued points and description may change between launches.
+        That is what gives a trial's value its meaning: objective, configuration and space. The budget,
+        sampler, pruner, resources, enqueued points and description may change between launches.
         """
         base = TrialConfig.model_validate(nested(self.fixed)).to_dict()
         config = {key: value for key, value in _flat(base).items() if key not in self.space}

@@ -72,4 +72,6 @@ def downgrade() -> None:
 
 
 def _study_id(*, index: bool = False) -> sa.Column[int]:
-    return sa.Column("study_id", sa.Integer, sa.ForeignKey("searcher_studies.id"), nullable=False, index=index)
+    return sa.Column(
+        "study_id", sa.Integer, sa.ForeignKey("searcher_studies.id"), nullable=False, index=index
+    )

@@ -1,0 +1,89 @@
+"""Collecting what is wrong with a study file, in words for the person who wrote it."""
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+__all__ = ["Problems", "leaf_fields", "rule_of", "suggestion"]
+
+
+class Problems:
+    """The problems of one study file: where, the rule, the value, the remedy.
+
+    Args:
+        source: The file, for messages.
+        overrides: Keys that the command line sets; their problems name `--set` instead of the file.
+    """
+
+    def __init__(self, source: str, overrides: Collection[str]) -> None:
+        self.source = source
+        self.overrides = overrides
+        self.lines: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def add(self, key: str, message: str) -> None:
+        """Note a problem with a key."""
+        where = f"--set {key}" if key in self.overrides else f"{self.source}: {key}"
+        self.lines.append(f"{where}: {message}")
+
+    def add_validation(
+        self, error: ValidationError, fields: Mapping[str, Mapping[str, str]], prefix: str = ""
+    ) -> None:
+        """Note everything that pydantic found.
+
+        Args:
+            error: What it raised.
+            fields: By table, the fields that it knows with their descriptions.
+            prefix: The table that was validated, empty for all of them.
+        """
+        for item in error.errors():
+            key = ".".join(part for part in [prefix, *map(str, item["loc"])] if part)
+            self.add(key, rule_of(item, fields.get(key.rpartition(".")[0], {})))
+
+
+def leaf_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tuple[Any, str]]]:
+    """Yield the dotted name of every plain field, with its type and description."""
+    for name, info in model.model_fields.items():
+        annotation = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from leaf_fields(annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", (annotation, info.description or "")
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """Return the remedy for an unknown name: the nearest known one, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]}?"
+    tables = sorted({candidate.partition(".")[0] for candidate in names}) if len(names) > 20 else names
+    return f"known: {', '.join(tables)}"
+
+
+def rule_of(item: Any, siblings: Mapping[str, str]) -> str:
+    """Return rule, value and remedy of one pydantic error."""
+    leaf = str(item["loc"][-1]) if item["loc"] else ""
+    value = item["input"]
+    if item["type"] == "extra_forbidden":
+        return f"unknown key, got {value!r}; {suggestion(leaf, siblings)}"
+    if item["type"] == "missing":
+        return f"must be given; {siblings.get(leaf, '')}".rstrip("; ")
+    if item["type"] == "value_error":
+        return str(item["msg"]).removeprefix("Value error, ")
+    rule = str(item["msg"])
+    for said, rather in (
+        ("Input should be a valid ", "must be a "),
+        ("Input should be ", "must be "),
+        ("String should ", "must "),
+    ):
+        rule = rule.replace(said, rather)
+    rule = rule.replace("must be a integer", "must be an integer").replace(
+        "must be a dictionary or instance of", "must be a table:"
+    )
+    hint = siblings.get(leaf, "")
+    return f"{rule}, got {value!r}" + (f" ({hint})" if hint else "")

