@@ -25,6 +25,7 @@ __all__ = [
 FORMAT = "searcher-checkpoint-1"
 """What a checkpoint says it is; the number is raised when an older reader would misread a newer file."""
 
+
 @dataclass(frozen=True)
 class CheckpointFile:
     """A checkpoint on disk."""

@@ -222,14 +222,15 @@ class Trainer:
 
     def _train(self, epoch: int) -> dict[str, float]:
         """Train on the stream's batches of an epoch."""
+        learner = self.learner
         started = time.perf_counter()
         sum_loss, num_images = 0.0, 0
-        for batch in self._stream.epoch(epoch - 1):
-            sum_loss += self.learner.learn(_to_device(batch, self._device)) * len(batch.ids)
+        for batch in self._stream.epoch(epoch - 1):  # the stream counts from 0
+            sum_loss += learner.learn(_to_device(batch, self._device)) * len(batch.ids)
             num_images += len(batch.ids)
         return {
             "train_loss": sum_loss / num_images,
-            "lr": self.learner.learning_rate.at(self.learner.num_steps - 1),
+            "lr": learner.learning_rate.at(learner.num_steps - 1),
             "train_images_per_s": num_images / (time.perf_counter() - started),
         }
 

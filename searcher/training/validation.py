@@ -99,28 +99,25 @@ class Validator:
         self, model: SegmentationModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
     ) -> float:
         """Return the summed losses; of tiles their mean by area, so that no pixel of an overlap is lost."""
-        tiles = self._tiles(model, image)
-        total = 0.0
-        for rows, columns in tiles:
-            batch = TensorBatch(
-                images=self._to_device(image[rows, columns]), labels=self._to_device(truth[rows, columns])
-            )
+        total, area = 0.0, 0
+        for window in self._windows(model, image):
+            batch = TensorBatch(images=self._to_device(image[window]), labels=self._to_device(truth[window]))
             with autocast(self._device, self._dtype):
                 losses = model.training_step(batch)
             for name, loss in losses.items():
                 value = float(loss)
                 if not math.isfinite(value):
                     raise NonFiniteLossError(f"validation loss '{name}' became {value} at {where}")
-                total += value * batch.labels.numel()
-        area = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in tiles)
+                total += value * truth[window].size
+            area += truth[window].size
         return total / area
 
-    def _tiles(self, model: SegmentationModel, image: NDArray[np.uint8]) -> list[tuple[slice, slice]]:
+    def _windows(self, model: SegmentationModel, image: NDArray[np.uint8]) -> list[tuple[slice, slice]]:
         height, width = image.shape[:2]
         if not self._tile_px or not isinstance(model, DenseModel):
             return [(slice(0, height), slice(0, width))]
         grid = tile_grid(height, width, tile_px=self._tile_px, overlap_px=self._tile_overlap_px)
-        return [(slice(t.y, t.y + t.height), slice(t.x, t.x + t.width)) for t in grid]
+        return [tile.window for tile in grid]
 
     def _compare(
         self,

@@ -1,0 +1,296 @@
+"""Going on from a checkpoint is the same as not having stopped, wherever it stopped."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from data_pipeline.datasets import SyntheticGlands
+from data_pipeline.store import prepare_store
+from searcher.exceptions import CheckpointError
+from searcher.study.objectives import Objective
+from searcher.training import run_folder
+from searcher.training.checkpoints import load_checkpoint
+from searcher.training.history import read_history
+from searcher.training.learner import Learner
+from searcher.training.reporter import NullReporter
+from searcher.training.trainer import Trainer
+
+DICE, LOSS = Objective("object_dice"), Objective("loss")
+TIMINGS = {"epoch_s", "eval_s", "train_images_per_s"}
+
+# Between them: every optimiser state, every schedule state, every source of random numbers, the average.
+CONFIGS = {
+    "sgd, plateau": {
+        "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4},
+        "schedule": {"name": "plateau", "plateau_patience": 1, "plateau_factor": 0.5},
+    },
+    "adamw, cosine, warm-up, average, dropout, batch norm, clipping": {
+        "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 1e-2},
+        "schedule": {"name": "cosine", "warmup_epochs": 1.5, "min_lr_fraction": 0.01},
+        "model": {"dropout": 0.3, "norm": "batch"},
+        "train": {"epochs": 5, "ema_decay": 0.99, "grad_clip_norm": 0.5},
+    },
+    "adam, constant": {"optimizer": {"name": "adam"}, "model": {"dropout": 0.3, "norm": "group"}},
+}
+NUM_EPOCHS = 5
+
+
+@pytest.fixture(scope="module", params=CONFIGS, ids=CONFIGS.keys())
+def whole(request, store, tiny, recorder, tmp_path_factory):
+    """Return a configuration, and the folder and reports of a run of it that was never stopped."""
+    sections = CONFIGS[request.param]
+    config = tiny(**{**sections, "train": {"epochs": NUM_EPOCHS, **sections.get("train", {})}})
+    run_dir = tmp_path_factory.mktemp("whole")
+    reporter = recorder()
+    with Trainer(config, DICE, store=store, run_dir=run_dir) as trainer:
+        trainer.fit(reporter)
+    return config, run_dir, without_timings(reporter.reports)
+
+
+def without_timings(reports):
+    return [{name: value for name, value in report.items() if name not in TIMINGS} for report in reports]
+
+
+def history(run_dir):
+    lines = read_history(run_dir / "metrics.jsonl")
+    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]
+
+
+def assert_same_checkpoint(one, two):
+    first, second = vars(load_checkpoint(one)[0]).copy(), vars(load_checkpoint(two)[0]).copy()
+    for checkpoint in (first, second):
+        checkpoint["metrics"] = without_timings([checkpoint["metrics"]])
+    assert_same(first, second, "checkpoint")
+
+
+def assert_same(one, two, where):
+    assert type(one) is type(two), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, two), where
+    elif isinstance(one, dict):
+        assert one.keys() == two.keys(), where
+        for key in one:
+            assert_same(one[key], two[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(two), where
+        for i, pair in enumerate(zip(one, two, strict=True)):
+            assert_same(*pair, f"{where}[{i}]")
+    else:
+        assert one == two, where
+
+
+def start(config, store, run_dir, recorder, *, num_epochs):
+    with Trainer(config, DICE, store=store, run_dir=run_dir) as trainer:
+        trainer.fit(recorder(stop_after=num_epochs))
+
+
+def go_on(config, store, run_dir, recorder, *, resume_from):
+    reporter = recorder()
+    with Trainer(config, DICE, store=store, run_dir=run_dir, resume_from=resume_from) as trainer:
+        outcome = trainer.fit(reporter)
+        return outcome, without_timings(reporter.reports), trainer.best_checkpoint
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 4])
+def test_resuming_is_bit_identical_to_not_having_stopped(whole, store, recorder, tmp_path, stopped_after):
+    config, whole_dir, expected = whole
+    start(config, store, tmp_path, recorder, num_epochs=stopped_after)
+    torch.rand(7)  # what the process draws meanwhile is of no consequence
+    _, reports, _ = go_on(config, store, tmp_path, recorder, resume_from=tmp_path / "last.pt")
+    assert reports == expected[stopped_after:]
+    assert history(tmp_path) == history(whole_dir)
+    assert_same_checkpoint(tmp_path / "last.pt", whole_dir / "last.pt")
+    assert_same_checkpoint(tmp_path / "best.pt", whole_dir / "best.pt")
+
+
+def test_the_rate_changes_in_these_runs(whole):
+    # Otherwise they would show nothing about the schedule's state.
+    config, _, reports = whole
+    assert (len({report["lr"] for report in reports}) > 1) == (config.schedule.name != "constant")
+
+
+def test_killed_in_mid_epoch_it_goes_on_from_the_epoch_before(whole, store, recorder, tmp_path, monkeypatch):
+    config, whole_dir, expected = whole
+    learn, steps = Learner.learn, []
+
+    def die_in_the_third_epoch(self, batch):
+        steps.append(1)
+        if len(steps) == 8:  # three steps an epoch: the second step of the third
+            raise KeyboardInterrupt
+        return learn(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "learn", die_in_the_third_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            start(config, store, tmp_path, recorder, num_epochs=NUM_EPOCHS)
+    (tmp_path / "last.pt.tmp").write_bytes(b"what a kill -9 leaves of a checkpoint")
+    _, reports, _ = go_on(config, store, tmp_path, recorder, resume_from=tmp_path / "last.pt")
+    assert reports == expected[2:]
+    assert history(tmp_path) == history(whole_dir)
+    assert not (tmp_path / "last.pt.tmp").exists()
+
+
+@pytest.fixture
+def config(tiny):
+    return tiny(train={"epochs": 4}, optimizer={"lr": 1e-3})
+
+
+def test_killed_between_an_epochs_line_and_its_checkpoint(store, config, recorder, tmp_path, monkeypatch):
+    save, saves = run_folder.save_checkpoint, []
+
+    def die_at_the_third(checkpoint, path):
+        saves.append(1)
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+        return save(checkpoint, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "save_checkpoint", die_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            start(config, store, tmp_path, recorder, num_epochs=4)
+    assert [line["epoch"] for line in history(tmp_path)] == [1, 2, 3]
+    go_on(config, store, tmp_path, recorder, resume_from=tmp_path / "last.pt")
+    assert [line["epoch"] for line in history(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_killed_between_last_and_best(store, tiny, recorder, tmp_path, monkeypatch):
+    config = tiny(train={"epochs": 2}, optimizer={"lr": 1e-30})  # the first epoch is the best
+
+    def die(file, path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "publish_checkpoint", die)
+        with pytest.raises(KeyboardInterrupt):
+            start(config, store, tmp_path, recorder, num_epochs=1)
+    assert not (tmp_path / "best.pt").exists()
+    _, _, best = go_on(config, store, tmp_path, recorder, resume_from=tmp_path / "last.pt")
+    assert best.epoch == 1
+    assert load_checkpoint(tmp_path / "best.pt", sha256=best.sha256)[0].epoch == 1
+
+
+def test_going_on_in_another_folder_takes_history_and_best_along(store, tiny, recorder, tmp_path):
+    config = tiny(optimizer={"lr": 1e-30}, train={"epochs": 3})  # the first epoch is the best
+    old, new = tmp_path / "old", tmp_path / "new"
+    start(config, store, old, recorder, num_epochs=2)
+    before = {path.name: path.read_bytes() for path in old.iterdir()}
+    outcome, _, best = go_on(config, store, new, recorder, resume_from=old / "last.pt")
+    assert [line["epoch"] for line in history(new)] == [1, 2, 3]
+    assert (outcome.best_epoch, best.epoch, best.path) == (1, 1, new / "best.pt")
+    assert load_checkpoint(new / "best.pt", sha256=best.sha256)[0].epoch == 1
+    assert {path.name: path.read_bytes() for path in old.iterdir()} == before
+
+
+def test_a_best_checkpoint_that_is_gone_is_said(store, tiny, recorder, tmp_path, caplog):
+    config = tiny(optimizer={"lr": 1e-30}, train={"epochs": 3})
+    start(config, store, tmp_path / "old", recorder, num_epochs=2)
+    (tmp_path / "old" / "best.pt").unlink()
+    outcome, _, best = go_on(
+        config, store, tmp_path / "new", recorder, resume_from=tmp_path / "old" / "last.pt"
+    )
+    assert outcome.best_epoch == 1
+    assert best is None
+    assert "the best checkpoint so far, of epoch 1, is not beside it" in caplog.text
+
+
+def test_going_back_to_an_earlier_checkpoint_drops_what_came_later(store, config, recorder, tmp_path):
+    start(config, store, tmp_path, recorder, num_epochs=2)
+    shutil.copy(tmp_path / "last.pt", tmp_path / "second.pt")
+    go_on(config, store, tmp_path, recorder, resume_from=tmp_path / "last.pt")
+    first_time = history(tmp_path)
+    go_on(config, store, tmp_path, recorder, resume_from=tmp_path / "second.pt")
+    assert history(tmp_path) == first_time
+    assert [line["epoch"] for line in first_time] == [1, 2, 3, 4]
+
+
+def test_a_trial_that_is_over_is_over_at_once(store, tiny, recorder, tmp_path):
+    config = tiny(optimizer={"lr": 1e-30}, train={"epochs": 9, "early_stop_patience": 2})
+    reporter = recorder()
+    with Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer:
+        ended = trainer.fit(reporter)
+    again, reports, _ = go_on(config, store, tmp_path, recorder, resume_from=tmp_path / "last.pt")
+    assert again == ended
+    assert again.stop_reason == "plateau"
+    assert reports == []
+
+
+def test_the_early_stop_counts_on(store, tiny, recorder, tmp_path):
+    config = tiny(optimizer={"lr": 1e-30}, train={"epochs": 9, "early_stop_patience": 3})
+    start(config, store, tmp_path, recorder, num_epochs=3)  # two bad epochs
+    outcome, reports, _ = go_on(config, store, tmp_path, recorder, resume_from=tmp_path / "last.pt")
+    assert (outcome.stop_reason, outcome.epoch, len(reports)) == ("plateau", 4, 1)
+
+
+@pytest.fixture
+def stopped(store, config, recorder, tmp_path):
+    start(config, store, tmp_path / "run", recorder, num_epochs=1)
+    return tmp_path / "run" / "last.pt"
+
+
+def test_another_configuration_is_refused(stopped, store, tiny, tmp_path):
+    with pytest.raises(CheckpointError, match="continues only its own configuration"):
+        Trainer(tiny(train={"epochs": 7}), DICE, store=store, run_dir=tmp_path / "new", resume_from=stopped)
+
+
+def test_another_objective_is_refused(stopped, store, config, tmp_path):
+    with pytest.raises(CheckpointError, match="objective must be the trial's loss, got object_dice"):
+        Trainer(config, LOSS, store=store, run_dir=tmp_path / "new", resume_from=stopped)
+
+
+def test_other_data_are_refused(stopped, config, tmp_path):
+    other = prepare_store(SyntheticGlands(num_images=10, size_px=64, seed=1), tmp_path)
+    with pytest.raises(CheckpointError, match="data fingerprint"):
+        Trainer(config, DICE, store=other, run_dir=tmp_path / "new", resume_from=stopped)
+
+
+def test_weights_that_do_not_fit_are_refused_in_one_line(stopped, store, config, tmp_path):
+    content = torch.load(stopped, weights_only=True)
+    content["model"]["classifier.weight"] = torch.zeros(2, 2)
+    torch.save(content, stopped)
+    with pytest.raises(CheckpointError, match="does not fit this version's network") as caught:
+        Trainer(config, DICE, store=store, run_dir=tmp_path / "new", resume_from=stopped)
+    assert "\n" not in str(caught.value)
+
+
+def test_killed_for_real_it_goes_on_bit_by_bit(store, tiny, recorder, tmp_path):
+    config = tiny(model={"dropout": 0.3})
+    script = f"""
+        import os, signal
+        from pathlib import Path
+        from data_pipeline.store import Store
+        from searcher.study.config import TrialConfig
+        from searcher.study.objectives import Objective
+        from searcher.training.learner import Learner
+        from searcher.training.reporter import NullReporter
+        from searcher.training.trainer import Trainer
+
+        learn, steps = Learner.learn, []
+        def die_in_the_third_epoch(self, batch):
+            steps.append(1)
+            if len(steps) == 8:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return learn(self, batch)
+        Learner.learn = die_in_the_third_epoch
+        config = TrialConfig.model_validate_json({config.model_dump_json()!r})
+        store = Store.open(Path({str(store.path)!r}))
+        Trainer(config, Objective("object_dice"), store=store, run_dir=Path({str(tmp_path / "run")!r})).fit(
+            NullReporter()
+        )
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], env=environment, capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    _, reports, _ = go_on(config, store, tmp_path / "run", recorder, resume_from=tmp_path / "run" / "last.pt")
+    with Trainer(config, DICE, store=store, run_dir=tmp_path / "whole") as trainer:
+        trainer.fit(NullReporter())
+    assert [report["epoch"] for report in history(tmp_path / "run")] == [1, 2, 3, 4]
+    assert len(reports) == 2
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
