@@ -1,0 +1,310 @@
+"""The official metrics: every rule by a hand-calculated example, then everything against plain loops."""
+
+import math
+import time
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from searcher.evaluation import hausdorff
+from searcher.evaluation.metrics import compare, mean, pooled
+
+
+def row(*labels: int) -> np.ndarray:
+    return np.array([labels], np.int32)
+
+
+def block(shape, *boxes):
+    """Labels 1, 2, .. painted as boxes (top, left, height, width)."""
+    labels = np.zeros(shape, np.int32)
+    for label, (top, left, height, width) in enumerate(boxes, start=1):
+        labels[top : top + height, left : left + width] = label
+    return labels
+
+
+# --- detection
+
+
+def test_half_a_gland_is_not_enough():
+    comparison = compare(truth=row(1, 1, 1, 1), prediction=row(1, 1, 0, 0))
+    assert (comparison.tp, comparison.fp, comparison.fn) == (0, 1, 1)
+
+
+def test_more_than_half_a_gland_is():
+    comparison = compare(truth=row(1, 1, 1, 1), prediction=row(1, 1, 1, 0))
+    assert (comparison.tp, comparison.fp, comparison.fn) == (1, 0, 0)
+
+
+def test_the_glands_pixels_count_not_the_predictions_own():
+    """A tenth of the prediction lies on the gland, but it covers all of it."""
+    truth, prediction = block((10, 10), (0, 0, 1, 10)), block((10, 10), (0, 0, 10, 10))
+    assert compare(truth, prediction).tp == 1
+
+
+def test_background_is_nobodys_partner():
+    """Most of the prediction lies on background; its partner is the gland all the same."""
+    comparison = compare(truth=row(1, 1, 1, 0, 0, 0, 0), prediction=row(0, 1, 1, 1, 1, 1, 1))
+    assert comparison.tp == 1
+    assert comparison.prediction.dice.tolist() == [2 * 2 / (6 + 3)]
+
+
+def test_equal_overlaps_go_to_the_lowest_label():
+    """Two pixels on label 7 (2 px) and on label 3 (4 px): the partner is 3, and 2 of 4 is not more than half."""
+    comparison = compare(truth=row(7, 7, 0, 3, 3, 3, 3), prediction=row(1, 1, 1, 1, 1, 0, 0))
+    assert comparison.tp == 0
+    assert comparison.prediction.dice.tolist() == [2 * 2 / (5 + 4)]
+
+
+def test_a_split_gland_is_won_once_and_a_merged_pair_once():
+    split = compare(truth=row(1, 1, 1, 1, 1), prediction=row(1, 1, 1, 2, 2))
+    merged = compare(truth=row(1, 1, 1, 0, 2, 2), prediction=row(1, 1, 1, 1, 1, 1))
+    assert (split.tp, split.fp, split.fn) == (1, 1, 0)
+    assert (merged.tp, merged.fp, merged.fn) == (1, 0, 1)
+
+
+# --- labels
+
+
+@pytest.mark.parametrize("count", [300, 70_000])
+def test_hundreds_of_objects_stay_apart(count):
+    labels = np.zeros((2, 2 * count), np.int32)
+    labels[0, ::2] = np.arange(1, count + 1)
+    comparison = compare(labels, labels.copy())
+    assert comparison.tp == len(comparison.truth_areas) == count
+    assert pooled([comparison])["object_hausdorff"] == 0
+
+
+@pytest.mark.parametrize(
+    "values", [(1, 2), (9, 4), (255, 256), (70_000, 3), (2**31 - 1, 2**31 - 2), (2**40, 5)]
+)
+def test_labels_may_be_anything_above_zero(values):
+    high, low = values
+    truth, prediction = np.array([[1, 1, 0, 2, 2]]), np.array([[high, 0, 0, low, low]])
+    assert pooled([compare(truth, prediction)]) == pytest.approx(
+        {"f1": 2 / 4, "object_dice": (2 / 4 * (2 / 3) + 2 / 4 + 1 / 3 * (2 / 3) + 2 / 3) / 2}
+        | {"object_hausdorff": (2 / 4 * 1 + 1 / 3 * 1) / 2, "pixel_dice": 6 / 7}
+    )
+
+
+def test_one_label_in_two_places_is_one_object():
+    """Relabelling the truth would make it two, as in the public ports. Nothing is relabelled here."""
+    comparison = compare(truth=row(4, 4, 0, 4, 4), prediction=row(1, 1, 0, 2, 2))
+    assert comparison.truth_areas.tolist() == [4]
+    assert (comparison.tp, comparison.fp, comparison.fn) == (0, 2, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, np.uint64])
+def test_any_integer_type_and_read_only_maps(dtype):
+    truth = row(1, 1, 0, 200).astype(dtype)
+    truth.setflags(write=False)
+    assert pooled([compare(truth, truth)])["f1"] == 1
+
+
+# --- Hausdorff
+
+
+def test_distance_is_between_pixel_sets_not_contours():
+    """A solid 11x11 square against the same with a 5x5 hole: the hole's centre is 3 px from the ring."""
+    solid, ring = block((11, 11), (0, 0, 11, 11)), block((11, 11), (0, 0, 11, 11))
+    ring[3:8, 3:8] = 0
+    assert compare(solid, ring).truth.hausdorff.tolist() == [3]
+
+
+def test_a_shift_is_its_own_distance():
+    truth, prediction = block((20, 20), (2, 3, 8, 8)), block((20, 20), (5, 7, 8, 8))
+    assert compare(truth, prediction).truth.hausdorff.tolist() == [5]  # 3 rows, 4 columns
+
+
+def test_without_a_partner_the_nearest_by_hausdorff_not_by_edge():
+    """The bar's edge is 2 px away but its end 30; the dot's distance is 15."""
+    truth, prediction = block((40, 40), (0, 0, 1, 1)), block((40, 40), (0, 2, 1, 29), (15, 0, 1, 1))
+    assert compare(truth, prediction).truth.hausdorff.tolist() == [15]
+
+
+@pytest.mark.parametrize("shift", [(1, 3000), (700, 3600), (3, 4099)])
+def test_distances_that_float32_would_blur_are_exact(shift):
+    """OpenCV measures in float32, whose squares are off by more than 1 here. 30x30 is above a speck."""
+    truth, prediction = (
+        block((800, 4200), (5, 9, 30, 30)),
+        block((800, 4200), (5 + shift[0], 9 + shift[1], 30, 30)),
+    )
+    assert compare(truth, prediction).truth.hausdorff.tolist() == [math.sqrt(shift[0] ** 2 + shift[1] ** 2)]
+
+
+# --- sets of images
+
+
+def test_one_side_empty_costs_the_diagonal():
+    empty, gland = np.zeros((3, 4), np.int32), block((3, 4), (0, 0, 2, 2))
+    for comparison in (compare(gland, empty), compare(empty, gland)):
+        assert comparison.touched_by_empty_rule
+        assert pooled([comparison]) == {"f1": 0, "object_dice": 0, "object_hausdorff": 5, "pixel_dice": 0}
+
+
+def test_both_sides_empty_is_perfect():
+    comparison = compare(np.zeros((3, 4), np.int32), np.zeros((3, 4), np.int32))
+    assert comparison.touched_by_empty_rule
+    assert pooled([comparison]) == {"f1": 1, "object_dice": 1, "object_hausdorff": 0, "pixel_dice": 1}
+
+
+def test_objects_on_both_sides_do_not_touch_the_empty_rule():
+    assert not compare(row(1, 0), row(0, 1)).touched_by_empty_rule
+
+
+def test_pooled_sums_counts_and_weighs_areas_over_the_whole_set():
+    """Image 1: 6 px found exactly. Image 2: 2 px missed by a 1-px object that lies 2 px (Hausdorff) away.
+
+    Pooled: TP 1, FP 1, FN 1. Weights 6/8, 2/8 of the truth; 6/7, 1/7 of the prediction.
+    """
+    comparisons = [
+        compare(row(1, 1, 1, 1, 1, 1), row(1, 1, 1, 1, 1, 1)),
+        compare(row(1, 1, 0, 0, 0, 0), row(0, 0, 1, 0, 0, 0)),
+    ]
+    assert pooled(comparisons) == pytest.approx(
+        {
+            "f1": 2 / 4,
+            "object_dice": (6 / 8 + 6 / 7) / 2,
+            "object_hausdorff": (2 / 8 * 2 + 1 / 7 * 2) / 2,
+            "pixel_dice": 2 * 6 / (8 + 7),
+        }
+    )
+    assert mean(comparisons) == pytest.approx(
+        {"f1": 1 / 2, "object_dice": 1 / 2, "object_hausdorff": 1, "pixel_dice": 1 / 2}
+    )
+
+
+def test_an_empty_image_adds_nothing_to_the_pool_but_counts_in_the_mean():
+    nothing = compare(row(0, 0), row(0, 0))
+    half = compare(row(1, 1), row(1, 0))
+    assert pooled([nothing, half]) == pooled([half])
+    assert mean([nothing, half])["pixel_dice"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("summary", [pooled, mean])
+def test_no_image_has_no_metrics(summary):
+    with pytest.raises(ValueError, match="at least one compared image"):
+        summary([])
+
+
+# --- what is refused
+
+
+def test_other_shapes_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"truth \(3, 4\) prediction \(4, 3\)"):
+        compare(np.zeros((3, 4), int), np.zeros((4, 3), int))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((2, 2)), "float64"),
+        (np.zeros((2, 2), bool), "bool"),
+        (np.zeros((2, 2, 1), int), r"\(2, 2, 1\)"),
+        (np.array([[-1, 0]]), "got -1"),
+    ],
+)
+def test_what_is_not_a_label_map_is_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        compare(labels, labels)
+
+
+# --- against the definitions in plain loops
+
+
+@pytest.fixture(params=[0, 4, 600], ids=lambda px: f"specks{px}")
+def speck_px(request, monkeypatch):
+    """All three ways of measuring: transforms only, mixed, pixel by pixel only."""
+    monkeypatch.setattr(hausdorff, "_SPECK_PX", request.param)
+
+
+def blobs(seed: int, shape: tuple[int, int], count: int, radius: int) -> np.ndarray:
+    """Ellipses, some with holes, some cut by others or by the border; labels with gaps."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.int32)
+    for label in range(1, count + 1):
+        centre = (int(rng.integers(shape[1])), int(rng.integers(shape[0])))
+        axes = (int(rng.integers(1, radius)), int(rng.integers(1, radius)))
+        cv2.ellipse(labels, centre, axes, float(rng.integers(180)), 0, 360, 3 * label, -1)
+        if rng.random() < 0.4:
+            cv2.ellipse(labels, centre, (axes[0] // 2, axes[1] // 2), 0, 0, 360, 0, -1)
+    return labels
+
+
+def specks(seed: int, shape: tuple[int, int], density: float) -> np.ndarray:
+    return cv2.connectedComponents((np.random.default_rng(seed).random(shape) < density).astype(np.uint8))[1]
+
+
+def ring(shape):
+    """A thin ring around the whole image: its border is near everything, its inside far."""
+    labels = np.ones(shape, np.int32)
+    labels[1:-1, 1:-1] = 0
+    return labels
+
+
+SHAPE = (40, 50)
+TRUTH = blobs(1, SHAPE, 6, 12)
+HARD = {
+    "itself": (TRUTH, TRUTH),
+    "merged": (TRUTH, (TRUTH > 0).astype(np.int32)),
+    "split": (TRUTH, np.where(TRUTH > 0, TRUTH * 2 + np.arange(50) % 2, 0)),
+    "shifted": (TRUTH, np.roll(TRUTH, (5, -9), (0, 1))),
+    "one pixel": (block(SHAPE, (0, 0, 1, 1)), block(SHAPE, (39, 49, 1, 1))),
+    "specks against glands": (TRUTH, specks(2, SHAPE, 0.04)),
+    "specks against specks": (specks(3, SHAPE, 0.03), specks(4, SHAPE, 0.03)),
+    "ring around glands": (TRUTH, ring(SHAPE)),
+    "whole image": (TRUTH, np.ones(SHAPE, np.int32)),
+    "prediction empty": (TRUTH, np.zeros(SHAPE, np.int32)),
+    "truth empty": (np.zeros(SHAPE, np.int32), TRUTH),
+    "ties everywhere": (np.arange(2000).reshape(SHAPE) // 4 % 9, np.arange(2000).reshape(SHAPE) // 2 % 7),
+    "one row": (blobs(5, (1, 60), 9, 4), blobs(6, (1, 60), 9, 4)),
+}
+
+
+@pytest.mark.usefixtures("speck_px")
+@pytest.mark.parametrize("case", HARD)
+def test_hard_cases_equal_the_definitions(case, reference):
+    truth, prediction = HARD[case]
+    assert pooled([compare(truth, prediction)]) == pytest.approx(
+        reference.pooled([(truth, prediction)]), abs=1e-9
+    )
+
+
+@pytest.mark.usefixtures("speck_px")
+def test_a_set_of_images_equals_the_definitions(reference):
+    pairs = [(blobs(seed, (30, 40), 5, 10), blobs(seed + 100, (30, 40), 6, 9)) for seed in range(8)]
+    pairs.append((np.zeros((30, 40), np.int32), pairs[0][1]))
+    comparisons = [compare(*pair) for pair in pairs]
+    each = [reference.pooled([pair]) for pair in pairs]
+    assert pooled(comparisons) == pytest.approx(reference.pooled(pairs), abs=1e-9)
+    assert mean(comparisons) == pytest.approx(
+        {name: sum(image[name] for image in each) / len(each) for name in each[0]}, abs=1e-9
+    )
+
+
+@st.composite
+def label_map_pairs(draw):
+    shape = draw(st.tuples(st.integers(1, 10), st.integers(1, 10)))
+    labels = st.sampled_from([0, 0, 0, 1, 2, 3, 7, 300])
+    return draw(arrays(np.int32, shape, elements=labels)), draw(arrays(np.int32, shape, elements=labels))
+
+
+@pytest.mark.usefixtures("speck_px")
+@given(label_map_pairs())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_label_maps_equal_the_definitions(reference, pair):
+    assert pooled([compare(*pair)]) == pytest.approx(reference.pooled([pair]), abs=1e-9)
+
+
+@pytest.mark.parametrize("density", [0.0125, 0.02])
+def test_thousands_of_specks_do_not_hold_up_an_epoch(density):
+    """What an untrained network can predict. Measuring every speck against every gland would take minutes."""
+    truth = blobs(7, (522, 775), 20, 70)
+    prediction = specks(8, (522, 775), density)
+    assert prediction.max() > 4500
+    started = time.perf_counter()
+    compare(truth, prediction)
+    assert time.perf_counter() - started < 2.0  # about 0.05 s on one core
