@@ -190,7 +190,7 @@ def _draw_stroma(height: int, width: int, angle: float, rng: np.random.Generator
     clefts = np.clip(
         (_noise(height, width, 16, rng, stretch=1.8) + np.float32(0.4) * wavy - np.float32(0.42)) * 7, 0.06, 1
     )
-    hematoxylin = np.float32(0.05) + np.float32(0.09) * _noise(height, width, 22, rng)
+    hematoxylin = np.float32(0.06) + np.float32(0.13) * _noise(height, width, 22, rng)
     return (hematoxylin * clefts).astype(np.float32), (eosin * clefts).astype(np.float32)
 
 
@@ -221,7 +221,7 @@ def _draw_glands(
     goblets = np.clip((_noise(height, width, 5.5, rng) - (0.66 if patient.malignant else 0.56)) * 7, 0, 1)
     goblets *= (depth > 3.5) & (depth < ring[labels])
     cytoplasm = density[labels] * texture * (1 - np.float32(0.75) * goblets)
-    for dye, amount, in_lumen in ((hematoxylin, 0.20, 0.12), (eosin, 0.36, 1.0)):
+    for dye, amount, in_lumen in ((hematoxylin, 0.15, 0.12), (eosin, 0.36, 1.0)):
         gland = (
             np.float32(amount) * cytoplasm * (1 - lumen) + np.float32(in_lumen) * lumen_dye[labels] * lumen
         )

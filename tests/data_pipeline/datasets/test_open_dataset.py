@@ -1,0 +1,90 @@
+"""Recognising what a folder is, or saying in one line why not."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_pipeline import DataError, Sample, open_dataset
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        open_dataset(path)
+    (problem,) = caught.value.problems
+    return problem
+
+
+def write_pairs(root: Path, images: list[str], labels: list[str]) -> None:
+    for folder, names, shape in (("images", images, (20, 30, 3)), ("labels", labels, (20, 30))):
+        (root / folder).mkdir(parents=True)
+        for name in names:
+            Image.fromarray(np.ones(shape, np.uint8)).save(root / folder / f"{name}.png")
+
+
+def test_folder_of_images_and_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_pairs(tmp_path, ["b", "a", "testA_1"], ["testA_1", "a", "b"])
+    with caplog.at_level(logging.WARNING):
+        source = open_dataset(tmp_path)
+    assert source.kind == "folder"
+    assert list(source.samples) == [
+        Sample("a", "train", "a", ""),
+        Sample("b", "train", "b", ""),
+        Sample("testA_1", "testA", "testA_1", ""),
+    ]
+    assert source.read(0)[1].tolist() == np.ones((20, 30)).tolist()
+    assert "every image is its own group" in caplog.text
+
+
+def test_folder_with_unpaired_files(tmp_path: Path) -> None:
+    write_pairs(tmp_path, ["a", "b"], ["b", "c"])
+    with pytest.raises(DataError) as caught:
+        open_dataset(tmp_path)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        str(tmp_path / "images" / "a.png"),
+        str(tmp_path / "labels" / "c.png"),
+    ]
+
+
+def test_folder_without_images(tmp_path: Path) -> None:
+    write_pairs(tmp_path, [], ["a"])
+    assert "must hold bmp, png or tif images, got none" in refused(tmp_path)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    assert refused(tmp_path / "gone").startswith(f"{tmp_path / 'gone'}: the data folder must exist")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "data.zip").write_bytes(b"")
+    assert "must be a folder, got a file" in refused(tmp_path / "data.zip")
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    assert "got nothing" in refused(tmp_path)
+
+
+def test_folder_of_other_things(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((4, 4), np.uint8)).save(tmp_path / "holiday.png")
+    (tmp_path / "notes.txt").write_text("")
+    assert "got 1 images of other names among 2 entries" in refused(tmp_path)
+
+
+def test_folder_around_the_release_says_which_one_to_give(
+    tmp_path: Path, write_glas: Callable[..., None]
+) -> None:
+    write_glas(tmp_path / "Warwick QU Dataset", ["train_1"])
+    assert f"give {tmp_path / 'Warwick QU Dataset'}" in refused(tmp_path)
+
+
+def test_images_without_any_annotation(tmp_path: Path, write_glas: Callable[..., None]) -> None:
+    write_glas(tmp_path, ["train_1", "train_2"])
+    for path in tmp_path.glob("*_anno.bmp"):
+        path.unlink()
+    with pytest.raises(DataError) as caught:
+        open_dataset(tmp_path)
+    assert len(caught.value.problems) == 2
+    assert all("_anno.*, got none" in problem for problem in caught.value.problems)
