@@ -98,9 +98,10 @@ class Validator:
     def _loss(
         self, model: SegmentationModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
     ) -> float:
-        """Return the summed losses; of tiles their mean by area, so that no pixel of an overlap is lost."""
-        total, area = 0.0, 0
-        for window in self._windows(model, image):
+        """Return the summed losses; of tiles, which are all of one size, their mean."""
+        windows = self._windows(model, image)
+        total = 0.0
+        for window in windows:
             batch = TensorBatch(images=self._to_device(image[window]), labels=self._to_device(truth[window]))
             with autocast(self._device, self._dtype):
                 losses = model.training_step(batch)
@@ -108,9 +109,8 @@ class Validator:
                 value = float(loss)
                 if not math.isfinite(value):
                     raise NonFiniteLossError(f"validation loss '{name}' became {value} at {where}")
-                total += value * truth[window].size
-            area += truth[window].size
-        return total / area
+                total += value
+        return total / len(windows)
 
     def _windows(self, model: SegmentationModel, image: NDArray[np.uint8]) -> list[tuple[slice, slice]]:
         height, width = image.shape[:2]
