@@ -1,0 +1,248 @@
+"""What every registered model must do, whatever its network. A new model is tested by being registered."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from models.base import DenseModel, SegmentationModel, TensorBatch
+from models.registry import build_model, names
+from models.settings import SETTINGS, PostprocessSettings
+from searcher.evaluation.metrics import compare, pooled
+
+SMALL = {"unet": {"base_channels": 4, "depth": 2}}
+"""Settings that make a model small enough for tests, by its name."""
+
+VARIANTS = {
+    "unet": [
+        {},
+        {"norm": "batch", "loss": "dice"},
+        {"norm": "group", "loss": "bce+dice", "upsampling": "bilinear"},
+        {"dropout": 0.3, "depth": 1},
+        {"base_channels": 1, "depth": 5, "norm": "batch"},
+        {"base_channels": 1, "depth": 5, "norm": "group"},
+    ]
+}
+"""Settings beside the small ones with which each model must conform, by its name."""
+
+CASES = [(name, variant) for name in names() for variant in VARIANTS[name]]
+
+Build = Callable[[], SegmentationModel]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *(f"{k}={v}" for k, v in case[1].items())]))
+def build(request: pytest.FixtureRequest) -> Build:
+    """Builds one model, always with the same weights."""
+    name, variant = request.param
+
+    def seeded() -> SegmentationModel:
+        torch.manual_seed(0)
+        return build_model(SETTINGS[name](**{**SMALL[name], **variant}), PostprocessSettings())
+
+    return seeded
+
+
+@pytest.fixture
+def model(build: Build) -> SegmentationModel:
+    return build()
+
+
+def discs(size: tuple[int, int], *circles: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Dark discs (row, column, radius) on a light, noisy ground, and their labels from 1."""
+    labels = np.zeros(size, np.int32)
+    for label, (y, x, radius) in enumerate(circles, start=1):
+        cv2.circle(labels, (x, y), radius, label, -1)
+    noise = np.random.default_rng(len(circles)).normal(0, 12, (*size, 3))
+    image = np.where(labels[..., None] > 0, 90, 190) + noise
+    return image.clip(0, 255).astype(np.uint8), labels
+
+
+def batch_of(*samples: tuple[np.ndarray, np.ndarray]) -> TensorBatch:
+    images, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*samples, strict=True))
+    return TensorBatch(images, labels)
+
+
+EMPTY = np.zeros((48, 40), np.int32)
+TINY = np.zeros((48, 40), np.int32)
+TINY[::4, ::2][:10] = np.arange(1, 201).reshape(10, 20)
+LABELS = {
+    "empty": EMPTY,
+    "one huge gland": np.ones_like(EMPTY),
+    "200 tiny glands": TINY,
+    "labels above 255": np.where(TINY > 0, TINY * 1000, 0).astype(np.int32),
+}
+
+
+def assert_trains(model: SegmentationModel, batch: TensorBatch) -> None:
+    """Losses are finite scalars whose sum reaches every trainable parameter with a finite gradient."""
+    model.zero_grad(set_to_none=True)
+    losses = model.training_step(batch)
+    assert losses
+    for name, loss in losses.items():
+        assert loss.shape == (), name
+        assert loss.dtype == torch.float32, name
+        assert torch.isfinite(loss), name
+    torch.stack(list(losses.values())).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def assert_predicts(model: SegmentationModel, images: torch.Tensor) -> None:
+    """One label map per image at its own size, labels 1 to n without gaps, a score for each."""
+    predictions = model.predict(images)
+    assert len(predictions) == len(images)
+    for prediction in predictions:
+        assert prediction.labels.shape == images.shape[1:3]
+        assert prediction.labels.dtype == np.int32
+        count = len(prediction.scores)
+        assert np.unique(prediction.labels[prediction.labels != 0]).tolist() == list(range(1, count + 1))
+        assert prediction.scores.dtype == np.float32
+        assert ((prediction.scores > 0) & (prediction.scores <= 1)).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 3), (16, 16), (17, 23), (64, 64), (100, 37)])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_any_size_any_batch(model, size, batch_size):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (batch_size, *size, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 3, (batch_size, *size), dtype=torch.int32, generator=generator)
+    assert_trains(model, TensorBatch(images, labels))
+    assert_predicts(model.eval(), images)
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_any_labels(model, case):
+    image = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
+    assert_trains(model, batch_of((image, LABELS[case])))
+
+
+def test_validation_loss_needs_no_graph_and_changes_nothing(model):
+    batch = batch_of(discs((32, 32), (16, 16, 8)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.eval()
+    with torch.no_grad():
+        first, second = model.training_step(batch), model.training_step(batch)
+    assert first == second
+    assert not any(loss.requires_grad for loss in first.values())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_prediction_in_eval_mode_is_deterministic(model):
+    images = batch_of(discs((40, 56), (12, 12, 8), (28, 40, 9))).images
+    first, second = model.eval().predict(images)[0], model.predict(images)[0]
+    np.testing.assert_array_equal(first.labels, second.labels)
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def test_prediction_is_the_same_alone_or_in_a_batch(model):
+    model.eval()
+    images = batch_of(discs((40, 56), (12, 12, 8)), discs((40, 56), (28, 40, 9), (9, 9, 5))).images
+    together, alone = model.predict(images)[1], model.predict(images[1:])[0]
+    assert np.mean(together.labels != alone.labels) < 1e-3  # convolutions may round otherwise
+
+
+def test_inputs_are_left_alone(model):
+    batch = batch_of(discs((32, 32), (16, 16, 8)))
+    images, labels = batch.images.clone(), batch.labels.clone()
+    model.training_step(batch)
+    model.eval().predict(batch.images)
+    assert torch.equal(batch.images, images)
+    assert torch.equal(batch.labels, labels)
+
+
+def test_same_seed_same_weights(build):
+    first, second = build().state_dict(), build().state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_state_dict_round_trip(build, tmp_path):
+    """Trained, saved, loaded as data alone: predicts the same, also with running statistics of a norm."""
+    model, batch = build(), batch_of(discs((40, 56), (12, 12, 8)), discs((40, 56), (28, 40, 9)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.stack(list(model.training_step(batch).values())).sum().backward()
+        optimizer.step()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+
+    loaded = build()
+    loaded.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    expected, found = (m.eval().predict(batch.images) for m in (model, loaded))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_compiling_in_place_changes_no_name_and_no_loss(build):
+    """Traced by Dynamo with the eager backend: what needs a compiler of the machine is left out."""
+    batch = batch_of(discs((32, 48), (16, 16, 8)))
+    plain, compiled = build().eval(), build().eval()
+    compiled.compile(backend="eager", fullgraph=True)
+    with torch.no_grad():
+        assert compiled.training_step(batch) == plain.training_step(batch)
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_autocast_leaves_losses_and_probabilities_in_float32(model):
+    batch = batch_of(discs((32, 32), (16, 16, 8)))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_trains(model, batch)
+        if isinstance(model, DenseModel):
+            assert model.eval().predict_maps(batch.images).dtype == torch.float32
+
+
+def test_channels_last_gives_the_same(model):
+    batch = batch_of(discs((32, 48), (16, 16, 8)))
+    model.eval()
+    with torch.no_grad():
+        expected = model.training_step(batch)
+        found = model.to(memory_format=torch.channels_last).training_step(batch)
+    assert {name: loss.item() for name, loss in found.items()} == pytest.approx(
+        {name: loss.item() for name, loss in expected.items()}, rel=1e-4
+    )
+
+
+def test_maps_then_instances_is_the_prediction(model):
+    """So that tiles can be stitched in between."""
+    if not isinstance(model, DenseModel):
+        pytest.skip("not a dense model")
+    images = batch_of(discs((40, 56), (12, 12, 8))).images
+    maps = model.eval().predict_maps(images)
+    assert maps.shape[0] == 1
+    assert maps.shape[2:] == (40, 56)
+    assert ((maps >= 0) & (maps <= 1)).all()
+    composed, predicted = model.instances_from_maps(maps[0].numpy()), model.predict(images)[0]
+    np.testing.assert_array_equal(composed.labels, predicted.labels)
+    np.testing.assert_array_equal(composed.scores, predicted.scores)
+
+
+def test_postprocessing_may_be_replaced(model):
+    images = batch_of(discs((40, 56), (12, 12, 8))).images
+    model.eval().postprocess = PostprocessSettings(min_object_area_px=40 * 56 + 1)
+    prediction = model.predict(images)[0]
+    assert prediction.labels.max() == 0
+    assert prediction.scores.shape == (0,)
+
+
+@pytest.mark.parametrize("name", names())
+def test_learns_a_few_images_by_heart(name):
+    """Object F1 1.0 on what it was trained on: losses, targets and post-processing belong together."""
+    torch.manual_seed(0)
+    model = build_model(SETTINGS[name](**SMALL[name]), PostprocessSettings(min_object_area_px=10))
+    batch = batch_of(
+        discs((48, 64), (14, 14, 9), (32, 44, 11)),
+        discs((48, 64), (24, 20, 13)),
+        discs((48, 64), (12, 12, 7), (12, 40, 8), (36, 28, 8)),
+        discs((48, 64)),
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(80):
+        optimizer.zero_grad()
+        torch.stack(list(model.training_step(batch).values())).sum().backward()
+        optimizer.step()
+    predictions = model.eval().predict(batch.images)
+    truth = batch.labels.numpy()
+    assert pooled([compare(t, p.labels) for t, p in zip(truth, predictions, strict=True)])["f1"] == 1.0
