@@ -1,7 +1,5 @@
 """The store: exact, shared, and either whole or not there."""
 
-import multiprocessing
-import os
 import pickle
 import signal
 import subprocess
@@ -222,27 +220,30 @@ def test_a_killed_builder_leaves_nothing_that_is_trusted_and_the_next_cleans_up(
     assert np.array_equal(store.image(7), glands().read(7)[0])
 
 
-def _prepare_and_digest(cache: str, start: object, results: object) -> None:
-    start.wait()  # type: ignore[attr-defined]
-    calls: list[int] = []
-    store = prepare_store(
-        glands(), Path(cache), progress=lambda done, total: calls.append(done) or time.sleep(0.02)
-    )
-    same = all(np.array_equal(store.image(i), glands().read(i)[0]) for i in range(len(store)))
-    results.put((os.getpid(), len(calls), same))  # type: ignore[attr-defined]
-
-
 def test_processes_that_build_at_once_end_with_one_good_store(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    start, results = context.Barrier(3), context.Queue()
-    processes = [
-        context.Process(target=_prepare_and_digest, args=(str(tmp_path), start, results)) for _ in range(3)
+    code = PREPARE + (
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "calls = []\n"
+        "store = prepare_store(glands(), cache, progress=lambda *done: calls.append(done) or time.sleep(0.02))\n"
+        "good = all((store.image(i) == glands().read(i)[0]).all() for i in range(len(store)))\n"
+        "print(len(calls), good)\n"
+    )
+    builders = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
     ]
-    for process in processes:
-        process.start()
-    answers = [results.get(timeout=60) for _ in processes]
-    for process in processes:
-        process.join(10)
-    assert all(same for _, _, same in answers)
-    assert sorted(calls for _, calls, _ in answers) == [0, 0, 8]  # one built, the others waited
+    for builder in builders:
+        assert builder.stdout is not None
+        assert builder.stdout.readline() == "ready\n"
+    for builder in builders:
+        assert builder.stdin is not None
+        builder.stdin.write("\n")
+        builder.stdin.flush()
+    answers = [builder.communicate(timeout=60)[0].split() for builder in builders]
+    assert sorted(answers) == [["0", "True"], ["0", "True"], ["8", "True"]]  # one built, the others waited
     assert entries(tmp_path) == [glands().fingerprint()]

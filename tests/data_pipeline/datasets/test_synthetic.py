@@ -115,7 +115,7 @@ def test_no_threshold_on_a_colour_finds_the_glands(glands: SyntheticGlands) -> N
                 for threshold in range(10, 250, 10):
                     above = seen[..., channel] > threshold
                     best = max(best, dice(above), dice(~above))
-    assert 0.6 < dice(np.ones_like(truth)) <= best < 0.82
+    assert 0.6 < dice(np.ones_like(truth)) <= best < 0.8
 
 
 def test_fingerprint_follows_every_parameter() -> None:
