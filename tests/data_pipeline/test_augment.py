@@ -262,7 +262,9 @@ def test_standard_fills_corners_with_reflected_tissue_never_with_black() -> None
     for seed in range(30):
         made_image, made_labels = make("standard", image, labels, crop_px=50, seed=seed)
         assert (made_labels == 9).all()
-        assert np.ptp(made_image.reshape(-1, 3), axis=0).max() <= 2  # one colour in, one out, but for rounding
+        assert (
+            np.ptp(made_image.reshape(-1, 3), axis=0).max() <= 2
+        )  # one colour in, one out, but for rounding
 
 
 def test_standard_keeps_instances_in_one_piece() -> None:
