@@ -6,24 +6,20 @@ H(X, Y) = max(h(X, Y), h(Y, X)) with h(X, Y) = max over x in X of min over y in 
 here is exact in them. Three things make it fast:
 
 - only pixels of X outside Y can attain h(X, Y): a large pair takes a distance transform of its union box or two;
-- specks are measured against a large object many at a time, pixel by pixel against its border;
+- specks are measured many at a time, without transforms (`searcher.evaluation.specks`);
 - the nearest of all objects is found without measuring most: support functions bound H from below.
 """
-
-from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
+from searcher.evaluation import specks
 from searcher.evaluation.objects import LabelledObjects
 
 __all__ = ["nearest_hausdorff", "pair_hausdorff"]
 
-_SPECK_PX = 600
-"""Objects up to this area are measured pixel by pixel. A matter of speed alone."""
-_CHUNK = 2**17
-"""Distances computed at once: 1 MiB of float64 stays in a core's cache."""
 _NUM_DIRECTIONS = 16
 """Directions of the lower bound: of convex sets far apart it falls short by 2% at most."""
 _ROUNDING_SAFE_PX = 1000.0
@@ -44,9 +40,10 @@ def pair_hausdorff(a: LabelledObjects, b: LabelledObjects, pairs: NDArray[np.int
     assert a.shape == b.shape
     squared = np.full(len(pairs), -1, np.int64)
     if len(pairs):
-        a_is_speck, b_is_speck = a.areas[pairs[:, 0]] <= _SPECK_PX, b.areas[pairs[:, 1]] <= _SPECK_PX
-        _measure_specks(squared, a, b, pairs, np.flatnonzero(a_is_speck))
-        _measure_specks(squared, b, a, pairs[:, ::-1], np.flatnonzero(b_is_speck & ~a_is_speck))
+        a_is_speck = a.areas[pairs[:, 0]] <= specks.SPECK_PX
+        b_is_speck = b.areas[pairs[:, 1]] <= specks.SPECK_PX
+        specks.measure(squared, a, b, pairs, np.flatnonzero(a_is_speck))
+        specks.measure(squared, b, a, pairs[:, ::-1], np.flatnonzero(b_is_speck & ~a_is_speck))
         for position in np.flatnonzero(squared < 0):
             squared[position] = _transform_pair(a, b, *pairs[position])
     return np.sqrt(squared.astype(np.float64))
@@ -113,76 +110,6 @@ def _lower_bounds(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.
     return bounds
 
 
-def _measure_specks(
-    squared: NDArray[np.int64],
-    specks: LabelledObjects,
-    others: LabelledObjects,
-    pairs: NDArray[np.int64],
-    positions: NDArray[np.int64],
-) -> None:
-    """Set `squared` at the positions whose first object is a speck; what stays below 0 needs a transform.
-
-    Args:
-        squared: int64[k], squared distances, written to.
-        specks: Holds the first object of each pair.
-        others: Holds the second object of each pair.
-        pairs: int64[k, 2].
-        positions: Numbers of the pairs to measure.
-    """
-    ordered = positions[np.argsort(pairs[positions, 1], kind="stable")]
-    changes = np.flatnonzero(np.diff(pairs[ordered, 1])) + 1
-    for group in np.split(ordered, changes) if len(ordered) else ():
-        squared[group] = _specks_against(specks, pairs[group, 0], others, int(pairs[group[0], 1]))
-
-
-def _specks_against(
-    specks: LabelledObjects, which: NDArray[np.int64], others: LabelledObjects, other: int
-) -> NDArray[np.int64]:
-    """Return int64[k], squared Hausdorff distances of specks to one object; -1 where its border did not do.
-
-    The object's pixel that is farthest from a speck lies on its border or inside the speck's box: outside the
-    box, along its row or column, the distances to all of the speck grow outwards. No pixel in the box is
-    farther from the speck than the box's diagonal, so a farther one on the border settles it.
-    """
-    is_small = others.areas[other] <= _SPECK_PX
-    probes = (others.pixels if is_small else others.border).of(other)
-    starts, areas = specks.pixels.starts[which], specks.areas[which]
-    result = np.empty(len(which), np.int64)
-    for first, last in pairwise(_chunk_limits(areas, _CHUNK // len(probes))):
-        offsets = np.cumsum(areas[first:last]) - areas[first:last]
-        take = np.repeat(starts[first:last] - offsets, areas[first:last]) + np.arange(areas[first:last].sum())
-        points = specks.pixels.points[take]
-        distances = _squared_distances(points, probes)
-        to_other = distances.min(axis=1)
-        to_other[others.index_map[points[:, 0], points[:, 1]] == other + 1] = 0
-        from_other = np.minimum.reduceat(distances, offsets, axis=0).max(axis=1)
-        result[first:last] = np.maximum(np.maximum.reduceat(to_other, offsets), from_other)
-        if not is_small:
-            boxes = specks.boxes[which[first:last]]
-            diagonals = ((boxes[:, 2:] - boxes[:, :2] - 1) ** 2).sum(axis=1)
-            result[first:last][from_other < diagonals] = -1
-    return result
-
-
-def _chunk_limits(sizes: NDArray[np.int64], limit: int) -> list[int]:
-    """Return where to cut a list so that each part sums to about the limit, with at least one element."""
-    part = (np.cumsum(sizes) - sizes) // max(limit, 1)
-    return [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(sizes)]
-
-
-def _squared_distances(points: NDArray[np.int32], probes: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Return float64[k, m], exact squared distances between points int32[k, 2] and probes int32[m, 2].
-
-    |p - q|^2 = |p|^2 - 2 p.q + |q|^2 as one matrix product, several times faster than subtracting and squaring
-    and exact all the same: every term is an integer below 2**53.
-    """
-    p, q = points.astype(np.float64), probes.astype(np.float64)
-    left = np.column_stack([p, (p * p).sum(axis=1), np.ones(len(p))])
-    right = np.column_stack([-2 * q, np.ones(len(q)), (q * q).sum(axis=1)])
-    product: NDArray[np.float64] = left @ right.T
-    return product
-
-
 def _transform_pair(a: LabelledObjects, b: LabelledObjects, i: int, j: int) -> int:
     """Return the squared Hausdorff distance of object i of a and object j of b, by distance transforms."""
     box_a, box_b = a.boxes[i], b.boxes[j]
@@ -208,5 +135,7 @@ def _squared_directed(x: NDArray[np.bool_], y: NDArray[np.bool_]) -> int:
     if farthest < _ROUNDING_SAFE_PX:
         return round(farthest**2)
     candidates = np.argwhere((distance >= farthest * (1 - 1e-6)) & (only_x != 0))
-    targets = np.argwhere(y)
-    return max(int(((targets - point) ** 2).sum(axis=1).min()) for point in candidates)
+    cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+    border = np.argwhere(y & (cv2.erode(y.view(np.uint8), cross) == 0))
+    nearest = border[KDTree(border).query(candidates)[1]]
+    return int(((nearest - candidates) ** 2).sum(axis=1).max())

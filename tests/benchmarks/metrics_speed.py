@@ -59,7 +59,7 @@ def wobbly(shape: tuple[int, int], centre: tuple[int, int], radius: float, seed:
     """One filled gland-like outline, label 1."""
     rng = np.random.default_rng(seed)
     angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-    reach = np.full(200, radius)
+    reach = np.full(200, float(radius))
     for wave in range(2, 7):
         reach += radius * rng.normal(0, 0.06) * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
     points = np.column_stack([centre[1] + reach * np.cos(angle), centre[0] + reach * np.sin(angle)])

@@ -92,7 +92,7 @@ def test_equals_scipy_and_scikit_image(sigma, min_area, fill):
     settings = PostprocessSettings(threshold=threshold, min_object_area_px=min_area, fill_holes=fill)
     prediction = instances_from_probability(noise, settings)
     np.testing.assert_array_equal(prediction.labels, expected)
-    means = [region.mean_intensity for region in regionprops(expected, noise)]
+    means = [region.intensity_mean for region in regionprops(expected, noise)]
     np.testing.assert_allclose(prediction.scores, means, rtol=1e-5)
 
 
