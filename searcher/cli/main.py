@@ -8,7 +8,6 @@ import os
 import sys
 from typing import NoReturn
 
-from data_pipeline.exceptions import DataError
 from searcher._version import __version__
 from searcher.cli import best, data, launch, status, studies, train, trials, validate
 from searcher.exceptions import SearcherError, UserError
@@ -29,6 +28,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = _parser().parse_args(argv)
+    from data_pipeline.exceptions import DataError  # imports numpy, which --help does without
+
     try:
         code: int = args.run(args)
     except (UserError, DataError) as error:

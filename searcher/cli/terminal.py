@@ -60,7 +60,8 @@ def params_text(params: Any) -> str:
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar while the body runs; yields what is called with (done, total)."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    shown = Console(stderr=True)
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
         task = progress.add_task(title, total=None)
 
         def advance(done: int, total: int) -> None:

@@ -105,18 +105,22 @@ class StudyLedger:
         for point in points:
             self.optuna_study.enqueue_trial(dict(point), user_attrs={"enqueued": True}, skip_if_exists=True)
 
-    def reconcile(self, reason: str) -> list[int]:
+    def reconcile(self, reason: str, *, counts: bool = True) -> list[int]:
         """Turn trials that a former driver left RUNNING into FAIL and queue their parameters again.
 
         The retry is queued first and found again by `retry_of`, so that a crash between the two steps neither
         loses nor doubles it.
+
+        Args:
+            reason: Becomes their `fail_reason`.
+            counts: Whether this was one of the attempts that `MAX_RETRIES` limits; a person's Ctrl-C is not.
 
         Returns:
             The numbers of the trials that were left.
         """
         left = self.trials(TrialState.RUNNING)
         for trial in left:
-            self.fail(trial.number, reason, retry=True)
+            self.fail(trial.number, reason, retry=True, counts=counts)
         return [trial.number for trial in left]
 
     def note(self, number: int, **notes: Any) -> None:
@@ -195,18 +199,24 @@ class StudyLedger:
         self.note(number, pruned_epoch=epoch, stop_reason="scheduler")
         self.optuna_study.tell(number, state=TrialState.PRUNED)
 
-    def fail(self, number: int, reason: str, *, retry: bool) -> bool:
+    def fail(self, number: int, reason: str, *, retry: bool, counts: bool = True) -> bool:
         """End a trial that could not go on; queue its parameters again if asked and not tried too often.
+
+        Args:
+            number: The trial.
+            reason: Becomes its `fail_reason`.
+            retry: Whether to queue its parameters again.
+            counts: Whether this was one of the attempts that `MAX_RETRIES` limits.
 
         Returns:
             Whether it was queued again.
         """
         trial = self.trial(number)
         attempt = int(trial.user_attrs.get("attempt", 0))
-        again = retry and attempt < MAX_RETRIES and bool(trial.params)
+        again = retry and (attempt < MAX_RETRIES or not counts) and bool(trial.params)
         if again and not any(other.user_attrs.get("retry_of") == number for other in self.trials()):
             self.optuna_study.enqueue_trial(
-                dict(trial.params), user_attrs={"retry_of": number, "attempt": attempt + 1}
+                dict(trial.params), user_attrs={"retry_of": number, "attempt": attempt + counts}
             )
         self.note(number, fail_reason=reason)
         self.optuna_study.tell(number, state=TrialState.FAIL)

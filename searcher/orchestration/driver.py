@@ -102,7 +102,7 @@ def launch(
                     _run_tune(search, build_scheduler(spec, _finished(ledger)), resources, stop)
                     problem = search.problem
         finally:  # also when a second Ctrl-C breaks off: no trial stays RUNNING, all can go on
-            ledger.reconcile("interrupted: the launch ended before the trial did")
+            ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
             num_done = ledger.num_done()
             outcome = "finished" if num_done >= spec.study.trials else "failed" if problem else "interrupted"
             lease.ends_as(outcome)
@@ -175,6 +175,10 @@ class _StopAll(tune.Stopper):  # type: ignore[misc]  # ray ships no types
     def __call__(self, _trial_id: str, _result: dict[str, Any]) -> bool:
         """Stop no single trial."""
         return False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Ray writes its stopper into a file of its own, which nobody reads: a harmless one goes there."""
+        return (tune.stopper.NoopStopper, ())
 
     def stop_all(self) -> bool:
         """Return whether the run is to end."""

@@ -36,7 +36,6 @@ def build_sampler(spec: StudySpec, *, num_trials: int) -> optuna.samplers.BaseSa
                     constant_liar=True,
                     n_startup_trials=startup,
                     seed=own_seed,
-                    warn_independent_sampling=False,
                 )
             case "gp":
                 return optuna.samplers.GPSampler(

@@ -123,6 +123,15 @@ def test_a_trial_left_running_fails_with_its_reason_and_is_queued_again_at_most_
     assert ledger.trials(TrialState.WAITING) == []
 
 
+def test_an_interruption_by_a_person_is_no_attempt(database):
+    ledger = register(database)
+    number = ask(ledger)
+    for _ in range(MAX_RETRIES + 2):
+        assert ledger.reconcile("interrupted", counts=False) == [number]
+        number = ask(ledger)
+    assert ledger.trial(number).user_attrs["attempt"] == 0
+
+
 def test_a_driver_killed_between_queueing_the_retry_and_failing_the_trial_queues_it_once(database):
     ledger = register(database)
     number = ask(ledger)

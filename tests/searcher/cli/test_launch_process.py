@@ -1,0 +1,135 @@
+"""`searcher launch` as a process of its own: interrupted, killed, launched again, and on PostgreSQL."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from searcher.ledger.database import Database
+from tiny_study import TINY
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        TINY.replace("epochs = 4", "epochs = 40")
+        .replace("trials = 4", "trials = 3")
+        .replace('"sgd", ', '"sgd", ')
+    )
+    return path
+
+
+def start(study_file: Path, cache_dir: Path, *options: str, database: str | None = None) -> subprocess.Popen:
+    environment = os.environ | {"SEARCHER_CACHE": str(cache_dir), "OMP_NUM_THREADS": "1"}
+    if database is not None:
+        environment["SEARCHER_DB"] = database
+    command = [sys.executable, "-m", "searcher.cli.main", "launch", "--study", str(study_file), *options]
+    return subprocess.Popen(
+        command,
+        cwd=study_file.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_epochs(url: str, count: int, driver: subprocess.Popen) -> None:
+    """Wait until the database holds as many epochs of the study."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert driver.poll() is None, driver.stdout.read()
+        try:
+            with Database.open(url) as database:
+                if sum(trial.num_epochs for trial in database.trials("tiny")) >= count:
+                    return
+        except Exception:  # noqa: BLE001  the study is not there yet
+            pass
+        time.sleep(0.3)
+    raise AssertionError("the study does not get going")
+
+
+def finish(study_file: Path, cache_dir: Path, *options: str, database: str | None = None) -> str:
+    driver = start(study_file, cache_dir, *options, "--set", "pruner.grace_epochs=2", database=database)
+    output, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 0, output
+    return output
+
+
+def assert_whole(url: str, *, budget: int) -> None:
+    """The study has exactly its budget, nothing runs, and every finished trial has each of its epochs once."""
+    with Database.open(url) as database:
+        trials = database.trials("tiny")
+    states = Counter(trial.state for trial in trials)
+    assert states["COMPLETE"] + states["PRUNED"] == budget, states
+    assert states["RUNNING"] == 0, states
+    done = [trial for trial in trials if trial.state in ("COMPLETE", "PRUNED")]
+    assert len({str(sorted(trial.params.items())) for trial in done}) == budget
+    for trial in done:
+        assert list(trial.epochs) == list(range(1, trial.num_epochs + 1))
+    for trial in trials:
+        if trial.state == "FAIL":
+            assert trial.notes["fail_reason"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_cleanly_says_how_to_go_on_and_going_on_ends_with_the_budget(
+    number, study_file, cache_dir, tmp_path
+):
+    url = str(tmp_path / "searcher.db")
+    driver = start(study_file, cache_dir)
+    wait_for_epochs(url, 3, driver)
+    driver.send_signal(number)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, output
+    assert "to go on: searcher launch --study" in output
+    assert "Traceback" not in output
+    with Database.open(url) as database:
+        assert "RUNNING" not in database.study("tiny").counts
+        assert database.study("tiny").last_launch.outcome == "interrupted"
+    output = finish(study_file, cache_dir)
+    assert "goes on after epoch" in output
+    assert_whole(url, budget=3)
+
+
+def test_a_driver_killed_outright_is_mended_by_the_next_launch(study_file, cache_dir, tmp_path):
+    url = str(tmp_path / "searcher.db")
+    driver = start(study_file, cache_dir)
+    wait_for_epochs(url, 3, driver)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    driver.wait()
+    with Database.open(url) as database:
+        assert database.study("tiny").counts["RUNNING"] >= 1
+    output = finish(study_file, cache_dir)
+    assert "a former launch left trial" in output
+    assert_whole(url, budget=3)
+    psutil.wait_procs(family, timeout=20)
+    for process in family:  # what Ray of the killed driver has not ended by itself
+        if process.is_running():
+            process.kill()
+
+
+def test_on_postgresql_no_worker_and_no_output_holds_the_password(study_file, cache_dir, fresh_postgres_url):
+    driver = start(study_file, cache_dir, database=fresh_postgres_url)
+    wait_for_epochs(fresh_postgres_url, 2, driver)
+    seen = 0
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        assert "s3cret-pw" not in " ".join(process.cmdline()) + str(process.environ())
+        seen += "TrialTrainable" in " ".join(process.cmdline())
+    assert seen >= 1, "a worker was among them"
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=60)
+    output += finish(study_file, cache_dir, database=fresh_postgres_url)
+    assert "s3cret-pw" not in output
+    kept = [path for path in (study_file.parent / "runs").rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if b"s3cret-pw" in path.read_bytes()]
+    assert_whole(fresh_postgres_url, budget=3)

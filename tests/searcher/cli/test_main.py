@@ -1,0 +1,140 @@
+"""The command line in this process: help, listings, and every kind of bad input in one line with exit code 2."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from searcher.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch, cache_dir):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SEARCHER_DB", raising=False)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from searcher.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'ray', 'optuna', 'sqlalchemy', 'numpy', 'pydantic', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for verb in ("studies", "validate", "data", "launch", "status", "trials", "best", "train"):
+        assert verb in done.stdout
+
+
+def test_studies_and_validate_speak_json(capsys):
+    assert main(["studies", "--json"]) == 0
+    assert "unet-demo" in [study["name"] for study in json.loads(capsys.readouterr().out)]
+    assert main(["validate", "unet-demo", "unet-broad", "--json"]) == 0
+    assert [study["name"] for study in json.loads(capsys.readouterr().out)] == ["unet-demo", "unet-broad"]
+
+
+def glas_like(folder, *, annotation=True, size=(40, 30), annotation_size=(40, 30)):
+    folder.mkdir()
+    Image.fromarray(np.zeros((size[1], size[0], 3), np.uint8)).save(folder / "train_1.bmp")
+    if annotation:
+        Image.fromarray(np.zeros((annotation_size[1], annotation_size[0]), np.uint8)).save(
+            folder / "train_1_anno.bmp"
+        )
+    return folder
+
+
+DEMO = ["launch", "--study", "unet-demo"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "rule"),
+    [
+        ([*DEMO, "--data", "nowhere"], "nowhere", "must exist"),
+        ([*DEMO, "--data", "empty"], "empty", "must be a GlaS release"),
+        ([*DEMO, "--data", "lonely"], "train_1", "annotation"),
+        ([*DEMO, "--data", "mismatch"], "train_1_anno.bmp", "20"),
+        ([*DEMO, "--data", "broken"], "train_1.bmp", "must"),
+        (["data", "prepare", "--data", "broken"], "train_1.bmp", "must"),
+        (["launch", "--study", "typo.toml"], "typo.toml: train.epoch", "did you mean epochs?"),
+        (["launch", "--study", "range.toml"], "range.toml: space.optimizer.lr", "low must be below high"),
+        ([*DEMO, "--set", "model.deep=3"], "--set model.deep", "unknown key"),
+        ([*DEMO, "--set", "model"], "--set model", "must be KEY=VALUE"),
+        ([*DEMO, "--trials", "-3"], "--trials", "must be at least 1, got -3"),
+        ([*DEMO, "--epochs", "many"], "--epochs", "must be a whole number"),
+        ([*DEMO, "--db", "postgresql://user@127.0.0.1:1/x"], "--db", "must be reachable"),
+        ([*DEMO, "--db", "postgresql://user:hunter2@127.0.0.1:1/x"], "--db", "must not hold a password"),
+        ([*DEMO, "--db", "no/such/folder.db"], "--db", "its folder must exist"),
+        ([*DEMO, "--storage", "typo.toml"], "--storage", "must be a folder, got a file"),
+        (["launch", "--study", "unet-dmo"], "--study unet-dmo", "did you mean unet-demo?"),
+        (["status"], "searcher.db", "the database must exist"),
+        (["trials", "--study", "x", "--db", "typo.toml"], "--db", "must be an SQLite database"),
+        (["best", "--study", "x"], "searcher.db", "the database must exist"),
+        (["train", "--study", "unet-broad", "--set", "nope=1"], "--set nope", "unknown"),
+        (["fly"], "searcher", "invalid choice"),
+    ],
+)
+def test_bad_input_is_one_line_with_exit_code_2_and_leaves_nothing_behind(
+    tmp_path, capfd, arguments, where, rule
+):
+    (tmp_path / "empty").mkdir()
+    glas_like(tmp_path / "lonely", annotation=False)
+    glas_like(tmp_path / "mismatch", annotation_size=(20, 30))
+    broken = glas_like(tmp_path / "broken")
+    (broken / "train_1.bmp").write_bytes((broken / "train_1.bmp").read_bytes()[:200])
+    (tmp_path / "typo.toml").write_text('[study]\nname = "t"\n[train]\nepoch = 3\n')
+    (tmp_path / "range.toml").write_text(
+        '[study]\nname = "t"\n[space.optimizer]\nlr = {low = 1.0, high = 0.1}\n'
+    )
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    try:
+        code = main(arguments)
+    except SystemExit as end:
+        code = end.code
+    output = capfd.readouterr()
+    assert code == 2
+    assert where in output.err
+    assert rule in output.err
+    assert output.err.count("\n") == 1
+    assert "Traceback" not in output.err
+    assert "hunter2" not in output.err + output.out
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_a_study_that_is_not_in_the_database(tmp_path, capfd):
+    from searcher.ledger.database import Database
+
+    Database.open("searcher.db", create=True).close()
+    for verb in ("trials", "best", "status"):
+        assert main([verb, "--study", "unet-dem"]) == 2
+        assert "--study unet-dem: must be a study of" in capfd.readouterr().err
+    assert main(["status", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == []
+
+
+def test_inspect_names_what_is_wrong_with_which_file_and_goes_on(tmp_path, capfd):
+    folder = glas_like(tmp_path / "glas")
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(folder / "train_2.bmp")
+    assert main(["data", "inspect", "--data", "glas", "--json"]) == 2
+    report = json.loads(capfd.readouterr().out)
+    assert report["num_images"] == 1
+    assert "train_2" in report["problems"][0]
+    assert main(["data", "inspect", "--data", "glas"]) == 2
+    assert "problem: " in capfd.readouterr().out
+
+
+def test_train_runs_one_trial_without_cluster_and_database(tmp_path, capsys):
+    settings = [
+        "data.synthetic_images=12", "data.synthetic_size_px=64", "augment.crop_px=64", "model.base_channels=2",
+        "model.depth=2", "optimizer.lr=0.01", "optimizer.name=adamw", "data.samples_per_epoch=16",
+    ]  # fmt: skip
+    options = [part for setting in settings for part in ("--set", setting)]
+    assert main(["train", "--study", "unet-demo", "--epochs", "2", *options]) == 0
+    output = capsys.readouterr().out
+    assert "epoch 2/2" in output
+    [run] = (tmp_path / "runs" / "unet-demo").iterdir()
+    assert {"last.pt", "best.pt", "config.json", "metrics.jsonl"} <= {path.name for path in run.iterdir()}
+    assert not list(tmp_path.glob("*.db"))

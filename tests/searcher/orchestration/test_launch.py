@@ -1,0 +1,129 @@
+"""Whole studies on a real Ray cluster: what the database says afterwards."""
+
+import hashlib
+import os
+import signal
+
+import optuna
+import psutil
+import pytest
+from tiny_study import RecordingListener, tiny
+
+from searcher.exceptions import UserError
+from searcher.ledger.database import Database
+
+
+def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path):
+    result, listener, trials = launch_tiny(tiny(study__trials=6))
+    assert (result.outcome, result.num_done, result.budget) == ("finished", 6, 6)
+    states = [trial.state for trial in trials]
+    assert set(states) == {"COMPLETE", "PRUNED"}, states
+    with Database.open(str(tmp_path / "s.db")) as database:
+        curves = {
+            t.number: t.intermediate_values
+            for t in optuna.load_study(study_name="tiny", storage=database.optuna_storage).trials
+        }
+        assert database.study("tiny").last_launch.outcome == "finished"
+    for trial in trials:
+        assert list(trial.epochs) == list(range(1, trial.num_epochs + 1))
+        assert {epoch: metrics["loss"] for epoch, metrics in trial.epochs.items()} == pytest.approx(
+            curves[trial.number]
+        )
+        assert set(trial.epochs[1]) >= {"loss", "pixel_dice", "object_f1", "object_dice", "object_hausdorff"}
+        assert sorted(listener.epochs).count((trial.number, 1)) == 1
+        if trial.state == "COMPLETE":
+            assert trial.num_epochs == 4
+            assert trial.notes["stop_reason"] == "epochs"
+            assert trial.value == min(metrics["loss"] for metrics in trial.epochs.values())
+        else:
+            assert trial.num_epochs == trial.notes["pruned_epoch"] < 4
+            assert trial.value == trial.epochs[trial.num_epochs]["loss"]
+        for checkpoint in trial.checkpoints.values():
+            written = (tmp_path / "runs" / checkpoint.uri).read_bytes()
+            assert hashlib.sha256(written).hexdigest() == checkpoint.sha256
+        assert (tmp_path / "runs" / "tiny" / f"trial-{trial.number:04d}" / "trial.log").stat().st_size > 0
+
+
+def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny):
+    launch_tiny(tiny(study__trials=2))
+    result, listener, trials = launch_tiny(tiny(study__trials=4))
+    assert listener.opened["num_done"] == 2
+    assert result.num_done == 4
+    assert len(trials) == 4
+    assert len({str(sorted(trial.params.items())) for trial in trials}) == 4, "no parameters twice"
+    again, listener, _ = launch_tiny(tiny(study__trials=4))
+    assert (again.outcome, listener.epochs) == ("finished", [])
+
+
+def test_equal_parameters_are_not_trained_twice_and_an_exhausted_space_is_said(launch_tiny):
+    text = (
+        tiny().text.split("[space.optimizer]")[0]
+        + '[space.optimizer]\nname = { choices = ["sgd", "adamw"] }\n'
+    )
+    result, _, trials = launch_tiny(tiny(text, study__trials=4, train__epochs=1))
+    assert result.outcome == "failed"
+    assert "the space is exhausted" in result.problem
+    trained = [trial.params["optimizer.name"] for trial in trials if trial.state == "COMPLETE"]
+    assert sorted(trained) == ["adamw", "sgd"]
+    assert {t.notes["fail_reason"].split(" to trial")[0] for t in trials if t.state == "FAIL"} == {
+        "equal parameters"
+    }
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial_and_five_in_a_row_the_study(launch_tiny):
+    result, _, trials = launch_tiny(tiny(optimizer__name="sgd", optimizer__lr=1e30, model__norm="none"))
+    assert result.outcome == "failed"
+    assert "trials failed in a row" in result.problem
+    assert {trial.state for trial in trials} <= {"FAIL", "WAITING"}
+    reasons = [trial.notes["fail_reason"] for trial in trials if trial.state == "FAIL"]
+    assert any("loss 'bce'" in reason and "epoch 1" in reason for reason in reasons), reasons
+
+
+def test_a_plateau_ends_a_trial_as_complete(launch_tiny):
+    spec = tiny(
+        study__trials=1,
+        train__epochs=30,
+        train__early_stop_patience=1,
+        optimizer__lr=1e-30,
+        pruner__name="none",
+        model__norm="none",
+    )
+    _, _, [trial] = launch_tiny(spec)
+    assert (trial.state, trial.notes["stop_reason"]) == ("COMPLETE", "plateau")
+    assert trial.num_epochs < 30
+
+
+def test_a_killed_worker_is_recorded_and_its_trial_goes_on_from_the_last_checkpoint(launch_tiny):
+    killed = []
+
+    def kill_its_worker(number: int, epoch: int) -> None:
+        if epoch == 2 and not killed:
+            [worker] = [
+                p
+                for p in psutil.process_iter(["cmdline"])
+                if "TrialTrainable" in " ".join(p.info["cmdline"] or [])
+            ]
+            killed.append(number)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    spec = tiny(study__trials=1, train__epochs=8, pruner__name="none")
+    result, listener, trials = launch_tiny(spec, RecordingListener(kill_its_worker))
+    assert result.outcome == "finished"
+    first, retry = trials
+    assert (first.state, retry.state) == ("FAIL", "COMPLETE")
+    assert first.notes["fail_reason"].startswith("its worker was lost")
+    assert retry.notes["retry_of"] == first.number
+    assert retry.params == first.params
+    assert list(retry.epochs) == list(range(1, 9)), "inherited and own epochs, each once"
+    assert f"start {retry.number} after 2" in listener.lines
+    assert retry.epochs[1] == first.epochs[1]
+
+
+def test_what_no_node_can_offer_is_said_at_once(launch_tiny):
+    with pytest.raises(UserError, match="one node must offer what a trial needs, got cpus=64 gpus=0"):
+        launch_tiny(tiny(resources__cpus=64))
+
+
+def test_an_address_without_a_cluster_is_said_in_one_line(launch_tiny):
+    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: must be a running Ray cluster"):
+        launch_tiny(tiny(), address="127.0.0.1:1")

@@ -1,0 +1,44 @@
+"""Every sampler a study can name proposes points of a conditional space, again differently after a relaunch."""
+
+import math
+import warnings
+
+import optuna
+import pytest
+from tiny_study import tiny
+
+from searcher.ledger.database import Database
+from searcher.ledger.study_ledger import StudyLedger
+from searcher.orchestration.samplers import build_sampler
+
+
+@pytest.mark.parametrize("name", ["random", "qmc", "tpe", "gp", "cmaes"])
+def test_a_sampler_works_through_the_database_and_goes_on_after_a_relaunch(name, tmp_path):
+    spec = tiny(search__sampler=name, search__startup_trials=3)
+    proposed = []
+    with Database.open(str(tmp_path / "s.db"), create=True) as database, warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        StudyLedger.register(
+            database, spec, data_source="x", data_fingerprint="f" * 64, storage_root=tmp_path
+        )
+        for launch in range(2):
+            ledger = StudyLedger(database, spec, build_sampler(spec, num_trials=5 * launch))
+            for _ in range(5):
+                trial = ledger.optuna_study.ask()
+                params = spec.space.suggest(trial)
+                spec.trial_config(params)
+                proposed.append(tuple(sorted(params.items())))
+                value = abs(
+                    math.log10(params["optimizer.lr"]) + 2.3
+                )  # an optimum inside the range, not at its edge
+                ledger.report(trial.number, 1, {"loss": value})
+                ledger.complete(trial.number, value, best_epoch=1, stop_reason="epochs")
+    assert len(set(proposed)) == 10, "nothing is proposed twice, before or after the relaunch"
+
+
+def test_the_same_seed_proposes_the_same(tmp_path):
+    def first_points() -> list:
+        study = optuna.create_study(sampler=build_sampler(tiny(), num_trials=0))
+        return [tiny().space.suggest(study.ask()) for _ in range(3)]
+
+    assert first_points() == first_points()

@@ -1,0 +1,44 @@
+"""ASHA as the study sets it, and what it knows after a relaunch."""
+
+from types import SimpleNamespace
+
+from optuna.trial import TrialState, create_trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from tiny_study import tiny
+
+from searcher.orchestration.scheduler import build_scheduler
+
+
+def decision(scheduler, name: str, epoch: int, value: float) -> str:
+    trial = SimpleNamespace(trial_id=name)
+    scheduler.on_trial_add(None, trial)
+    return scheduler.on_trial_result(None, trial, {"epoch": epoch, "objective": value})
+
+
+def past(number: int, *values: float):
+    trial = create_trial(
+        state=TrialState.COMPLETE, value=min(values), intermediate_values=dict(enumerate(values, 1))
+    )
+    trial.number = number
+    return trial
+
+
+def test_a_relaunch_judges_new_trials_by_the_old_ones_curves():
+    # The tiny study minimises its loss, with rungs at epochs 1, 2, 4 and reduction 2: the worse half stops.
+    alone = build_scheduler(tiny(), [])
+    assert decision(alone, "new", 1, 0.9) == TrialScheduler.CONTINUE, "nobody to compare with"
+    relaunched = build_scheduler(tiny(), [past(0, 0.3, 0.2), past(1, 0.4, 0.3), past(2, 0.5, 0.4)])
+    assert decision(relaunched, "bad", 1, 0.9) == TrialScheduler.STOP
+    assert decision(relaunched, "good", 1, 0.1) == TrialScheduler.CONTINUE
+    assert decision(relaunched, "later", 2, 0.9) == TrialScheduler.STOP
+
+
+def test_a_maximised_objective_stops_the_low_ones():
+    scheduler = build_scheduler(tiny(study__objective="object_dice"), [past(0, 0.9), past(1, 0.8)])
+    assert decision(scheduler, "bad", 1, 0.1) == TrialScheduler.STOP
+    assert decision(scheduler, "good", 1, 0.95) == TrialScheduler.CONTINUE
+
+
+def test_no_pruner_and_no_room_to_prune_let_every_trial_finish():
+    assert type(build_scheduler(tiny(pruner__name="none"), [])) is FIFOScheduler
+    assert type(build_scheduler(tiny(train__epochs=2, pruner__grace_epochs=2), [])) is FIFOScheduler

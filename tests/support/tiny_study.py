@@ -1,0 +1,70 @@
+"""A tiny study and a listener that remembers, for tests that launch."""
+
+from collections.abc import Callable
+
+from searcher.study.reader import parse_study
+from searcher.study.spec import StudySpec
+
+TINY = """
+[study]
+name = "tiny"
+objective = "loss"
+trials = 4
+[search]
+sampler = "random"
+[pruner]
+grace_epochs = 1
+reduction_factor = 2
+[data]
+synthetic_images = 12
+synthetic_size_px = 64
+num_threads = 0
+val_fraction = 0.3
+[augment]
+preset = "none"
+crop_px = 64
+[model]
+base_channels = 2
+depth = 2
+norm = "batch"
+[train]
+epochs = 4
+batch_size = 4
+[space.optimizer]
+name = { choices = ["sgd", "adamw"] }
+lr = { low = 1e-4, high = 1e-1, log = true }
+momentum = { low = 0.0, high = 0.9, when = { "optimizer.name" = ["sgd"] } }
+"""
+
+
+def tiny(text: str = TINY, **overrides: object) -> StudySpec:
+    """Return the tiny study; `__` in a keyword stands for the dot of a key."""
+    return parse_study(
+        text, source="tiny.toml", overrides={k.replace("__", "."): v for k, v in overrides.items()}
+    )
+
+
+class RecordingListener:
+    """A `StudyListener` that keeps everything it hears, and can act on an epoch."""
+
+    def __init__(self, on_epoch: Callable[[int, int], None] | None = None) -> None:
+        self.lines: list[str] = []
+        self.epochs: list[tuple[int, int]] = []
+        self._on_epoch = on_epoch
+
+    def study_opened(self, **about):
+        self.opened = about
+
+    def trial_started(self, number, params, *, first_epoch, num_epochs):
+        self.lines.append(f"start {number} after {first_epoch}")
+
+    def epoch_done(self, number, epoch, value):
+        self.epochs.append((number, epoch))
+        if self._on_epoch is not None:
+            self._on_epoch(number, epoch)
+
+    def trial_ended(self, number, state, *, value, reason):
+        self.lines.append(f"{state} {number}: {reason}")
+
+    def said(self, text):
+        self.lines.append(text)
