@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -106,7 +107,20 @@ def test_seed_and_epoch_matter_and_epochs_may_come_in_any_order(store: Store) ->
 def test_the_same_image_is_augmented_anew_each_time(store: Store) -> None:
     with stream(store, indices=[0], samples_per_epoch=4) as batches:
         (batch,) = copies(batches.epoch(0))
-    assert len({image.tobytes() for image in batch.images}) == 4
+        (later,) = copies(batches.epoch(1))
+    assert len({image.tobytes() for image in (*batch.images, *later.images)}) == 8
+
+
+def test_opencvs_own_threads_are_switched_off_but_not_by_a_stream_without_threads(store: Store) -> None:
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        with stream(store, num_threads=0):
+            assert cv2.getNumThreads() == 2
+        with stream(store, num_threads=1):
+            assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
 
 
 @pytest.mark.parametrize("num_threads", [0, 2])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_pipeline import SampleSource, SyntheticGlands
-from data_pipeline.datasets.tissue import draw_patient, draw_tissue
+from data_pipeline.datasets.tissue import _whole_glands, draw_patient, draw_tissue
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +138,16 @@ def test_any_size_can_be_drawn(height: int, width: int) -> None:
     image, labels = draw_tissue(height, width, draw_patient(rng, malignant=True), rng)
     assert image.shape == (height, width, 3)
     assert labels.shape == (height, width)
+
+
+def test_a_gland_cut_in_two_keeps_its_larger_piece_and_specks_go() -> None:
+    """Overlaps hardly ever cut a gland in two, so here is one by hand: label 2 in two pieces, label 3 a speck."""
+    labels = np.zeros((40, 40), np.int32)
+    labels[:10, :10] = 2
+    labels[20:30, :20] = 2
+    labels[35, 35] = 3
+    labels[:10, 20:30] = 5
+    expected = np.zeros((40, 40), np.int32)
+    expected[20:30, :20] = 1
+    expected[:10, 20:30] = 2
+    assert np.array_equal(_whole_glands(labels, 5), expected)
