@@ -180,7 +180,7 @@ class _Colour:
         self._hue = min(0.03 * strength, 0.5)
         self._of_thread = threading.local()
         if strength > 0:
-            self._compose()  # importing albumentations (and torch, which it imports) takes seconds: not in the first batch
+            self._compose()  # importing albumentations, and torch with it, takes seconds: not in the first batch
 
     def __call__(self, image: Image, rng: np.random.Generator) -> None:
         compose = self._compose()

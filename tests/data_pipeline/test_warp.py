@@ -50,3 +50,17 @@ def test_images_longer_than_opencv_takes() -> None:
         out_image, out_labels = np.empty((32, 32, 3), np.uint8), np.empty((32, 32), np.int32)
         resample(image, labels, warp, out_image, out_labels)
         assert np.abs(out_labels - warp.x).max() <= 0.52
+
+
+@pytest.mark.parametrize("first", [-20, -3, 0, 45, 58, 62, 75])
+def test_places_beyond_the_border_are_its_reflection(first: int) -> None:
+    """By hand: beyond 0 the axis counts back up, beyond the last pixel, 59, back down."""
+    labels = np.broadcast_to(np.arange(60, dtype=np.int32), (4, 60)).copy()
+    image = np.zeros((4, 60, 3), np.uint8)
+    places = np.arange(first, first + 4)
+    x = np.broadcast_to(places.astype(np.float32), (4, 4)).copy()
+    y = np.broadcast_to(np.arange(4, dtype=np.float32)[:, None], (4, 4)).copy()
+    out_labels = np.empty((4, 4), np.int32)
+    resample(image, labels, Warp(x, y), np.empty((4, 4, 3), np.uint8), out_labels)
+    expected = [-p if p < 0 else 118 - p if p > 59 else p for p in places.tolist()]
+    assert out_labels.tolist() == [expected] * 4
