@@ -222,7 +222,7 @@ class Bomb:
 def test_a_pickle_is_not_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "last.pt"
-    path.write_bytes(pickle.dumps(Bomb()))
+    path.write_bytes(pickle.dumps(Bomb(), protocol=2))
     refusal(path)
     torch.save({"format": FORMAT, "model": Bomb()}, path)
     refusal(path)
