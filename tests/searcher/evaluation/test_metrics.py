@@ -90,6 +90,14 @@ def test_labels_may_be_anything_above_zero(values):
     )
 
 
+def test_hundreds_of_objects_keep_their_own_pixels():
+    """The same dots numbered from the other end; a number that wraps would send one elsewhere."""
+    truth = np.zeros((1, 600), np.int32)
+    truth[0, ::2] = np.arange(1, 301)
+    prediction = np.where(truth > 0, 301 - truth, 0)
+    assert compare(truth, prediction).truth.hausdorff.tolist() == [0] * 300
+
+
 def test_one_label_in_two_places_is_one_object():
     """Relabelling the truth would make it two, as in the public ports. Nothing is relabelled here."""
     comparison = compare(truth=row(4, 4, 0, 4, 4), prediction=row(1, 1, 0, 2, 2))
@@ -245,6 +253,10 @@ def ring(shape):
     return labels
 
 
+def disc(radius):
+    return cv2.circle(np.zeros((60, 60), np.int32), (30, 30), radius, 1, -1)
+
+
 SHAPE = (40, 50)
 TRUTH = blobs(1, SHAPE, 6, 12)
 HARD = {
@@ -256,6 +268,8 @@ HARD = {
     "specks against glands": (TRUTH, specks(2, SHAPE, 0.04)),
     "specks against specks": (specks(3, SHAPE, 0.015), specks(4, SHAPE, 0.015)),
     "ring around glands": (TRUTH, ring(SHAPE)),
+    "ring around one large gland": (block(SHAPE, (3, 3, 34, 44)), ring(SHAPE)),
+    "disc inside a disc": (disc(25), disc(5)),
     "whole image": (TRUTH, np.ones(SHAPE, np.int32)),
     "prediction empty": (TRUTH, np.zeros(SHAPE, np.int32)),
     "truth empty": (np.zeros(SHAPE, np.int32), TRUTH),
