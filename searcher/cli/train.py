@@ -3,9 +3,14 @@
 import argparse
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, add_data, add_overrides, add_storage, cache_dir, overrides
+from searcher.cli.options import Verbs, add_data, add_json, add_overrides, add_storage, cache_dir, overrides
+
+if TYPE_CHECKING:
+    from searcher.study.spec import StudySpec
+    from searcher.training.reporter import Decision
 
 __all__ = ["add_parser"]
 
@@ -19,6 +24,7 @@ def add_parser(verbs: Verbs) -> None:
     add_data(parser)
     add_storage(parser)
     add_overrides(parser)
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 
@@ -29,16 +35,21 @@ def _run(args: argparse.Namespace) -> int:
     params = _params(spec)
     config = spec.trial_config(params)
 
-    from searcher.cli.terminal import console, metric, params_text, progress_bar
+    from searcher.cli.terminal import console, metric, params_text, print_json, progress_bar
     from searcher.training.dataset import DataRequest
     from searcher.training.trainer import Trainer
 
     with progress_bar("preparing images") as advance:
         store = DataRequest(args.data, str(cache_dir()), config.data).prepare(advance)
     run_dir = args.storage.absolute() / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
-    console.print(f"{spec.name}: {params_text(params)}", markup=False, soft_wrap=True)
+    if not args.json:
+        console.print(f"{spec.name}: {params_text(params)}", markup=False, soft_wrap=True)
+    progress = _Progress(config.train.epochs, quiet=args.json)
     with Trainer(config, spec.objective, store=store, run_dir=run_dir) as trainer:
-        outcome = trainer.fit(_Printer(config.train.epochs))
+        outcome = trainer.fit(progress)
+    if args.json:
+        print_json({"run_dir": str(run_dir), "params": params, "epochs": progress.epochs, **asdict(outcome)})
+        return 0
     console.print(
         f"best {spec.objective.name} {metric(outcome.best_value)} at epoch {outcome.best_epoch}; in {run_dir}",
         markup=False,
@@ -47,7 +58,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _params(spec: Any) -> dict[str, Any]:
+def _params(spec: "StudySpec") -> dict[str, Any]:
     """Return the study's first known-good point.
 
     Raises:
@@ -65,17 +76,21 @@ def _params(spec: Any) -> dict[str, Any]:
     return params
 
 
-class _Printer:
-    """A reporter that prints one line an epoch and never stops the trial."""
+class _Progress:
+    """A reporter that keeps every epoch, prints it unless told to be quiet, and never stops the trial."""
 
-    def __init__(self, num_epochs: int) -> None:
+    def __init__(self, num_epochs: int, *, quiet: bool) -> None:
+        self.epochs: dict[int, Mapping[str, float]] = {}
         self._num_epochs = num_epochs
+        self._quiet = quiet
 
-    def report(self, epoch: int, metrics: Mapping[str, float]) -> Any:
-        """Print the epoch's metrics."""
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> "Decision":
+        """Take in the epoch's metrics."""
         from searcher.cli.terminal import console, metric
         from searcher.training.reporter import Decision
 
-        shown = "  ".join(f"{name} {metric(value)}" for name, value in metrics.items())
-        console.print(f"epoch {epoch}/{self._num_epochs}  {shown}", markup=False, soft_wrap=True)
+        self.epochs[epoch] = metrics
+        if not self._quiet:
+            shown = "  ".join(f"{name} {metric(value)}" for name, value in metrics.items())
+            console.print(f"epoch {epoch}/{self._num_epochs}  {shown}", markup=False, soft_wrap=True)
         return Decision.CONTINUE

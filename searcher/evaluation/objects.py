@@ -53,20 +53,17 @@ class LabelledObjects:
         if labels.size and labels.min() < 0:
             raise ValueError(f"labels must be 0 (background) or above, got {labels.min()}")
         self.shape: tuple[int, int] = (labels.shape[0], labels.shape[1])
-        self.values, self.index_map = _dense(labels)
+        self.values, self.areas, self.index_map = _dense(labels)
 
     def __len__(self) -> int:
         return len(self.values)
 
     values: NDArray[np.int64]
     """int64[n], the objects' labels, ascending."""
+    areas: NDArray[np.int64]
+    """int64[n], pixels of each object."""
     index_map: NDArray[np.int32]
     """int32[H, W], 1 + the object's number, 0 is background."""
-
-    @cached_property
-    def areas(self) -> NDArray[np.int64]:
-        """int64[n], pixels of each object."""
-        return np.bincount(self.index_map.ravel(), minlength=len(self) + 1)[1:]
 
     @cached_property
     def boxes(self) -> NDArray[np.int64]:
@@ -143,18 +140,21 @@ def _partners(
     return Overlaps(partners, pixels)
 
 
-def _dense(labels: IntArray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the labels that occur, ascending, and the map with 1 to n in their place."""
+def _dense(labels: IntArray) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """Return the labels that occur, ascending, the area of each, and the map with 1 to n in their place."""
     highest = int(labels.max(initial=0))
     if highest > 4 * labels.size + 2**16:  # a table of all labels up to here would cost more than a sort
-        found, inverse = np.unique(labels, return_inverse=True)
-        shift = 0 if found[0] == 0 else 1
-        values = found[found > 0].astype(np.int64)
-        return values, (inverse.reshape(labels.shape) + shift).astype(np.int32)
-    values = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
+        found, inverse, areas = np.unique(labels, return_inverse=True, return_counts=True)
+        is_object = found > 0
+        number = np.cumsum(is_object, dtype=np.int32)
+        return found[is_object].astype(np.int64), areas[is_object], number[inverse].reshape(labels.shape)
+    areas = np.bincount(labels.ravel(), minlength=1)
+    values = np.flatnonzero(areas[1:]) + 1
+    if len(values) == highest:
+        return values, areas[values], labels.astype(np.int32, copy=False)
     table = np.zeros(highest + 1, np.int32)
     table[values] = np.arange(1, len(values) + 1)
-    return values, table[labels]
+    return values, areas[values], table[labels]
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:

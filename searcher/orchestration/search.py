@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
@@ -101,10 +100,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
                 continue
             try:
                 config = self._spec.trial_config(params)
-            except ValidationError as error:
-                self._failed(
-                    trial.number, "; ".join(str(item["msg"]) for item in error.errors()), retry=False
-                )
+            except StudyFileError as error:
+                self._failed(trial.number, "; ".join(error.problems), retry=False)
                 return None
             return self._job(trial.number, params, config, trial.user_attrs.get("retry_of"))
         self.problem = (

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from searcher.exceptions import StudyFileError
 from searcher.study.config import Section, TrialConfig
 from searcher.study.objectives import METRICS, Objective
+from searcher.study.problems import Problems
 from searcher.study.space import SearchSpace, Value
 
 __all__ = ["PrunerSection", "ResourcesSection", "SearchSection", "StudySection", "StudySpec", "nested"]
@@ -93,9 +95,14 @@ class StudySpec:
         """Return the configuration of a trial with these parameters.
 
         Raises:
-            pydantic.ValidationError: The parameters contradict one another.
+            StudyFileError: The parameters contradict one another.
         """
-        return TrialConfig.model_validate(nested({**self.fixed, **params}))
+        try:
+            return TrialConfig.model_validate(nested({**self.fixed, **params}))
+        except ValidationError as error:
+            problems = Problems(self.source, ())
+            problems.add_validation(error, {})
+            raise StudyFileError(problems.lines) from error
 
     def identity(self) -> dict[str, Any]:
         """Return what must stay the same for all trials of a study, as flat plain values.

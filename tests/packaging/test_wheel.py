@@ -42,7 +42,9 @@ def test_the_installed_command_runs_the_installed_packages(wheel, tmp_path):
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel, cwd=tmp_path)
     # The dependencies come from this environment: torch alone would take gigabytes. Ours do not, as is checked.
     site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
-    (site / "dependencies.pth").write_text(f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n")
+    (site / "dependencies.pth").write_text(
+        f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n"
+    )
     for package in PACKAGES:
         place = run(python, "-c", f"import {package}; print({package}.__file__)", cwd=tmp_path).strip()
         assert Path(place).is_relative_to(site), place

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiny_study import TINY
 
 from searcher.ledger.database import Database
-from tiny_study import TINY
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def wait_for_epochs(url: str, count: int, driver: subprocess.Popen) -> None:
             with Database.open(url) as database:
                 if sum(trial.num_epochs for trial in database.trials("tiny")) >= count:
                     return
-        except Exception:  # noqa: BLE001  the study is not there yet
+        except Exception:
             pass
         time.sleep(0.3)
     raise AssertionError("the study does not get going")

@@ -132,9 +132,24 @@ def test_train_runs_one_trial_without_cluster_and_database(tmp_path, capsys):
         "model.depth=2", "optimizer.lr=0.01", "optimizer.name=adamw", "data.samples_per_epoch=16",
     ]  # fmt: skip
     options = [part for setting in settings for part in ("--set", setting)]
-    assert main(["train", "--study", "unet-demo", "--epochs", "2", *options]) == 0
-    output = capsys.readouterr().out
-    assert "epoch 2/2" in output
-    [run] = (tmp_path / "runs" / "unet-demo").iterdir()
+    assert main(["train", "--study", "unet-demo", "--epochs", "2", *options, "--storage", "a"]) == 0
+    assert "epoch 2/2" in capsys.readouterr().out
+    [run] = (tmp_path / "a" / "unet-demo").iterdir()
     assert {"last.pt", "best.pt", "config.json", "metrics.jsonl"} <= {path.name for path in run.iterdir()}
-    assert not list(tmp_path.glob("*.db"))
+
+    assert main(["train", "--study", "unet-demo", "--epochs", "2", *options, "--storage", "b", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["stop_reason"] == "epochs"
+    history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [epoch["loss"] for epoch in report["epochs"].values()] == [line["loss"] for line in history], (
+        "same seed"
+    )
+    assert not list(tmp_path.rglob("*.db"))
+
+
+def test_train_names_a_parameter_that_is_left_open(tmp_path, capfd):
+    (tmp_path / "open.toml").write_text(
+        '[study]\nname = "o"\n[space.optimizer]\nlr = { low = 0.1, high = 1.0 }\n'
+    )
+    assert main(["train", "--study", "open.toml"]) == 2
+    assert "must leave no searched parameter open" in capfd.readouterr().err

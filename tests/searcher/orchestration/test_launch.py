@@ -11,6 +11,7 @@ from tiny_study import RecordingListener, tiny
 
 from searcher.exceptions import UserError
 from searcher.ledger.database import Database
+from searcher.study.catalog import load_study, shipped_studies
 
 
 def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path):
@@ -42,6 +43,16 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
             written = (tmp_path / "runs" / checkpoint.uri).read_bytes()
             assert hashlib.sha256(written).hexdigest() == checkpoint.sha256
         assert (tmp_path / "runs" / "tiny" / f"trial-{trial.number:04d}" / "trial.log").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_every_shipped_study_runs(name, launch_tiny):
+    small = {
+        "study.trials": 1, "train.epochs": 1, "model.base_channels": 2, "augment.crop_px": 64,
+        "data.synthetic_images": 12, "data.synthetic_size_px": 64, "data.samples_per_epoch": 6,
+    }  # fmt: skip
+    result, _, [trial] = launch_tiny(load_study(name, small))
+    assert (result.outcome, trial.state) == ("finished", "COMPLETE")
 
 
 def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny):

@@ -48,7 +48,8 @@ def test_a_study_file_becomes_its_sections_space_and_points():
 def test_a_parameter_stands_behind_the_one_its_condition_names():
     spec = parse_study(
         MINIMAL
-        + '[space.optimizer]\nmomentum={low=0.0,high=0.9,when={"optimizer.name"=["sgd"]}}\nname={choices=["sgd","adam"]}',
+        + '[space.optimizer]\nmomentum={low=0.0,high=0.9,when={"optimizer.name"=["sgd"]}}\n'
+        + 'name={choices=["sgd","adam"]}',
         source="s.toml",
     )
     assert [parameter.name for parameter in spec.space.parameters] == ["optimizer.name", "optimizer.momentum"]
