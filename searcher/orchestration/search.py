@@ -23,6 +23,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from searcher.exceptions import StudyFileError
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.messages import TrialJob, TrialMessage
