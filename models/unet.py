@@ -104,6 +104,12 @@ class UNet(DenseModel):
         """Return the head's probabilities float32[B, C, H, W]; see `DenseModel.predict_maps`."""
         return self.head.maps(self(images))
 
+    @torch.no_grad()
+    def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
+        """Return losses and probabilities of one forward pass; see `DenseModel.evaluate`."""
+        logits = self(batch.images)
+        return self.head.losses(logits, batch.labels), self.head.maps(logits)
+
     def instances_from_maps(self, maps: NDArray[np.float32]) -> Prediction:
         """Return the head's instances in the maps of one image; see `DenseModel.instances_from_maps`."""
         return self.head.instances(maps, self.postprocess)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_pipeline.store import Store
-from data_pipeline.tiling import apply_tiled, tile_grid
+from data_pipeline.tiling import stitch, tile_grid
 from models.base import DenseModel, SegmentationModel, TensorBatch
 from searcher.evaluation.metrics import ImageComparison, compare, pooled
 from searcher.exceptions import NonFiniteLossError
@@ -83,9 +83,14 @@ class Validator:
             comparisons = _Ordered(worker)
             for index in self._indices:
                 image, truth = self._read(index)
-                sample = self._store.samples[index].id
-                losses.append(self._loss(model, image, truth, where=f"epoch {epoch}, image '{sample}'"))
-                self._compare(model, image, truth, comparisons)
+                where = f"epoch {epoch}, image '{self._store.samples[index].id}'"
+                if isinstance(model, DenseModel):
+                    loss, maps = self._evaluate_dense(model, image, truth, where)
+                    comparisons.submit(_compare_maps, model, maps, truth)
+                else:
+                    loss, labels = self._evaluate(model, image, truth, where)
+                    comparisons.submit(compare, truth, labels)
+                losses.append(loss)
             values = pooled(comparisons.results())
         return {"loss": math.fsum(losses) / len(losses)} | {
             name: float(values[official]) for official, name in _METRICS.items()
@@ -95,57 +100,48 @@ class Validator:
         # Copies: tensors want writable memory, and int32 labels whatever the store keeps.
         return np.array(self._store.image(index)), np.array(self._store.labels(index), dtype=np.int32)
 
-    def _loss(
+    def _evaluate(
         self, model: SegmentationModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
-    ) -> float:
-        """Return the summed losses; of tiles, which are all of one size, their mean."""
-        windows = self._windows(model, image)
-        total = 0.0
-        for window in windows:
-            batch = TensorBatch(images=self._to_device(image[window]), labels=self._to_device(truth[window]))
-            with autocast(self._device, self._dtype):
-                losses = model.training_step(batch)
-            for name, loss in losses.items():
-                value = float(loss)
-                if not math.isfinite(value):
-                    raise NonFiniteLossError(f"validation loss '{name}' became {value} at {where}")
-                total += value
-        return total / len(windows)
-
-    def _windows(self, model: SegmentationModel, image: NDArray[np.uint8]) -> list[tuple[slice, slice]]:
-        height, width = image.shape[:2]
-        if not self._tile_px or not isinstance(model, DenseModel):
-            return [(slice(0, height), slice(0, width))]
-        grid = tile_grid(height, width, tile_px=self._tile_px, overlap_px=self._tile_overlap_px)
-        return [tile.window for tile in grid]
-
-    def _compare(
-        self,
-        model: SegmentationModel,
-        image: NDArray[np.uint8],
-        truth: NDArray[np.int32],
-        comparisons: "_Ordered",
-    ) -> None:
-        if isinstance(model, DenseModel):
-            comparisons.submit(_compare_maps, model, self._maps(model, image), truth)
-            return
+    ) -> tuple[float, NDArray[np.int32]]:
+        """Return the summed losses and the predicted label map of a whole image."""
+        batch = self._batch(image, truth)
         with autocast(self._device, self._dtype):
-            prediction = model.predict(self._to_device(image))[0]
-        comparisons.submit(compare, truth, prediction.labels)
+            losses, [prediction] = model.training_step(batch), model.predict(batch.images)
+        return _sum_of(losses, where), prediction.labels
 
-    def _maps(self, model: DenseModel, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _evaluate_dense(
+        self, model: DenseModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
+    ) -> tuple[float, NDArray[np.float32]]:
+        """Return the summed losses, of tiles (which are all of one size) their mean, and the stitched maps."""
+        height, width = truth.shape
+        tile_px = self._tile_px or max(height, width)
+        tiles = tile_grid(height, width, tile_px=tile_px, overlap_px=min(self._tile_overlap_px, tile_px - 1))
+        losses, parts = [], []
+        for tile in tiles:
             with autocast(self._device, self._dtype):
-                maps = model.predict_maps(self._to_device(pixels))
-            array: NDArray[np.float32] = maps[0].float().cpu().numpy()
-            return array
+                named, maps = model.evaluate(self._batch(image[tile.window], truth[tile.window]))
+            losses.append(_sum_of(named, where))
+            parts.append((tile, maps[0].float().cpu().numpy()))
+        if len(parts) == 1:
+            return losses[0], parts[0][1]
+        stitched = stitch(parts, height, width, overlap_px=self._tile_overlap_px)
+        return math.fsum(losses) / len(losses), stitched
 
-        if not self._tile_px:
-            return predict(image)
-        return apply_tiled(predict, image, tile_px=self._tile_px, overlap_px=self._tile_overlap_px)
+    def _batch(self, image: NDArray[np.uint8], truth: NDArray[np.int32]) -> TensorBatch:
+        return TensorBatch(images=self._to_device(image), labels=self._to_device(truth))
 
     def _to_device(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)[None]
+
+
+def _sum_of(losses: dict[str, torch.Tensor], where: str) -> float:
+    total = 0.0
+    for name, loss in losses.items():
+        value = float(loss)
+        if not math.isfinite(value):
+            raise NonFiniteLossError(f"validation loss '{name}' became {value} at {where}")
+        total += value
+    return total
 
 
 def _compare_maps(model: DenseModel, maps: NDArray[np.float32], truth: NDArray[np.int32]) -> ImageComparison:
