@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -46,14 +46,14 @@ def seconds(value: float | None) -> str:
     return "" if value is None else str(timedelta(seconds=round(value)))
 
 
-def params_text(params: Any) -> str:
-    """Return parameters as `lr=0.001 name=adamw`, by the last part of their key."""
-    return " ".join(
-        f"{key.rpartition('.')[2]}={value:.3g}"
-        if isinstance(value, float)
-        else f"{key.rpartition('.')[2]}={value}"
-        for key, value in params.items()
-    )
+def params_text(params: Mapping[str, object]) -> str:
+    """Return parameters as `optimizer=adamw lr=0.001`: the last part of a key, its table where that is `name`."""
+    parts = []
+    for key, value in params.items():
+        table_name, _, leaf = key.rpartition(".")
+        shown = f"{value:.3g}" if isinstance(value, float) else str(value)
+        parts.append(f"{table_name if leaf == 'name' else leaf}={shown}")
+    return " ".join(parts)
 
 
 @contextmanager
