@@ -22,8 +22,10 @@ __all__ = ["nearest_hausdorff", "pair_hausdorff"]
 
 _NUM_DIRECTIONS = 16
 """Directions of the lower bound: of convex sets far apart it falls short by 2% at most."""
-_ROUNDING_SAFE_PX = 1000.0
-"""Below it, OpenCV's float32 distance (relative error up to 1.2e-7) squared rounds to the true integer."""
+_TRANSFORM_ERROR = 1e-6
+"""Largest relative error of OpenCV's transform: 1.2e-7 on several threads, 6.4e-7 on one (in OpenCV 5.0)."""
+_ROUNDING_SAFE_PX = 400.0
+"""Below it, OpenCV's distance squared rounds to the true integer: 2 * 1e-6 * 400^2 is under one half."""
 
 
 def pair_hausdorff(a: LabelledObjects, b: LabelledObjects, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -123,9 +125,9 @@ def _transform_pair(a: LabelledObjects, b: LabelledObjects, i: int, j: int) -> i
 def _squared_directed(x: NDArray[np.bool_], y: NDArray[np.bool_]) -> int:
     """Return the largest squared distance from a pixel of x to its nearest pixel of y.
 
-    OpenCV's precise transform is right but for the rounding of its float32 (checked against SciPy's exact
-    transform, with which it agrees for OpenCV 5.0). Where that could blur integers, the pixels that may be
-    farthest are measured again.
+    OpenCV's precise transform is right but for a small relative error (checked against SciPy's exact
+    transform for OpenCV 5.0). Where that could blur integers, the pixels that may be farthest are measured
+    again.
     """
     only_x = (x & ~y).view(np.uint8)
     if not only_x.any():
@@ -134,7 +136,7 @@ def _squared_directed(x: NDArray[np.bool_], y: NDArray[np.bool_]) -> int:
     farthest = cv2.minMaxLoc(distance, only_x)[1]
     if farthest < _ROUNDING_SAFE_PX:
         return round(farthest**2)
-    candidates = np.argwhere((distance >= farthest * (1 - 1e-6)) & (only_x != 0))
+    candidates = np.argwhere((distance >= farthest * (1 - 4 * _TRANSFORM_ERROR)) & (only_x != 0))
     cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
     border = np.argwhere(y & (cv2.erode(y.view(np.uint8), cross) == 0))
     nearest = border[KDTree(border).query(candidates)[1]]

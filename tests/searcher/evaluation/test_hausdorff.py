@@ -5,21 +5,55 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from searcher.evaluation.hausdorff import nearest_hausdorff, pair_hausdorff
+from searcher.evaluation.hausdorff import (
+    _ROUNDING_SAFE_PX,
+    _TRANSFORM_ERROR,
+    nearest_hausdorff,
+    pair_hausdorff,
+)
 from searcher.evaluation.objects import LabelledObjects
 
 
+@pytest.fixture(params=[1, 2])
+def opencv_threads(request):
+    """OpenCV's transform takes another, coarser way on one thread, which is what a stream leaves it with."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(request.param)
+    yield
+    cv2.setNumThreads(before)
+
+
+@pytest.mark.usefixtures("opencv_threads")
 @pytest.mark.parametrize("shape", [(50, 60), (522, 775), (300, 5000), (2000, 1500)])
 @pytest.mark.parametrize("num_targets", [1, 3, 500])
-def test_this_opencvs_transform_is_precise_but_for_float32(shape, num_targets):
+def test_this_opencvs_transform_is_as_precise_as_the_distances_rely_on(shape, num_targets):
     rng = np.random.default_rng(num_targets)
     mask = np.ones(shape, np.uint8)
     mask[rng.integers(0, shape[0], num_targets), rng.integers(0, shape[1], num_targets)] = 0
     opencv = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
     exact = distance_transform_edt(mask)
-    np.testing.assert_allclose(opencv, exact, rtol=2e-7)
-    safe = exact < 1000
+    np.testing.assert_allclose(opencv, exact, rtol=_TRANSFORM_ERROR)
+    safe = exact < _ROUNDING_SAFE_PX
     np.testing.assert_array_equal(np.rint(opencv[safe] ** 2), np.rint(exact[safe] ** 2))
+
+
+@pytest.mark.usefixtures("opencv_threads")
+@pytest.mark.parametrize("seed", range(6))
+def test_distances_beyond_the_safe_range_are_exact_too(seed):
+    """Against SciPy's exact transform; a big object far from a small one, several hundred to 1,500 px."""
+    rng = np.random.default_rng(seed)
+    truth, prediction = np.zeros((1200, 1400), np.int32), np.zeros((1200, 1400), np.int32)
+    truth[: rng.integers(100, 300), : rng.integers(100, 400)] = 1
+    y, x = rng.integers(500, 1000), rng.integers(500, 1200)
+    prediction[y : y + 90, x : x + 80] = 1
+    prediction[rng.integers(0, 1200), rng.integers(0, 1400)] = 1
+    expected = max(
+        distance_transform_edt(prediction == 0)[truth > 0].max(),
+        distance_transform_edt(truth == 0)[prediction > 0].max(),
+    )
+    [found] = pair_hausdorff(LabelledObjects(truth), LabelledObjects(prediction), np.array([[0, 0]]))
+    assert round(found**2) == round(expected**2)
+    assert abs(found - expected) < 1e-9
 
 
 def test_border_is_what_has_a_neighbour_outside():
