@@ -8,6 +8,8 @@ import pytest
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# The tests' own cluster stays on loopback; see `searcher.orchestration.cluster`, which does this for a launch's own.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,20 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.getbasetemp() / "stores"
     monkeypatch.setenv("SEARCHER_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def ray_nodes() -> Iterator[object]:
+    """Three raylets on this machine, one trial's worth of CPU each; the cluster's own handle."""
+    from ray.cluster_utils import Cluster
+
+    import searcher.orchestration.cluster  # noqa: F401  sets what ray reads when it is imported
+
+    environment = dict(os.environ)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+    os.environ.clear()
+    os.environ.update(environment)

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
 
 import ray
+from ray._private import ray_constants
 
 from searcher.exceptions import UserError
 from searcher.study.spec import ResourcesSection
@@ -51,6 +53,7 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
         UserError: There is no cluster at the address.
     """
     if address is not None:
+        _check_reachable(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -63,20 +66,56 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
         return
     scratch = tempfile.mkdtemp(prefix="ray-")
     try:
-        ray.init(
-            address="local",
-            num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=scratch,
-        )
-        yield
+        with _loopback_only():
+            ray.init(
+                address="local",
+                num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=scratch,
+            )
+            yield
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_reachable(address: str) -> None:
+    """Knock at HOST:PORT first: Ray itself tries for minutes, and then ends the process."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # `auto` and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(
+            f"--address {address}: must be a running Ray cluster: {error.strerror or error}; "
+            "start one with `ray start --head`, or leave the option out"
+        ) from error
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Make Ray keep the loopback address that it is given.
+
+    Ray 2.60 turns 127.0.0.1 into the machine's outward address and listens on all of them, unless it thinks that it
+    runs on Windows or macOS, where it supports no clusters. Its own switch for that is read when ray is imported,
+    too early for a process that may also join a cluster; so it is set here, for this process and its children.
+    """
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before, constant_before = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = constant_before
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def trial_resources(wanted: ResourcesSection) -> TrialResources:

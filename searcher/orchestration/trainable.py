@@ -1,7 +1,9 @@
 """The Ray actor that runs trials: one epoch a step, one actor for many trials.
 
-Holds no database connection and no credential. What goes wrong inside a trial is a message, not an exception:
-Ray then keeps the actor, and the driver gets the reason instead of a pickled traceback.
+The driver imports this module to hand Ray the class, so torch and the trainer, seconds to import, are imported
+where a worker first needs them. Holds no database connection and no credential. What goes wrong inside a trial
+is a message, not an exception: Ray then keeps the actor, and the driver gets the reason instead of a pickled
+traceback.
 """
 
 import hashlib
@@ -9,9 +11,8 @@ import logging
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from ray import tune
 
 from searcher.exceptions import CheckpointError, SearcherError
@@ -19,7 +20,9 @@ from searcher.orchestration.messages import CheckpointNote, TrialJob, TrialMessa
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.reporter import Decision
-from searcher.training.trainer import Outcome, Trainer
+
+if TYPE_CHECKING:
+    from searcher.training.trainer import Outcome, Trainer
 
 __all__ = ["TrialTrainable"]
 
@@ -47,6 +50,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first job. Nothing is built yet, so that every failure of a trial is met in `step`."""
+        import torch
+
         torch.set_num_threads(max(1, int(config["num_threads"])))
         logging.basicConfig(level=logging.INFO)
         self._begin(config)
@@ -58,6 +63,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             RuntimeError: The last trial left device memory behind. An exception, not False: Ray 2.60 answers
                 False with an errored trial that neither the search algorithm nor a callback hears of.
         """
+        import torch
+
         self._end()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -113,7 +120,9 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             outcome=None if outcome is None else _outcome(outcome),
         )
 
-    def _build_trainer(self) -> Trainer:
+    def _build_trainer(self) -> "Trainer":
+        from searcher.training.trainer import Trainer
+
         job = self._job
         run_dir = Path(job.storage_root) / job.run_dir
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -144,7 +153,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             raise CheckpointError(f"{path}: must be the checkpoint that was written, got another sha256")
         return path
 
-    def _checkpoints(self, trainer: Trainer) -> tuple[CheckpointNote, ...]:
+    def _checkpoints(self, trainer: "Trainer") -> tuple[CheckpointNote, ...]:
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
         root = Path(self._job.storage_root)
         return tuple(
@@ -161,7 +170,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         )
 
 
-def _outcome(outcome: Outcome) -> TrialOutcome:
+def _outcome(outcome: "Outcome") -> TrialOutcome:
     return TrialOutcome(
         best_epoch=outcome.best_epoch, best_value=outcome.best_value, stop_reason=outcome.stop_reason
     )
@@ -169,6 +178,8 @@ def _outcome(outcome: Outcome) -> TrialOutcome:
 
 def _describe(error: Exception) -> str:
     """Return a one-line reason; for an error that is not ours, with the place it came from."""
+    import torch
+
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, SearcherError):
         return text

@@ -15,6 +15,8 @@ sampler = "random"
 [pruner]
 grace_epochs = 1
 reduction_factor = 2
+[resources]
+max_concurrent = 2
 [data]
 synthetic_images = 12
 synthetic_size_px = 64

@@ -19,7 +19,7 @@ from searcher.ledger.database import Database
 def study_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(
-        TINY.replace("epochs = 4", "epochs = 40")
+        TINY.replace("epochs = 4", "epochs = 15")
         .replace("trials = 4", "trials = 3")
         .replace('"sgd", ', '"sgd", ')
     )
@@ -28,6 +28,8 @@ def study_file(tmp_path: Path) -> Path:
 
 def start(study_file: Path, cache_dir: Path, *options: str, database: str | None = None) -> subprocess.Popen:
     environment = os.environ | {"SEARCHER_CACHE": str(cache_dir), "OMP_NUM_THREADS": "1"}
+    if "--address" not in options:
+        del environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]  # the launch must see to it itself
     if database is not None:
         environment["SEARCHER_DB"] = database
     command = [sys.executable, "-m", "searcher.cli.main", "launch", "--study", str(study_file), *options]
@@ -79,14 +81,13 @@ def assert_whole(url: str, *, budget: int) -> None:
             assert trial.notes["fail_reason"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_cleanly_says_how_to_go_on_and_going_on_ends_with_the_budget(
-    number, study_file, cache_dir, tmp_path
+def test_ctrl_c_stops_cleanly_says_how_to_go_on_and_going_on_ends_with_the_budget(
+    study_file, cache_dir, tmp_path, ray_nodes
 ):
-    url = str(tmp_path / "searcher.db")
-    driver = start(study_file, cache_dir)
+    url, join = str(tmp_path / "searcher.db"), ["--address", ray_nodes.address]
+    driver = start(study_file, cache_dir, *join)
     wait_for_epochs(url, 3, driver)
-    driver.send_signal(number)
+    driver.send_signal(signal.SIGINT)
     output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, output
     assert "to go on: searcher launch --study" in output
@@ -94,39 +95,41 @@ def test_a_signal_stops_cleanly_says_how_to_go_on_and_going_on_ends_with_the_bud
     with Database.open(url) as database:
         assert "RUNNING" not in database.study("tiny").counts
         assert database.study("tiny").last_launch.outcome == "interrupted"
-    output = finish(study_file, cache_dir)
+    output = finish(study_file, cache_dir, *join)
     assert "goes on after epoch" in output
     assert_whole(url, budget=3)
 
 
-def test_a_driver_killed_outright_is_mended_by_the_next_launch(study_file, cache_dir, tmp_path):
-    url = str(tmp_path / "searcher.db")
-    driver = start(study_file, cache_dir)
+def test_a_driver_killed_outright_is_mended_by_the_next_launch(study_file, cache_dir, tmp_path, ray_nodes):
+    url, join = str(tmp_path / "searcher.db"), ["--address", ray_nodes.address]
+    driver = start(study_file, cache_dir, *join)
     wait_for_epochs(url, 3, driver)
-    family = psutil.Process(driver.pid).children(recursive=True)
     driver.kill()
     driver.wait()
     with Database.open(url) as database:
         assert database.study("tiny").counts["RUNNING"] >= 1
-    output = finish(study_file, cache_dir)
+    output = finish(study_file, cache_dir, *join)
     assert "a former launch left trial" in output
     assert_whole(url, budget=3)
-    psutil.wait_procs(family, timeout=20)
-    for process in family:  # what Ray of the killed driver has not ended by itself
-        if process.is_running():
-            process.kill()
 
 
-def test_on_postgresql_no_worker_and_no_output_holds_the_password(study_file, cache_dir, fresh_postgres_url):
+def test_a_cluster_of_its_own_listens_on_loopback_knows_no_password_and_ends_with_a_sigterm(
+    study_file, cache_dir, fresh_postgres_url
+):
     driver = start(study_file, cache_dir, database=fresh_postgres_url)
     wait_for_epochs(fresh_postgres_url, 2, driver)
     seen = 0
-    for process in psutil.Process(driver.pid).children(recursive=True):
+    family = psutil.Process(driver.pid).children(recursive=True)
+    for process in family:
+        listening = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, process.cmdline()
         assert "s3cret-pw" not in " ".join(process.cmdline()) + str(process.environ())
         seen += "TrialTrainable" in " ".join(process.cmdline())
     assert seen >= 1, "a worker was among them"
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(signal.SIGTERM)
     output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, output
+    assert not psutil.wait_procs(family, timeout=20)[1], "nothing of Ray is left"
     output += finish(study_file, cache_dir, database=fresh_postgres_url)
     assert "s3cret-pw" not in output
     kept = [path for path in (study_file.parent / "runs").rglob("*") if path.is_file()]

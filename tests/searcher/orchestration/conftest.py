@@ -1,7 +1,5 @@
-"""A real Ray cluster of three nodes on this machine, and a way to launch the tiny study on it."""
+"""A way to launch the tiny study on the session's Ray cluster."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,23 +7,6 @@ from tiny_study import RecordingListener
 
 from searcher.ledger.database import Database
 from searcher.study.spec import StudySpec
-
-
-@pytest.fixture(scope="session")
-def ray_nodes() -> Iterator[object]:
-    """Three raylets on this machine, one trial's worth of CPU each; the cluster's own handle."""
-    from ray.cluster_utils import Cluster
-
-    import searcher.orchestration.cluster  # noqa: F401  sets what ray reads when it is imported
-
-    environment = dict(os.environ)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    yield cluster
-    cluster.shutdown()
-    os.environ.clear()
-    os.environ.update(environment)
 
 
 @pytest.fixture
