@@ -16,18 +16,19 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml requirements.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "searcher needs Python 3.11 or newer: make PYTHON=python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "searcher needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV), some 5 GB the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
 
 demo: install
 	@mkdir -p $(DEMO)
-	$(SEARCHER) launch --study unet-demo $(DEMO_DB) --storage $(DEMO)/runs
-	$(SEARCHER) trials --study unet-demo $(DEMO_DB)
-	$(SEARCHER) best --study unet-demo $(DEMO_DB)
+	@$(SEARCHER) launch --study unet-demo $(DEMO_DB) --storage $(DEMO)/runs
+	@$(SEARCHER) trials --study unet-demo $(DEMO_DB)
+	@$(SEARCHER) best --study unet-demo $(DEMO_DB)
 	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/cache"
 
 test: install

@@ -38,7 +38,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 def metric(value: float | None) -> str:
     """Return a value of a metric with four digits, empty for None."""
-    return "" if value is None else f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+    if value is None:
+        return ""
+    if value and abs(value) < 1e-3:
+        return f"{value:.2e}"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
 
 
 def seconds(value: float | None) -> str:
