@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from searcher.cli.options import Verbs, add_database, add_json, database_text
+from searcher.cli.options import Verbs, add_reading, database_text
 
 __all__ = ["add_parser"]
 
@@ -11,9 +11,7 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("best", help="show the best trial of a study and its checkpoint")
-    parser.add_argument("--study", required=True, metavar="NAME")
-    add_database(parser)
-    add_json(parser)
+    add_reading(parser)
     parser.set_defaults(run=_run)
 
 

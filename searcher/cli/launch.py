@@ -7,13 +7,12 @@ from pathlib import Path
 
 from searcher.cli.options import (
     Verbs,
-    add_data,
     add_database,
-    add_overrides,
-    add_storage,
+    add_training,
     cache_dir,
     database_text,
     overrides,
+    positive_int,
 )
 
 __all__ = ["add_parser"]
@@ -22,16 +21,12 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("launch", help="run a study, or go on with one that was interrupted")
-    parser.add_argument(
-        "--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file"
-    )
-    add_data(parser)
+    add_training(parser)
+    parser.add_argument("--trials", type=positive_int, metavar="N", help="budget of the study (study.trials)")
     add_database(parser)
-    add_storage(parser)
     parser.add_argument(
         "--address", metavar="RAY", help="a running Ray cluster; without it, one on this machine"
     )
-    add_overrides(parser)
     parser.set_defaults(run=_run)
 
 

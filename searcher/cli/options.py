@@ -13,8 +13,8 @@ __all__ = [
     "add_data",
     "add_database",
     "add_json",
-    "add_overrides",
-    "add_storage",
+    "add_reading",
+    "add_training",
     "cache_dir",
     "database_text",
     "overrides",
@@ -53,17 +53,6 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def add_storage(parser: argparse.ArgumentParser) -> None:
-    """Add `--storage`."""
-    parser.add_argument(
-        "--storage",
-        metavar="DIR",
-        type=Path,
-        default=Path("runs"),
-        help="folder of checkpoints and logs; default runs",
-    )
-
-
 def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add `--data`."""
     remark = "" if required else "; without it, synthetic glands"
@@ -75,9 +64,27 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
     )
 
 
-def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """Add `--trials`, `--epochs` and `--set`."""
-    parser.add_argument("--trials", type=positive_int, metavar="N", help="budget of the study (study.trials)")
+def add_reading(parser: argparse.ArgumentParser, *, study_required: bool = True) -> None:
+    """Add what every verb that reads a study has: `--study`, `--db`, `--json`."""
+    remark = None if study_required else "one study; without it, all"
+    parser.add_argument("--study", required=study_required, metavar="NAME", help=remark)
+    add_database(parser)
+    add_json(parser)
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb that trains has: `--study`, `--data`, `--storage`, `--epochs`, `--set`."""
+    parser.add_argument(
+        "--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file"
+    )
+    add_data(parser)
+    parser.add_argument(
+        "--storage",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs"),
+        help="folder of checkpoints and logs; default runs",
+    )
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="epochs of a trial (train.epochs)")
     parser.add_argument(
         "--set",

@@ -2,7 +2,7 @@
 
 import argparse
 
-from searcher.cli.options import Verbs, add_database, add_json, database_text
+from searcher.cli.options import Verbs, add_reading, database_text
 
 __all__ = ["add_parser"]
 
@@ -10,9 +10,7 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("status", help="show how far the studies of a database are")
-    parser.add_argument("--study", metavar="NAME", help="one study; without it, all")
-    add_database(parser)
-    add_json(parser)
+    add_reading(parser, study_required=False)
     parser.set_defaults(run=_run)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, add_data, add_json, add_overrides, add_storage, cache_dir, overrides
+from searcher.cli.options import Verbs, add_json, add_training, cache_dir, overrides
 
 if TYPE_CHECKING:
     from searcher.study.spec import StudySpec
@@ -18,12 +18,7 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("train", help="train one trial of a study here, without cluster and database")
-    parser.add_argument(
-        "--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file"
-    )
-    add_data(parser)
-    add_storage(parser)
-    add_overrides(parser)
+    add_training(parser)
     add_json(parser)
     parser.set_defaults(run=_run)
 

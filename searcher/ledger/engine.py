@@ -65,7 +65,7 @@ def connect(url: URL, *, create: bool) -> Engine:
         _check_sqlite_file(url, create=create)
     engine = sa.create_engine(url, **engine_options(url))
     if url.drivername == "sqlite":
-        _prepare_sqlite(engine)
+        _prepare_sqlite(engine, write_ahead=create)
     try:
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))
@@ -119,7 +119,7 @@ def _file_system(folder: Path) -> str:
     return next((mounts[str(place)] for place in [folder, *folder.parents] if str(place) in mounts), "")
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, *, write_ahead: bool) -> None:
     """Write ahead, so that readers never block the driver, and take the write lock when a write begins.
 
     The driver module's own transaction handling begins too late for that (SQLAlchemy documents this recipe).
@@ -128,7 +128,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
+        if write_ahead:  # kept in the file; a command that only reads changes no file, which may not be ours
+            connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA foreign_keys=ON")
 
     @sa.event.listens_for(engine, "begin")

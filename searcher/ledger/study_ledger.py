@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import StudyConflictError
 from searcher.ledger.database import Database
+from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, StudyRow, utc_now
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
@@ -154,29 +156,20 @@ class StudyLedger:
         for row in rows:
             self.report(number, row.epoch, row.metrics)
 
-    def checkpoint(
-        self,
-        number: int,
-        kind: str,
-        *,
-        epoch: int,
-        uri: str,
-        sha256: str,
-        num_bytes: int,
-        value: float | None,
-    ) -> None:
-        """Write down the newest checkpoint of a kind."""
+    def checkpoint(self, number: int, checkpoint: CheckpointRecord) -> None:
+        """Write down a trial's newest checkpoint of its kind."""
         with self.database.write() as session:
             where = (
                 CheckpointRow.study_id == self.study_id,
                 CheckpointRow.trial == number,
-                CheckpointRow.kind == kind,
+                CheckpointRow.kind == checkpoint.kind,
             )
             row = session.scalar(sa.select(CheckpointRow).where(*where))
             if row is None:
-                row = CheckpointRow(study_id=self.study_id, trial=number, kind=kind)
+                row = CheckpointRow(study_id=self.study_id, trial=number)
                 session.add(row)
-            row.epoch, row.uri, row.sha256, row.num_bytes, row.value = epoch, uri, sha256, num_bytes, value
+            for field, value in asdict(checkpoint).items():
+                setattr(row, field, value)
             row.recorded_at = utc_now()
 
     def last_checkpoint(self, number: int) -> CheckpointRow | None:

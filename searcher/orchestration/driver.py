@@ -17,7 +17,7 @@ from searcher.orchestration.cluster import (
     trial_resources,
 )  # before ray: see there
 
-from optuna.trial import TrialState  # isort: skip
+from optuna.trial import FrozenTrial, TrialState  # isort: skip
 from ray import tune  # isort: skip
 from ray.tune.experiment import Trial  # isort: skip
 
@@ -127,7 +127,7 @@ def _open_ledger(database: Database, spec: StudySpec, listener: StudyListener) -
     return ledger
 
 
-def _finished(ledger: StudyLedger) -> list[Any]:
+def _finished(ledger: StudyLedger) -> list[FrozenTrial]:
     return ledger.trials(TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -166,7 +166,7 @@ def _trial_dirname(trial: Trial) -> str:
 
 
 class _StopAll(tune.Stopper):  # type: ignore[misc]  # ray ships no types
-    """Ends the run when a person wants it to end, or when the search has a problem."""
+    """Ends the run when a person wants it to end, or when trial after trial fails."""
 
     def __init__(self, stop: threading.Event, search: StudySearch) -> None:
         self._stop = stop
@@ -182,7 +182,7 @@ class _StopAll(tune.Stopper):  # type: ignore[misc]  # ray ships no types
 
     def stop_all(self) -> bool:
         """Return whether the run is to end."""
-        return self._stop.is_set() or self._search.problem is not None
+        return self._stop.is_set() or self._search.broken
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from searcher.ledger.records import CheckpointRecord
 from searcher.training.dataset import DataRequest
 
-__all__ = ["CheckpointNote", "TrialJob", "TrialMessage", "TrialOutcome"]
+__all__ = ["TrialJob", "TrialMessage", "TrialOutcome"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +29,6 @@ class TrialJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointNote:
-    """A checkpoint that a worker wrote."""
-
-    kind: str
-    epoch: int
-    uri: str
-    """Relative to the storage root."""
-    sha256: str
-    num_bytes: int
-    value: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrialOutcome:
     """How a trial ended of itself."""
 
@@ -55,7 +43,7 @@ class TrialMessage:
 
     epoch: int = 0
     metrics: Mapping[str, float] | None = None
-    checkpoints: tuple[CheckpointNote, ...] = ()
+    checkpoints: tuple[CheckpointRecord, ...] = ()
     config_digest: str = ""
     """Digest of the configuration that the trainer applied."""
     outcome: TrialOutcome | None = None

@@ -59,6 +59,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         super().__init__()
         self.problem: str | None = None
         """Why the search ended before its budget, None if it did not."""
+        self.broken = False
+        """Whether the problem is such that running trials had better stop too."""
         self._ledger = ledger
         self._data = data
         self._data_fingerprint = data_fingerprint
@@ -179,16 +181,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             self._failed(number, reason, retry=True)
 
     def _record(self, number: int, message: TrialMessage) -> None:
-        for note in message.checkpoints:
-            self._ledger.checkpoint(
-                number,
-                note.kind,
-                epoch=note.epoch,
-                uri=note.uri,
-                sha256=note.sha256,
-                num_bytes=note.num_bytes,
-                value=note.value,
-            )
+        for checkpoint in message.checkpoints:
+            self._ledger.checkpoint(number, checkpoint)
         if message.metrics is None:
             return
         self._ledger.report(number, message.epoch, message.metrics)
@@ -210,6 +204,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         )
         self._failures.append(reason)
         if len(self._failures) >= MAX_CONSECUTIVE_FAILURES:
+            self.broken = True
             shared = sorted(set(self._failures))
             self.problem = f"{len(self._failures)} trials failed in a row: {' | '.join(shared)}"
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from searcher.exceptions import CheckpointError, SearcherError
-from searcher.orchestration.messages import CheckpointNote, TrialJob, TrialMessage, TrialOutcome
+from searcher.ledger.records import CheckpointRecord
+from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.reporter import Decision
@@ -153,11 +154,11 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             raise CheckpointError(f"{path}: must be the checkpoint that was written, got another sha256")
         return path
 
-    def _checkpoints(self, trainer: "Trainer") -> tuple[CheckpointNote, ...]:
+    def _checkpoints(self, trainer: "Trainer") -> tuple[CheckpointRecord, ...]:
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
         root = Path(self._job.storage_root)
         return tuple(
-            CheckpointNote(
+            CheckpointRecord(
                 kind=kind,
                 epoch=file.epoch,
                 uri=file.path.relative_to(root).as_posix(),

@@ -11,6 +11,7 @@ from searcher.exceptions import StudyConflictError, UnknownStudyError
 from searcher.ledger.best import best_trial
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
+from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.study_ledger import MAX_RETRIES, StudyLedger
 from searcher.study.reader import parse_study
 
@@ -50,6 +51,13 @@ def ask(ledger: StudyLedger) -> int:
 
 def metrics(value: float) -> dict[str, float]:
     return {"object_dice": value, "loss": 1 - value}
+
+
+def checkpoint(kind: str, *, epoch: int) -> CheckpointRecord:
+    uri = f"s/trial-0000/{kind}.pt"
+    return CheckpointRecord(
+        kind=kind, epoch=epoch, uri=uri, sha256=str(epoch) * 64, num_bytes=epoch, value=0.5
+    )
 
 
 def test_a_complete_trial_has_every_epoch_in_our_table_and_the_objective_in_optunas(database):
@@ -147,9 +155,7 @@ def test_a_retry_inherits_the_epochs_up_to_its_checkpoint(database):
     first = ask(ledger)
     for epoch in (1, 2, 3):
         ledger.report(first, epoch, metrics(epoch / 10))
-    ledger.checkpoint(
-        first, "last", epoch=2, uri="s/trial-0000/last.pt", sha256="0" * 64, num_bytes=9, value=0.2
-    )
+    ledger.checkpoint(first, checkpoint("last", epoch=2))
     ledger.reconcile("its driver is gone")
     retry = ask(ledger)
     ledger.inherit(retry, first, up_to_epoch=ledger.last_checkpoint(first).epoch)
@@ -160,17 +166,8 @@ def test_the_newest_checkpoint_of_a_kind_replaces_the_one_before(database):
     ledger = register(database)
     number = ask(ledger)
     for epoch in (1, 2):
-        ledger.checkpoint(
-            number,
-            "best",
-            epoch=epoch,
-            uri="s/trial-0000/best.pt",
-            sha256=str(epoch) * 64,
-            num_bytes=epoch,
-            value=0.5,
-        )
-    checkpoint = database.trials("s")[number].checkpoints["best"]
-    assert (checkpoint.epoch, checkpoint.sha256, checkpoint.num_bytes) == (2, "2" * 64, 2)
+        ledger.checkpoint(number, checkpoint("best", epoch=epoch))
+    assert database.trials("s")[number].checkpoints == {"best": checkpoint("best", epoch=2)}
 
 
 def test_known_good_points_are_queued_once_over_many_launches(database):
