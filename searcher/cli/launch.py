@@ -3,16 +3,17 @@
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 from searcher.cli.options import (
     Verbs,
     add_database,
     add_training,
     cache_dir,
+    data_folder,
     database_text,
     overrides,
     positive_int,
+    storage_root,
 )
 
 __all__ = ["add_parser"]
@@ -37,15 +38,17 @@ def _run(args: argparse.Namespace) -> int:
     spec = load_study(args.study, overrides(args))
     database_url = database_text(args)
     Database.probe(database_url)
-    storage_root = _storage_root(args.storage)
+    root = storage_root(args.storage)
 
     # Only now what takes seconds to import.
     from searcher.cli.launch_view import LaunchView
     from searcher.cli.terminal import progress_bar
+    from searcher.orchestration.cluster import check_reachable
     from searcher.orchestration.driver import launch
     from searcher.training.dataset import DataRequest
 
-    data = DataRequest(args.data, str(cache_dir()), spec.trial_config({}).data)
+    check_reachable(args.address)
+    data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
     with progress_bar("preparing images") as advance:
         store = data.prepare(advance)
     with Database.open(database_url, create=True) as database, LaunchView(spec) as view:
@@ -54,7 +57,7 @@ def _run(args: argparse.Namespace) -> int:
             database=database,
             data=data,
             store=store,
-            storage_root=storage_root,
+            storage_root=root,
             listener=view,
             address=args.address,
         )
@@ -65,15 +68,6 @@ def _run(args: argparse.Namespace) -> int:
         storage=args.storage,
     )
     return {"finished": 0, "failed": 1}.get(result.outcome, 130)
-
-
-def _storage_root(folder: Path) -> Path:
-    from searcher.exceptions import UserError
-
-    root = folder.absolute()
-    if root.exists() and not root.is_dir():
-        raise UserError(f"--storage {folder}: must be a folder, got a file; choose another path")
-    return root
 
 
 def _shown(args: argparse.Namespace, database_url: str) -> str:

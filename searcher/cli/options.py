@@ -16,9 +16,11 @@ __all__ = [
     "add_reading",
     "add_training",
     "cache_dir",
+    "data_folder",
     "database_text",
     "overrides",
     "positive_int",
+    "storage_root",
 ]
 
 Verbs = Any
@@ -128,7 +130,7 @@ def database_text(args: argparse.Namespace) -> str:
     if args.db is None:
         return from_environment or _DEFAULT_DATABASE
     text: str = args.db
-    if urlsplit(text).password:
+    if urlsplit(text).password or "password=" in urlsplit(text).query:
         raise UserError(
             f"--db {urlsplit(text).scheme}://…: must not hold a password, which the process list would show; "
             "put the whole URL into the environment variable SEARCHER_DB"
@@ -142,4 +144,26 @@ def cache_dir() -> Path:
     if chosen:
         return Path(chosen).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "gland-searcher"
+    return (Path(base) if base else Path.home() / ".cache").absolute() / "gland-searcher"
+
+
+def data_folder(args: argparse.Namespace) -> str | None:
+    """Return the data set's folder as every process finds it, wherever it runs."""
+    return None if args.data is None else str(Path(args.data).absolute())
+
+
+def storage_root(folder: Path) -> Path:
+    """Return the storage root, absolute.
+
+    Raises:
+        UserError: It is no folder, or none can be written there.
+    """
+    root = folder.absolute()
+    existing = next(place for place in [root, *root.parents] if place.exists())
+    if not existing.is_dir():
+        raise UserError(f"--storage {folder}: must be a folder, got the file {existing}; choose another path")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(
+            f"--storage {folder}: must be writable, got {existing} without permission; choose another path"
+        )
+    return root

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, add_json, add_training, cache_dir, overrides
+from searcher.cli.options import (
+    Verbs,
+    add_json,
+    add_training,
+    cache_dir,
+    data_folder,
+    overrides,
+    storage_root,
+)
 
 if TYPE_CHECKING:
     from searcher.study.spec import StudySpec
@@ -29,14 +37,15 @@ def _run(args: argparse.Namespace) -> int:
     spec = load_study(args.study, overrides(args))
     params = _params(spec)
     config = spec.trial_config(params)
+    root = storage_root(args.storage)
 
     from searcher.cli.terminal import console, metric, params_text, print_json, progress_bar
     from searcher.training.dataset import DataRequest
     from searcher.training.trainer import Trainer
 
     with progress_bar("preparing images") as advance:
-        store = DataRequest(args.data, str(cache_dir()), config.data).prepare(advance)
-    run_dir = args.storage.absolute() / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
+        store = DataRequest(data_folder(args), str(cache_dir()), config.data).prepare(advance)
+    run_dir = root / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
     if not args.json:
         console.print(f"{spec.name}: {params_text(params)}", markup=False, soft_wrap=True)
     progress = _Progress(config.train.epochs, quiet=args.json)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from searcher.exceptions import DatabaseError, UnknownStudyError
 from searcher.ledger import engine as engines
+from searcher.ledger.liveness import driver_is_gone
 from searcher.ledger.migrations import upgrade
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
@@ -95,22 +96,32 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Run one transaction that writes; commits at the end, rolls back on an error."""
-        with (
-            Session(self.engine.execution_options(writes=True), expire_on_commit=False) as session,
-            session.begin(),
-        ):
+        """Run one transaction that writes; commits at the end, rolls back on an error.
+
+        Raises:
+            DatabaseError: The database refuses, or is away.
+        """
+        engine = self.engine.execution_options(writes=True)
+        with self._errors("written"), Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Run one transaction that only reads."""
+        """Run one transaction that only reads.
+
+        Raises:
+            DatabaseError: The database refuses, or is away.
+        """
+        with self._errors("read"), Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
         try:
-            with Session(self.engine) as session:
-                yield session
+            yield
         except SQLAlchemyError as error:
             reason = " ".join(str(getattr(error, "orig", None) or error).split())
-            raise DatabaseError(f"--db {engines.masked(self.url)}: must be readable: {reason}") from None
+            raise DatabaseError(f"--db {engines.masked(self.url)}: could not be {what}: {reason}") from None
 
     # ---- reading ---------------------------------------------------------------------------------------
 
@@ -232,5 +243,5 @@ def _launch_record(row: LaunchRow) -> LaunchRecord:
         started_at=row.started_at,
         renewed_at=row.renewed_at,
         ended_at=row.ended_at,
-        outcome=row.outcome,
+        outcome="lost" if row.ended_at is None and driver_is_gone(row) else row.outcome,
     )

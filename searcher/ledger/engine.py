@@ -29,10 +29,17 @@ def parse_url(text: str) -> URL:
         text = f"sqlite:///{text}"
     try:
         url = make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):  # whose message may hold half a password
         raise DatabaseError(
-            "--db: must be a path or a URL like postgresql://user@host/name, got something else"
-        ) from error
+            "--db: must be a path or a URL like postgresql://user@host/name, got something else; "
+            "write special characters of a password as %40 and the like"
+        ) from None
+    if "@" in (url.host or ""):
+        raise DatabaseError(
+            "--db: must have one @ before the host, got more; write those of a password as %40"
+        )
+    if "password" in url.query:  # where masking would not find it
+        url = url.set(password=str(url.query["password"])).difference_update_query(["password"])
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
@@ -40,7 +47,7 @@ def parse_url(text: str) -> URL:
             f"--db {masked(url)}: must be SQLite or PostgreSQL, got {url.drivername}; "
             "use a file path or postgresql://user@host/name"
         )
-    if url.drivername == "sqlite" and not url.database:
+    if url.drivername == "sqlite" and url.database in (None, "", ":memory:"):
         raise DatabaseError("--db sqlite://: must name a file, got a database in memory; give a path")
     return url
 
@@ -102,7 +109,7 @@ def _check_sqlite_file(url: URL, *, create: bool) -> None:
         raise DatabaseError(f"--db {path}: its folder must exist; create {path.parent}")
     if path.is_dir():
         raise DatabaseError(f"--db {path}: must be a file, got a folder; add a file name such as searcher.db")
-    if path.exists() and path.stat().st_size and path.read_bytes()[:16] != b"SQLite format 3\x00":
+    if path.exists() and _head(path) not in (b"", b"SQLite format 3\x00"):
         raise DatabaseError(
             f"--db {path}: must be an SQLite database, got another kind of file; check the path"
         )
@@ -112,6 +119,16 @@ def _check_sqlite_file(url: URL, *, create: bool) -> None:
             f"--db {path}: SQLite must lie on a local disk, got {file_system}, whose locks cannot be trusted; "
             "use a local path or PostgreSQL"
         )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError as error:
+        raise DatabaseError(
+            f"--db {path}: must be readable: {error.strerror}; check its permissions"
+        ) from None
 
 
 def _file_system(folder: Path) -> str:

@@ -10,19 +10,20 @@ import platform
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from searcher.exceptions import StudyConflictError
+from searcher.exceptions import DatabaseError, StudyConflictError
 from searcher.ledger.database import Database
+from searcher.ledger.liveness import driver_is_gone
 from searcher.ledger.tables import LaunchRow, StudyRow, utc_now
 
 __all__ = ["Lease"]
@@ -30,7 +31,6 @@ __all__ = ["Lease"]
 logger = logging.getLogger(__name__)
 
 RENEW_EVERY_S = 10.0
-EXPIRES_AFTER_S = 90.0
 _RECORDED_VERSIONS = (
     "gland-searcher",
     "torch",
@@ -51,6 +51,8 @@ class Lease:
         self._database = database
         self._launch_id = launch_id
         self._outcome = "failed"
+        self._lost = threading.Event()
+        self._when_lost: Callable[[], None] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
         self._thread.start()
@@ -84,13 +86,26 @@ class Lease:
         """Say how the launch went, `finished` or `interrupted`; it counts as `failed` until this is called."""
         self._outcome = outcome
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether another driver has taken the study over, after this one was silent for too long."""
+        return self._lost.is_set()
+
+    def on_lost(self, act: Callable[[], None]) -> None:
+        """Call `act`, from the lease's thread, should another driver take the study over."""
+        self._when_lost = act
+
     def release(self) -> None:
         """Write down the end of the launch and let another driver have the study."""
         self._stop.set()
         self._thread.join()
+        self._update(ended_at=utc_now(), outcome=self._outcome)
+
+    def _update(self, **values: Any) -> bool:
+        """Write into the launch's row, unless another driver has ended it; return whether it was still ours."""
+        mine = sa.update(LaunchRow).where(LaunchRow.id == self._launch_id, LaunchRow.ended_at.is_(None))
         with self._database.write() as session:
-            values = {"ended_at": utc_now(), "outcome": self._outcome}
-            session.execute(sa.update(LaunchRow).where(LaunchRow.id == self._launch_id).values(**values))
+            return bool(session.execute(mine.values(**values)).rowcount)  # type: ignore[attr-defined]
 
     def __enter__(self) -> Self:
         return self
@@ -101,13 +116,16 @@ class Lease:
     def _keep_renewing(self) -> None:
         while not self._stop.wait(RENEW_EVERY_S):
             try:
-                with self._database.write() as session:
-                    renewal = sa.update(LaunchRow).where(LaunchRow.id == self._launch_id)
-                    session.execute(renewal.values(renewed_at=utc_now()))
-            except SQLAlchemyError as error:
-                logger.warning(
-                    "could not renew the lease on %s, trying again: %s", self.study_name, type(error).__name__
-                )
+                still_ours = self._update(renewed_at=utc_now())
+            except DatabaseError as error:
+                logger.warning("could not renew the lease on %s, trying again: %s", self.study_name, error)
+                continue
+            if not still_ours:
+                logger.error("another driver has taken %s over, stopping", self.study_name)
+                self._lost.set()
+                if self._when_lost is not None:
+                    self._when_lost()
+                return
 
 
 def _end_lost_launches(session: Session, study_id: int, study_name: str) -> None:
@@ -115,7 +133,7 @@ def _end_lost_launches(session: Session, study_id: int, study_name: str) -> None
     for launch in session.scalars(
         sa.select(LaunchRow).where(LaunchRow.study_id == study_id, LaunchRow.ended_at.is_(None))
     ):
-        if not _is_gone(launch):
+        if not driver_is_gone(launch):
             age = utc_now() - launch.started_at
             raise StudyConflictError(
                 f"--study {study_name}: must have one driver at a time, got a second one; process {launch.pid} on "
@@ -123,15 +141,6 @@ def _end_lost_launches(session: Session, study_id: int, study_name: str) -> None
             )
         launch.ended_at = utc_now()
         launch.outcome = "lost"
-
-
-def _is_gone(launch: LaunchRow) -> bool:
-    if launch.host == socket.gethostname():
-        try:
-            return bool(abs(psutil.Process(launch.pid).create_time() - launch.process_started) > 1.0)
-        except psutil.NoSuchProcess:
-            return True
-    return utc_now() - launch.renewed_at > timedelta(seconds=EXPIRES_AFTER_S)
 
 
 def _versions() -> dict[str, str]:

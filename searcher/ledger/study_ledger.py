@@ -55,40 +55,53 @@ class StudyLedger:
         data_fingerprint: str,
         storage_root: Path,
     ) -> None:
-        """Create the study, or check that the one in the database means the same; set its budget.
+        """Create the study, or check that the one in the database means the same. Changes no existing study.
 
         Raises:
-            StudyConflictError: The study exists with another objective, configuration, space or data; the
-                message names each difference.
+            StudyConflictError: The study exists with another objective, configuration, space or data (the
+                message names each difference), its checkpoints lie elsewhere, or the folder holds trials of a
+                study that the database does not know.
         """
-        optuna.create_study(
+        with database.write() as session:
+            row = session.scalar(sa.select(StudyRow).where(StudyRow.name == spec.name))
+            if row is not None:
+                _refuse_differences(row, spec, data_fingerprint)
+                uris = session.scalars(sa.select(CheckpointRow.uri).where(CheckpointRow.study_id == row.id))
+                _refuse_lost_checkpoints(row, list(uris), storage_root)
+                return
+        _refuse_foreign_trials(spec.name, storage_root)
+        study = optuna.create_study(
             study_name=spec.name,
             storage=database.optuna_storage,
             direction=spec.objective.direction,
             load_if_exists=True,
         )
+        if study.direction.name.lower() != spec.objective.direction:
+            raise StudyConflictError(
+                f"--study {spec.name}: must {spec.objective.direction} {spec.objective.name}, got an Optuna study of "
+                "that name with the other direction; choose another name with --set study.name=NAME"
+            )
         with database.write() as session:
-            row = session.scalar(sa.select(StudyRow).where(StudyRow.name == spec.name).with_for_update())
-            if row is None:
-                _refuse_foreign_trials(spec.name, storage_root)
-                row = StudyRow(
-                    name=spec.name,
-                    objective=spec.objective.name,
-                    identity=spec.identity(),
-                    spec_digest=spec.digest(),
-                    data_fingerprint=data_fingerprint,
-                )
-                session.add(row)
-            elif differences := _differences(row, spec, data_fingerprint):
-                raise StudyConflictError(
-                    "\n".join(
-                        f"--study {spec.name}: must stay what it was when it began; {difference}; "
-                        "launch as before, or under another name with --set study.name=NAME"
-                        for difference in differences
+            if session.scalar(sa.select(StudyRow.id).where(StudyRow.name == spec.name)) is None:
+                session.add(
+                    StudyRow(
+                        name=spec.name,
+                        objective=spec.objective.name,
+                        budget=spec.study.trials,
+                        spec_text=spec.text,
+                        identity=spec.identity(),
+                        data_source=data_source,
+                        data_fingerprint=data_fingerprint,
+                        storage_root=str(storage_root),
                     )
                 )
-            row.budget = spec.study.trials
-            row.spec_text = spec.text
+
+    def begin_launch(self, *, data_source: str, storage_root: Path) -> None:
+        """Write down what may change between launches. Hold the lease: another driver may be running."""
+        with self.database.write() as session:
+            row = session.get_one(StudyRow, self.study_id)
+            row.budget = self.spec.study.trials
+            row.spec_text = self.spec.text
             row.data_source = data_source
             row.storage_root = str(storage_root)
 
@@ -206,10 +219,12 @@ class StudyLedger:
         """
         trial = self.trial(number)
         attempt = int(trial.user_attrs.get("attempt", 0))
-        again = retry and (attempt < MAX_RETRIES or not counts) and bool(trial.params)
+        # A queued point whose parameters were not all drawn yet is queued again as it was.
+        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        again = retry and (attempt < MAX_RETRIES or not counts) and bool(params)
         if again and not any(other.user_attrs.get("retry_of") == number for other in self.trials()):
             self.optuna_study.enqueue_trial(
-                dict(trial.params), user_attrs={"retry_of": number, "attempt": attempt + counts}
+                params, user_attrs={"retry_of": number, "attempt": attempt + counts}
             )
         self.note(number, fail_reason=reason)
         self.optuna_study.tell(number, state=TrialState.FAIL)
@@ -228,6 +243,27 @@ class StudyLedger:
         storage = self.database.optuna_storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self.optuna_study._study_id, number)
         return storage.get_trial(trial_id)
+
+
+def _refuse_differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> None:
+    differences = _differences(row, spec, data_fingerprint)
+    if differences:
+        raise StudyConflictError(
+            "\n".join(
+                f"--study {spec.name}: must stay what it was when it began; {difference}; "
+                "launch as before, or under another name with --set study.name=NAME"
+                for difference in differences
+            )
+        )
+
+
+def _refuse_lost_checkpoints(row: StudyRow, uris: Sequence[str], storage_root: Path) -> None:
+    """Refuse another storage root, unless the checkpoints were moved there."""
+    if str(storage_root) != row.storage_root and any(not (storage_root / uri).is_file() for uri in uris):
+        raise StudyConflictError(
+            f"--storage {storage_root}: must hold the study's checkpoints, got a folder without them; "
+            f"launch with --storage {row.storage_root}, or move them"
+        )
 
 
 def _refuse_foreign_trials(name: str, storage_root: Path) -> None:

@@ -38,7 +38,6 @@ class StudyRow(Base):
     objective: Mapped[str] = mapped_column(sa.String(50))
     budget: Mapped[int]
     spec_text: Mapped[str] = mapped_column(sa.Text)
-    spec_digest: Mapped[str] = mapped_column(sa.String(64))
     identity: Mapped[dict[str, Any]]
     data_fingerprint: Mapped[str] = mapped_column(sa.String(64))
     data_source: Mapped[str] = mapped_column(sa.Text)

@@ -24,7 +24,7 @@ from ray._private import ray_constants
 from searcher.exceptions import UserError
 from searcher.study.spec import ResourcesSection
 
-__all__ = ["TrialResources", "ray_cluster", "trial_resources"]
+__all__ = ["TrialResources", "check_reachable", "ray_cluster", "trial_resources"]
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange a few numbers; images never go through Ray's object store."""
@@ -53,7 +53,7 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
         UserError: There is no cluster at the address.
     """
     if address is not None:
-        _check_reachable(address)
+        check_reachable(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -64,7 +64,7 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
         finally:
             ray.shutdown()
         return
-    scratch = tempfile.mkdtemp(prefix="ray-")
+    scratch = tempfile.mkdtemp(prefix="ray-", dir=None if len(tempfile.gettempdir()) < 20 else "/tmp")
     try:
         with _loopback_only():
             ray.init(
@@ -83,11 +83,22 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check_reachable(address: str) -> None:
-    """Knock at HOST:PORT first: Ray itself tries for minutes, and then ends the process."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+def check_reachable(address: str | None) -> None:
+    """Knock at HOST:PORT: Ray itself tries for minutes, and then ends the process.
+
+    Raises:
+        UserError: Nobody answers, or it is not the address of a cluster's head.
+    """
+    if address is None:
+        return
+    if "://" in address:
+        raise UserError(
+            f"--address {address}: must be the head's HOST:PORT, got a client address; the driver must run on a node "
+            "of the cluster, so that no connection to the database travels"
+        )
+    host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
-        return  # `auto` and the like
+        return  # `auto`
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:

@@ -76,15 +76,17 @@ def launch(
         StudyConflictError: The study is another one than the database has, or another driver runs it.
         UserError: The cluster cannot be reached or can never place a trial.
     """
+    data_source = data.folder or "synthetic glands"
     StudyLedger.register(
         database,
         spec,
-        data_source=data.folder or "synthetic glands",
+        data_source=data_source,
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
     )
     with Lease.acquire(database, spec.name) as lease:
         ledger = _open_ledger(database, spec, listener)
+        ledger.begin_launch(data_source=data_source, storage_root=storage_root)
         problem = None
         try:
             if ledger.num_done() < spec.study.trials:
@@ -99,10 +101,15 @@ def launch(
                         listener=listener,
                         stop=stop,
                     )
+                    lease.on_lost(stop.set)
                     _run_tune(search, build_scheduler(spec, _finished(ledger)), resources, stop)
                     problem = search.problem
+        except Exception as error:
+            problem = type(error).__name__
+            raise
         finally:  # also when a second Ctrl-C breaks off: no trial stays RUNNING, all can go on
-            ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
+            if not lease.is_lost:
+                ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
             num_done = ledger.num_done()
             outcome = "finished" if num_done >= spec.study.trials else "failed" if problem else "interrupted"
             lease.ends_as(outcome)

@@ -1,7 +1,7 @@
 """What travels between driver and workers: plain, frozen values without any credential."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from searcher.ledger.records import CheckpointRecord
@@ -26,6 +26,8 @@ class TrialJob:
     resume_from: str | None = None
     """Checkpoint to go on from, relative to the storage root."""
     resume_sha256: str | None = None
+    past_values: Mapping[int, float] = field(default_factory=dict)
+    """The objective by epoch up to that checkpoint, for the scheduler."""
 
 
 @dataclass(frozen=True, kw_only=True)

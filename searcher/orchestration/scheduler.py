@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from types import SimpleNamespace
+from typing import Any
 
 from optuna.trial import FrozenTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
@@ -22,7 +23,7 @@ def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> Tria
     max_epochs = _max_epochs(spec)
     if spec.pruner.name == "none" or spec.pruner.grace_epochs >= max_epochs:
         return FIFOScheduler()
-    scheduler = ASHAScheduler(
+    scheduler = _ResumingASHA(
         time_attr="epoch",
         metric="objective",
         mode="min" if spec.objective.direction == "minimize" else "max",
@@ -31,22 +32,31 @@ def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> Tria
         reduction_factor=spec.pruner.reduction_factor,
     )
     for trial in past_trials:
-        _replay(scheduler, trial)
+        scheduler.replay(trial)
     return scheduler
+
+
+class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
+    """ASHA that knows what trials did before it: those of earlier launches, and a retry's inherited epochs.
+
+    Ray's would put a retry's first report into a rung that belongs to earlier epochs.
+    """
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Take in a new trial, with the epochs that it goes on from; what they decide is decided already."""
+        super().on_trial_add(tune_controller, trial)
+        for epoch, value in sorted(trial.config["job"].past_values.items()):
+            self.on_trial_result(tune_controller, trial, {"epoch": epoch, "objective": value})
+
+    def replay(self, trial: FrozenTrial) -> None:
+        """Take in a finished trial of an earlier launch."""
+        job = SimpleNamespace(past_values=trial.intermediate_values)
+        stand_in = SimpleNamespace(trial_id=f"past-{trial.number}", config={"job": job})
+        self.on_trial_add(None, stand_in)
+        self.on_trial_remove(None, stand_in)
 
 
 def _max_epochs(spec: StudySpec) -> int:
     if "train.epochs" in spec.space:
         return max(int(edge) for edge in spec.space["train.epochs"].domain.edges())
     return spec.trial_config({}).train.epochs
-
-
-def _replay(scheduler: ASHAScheduler, trial: FrozenTrial) -> None:
-    """Show the scheduler a finished trial through its public interface; it reads nothing but the trial's id."""
-    stand_in = SimpleNamespace(trial_id=f"past-{trial.number}")
-    scheduler.on_trial_add(None, stand_in)
-    result: dict[str, float] = {}
-    for epoch, value in sorted(trial.intermediate_values.items()):
-        result = {"epoch": epoch, "objective": value}
-        scheduler.on_trial_result(None, stand_in, result)
-    scheduler.on_trial_complete(None, stand_in, result)

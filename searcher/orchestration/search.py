@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
@@ -92,32 +93,45 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         return {"job": job, "num_threads": self._num_threads}
 
     def _next_job(self) -> TrialJob | None:
-        for _ in range(MAX_REPEATED_PROPOSALS):
-            trial = self._ledger.optuna_study.ask()
-            params = self._spec.space.suggest(trial)
-            earlier = self._ledger.trained_before(trial.number)
-            if earlier is not None:
-                self._ledger.fail(
-                    trial.number, f"equal parameters to trial {earlier}, not trained twice", retry=False
-                )
-                continue
-            try:
-                config = self._spec.trial_config(params)
-            except StudyFileError as error:
-                self._failed(trial.number, "; ".join(error.problems), retry=False)
-                return None
-            return self._job(trial.number, params, config, trial.user_attrs.get("retry_of"))
+        study = self._ledger.optuna_study
+        sampler = study.sampler
+        try:
+            for repeats in range(MAX_REPEATED_PROPOSALS):
+                if repeats == MAX_REPEATED_PROPOSALS // 2:  # one that learns may insist on a point
+                    study.sampler = optuna.samplers.RandomSampler()
+                trial = study.ask()
+                params = self._spec.space.suggest(trial)
+                earlier = self._ledger.trained_before(trial.number)
+                if earlier is None:
+                    return self._job_of(trial, params)
+                reason = f"equal parameters to trial {earlier}, not trained twice"
+                self._ledger.fail(trial.number, reason, retry=False)
+        finally:
+            study.sampler = sampler
         self.problem = (
-            f"the sampler proposed {MAX_REPEATED_PROPOSALS} times in a row what was trained before: "
+            f"{MAX_REPEATED_PROPOSALS} proposals in a row, half of them at random, were trained before: "
             "the space is exhausted; widen it or lower the number of trials"
         )
         return None
+
+    def _job_of(self, trial: optuna.Trial, params: Mapping[str, Value]) -> TrialJob | None:
+        try:
+            config = self._spec.trial_config(params)
+        except StudyFileError as error:
+            self._failed(trial.number, "; ".join(error.problems), retry=False)
+            return None
+        return self._job(trial.number, params, config, trial.user_attrs.get("retry_of"))
 
     def _job(
         self, number: int, params: Mapping[str, Value], config: TrialConfig, retry_of: int | None
     ) -> TrialJob:
         self._ledger.note(number, config_digest=config.digest())
         checkpoint = None if retry_of is None else self._ledger.last_checkpoint(retry_of)
+        while (
+            checkpoint is None and retry_of is not None
+        ):  # a retry that was interrupted before its first epoch
+            retry_of = self._ledger.trial(retry_of).user_attrs.get("retry_of")
+            checkpoint = None if retry_of is None else self._ledger.last_checkpoint(retry_of)
         if checkpoint is not None and not (self._storage_root / checkpoint.uri).is_file():
             self._listener.said(
                 f"trial {number}: the checkpoint of trial {retry_of} is gone, training from the start"
@@ -137,6 +151,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             run_dir=f"{self._spec.name}/trial-{number:04d}",
             resume_from=None if checkpoint is None else checkpoint.uri,
             resume_sha256=None if checkpoint is None else checkpoint.sha256,
+            past_values={} if checkpoint is None else self._ledger.trial(number).intermediate_values,
         )
 
     # ---- Ray tells -------------------------------------------------------------------------------------
@@ -152,7 +167,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         """Write down a trial's last epoch, then its state."""
         if error or result is None or "message" not in result:
             return  # ErrorCallback follows with the reason; a trial that never ran is left to reconciliation
-        number = self._running.pop(trial_id)
+        number = self._running[
+            trial_id
+        ]  # removed once the state is written: until then `errored` must find it
         message: TrialMessage = result["message"]
         self._record(number, message)
         digest = self._ledger.trial(number).user_attrs.get("config_digest")
@@ -173,27 +190,28 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             self._done(
                 number, "PRUNED", self._value(message), f"by the scheduler after epoch {message.epoch}"
             )
+        del self._running[trial_id]
 
     def errored(self, trial_id: str, reason: str) -> None:
         """Write down a trial whose worker is gone; it is tried again."""
         number = self._running.pop(trial_id, None)
-        if number is not None:
+        if number is not None and not self._ledger.trial(number).state.is_finished():
             self._failed(number, reason, retry=True)
 
     def _record(self, number: int, message: TrialMessage) -> None:
+        # The epoch before its checkpoint: a retry inherits the epochs up to a checkpoint, so they must be there.
+        if message.metrics is not None:
+            self._ledger.report(number, message.epoch, message.metrics)
+            self._listener.epoch_done(number, message.epoch, self._value(message))
         for checkpoint in message.checkpoints:
             self._ledger.checkpoint(number, checkpoint)
-        if message.metrics is None:
-            return
-        self._ledger.report(number, message.epoch, message.metrics)
-        self._listener.epoch_done(number, message.epoch, self._value(message))
 
     def _value(self, message: TrialMessage) -> float:
         assert message.metrics is not None
         return message.metrics[self._spec.objective.name]
 
     def _done(self, number: int, state: str, value: float, reason: str) -> None:
-        self._num_done += 1
+        self._num_done = self._ledger.num_done()
         self._failures.clear()
         self._listener.trial_ended(number, state, value=value, reason=reason)
 
@@ -202,6 +220,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._listener.trial_ended(
             number, "FAIL", value=None, reason=reason + ("; queued again" if again else "")
         )
+        if again:  # a lost worker or node says nothing about the next trial
+            return
         self._failures.append(reason)
         if len(self._failures) >= MAX_CONSECUTIVE_FAILURES:
             self.broken = True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from searcher.exceptions import CheckpointError, SearcherError
+from searcher.exceptions import SearcherError
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.study.config import TrialConfig
@@ -140,19 +140,20 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         )
 
     def _resume_from(self) -> Path | None:
-        """Return the checkpoint to go on from.
+        """Return the checkpoint to go on from: the one that, byte for byte, the database knows.
 
-        Raises:
-            CheckpointError: It is not, byte for byte, the one that the database knows.
+        A worker may have been stopped between writing a checkpoint and reporting it; then it is the one before.
         """
         if self._job.resume_from is None:
             return None
-        path = Path(self._job.storage_root) / self._job.resume_from
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != self._job.resume_sha256:
-            raise CheckpointError(f"{path}: must be the checkpoint that was written, got another sha256")
-        return path
+        last = Path(self._job.storage_root) / self._job.resume_from
+        for path in (last, last.with_name("previous.pt")):
+            if path.is_file() and _sha256(path) == self._job.resume_sha256:
+                return path
+        logger.warning(
+            "%s: neither it nor the one before has the recorded sha256; training from the start", last
+        )
+        return None
 
     def _checkpoints(self, trainer: "Trainer") -> tuple[CheckpointRecord, ...]:
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
@@ -169,6 +170,11 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             for kind, file in written.items()
             if file is not None
         )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _outcome(outcome: "Outcome") -> TrialOutcome:

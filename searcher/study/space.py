@@ -60,8 +60,8 @@ class FloatRange:
         return [self.low, self.high]
 
     def __str__(self) -> str:
-        scale = " log" if self.log else f" step {self.step:g}" if self.step else ""
-        return f"{self.low:g} .. {self.high:g}{scale}"
+        scale = " log" if self.log else f" step {self.step!r}" if self.step else ""
+        return f"{self.low!r} .. {self.high!r}{scale}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Choice:
         return list(self.choices)
 
     def __str__(self) -> str:
-        return " | ".join(str(choice) for choice in self.choices)
+        return " | ".join(repr(choice) for choice in self.choices)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Condition:
         return self.parent in chosen and chosen[self.parent] in self.values
 
     def __str__(self) -> str:
-        return f"{self.parent} = {' | '.join(str(value) for value in self.values)}"
+        return f"{self.parent} = {' | '.join(repr(value) for value in self.values)}"
 
 
 @dataclass(frozen=True)

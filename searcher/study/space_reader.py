@@ -42,6 +42,10 @@ class SpaceReader:
                 self._problem(key, f"must be a table with low and high, or choices, got {entry!r}")
             elif name not in self._config_fields:
                 self._problem(key, f"unknown parameter; {suggestion(name, self._config_fields)}")
+            elif name.startswith("data.synthetic_"):
+                self._problem(
+                    key, "must not be searched: a study's images are drawn once; set it under [data]"
+                )
             elif name in self._overrides:
                 continue
             elif name in self._fixed:

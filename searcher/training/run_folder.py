@@ -23,6 +23,7 @@ __all__ = ["RunFolder"]
 logger = logging.getLogger(__name__)
 
 _LAST = "last.pt"
+_PREVIOUS = "previous.pt"
 _BEST = "best.pt"
 _CONFIG = "config.json"
 _HISTORY = "metrics.jsonl"
@@ -85,11 +86,16 @@ class RunFolder:
         append_epoch(self.path / _HISTORY, epoch, metrics)
 
     def save(self, checkpoint: Checkpoint, *, is_best: bool) -> None:
-        """Write the last checkpoint, and make it the best one too if it is.
+        """Write the last checkpoint, keep the one before it, and make the new one the best too if it is.
+
+        The one before stays as `previous.pt`, since whoever keeps books of this folder may have been stopped
+        before it heard of the new one.
 
         Raises:
             CheckpointError: It could not be written; the previous one is still there.
         """
+        if self.last is not None:
+            publish_checkpoint(self.last, self.path / _PREVIOUS)
         self.last = save_checkpoint(checkpoint, self.path / _LAST)
         if is_best:
             self.best = publish_checkpoint(self.last, self.path / _BEST)

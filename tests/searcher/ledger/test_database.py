@@ -80,6 +80,10 @@ def test_reading_a_database_without_studies_leaves_it_alone(tmp_path):
         ("{tmp}/text.db", "must be an SQLite database, got another kind of file"),
         ("mysql://user@host/x", "must be SQLite or PostgreSQL, got mysql"),
         ("sqlite://", "must name a file, got a database in memory"),
+        ("sqlite:///:memory:", "must name a file, got a database in memory"),
+        ("postgresql://user:p@ss@host/x", "must have one @ before the host"),
+        ("postgresql://user:p@ss:word@host/x", "must be a path or a URL"),
+        ("postgresql://user@127.0.0.1:1/x?password=p@ss", "must be reachable"),
         ("postgresql://user@127.0.0.1:1/x", "must be reachable"),
     ],
 )
@@ -89,6 +93,7 @@ def test_a_database_that_cannot_be_used(tmp_path, text, message):
         Database.probe(text.format(tmp=tmp_path))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "p@ss" not in str(caught.value)
 
 
 def test_sqlite_on_a_network_file_system_is_refused(tmp_path, monkeypatch):

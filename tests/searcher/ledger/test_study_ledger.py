@@ -1,18 +1,22 @@
 """What the ledger promises: one conformance suite, on both databases."""
 
 import math
+import threading
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from searcher.exceptions import StudyConflictError, UnknownStudyError
+from searcher.ledger import lease as leases
 from searcher.ledger.best import best_trial
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.study_ledger import MAX_RETRIES, StudyLedger
+from searcher.ledger.tables import LaunchRow, utc_now
 from searcher.study.reader import parse_study
 
 TEXT = """
@@ -173,6 +177,7 @@ def test_the_newest_checkpoint_of_a_kind_replaces_the_one_before(database):
 def test_known_good_points_are_queued_once_over_many_launches(database):
     for _ in range(3):
         ledger = register(database)
+        ledger.begin_launch(data_source="glas", storage_root=Path("/nowhere/runs"))
         ledger.enqueue(ledger.spec.enqueue)
     assert len(ledger.trials(TrialState.WAITING)) == 1
     assert ledger.trial(ask(ledger)).params == {"optimizer.name": "adam", "optimizer.lr": 0.01}
@@ -219,6 +224,8 @@ def test_other_data_under_the_same_name_is_refused(database):
 def test_budget_and_resources_may_change(database):
     register(database)
     ledger = register(database, spec(study__trials=9, resources__cpus=2, search__sampler="gp"))
+    assert database.study("s").budget == 4, "not before the lease is held"
+    ledger.begin_launch(data_source="glas", storage_root=Path("/nowhere/runs"))
     assert database.study("s").budget == ledger.spec.study.trials == 9
 
 
@@ -258,3 +265,49 @@ def test_the_second_driver_is_refused_with_the_first_ones_host_and_process(datab
     assert (launch.outcome, launch.ended_at is not None) == ("finished", True)
     Lease.acquire(database, "s").release()
     assert database.study("s").last_launch.outcome == "failed", "an end that nobody vouched for"
+
+
+def test_a_queued_point_that_was_not_drawn_yet_is_queued_again_as_it_was(database):
+    ledger = register(database)
+    ledger.enqueue(ledger.spec.enqueue)
+    number = ledger.optuna_study.ask().number  # and the driver dies before the first parameter is drawn
+    assert ledger.trial(number).params == {}
+    ledger.reconcile("its driver is gone")
+    assert ledger.trial(ask(ledger)).params == {"optimizer.name": "adam", "optimizer.lr": 0.01}
+
+
+def test_another_storage_root_needs_the_checkpoints_there(database, tmp_path):
+    ledger = register(database)
+    ledger.checkpoint(ask(ledger), checkpoint("last", epoch=1))
+    with pytest.raises(
+        StudyConflictError, match=r"must hold the study's checkpoints.*--storage /nowhere/runs"
+    ):
+        register(database, root=tmp_path)
+    (tmp_path / "s" / "trial-0000").mkdir(parents=True)
+    (tmp_path / "s" / "trial-0000" / "last.pt").touch()
+    register(database, root=tmp_path)
+
+
+def test_a_driver_whose_study_was_taken_over_hears_of_it_and_leaves_the_launch_alone(database, monkeypatch):
+    register(database)
+    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.05)
+    taken = threading.Event()
+    with Lease.acquire(database, "s") as lease:
+        lease.on_lost(taken.set)
+        with database.write() as session:
+            session.execute(sa.update(LaunchRow).values(ended_at=utc_now(), outcome="lost"))
+        assert taken.wait(10)
+        assert lease.is_lost
+        lease.ends_as("finished")
+    assert database.study("s").last_launch.outcome == "lost"
+
+
+def test_a_launch_whose_process_is_gone_shows_as_lost(database):
+    register(database)
+    lease = Lease.acquire(database, "s")
+    with database.write() as session:
+        session.execute(
+            sa.update(LaunchRow).values(process_started=1.0)
+        )  # as if the number had passed to another
+    assert database.study("s").last_launch.outcome == "lost"
+    lease.release()

@@ -113,7 +113,8 @@ def test_a_parameter_stands_behind_the_one_its_condition_names():
         ),
         (
             '[space.optimizer]\nname={choices=["sgd"]}\nmomentum={low=0.1,high=0.9,when={"optimizer.name"=["adam"]}}',
-            "s.toml: space.optimizer.momentum.when.optimizer.name: must name values that optimizer.name can take (sgd)",
+            "s.toml: space.optimizer.momentum.when.optimizer.name: must name values that optimizer.name can take "
+            "('sgd')",
         ),
         (
             '[space.optimizer]\nmomentum={low=0.1,high=0.9,when={"optimizer.nme"=["sgd"]}}',
@@ -126,7 +127,11 @@ def test_a_parameter_stands_behind_the_one_its_condition_names():
         ),
         (
             "[space.optimizer]\nlr={low=0.1,high=1.0}\n[[enqueue]]\noptimizer.lr = 3.0",
-            "s.toml: enqueue[0].optimizer.lr: must lie in the space (0.1 .. 1), got 3.0",
+            "s.toml: enqueue[0].optimizer.lr: must lie in the space (0.1 .. 1.0), got 3.0",
+        ),
+        (
+            "[space.data]\nsynthetic_seed = {low = 0, high = 3}",
+            "s.toml: space.data.synthetic_seed: must not be searched",
         ),
         ("[[enqueue]]\noptimizer.lrr = 3.0", "s.toml: enqueue[0].optimizer.lrr: unknown parameter"),
     ],

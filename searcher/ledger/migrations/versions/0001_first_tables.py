@@ -18,7 +18,6 @@ def upgrade() -> None:
         sa.Column("objective", sa.String(50), nullable=False),
         sa.Column("budget", sa.Integer, nullable=False),
         sa.Column("spec_text", sa.Text, nullable=False),
-        sa.Column("spec_digest", sa.String(64), nullable=False),
         sa.Column("identity", sa.JSON, nullable=False),
         sa.Column("data_fingerprint", sa.String(64), nullable=False),
         sa.Column("data_source", sa.Text, nullable=False),
