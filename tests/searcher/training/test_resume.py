@@ -294,3 +294,18 @@ def test_killed_for_real_it_goes_on_bit_by_bit(store, tiny, recorder, tmp_path):
     assert [report["epoch"] for report in history(tmp_path / "run")] == [1, 2, 3, 4]
     assert len(reports) == 2
     assert history(tmp_path / "run") == history(tmp_path / "whole")
+
+
+def test_the_checkpoint_before_the_last_stays_and_is_as_good_to_go_on_from(store, tiny, recorder, tmp_path):
+    """A driver that heard of epoch 2 only goes on after epoch 2, though the worker had written epoch 3."""
+    first, again = recorder(), recorder()
+    with Trainer(tiny(), DICE, store=store, run_dir=tmp_path / "first") as trainer:
+        for _ in range(3):
+            trainer.step(first)
+    previous = tmp_path / "first" / "previous.pt"
+    assert load_checkpoint(previous)[0].epoch == 2
+    with Trainer(tiny(), DICE, store=store, run_dir=tmp_path / "again", resume_from=previous) as trainer:
+        trainer.step(again)
+    assert again.epochs == [3]
+    assert without_timings(again.reports) == without_timings(first.reports[2:])
+    assert history(tmp_path / "again") == history(tmp_path / "first")
