@@ -19,9 +19,11 @@ from searcher.orchestration.cluster import (
 
 from optuna.trial import FrozenTrial, TrialState  # isort: skip
 from ray import tune  # isort: skip
+from ray.tune.error import TuneError  # isort: skip
 from ray.tune.experiment import Trial  # isort: skip
 
 from data_pipeline.store import Store
+from searcher.exceptions import SearcherError
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.study_ledger import StudyLedger
@@ -104,6 +106,11 @@ def launch(
                     lease.on_lost(stop.set)
                     _run_tune(search, build_scheduler(spec, _finished(ledger)), resources, stop)
                     problem = search.problem
+        except TuneError as error:  # its text is a whole traceback, whose last line says what it was
+            problem = str(error).strip().rpartition("\n")[2]
+            raise SearcherError(
+                f"--study {spec.name}: the search broke off: {problem}; launch again to go on"
+            ) from error
         except Exception as error:
             problem = type(error).__name__
             raise

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from tiny_study import RecordingListener, tiny
 
-from searcher.exceptions import UserError
+from searcher.exceptions import DatabaseError, SearcherError, UserError
 from searcher.ledger.database import Database
 from searcher.study.catalog import load_study, shipped_studies
 
@@ -129,6 +129,20 @@ def test_a_killed_worker_is_recorded_and_its_trial_goes_on_from_the_last_checkpo
     assert list(retry.epochs) == list(range(1, 9)), "inherited and own epochs, each once"
     assert f"start {retry.number} after 2" in listener.lines
     assert retry.epochs[1] == first.epochs[1]
+
+
+def test_a_driver_that_breaks_off_says_so_in_one_line_and_leaves_nothing_running(launch_tiny, tmp_path):
+    def fail(number: int, epoch: int) -> None:
+        raise DatabaseError("--db somewhere: could not be written: it is away")
+
+    with pytest.raises(
+        SearcherError, match=r"the search broke off: .*could not be written: it is away"
+    ) as caught:
+        launch_tiny(tiny(), RecordingListener(fail))
+    assert "\n" not in str(caught.value)
+    with Database.open(str(tmp_path / "s.db")) as database:
+        assert "RUNNING" not in database.study("tiny").counts
+        assert database.study("tiny").last_launch.outcome == "failed"
 
 
 def test_what_no_node_can_offer_is_said_at_once(launch_tiny):
