@@ -68,6 +68,7 @@ def test_the_files_of_a_run(finished):
         "config.json",
         "last.pt",
         "metrics.jsonl",
+        "previous.pt",
     ]
     assert TrialConfig.model_validate(json.loads((run_dir / "config.json").read_text())) == config
     assert read_history(run_dir / "metrics.jsonl") == [
