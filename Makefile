@@ -1,4 +1,4 @@
-# install, demo, test, check, bench: each does its own set-up. Needs Python >= 3.11 and a package registry.
+# install, demo, test, check, chaos, bench: each does its own set-up. Needs Python >= 3.11 and a package registry.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -11,7 +11,7 @@ SEARCHER := SEARCHER_CACHE=$(DEMO)/cache $(BIN)/searcher
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --group dev --all-extras \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
-.PHONY: install demo test check bench lock packaging clean
+.PHONY: install demo test check chaos bench lock packaging clean
 
 install: $(INSTALLED)
 
@@ -32,7 +32,10 @@ demo: install
 	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/cache"
 
 test: install
-	$(BIN)/python -m pytest -m "not packaging"
+	$(BIN)/python -m pytest -m "not packaging and not chaos"
+
+chaos: install
+	$(BIN)/python -m pytest tests/chaos $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
 
 packaging: install
 	$(BIN)/python -m pytest -m packaging tests/packaging

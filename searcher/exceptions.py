@@ -4,7 +4,8 @@
     ├── UserError                       bad input: where, rule, value, remedy; exit code 2
     │   ├── StudyFileError              a study file, all its problems at once
     │   ├── UnknownStudyError           no such study, shipped or in the database
-    │   ├── DatabaseError               a database that cannot be opened or reached
+    │   ├── DatabaseError               a database that cannot be opened or used
+    │   │   └── DatabaseAwayError       one that may come back: out of reach, or locked
     │   └── StudyConflictError          what is asked contradicts what the study already is, or who runs it
     └── TrialError                      one trial cannot go on; its reason is recorded, the study goes on
         ├── NonFiniteLossError          a loss became NaN or infinite
@@ -16,6 +17,7 @@ the data pipeline does not import searcher. The command line turns both into one
 
 __all__ = [
     "CheckpointError",
+    "DatabaseAwayError",
     "DatabaseError",
     "NonFiniteLossError",
     "SearcherError",
@@ -53,6 +55,10 @@ class UnknownStudyError(UserError):
 
 class DatabaseError(UserError):
     """A database that cannot be opened, reached or understood. Passwords are masked."""
+
+
+class DatabaseAwayError(DatabaseError):
+    """A database that is out of reach, locked or full now, and may be there again in a while."""
 
 
 class StudyConflictError(UserError):

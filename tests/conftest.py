@@ -8,6 +8,8 @@ import pytest
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Before torch is imported: tiny tensors on many threads are several times slower than on one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The tests' own cluster stays on loopback; see `searcher.orchestration.cluster`, which does this for a launch's own.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 

@@ -20,6 +20,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.exceptions import UserError
     from searcher.ledger.best import best_trial
     from searcher.ledger.database import Database
+    from searcher.study.layout import inside
 
     with Database.open(database_text(args)) as database:
         study = database.study(args.study)
@@ -30,7 +31,8 @@ def _run(args: argparse.Namespace) -> int:
             "launch it again with more trials"
         )
     checkpoint = best.checkpoints.get("best")
-    path = None if checkpoint is None else Path(study.storage_root) / checkpoint.uri
+    is_there = checkpoint is not None and not checkpoint.is_removed
+    path = inside(Path(study.storage_root), checkpoint.uri) if checkpoint is not None and is_there else None
     if args.json:
         print_json(best.to_dict() | {"study": study.name, "checkpoint": None if path is None else str(path)})
         return 0
@@ -44,5 +46,7 @@ def _run(args: argparse.Namespace) -> int:
     console.print(
         table(["metric", ">value"], [(name, metric(v)) for name, v in best.epochs.get(epoch, {}).items()])
     )
-    console.print(f"checkpoint: {path or 'none'}", markup=False, soft_wrap=True)
+    absent = "none" if checkpoint is None else "removed by `searcher gc`"
+    damage = f", but {checkpoint.problem}" if checkpoint is not None and checkpoint.problem else ""
+    console.print(f"checkpoint: {path or absent}{damage}", markup=False, soft_wrap=True)
     return 0

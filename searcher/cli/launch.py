@@ -51,10 +51,10 @@ def _run(args: argparse.Namespace) -> int:
     data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
     with progress_bar("preparing images") as advance:
         store = data.prepare(advance)
-    with Database.open(database_url, create=True) as database, LaunchView(spec) as view:
+    with LaunchView(spec) as view:
         result = launch(
             spec,
-            database=database,
+            database=database_url,
             data=data,
             store=store,
             storage_root=root,
@@ -64,12 +64,12 @@ def _run(args: argparse.Namespace) -> int:
     view.print_result(
         result,
         shlex.join(["searcher", *sys.argv[1:]]),
-        database_url=_shown(args, database_url),
+        database_url=_shown(args),
         storage=args.storage,
     )
     return {"finished": 0, "failed": 1}.get(result.outcome, 130)
 
 
-def _shown(args: argparse.Namespace, database_url: str) -> str:
+def _shown(args: argparse.Namespace) -> str:
     """Return what to type after `--db`, nothing where the environment or the default says it."""
-    return "" if args.db is None else f" --db {database_url}"
+    return "" if args.db is None else f" --db {args.db}"

@@ -45,8 +45,8 @@ def add_database(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--db",
         metavar="URL",
-        help="study database: a file (SQLite) or postgresql://user@host/name; default $SEARCHER_DB, "
-        f"else {_DEFAULT_DATABASE}",
+        help="study database: a file (SQLite), postgresql://user@host/name, or @FILE with the URL in it; "
+        f"default $SEARCHER_DB, else {_DEFAULT_DATABASE}",
     )
 
 
@@ -119,21 +119,39 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def database_text(args: argparse.Namespace) -> str:
-    """Return the database that the command line or the environment names.
+    """Return the database that the command line or the environment names, or a file that either of them names.
 
     `SEARCHER_DB` leaves the environment, so that no process started from here, a Ray worker say, inherits it.
 
     Raises:
-        UserError: A password on the command line, where the process list shows it to everybody.
+        UserError: A password on the command line, where the process list shows it to everybody; or a file
+            that cannot be read.
     """
     from_environment = os.environ.pop("SEARCHER_DB", None)
+    text: str = args.db or from_environment or _DEFAULT_DATABASE
+    if text.startswith("@"):
+        return _read_secret(Path(text[1:]))
     if args.db is None:
-        return from_environment or _DEFAULT_DATABASE
-    text: str = args.db
+        return text
     if urlsplit(text).password or "password=" in urlsplit(text).query:
         raise UserError(
             f"--db {urlsplit(text).scheme}://…: must not hold a password, which the process list would show; "
-            "put the whole URL into the environment variable SEARCHER_DB"
+            "put the whole URL into a file for --db @FILE, or into the environment variable SEARCHER_DB"
+        )
+    return text
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise UserError(
+            f"--db @{path}: must be a readable file with the URL: {reason}; check the path"
+        ) from None
+    if not text or "\n" in text:
+        raise UserError(
+            f"--db @{path}: must hold the URL in one line, got {len(text.splitlines())}; check the file"
         )
     return text
 

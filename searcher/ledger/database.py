@@ -4,6 +4,7 @@ import difflib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -15,14 +16,17 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from searcher.exceptions import DatabaseError, UnknownStudyError
+from searcher.exceptions import DatabaseAwayError, DatabaseError, StudyConflictError, UnknownStudyError
 from searcher.ledger import engine as engines
+from searcher.ledger.clock import database_now
 from searcher.ledger.liveness import driver_is_gone
-from searcher.ledger.migrations import upgrade
+from searcher.ledger.migrations import check_revision, upgrade
+from searcher.ledger.optuna_tables import open_optuna_storage
+from searcher.ledger.outage import is_outage
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
 
-__all__ = ["Database"]
+__all__ = ["Database", "checkpoint_record"]
 
 logger = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -44,21 +48,24 @@ class Database:
 
         Args:
             text: A URL or the path of an SQLite file.
-            create: Make the file and the tables where they are missing.
+            create: Make the file and the tables where they are missing, and upgrade those of an older version.
 
         Raises:
-            DatabaseError: It cannot be reached, or holds no studies and must not be created.
+            DatabaseError: It cannot be reached or used, or holds no studies and must not be created, or was written
+                by another version: a newer one always, an older one unless `create`. Nothing is changed then.
         """
         url = engines.parse_url(text)
-        engine = engines.connect(url, create=create)
-        database = cls(url, engine)
-        if create:
-            upgrade(engine)
-        elif not sa.inspect(engine).has_table(StudyRow.__tablename__):
+        database = cls(url, engines.connect(url, create=create))
+        try:
+            with database.errors("opened"):
+                check_revision(database.engine, where=f"--db {engines.masked(url)}", may_upgrade=create)
+                if create:
+                    engines.write_ahead(database.engine)
+                    database.optuna_storage = open_optuna_storage(url, create=True)
+                    upgrade(database.engine)
+        except BaseException:
             database.close()
-            raise DatabaseError(
-                f"--db {engines.masked(url)}: must hold studies; launch one first, or check the path"
-            )
+            raise
         return database
 
     @staticmethod
@@ -72,9 +79,13 @@ class Database:
 
     @cached_property
     def optuna_storage(self) -> optuna.storages.RDBStorage:
-        """Optuna's view of the same database."""
-        url = self.url.render_as_string(hide_password=False)
-        return optuna.storages.RDBStorage(url, engine_kwargs=engines.engine_options(self.url))
+        """Optuna's view of the same database.
+
+        Raises:
+            DatabaseError: Its tables are missing, or of another version of Optuna.
+        """
+        with self.errors("read"):
+            return open_optuna_storage(self.url, create=False)
 
     def close(self) -> None:
         """Give back all connections."""
@@ -102,7 +113,7 @@ class Database:
             DatabaseError: The database refuses, or is away.
         """
         engine = self.engine.execution_options(writes=True)
-        with self._errors("written"), Session(engine, expire_on_commit=False) as session, session.begin():
+        with self.errors("written"), Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -112,16 +123,37 @@ class Database:
         Raises:
             DatabaseError: The database refuses, or is away.
         """
-        with self._errors("read"), Session(self.engine) as session:
+        with self.errors("read"), Session(self.engine) as session:
             yield session
 
     @contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
+    def errors(self, what: str) -> Iterator[None]:
+        """Turn whatever SQLAlchemy and Optuna raise inside into one line.
+
+        Args:
+            what: What failed, such as `written`.
+
+        Raises:
+            DatabaseAwayError: The database is away, locked or full now, and may be back later.
+            DatabaseError: It refuses.
+        """
         try:
             yield
-        except SQLAlchemyError as error:
-            reason = " ".join(str(getattr(error, "orig", None) or error).split())
-            raise DatabaseError(f"--db {engines.masked(self.url)}: could not be {what}: {reason}") from None
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            where = f"--db {engines.masked(self.url)}"
+            reason = engines.reason(error, self.url)
+            if is_outage(error):
+                raise DatabaseAwayError(f"{where}: is away: {reason}") from None
+            raise DatabaseError(f"{where}: could not be {what}: {reason}") from None
+
+    def ping(self) -> None:
+        """Check that the database can be written now.
+
+        Raises:
+            DatabaseAwayError: It is away or locked.
+        """
+        with self.write() as session:
+            session.execute(sa.text("SELECT 1"))
 
     # ---- reading ---------------------------------------------------------------------------------------
 
@@ -157,12 +189,12 @@ class Database:
             counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
         with self.read() as session:
             newest = (
-                sa.select(LaunchRow)
+                sa.select(LaunchRow, database_now())
                 .where(LaunchRow.study_id == row.id)
                 .order_by(LaunchRow.id.desc())
                 .limit(1)
             )
-            launch = session.scalar(newest)
+            launch = session.execute(newest).one_or_none()
         return StudyRecord(
             name=row.name,
             objective=row.objective,
@@ -174,7 +206,7 @@ class Database:
             spec_text=row.spec_text,
             created_at=row.created_at,
             counts=counts,
-            last_launch=None if launch is None else _launch_record(launch),
+            last_launch=None if launch is None else _launch_record(*launch),
         )
 
     def trials(self, name: str) -> list[TrialRecord]:
@@ -194,19 +226,36 @@ class Database:
             for written in session.scalars(
                 sa.select(CheckpointRow).where(CheckpointRow.study_id == study_id)
             ):
-                checkpoints.setdefault(written.trial, {})[written.kind] = _checkpoint_record(written)
+                checkpoints.setdefault(written.trial, {})[written.kind] = checkpoint_record(written)
         return [
             _trial_record(trial, epochs.get(trial.number, {}), checkpoints.get(trial.number, {}))
             for trial in frozen
         ]
 
+    def optuna_study_id(self, name: str) -> int:
+        """Return Optuna's own number of a study that is in our tables.
+
+        Raises:
+            StudyConflictError: It was deleted from Optuna's tables, by its dashboard or a script.
+        """
+        with self.errors("read"):
+            try:
+                return self.optuna_storage.get_study_id_from_name(name)
+            except KeyError:
+                raise StudyConflictError(
+                    f"--study {name}: must be in Optuna's tables too, but was deleted from them, its trials with it; "
+                    "restore a backup of the database, or launch under another name with --set study.name=NAME"
+                ) from None
+
     def _optuna_trials(self, name: str) -> list[FrozenTrial]:
-        study_id = self.optuna_storage.get_study_id_from_name(name)
-        return self.optuna_storage.get_all_trials(study_id, deepcopy=False)
+        study_id = self.optuna_study_id(name)
+        with self.errors("read"):
+            return self.optuna_storage.get_all_trials(study_id, deepcopy=False)
 
     def _optuna_direction(self, name: str) -> str:
-        study_id = self.optuna_storage.get_study_id_from_name(name)
-        return self.optuna_storage.get_study_directions(study_id)[0].name.lower()
+        study_id = self.optuna_study_id(name)
+        with self.errors("read"):
+            return self.optuna_storage.get_study_directions(study_id)[0].name.lower()
 
 
 def _trial_record(
@@ -225,7 +274,8 @@ def _trial_record(
     )
 
 
-def _checkpoint_record(row: CheckpointRow) -> CheckpointRecord:
+def checkpoint_record(row: CheckpointRow) -> CheckpointRecord:
+    """Return a checkpoint's row as plain values."""
     return CheckpointRecord(
         kind=row.kind,
         epoch=row.epoch,
@@ -233,15 +283,17 @@ def _checkpoint_record(row: CheckpointRow) -> CheckpointRecord:
         sha256=row.sha256,
         num_bytes=row.num_bytes,
         value=row.value,
+        problem=row.problem,
+        is_removed=row.removed_at is not None,
     )
 
 
-def _launch_record(row: LaunchRow) -> LaunchRecord:
+def _launch_record(row: LaunchRow, now: datetime) -> LaunchRecord:
     return LaunchRecord(
         host=row.host,
         pid=row.pid,
         started_at=row.started_at,
         renewed_at=row.renewed_at,
         ended_at=row.ended_at,
-        outcome="lost" if row.ended_at is None and driver_is_gone(row) else row.outcome,
+        outcome="lost" if row.ended_at is None and driver_is_gone(row, now) else row.outcome,
     )

@@ -1,20 +1,36 @@
 """Connecting to the study database: SQLite by default, PostgreSQL on a cluster."""
 
 import re
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from searcher.exceptions import DatabaseError
+from searcher.exceptions import DatabaseAwayError, DatabaseError
+from searcher.ledger.outage import is_outage
 
-__all__ = ["connect", "engine_options", "masked", "parse_url", "probe"]
+__all__ = ["connect", "engine_options", "masked", "parse_url", "probe", "reason", "write_ahead"]
 
-BUSY_TIMEOUT_S = 60
-"""How long SQLite waits for another process's lock, e.g. a dashboard's."""
+BUSY_TIMEOUT_S = 5
+"""How long one statement waits for another process's lock on SQLite. The driver waits longer, and says so."""
+
+_POSTGRES_OPTIONS = {
+    "connect_timeout": 10,
+    # A server that vanished without a word (its host lost power, a cable) is noticed within a minute.
+    # A healthy query may take as long as it likes: its server answers the probes.
+    "keepalives": 1,
+    "keepalives_idle": 20,  # seconds, as the next
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 40_000,  # milliseconds
+}
 
 _NETWORK_FILE_SYSTEMS = re.compile(r"nfs|cifs|smb|sshfs|lustre|ceph|gluster|beegfs|gpfs|9p", re.IGNORECASE)
 
@@ -72,14 +88,36 @@ def connect(url: URL, *, create: bool) -> Engine:
         _check_sqlite_file(url, create=create)
     engine = sa.create_engine(url, **engine_options(url))
     if url.drivername == "sqlite":
-        _prepare_sqlite(engine, write_ahead=create)
+        _prepare_sqlite(engine)
     try:
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))
     except SQLAlchemyError as error:
         engine.dispose()
-        raise DatabaseError(f"--db {masked(url)}: must be reachable: {_reason(error, url)}") from None
+        kind = DatabaseAwayError if is_outage(error) else DatabaseError
+        raise kind(f"--db {masked(url)}: must be reachable: {reason(error, url)}") from None
     return engine
+
+
+def write_ahead(engine: Engine) -> None:
+    """Make an SQLite file keep a write-ahead log, so that readers never block the driver; kept in the file.
+
+    Raises:
+        SQLAlchemyError: The file is locked by others all the time.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+    with engine.connect() as connection:
+        raw = connection.connection.cursor()
+        # SQLite does not wait here itself where two processes that switch at once could wait for each other.
+        while raw.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            try:
+                raw.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if not is_outage(error) or time.monotonic() > give_up_at:
+                    raise sa.exc.OperationalError("PRAGMA journal_mode=WAL", None, error) from None
+                time.sleep(0.02)
 
 
 def probe(url: URL) -> None:
@@ -95,10 +133,16 @@ def probe(url: URL) -> None:
 
 
 def engine_options(url: URL) -> dict[str, Any]:
-    """Return the keyword arguments that every engine on this database is made with, Optuna's too."""
+    """Return the keyword arguments that every engine on this database is made with, Optuna's too.
+
+    What the URL itself says, such as `?connect_timeout=3`, goes first. Values that are written show in no message.
+    """
     if url.drivername == "sqlite":
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+        options, ours = {}, {"timeout": BUSY_TIMEOUT_S}
+    else:
+        options, ours = {"pool_pre_ping": True}, _POSTGRES_OPTIONS
+    connect_args = {name: value for name, value in ours.items() if name not in url.query}
+    return {"hide_parameters": True, "connect_args": connect_args, **options}
 
 
 def _check_sqlite_file(url: URL, *, create: bool) -> None:
@@ -109,10 +153,8 @@ def _check_sqlite_file(url: URL, *, create: bool) -> None:
         raise DatabaseError(f"--db {path}: its folder must exist; create {path.parent}")
     if path.is_dir():
         raise DatabaseError(f"--db {path}: must be a file, got a folder; add a file name such as searcher.db")
-    if path.exists() and _head(path) not in (b"", b"SQLite format 3\x00"):
-        raise DatabaseError(
-            f"--db {path}: must be an SQLite database, got another kind of file; check the path"
-        )
+    if path.exists():
+        _check_is_sqlite(path)
     file_system = _file_system(path.parent)
     if _NETWORK_FILE_SYSTEMS.search(file_system):
         raise DatabaseError(
@@ -121,14 +163,24 @@ def _check_sqlite_file(url: URL, *, create: bool) -> None:
         )
 
 
-def _head(path: Path) -> bytes:
+def _check_is_sqlite(path: Path) -> None:
+    """Let SQLite look at the file.
+
+    Never open it in any other way: closing such a handle takes away the locks that this process's connections hold
+    on the file, and another process may then remove the write-ahead log under them
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
     try:
-        with path.open("rb") as file:
-            return file.read(16)
-    except OSError as error:
-        raise DatabaseError(
-            f"--db {path}: must be readable: {error.strerror}; check its permissions"
-        ) from None
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            rule = "must be an SQLite database, got another kind of file; check the path"
+        elif error.sqlite_errorcode == sqlite3.SQLITE_CANTOPEN:
+            rule = "must be readable; check its permissions"
+        else:  # such as a lock, which the first real statement waits for
+            return
+        raise DatabaseError(f"--db {path}: {rule}") from None
 
 
 def _file_system(folder: Path) -> str:
@@ -136,8 +188,8 @@ def _file_system(folder: Path) -> str:
     return next((mounts[str(place)] for place in [folder, *folder.parents] if str(place) in mounts), "")
 
 
-def _prepare_sqlite(engine: Engine, *, write_ahead: bool) -> None:
-    """Write ahead, so that readers never block the driver, and take the write lock when a write begins.
+def _prepare_sqlite(engine: Engine) -> None:
+    """Take the write lock when a write begins, not at its first statement, and check references.
 
     The driver module's own transaction handling begins too late for that (SQLAlchemy documents this recipe).
     """
@@ -145,8 +197,6 @@ def _prepare_sqlite(engine: Engine, *, write_ahead: bool) -> None:
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        if write_ahead:  # kept in the file; a command that only reads changes no file, which may not be ours
-            connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA foreign_keys=ON")
 
     @sa.event.listens_for(engine, "begin")
@@ -155,10 +205,14 @@ def _prepare_sqlite(engine: Engine, *, write_ahead: bool) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _reason(error: SQLAlchemyError, url: URL) -> str:
-    """Return the driver's own words in one line, without the password."""
-    original = getattr(error, "orig", None) or error
+def reason(error: Exception, url: URL) -> str:
+    """Return the database's own words in one line, without the password."""
+    cause = (
+        error if isinstance(error, SQLAlchemyError) else error.__cause__ or error
+    )  # Optuna wraps its errors
+    original = getattr(cause, "orig", None) or cause
     text = " ".join(str(original).split())
     if url.password:
-        text = text.replace(str(url.password), "***")
+        for secret in (str(url.password), quote(str(url.password), safe="")):
+            text = text.replace(secret, "***")
     return text

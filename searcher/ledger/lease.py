@@ -1,7 +1,7 @@
 """The lease: one driver per study.
 
 The newest launch without an end is the lease. Its holder renews it; another driver takes it over only when the
-holder is known to be gone: its renewal is too old, or it ran on this host and its process is no more.
+holder is known to be gone: its process is looked at where it can be seen, and else its lease is watched.
 """
 
 import logging
@@ -10,27 +10,34 @@ import platform
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-import psutil
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
-from searcher.exceptions import DatabaseError, StudyConflictError
+from searcher.exceptions import StudyConflictError
+from searcher.ledger.clock import database_now
 from searcher.ledger.database import Database
-from searcher.ledger.liveness import driver_is_gone
-from searcher.ledger.tables import LaunchRow, StudyRow, utc_now
+from searcher.ledger.liveness import driver_state, own_process
+from searcher.ledger.tables import LaunchRow, StudyRow
 
 __all__ = ["Lease"]
 
 logger = logging.getLogger(__name__)
 
 RENEW_EVERY_S = 10.0
+LOOK_EVERY_S = 2.0
+"""How often the holder looks whether it was asked to stop, or lost the lease."""
+WATCH_S = 25.0
+"""How long another driver watches a silent lease: a bit more than two renewals."""
+_TRY_AGAIN_AFTER_S = 0.5
+_MAX_ROUNDS = 5
+"""How often `acquire` looks again when drivers came, ended or renewed while it was deciding."""
 _RECORDED_VERSIONS = (
     "gland-searcher",
     "torch",
@@ -44,7 +51,11 @@ _RECORDED_VERSIONS = (
 
 
 class Lease:
-    """The right to drive a study, held from `acquire` to `release` or the end of the process."""
+    """The right to drive a study, held from `acquire` to `release` or the end of the process.
+
+    A thread of its own renews it and looks whether someone asked the study to stop; no error of the database ends
+    that thread.
+    """
 
     def __init__(self, database: Database, study_name: str, launch_id: int) -> None:
         self.study_name = study_name
@@ -52,35 +63,41 @@ class Lease:
         self._launch_id = launch_id
         self._outcome = "failed"
         self._lost = threading.Event()
-        self._when_lost: Callable[[], None] | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
+        self._when_lost = _Once()
+        self._when_stopped = _Once()
+        self._release_by: float | None = None
+        self._is_released = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
 
     @classmethod
     def acquire(cls, database: Database, study_name: str) -> Self:
-        """Return the lease on a study.
+        """Return the lease on a study; takes `WATCH_S` where only a silent holder's silence can tell.
 
         Raises:
-            StudyConflictError: Another driver holds it; the message gives host, process and age.
+            StudyConflictError: Another driver holds it; the message gives host, process, age and the remedy.
         """
         study_id = database.study_row(study_name).id
-        with database.write() as session:
-            # Locks the study's row on PostgreSQL; on SQLite the transaction holds the only write lock already.
-            session.execute(sa.select(StudyRow.id).where(StudyRow.id == study_id).with_for_update())
-            _end_lost_launches(session, study_id, study_name)
-            launch = LaunchRow(
-                study_id=study_id,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                process_started=psutil.Process().create_time(),
-                versions=_versions(),
-                git_revision=_git_revision(),
-            )
-            session.add(launch)
-            session.flush()
-            launch_id = launch.id
-        return cls(database, study_name, launch_id)
+        for _ in range(_MAX_ROUNDS):
+            gone = _gone_drivers(database, study_id, study_name)
+            launch_id = _take_over(database, study_id, gone)
+            if launch_id is not None:
+                return cls(database, study_name, launch_id)
+        raise StudyConflictError(
+            f"--study {study_name}: must have one driver at a time, got several that begin and end; wait for them"
+        )
+
+    @staticmethod
+    def refuse_if_held(database: Database, study_name: str) -> None:
+        """Refuse early, changing nothing and waiting for nothing, where `acquire` would refuse at once.
+
+        Raises:
+            StudyConflictError: Another driver holds the lease.
+        """
+        for launch, now in _open_launches(database, database.study_row(study_name).id):
+            if driver_state(launch, now) == "alive":
+                raise _refusal(study_name, launch, now)
 
     def ends_as(self, outcome: str) -> None:
         """Say how the launch went, `finished` or `interrupted`; it counts as `failed` until this is called."""
@@ -92,20 +109,29 @@ class Lease:
         return self._lost.is_set()
 
     def on_lost(self, act: Callable[[], None]) -> None:
-        """Call `act`, from the lease's thread, should another driver take the study over."""
-        self._when_lost = act
+        """Call `act` once, from the lease's thread, should another driver take the study over."""
+        self._when_lost.act = act
 
-    def release(self) -> None:
-        """Write down the end of the launch and let another driver have the study."""
-        self._stop.set()
-        self._thread.join()
-        self._update(ended_at=utc_now(), outcome=self._outcome)
+    def on_stop(self, act: Callable[[], None]) -> None:
+        """Call `act` once, from the lease's thread, when someone asks this launch to stop (`searcher stop`)."""
+        self._when_stopped.act = act
 
-    def _update(self, **values: Any) -> bool:
-        """Write into the launch's row, unless another driver has ended it; return whether it was still ours."""
-        mine = sa.update(LaunchRow).where(LaunchRow.id == self._launch_id, LaunchRow.ended_at.is_(None))
-        with self._database.write() as session:
-            return bool(session.execute(mine.values(**values)).rowcount)  # type: ignore[attr-defined]
+    def release(self, *, give_up_after_s: float = 20.0) -> None:
+        """Write down the end of the launch and let another driver have the study.
+
+        Args:
+            give_up_after_s: How long to try while the database is away. The next launch then sees by itself that
+                this process is gone.
+        """
+        self._release_by = time.monotonic() + give_up_after_s
+        self._wake.set()
+        self._thread.join(give_up_after_s)
+        if not self._is_released:
+            logger.warning(
+                "could not write down the end of the launch of %s: the database is away; the next launch will see "
+                "that this process is gone",
+                self.study_name,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -113,34 +139,182 @@ class Lease:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.release()
 
-    def _keep_renewing(self) -> None:
-        while not self._stop.wait(RENEW_EVERY_S):
+    # ---- the lease's thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        renew_at = time.monotonic() + RENEW_EVERY_S
+        failing = False
+        while not self._wake.wait(LOOK_EVERY_S):
             try:
-                still_ours = self._update(renewed_at=utc_now())
-            except DatabaseError as error:
-                logger.warning("could not renew the lease on %s, trying again: %s", self.study_name, error)
-                continue
-            if not still_ours:
-                logger.error("another driver has taken %s over, stopping", self.study_name)
-                self._lost.set()
-                if self._when_lost is not None:
-                    self._when_lost()
-                return
+                if not self.is_lost:
+                    if time.monotonic() >= renew_at:
+                        self._update(renewed_at=database_now())
+                        renew_at = time.monotonic() + RENEW_EVERY_S
+                    self._look()
+                if failing:
+                    logger.info("renewing the lease on %s again", self.study_name)
+                failing = False
+            except (
+                Exception
+            ) as error:  # whatever it is, a driver that goes on without its lease would be worse
+                if not failing:  # not louder: whoever waits for the database says so
+                    logger.info("could not renew the lease on %s, trying again: %s", self.study_name, error)
+                failing = True
+            self._tell()
+        self._write_end()
+
+    def _look(self) -> None:
+        """See whether the launch is still ours, and whether it was asked to stop."""
+        columns = sa.select(LaunchRow.ended_at, LaunchRow.stop_requested_at)
+        with self._database.read() as session:
+            row = session.execute(columns.where(LaunchRow.id == self._launch_id)).one_or_none()
+        if row is None or row.ended_at is not None:
+            logger.error("another driver has taken %s over, stopping", self.study_name)
+            self._lost.set()
+            self._when_lost.is_due = True
+        elif row.stop_requested_at is not None:
+            self._when_stopped.is_due = True
+
+    def _tell(self) -> None:
+        for listener in (self._when_lost, self._when_stopped):
+            try:
+                listener.call_if_due()
+            except Exception:
+                logger.exception("what should happen at the end of the lease on %s failed", self.study_name)
+
+    def _write_end(self) -> None:
+        """Write down the end, trying until `release` gives up."""
+        assert self._release_by is not None
+        while not self._is_released:
+            try:
+                self._update(ended_at=database_now(), outcome=self._outcome)
+                self._is_released = True
+            except Exception as error:
+                if time.monotonic() >= self._release_by:
+                    return
+                logger.debug("could not release the lease on %s, trying again: %s", self.study_name, error)
+                time.sleep(_TRY_AGAIN_AFTER_S)
+
+    def _update(self, **values: Any) -> None:
+        """Write into the launch's row, unless another driver has ended it."""
+        mine = sa.update(LaunchRow).where(LaunchRow.id == self._launch_id, LaunchRow.ended_at.is_(None))
+        with self._database.write() as session:
+            session.execute(mine.values(**values))
 
 
-def _end_lost_launches(session: Session, study_id: int, study_name: str) -> None:
-    """End launches whose driver is gone; refuse if one is still there."""
-    for launch in session.scalars(
-        sa.select(LaunchRow).where(LaunchRow.study_id == study_id, LaunchRow.ended_at.is_(None))
-    ):
-        if not driver_is_gone(launch):
-            age = utc_now() - launch.started_at
-            raise StudyConflictError(
-                f"--study {study_name}: must have one driver at a time, got a second one; process {launch.pid} on "
-                f"{launch.host} has run it for {timedelta(seconds=int(age.total_seconds()))}; wait for it or stop it"
+class _Once:
+    """Something to do once, when it is both due and known."""
+
+    def __init__(self) -> None:
+        self.act: Callable[[], None] | None = None
+        self.is_due = False
+        self._is_done = False
+
+    def call_if_due(self) -> None:
+        if self.is_due and self.act is not None and not self._is_done:
+            self._is_done = True
+            self.act()
+
+
+# ---- taking the study from a driver that is gone -------------------------------------------------------------
+
+
+def _gone_drivers(database: Database, study_id: int, study_name: str) -> dict[int, datetime]:
+    """Return the launches without an end whose driver is gone, each with its last renewal.
+
+    Raises:
+        StudyConflictError: One of the drivers is alive.
+    """
+    gone = {}
+    for launch, now in _open_launches(database, study_id):
+        state: str = driver_state(launch, now)
+        if state == "uncertain":
+            logger.warning(
+                "%s: process %d on %s has not renewed its lease; watching for %.0f s whether it does",
+                *(study_name, launch.pid, launch.host, WATCH_S),
             )
-        launch.ended_at = utc_now()
-        launch.outcome = "lost"
+            state = _watched_state(database, launch)
+        if state == "alive":
+            raise _refusal(study_name, launch, now)
+        if state == "gone":
+            gone[launch.id] = launch.renewed_at
+    return gone
+
+
+def _refusal(study_name: str, launch: LaunchRow, now: datetime) -> StudyConflictError:
+    age = max(timedelta(0), now - launch.started_at)
+    return StudyConflictError(
+        f"--study {study_name}: must have one driver at a time, got a second one; process {launch.pid} on "
+        f"{launch.host} has run it for {timedelta(seconds=int(age.total_seconds()))}; wait for it, or stop it with "
+        f"`searcher stop --study {study_name}`"
+    )
+
+
+def _open_launches(database: Database, study_id: int) -> list[tuple[LaunchRow, datetime]]:
+    """Return the launches without an end, each with the present moment by the database's clock."""
+    unended = sa.select(LaunchRow, database_now()).where(
+        LaunchRow.study_id == study_id, LaunchRow.ended_at.is_(None)
+    )
+    with database.read() as session:
+        return [(launch, now) for launch, now in session.execute(unended.order_by(LaunchRow.id))]
+
+
+def _watched_state(database: Database, launch: LaunchRow) -> Literal["alive", "gone", "ended"]:
+    """Watch for a bit more than two renewals whether a silent driver renews its lease."""
+    give_up_at = time.monotonic() + WATCH_S
+    while time.monotonic() < give_up_at:
+        time.sleep(min(1.0, WATCH_S / 10))
+        columns = sa.select(LaunchRow.renewed_at, LaunchRow.ended_at)
+        with database.read() as session:
+            row = session.execute(columns.where(LaunchRow.id == launch.id)).one_or_none()
+        if row is None or row.ended_at is not None:
+            return "ended"
+        if row.renewed_at != launch.renewed_at:
+            return "alive"
+    return "gone"
+
+
+def _take_over(database: Database, study_id: int, gone: dict[int, datetime]) -> int | None:
+    """End the launches of drivers that are gone and begin one.
+
+    Returns:
+        The new launch, None if a driver came or came back in between: then nothing is changed.
+    """
+    launch = _this_launch(study_id)
+    with database.write() as session:
+        # Locks the study's row on PostgreSQL; on SQLite the transaction holds the only write lock already.
+        session.execute(sa.select(StudyRow.id).where(StudyRow.id == study_id).with_for_update())
+        for launch_id, renewed_at in gone.items():
+            still_silent = (
+                LaunchRow.id == launch_id,
+                LaunchRow.renewed_at == renewed_at,
+                LaunchRow.ended_at.is_(None),
+            )
+            session.execute(
+                sa.update(LaunchRow).where(*still_silent).values(ended_at=database_now(), outcome="lost")
+            )
+        unended = sa.select(LaunchRow.id).where(LaunchRow.study_id == study_id, LaunchRow.ended_at.is_(None))
+        if session.scalars(unended).first() is not None:
+            session.rollback()
+            return None
+        session.add(launch)
+        session.flush()
+        return launch.id
+
+
+def _this_launch(study_id: int) -> LaunchRow:
+    process_space, process_started = own_process()
+    return LaunchRow(
+        study_id=study_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        process_started=process_started,
+        process_space=process_space,
+        started_at=database_now(),
+        renewed_at=database_now(),
+        versions=_versions(),
+        git_revision=_git_revision(),
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -1,29 +1,133 @@
-"""Whether the driver of a launch is still there."""
+"""Whether the driver of a launch is still there.
 
+Two ways to tell. Where the driver's process can be seen (same machine, same process namespace), it is looked at: no
+clock is in it. Elsewhere only its lease tells, by the database's clock; and since that clock may jump, an old lease
+alone is no proof that the driver is gone: `Lease.acquire` then watches whether it is renewed.
+"""
+
+import os
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
 
 import psutil
 
-from searcher.ledger.tables import LaunchRow, utc_now
+from searcher.ledger.tables import LaunchRow
 
-__all__ = ["driver_is_gone"]
+__all__ = ["EXPIRES_AFTER_S", "driver_is_gone", "driver_state", "own_process"]
 
-_EXPIRES_AFTER_S = 90.0
-"""A driver on another host that has not renewed its lease for as long counts as gone."""
+EXPIRES_AFTER_S = 90.0
+"""A driver that cannot be seen and has not renewed its lease for as long is no longer taken to be alive."""
+
+_PROC = Path("/proc")
 
 
-def driver_is_gone(launch: LaunchRow) -> bool:
-    """Return whether a launch without an end has lost its driver.
+def own_process() -> tuple[str, float]:
+    """Return this process's space, where its number means this process, and its start in seconds within it."""
+    start = _start_and_state(os.getpid())
+    assert start is not None, "this process exists"
+    return _process_space(), start[0]
 
-    On this host the process itself is looked at (a number may have been given to another process since, and a
-    zombie drives nothing); on another host only the age of its last renewal tells.
+
+def driver_state(launch: LaunchRow, now: datetime) -> Literal["alive", "gone", "uncertain"]:
+    """Return what is known of the driver of a launch without an end.
+
+    Args:
+        launch: The launch.
+        now: The present moment by the database's clock.
     """
+    seen = _seen_state(launch)
+    if seen is not None:
+        return seen
+    is_fresh = timedelta(0) <= now - launch.renewed_at < timedelta(seconds=EXPIRES_AFTER_S)
+    return "alive" if is_fresh else "uncertain"
+
+
+def driver_is_gone(launch: LaunchRow, now: datetime) -> bool:
+    """Return whether a launch without an end seems to have lost its driver: good enough to show, not to act on.
+
+    Args:
+        launch: The launch.
+        now: The present moment by the database's clock.
+    """
+    seen = _seen_state(launch)
+    if seen is not None:
+        return seen == "gone"
+    return now - launch.renewed_at >= timedelta(seconds=EXPIRES_AFTER_S)
+
+
+def _seen_state(launch: LaunchRow) -> Literal["alive", "gone"] | None:
+    """Return what looking at the process tells, None where it cannot be seen."""
+    if launch.process_space is None:
+        return _seen_state_before_0002(launch)
+    if launch.process_space != _process_space():
+        return None
+    try:
+        found = _start_and_state(launch.pid)
+    except PermissionError:
+        return None
+    if found is None:
+        return "gone"
+    start, is_zombie = found
+    same = (
+        abs(start - launch.process_started) < 0.005
+    )  # half a tick: else the number passed to another process
+    return "alive" if same and not is_zombie else "gone"
+
+
+def _seen_state_before_0002(launch: LaunchRow) -> Literal["alive", "gone"] | None:
+    """Judge as the released version that wrote the row did: by host, and by the start on the host's clock."""
     if launch.host != socket.gethostname():
-        return utc_now() - launch.renewed_at > timedelta(seconds=_EXPIRES_AFTER_S)
+        return None
     try:
         process = psutil.Process(launch.pid)
         same = abs(process.create_time() - launch.process_started) <= 1.0
-        return not same or process.status() == psutil.STATUS_ZOMBIE
+        return "alive" if same and process.status() != psutil.STATUS_ZOMBIE else "gone"
     except psutil.NoSuchProcess:
-        return True
+        return "gone"
+
+
+def _process_space() -> str:
+    """Return what tells this machine since its boot, and this process namespace, from all others."""
+    return " ".join(part for part in (_boot_and_namespace(), socket.gethostname()) if part)
+
+
+def _boot_and_namespace() -> str | None:
+    """Return None where there is no /proc, such as on macOS."""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
+def _start_and_state(pid: int) -> tuple[float, bool] | None:
+    """Return when a process began, and whether it is a zombie; None if there is no such process.
+
+    With /proc the start is in seconds since boot, which no clock moves; psutil's `create_time` is since the epoch,
+    and moves with the clock on Linux. Elsewhere psutil's is what there is.
+
+    Raises:
+        PermissionError: There is one, but it does not show itself (/proc is mounted with hidepid).
+    """
+    if _boot_and_namespace() is None:
+        return _start_and_state_without_proc(pid)
+    try:
+        # The second field, the name in parentheses, may hold spaces and parentheses itself. See proc_pid_stat(5).
+        state, *fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        if psutil.pid_exists(pid):
+            raise PermissionError(f"process {pid} does not show itself") from None
+        return None
+    return int(fields[18]) / os.sysconf("SC_CLK_TCK"), state in "ZX"
+
+
+def _start_and_state_without_proc(pid: int) -> tuple[float, bool] | None:
+    try:
+        process = psutil.Process(pid)
+        return process.create_time(), process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
+        raise PermissionError(f"process {pid} does not show itself") from None

@@ -15,7 +15,7 @@ class CheckpointRecord:
     """A checkpoint that a trial has written."""
 
     kind: str
-    """`last` or `best`."""
+    """`last`, `previous` (the last before it) or `best`."""
     epoch: int
     uri: str
     """Path relative to the storage root."""
@@ -23,6 +23,10 @@ class CheckpointRecord:
     num_bytes: int
     value: float | None
     """The objective at that epoch."""
+    problem: str | None = None
+    """What was found wrong with the file, None for nothing."""
+    is_removed: bool = False
+    """Whether the file was given up to make room."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +78,7 @@ class LaunchRecord:
     renewed_at: datetime
     ended_at: datetime | None
     outcome: str | None
-    """`finished`, `interrupted`, `failed` or `lost`; None while it runs."""
+    """`finished`, `interrupted`, `failed`, `lost` or, by `doctor --fix`, `mended`; None while it runs."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

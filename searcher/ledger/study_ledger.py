@@ -1,130 +1,315 @@
 """Writing down what happens in one study, in the order that keeps it true after a crash at any line."""
 
+import functools
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from searcher.exceptions import StudyConflictError
-from searcher.ledger.database import Database
+from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
+from searcher.ledger.database import Database, checkpoint_record
+from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
-from searcher.ledger.tables import CheckpointRow, EpochRow, StudyRow, utc_now
+from searcher.ledger.retention import Freed, collect
+from searcher.ledger.tables import CheckpointRow, EpochRow, utc_now
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
 
-__all__ = ["MAX_RETRIES", "StudyLedger"]
+__all__ = ["MAX_RETRIES", "ResumePoint", "StudyLedger"]
 
 logger = logging.getLogger(__name__)
 
 MAX_RETRIES = 2
 """How often the parameters of an interrupted trial are tried again."""
 
+_Step = TypeVar("_Step", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumePoint:
+    """Where a retry goes on."""
+
+    checkpoint: CheckpointRecord | None
+    """Whole and verified; None if there is none to go on from."""
+    trial: int | None
+    """The trial that wrote it."""
+    damages: tuple[str, ...]
+    """Newer checkpoints that could not be used, and why."""
+
+
+def _patient(method: _Step) -> _Step:
+    """Let a step of the ledger wait while the database is away, and begin again when it is back.
+
+    So every step must come to the same end if an earlier call of it was written down in part, or wholly with its
+    confirmation lost.
+    """
+
+    @functools.wraps(method)
+    def step(self: "StudyLedger", *args: Any, **kwargs: Any) -> Any:
+        def once() -> Any:
+            with self.database.errors("written"):
+                try:
+                    return method(self, *args, **kwargs)
+                except KeyError:  # Optuna's word for a study or trial that is not there
+                    self.database.optuna_study_id(self.spec.name)
+                    raise
+
+        return once() if self.patience is None else self.patience(once)
+
+    return cast("_Step", step)
+
 
 class StudyLedger:
     """The driver's pen. One per study at a time: hold the `Lease` while writing.
 
-    Every method is one step that leaves the database true; a state always lands after what it rests on.
+    Every method is one step that leaves the database true; a state always lands after what it rests on. A step
+    may be repeated: with `patience`, it is, until the database takes it.
+
+    Args:
+        database: Open, with the study registered.
+        spec: The study.
+        sampler: What proposes parameters; None takes Optuna's default.
+        patience: What to do while the database is away; None raises.
+
+    Raises:
+        UnknownStudyError: The study is not registered.
+        StudyConflictError: Any method, when the study was deleted from Optuna's tables.
+        DatabaseAwayError: Any method, when the patience has come to an end.
     """
 
     def __init__(
-        self, database: Database, spec: StudySpec, sampler: optuna.samplers.BaseSampler | None = None
+        self,
+        database: Database,
+        spec: StudySpec,
+        sampler: optuna.samplers.BaseSampler | None = None,
+        *,
+        patience: Patience | None = None,
     ) -> None:
         self.database = database
         self.spec = spec
+        self.patience = patience
         self.study_id = database.study_row(spec.name).id
-        self.optuna_study = optuna.load_study(
-            study_name=spec.name,
-            storage=database.optuna_storage,
-            sampler=sampler,
-            pruner=optuna.pruners.NopPruner(),
-        )
-
-    @classmethod
-    def register(
-        cls,
-        database: Database,
-        spec: StudySpec,
-        *,
-        data_source: str,
-        data_fingerprint: str,
-        storage_root: Path,
-    ) -> None:
-        """Create the study, or check that the one in the database means the same. Changes no existing study.
-
-        Raises:
-            StudyConflictError: The study exists with another objective, configuration, space or data (the
-                message names each difference), its checkpoints lie elsewhere, or the folder holds trials of a
-                study that the database does not know.
-        """
-        with database.write() as session:
-            row = session.scalar(sa.select(StudyRow).where(StudyRow.name == spec.name))
-            if row is not None:
-                _refuse_differences(row, spec, data_fingerprint)
-                uris = session.scalars(sa.select(CheckpointRow.uri).where(CheckpointRow.study_id == row.id))
-                _refuse_lost_checkpoints(row, list(uris), storage_root)
-                return
-        _refuse_foreign_trials(spec.name, storage_root)
-        study = optuna.create_study(
-            study_name=spec.name,
-            storage=database.optuna_storage,
-            direction=spec.objective.direction,
-            load_if_exists=True,
-        )
-        if study.direction.name.lower() != spec.objective.direction:
-            raise StudyConflictError(
-                f"--study {spec.name}: must {spec.objective.direction} {spec.objective.name}, got an Optuna study of "
-                "that name with the other direction; choose another name with --set study.name=NAME"
+        database.optuna_study_id(spec.name)
+        with database.errors("read"):
+            self.optuna_study = optuna.load_study(
+                study_name=spec.name,
+                storage=database.optuna_storage,
+                sampler=sampler,
+                pruner=optuna.pruners.NopPruner(),
             )
-        with database.write() as session:
-            if session.scalar(sa.select(StudyRow.id).where(StudyRow.name == spec.name)) is None:
-                session.add(
-                    StudyRow(
-                        name=spec.name,
-                        objective=spec.objective.name,
-                        budget=spec.study.trials,
-                        spec_text=spec.text,
-                        identity=spec.identity(),
-                        data_source=data_source,
-                        data_fingerprint=data_fingerprint,
-                        storage_root=str(storage_root),
-                    )
-                )
 
-    def begin_launch(self, *, data_source: str, storage_root: Path) -> None:
-        """Write down what may change between launches. Hold the lease: another driver may be running."""
-        with self.database.write() as session:
-            row = session.get_one(StudyRow, self.study_id)
-            row.budget = self.spec.study.trials
-            row.spec_text = self.spec.text
-            row.data_source = data_source
-            row.storage_root = str(storage_root)
+    # ---- asking ----------------------------------------------------------------------------------------
 
-    # ---- the trials ------------------------------------------------------------------------------------
-
+    @_patient
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Return the study's trials in the given states, or all."""
         return self.optuna_study.get_trials(deepcopy=False, states=states or None)
+
+    @_patient
+    def trial(self, number: int) -> FrozenTrial:
+        """Return a trial as the database has it now."""
+        storage = self.database.optuna_storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self.optuna_study._study_id, number)
+        return storage.get_trial(trial_id)
 
     def num_done(self) -> int:
         """Return how much of the budget is used: COMPLETE and PRUNED trials."""
         return len(self.trials(TrialState.COMPLETE, TrialState.PRUNED))
 
+    def trained_before(self, number: int) -> int | None:
+        """Return the number of an earlier trial with equal parameters that ran to an end or runs, or None."""
+        params = self.trial(number).params
+        for other in self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
+            if other.number != number and other.params == params:
+                return other.number
+        return None
+
+    def ancestors(self, number: int) -> list[int]:
+        """Return the trials that a trial is a retry of, newest first."""
+        found: list[int] = []
+        retry_of = self.trial(number).user_attrs.get("retry_of")
+        while retry_of is not None:
+            found.append(retry_of)
+            retry_of = self.trial(retry_of).user_attrs.get("retry_of")
+        return found
+
+    # ---- beginning a trial -----------------------------------------------------------------------------
+
+    @_patient
     def enqueue(self, points: Sequence[Mapping[str, Value]]) -> None:
         """Queue the known-good points of the study file that are not in the study yet."""
         for point in points:
             self.optuna_study.enqueue_trial(dict(point), user_attrs={"enqueued": True}, skip_if_exists=True)
 
-    def reconcile(self, reason: str, *, counts: bool = True) -> list[int]:
-        """Turn trials that a former driver left RUNNING into FAIL and queue their parameters again.
+    @_patient
+    def begin_trial(self, running: Collection[int]) -> tuple[int, dict[str, Value]]:
+        """Draw the next trial and return its number and parameters.
+
+        A database that goes away in the middle may leave trials that nobody got to know: they become FAIL, and
+        what was queued for them is queued again.
+
+        Args:
+            running: The trials that the driver knows to be running; every other is such a leftover.
+        """
+        self.database.ping()  # Optuna would try silently, and each of its tries may leave another trial
+        trial = self.optuna_study.ask()
+        params = dict(self.spec.space.suggest(trial))
+        for left in self.trials(TrialState.RUNNING):
+            if left.number != trial.number and left.number not in running:
+                self.fail(left.number, "the database went away while it began", retry=True, counts=False)
+        return trial.number, params
+
+    @_patient
+    def queued_twice(self, number: int) -> bool:
+        """Return whether a retry was queued before, by a step whose confirmation was lost."""
+        retry_of = self.trial(number).user_attrs.get("retry_of")
+        return retry_of is not None and any(
+            other.number < number and other.user_attrs.get("retry_of") == retry_of for other in self.trials()
+        )
+
+    @_patient
+    def note(self, number: int, **notes: Any) -> None:
+        """Write notes on a running trial; None values are left out."""
+        trial = self.trial(number)
+        for key, value in notes.items():
+            if value is not None and trial.user_attrs.get(key) != value:
+                self.database.optuna_storage.set_trial_user_attr(trial._trial_id, key, value)
+
+    @_patient
+    def resume_point(self, number: int, storage_root: Path) -> ResumePoint:
+        """Return the newest whole checkpoint that a retry can go on from, and write down those that are damaged.
+
+        Looked at are the checkpoints of the trials that it retries; each is read and compared with its digest.
+        """
+        damages: list[str] = []
+        for earlier in self.ancestors(number):
+            with self.database.read() as session:
+                kept = sa.select(CheckpointRow).where(
+                    *self._of_trial(CheckpointRow, earlier), CheckpointRow.removed_at.is_(None)
+                )
+                records = [checkpoint_record(row) for row in session.scalars(kept)]
+            for record in sorted(records, key=lambda record: (-record.epoch, record.kind)):
+                if find_checkpoint(storage_root, record) is not None:
+                    return ResumePoint(checkpoint=record, trial=earlier, damages=tuple(damages))
+                problem = damage_of(storage_root, record) or "missing"
+                damages.append(f"{record.uri} of epoch {record.epoch}: {problem}")
+                with self.database.write() as session:
+                    where = (*self._of_trial(CheckpointRow, earlier), CheckpointRow.kind == record.kind)
+                    session.execute(sa.update(CheckpointRow).where(*where).values(problem=problem))
+        return ResumePoint(checkpoint=None, trial=None, damages=tuple(damages))
+
+    @_patient
+    def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
+        """Give a retry the epochs of the trial that it goes on from, so that its curve is whole."""
+        with self.database.read() as session:
+            where = (*self._of_trial(EpochRow, retry_of), EpochRow.epoch <= up_to_epoch)
+            rows = list(session.scalars(sa.select(EpochRow).where(*where).order_by(EpochRow.epoch)))
+        for row in rows:
+            self.report(number, row.epoch, row.metrics)
+
+    # ---- while it runs ---------------------------------------------------------------------------------
+
+    @_patient
+    def report(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write down one epoch of a running trial; a second report of the same epoch changes nothing."""
+        with self.database.write() as session:
+            where = (*self._of_trial(EpochRow, number), EpochRow.epoch == epoch)
+            if session.scalar(sa.select(EpochRow.id).where(*where)) is None:
+                finite = {name: _finite(value) for name, value in metrics.items()}
+                session.add(EpochRow(study_id=self.study_id, trial=number, epoch=epoch, metrics=finite))
+        trial = self.trial(number)
+        if epoch not in trial.intermediate_values:
+            value = metrics[self.spec.objective.name]
+            self.database.optuna_storage.set_trial_intermediate_value(
+                trial._trial_id, epoch, math.nan if value is None else float(value)
+            )
+
+    @_patient
+    def checkpoint(self, number: int, checkpoint: CheckpointRecord) -> None:
+        """Write down a trial's newest checkpoint of its kind; the last before it becomes the `previous` one."""
+        with self.database.write() as session:
+            rows = session.scalars(sa.select(CheckpointRow).where(*self._of_trial(CheckpointRow, number)))
+            by_kind = {row.kind: row for row in rows}
+            row = by_kind.get(checkpoint.kind)
+            if row is not None and row.sha256 == checkpoint.sha256:
+                return
+            if checkpoint.kind == "last" and row is not None:
+                before = checkpoint_record(row)
+                previous = by_kind.get("previous") or self._new_checkpoint(number)
+                _fill(previous, before, kind="previous", uri=_beside(before.uri, "previous.pt"))
+                session.add(previous)
+            row = row or self._new_checkpoint(number)
+            _fill(row, checkpoint, kind=checkpoint.kind, uri=checkpoint.uri)
+            session.add(row)
+
+    # ---- ending a trial --------------------------------------------------------------------------------
+
+    @_patient
+    def complete(self, number: int, value: float, *, best_epoch: int, stop_reason: str) -> None:
+        """End a trial that came to its end."""
+        if self._is_ended(number):
+            return
+        self.note(number, best_epoch=best_epoch, stop_reason=stop_reason)
+        self.optuna_study.tell(number, value)
+
+    @_patient
+    def prune(self, number: int, epoch: int) -> None:
+        """End a trial that the scheduler stopped after an epoch; its value is its last report."""
+        if self._is_ended(number):
+            return
+        self.note(number, pruned_epoch=epoch, stop_reason="scheduler")
+        self.optuna_study.tell(number, state=TrialState.PRUNED)
+
+    @_patient
+    def fail(
+        self,
+        number: int,
+        reason: str,
+        *,
+        retry: bool,
+        counts: bool = True,
+        micro_batches: int | None = None,
+    ) -> bool:
+        """End a trial that could not go on; queue its parameters again if asked and not tried too often.
 
         The retry is queued first and found again by `retry_of`, so that a crash between the two steps neither
         loses nor doubles it.
+
+        Args:
+            number: The trial.
+            reason: Becomes its `fail_reason`.
+            retry: Whether to queue its parameters again.
+            counts: Whether this was one of the attempts that `MAX_RETRIES` limits.
+            micro_batches: Parts of a batch that the retry computes one after the other; None as before.
+
+        Returns:
+            Whether it was queued again.
+        """
+        trial = self.trial(number)
+        attempt = int(trial.user_attrs.get("attempt", 0))
+        # A queued point whose parameters were not all drawn yet is queued again as it was.
+        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        again = retry and (attempt < MAX_RETRIES or not counts) and bool(params)
+        if trial.state.is_finished():
+            return again
+        if again and not any(other.user_attrs.get("retry_of") == number for other in self.trials()):
+            notes = {"retry_of": number, "attempt": attempt + counts}
+            parts = micro_batches or trial.user_attrs.get("micro_batches")
+            if parts is not None:
+                notes["micro_batches"] = parts
+            self.optuna_study.enqueue_trial(params, user_attrs=notes)
+        self.note(number, fail_reason=reason)
+        self.optuna_study.tell(number, state=TrialState.FAIL)
+        return again
+
+    def reconcile(self, reason: str, *, counts: bool = True) -> list[int]:
+        """Turn trials that a former driver left RUNNING into FAIL and queue their parameters again.
 
         Args:
             reason: Becomes their `fail_reason`.
@@ -138,156 +323,47 @@ class StudyLedger:
             self.fail(trial.number, reason, retry=True, counts=counts)
         return [trial.number for trial in left]
 
-    def note(self, number: int, **notes: Any) -> None:
-        """Write notes on a running trial; None values are left out."""
-        trial = optuna.trial.Trial(self.optuna_study, self.trial(number)._trial_id)
-        for key, value in notes.items():
-            if value is not None:
-                trial.set_user_attr(key, value)
-
-    def report(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Write down one epoch of a running trial; a second report of the same epoch changes nothing."""
-        with self.database.write() as session:
-            where = (EpochRow.study_id == self.study_id, EpochRow.trial == number, EpochRow.epoch == epoch)
-            if session.scalar(sa.select(EpochRow.id).where(*where)) is None:
-                finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-                session.add(EpochRow(study_id=self.study_id, trial=number, epoch=epoch, metrics=finite))
-        trial = self.trial(number)
-        if epoch not in trial.intermediate_values:
-            value = float(metrics[self.spec.objective.name])
-            self.database.optuna_storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
-
-    def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
-        """Give a retry the epochs of the trial that it goes on from, so that its curve is whole."""
-        with self.database.read() as session:
-            where = (
-                EpochRow.study_id == self.study_id,
-                EpochRow.trial == retry_of,
-                EpochRow.epoch <= up_to_epoch,
-            )
-            rows = list(session.scalars(sa.select(EpochRow).where(*where).order_by(EpochRow.epoch)))
-        for row in rows:
-            self.report(number, row.epoch, row.metrics)
-
-    def checkpoint(self, number: int, checkpoint: CheckpointRecord) -> None:
-        """Write down a trial's newest checkpoint of its kind."""
-        with self.database.write() as session:
-            where = (
-                CheckpointRow.study_id == self.study_id,
-                CheckpointRow.trial == number,
-                CheckpointRow.kind == checkpoint.kind,
-            )
-            row = session.scalar(sa.select(CheckpointRow).where(*where))
-            if row is None:
-                row = CheckpointRow(study_id=self.study_id, trial=number)
-                session.add(row)
-            for field, value in asdict(checkpoint).items():
-                setattr(row, field, value)
-            row.recorded_at = utc_now()
-
-    def last_checkpoint(self, number: int) -> CheckpointRow | None:
-        """Return the row of a trial's checkpoint to go on from."""
-        with self.database.read() as session:
-            where = (
-                CheckpointRow.study_id == self.study_id,
-                CheckpointRow.trial == number,
-                CheckpointRow.kind == "last",
-            )
-            return session.scalar(sa.select(CheckpointRow).where(*where))
-
-    def complete(self, number: int, value: float, *, best_epoch: int, stop_reason: str) -> None:
-        """End a trial that came to its end."""
-        self.note(number, best_epoch=best_epoch, stop_reason=stop_reason)
-        self.optuna_study.tell(number, value)
-
-    def prune(self, number: int, epoch: int) -> None:
-        """End a trial that the scheduler stopped after an epoch; its value is its last report."""
-        self.note(number, pruned_epoch=epoch, stop_reason="scheduler")
-        self.optuna_study.tell(number, state=TrialState.PRUNED)
-
-    def fail(self, number: int, reason: str, *, retry: bool, counts: bool = True) -> bool:
-        """End a trial that could not go on; queue its parameters again if asked and not tried too often.
+    @_patient
+    def collect(self, number: int, *, keep_best: int | None) -> Freed:
+        """Give up the checkpoints that are of no use any more once a trial is COMPLETE or PRUNED.
 
         Args:
-            number: The trial.
-            reason: Becomes its `fail_reason`.
-            retry: Whether to queue its parameters again.
-            counts: Whether this was one of the attempts that `MAX_RETRIES` limits.
-
-        Returns:
-            Whether it was queued again.
+            number: The trial that has ended.
+            keep_best: Of how many best trials to keep the best checkpoint; None keeps that of every trial.
         """
-        trial = self.trial(number)
-        attempt = int(trial.user_attrs.get("attempt", 0))
-        # A queued point whose parameters were not all drawn yet is queued again as it was.
-        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        again = retry and (attempt < MAX_RETRIES or not counts) and bool(params)
-        if again and not any(other.user_attrs.get("retry_of") == number for other in self.trials()):
-            self.optuna_study.enqueue_trial(
-                params, user_attrs={"retry_of": number, "attempt": attempt + counts}
-            )
-        self.note(number, fail_reason=reason)
-        self.optuna_study.tell(number, state=TrialState.FAIL)
-        return again
-
-    def trained_before(self, number: int) -> int | None:
-        """Return the number of an earlier trial with equal parameters that ran to an end or runs, or None."""
-        params = self.trial(number).params
-        for other in self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
-            if other.number != number and other.params == params:
-                return other.number
-        return None
-
-    def trial(self, number: int) -> FrozenTrial:
-        """Return a trial as the database has it now."""
-        storage = self.database.optuna_storage
-        trial_id = storage.get_trial_id_from_study_id_trial_number(self.optuna_study._study_id, number)
-        return storage.get_trial(trial_id)
-
-
-def _refuse_differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> None:
-    differences = _differences(row, spec, data_fingerprint)
-    if differences:
-        raise StudyConflictError(
-            "\n".join(
-                f"--study {spec.name}: must stay what it was when it began; {difference}; "
-                "launch as before, or under another name with --set study.name=NAME"
-                for difference in differences
-            )
+        return collect(
+            self.database,
+            self.spec.name,
+            keep_best=keep_best,
+            trials=[number, *self.ancestors(number)] if keep_best is None else None,
         )
 
+    # ---- within ----------------------------------------------------------------------------------------
 
-def _refuse_lost_checkpoints(row: StudyRow, uris: Sequence[str], storage_root: Path) -> None:
-    """Refuse another storage root, unless the checkpoints were moved there."""
-    if str(storage_root) != row.storage_root and any(not (storage_root / uri).is_file() for uri in uris):
-        raise StudyConflictError(
-            f"--storage {storage_root}: must hold the study's checkpoints, got a folder without them; "
-            f"launch with --storage {row.storage_root}, or move them"
-        )
+    def _is_ended(self, number: int) -> bool:
+        return self.trial(number).state.is_finished()
 
+    def _of_trial(
+        self, table: type[CheckpointRow] | type[EpochRow], number: int
+    ) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+        return (table.study_id == self.study_id, table.trial == number)
 
-def _refuse_foreign_trials(name: str, storage_root: Path) -> None:
-    folder = storage_root / name
-    if folder.is_dir() and any(folder.glob("trial-*")):
-        raise StudyConflictError(
-            f"--storage {storage_root}: must hold no trials of a study that the database does not know, got {folder}; "
-            "name the database it belongs to, or choose another --storage"
-        )
+    def _new_checkpoint(self, number: int) -> CheckpointRow:
+        return CheckpointRow(study_id=self.study_id, trial=number)
 
 
-def _differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[str]:
-    old, new = row.identity, spec.identity()
-    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    lines = [f"{key} was {_shown(old.get(key))}, got {_shown(new.get(key))}" for key in changed]
-    if row.data_fingerprint != data_fingerprint:
-        lines.append(
-            f"data was {row.data_source} ({row.data_fingerprint[:12]}), got other data ({data_fingerprint[:12]})"
-        )
-    return lines
+def _fill(row: CheckpointRow, record: CheckpointRecord, *, kind: str, uri: str) -> None:
+    row.kind, row.uri = kind, uri
+    row.epoch, row.value = record.epoch, record.value
+    row.sha256, row.num_bytes = record.sha256, record.num_bytes
+    row.problem = record.problem
+    row.removed_at = None
+    row.recorded_at = utc_now()
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        when = f" when {', '.join(value['when'])}" if value.get("when") else ""
-        return f"{value['range']}{when}"
-    return "not set" if value is None else repr(value)
+def _beside(uri: str, name: str) -> str:
+    return f"{uri.rpartition('/')[0]}/{name}"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

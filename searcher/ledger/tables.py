@@ -6,7 +6,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-__all__ = ["Base", "CheckpointRow", "EpochRow", "LaunchRow", "StudyRow", "utc_now"]
+__all__ = [
+    "Base",
+    "CheckpointRow",
+    "EpochRow",
+    "EvaluationRow",
+    "ExportRow",
+    "LaunchRow",
+    "StudyRow",
+    "utc_now",
+]
 
 
 def utc_now() -> datetime:
@@ -29,7 +38,7 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """What a study is: its file, its identity, its data."""
+    """What a study is: its file, its identity, its data, and the study that it began from."""
 
     __tablename__ = "searcher_studies"
 
@@ -38,10 +47,19 @@ class StudyRow(Base):
     objective: Mapped[str] = mapped_column(sa.String(50))
     budget: Mapped[int]
     spec_text: Mapped[str] = mapped_column(sa.Text)
+    spec_source: Mapped[str | None] = mapped_column(sa.Text)
+    """What `--study` said: a shipped study's name, or the absolute path of a file. None: from before 0002."""
+    overrides: Mapped[dict[str, Any] | None]
+    """What the command line set, by dotted key. None: from before 0002."""
     identity: Mapped[dict[str, Any]]
     data_fingerprint: Mapped[str] = mapped_column(sa.String(64))
     data_source: Mapped[str] = mapped_column(sa.Text)
     storage_root: Mapped[str] = mapped_column(sa.Text)
+    parent_study: Mapped[str | None] = mapped_column(sa.String(100))
+    """Name of the study that this one refines or fine-tunes; by name, so that it outlives a deleted parent."""
+    parent_trial: Mapped[int | None]
+    parent_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    """Digest of the parent's checkpoint that this study's trials start from; kept from being collected."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -55,10 +73,15 @@ class LaunchRow(Base):
     host: Mapped[str] = mapped_column(sa.String(255))
     pid: Mapped[int]
     process_started: Mapped[float] = mapped_column(sa.Double)
+    """Seconds: since the epoch where `process_space` is None, else as `liveness` measures them."""
+    process_space: Mapped[str | None] = mapped_column(sa.String(200))
+    """Where `pid` means this process: boot and process namespace. None: from before 0002."""
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     renewed_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(sa.String(20))
+    stop_requested_at: Mapped[datetime | None]
+    """When `searcher stop` asked the driver to end."""
     versions: Mapped[dict[str, Any]]
     git_revision: Mapped[str | None] = mapped_column(sa.String(64))
 
@@ -78,7 +101,7 @@ class EpochRow(Base):
 
 
 class CheckpointRow(Base):
-    """The newest checkpoint of each kind that a trial has written."""
+    """The newest checkpoint of each kind that a trial has written: `last`, the `previous` last, `best`."""
 
     __tablename__ = "searcher_checkpoints"
     __table_args__ = (sa.UniqueConstraint("study_id", "trial", "kind"),)
@@ -93,3 +116,39 @@ class CheckpointRow(Base):
     num_bytes: Mapped[int] = mapped_column(sa.BigInteger)
     value: Mapped[float | None] = mapped_column(sa.Double)
     recorded_at: Mapped[datetime] = mapped_column(default=utc_now)
+    problem: Mapped[str | None] = mapped_column(sa.Text)
+    """What was found wrong with the file: missing, or other bytes than `sha256` says."""
+    removed_at: Mapped[datetime | None]
+    """When it was given up to make room; written before the file goes."""
+
+
+class ExportRow(Base):
+    """A bundle made from a checkpoint."""
+
+    __tablename__ = "searcher_exports"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(sa.ForeignKey("searcher_studies.id"), index=True)
+    trial: Mapped[int]
+    epoch: Mapped[int]
+    checkpoint_sha256: Mapped[str] = mapped_column(sa.String(64))
+    path: Mapped[str] = mapped_column(sa.Text)
+    sha256: Mapped[str] = mapped_column(sa.String(64))
+    """Of the bundle's `bundle.json`, which holds those of its other files."""
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class EvaluationRow(Base):
+    """What a trial's checkpoint reached on one split of a data set."""
+
+    __tablename__ = "searcher_evaluations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(sa.ForeignKey("searcher_studies.id"), index=True)
+    trial: Mapped[int]
+    checkpoint_sha256: Mapped[str] = mapped_column(sa.String(64))
+    data_source: Mapped[str] = mapped_column(sa.Text)
+    data_fingerprint: Mapped[str] = mapped_column(sa.String(64))
+    split: Mapped[str] = mapped_column(sa.String(50))
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -2,9 +2,7 @@
 
 import logging
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +20,17 @@ import ray
 from ray._private import ray_constants
 
 from searcher.exceptions import UserError
+from searcher.orchestration.scratch import scratch_folder
 from searcher.study.spec import ResourcesSection
 
-__all__ = ["TrialResources", "check_reachable", "ray_cluster", "trial_resources"]
+__all__ = [
+    "TrialResources",
+    "can_place",
+    "check_reachable",
+    "num_concurrent",
+    "ray_cluster",
+    "trial_resources",
+]
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange a few numbers; images never go through Ray's object store."""
@@ -32,7 +38,7 @@ _OBJECT_STORE_BYTES = 128 * 2**20
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What Ray reserves for one trial."""
+    """What Ray reserves for one trial, or what a node has."""
 
     cpus: float
     gpus: float
@@ -41,13 +47,15 @@ class TrialResources:
         """Return Ray's own names; no GPU entry when none is needed."""
         return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
 
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+
 
 @contextmanager
 def ray_cluster(address: str | None = None) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine and stop it at the end.
 
-    A cluster of our own listens on loopback only, keeps its files in a short temporary folder (Ray's sockets
-    have paths of at most 107 bytes), and has no dashboard.
+    A cluster of our own listens on loopback only, keeps its files in a scratch folder, and has no dashboard.
 
     Raises:
         UserError: There is no cluster at the address.
@@ -64,23 +72,24 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
         finally:
             ray.shutdown()
         return
-    scratch = tempfile.mkdtemp(prefix="ray-", dir=None if len(tempfile.gettempdir()) < 20 else "/tmp")
-    try:
-        with _loopback_only():
-            ray.init(
-                address="local",
-                num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=scratch,
-            )
-            yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder() as scratch:
+        try:
+            with _loopback_only():
+                ray.init(
+                    address="local",
+                    num_cpus=len(os.sched_getaffinity(0))
+                    if hasattr(os, "sched_getaffinity")
+                    else os.cpu_count(),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=str(scratch),
+                )
+                yield
+        finally:
+            ray.shutdown()
 
 
 def check_reachable(address: str | None) -> None:
@@ -135,13 +144,33 @@ def trial_resources(wanted: ResourcesSection) -> TrialResources:
     Raises:
         UserError: No node has as much, so that the first trial would wait for ever.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+    nodes = _nodes()
+    most_gpus = max((node.gpus for node in nodes), default=0.0)
     gpus = float(min(1.0, most_gpus)) if wanted.gpus == "auto" else float(wanted.gpus)
-    if not any(node.get("CPU", 0.0) >= wanted.cpus and node.get("GPU", 0.0) >= gpus for node in nodes):
-        offered = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+    resources = TrialResources(wanted.cpus, gpus)
+    if not can_place(resources):
         raise UserError(
             f"resources: one node must offer what a trial needs, got cpus={wanted.cpus:g} gpus={gpus:g} where the "
-            f"nodes have {offered}; lower them with --set resources.cpus=N --set resources.gpus=N"
+            f"nodes have {', '.join(map(str, nodes))}; lower them with --set resources.cpus=N --set resources.gpus=N"
         )
-    return TrialResources(wanted.cpus, gpus)
+    return resources
+
+
+def can_place(resources: TrialResources) -> bool:
+    """Return whether some node of the cluster, once it is idle, could run a trial."""
+    return any(node.cpus >= resources.cpus and node.gpus >= resources.gpus for node in _nodes())
+
+
+def num_concurrent(wanted: ResourcesSection, resources: TrialResources) -> int:
+    """Return how many trials can run at a time on the cluster that is running."""
+    fitting = 0
+    for node in _nodes():
+        by_gpu = node.gpus / resources.gpus if resources.gpus else float("inf")
+        fitting += int(min(node.cpus / resources.cpus, by_gpu))
+    return min(fitting, wanted.max_concurrent or fitting)
+
+
+def _nodes() -> list[TrialResources]:
+    """Return what each node that is alive has."""
+    offered = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [TrialResources(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in offered]

@@ -1,21 +1,14 @@
 """A launch: open the study, mend what the last driver left, search, write down how it ended."""
 
 import logging
-import signal
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from searcher.orchestration.cluster import (
-    TrialResources,
-    ray_cluster,
-    trial_resources,
-)  # before ray: see there
+# Before ray: see there.
+from searcher.orchestration.cluster import TrialResources, num_concurrent, ray_cluster, trial_resources
 
 from optuna.trial import FrozenTrial, TrialState  # isort: skip
 from ray import tune  # isort: skip
@@ -23,15 +16,23 @@ from ray.tune.error import TuneError  # isort: skip
 from ray.tune.experiment import Trial  # isort: skip
 
 from data_pipeline.store import Store
-from searcher.exceptions import SearcherError
+from searcher.exceptions import DatabaseAwayError, DatabaseError, SearcherError, StudyConflictError
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
+from searcher.ledger.patience import Patience
+from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
+from searcher.orchestration.node_watch import NodeWatch
+from searcher.orchestration.preflight import check_disk, check_weights
 from searcher.orchestration.samplers import build_sampler
 from searcher.orchestration.scheduler import build_scheduler
+from searcher.orchestration.scratch import scratch_folder
 from searcher.orchestration.search import ErrorCallback, StudySearch
+from searcher.orchestration.signals import stop_on_signals
 from searcher.orchestration.trainable import TrialTrainable
+from searcher.study.layout import LAUNCH_LOG
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
 
@@ -56,7 +57,7 @@ class LaunchResult:
 def launch(
     spec: StudySpec,
     *,
-    database: Database,
+    database: str,
     data: DataRequest,
     store: Store,
     storage_root: Path,
@@ -65,9 +66,11 @@ def launch(
 ) -> LaunchResult:
     """Run a study until its budget is used, or until it is interrupted; every launch continues it.
 
+    What can be refused is refused before the database is made or changed.
+
     Args:
         spec: The study.
-        database: Open, with tables.
+        database: The study database, a URL or the path of an SQLite file; made where it is missing.
         data: The data set, for the workers.
         store: The data set's store on this node.
         storage_root: Folder of all studies' checkpoints and logs, the same on every node.
@@ -76,69 +79,160 @@ def launch(
 
     Raises:
         StudyConflictError: The study is another one than the database has, or another driver runs it.
-        UserError: The cluster cannot be reached or can never place a trial.
+        DatabaseError: The database cannot be used.
+        UserError: The cluster cannot be reached or can never place a trial, the disk is too small, or pretrained
+            weights cannot be had.
+        SearcherError: The search broke off.
     """
-    data_source = data.folder or "synthetic glands"
-    StudyLedger.register(
-        database,
-        spec,
-        data_source=data_source,
+    study = Registration(
+        spec=spec,
+        data_source=data.folder or "synthetic glands",
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
     )
-    with Lease.acquire(database, spec.name) as lease:
-        ledger = _open_ledger(database, spec, listener)
-        ledger.begin_launch(data_source=data_source, storage_root=storage_root)
-        problem = None
+    remaining = _look(database, study)
+    if remaining and address is None:  # each node of a cluster fetches its own, and this may be none of them
+        check_weights(spec)
+    log = LaunchLog(storage_root / spec.name / LAUNCH_LOG, listener)
+    with log, ExitStack() as cluster:
+        resources = None
+        if remaining:
+            cluster.enter_context(ray_cluster(address))
+            resources = trial_resources(spec.resources)
+            check_disk(
+                spec,
+                storage_root,
+                num_remaining=remaining,
+                num_concurrent=num_concurrent(spec.resources, resources),
+            )
+        # Only now: Ray puts its own handlers in place when it starts.
+        with stop_on_signals(log) as stop, Database.open(database, create=True) as opened:
+            study.register(opened)
+            with Lease.acquire(opened, spec.name) as lease:
+                lease.on_lost(lambda: _stop(stop, log, "another driver has taken the study over"))
+                lease.on_stop(
+                    lambda: _stop(stop, log, "asked to stop by `searcher stop`; stopping after this step")
+                )
+                study.begin_launch(opened)
+                ledger = StudyLedger(opened, spec, patience=Patience(log.said, stop))
+                launch = _Launch(ledger, lease, cluster, log, stop)
+                return launch.run(data=data, study=study, resources=resources)
+
+
+def _look(database: str, study: Registration) -> int:
+    """Refuse what the database as it is refuses; return how many trials remain. Changes nothing."""
+    try:
+        opened = Database.open(database)
+    except (
+        DatabaseError
+    ):  # not there yet, or of an older revision; or unusable, which opening to write will say
+        study.check(None)
+        return study.spec.study.trials
+    with opened:
+        names = opened.study_names()
+        study.check(opened)
+        if study.spec.name not in names:
+            return study.spec.study.trials
+        Lease.refuse_if_held(opened, study.spec.name)
+        return max(0, study.spec.study.trials - opened.study(study.spec.name).num_done)
+
+
+def _stop(stop: threading.Event, log: LaunchLog, why: str) -> None:
+    log.said(why)
+    stop.set()
+
+
+class _Launch:
+    """One launch from the moment that it holds the lease."""
+
+    def __init__(
+        self, ledger: StudyLedger, lease: Lease, cluster: ExitStack, log: LaunchLog, stop: threading.Event
+    ) -> None:
+        self._ledger = ledger
+        self._spec = ledger.spec
+        self._lease = lease
+        self._cluster = cluster
+        self._log = log
+        self._stop = stop
+
+    def run(
+        self, *, data: DataRequest, study: Registration, resources: TrialResources | None
+    ) -> LaunchResult:
+        """Mend what the last driver left, search, and write down how it ended."""
+        problem: str | None = None
         try:
-            if ledger.num_done() < spec.study.trials:
-                with ray_cluster(address), _stop_on_signals(listener) as stop:
-                    resources = trial_resources(spec.resources)
-                    search = StudySearch(
-                        ledger,
-                        data=data,
-                        data_fingerprint=store.fingerprint,
-                        storage_root=storage_root,
-                        num_threads=max(1, int(spec.resources.cpus)),
-                        listener=listener,
-                        stop=stop,
-                    )
-                    lease.on_lost(stop.set)
-                    _run_tune(search, build_scheduler(spec, _finished(ledger)), resources, stop)
-                    problem = search.problem
-        except TuneError as error:  # its text is a whole traceback, whose last line says what it was
-            problem = str(error).strip().rpartition("\n")[2]
-            raise SearcherError(
-                f"--study {spec.name}: the search broke off: {problem}; launch again to go on"
-            ) from error
-        except Exception as error:
-            problem = type(error).__name__
+            self._open()
+            if resources is not None and self._ledger.num_done() < self._spec.study.trials:
+                search = StudySearch(
+                    self._ledger,
+                    data=data,
+                    data_fingerprint=study.data_fingerprint,
+                    storage_root=study.storage_root,
+                    num_threads=max(1, int(self._spec.resources.cpus)),
+                    listener=self._log,
+                    stop=self._stop,
+                )
+                self._search(search, resources)
+                problem = search.problem
+        except BaseException as error:
+            self._conclude(None if isinstance(error, KeyboardInterrupt) else type(error).__name__)
+            if isinstance(error, DatabaseAwayError) and self._stop.is_set():
+                # Told to end while the database was away: the next launch mends what could not be written.
+                return LaunchResult(
+                    "interrupted", 0, self._spec.study.trials, f"{error}; not waited for any longer"
+                )
             raise
-        finally:  # also when a second Ctrl-C breaks off: no trial stays RUNNING, all can go on
-            if not lease.is_lost:
+        outcome, num_done = self._conclude(problem)
+        return LaunchResult(outcome, num_done, self._spec.study.trials, problem)
+
+    def _open(self) -> None:
+        """Leave nothing RUNNING and queue the known-good points."""
+        ledger = self._ledger
+        ledger.optuna_study.sampler = build_sampler(self._spec, num_trials=len(ledger.trials()))
+        left = ledger.reconcile("its driver ended without a word")
+        if left:
+            numbers = ", ".join(map(str, left))
+            self._log.said(
+                f"a former launch left trial {numbers} running; now FAIL, and queued again where sensible"
+            )
+        ledger.enqueue(self._spec.enqueue)
+        complete = ledger.trials(TrialState.COMPLETE)
+        best = ledger.optuna_study.best_value if complete else None
+        self._log.study_opened(budget=self._spec.study.trials, num_done=ledger.num_done(), best=best)
+
+    def _search(self, search: StudySearch, resources: TrialResources) -> None:
+        scheduler = build_scheduler(self._spec, _finished(self._ledger))
+        try:
+            _run_tune(search, scheduler, NodeWatch(resources, search.end, self._log.said), self._stop)
+        except TuneError as error:  # its text is a whole traceback, whose last line says what it was
+            raise self._broke_off(str(error).strip().rpartition("\n")[2]) from error
+        fatal = search.fatal
+        if isinstance(fatal, StudyConflictError) or (
+            isinstance(fatal, DatabaseAwayError) and self._stop.is_set()
+        ):
+            raise fatal
+        if fatal is not None:
+            what = "" if isinstance(fatal, SearcherError) else f"{type(fatal).__name__}: "
+            raise self._broke_off(f"{what}{fatal}") from fatal
+
+    def _broke_off(self, why: str) -> SearcherError:
+        return SearcherError(f"--study {self._spec.name}: the search broke off: {why}; launch again to go on")
+
+    def _conclude(self, problem: str | None) -> tuple[str, int]:
+        """Stop the workers, then leave no trial RUNNING; also when a second Ctrl-C breaks off."""
+        self._cluster.close()  # from here on nobody writes into a trial's folder
+        spec, ledger = self._spec, self._ledger
+        try:
+            if not self._lease.is_lost:
                 ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
             num_done = ledger.num_done()
-            outcome = "finished" if num_done >= spec.study.trials else "failed" if problem else "interrupted"
-            lease.ends_as(outcome)
-    return LaunchResult(outcome, num_done, spec.study.trials, problem)
-
-
-def _open_ledger(database: Database, spec: StudySpec, listener: StudyListener) -> StudyLedger:
-    """Return the study's ledger with nothing left RUNNING and the known-good points queued."""
-    ledger = StudyLedger(database, spec)
-    num_trials = len(ledger.trials())
-    ledger.optuna_study.sampler = build_sampler(spec, num_trials=num_trials)
-    left = ledger.reconcile("its driver ended without a word")
-    if left:
-        numbers = ", ".join(map(str, left))
-        listener.said(
-            f"a former launch left trial {numbers} running; now FAIL, and queued again where sensible"
-        )
-    ledger.enqueue(spec.enqueue)
-    complete = ledger.trials(TrialState.COMPLETE)
-    best = ledger.optuna_study.best_value if complete else None
-    listener.study_opened(budget=spec.study.trials, num_done=ledger.num_done(), best=best)
-    return ledger
+        except SearcherError as error:  # away, or the study was deleted: the next launch mends it
+            self._log.said(f"could not write down the end of the launch: {error}")
+            return "failed", 0
+        outcome = "finished" if num_done >= spec.study.trials else "failed" if problem else "interrupted"
+        self._lease.ends_as(outcome)
+        self._log.ended(outcome, problem)
+        return outcome, num_done
 
 
 def _finished(ledger: StudyLedger) -> list[FrozenTrial]:
@@ -148,7 +242,7 @@ def _finished(ledger: StudyLedger) -> list[FrozenTrial]:
 def _run_tune(
     search: StudySearch,
     scheduler: tune.schedulers.TrialScheduler,
-    resources: TrialResources,
+    watch: NodeWatch,
     stop: threading.Event,
 ) -> None:
     """Let Ray Tune run the trials; all that it writes itself goes to a scratch folder.
@@ -156,7 +250,7 @@ def _run_tune(
     `tune.run` and not `Tuner`: the latter pickles its configuration, search algorithm included, to disk.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as scratch:
+    with scratch_folder() as scratch:
         tune.run(
             TrialTrainable,
             name="study",
@@ -164,12 +258,12 @@ def _run_tune(
             search_alg=search,
             scheduler=scheduler,
             stop=_StopAll(stop, search),
-            resources_per_trial=resources.to_ray(),
+            resources_per_trial=watch.resources.to_ray(),
             reuse_actors=True,
-            storage_path=scratch,
+            storage_path=str(scratch),
             trial_dirname_creator=_trial_dirname,
             raise_on_failed_trial=False,
-            callbacks=[ErrorCallback(search)],
+            callbacks=[ErrorCallback(search), watch],
             verbose=0,
         )
 
@@ -197,25 +291,3 @@ class _StopAll(tune.Stopper):  # type: ignore[misc]  # ray ships no types
     def stop_all(self) -> bool:
         """Return whether the run is to end."""
         return self._stop.is_set() or self._search.broken
-
-
-@contextmanager
-def _stop_on_signals(listener: StudyListener) -> Iterator[threading.Event]:
-    """Set the event on the first SIGINT or SIGTERM; raise KeyboardInterrupt on the second."""
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        listener.said(f"{signal.Signals(number).name}: stopping after this step; again to stop at once")
-
-    before: dict[int, Callable[..., Any] | int | None] = {}
-    if threading.current_thread() is threading.main_thread():
-        for stopping in (signal.SIGINT, signal.SIGTERM):
-            before[stopping] = signal.signal(stopping, on_signal)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

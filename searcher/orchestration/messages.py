@@ -6,6 +6,7 @@ from typing import Any
 
 from searcher.ledger.records import CheckpointRecord
 from searcher.training.dataset import DataRequest
+from searcher.training.failures import Failure
 
 __all__ = ["TrialJob", "TrialMessage", "TrialOutcome"]
 
@@ -23,11 +24,12 @@ class TrialJob:
     storage_root: str
     run_dir: str
     """Folder of the trial, relative to the storage root."""
-    resume_from: str | None = None
-    """Checkpoint to go on from, relative to the storage root."""
-    resume_sha256: str | None = None
+    resume_from: CheckpointRecord | None = None
+    """Checkpoint to go on from."""
     past_values: Mapping[int, float] = field(default_factory=dict)
     """The objective by epoch up to that checkpoint, for the scheduler."""
+    micro_batches: int = 1
+    """Parts of a batch to compute one after the other, to save memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,4 +51,4 @@ class TrialMessage:
     config_digest: str = ""
     """Digest of the configuration that the trainer applied."""
     outcome: TrialOutcome | None = None
-    failure: str | None = None
+    failure: Failure | None = None

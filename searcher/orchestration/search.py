@@ -6,18 +6,22 @@ report, and leaves failed ones RUNNING. Here each trial gets the state that it e
     the trainer came to its end         COMPLETE, with stop_reason
     the scheduler stopped it            PRUNED, with its epoch
     the trainer failed                  FAIL, with fail_reason
+    it ran out of memory                FAIL, and once more in two halves of a batch
+    the disk is full                    FAIL, queued again, and the study stops
     its worker is gone                  FAIL, and its parameters are queued again from the last checkpoint
 
 The calls come from one thread, that of `tune.run`. For one result Ray 2.60 calls, in this order: `on_trial_result`
 (not if the trial ends with it), then `on_trial_complete` if it ends; for an errored trial `on_trial_complete`
-without a reason, then the callback's `on_trial_error`, which has one.
+without a reason, then the callback's `on_trial_error`, which has one. An exception that leaves one of these calls is
+swallowed or printed by Ray, according to where it was; so none does: it is kept in `fatal`, and the run ends.
 """
 
+import functools
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import optuna
 from ray import tune
@@ -26,12 +30,15 @@ from ray.tune.search import Searcher
 
 from searcher.exceptions import StudyFileError
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.orchestration.common_ground import common_ground
 from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.messages import TrialJob, TrialMessage
 from searcher.study.config import TrialConfig
+from searcher.study.layout import trial_folder
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
+from searcher.training.failures import Failure
 
 __all__ = ["ErrorCallback", "StudySearch"]
 
@@ -41,6 +48,26 @@ MAX_CONSECUTIVE_FAILURES = 5
 """After as many failed trials in a row the study stops: the next would fail too."""
 MAX_REPEATED_PROPOSALS = 20
 """After as many proposals in a row that were trained before, the space counts as exhausted."""
+
+
+_Call = TypeVar("_Call", bound=Callable[..., Any])
+
+
+def _contained(call: _Call) -> _Call:
+    """Keep an exception for the driver instead of letting Ray have it; after one, the search does nothing more."""
+
+    @functools.wraps(call)
+    def guarded(self: "StudySearch", *args: Any, **kwargs: Any) -> Any:
+        if self.fatal is not None:
+            return None
+        try:
+            return call(self, *args, **kwargs)
+        except Exception as error:  # the boundary to Ray: `launch` raises it again
+            self.fatal = error
+            self.broken = True
+            return None
+
+    return cast("_Call", guarded)
 
 
 class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
@@ -62,6 +89,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         """Why the search ended before its budget, None if it did not."""
         self.broken = False
         """Whether the problem is such that running trials had better stop too."""
+        self.fatal: Exception | None = None
+        """What broke the search itself, a study deleted under it say."""
         self._ledger = ledger
         self._data = data
         self._data_fingerprint = data_fingerprint
@@ -71,7 +100,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._stop = stop
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
         self._num_done = ledger.num_done()
-        self._failures: list[str] = []
+        self._failures: list[tuple[Mapping[str, Value], str]] = []  # in a row: parameters and reason
 
     @property
     def _spec(self) -> StudySpec:
@@ -79,6 +108,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     # ---- Ray asks --------------------------------------------------------------------------------------
 
+    @_contained
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial's configuration, None to wait, or `FINISHED`."""
         remaining = self._spec.study.trials - self._num_done
@@ -99,13 +129,15 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             for repeats in range(MAX_REPEATED_PROPOSALS):
                 if repeats == MAX_REPEATED_PROPOSALS // 2:  # one that learns may insist on a point
                     study.sampler = optuna.samplers.RandomSampler()
-                trial = study.ask()
-                params = self._spec.space.suggest(trial)
-                earlier = self._ledger.trained_before(trial.number)
-                if earlier is None:
-                    return self._job_of(trial, params)
-                reason = f"equal parameters to trial {earlier}, not trained twice"
-                self._ledger.fail(trial.number, reason, retry=False)
+                number, params = self._ledger.begin_trial(self._running.values())
+                earlier = self._ledger.trained_before(number)
+                if earlier is not None:
+                    reason = f"equal parameters to trial {earlier}, not trained twice"
+                elif self._ledger.queued_twice(number):
+                    reason = "queued twice"
+                else:
+                    return self._job_of(number, params)
+                self._ledger.fail(number, reason, retry=False)
         finally:
             study.sampler = sampler
         self.problem = (
@@ -114,33 +146,32 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         )
         return None
 
-    def _job_of(self, trial: optuna.Trial, params: Mapping[str, Value]) -> TrialJob | None:
+    def _job_of(self, number: int, params: Mapping[str, Value]) -> TrialJob | None:
         try:
             config = self._spec.trial_config(params)
         except StudyFileError as error:
-            self._failed(trial.number, "; ".join(error.problems), retry=False)
+            self._failed(number, "; ".join(error.problems))
             return None
-        return self._job(trial.number, params, config, trial.user_attrs.get("retry_of"))
+        return self._job(number, params, config)
 
-    def _job(
-        self, number: int, params: Mapping[str, Value], config: TrialConfig, retry_of: int | None
-    ) -> TrialJob:
-        self._ledger.note(number, config_digest=config.digest())
-        checkpoint = None if retry_of is None else self._ledger.last_checkpoint(retry_of)
-        while (
-            checkpoint is None and retry_of is not None
-        ):  # a retry that was interrupted before its first epoch
-            retry_of = self._ledger.trial(retry_of).user_attrs.get("retry_of")
-            checkpoint = None if retry_of is None else self._ledger.last_checkpoint(retry_of)
-        if checkpoint is not None and not (self._storage_root / checkpoint.uri).is_file():
-            self._listener.said(
-                f"trial {number}: the checkpoint of trial {retry_of} is gone, training from the start"
-            )
-            checkpoint = None
-        if checkpoint is not None and retry_of is not None:
-            self._ledger.inherit(number, retry_of, up_to_epoch=checkpoint.epoch)
-        first_epoch = 0 if checkpoint is None else checkpoint.epoch
-        self._listener.trial_started(number, params, first_epoch=first_epoch, num_epochs=config.train.epochs)
+    def _job(self, number: int, params: Mapping[str, Value], config: TrialConfig) -> TrialJob:
+        ledger = self._ledger
+        ledger.note(number, config_digest=config.digest())
+        resume = ledger.resume_point(number, self._storage_root)
+        for damage in resume.damages:
+            self._listener.said(f"trial {number}: cannot go on from {damage}; taking the one before")
+        checkpoint = resume.checkpoint
+        if checkpoint is not None and resume.trial is not None:
+            ledger.inherit(number, resume.trial, up_to_epoch=checkpoint.epoch)
+        elif resume.damages:
+            self._listener.said(f"trial {number}: no checkpoint is whole, training from the start")
+        trial = ledger.trial(number)
+        self._listener.trial_started(
+            number,
+            params,
+            first_epoch=0 if checkpoint is None else checkpoint.epoch,
+            num_epochs=config.train.epochs,
+        )
         return TrialJob(
             number=number,
             config=config.to_dict(),
@@ -148,37 +179,35 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             data=self._data,
             data_fingerprint=self._data_fingerprint,
             storage_root=str(self._storage_root),
-            run_dir=f"{self._spec.name}/trial-{number:04d}",
-            resume_from=None if checkpoint is None else checkpoint.uri,
-            resume_sha256=None if checkpoint is None else checkpoint.sha256,
-            past_values={} if checkpoint is None else self._ledger.trial(number).intermediate_values,
+            run_dir=trial_folder(self._spec.name, number),
+            resume_from=checkpoint,
+            past_values={} if checkpoint is None else trial.intermediate_values,
+            micro_batches=int(trial.user_attrs.get("micro_batches", 1)),
         )
 
     # ---- Ray tells -------------------------------------------------------------------------------------
 
+    @_contained
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Write down an epoch of a trial that goes on."""
         number = self._running[trial_id]
         self._record(number, result["message"])
 
+    @_contained
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Write down a trial's last epoch, then its state."""
         if error or result is None or "message" not in result:
             return  # ErrorCallback follows with the reason; a trial that never ran is left to reconciliation
-        number = self._running[
-            trial_id
-        ]  # removed once the state is written: until then `errored` must find it
+        number = self._running[trial_id]
         message: TrialMessage = result["message"]
         self._record(number, message)
         digest = self._ledger.trial(number).user_attrs.get("config_digest")
         if message.failure is not None:
-            self._failed(number, message.failure, retry=False)
+            self._fail_for(number, message.failure)
         elif message.config_digest != digest:
-            self._failed(
-                number, "the trainer applied another configuration than the sampler chose", retry=False
-            )
+            self._failed(number, "the trainer applied another configuration than the sampler chose")
         elif message.outcome is not None:
             outcome = message.outcome
             self._ledger.complete(
@@ -192,11 +221,21 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             )
         del self._running[trial_id]
 
+    @_contained
     def errored(self, trial_id: str, reason: str) -> None:
         """Write down a trial whose worker is gone; it is tried again."""
         number = self._running.pop(trial_id, None)
-        if number is not None and not self._ledger.trial(number).state.is_finished():
-            self._failed(number, reason, retry=True)
+        if number is None or self._ledger.trial(number).state.is_finished():
+            return
+        killed_for_memory = "OutOfMemoryError" in reason  # by Ray, which watches each node
+        parts = None
+        if killed_for_memory:
+            parts = 2 * int(self._ledger.trial(number).user_attrs.get("micro_batches", 1))
+        self._failed(number, f"its worker was lost: {reason}", retry=True, micro_batches=parts)
+
+    def end(self, problem: str) -> None:
+        """End the run because of something outside the trials."""
+        self.problem, self.broken = problem, True
 
     def _record(self, number: int, message: TrialMessage) -> None:
         # The epoch before its checkpoint: a retry inherits the epochs up to a checkpoint, so they must be there.
@@ -214,19 +253,42 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._num_done = self._ledger.num_done()
         self._failures.clear()
         self._listener.trial_ended(number, state, value=value, reason=reason)
+        freed = self._ledger.collect(number, keep_best=self._spec.resources.keep_best or None)
+        for problem in freed.problems:
+            self._listener.said(problem)
 
-    def _failed(self, number: int, reason: str, *, retry: bool) -> None:
-        again = self._ledger.fail(number, reason, retry=retry)
+    def _fail_for(self, number: int, failure: Failure) -> None:
+        """Write down a failure that the trainer has met, and do about it what its cause asks for."""
+        if failure.cause == "memory":
+            whole = "micro_batches" not in self._ledger.trial(number).user_attrs
+            self._failed(number, failure.reason, retry=whole, counts=False, micro_batches=2)
+        elif failure.cause == "disk":
+            self._failed(number, failure.reason, retry=True, counts=False)
+            self.end(
+                f"trial {number}: {failure.reason}; make room, by `searcher gc --study {self._spec.name}` perhaps"
+            )
+        else:
+            self._failed(number, failure.reason)
+
+    def _failed(
+        self,
+        number: int,
+        reason: str,
+        *,
+        retry: bool = False,
+        counts: bool = True,
+        micro_batches: int | None = None,
+    ) -> None:
+        again = self._ledger.fail(number, reason, retry=retry, counts=counts, micro_batches=micro_batches)
+        halved = " with its batch in parts" if again and micro_batches else ""
         self._listener.trial_ended(
-            number, "FAIL", value=None, reason=reason + ("; queued again" if again else "")
+            number, "FAIL", value=None, reason=f"{reason}; queued again{halved}" if again else reason
         )
         if again:  # a lost worker or node says nothing about the next trial
             return
-        self._failures.append(reason)
+        self._failures.append((self._ledger.trial(number).params, reason))
         if len(self._failures) >= MAX_CONSECUTIVE_FAILURES:
-            self.broken = True
-            shared = sorted(set(self._failures))
-            self.problem = f"{len(self._failures)} trials failed in a row: {' | '.join(shared)}"
+            self.end(f"{len(self._failures)} trials failed in a row; {common_ground(self._failures)}")
 
     # ---- Ray saves nothing of us -----------------------------------------------------------------------
 
@@ -246,7 +308,7 @@ class ErrorCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
 
     def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
         """Pass on why a trial's worker is gone."""
-        self._search.errored(trial.trial_id, f"its worker was lost: {_last_error(trial)}")
+        self._search.errored(trial.trial_id, _last_error(trial))
 
 
 def _last_error(trial: Trial) -> str:

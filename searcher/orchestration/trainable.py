@@ -6,20 +6,21 @@ is a message, not an exception: Ray then keeps the actor, and the driver gets th
 traceback.
 """
 
-import hashlib
 import logging
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from searcher.exceptions import SearcherError
+from searcher.exceptions import CheckpointError
+from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.study.config import TrialConfig
+from searcher.study.layout import TRIAL_LOG
 from searcher.study.objectives import Objective
+from searcher.training.failures import diagnose
 from searcher.training.reporter import Decision
 
 if TYPE_CHECKING:
@@ -79,11 +80,9 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         """Train one epoch and return it as a message."""
         try:
             message = self._train_epoch()
-        except (
-            Exception
-        ) as error:  # the boundary of the worker: whatever it is becomes the trial's fail_reason
+        except Exception as error:  # the boundary of the worker: it becomes the trial's fail_reason
             logger.exception("trial %d failed", self._job.number)
-            message = TrialMessage(failure=_describe(error))
+            message = TrialMessage(failure=diagnose(error))
             self._end()
         result: dict[str, Any] = {"message": message, "done": bool(message.failure or message.outcome)}
         if message.metrics is not None:
@@ -127,7 +126,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         job = self._job
         run_dir = Path(job.storage_root) / job.run_dir
         run_dir.mkdir(parents=True, exist_ok=True)
-        self._log = logging.FileHandler(run_dir / "trial.log")
+        self._log = logging.FileHandler(run_dir / TRIAL_LOG)
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._log)
         config = TrialConfig.model_validate(dict(job.config))
@@ -137,23 +136,28 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             store=job.data.open(job.data_fingerprint),
             run_dir=run_dir,
             resume_from=self._resume_from(),
+            resume_sha256=None if job.resume_from is None else job.resume_from.sha256,
+            micro_batches=job.micro_batches,
         )
 
     def _resume_from(self) -> Path | None:
         """Return the checkpoint to go on from: the one that, byte for byte, the database knows.
 
-        A worker may have been stopped between writing a checkpoint and reporting it; then it is the one before.
+        The driver has verified it; but the worker of a driver that was killed may have moved it since.
+
+        Raises:
+            CheckpointError: It is not there any more.
         """
-        if self._job.resume_from is None:
+        record = self._job.resume_from
+        if record is None:
             return None
-        last = Path(self._job.storage_root) / self._job.resume_from
-        for path in (last, last.with_name("previous.pt")):
-            if path.is_file() and _sha256(path) == self._job.resume_sha256:
-                return path
-        logger.warning(
-            "%s: neither it nor the one before has the recorded sha256; training from the start", last
-        )
-        return None
+        path = find_checkpoint(Path(self._job.storage_root), record)
+        if path is None:
+            raise CheckpointError(
+                f"{record.uri}: must be the checkpoint of epoch {record.epoch} with sha256 {record.sha256[:12]}, "
+                "got none with it; it was there when the trial began"
+            )
+        return path
 
     def _checkpoints(self, trainer: "Trainer") -> tuple[CheckpointRecord, ...]:
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
@@ -172,26 +176,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _outcome(outcome: "Outcome") -> TrialOutcome:
     return TrialOutcome(
         best_epoch=outcome.best_epoch, best_value=outcome.best_value, stop_reason=outcome.stop_reason
     )
-
-
-def _describe(error: Exception) -> str:
-    """Return a one-line reason; for an error that is not ours, with the place it came from."""
-    import torch
-
-    text = " ".join(str(error).split()) or "no message"
-    if isinstance(error, SearcherError):
-        return text
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"out of device memory: {text}"
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}: {text}{place}"

@@ -30,7 +30,9 @@ def load_study(name_or_path: str, overrides: Mapping[str, Value] | None = None) 
         StudyFileError: The file is not a valid study.
     """
     text, source = _read(name_or_path)
-    return parse_study(text, source=source, overrides=overrides)
+    is_file = name_or_path.endswith(".toml")
+    origin = str(Path(name_or_path).absolute()) if is_file else name_or_path
+    return parse_study(text, source=source, origin=origin, overrides=overrides)
 
 
 def _read(name_or_path: str) -> tuple[str, str]:

@@ -6,13 +6,15 @@ Its canonical hash is what proves that the trainer applied what the sampler aske
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.settings import ModelSettings, PostprocessSettings
+from models.settings import SETTINGS, ModelSettings, PostprocessSettings, UNetSettings
 
 __all__ = [
+    "DEFAULT_MODEL",
     "AugmentConfig",
     "DataConfig",
     "OptimizerConfig",
@@ -20,7 +22,12 @@ __all__ = [
     "Section",
     "TrainConfig",
     "TrialConfig",
+    "config_fields",
+    "models_with",
 ]
+
+DEFAULT_MODEL = "unet"
+"""The model of a configuration that names none."""
 
 
 class Section(BaseModel):
@@ -65,12 +72,13 @@ class DataConfig(Section):
 class AugmentConfig(Section):
     """What happens to an image before the network sees it in training."""
 
-    preset: Literal["none", "poster", "standard"] = "standard"
-    """`poster`: flips and a random crop, each with p = 0.5. `standard`: dihedral, affine, elastic, colour."""
+    preset: Literal["none", "poster", "standard", "strong"] = "standard"
+    """`poster`: flips and a random crop, each with p = 0.5. `standard`: dihedral, affine, elastic, colour. `strong`:
+    farther, with H&E stain jitter for colour, and blur."""
     crop_px: int = Field(default=448, ge=16)
     """Side length of a training crop at the images' own scale (`poster` resizes to it instead)."""
     strength: float = Field(default=1.0, ge=0.0, le=3.0)
-    """Scales the magnitudes of `standard`; 1 is the preset as designed, 0 only crops, flips and rotates."""
+    """Scales the magnitudes of `standard` and `strong`; 1 is the preset as designed, 0 only crops, flips, rotates."""
 
 
 class OptimizerConfig(Section):
@@ -152,8 +160,8 @@ class TrialConfig(Section):
     """Images and stream."""
     augment: AugmentConfig = AugmentConfig()
     """Augmentation."""
-    model: ModelSettings = ModelSettings()
-    """Network and loss."""
+    model: ModelSettings = Field(default=UNetSettings(), discriminator="name")
+    """Network and loss; `name` decides which other keys there are."""
     postprocess: PostprocessSettings = PostprocessSettings()
     """From the network's output to instances."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -163,6 +171,14 @@ class TrialConfig(Section):
     train: TrainConfig = TrainConfig()
     """Training loop."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _model_has_a_name(cls, values: Any) -> Any:
+        model = values.get("model") if isinstance(values, Mapping) else None
+        if isinstance(model, Mapping) and "name" not in model:
+            return {**values, "model": {"name": DEFAULT_MODEL, **model}}
+        return values
+
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as nested plain values, as stored in checkpoints and the database."""
         return self.model_dump(mode="json")
@@ -171,3 +187,24 @@ class TrialConfig(Section):
         """Return the SHA-256 of the canonical JSON form, 64 hexadecimal digits."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def config_fields(model: str) -> dict[str, tuple[Any, str]]:
+    """Return every key of a configuration with that model by its dotted name, with its type and description.
+
+    Args:
+        model: A model's name; another text gives the keys of all models.
+    """
+    fields: dict[str, tuple[Any, str]] = {}
+    for table, info in TrialConfig.model_fields.items():
+        of_models = [SETTINGS[model]] if model in SETTINGS else [*SETTINGS.values()]
+        sections: list[Any] = of_models if table == "model" else [info.annotation]
+        for section in sections:
+            for key, field in section.model_fields.items():
+                fields[f"{table}.{key}"] = (field.annotation, field.description or "")
+    return fields
+
+
+def models_with(key: str) -> list[str]:
+    """Return the models that have a key, `model.depth` say; none for a key that is not about the model."""
+    return [name for name, section in SETTINGS.items() if key.removeprefix("model.") in section.model_fields]

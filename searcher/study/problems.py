@@ -1,12 +1,14 @@
 """Collecting what is wrong with a study file, in words for the person who wrote it."""
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-__all__ = ["Problems", "leaf_fields", "rule_of", "suggestion"]
+from searcher.study.config import models_with
+
+__all__ = ["Problems", "remedy_for", "rule_of", "suggestion"]
 
 
 class Problems:
@@ -41,18 +43,13 @@ class Problems:
             prefix: The table that was validated, empty for all of them.
         """
         for item in error.errors():
-            key = ".".join(part for part in [prefix, *map(str, item["loc"])] if part)
-            self.add(key, rule_of(item, fields.get(key.rpartition(".")[0], {})))
-
-
-def leaf_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tuple[Any, str]]]:
-    """Yield the dotted name of every plain field, with its type and description."""
-    for name, info in model.model_fields.items():
-        annotation = info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from leaf_fields(annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", (annotation, info.description or "")
+            loc = [prefix, *map(str, item["loc"])] if prefix else [*map(str, item["loc"])]
+            if item["type"] == "union_tag_invalid":
+                loc.append(item["ctx"]["discriminator"].strip("'"))
+            elif loc[0] == "model":
+                del loc[1:2]  # behind a union's field pydantic names the member: model.unet.depth
+            key = ".".join(loc)
+            self.add(key, rule_of(item, fields.get(key.rpartition(".")[0], {}), key))
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
@@ -65,12 +62,33 @@ def suggestion(name: str, known: Collection[str]) -> str:
     return f"known: {', '.join(tables)}"
 
 
-def rule_of(item: Any, siblings: Mapping[str, str]) -> str:
-    """Return rule, value and remedy of one pydantic error."""
+def remedy_for(key: str, name: str, known: Collection[str]) -> str:
+    """Return the remedy for an unknown key: another model, if that has it, or what `suggestion` says.
+
+    Args:
+        key: The dotted key.
+        name: What to look for among the known names: the key, or its last part.
+        known: The names that there are.
+    """
+    table, _, leaf = key.rpartition(".")
+    models = models_with(key) if table == "model" else []
+    return f"{leaf} is a key of model.name = '{models[0]}'" if models else suggestion(name, known)
+
+
+def rule_of(item: Any, siblings: Mapping[str, str], key: str = "") -> str:
+    """Return rule, value and remedy of one pydantic error.
+
+    Args:
+        item: One of pydantic's errors.
+        siblings: The fields of the table that it is in, with their descriptions.
+        key: The dotted key that it is about.
+    """
     leaf = str(item["loc"][-1]) if item["loc"] else ""
     value = item["input"]
     if item["type"] == "extra_forbidden":
-        return f"unknown key, got {value!r}; {suggestion(leaf, siblings)}"
+        return f"unknown key, got {value!r}; {remedy_for(key, leaf, siblings)}"
+    if item["type"] == "union_tag_invalid":
+        return f"must be one of {item['ctx']['expected_tags']}, got {item['ctx']['tag']!r}"
     if item["type"] == "missing":
         return f"must be given; {siblings.get(leaf, '')}".rstrip("; ")
     if item["type"] == "value_error":

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from searcher.exceptions import StudyFileError
-from searcher.study.config import TrialConfig
-from searcher.study.problems import Problems, leaf_fields, suggestion
+from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
+from searcher.study.problems import Problems, suggestion
 from searcher.study.space import Value
 from searcher.study.space_reader import SpaceReader
 from searcher.study.spec import PrunerSection, ResourcesSection, SearchSection, StudySection, StudySpec
@@ -23,7 +23,9 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 
-def parse_study(text: str, *, source: str, overrides: Mapping[str, Value] | None = None) -> StudySpec:
+def parse_study(
+    text: str, *, source: str, origin: str | None = None, overrides: Mapping[str, Value] | None = None
+) -> StudySpec:
     """Return the study that a file describes, with the overrides of the command line applied.
 
     An override of a searched parameter fixes it: it leaves the space and the enqueued points.
@@ -31,6 +33,7 @@ def parse_study(text: str, *, source: str, overrides: Mapping[str, Value] | None
     Args:
         text: The study file, TOML.
         source: What to call it in messages.
+        origin: What finds the file again, see `StudySpec.origin`; None takes `source`.
         overrides: Values by dotted key, e.g. {"train.epochs": 3}.
 
     Raises:
@@ -46,12 +49,21 @@ def parse_study(text: str, *, source: str, overrides: Mapping[str, Value] | None
     _check_table_names(document, problems)
     sections = {name: _section(name, model, document, problems) for name, model in _SECTIONS.items()}
     fixed = _fixed(document, problems)
-    reader = SpaceReader(problems, fixed, overrides)
+    reader = SpaceReader(problems, fixed, overrides, model=_model_name(document))
     space = reader.space(_table("space", document, problems))
     points = reader.points(document.get("enqueue", []), space)
     if problems:
         raise StudyFileError(problems.lines)
-    return StudySpec(source=source, text=text, fixed=fixed, space=space, enqueue=points, **sections)
+    return StudySpec(
+        source=source,
+        origin=origin or source,
+        text=text,
+        overrides=overrides,
+        fixed=fixed,
+        space=space,
+        enqueue=points,
+        **sections,
+    )
 
 
 def parse_value(text: str) -> Value:
@@ -104,11 +116,16 @@ def _section(name: str, model: type[BaseModel], document: dict[str, Any], proble
         return None
 
 
+def _model_name(document: dict[str, Any]) -> str:
+    table = document.get("model")
+    return str(table.get("name", DEFAULT_MODEL)) if isinstance(table, dict) else DEFAULT_MODEL
+
+
 def _fixed(document: dict[str, Any], problems: Problems) -> dict[str, Value]:
     """Return the configuration keys that the document sets, without those that are wrong."""
     tables = {name: _table(name, document, problems) for name in TrialConfig.model_fields}
     fields: dict[str, dict[str, str]] = {}
-    for key, (_, description) in leaf_fields(TrialConfig):
+    for key, (_, description) in config_fields(_model_name(document)).items():
         table, _, leaf = key.partition(".")
         fields.setdefault(table, {})[leaf] = description
     try:

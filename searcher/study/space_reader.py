@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from searcher.study.config import TrialConfig
-from searcher.study.problems import Problems, leaf_fields, rule_of, suggestion
+from models.settings import SETTINGS
+from searcher.study.config import TrialConfig, config_fields
+from searcher.study.problems import Problems, remedy_for, rule_of, suggestion
 from searcher.study.space import Choice, Condition, FloatRange, IntRange, Parameter, SearchSpace, Value
 from searcher.study.spec import nested
 
@@ -22,16 +23,24 @@ class SpaceReader:
         problems: Takes what is wrong.
         fixed: The configuration keys that have one value.
         overrides: The keys that the command line fixed; they leave the space and the enqueued points.
+        model: Name of the study's model, which decides what keys there are under `model`.
     """
 
     def __init__(
-        self, problems: Problems, fixed: Mapping[str, Value], overrides: Mapping[str, Value]
+        self,
+        problems: Problems,
+        fixed: Mapping[str, Value],
+        overrides: Mapping[str, Value],
+        *,
+        model: str,
     ) -> None:
         self._problem = problems.add
         self._problems = problems
         self._fixed = fixed
         self._overrides = overrides
-        self._config_fields = dict(leaf_fields(TrialConfig))
+        # Of an unknown one, which is a problem already, no rule is known.
+        self._model_name: dict[str, Value] = {"model.name": model} if model in SETTINGS else {}
+        self._config_fields = config_fields(model)
 
     def space(self, table: Mapping[str, Any]) -> SearchSpace:
         """Return the space that a table describes."""
@@ -41,7 +50,13 @@ class SpaceReader:
             if not isinstance(entry, dict):
                 self._problem(key, f"must be a table with low and high, or choices, got {entry!r}")
             elif name not in self._config_fields:
-                self._problem(key, f"unknown parameter; {suggestion(name, self._config_fields)}")
+                self._problem(key, f"unknown parameter; {remedy_for(name, name, self._config_fields)}")
+            elif name == "model.name":
+                self._problem(
+                    key,
+                    "must not be searched: every model has parameters of its own; "
+                    "write a study for each and compare their best trials",
+                )
             elif name.startswith("data.synthetic_"):
                 self._problem(
                     key, "must not be searched: a study's images are drawn once; set it under [data]"
@@ -136,9 +151,11 @@ class SpaceReader:
         return tuple(conditions)
 
     def _edges_are_valid(self, key: str, name: str, domain: FloatRange | IntRange | Choice) -> bool:
+        if name.startswith("model.") and not self._model_name:
+            return True
         for edge in domain.edges():
             try:
-                TrialConfig.model_validate(nested({name: edge}))
+                TrialConfig.model_validate(nested({**self._model_name, name: edge}))
             except ValidationError as error:
                 item = error.errors()[0]
                 if item["type"] == "value_error":  # a rule over several keys: others of the point decide
@@ -174,8 +191,8 @@ class SpaceReader:
 
     def _fixed_value(self, name: str) -> Value:
         table, _, leaf = name.partition(".")
-        config = TrialConfig.model_validate(nested(self._fixed))
-        value: Value = getattr(getattr(config, table), leaf)
+        config = TrialConfig.model_validate(nested({**self._model_name, **self._fixed}))
+        value: Value = getattr(getattr(config, table), leaf, "")  # of an unknown model there is none
         return value
 
     def _check_condition(self, name: str, condition: Condition, parent: Parameter) -> None:
@@ -219,7 +236,7 @@ class SpaceReader:
                     self._problem(key, f"must lie in the space ({space[name].domain}), got {value!r}")
                 kept[name] = value
             elif name not in self._config_fields:
-                self._problem(key, f"unknown parameter; {suggestion(name, self._config_fields)}")
+                self._problem(key, f"unknown parameter; {remedy_for(name, name, self._config_fields)}")
             elif not self._overrides and not self._problems:
                 self._problem(key, f"must be a parameter of the space, got {value!r}; remove it or search it")
         return {

@@ -9,12 +9,20 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from searcher.exceptions import StudyFileError
-from searcher.study.config import Section, TrialConfig
+from searcher.study.config import DEFAULT_MODEL, Section, TrialConfig
 from searcher.study.objectives import METRICS, Objective
 from searcher.study.problems import Problems
 from searcher.study.space import SearchSpace, Value
 
-__all__ = ["PrunerSection", "ResourcesSection", "SearchSection", "StudySection", "StudySpec", "nested"]
+__all__ = [
+    "PrunerSection",
+    "ResourcesSection",
+    "SearchSection",
+    "StudySection",
+    "StudySpec",
+    "default_identity",
+    "nested",
+]
 
 
 class StudySection(Section):
@@ -61,6 +69,8 @@ class ResourcesSection(Section):
     """GPUs of a trial, fractions allowed; `auto` is one where the cluster has any, else none."""
     max_concurrent: int = Field(default=0, ge=0)
     """Trials at a time; 0 is as many as fit."""
+    keep_best: int = Field(default=0, ge=0)
+    """Of how many best trials to keep the checkpoint; 0 keeps that of every trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +79,12 @@ class StudySpec:
 
     source: str
     """Where it was read from, for messages."""
+    origin: str
+    """What finds the file again: a shipped study's name, or an absolute path."""
     text: str
     """The study file as its author wrote it."""
+    overrides: Mapping[str, Value]
+    """What the command line set, by dotted key; applied already."""
     study: StudySection
     search: SearchSection
     pruner: PrunerSection
@@ -118,6 +132,15 @@ class StudySpec:
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON of `identity`, 64 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+
+def default_identity(model: str = DEFAULT_MODEL) -> dict[str, Any]:
+    """Return the configuration that a study file which says nothing has, as flat plain values.
+
+    Args:
+        model: The name of its model, which such a file may have to say.
+    """
+    return _flat(TrialConfig.model_validate({"model": {"name": model}}).to_dict())
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A checkpoint is a `torch.save` archive of tensors and plain values, loadable wit
 """
 
 import dataclasses
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -142,6 +143,9 @@ def load_checkpoint(
 ) -> tuple[Checkpoint, CheckpointFile]:
     """Read a checkpoint, its tensors on the CPU. Nothing in the file is executed.
 
+    A changed byte is noticed by `sha256`, or without it by the checksums inside the file, which torch writes but
+    does not look at.
+
     Args:
         path: The file.
         config_digest: `TrialConfig.digest()` that it must have been trained with; None takes any.
@@ -161,6 +165,8 @@ def load_checkpoint(
                     f"{path}: sha256 must be {sha256}, got {actual_sha256}; the file was changed or damaged"
                 )
             content = _read(path, file, num_bytes)
+            if sha256 is None:
+                _check_records(path, file)
     except OSError as error:
         raise CheckpointError(f"{path}: no checkpoint to read there: {error.strerror or error}") from error
     checkpoint = _validated(path, content)
@@ -187,6 +193,20 @@ def _read(path: Path, file: BinaryIO, num_bytes: int) -> object:
             f"{path}: must be a whole checkpoint, got {num_bytes} bytes that torch cannot read ({reason}); "
             "use another one"
         ) from error
+
+
+def _check_records(path: Path, file: BinaryIO) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # Anything, as above.
+        raise CheckpointError(
+            f"{path}: must be a whole checkpoint, got an archive that cannot be checked ({error}); use another one"
+        ) from error
+    if damaged is not None:
+        raise CheckpointError(
+            f"{path}: must be as it was written, got changed bytes in its record {damaged}; use another one"
+        )
 
 
 def _validated(path: Path, content: object) -> Checkpoint:

@@ -67,13 +67,15 @@ def write_atomically(path: Path, write: Callable[[HashingWriter], object]) -> Wr
     """Replace `path` by what `write` writes, once that is safely on disk.
 
     The content goes to `<name>.tmp` in the same folder, is flushed and fsynced, and renamed over `path`; then
-    the folder is fsynced. The temporary name is fixed, so that one left by a killed process is overwritten.
+    the folder is fsynced. The temporary name is fixed, so that one left by a killed process is replaced.
 
     Raises:
         OSError: The content could not be written. `path` is as before and the temporary file is gone.
     """
     with _temporary(path) as temporary:
-        with temporary.open("wb") as file:
+        # Not written in place: what a kill in `link_or_copy` left is a second name of a file that is needed.
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
             writer = HashingWriter(file)
             write(writer)
             writer.flush()

@@ -1,14 +1,16 @@
 """The network of one trial together with everything that changes its weights."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 from models.base import SegmentationModel, TensorBatch
+from models.exceptions import WeightsError
 from models.registry import build_model
-from searcher.exceptions import NonFiniteLossError
+from searcher.exceptions import NonFiniteLossError, UserError
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.ema import WeightAverage
@@ -26,12 +28,25 @@ class Learner:
     layout of the images and the one that tensor cores work in; on the CPU it is 3 to 10% faster than
     contiguous ones (`tests/benchmarks/training_layout.py`).
 
+    With `micro_batches` of 2 or more, a batch goes through the network in that many parts of nearly equal size,
+    one after the other, their gradients add up, and one optimiser step follows: activations of only one part
+    are in memory at a time. Each part's losses count by its share of the images. So the step is the whole batch's
+    up to rounding where (1) no image's output depends on the others of its batch (`norm` is not `batch`), and
+    (2) every loss is a mean over the images, as `bce` is. Otherwise it is another step, as of a smaller batch:
+    batch norm takes mean and variance of each part, and moves its running ones once per part; soft Dice, a ratio
+    of sums over the batch, becomes the mean of the parts' ratios. Dropout draws other numbers in any case.
+
     Args:
         config: Resolved configuration.
         objective: What the plateau schedule watches.
         device: Device to train on.
         dtype: Format of the forward pass, see `resolve_precision`.
         steps_per_epoch: Optimiser steps of one epoch.
+        micro_batches: Parts of a batch, at least 1; a batch of fewer images has a part for each.
+        pretrained: Begin from the weights that the model's settings name, if any. Not wanted by who loads a state.
+
+    Raises:
+        UserError: Those weights cannot be had, or do not fit.
     """
 
     def __init__(
@@ -42,7 +57,11 @@ class Learner:
         device: torch.device,
         dtype: torch.dtype,
         steps_per_epoch: int,
+        micro_batches: int = 1,
+        pretrained: bool = True,
     ) -> None:
+        assert micro_batches >= 1, micro_batches
+        self._micro_batches = micro_batches
         self._device = device
         self._dtype = dtype
         self._grad_clip_norm = config.train.grad_clip_norm
@@ -51,6 +70,8 @@ class Learner:
         """Optimiser steps made."""
         self.model = build_model(config.model, config.postprocess)
         """The network that is trained."""
+        if pretrained:
+            _load_pretrained(self.model)
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = (
             WeightAverage(self.model, decay=config.train.ema_decay) if config.train.ema_decay else None
@@ -83,9 +104,10 @@ class Learner:
         self.model.train()
         self.learning_rate.apply(self._optimizer, self.num_steps)
         self._optimizer.zero_grad(set_to_none=True)
-        with autocast(self._device, self._dtype):
-            losses = self.model.training_step(batch)
-        torch.stack([*losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        losses: dict[str, torch.Tensor] = {}
+        for part, share in _parts(batch, self._micro_batches):
+            for name, loss in self._backward(part, share).items():
+                losses[name] = losses[name] + loss if name in losses else loss
         # Looked at only now, so that a GPU has the backward pass to do while the CPU waits for the values.
         total = self._finite_total(losses)
         self._clip_gradients()
@@ -95,8 +117,16 @@ class Learner:
             self.average.update(self.model)
         return total
 
+    def _backward(self, batch: TensorBatch, share: float) -> dict[str, torch.Tensor]:
+        """Add to the gradients those of a part of the batch, and return its losses; both times its share."""
+        with autocast(self._device, self._dtype):
+            losses = self.model.training_step(batch)
+        # A share of 1 changes no bit.
+        (torch.stack([*losses.values()]).sum() * share).backward()  # type: ignore[no-untyped-call]
+        return {name: loss.detach() * share for name, loss in losses.items()}
+
     def _finite_total(self, losses: dict[str, torch.Tensor]) -> float:
-        values: list[float] = torch.stack([loss.detach().float() for loss in losses.values()]).tolist()
+        values: list[float] = torch.stack([loss.float() for loss in losses.values()]).tolist()
         for name, value in zip(losses, values, strict=True):
             if not math.isfinite(value):
                 raise NonFiniteLossError(self._diverged(f"loss '{name}'", value))
@@ -139,3 +169,19 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.learning_rate.load_state_dict(state["schedule"])
         self.num_steps = int(state["step"])
+
+
+def _load_pretrained(model: SegmentationModel) -> None:
+    try:
+        model.load_pretrained()
+    except WeightsError as error:
+        raise UserError(str(error)) from error
+
+
+def _parts(batch: TensorBatch, num_parts: int) -> Iterator[tuple[TensorBatch, float]]:
+    """Yield views of a batch's parts, at least one image each, their sizes at most 1 apart, and their shares."""
+    num_images = len(batch.images)
+    num_parts = min(num_parts, num_images)
+    split = zip(batch.images.tensor_split(num_parts), batch.labels.tensor_split(num_parts), strict=True)
+    for images, labels in split:
+        yield TensorBatch(images=images, labels=labels), len(images) / num_images

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from searcher.exceptions import CheckpointError
@@ -15,8 +15,8 @@ from searcher.training.checkpoints import (
     publish_checkpoint,
     save_checkpoint,
 )
-from searcher.training.files import write_atomically
-from searcher.training.history import append_epoch, truncate_history
+from searcher.training.files import sha256_of, write_atomically
+from searcher.training.history import append_epoch, read_history, truncate_history
 
 __all__ = ["RunFolder"]
 
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _LAST = "last.pt"
 _PREVIOUS = "previous.pt"
 _BEST = "best.pt"
+_PREVIOUS_BEST = "previous-best.pt"
+_CHECKPOINTS = (_BEST, _PREVIOUS_BEST, _PREVIOUS, _LAST)
 _CONFIG = "config.json"
 _HISTORY = "metrics.jsonl"
 
@@ -32,15 +34,27 @@ _HISTORY = "metrics.jsonl"
 class RunFolder:
     """A folder with `last.pt`, `best.pt`, `config.json` and `metrics.jsonl`, made if it does not exist.
 
-    An epoch's line is written before its checkpoint, and on resuming the lines after the checkpoint are
-    dropped: killed at any moment, the continued run has every epoch exactly once.
+    Whoever keeps books of this folder may have been stopped before it heard of the newest epoch. So what that
+    epoch replaced stays until the next one: `previous.pt`, the last checkpoint before `last.pt`, and, if the
+    epoch was the best so far, `previous-best.pt`, the best before `best.pt`. Names of the same checkpoint are
+    hard links where the file system has them: then at most three files at a time have the size of a
+    checkpoint, the one that is being written among them, else five.
+
+    An epoch's line is written before its checkpoint, and on resuming the lines after the checkpoint are dropped:
+    killed at any moment, the continued run has every epoch exactly once.
+
+    One process at a time may write to a folder; others may go on from its checkpoints meanwhile.
 
     Args:
         path: The folder.
+
+    Raises:
+        CheckpointError: It could not be made.
     """
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        with _writing(path):
+            path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.last: CheckpointFile | None = None
         """Checkpoint of the last epoch."""
@@ -51,58 +65,84 @@ class RunFolder:
         """Prepare the folder for a new run.
 
         Raises:
-            CheckpointError: The folder holds the checkpoint of an earlier run, which is left alone.
+            CheckpointError: The folder holds a checkpoint of an earlier run, which is left alone, or a file
+                could not be written.
         """
-        last = self.path / _LAST
-        if last.exists():
-            raise CheckpointError(
-                f"{last}: a new run must not overwrite an earlier one's checkpoint; resume from it or choose "
-                "another folder"
-            )
+        self._refuse_if(self._checkpoints())
+        self._sweep()
         self._write_config(config)
-        truncate_history(self.path / _HISTORY, self.path / _HISTORY, last_epoch=0)
+        self._truncate_history(self.path / _HISTORY, last_epoch=0)
 
     def resume(self, config: TrialConfig, checkpoint: Checkpoint, file: CheckpointFile) -> None:
         """Prepare the folder to go on after a checkpoint, which may lie in another run's folder.
 
-        History and best checkpoint are taken over from beside the checkpoint, or else from this folder.
+        History and best checkpoint are taken over from beside the checkpoint, or else from this folder. Killed
+        at any moment, it can be done again.
 
         Raises:
-            CheckpointError: A file could not be written.
+            CheckpointError: The folder holds another configuration's checkpoint, a file could not be written, or
+                the checkpoint was replaced while it was taken over. No checkpoint is lost.
         """
+        if not self._is_mine(file) and self._config() != config.to_dict():
+            self._refuse_if(self._checkpoints())
+        self._sweep()
         self._write_config(config)
-        histories = [file.path.with_name(_HISTORY), self.path / _HISTORY]
-        source = next((path for path in histories if path.exists()), histories[-1])
-        truncate_history(source, self.path / _HISTORY, last_epoch=checkpoint.epoch)
         best = self._find_best(checkpoint, file)
-        self.last = publish_checkpoint(file, self.path / _LAST)
+        source = file.path.with_name(_HISTORY)
+        if not self._is_mine(file) and source.exists():  # to be here before the checkpoint is
+            self._truncate_history(source, last_epoch=checkpoint.epoch)
         if best is not None:
-            self.best = publish_checkpoint(best, self.path / _BEST)
-        else:
-            (self.path / _BEST).unlink(missing_ok=True)
+            self.best = self._take_over(best, _BEST)
+        self.last = self._take_over(file, _LAST)
+        # The lines of later epochs go last: as long as this folder's own checkpoint is of such an epoch it needs them.
+        self._truncate_history(self.path / _HISTORY, last_epoch=checkpoint.epoch)
+        self._check_history(checkpoint.epoch)
 
     def add_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Append an epoch's metrics to the history."""
-        append_epoch(self.path / _HISTORY, epoch, metrics)
+        """Append an epoch's metrics to the history.
+
+        Raises:
+            CheckpointError: They could not be written; the lines before are as they were.
+        """
+        with _writing(self.path / _HISTORY):
+            append_epoch(self.path / _HISTORY, epoch, metrics)
 
     def save(self, checkpoint: Checkpoint, *, is_best: bool) -> None:
         """Write the last checkpoint, keep the one before it, and make the new one the best too if it is.
 
-        The one before stays as `previous.pt`, since whoever keeps books of this folder may have been stopped
-        before it heard of the new one.
-
         Raises:
-            CheckpointError: It could not be written; the previous one is still there.
+            CheckpointError: It could not be written; the previous one and the best so far are still there.
         """
-        if self.last is not None:
-            publish_checkpoint(self.last, self.path / _PREVIOUS)
+        # The epoch before this one has been reported, so the best that it replaced is not needed any more.
+        with _writing(self.path / _PREVIOUS_BEST):
+            (self.path / _PREVIOUS_BEST).unlink(missing_ok=True)
+        self._keep(self.last, _PREVIOUS)
         self.last = save_checkpoint(checkpoint, self.path / _LAST)
         if is_best:
+            self._keep(self.best, _PREVIOUS_BEST)
             self.best = publish_checkpoint(self.last, self.path / _BEST)
 
-    def _write_config(self, config: TrialConfig) -> None:
-        text = json.dumps(config.to_dict(), indent=2) + "\n"
-        write_atomically(self.path / _CONFIG, lambda writer: writer.write(text.encode()))
+    def _keep(self, file: CheckpointFile | None, name: str) -> None:
+        """Give a checkpoint that is about to be replaced a second name."""
+        if file is None:
+            return
+        if not file.path.exists():  # no reason to lose the new epoch as well
+            logger.warning("%s was removed by somebody else: there is no %s", file.path, name)
+            return
+        publish_checkpoint(file, self.path / name)
+
+    def _take_over(self, file: CheckpointFile, name: str) -> CheckpointFile:
+        """Return the checkpoint under a name in this folder, where nobody else replaces it."""
+        taken = publish_checkpoint(file, self.path / name)
+        if not self._is_mine(file):
+            with taken.path.open("rb") as content:
+                sha256, _ = sha256_of(content)
+            if sha256 != file.sha256:
+                raise CheckpointError(
+                    f"{file.path}: must stay as it was read, sha256 {file.sha256[:12]}, got {sha256[:12]} a moment "
+                    "later; another process is writing to its folder, wait for its end"
+                )
+        return taken
 
     def _find_best(self, checkpoint: Checkpoint, file: CheckpointFile) -> CheckpointFile | None:
         """Return the best checkpoint so far of the run that `checkpoint` belongs to, if it is still there."""
@@ -110,14 +150,71 @@ class RunFolder:
             return None
         if checkpoint.best_epoch == checkpoint.epoch:
             return file
-        for path in (file.path.with_name(_BEST), self.path / _BEST):
-            with contextlib.suppress(CheckpointError):
+        folders = dict.fromkeys([file.path.parent, self.path])
+        for path in (folder / name for folder in folders for name in _CHECKPOINTS):
+            if not path.exists():
+                continue
+            try:
                 best, best_file = load_checkpoint(path, config_digest=checkpoint.config_digest)
-                if best.epoch == checkpoint.best_epoch:
-                    return best_file
+            except CheckpointError as error:
+                logger.warning("not the best checkpoint so far: %s", error)
+                continue
+            # By its value too: an epoch that was never reported was trained again, and perhaps not bit by bit.
+            if (best.epoch, best.value) == (checkpoint.best_epoch, checkpoint.progress["best_value"]):
+                return best_file
         logger.warning(
             "%s: the best checkpoint so far, of epoch %d, is not beside it; a later one must still beat it",
             file.path,
             checkpoint.best_epoch,
         )
         return None
+
+    def _is_mine(self, file: CheckpointFile) -> bool:
+        return file.path.parent.resolve() == self.path.resolve()
+
+    def _checkpoints(self) -> list[Path]:
+        return [path for name in _CHECKPOINTS if (path := self.path / name).exists()]
+
+    def _refuse_if(self, found: list[Path]) -> None:
+        if found:
+            raise CheckpointError(
+                f"{found[0]}: a new run must not overwrite an earlier one's checkpoint; resume from it or choose "
+                "another folder"
+            )
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half written."""
+        with _writing(self.path):
+            for name in (*_CHECKPOINTS, _CONFIG, _HISTORY):
+                (self.path / f"{name}.tmp").unlink(missing_ok=True)
+
+    def _config(self) -> object:
+        """Return the configuration of the run that the folder holds, None if there is none to read."""
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((self.path / _CONFIG).read_bytes())
+        return None
+
+    def _write_config(self, config: TrialConfig) -> None:
+        text = json.dumps(config.to_dict(), indent=2) + "\n"
+        with _writing(self.path / _CONFIG):
+            write_atomically(self.path / _CONFIG, lambda writer: writer.write(text.encode()))
+
+    def _truncate_history(self, source: Path, *, last_epoch: int) -> None:
+        with _writing(self.path / _HISTORY):
+            truncate_history(source, self.path / _HISTORY, last_epoch=last_epoch)
+
+    def _check_history(self, num_epochs: int) -> None:
+        there = {line["epoch"] for line in read_history(self.path / _HISTORY)}
+        if missing := [epoch for epoch in range(1, num_epochs + 1) if epoch not in there]:
+            logger.warning("%s: lacks the epochs %s", self.path / _HISTORY, missing)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn a failure of the system to write a file into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: could not be written ({error.strerror or error}); make room or choose another place for the runs"
+        ) from error

@@ -21,6 +21,7 @@ from searcher.exceptions import CheckpointError
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
+from searcher.training.data_defaults import fitted_to_data
 from searcher.training.learner import Learner
 from searcher.training.plateau import PlateauCounter
 from searcher.training.precision import default_device, resolve_precision
@@ -65,16 +66,20 @@ class Trainer:
         config: Resolved configuration.
         objective: Metric that decides which checkpoint is best, and about plateaus.
         store: Prepared images.
-        run_dir: Folder for `last.pt`, `best.pt`, `config.json`, `metrics.jsonl`. A new run refuses a folder
-            that holds an earlier one's checkpoint.
+        run_dir: Folder for `last.pt`, `best.pt`, `config.json`, `metrics.jsonl`; see `RunFolder`. A new run
+            refuses a folder that holds an earlier one's checkpoint.
         device: Device to train on; None takes CUDA where there is one.
         resume_from: Checkpoint of the same configuration, data and objective to go on from, in this folder or
             another; None begins anew.
+        resume_sha256: Digest that the checkpoint must have; None takes any.
+        micro_batches: Parts of a batch that go through the network one after the other, to save memory; see
+            `Learner` for what stays equal. No part of the configuration: a checkpoint may be resumed with
+            another number. With 1, nothing is split. Validation, an image at a time, takes what it takes.
 
     Raises:
         CheckpointError: The checkpoint cannot be continued, or the folder holds another run.
         DataError: The images cannot be split.
-        UserError: The device cannot do the configured precision.
+        UserError: The device cannot do the configured precision, or pretrained weights cannot be had.
     """
 
     def __init__(
@@ -86,7 +91,10 @@ class Trainer:
         run_dir: Path,
         device: torch.device | str | None = None,
         resume_from: Path | None = None,
+        resume_sha256: str | None = None,
+        micro_batches: int = 1,
     ) -> None:
+        assert resume_sha256 is None or resume_from is not None, resume_sha256
         self.config = config
         self.objective = objective
         self.epoch = 0
@@ -96,20 +104,21 @@ class Trainer:
         self._progress = PlateauCounter(objective)
         self._metrics: dict[str, float] = {}
         self._stop_reason: StopReason | None = None
+        self._micro_batches = micro_batches
         self._folder = RunFolder(run_dir)
         self._resources = contextlib.ExitStack()
         self._learner: Learner | None = None
         try:
-            self._set_up()
+            self._set_up(pretrained=resume_from is None)
             if resume_from is None:
                 self._folder.begin(config)
             else:
-                self._resume(resume_from)
+                self._resume(resume_from, resume_sha256)
         except BaseException:
             self.close()
             raise
 
-    def _set_up(self) -> None:
+    def _set_up(self, *, pretrained: bool) -> None:
         config, train = self.config, self.config.train
         dtype = resolve_precision(train.precision, self._device)
         split = split_by_group(
@@ -143,11 +152,13 @@ class Trainer:
         self._random = RandomState(train.seed, self._device)
         with self._random.active():
             self._learner = Learner(
-                config,
+                fitted_to_data(config, self._store, split.train),
                 self.objective,
                 device=self._device,
                 dtype=dtype,
                 steps_per_epoch=self._stream.num_batches,
+                micro_batches=self._micro_batches,
+                pretrained=pretrained,
             )
         logger.info(
             "%d images to train on, %d to validate on, %d steps an epoch, %s in %s",
@@ -199,7 +210,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: A loss became NaN or infinite. Weights and checkpoints are the last good ones.
-            CheckpointError: The checkpoint could not be written.
+            CheckpointError: The checkpoint or another file of the run could not be written.
             Exception: Whatever the reporter raises. In every case the trainer is closed.
         """
         if self._stop_reason is None:
@@ -265,8 +276,8 @@ class Trainer:
             **self.learner.state_dict(),
         )
 
-    def _resume(self, path: Path) -> None:
-        checkpoint, file = load_checkpoint(path, config_digest=self.config.digest())
+    def _resume(self, path: Path, sha256: str | None) -> None:
+        checkpoint, file = load_checkpoint(path, config_digest=self.config.digest(), sha256=sha256)
         for what, expected, actual in (
             ("objective", self.objective.name, checkpoint.objective),
             ("data fingerprint", self._store.fingerprint, checkpoint.data_fingerprint),

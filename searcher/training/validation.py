@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.store import Store
 from data_pipeline.tiling import stitch, tile_grid
-from models.base import DenseModel, SegmentationModel, TensorBatch
+from models.base import DenseModel, DetectionModel, Detections, SegmentationModel, TensorBatch
 from searcher.evaluation.metrics import ImageComparison, compare, pooled
 from searcher.exceptions import NonFiniteLossError
 from searcher.training.precision import autocast
@@ -87,6 +87,9 @@ class Validator:
                 if isinstance(model, DenseModel):
                     loss, maps = self._evaluate_dense(model, image, truth, where)
                     comparisons.submit(_compare_maps, model, maps, truth)
+                elif isinstance(model, DetectionModel):
+                    loss, detections = self._evaluate_detections(model, image, truth, where)
+                    comparisons.submit(_compare_detections, model, detections, truth)
                 else:
                     loss, labels = self._evaluate(model, image, truth, where)
                     comparisons.submit(compare, truth, labels)
@@ -108,6 +111,14 @@ class Validator:
         with autocast(self._device, self._dtype):
             losses, [prediction] = model.training_step(batch), model.predict(batch.images)
         return _sum_of(losses, where), prediction.labels
+
+    def _evaluate_detections(
+        self, model: DetectionModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
+    ) -> tuple[float, Detections]:
+        """Return the summed losses and what was found in a whole image."""
+        with autocast(self._device, self._dtype):
+            losses, [detections] = model.evaluate(self._batch(image, truth))
+        return _sum_of(losses, where), detections
 
     def _evaluate_dense(
         self, model: DenseModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
@@ -146,6 +157,12 @@ def _sum_of(losses: dict[str, torch.Tensor], where: str) -> float:
 
 def _compare_maps(model: DenseModel, maps: NDArray[np.float32], truth: NDArray[np.int32]) -> ImageComparison:
     return compare(truth, model.instances_from_maps(maps).labels)
+
+
+def _compare_detections(
+    model: DetectionModel, detections: Detections, truth: NDArray[np.int32]
+) -> ImageComparison:
+    return compare(truth, model.instances_from_detections(detections).labels)
 
 
 class _Ordered:

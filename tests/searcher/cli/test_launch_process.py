@@ -1,4 +1,4 @@
-"""`searcher launch` as a process of its own: interrupted, killed, launched again, and on PostgreSQL."""
+"""`searcher launch` as a process of its own, with a cluster of its own, on PostgreSQL; tests/chaos has the rest."""
 
 import os
 import signal
@@ -80,38 +80,6 @@ def assert_whole(url: str, *, budget: int) -> None:
         if trial.state == "FAIL":
             reason = trial.notes["fail_reason"]
             assert reason.startswith(("interrupted", "its driver", "its worker", "equal parameters")), reason
-
-
-def test_ctrl_c_stops_cleanly_says_how_to_go_on_and_going_on_ends_with_the_budget(
-    study_file, cache_dir, tmp_path, ray_nodes
-):
-    url, join = str(tmp_path / "searcher.db"), ["--address", ray_nodes.address]
-    driver = start(study_file, cache_dir, *join)
-    wait_for_epochs(url, 3, driver)
-    driver.send_signal(signal.SIGINT)
-    output, _ = driver.communicate(timeout=60)
-    assert driver.returncode == 130, output
-    assert "to go on: searcher launch --study" in output
-    assert "Traceback" not in output
-    with Database.open(url) as database:
-        assert "RUNNING" not in database.study("tiny").counts
-        assert database.study("tiny").last_launch.outcome == "interrupted"
-    output = finish(study_file, cache_dir, *join)
-    assert "goes on after epoch" in output
-    assert_whole(url, budget=3)
-
-
-def test_a_driver_killed_outright_is_mended_by_the_next_launch(study_file, cache_dir, tmp_path, ray_nodes):
-    url, join = str(tmp_path / "searcher.db"), ["--address", ray_nodes.address]
-    driver = start(study_file, cache_dir, *join)
-    wait_for_epochs(url, 3, driver)
-    driver.kill()
-    driver.wait()
-    with Database.open(url) as database:
-        assert database.study("tiny").counts["RUNNING"] >= 1
-    output = finish(study_file, cache_dir, *join)
-    assert "a former launch left trial" in output
-    assert_whole(url, budget=3)
 
 
 def test_a_cluster_of_its_own_listens_on_loopback_knows_no_password_and_ends_with_a_sigterm(

@@ -26,7 +26,10 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for verb in ("studies", "validate", "data", "launch", "status", "trials", "best", "train"):
+    for verb in (
+        *("studies", "validate", "data", "launch", "status", "trials", "best", "stop", "logs", "train"),
+        *("doctor", "gc"),
+    ):
         assert verb in done.stdout
 
 

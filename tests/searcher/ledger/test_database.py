@@ -1,48 +1,20 @@
 """Opening databases: what is created, what is refused, and that a password shows nowhere."""
 
-import multiprocessing
-import os
 import pickle
 import re
 import sqlite3
-from pathlib import Path
+import subprocess
+import sys
+from contextlib import closing
 
 import optuna
 import pytest
 import sqlalchemy as sa
 
-from searcher.exceptions import DatabaseError, StudyConflictError
+from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger import engine as engines
 from searcher.ledger.database import Database
-from searcher.ledger.lease import Lease
-from searcher.ledger.migrations import upgrade
-from searcher.ledger.study_ledger import StudyLedger
-from searcher.ledger.tables import Base
-from searcher.study.reader import parse_study
-
-
-def test_tables_are_what_the_migrations_make(database):
-    """The declared tables and the migrated database must not drift apart."""
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    ours = {table.name for table in Base.metadata.sorted_tables}
-    with database.engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection,
-            opts={
-                "version_table": "searcher_alembic_version",
-                "include_name": lambda name, kind, _: kind != "table" or name in ours,
-                "compare_type": True,
-            },
-        )
-        assert compare_metadata(context, Base.metadata) == []
-
-
-def test_opening_again_migrates_again_without_harm(database, database_url):
-    upgrade(database.engine)
-    with Database.open(database_url, create=True) as again:
-        assert again.study_names() == []
+from searcher.ledger.tables import StudyRow
 
 
 def test_optuna_opens_the_same_database(database):
@@ -55,6 +27,59 @@ def test_sqlite_writes_ahead(tmp_path):
         pass
     with sqlite3.connect(tmp_path / "s.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_reader_makes_no_tables_of_optunas_either(database_url):
+    Database.open(database_url, create=True).close()
+    engine = engines.connect(engines.parse_url(database_url), create=False)
+    with engine.execution_options(writes=True).begin() as connection:
+        connection.execute(sa.text("DROP TABLE version_info"))
+    with (
+        Database.open(database_url) as database,
+        pytest.raises(DatabaseError, match=r"version_info") as caught,
+    ):
+        database.optuna_storage  # noqa: B018  which is opened when it is needed
+    assert "\n" not in str(caught.value)
+    assert not sa.inspect(engine).has_table("version_info")
+    engine.dispose()
+
+
+def test_opening_a_file_again_takes_away_none_of_the_first_ones_locks(tmp_path):
+    """POSIX locks end with any handle on the file: another process then removes the log under the driver's feet."""
+    path = tmp_path / "s.db"
+    with Database.open(str(path), create=True) as driver:
+        driver.ping()
+        Database.open(str(path)).close()
+        Database.probe(str(path))
+        reader = f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('SELECT * FROM studies'); c.close()"
+        subprocess.run([sys.executable, "-c", reader], check=True)
+        assert (tmp_path / "s.db-wal").exists()
+        optuna.create_study(study_name="kept", storage=driver.optuna_storage)
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT study_name FROM studies").fetchall() == [("kept",)]
+
+
+def test_a_locked_file_is_said_to_be_locked_not_waited_for_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_S", 0.2)
+    path = tmp_path / "s.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE other (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DatabaseAwayError, match=r"s\.db: is away: database is locked$"):
+            Database.open(str(path), create=True)
+        other.execute("COMMIT")
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("other",)]
+    Database.open(str(path), create=True).close()
+
+
+def test_the_urls_own_options_go_before_ours(fresh_postgres_url):
+    url = engines.parse_url(fresh_postgres_url + "&connect_timeout=3")
+    engine = engines.connect(url, create=False)
+    with engine.connect() as connection:
+        said = connection.connection.dbapi_connection.info.get_parameters()
+    engine.dispose()
+    assert said["connect_timeout"] == "3"
+    assert (said["keepalives_idle"], said["tcp_user_timeout"]) == ("20", "40000")
 
 
 def test_reading_a_missing_file_leaves_no_database_behind(tmp_path):
@@ -107,8 +132,10 @@ def test_a_password_shows_nowhere(fresh_postgres_url):
     with Database.open(fresh_postgres_url, create=True) as database:
         assert "s3cret-pw" not in repr(database)
         assert "***" in repr(database)
-        with pytest.raises(TypeError, match="not pickled"):
-            pickle.dumps(database)
+        for secretive in (database, database.optuna_storage):
+            with pytest.raises(TypeError, match="not pickled"):
+                pickle.dumps(secretive)
+        assert "s3cret-pw" not in repr(database.optuna_storage)
         with database.engine.connect() as connection:
             tables = sa.inspect(connection).get_table_names()
             dump = repr([connection.execute(sa.text(f'SELECT * FROM "{table}"')).all() for table in tables])
@@ -120,50 +147,26 @@ def test_a_password_shows_nowhere(fresh_postgres_url):
     assert caught.value.__cause__ is None, "a chained traceback would print the driver's connection string"
 
 
-def register(database: Database) -> None:
-    spec = parse_study('[study]\nname = "s"\n', source="s.toml")
-    StudyLedger.register(
-        database, spec, data_source="x", data_fingerprint="f" * 64, storage_root=Path("/nowhere")
-    )
+def test_what_was_written_shows_in_no_error(database):
+    def study() -> StudyRow:
+        return StudyRow(
+            name="s",
+            objective="loss",
+            budget=1,
+            spec_text="",
+            identity={},
+            data_fingerprint="",
+            data_source="https://user:s3cret@host",
+            storage_root="",
+        )
+
+    with pytest.raises(DatabaseError) as caught, database.write() as session:
+        session.add_all([study(), study()])
+    assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in str(caught.value.__context__)
 
 
-def _race(url: str, barrier, queue) -> None:
-    with Database.open(url) as database:
-        barrier.wait()
-        try:
-            lease = Lease.acquire(database, "s")
-        except StudyConflictError:
-            queue.put("refused")
-        else:
-            queue.put("won")
-            barrier.wait()
-            lease.release()
-            return
-        barrier.wait()
-
-
-def test_of_drivers_in_the_same_instant_exactly_one_wins(database, database_url):
-    register(database)
-    context = multiprocessing.get_context("spawn")
-    barrier, queue = context.Barrier(3), context.Queue()
-    drivers = [context.Process(target=_race, args=(database_url, barrier, queue)) for _ in range(3)]
-    for driver in drivers:
-        driver.start()
-    assert sorted(queue.get(timeout=60) for _ in drivers) == ["refused", "refused", "won"]
-    for driver in drivers:
-        driver.join(timeout=60)
-
-
-def _hold_lease_and_die(url: str) -> None:
-    with Database.open(url) as database:
-        Lease.acquire(database, "s")
-        os._exit(9)
-
-
-def test_the_lease_of_a_killed_driver_on_this_host_is_free_at_once(database, database_url):
-    register(database)
-    driver = multiprocessing.get_context("spawn").Process(target=_hold_lease_and_die, args=(database_url,))
-    driver.start()
-    driver.join(timeout=60)
-    assert driver.exitcode == 9
-    Lease.acquire(database, "s").release()
+def test_a_password_in_the_databases_own_words_is_masked():
+    url = engines.parse_url("postgresql://user:p%40ss@host/x")
+    said = sa.exc.OperationalError("", None, Exception("could not use p@ss nor p%40ss"))
+    assert engines.reason(said, url) == "could not use *** nor ***"

@@ -2,66 +2,17 @@
 
 import math
 import threading
-from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
+from small_ledger import ask, checkpoint, metrics, register, registration, write_checkpoint
 
-from searcher.exceptions import StudyConflictError, UnknownStudyError
-from searcher.ledger import lease as leases
+from searcher.exceptions import DatabaseAwayError, StudyConflictError, UnknownStudyError, UserError
 from searcher.ledger.best import best_trial
-from searcher.ledger.database import Database
-from searcher.ledger.lease import Lease
-from searcher.ledger.records import CheckpointRecord
-from searcher.ledger.study_ledger import MAX_RETRIES, StudyLedger
-from searcher.ledger.tables import LaunchRow, utc_now
-from searcher.study.reader import parse_study
-
-TEXT = """
-[study]
-name = "s"
-objective = "object_dice"
-trials = 4
-[space.optimizer]
-name = { choices = ["sgd", "adam"] }
-lr = { low = 0.001, high = 0.1, log = true }
-[[enqueue]]
-optimizer.name = "adam"
-optimizer.lr = 0.01
-"""
-
-
-def spec(**overrides):
-    return parse_study(
-        TEXT, source="s.toml", overrides={k.replace("__", "."): v for k, v in overrides.items()}
-    )
-
-
-def register(
-    database: Database, study=None, *, fingerprint: str = "f" * 64, root: Path = Path("/nowhere/runs")
-) -> StudyLedger:
-    study = study or spec()
-    StudyLedger.register(database, study, data_source="glas", data_fingerprint=fingerprint, storage_root=root)
-    return StudyLedger(database, study, optuna.samplers.RandomSampler(seed=0))
-
-
-def ask(ledger: StudyLedger) -> int:
-    trial = ledger.optuna_study.ask()
-    ledger.spec.space.suggest(trial)
-    return trial.number
-
-
-def metrics(value: float) -> dict[str, float]:
-    return {"object_dice": value, "loss": 1 - value}
-
-
-def checkpoint(kind: str, *, epoch: int) -> CheckpointRecord:
-    uri = f"s/trial-0000/{kind}.pt"
-    return CheckpointRecord(
-        kind=kind, epoch=epoch, uri=uri, sha256=str(epoch) * 64, num_bytes=epoch, value=0.5
-    )
+from searcher.ledger.patience import Patience
+from searcher.ledger.study_ledger import MAX_RETRIES
 
 
 def test_a_complete_trial_has_every_epoch_in_our_table_and_the_objective_in_optunas(database):
@@ -159,10 +110,9 @@ def test_a_retry_inherits_the_epochs_up_to_its_checkpoint(database):
     first = ask(ledger)
     for epoch in (1, 2, 3):
         ledger.report(first, epoch, metrics(epoch / 10))
-    ledger.checkpoint(first, checkpoint("last", epoch=2))
     ledger.reconcile("its driver is gone")
     retry = ask(ledger)
-    ledger.inherit(retry, first, up_to_epoch=ledger.last_checkpoint(first).epoch)
+    ledger.inherit(retry, first, up_to_epoch=2)
     assert database.trials("s")[retry].epochs == {1: metrics(0.1), 2: metrics(0.2)}
 
 
@@ -177,7 +127,7 @@ def test_the_newest_checkpoint_of_a_kind_replaces_the_one_before(database):
 def test_known_good_points_are_queued_once_over_many_launches(database):
     for _ in range(3):
         ledger = register(database)
-        ledger.begin_launch(data_source="glas", storage_root=Path("/nowhere/runs"))
+        registration().begin_launch(database)
         ledger.enqueue(ledger.spec.enqueue)
     assert len(ledger.trials(TrialState.WAITING)) == 1
     assert ledger.trial(ask(ledger)).params == {"optimizer.name": "adam", "optimizer.lr": 0.01}
@@ -195,46 +145,6 @@ def test_equal_parameters_are_noticed_unless_the_first_attempt_failed(database):
     ledger.fail(first, "loss became nan", retry=False)
     ledger.fail(second, "equal", retry=False)
     assert ledger.trained_before(ask(ledger)) is None
-
-
-@pytest.mark.parametrize(
-    ("overrides", "difference"),
-    [
-        ({"study__objective": "loss"}, "study.objective was 'object_dice', got 'loss'"),
-        ({"train__epochs": 7}, "train.epochs was 20, got 7"),
-        ({"optimizer__lr": 0.01}, "space.optimizer.lr was 0.001 .. 0.1 log, got not set"),
-    ],
-)
-def test_another_study_under_the_same_name_is_refused_with_the_difference(database, overrides, difference):
-    register(database)
-    with pytest.raises(StudyConflictError) as caught:
-        register(database, spec(**overrides))
-    assert difference in str(caught.value)
-    assert "--set study.name=NAME" in str(caught.value)
-
-
-def test_other_data_under_the_same_name_is_refused(database):
-    register(database)
-    with pytest.raises(
-        StudyConflictError, match=r"data was glas \(ffffffffffff\), got other data \(eeeeeeeeeeee\)"
-    ):
-        register(database, fingerprint="e" * 64)
-
-
-def test_budget_and_resources_may_change(database):
-    register(database)
-    ledger = register(database, spec(study__trials=9, resources__cpus=2, search__sampler="gp"))
-    assert database.study("s").budget == 4, "not before the lease is held"
-    ledger.begin_launch(data_source="glas", storage_root=Path("/nowhere/runs"))
-    assert database.study("s").budget == ledger.spec.study.trials == 9
-
-
-def test_a_new_study_refuses_a_folder_with_trials_it_does_not_know(database, tmp_path):
-    (tmp_path / "s" / "trial-0000").mkdir(parents=True)
-    with pytest.raises(
-        StudyConflictError, match="must hold no trials of a study that the database does not know"
-    ):
-        register(database, root=tmp_path)
 
 
 def test_best_is_the_best_complete_trial_the_earliest_of_equals(database):
@@ -255,18 +165,6 @@ def test_an_unknown_study_gets_a_suggestion(database):
         database.study("ss")
 
 
-def test_the_second_driver_is_refused_with_the_first_ones_host_and_process(database):
-    register(database)
-    with Lease.acquire(database, "s") as first:
-        with pytest.raises(StudyConflictError, match=r"process \d+ on .+ has run it for 0:00:0"):
-            Lease.acquire(database, "s")
-        first.ends_as("finished")
-    launch = database.study("s").last_launch
-    assert (launch.outcome, launch.ended_at is not None) == ("finished", True)
-    Lease.acquire(database, "s").release()
-    assert database.study("s").last_launch.outcome == "failed", "an end that nobody vouched for"
-
-
 def test_a_queued_point_that_was_not_drawn_yet_is_queued_again_as_it_was(database):
     ledger = register(database)
     ledger.enqueue(ledger.spec.enqueue)
@@ -276,38 +174,247 @@ def test_a_queued_point_that_was_not_drawn_yet_is_queued_again_as_it_was(databas
     assert ledger.trial(ask(ledger)).params == {"optimizer.name": "adam", "optimizer.lr": 0.01}
 
 
-def test_another_storage_root_needs_the_checkpoints_there(database, tmp_path):
+# ---- a step that is repeated, because its confirmation was lost --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda ledger, number: ledger.report(number, 2, metrics(0.5)),
+        lambda ledger, number: ledger.checkpoint(number, checkpoint("last", epoch=2)),
+        lambda ledger, number: ledger.note(number, config_digest="d"),
+        lambda ledger, number: ledger.complete(number, 0.5, best_epoch=1, stop_reason="epochs"),
+        lambda ledger, number: ledger.prune(number, 1),
+        lambda ledger, number: ledger.fail(number, "its worker was lost", retry=True),
+        lambda ledger, number: ledger.reconcile("its driver is gone"),
+        lambda ledger, number: ledger.enqueue(ledger.spec.enqueue),
+        lambda ledger, number: ledger.inherit(number, 0, up_to_epoch=2),
+    ],
+)
+def test_a_step_that_is_repeated_changes_nothing(database, step):
     ledger = register(database)
-    ledger.checkpoint(ask(ledger), checkpoint("last", epoch=1))
-    with pytest.raises(
-        StudyConflictError, match=r"must hold the study's checkpoints.*--storage /nowhere/runs"
+    first = ask(ledger)
+    for epoch in (1, 2):
+        ledger.report(first, epoch, metrics(0.1))
+    ledger.fail(first, "x", retry=False)
+    number = ask(ledger)
+    ledger.report(number, 1, metrics(0.25))
+    ledger.checkpoint(number, checkpoint("last", epoch=1))
+
+    def content():
+        with database.engine.connect() as connection:
+            tables = [name for name in sa.inspect(connection).get_table_names() if "version" not in name]
+            return {name: connection.execute(sa.text(f'SELECT * FROM "{name}"')).all() for name in tables}
+
+    before = content()
+    step(ledger, number)
+    once = content()
+    assert once != before, "the step does something"
+    step(ledger, number)
+    assert content() == once
+
+
+def test_a_trial_that_the_driver_never_got_to_know_fails_and_what_was_queued_for_it_is_queued_again(database):
+    ledger = register(database)
+    ledger.enqueue(ledger.spec.enqueue)
+    lost = ledger.optuna_study.ask().number  # the answer never came
+    number, params = ledger.begin_trial(running=[])
+    assert number != lost
+    left = ledger.trial(lost)
+    assert left.state == TrialState.FAIL
+    assert left.user_attrs["fail_reason"] == "the database went away while it began"
+    again, params = ledger.begin_trial(running=[number])
+    assert params == {"optimizer.name": "adam", "optimizer.lr": 0.01}
+    assert [t.number for t in ledger.trials(TrialState.RUNNING)] == [number, again]
+
+
+def test_a_retry_that_was_queued_twice_is_noticed(database):
+    ledger = register(database)
+    first = ask(ledger)
+    ledger.fail(first, "its worker was lost", retry=True)
+    retry = ask(ledger)
+    assert not ledger.queued_twice(retry)
+    ledger.optuna_study.enqueue_trial(ledger.trial(first).params, user_attrs={"retry_of": first})
+    assert ledger.queued_twice(ask(ledger))
+
+
+# ---- patience ----------------------------------------------------------------------------------------------
+
+
+def away(ledger, monkeypatch, *, times: int) -> None:
+    """Let the database refuse as often as one that is being restarted."""
+    write, left = type(ledger.database).write, [times]
+
+    def refusing(self):
+        if left[0]:
+            left[0] -= 1
+            raise DatabaseAwayError("--db s.db: is away: the database system is starting up")
+        return write(self)
+
+    monkeypatch.setattr(type(ledger.database), "write", refusing)
+
+
+def test_a_database_that_is_away_is_waited_for_and_that_is_said_once(database, monkeypatch):
+    said, stop = [], threading.Event()
+    ledger = register(database, patience=Patience(said.append, stop))
+    number = ask(ledger)
+    away(ledger, monkeypatch, times=4)
+    ledger.report(number, 1, metrics(0.5))
+    assert database.trials("s")[number].epochs == {1: metrics(0.5)}
+    assert len(said) == 2
+    assert "starting up; waiting for it, nothing is lost" in said[0]
+    assert said[1].startswith("the database is back after ")
+
+
+def test_a_step_that_is_made_of_steps_says_it_once_too(database, monkeypatch):
+    said = []
+    ledger = register(database, patience=Patience(said.append, threading.Event()))
+    number = ask(ledger)
+    trial, left = ledger.database.optuna_storage.get_trial, [3]
+
+    def refusing(trial_id):
+        if left[0]:
+            left[0] -= 1
+            raise DatabaseAwayError("--db s.db: is away: server closed the connection unexpectedly")
+        return trial(trial_id)
+
+    monkeypatch.setattr(ledger.database.optuna_storage, "get_trial", refusing)
+    ledger.prune(number, 1)
+    assert [text.split(":")[0] for text in said] == ["--db s.db", "the database is back after 1 s, going on"]
+
+
+def test_nobody_waits_for_a_database_once_the_launch_is_to_end_or_the_limit_is_reached(database, monkeypatch):
+    said, stop = [], threading.Event()
+    ledger = register(database, patience=Patience(said.append, stop))
+    number = ask(ledger)
+    away(ledger, monkeypatch, times=10**9)
+    threading.Timer(0.5, stop.set).start()
+    with pytest.raises(DatabaseAwayError):
+        ledger.report(number, 1, metrics(0.5))
+    ledger.patience = Patience(said.append, threading.Event(), limit_s=0.3)
+    with pytest.raises(DatabaseAwayError):
+        ledger.report(number, 1, metrics(0.5))
+
+
+def test_a_study_deleted_from_optunas_tables_is_said_in_one_line(database):
+    ledger = register(database)
+    number = ask(ledger)
+    optuna.delete_study(study_name="s", storage=database.optuna_storage)
+    for step in (
+        lambda: ledger.report(number, 1, metrics(0.5)),
+        lambda: ledger.begin_trial(running=[number]),
+        lambda: ledger.complete(number, 0.5, best_epoch=1, stop_reason="epochs"),
+        lambda: database.study("s"),
+        lambda: register(database),
     ):
-        register(database, root=tmp_path)
-    (tmp_path / "s" / "trial-0000").mkdir(parents=True)
-    (tmp_path / "s" / "trial-0000" / "last.pt").touch()
-    register(database, root=tmp_path)
+        with pytest.raises(StudyConflictError, match="was deleted from them, its trials with it"):
+            step()
 
 
-def test_a_driver_whose_study_was_taken_over_hears_of_it_and_leaves_the_launch_alone(database, monkeypatch):
-    register(database)
-    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.05)
-    taken = threading.Event()
-    with Lease.acquire(database, "s") as lease:
-        lease.on_lost(taken.set)
-        with database.write() as session:
-            session.execute(sa.update(LaunchRow).values(ended_at=utc_now(), outcome="lost"))
-        assert taken.wait(10)
-        assert lease.is_lost
-        lease.ends_as("finished")
-    assert database.study("s").last_launch.outcome == "lost"
+# ---- checkpoints -------------------------------------------------------------------------------------------
 
 
-def test_a_launch_whose_process_is_gone_shows_as_lost(database):
-    register(database)
-    lease = Lease.acquire(database, "s")
+def test_the_last_checkpoint_of_a_trial_becomes_the_previous_one(database):
+    ledger = register(database)
+    number = ask(ledger)
+    for epoch in (1, 2, 3):
+        ledger.checkpoint(number, checkpoint("last", epoch=epoch))
+    kept = database.trials("s")[number].checkpoints
+    assert {kind: record.epoch for kind, record in kept.items()} == {"last": 3, "previous": 2}
+    assert kept["previous"].sha256 == "2" * 64
+    assert kept["previous"].uri.endswith("/previous.pt")
+
+
+@pytest.fixture
+def interrupted(database, tmp_path):
+    """A ledger with a trial that wrote checkpoints of epochs 1 to 3 and failed, and the number of its retry."""
+    ledger = register(database, root=tmp_path)
+    number = ask(ledger)
+    for epoch in (1, 2, 3):
+        ledger.report(number, epoch, metrics(epoch / 10))
+        write_checkpoint(ledger, tmp_path, number, epoch=epoch)
+    ledger.fail(number, "its worker was lost", retry=True)
+    return ledger, ask(ledger)
+
+
+def test_a_retry_goes_on_from_the_last_checkpoint(interrupted, tmp_path):
+    ledger, retry = interrupted
+    point = ledger.resume_point(retry, tmp_path)
+    assert (point.checkpoint.epoch, point.trial, point.damages) == (3, 0, ())
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (flip_a_bit, "s/trial-0000/last.pt of epoch 3: sha256 is "),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:7]),
+            "s/trial-0000/last.pt of epoch 3: 7 bytes, recorded 15",
+        ),
+        (lambda path: path.unlink(), "s/trial-0000/last.pt of epoch 3: missing"),
+    ],
+)
+def test_a_damaged_checkpoint_is_written_down_and_the_one_before_is_taken(
+    interrupted, database, tmp_path, damage, said
+):
+    ledger, retry = interrupted
+    damage(tmp_path / "s" / "trial-0000" / "last.pt")
+    point = ledger.resume_point(retry, tmp_path)
+    assert (point.checkpoint.epoch, point.trial) == (2, 0)
+    [told] = point.damages
+    assert told.startswith(said)
+    assert database.trials("s")[0].checkpoints["last"].problem == told.partition(": ")[2]
+    assert database.trials("s")[0].checkpoints["previous"].problem is None
+
+
+def test_the_recorded_bytes_count_under_whatever_name_they_lie(interrupted, tmp_path):
+    """The worker wrote epoch 4 and was killed before the driver heard of it."""
+    ledger, retry = interrupted
+    last = tmp_path / "s" / "trial-0000" / "last.pt"
+    last.replace(last.with_name("previous.pt"))
+    last.write_bytes(b"epoch 4, unheard of")
+    point = ledger.resume_point(retry, tmp_path)
+    assert (point.checkpoint.epoch, point.damages) == (3, ())
+
+
+def test_a_retry_interrupted_before_its_first_epoch_goes_on_from_the_first_attempts_checkpoint(
+    interrupted, tmp_path
+):
+    ledger, retry = interrupted
+    ledger.fail(retry, "its worker was lost", retry=True)
+    again = ask(ledger)
+    assert ledger.ancestors(again) == [retry, 0]
+    point = ledger.resume_point(again, tmp_path)
+    assert (point.checkpoint.epoch, point.trial) == (3, 0)
+
+
+def test_without_any_whole_checkpoint_a_retry_begins_anew(interrupted, tmp_path):
+    ledger, retry = interrupted
+    for path in (tmp_path / "s" / "trial-0000").glob("*.pt"):
+        flip_a_bit(path)
+    point = ledger.resume_point(retry, tmp_path)
+    assert (point.checkpoint, len(point.damages)) == (None, 2)
+
+
+def test_a_checkpoint_outside_the_storage_root_is_refused(interrupted, database, tmp_path):
+    ledger, retry = interrupted
     with database.write() as session:
-        session.execute(
-            sa.update(LaunchRow).values(process_started=1.0)
-        )  # as if the number had passed to another
-    assert database.study("s").last_launch.outcome == "lost"
-    lease.release()
+        session.execute(sa.text("UPDATE searcher_checkpoints SET uri = '../../etc/passwd'"))
+    with pytest.raises(UserError, match="every file must lie below it"):
+        ledger.resume_point(retry, tmp_path)
+
+
+def test_a_retry_after_too_little_memory_takes_its_batch_in_parts_and_so_do_those_after_it(database):
+    ledger = register(database)
+    number = ask(ledger)
+    assert ledger.fail(number, "out of memory", retry=True, counts=False, micro_batches=2)
+    retry = ask(ledger)
+    assert ledger.trial(retry).user_attrs["micro_batches"] == 2
+    ledger.fail(retry, "its worker was lost", retry=True)
+    assert ledger.trial(ask(ledger)).user_attrs == {"retry_of": retry, "attempt": 1, "micro_batches": 2}

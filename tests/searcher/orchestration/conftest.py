@@ -20,16 +20,16 @@ def launch_tiny(ray_nodes, tmp_path: Path, cache_dir: Path):
     ):
         listener = listener or RecordingListener()
         data = DataRequest(None, str(cache_dir), spec.trial_config({}).data)
-        with Database.open(str(tmp_path / "s.db"), create=True) as database:
-            result = launch(
-                spec,
-                database=database,
-                data=data,
-                store=data.prepare(),
-                storage_root=tmp_path / "runs",
-                listener=listener,
-                address=address,
-            )
+        result = launch(
+            spec,
+            database=str(tmp_path / "s.db"),
+            data=data,
+            store=data.prepare(),
+            storage_root=tmp_path / "runs",
+            listener=listener,
+            address=address,
+        )
+        with Database.open(str(tmp_path / "s.db")) as database:
             return result, listener, database.trials(spec.name)
 
     return run

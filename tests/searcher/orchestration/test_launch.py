@@ -3,13 +3,14 @@
 import hashlib
 import os
 import signal
+from types import SimpleNamespace
 
 import optuna
 import psutil
 import pytest
 from tiny_study import RecordingListener, tiny
 
-from searcher.exceptions import DatabaseError, SearcherError, UserError
+from searcher.exceptions import DatabaseError, SearcherError, StudyConflictError, UserError
 from searcher.ledger.database import Database
 from searcher.study.catalog import load_study, shipped_studies
 
@@ -39,10 +40,13 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
         else:
             assert trial.num_epochs == trial.notes["pruned_epoch"] < 4
             assert trial.value == trial.epochs[trial.num_epochs]["loss"]
-        for checkpoint in trial.checkpoints.values():
-            written = (tmp_path / "runs" / checkpoint.uri).read_bytes()
-            assert hashlib.sha256(written).hexdigest() == checkpoint.sha256
-        assert (tmp_path / "runs" / "tiny" / f"trial-{trial.number:04d}" / "trial.log").stat().st_size > 0
+        folder = tmp_path / "runs" / "tiny" / f"trial-{trial.number:04d}"
+        assert [path.name for path in folder.glob("*.pt*")] == ["best.pt"], (
+            "an ended trial keeps its best alone"
+        )
+        [kept] = [checkpoint for checkpoint in trial.checkpoints.values() if not checkpoint.is_removed]
+        assert hashlib.sha256((folder / "best.pt").read_bytes()).hexdigest() == kept.sha256
+        assert (folder / "trial.log").stat().st_size > 0
 
 
 @pytest.mark.parametrize("name", shipped_studies())
@@ -112,8 +116,8 @@ def test_a_killed_worker_is_recorded_and_its_trial_goes_on_from_the_last_checkpo
         if epoch == 2 and not killed:
             [worker] = [
                 p
-                for p in psutil.process_iter(["cmdline"])
-                if "TrialTrainable" in " ".join(p.info["cmdline"] or [])
+                for p in psutil.Process().children(recursive=True)
+                if "TrialTrainable" in " ".join(p.cmdline())
             ]
             killed.append(number)
             os.kill(worker.pid, signal.SIGKILL)
@@ -145,9 +149,30 @@ def test_a_driver_that_breaks_off_says_so_in_one_line_and_leaves_nothing_running
         assert database.study("tiny").last_launch.outcome == "failed"
 
 
-def test_what_no_node_can_offer_is_said_at_once(launch_tiny):
+def test_a_launch_that_is_refused_leaves_nothing_behind(launch_tiny, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="one node must offer what a trial needs, got cpus=64 gpus=0"):
         launch_tiny(tiny(resources__cpus=64))
+    full = SimpleNamespace(free=2**20)
+    monkeypatch.setattr("searcher.orchestration.preflight.shutil.disk_usage", lambda _: full)
+    with pytest.raises(UserError, match=r"must have room for \d+ checkpoints .* got 0\.00 GiB free"):
+        launch_tiny(tiny())
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "runs" / "tiny" / "trial-0000").mkdir(parents=True)
+    with pytest.raises(
+        StudyConflictError, match="must hold no trials of a study that the database does not know"
+    ):
+        launch_tiny(tiny())
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_a_study_deleted_under_its_driver_ends_the_launch_in_one_line(launch_tiny, tmp_path):
+    def delete(number: int, epoch: int) -> None:
+        with Database.open(str(tmp_path / "s.db")) as database:
+            optuna.delete_study(study_name="tiny", storage=database.optuna_storage)
+
+    with pytest.raises(StudyConflictError, match="was deleted from them, its trials with it") as caught:
+        launch_tiny(tiny(), RecordingListener(delete))
+    assert "\n" not in str(caught.value)
 
 
 def test_an_address_without_a_cluster_is_said_in_one_line(launch_tiny):

@@ -5,6 +5,7 @@ import warnings
 
 import optuna
 import pytest
+from small_ledger import registration
 from tiny_study import tiny
 
 from searcher.ledger.database import Database
@@ -18,9 +19,7 @@ def test_a_sampler_works_through_the_database_and_goes_on_after_a_relaunch(name,
     proposed = []
     with Database.open(str(tmp_path / "s.db"), create=True) as database, warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        StudyLedger.register(
-            database, spec, data_source="x", data_fingerprint="f" * 64, storage_root=tmp_path
-        )
+        registration(spec, root=tmp_path).register(database)
         for launch in range(2):
             ledger = StudyLedger(database, spec, build_sampler(spec, num_trials=5 * launch))
             for _ in range(5):

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from searcher.exceptions import CheckpointError
+from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.trainable import TrialTrainable
 
 
@@ -16,14 +18,23 @@ from searcher.orchestration.trainable import TrialTrainable
         (b"epoch 3, damaged", None),
     ],
 )
-def test_the_checkpoint_with_the_recorded_digest_is_taken_or_none(tmp_path, recorded, expected):
+def test_the_checkpoint_with_the_recorded_digest_is_taken_or_the_trial_fails(tmp_path, recorded, expected):
     (tmp_path / "trial").mkdir()
     (tmp_path / "trial" / "last.pt").write_bytes(b"epoch 3")
     (tmp_path / "trial" / "previous.pt").write_bytes(b"epoch 2")
-    job = SimpleNamespace(
-        storage_root=str(tmp_path),
-        resume_from="trial/last.pt",
-        resume_sha256=hashlib.sha256(recorded).hexdigest(),
+    record = CheckpointRecord(
+        kind="last",
+        epoch=3,
+        uri="trial/last.pt",
+        sha256=hashlib.sha256(recorded).hexdigest(),
+        num_bytes=len(recorded),
+        value=0.5,
     )
-    found = TrialTrainable._resume_from(SimpleNamespace(_job=job))
-    assert found == (None if expected is None else tmp_path / "trial" / expected)
+    worker = SimpleNamespace(_job=SimpleNamespace(storage_root=str(tmp_path), resume_from=record))
+    if expected is None:
+        with pytest.raises(
+            CheckpointError, match=r"trial/last\.pt: must be the checkpoint of epoch 3 with sha256"
+        ):
+            TrialTrainable._resume_from(worker)
+    else:
+        assert TrialTrainable._resume_from(worker) == tmp_path / "trial" / expected

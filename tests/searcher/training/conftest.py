@@ -1,6 +1,11 @@
-"""A tiny data set, tiny configurations, and a reporter that remembers."""
+"""A tiny data set, tiny configurations, a reporter that remembers, and a disk that fills."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,3 +63,38 @@ def tiny() -> Callable[..., TrialConfig]:
 def recorder() -> type[Recorder]:
     """Return the class `Recorder`."""
     return Recorder
+
+
+class SmallDisk:
+    """A file system of its own, and the file that fills it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ballast = path / "ballast"
+
+    def fill(self, *, leave_bytes: int = 0) -> None:
+        """Write until nothing more fits, then give back whole pages of 4096 bytes."""
+        with self._ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        assert shutil.disk_usage(self.path).free == 0
+        os.truncate(self._ballast, self._ballast.stat().st_size - leave_bytes)
+
+    def make_room(self) -> None:
+        self._ballast.unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A real file system of 2 MiB."""
+    path = tmp_path / "small-disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("no mount command")
+    if mounted.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield SmallDisk(path)
+    subprocess.run(["umount", str(path)], check=True)

@@ -107,6 +107,15 @@ def test_a_temporary_file_of_a_killed_process_is_in_nobodys_way(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
+def test_a_temporary_file_is_never_written_through(tmp_path):
+    # Killed between link and rename, `publish_checkpoint` leaves a second name of a checkpoint that is needed.
+    best = save_checkpoint(checkpoint(epoch=3), tmp_path / "best.pt")
+    os.link(tmp_path / "best.pt", tmp_path / "last.pt.tmp")
+    save_checkpoint(checkpoint(epoch=4), tmp_path / "last.pt")
+    assert load_checkpoint(tmp_path / "best.pt", sha256=best.sha256)[0].epoch == 3
+    assert load_checkpoint(tmp_path / "last.pt")[0].epoch == 4
+
+
 @contextlib.contextmanager
 def largest_file(num_bytes: int):
     """Make the system refuse to write files larger than this, as a full disk would."""
@@ -131,6 +140,44 @@ def test_a_failed_write_keeps_the_previous_checkpoint(tmp_path, room):
     assert path.read_bytes() == before
     assert load_checkpoint(path)[0].epoch == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("leave_bytes", [0, 4096, 3 * 2**18])
+def test_a_full_disk_keeps_the_previous_checkpoint(small_disk, leave_bytes):
+    path = small_disk.path / "last.pt"
+    save_checkpoint(checkpoint(epoch=3), path)
+    before = path.read_bytes()
+    small_disk.fill(leave_bytes=leave_bytes)
+    with pytest.raises(CheckpointError, match="No space left on device") as caught:
+        save_checkpoint(checkpoint(epoch=4, num_weights=200_000), path)  # 1.6 MB
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in small_disk.path.iterdir()) == ["ballast", "last.pt"]
+    small_disk.make_room()
+    save_checkpoint(checkpoint(epoch=4, num_weights=200_000), path)
+    assert load_checkpoint(path)[0].epoch == 4
+
+
+def test_a_full_disk_takes_a_second_name_of_a_checkpoint(small_disk):
+    file = save_checkpoint(checkpoint(epoch=3), small_disk.path / "last.pt")
+    small_disk.fill()
+    publish_checkpoint(file, small_disk.path / "best.pt")
+    assert load_checkpoint(small_disk.path / "best.pt", sha256=file.sha256)[0].epoch == 3
+
+
+def test_a_full_disk_without_hard_links_keeps_the_previous_best(small_disk, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", refuse)
+    file = save_checkpoint(checkpoint(epoch=3), small_disk.path / "last.pt")
+    best = publish_checkpoint(file, small_disk.path / "best.pt")
+    file = save_checkpoint(checkpoint(epoch=4), small_disk.path / "last.pt")
+    small_disk.fill()
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        publish_checkpoint(file, small_disk.path / "best.pt")
+    assert load_checkpoint(small_disk.path / "best.pt", sha256=best.sha256)[0].epoch == 3
+    assert sorted(entry.name for entry in small_disk.path.iterdir()) == ["ballast", "best.pt", "last.pt"]
 
 
 def test_a_missing_folder_is_a_failed_write(tmp_path):
@@ -212,6 +259,16 @@ def test_a_changed_byte_is_seen_by_the_digest(tmp_path):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert f"sha256 must be {file.sha256}" in refusal(path, sha256=file.sha256)
+
+
+def test_a_changed_byte_of_a_weight_is_seen_without_a_digest(tmp_path):
+    path = tmp_path / "last.pt"
+    save_checkpoint(checkpoint(num_weights=100_000), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)["epoch"] == 3  # torch does not notice
+    assert "got changed bytes in its record" in refusal(path)
 
 
 class Bomb:

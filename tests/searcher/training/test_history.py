@@ -1,7 +1,10 @@
 """metrics.jsonl has every epoch exactly once."""
 
+import errno
 import json
 import math
+
+import pytest
 
 from searcher.training.history import append_epoch, read_history, truncate_history
 
@@ -62,3 +65,60 @@ def test_the_history_moves_to_another_folder(tmp_path):
     truncate_history(old, new, last_epoch=2)
     assert epochs(old) == [1, 2, 3]
     assert new.read_text().splitlines() == old.read_text().splitlines()[:2]
+
+
+def test_a_line_is_never_added_to_one_cut_short(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_epoch(path, 1, {"loss": 0.5})
+    with path.open("a") as file:
+        file.write('{"epoch": 2, "lo')
+    append_epoch(path, 2, {"loss": 0.4})
+    assert path.read_text() == '{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.4}\n'
+
+
+def test_a_whole_line_that_lacks_its_newline_stays(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"epoch": 1, "loss": 0.5}')
+    assert epochs(path) == [1]
+    append_epoch(path, 2, {"loss": 0.4})
+    assert path.read_text() == '{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.4}\n'
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\xff\x00\xfe", b"", b"7", b'{"loss": 0.1}', b'{"epoch": "x"}', b"\0" * 50]
+)
+def test_a_damaged_line_costs_its_own_epoch_only(tmp_path, caplog, damage):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"epoch": 1}\n' + damage + b'\n{"epoch": 3}\n')
+    assert epochs(path) == [1, 3]
+    assert "line 2 is damaged" in caplog.text
+    truncate_history(path, path, last_epoch=3)
+    append_epoch(path, 4, {"loss": 0.4})
+    assert epochs(path) == [1, 3, 4]
+
+
+def test_a_full_disk_takes_no_part_of_a_line(small_disk):
+    # Twenty bytes are left of the file's page: a file system fills them before it says that the disk is full.
+    path = small_disk.path / "metrics.jsonl"
+    first = b'{"epoch": 1, "note": "' + b"." * (4096 - 20 - 25) + b'"}\n'
+    path.write_bytes(first)
+    assert len(first) == 4096 - 20
+    small_disk.fill()
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        append_epoch(path, 2, {"loss": 0.5})
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_bytes() == first
+    small_disk.make_room()
+    append_epoch(path, 2, {"loss": 0.5})
+    assert path.read_bytes() == first + b'{"epoch": 2, "loss": 0.5}\n'
+
+
+def test_a_full_disk_leaves_a_history_that_is_to_be_shortened(small_disk):
+    path = small_disk.path / "metrics.jsonl"
+    for epoch in (1, 2, 3):
+        append_epoch(path, epoch, {"loss": 0.5})
+    small_disk.fill()
+    with pytest.raises(OSError, match="No space left on device"):
+        truncate_history(path, path, last_epoch=2)
+    assert epochs(path) == [1, 2, 3]
+    assert sorted(entry.name for entry in small_disk.path.iterdir()) == ["ballast", "metrics.jsonl"]

@@ -10,11 +10,12 @@ from models.base import TensorBatch
 from searcher.exceptions import NonFiniteLossError
 from searcher.study.objectives import Objective
 from searcher.training.learner import Learner
+from searcher.training.optimizers import build_optimizer
 
 CPU = torch.device("cpu")
 
 
-def learner(config, *, steps_per_epoch=5):
+def learner(config, *, steps_per_epoch=5, micro_batches=1):
     torch.manual_seed(0)
     return Learner(
         config,
@@ -22,6 +23,7 @@ def learner(config, *, steps_per_epoch=5):
         device=CPU,
         dtype=torch.float32,
         steps_per_epoch=steps_per_epoch,
+        micro_batches=micro_batches,
     )
 
 
@@ -137,3 +139,128 @@ def test_kernels_are_channels_last(tiny):
     kernel = learner(tiny()).model.encoder[0][0].weight
     assert kernel.is_contiguous(memory_format=torch.channels_last)
     assert not kernel.is_contiguous()
+
+
+def crops(num_images, *, seed=0):
+    rng = np.random.default_rng(seed)
+    return TensorBatch(
+        images=torch.from_numpy(rng.integers(0, 256, (num_images, 16, 16, 3), dtype=np.uint8)),
+        labels=torch.from_numpy(rng.integers(0, 3, (num_images, 16, 16), dtype=np.int32)),
+    )
+
+
+PLAIN_SGD = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # moves the weights by exactly the gradients
+
+
+def gradients(config, batch, *, micro_batches):
+    """Return the loss and the gradients of one step as float64, and the sizes of the parts that it was made in."""
+    one = learner(config, micro_batches=micro_batches)
+    one.model.double()  # the network; losses are float32 always
+    sizes, training_step = [], one.model.training_step
+
+    def record(part):
+        assert len(part.images) == len(part.labels)
+        sizes.append(len(part.images))
+        return training_step(part)
+
+    one.model.training_step = record
+    before = weights(one.model)
+    loss = one.learn(batch)
+    after = dict(one.model.named_parameters())
+    return loss, {name: (before[name] - after[name]).detach() for name in after}, sizes
+
+
+def relative_difference(ours, expected):
+    largest = max(float(value.abs().max()) for value in expected.values())
+    return max(float((ours[name] - expected[name]).abs().max()) for name in expected) / largest
+
+
+@pytest.mark.parametrize("norm", ["none", "group"])
+@pytest.mark.parametrize(
+    ("micro_batches", "expected_sizes"), [(2, [3, 2]), (3, [2, 2, 1]), (5, [1] * 5), (9, [1] * 5)]
+)
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(tiny, norm, micro_batches, expected_sizes):
+    config = tiny(optimizer=PLAIN_SGD, model={"norm": norm})
+    batch = crops(5)
+    loss, expected, whole = gradients(config, batch, micro_batches=1)
+    parted_loss, parted, sizes = gradients(config, batch, micro_batches=micro_batches)
+    assert (whole, sizes) == ([5], expected_sizes)
+    assert parted_loss == pytest.approx(loss, rel=1e-6)
+    # The loss and its gradient at the logits are float32, 24 bits, summed over 5 * 256 pixels: an error of about
+    # 2**-24 times a few. Parts of 3 and 2 images weighted equally would be wrong by some 10%.
+    assert relative_difference(parted, expected) < 1e-6
+
+
+@pytest.mark.parametrize("model", [{"norm": "batch"}, {"loss": "dice"}])
+def test_batch_norm_and_a_loss_over_the_batch_make_another_step_of_parts(tiny, model):
+    config = tiny(optimizer=PLAIN_SGD, model=model)
+    _, expected, _ = gradients(config, crops(4), micro_batches=1)
+    _, parted, _ = gradients(config, crops(4), micro_batches=2)
+    assert relative_difference(parted, expected) > 1e-3
+
+
+def test_a_batch_that_is_not_split_makes_the_plain_step_bit_by_bit(tiny):
+    config = tiny(model={"norm": "batch", "loss": "bce+dice"}, optimizer={"name": "adamw", "lr": 1e-2})
+    one, plain = learner(config, micro_batches=1), learner(config)
+    optimizer = build_optimizer(plain.model, config.optimizer)
+    for seed in range(3):
+        batch = crops(3, seed=seed)
+        optimizer.zero_grad()
+        torch.stack([*plain.model.training_step(batch).values()]).sum().backward()
+        optimizer.step()
+        one.learn(batch)
+    assert changed(weights(one.model), plain.model) == []
+    assert changed(weights(learner(config).model), plain.model)
+
+
+def test_parts_need_only_their_share_of_the_memory_for_activations(tiny):
+    held = {"now": 0, "peak": 0}
+
+    class Saved:
+        """A tensor that the backward pass keeps, counted for as long as it does."""
+
+        def __init__(self, tensor):
+            self.tensor, self.num_bytes = tensor, tensor.nbytes
+            held["now"] += self.num_bytes
+            held["peak"] = max(held["peak"], held["now"])
+
+        def __del__(self):
+            held["now"] -= self.num_bytes
+
+    peaks = {}
+    for micro_batches in (1, 4):
+        one = learner(tiny(model={"norm": "group"}), micro_batches=micro_batches)
+        kernels = {parameter.data_ptr() for parameter in one.model.parameters()}
+
+        def keep(tensor, kernels=kernels):
+            return tensor if tensor.data_ptr() in kernels else Saved(tensor)
+
+        held["peak"] = 0
+        with torch.autograd.graph.saved_tensors_hooks(
+            keep, lambda kept: kept.tensor if isinstance(kept, Saved) else kept
+        ):
+            one.learn(crops(8))
+        peaks[micro_batches] = held["peak"]
+        assert held["now"] == 0
+    assert peaks[1] > 100_000
+    assert peaks[4] == pytest.approx(peaks[1] / 4, rel=0.01)
+
+
+@pytest.mark.parametrize("poisoned", [0, 1])
+def test_a_loss_that_is_not_finite_in_one_part_moves_nothing(tiny, poisoned):
+    one = learner(tiny(train={"ema_decay": 0.9}), micro_batches=2)
+    one.learn(crops(4))
+    training_step, parts = one.model.training_step, []
+
+    def poison(part):
+        parts.append(part)
+        losses = training_step(part)
+        return {"bce": losses["bce"] * math.nan} if len(parts) == poisoned + 1 else losses
+
+    one.model.training_step = poison
+    before, average = weights(one.model), weights(one.evaluated)
+    with pytest.raises(NonFiniteLossError, match=r"loss 'bce' became nan at epoch 1, step 2"):
+        one.learn(crops(4))
+    assert one.num_steps == 1
+    assert changed(before, one.model) == []
+    assert changed(average, one.evaluated) == []

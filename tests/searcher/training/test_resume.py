@@ -1,5 +1,6 @@
 """Going on from a checkpoint is the same as not having stopped, wherever it stopped."""
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from searcher.exceptions import CheckpointError
 from searcher.study.objectives import Objective
 from searcher.training import run_folder
 from searcher.training.checkpoints import load_checkpoint
+from searcher.training.failures import diagnose
 from searcher.training.history import read_history
 from searcher.training.learner import Learner
 from searcher.training.reporter import NullReporter
@@ -188,8 +190,8 @@ def test_going_on_in_another_folder_takes_history_and_best_along(store, tiny, re
 
 
 def test_a_best_checkpoint_that_is_gone_is_said(store, tiny, recorder, tmp_path, caplog):
-    config = tiny(optimizer={"lr": 1e-30}, train={"epochs": 3})
-    start(config, store, tmp_path / "old", recorder, num_epochs=2)
+    config = tiny(optimizer={"lr": 1e-30}, train={"epochs": 4})
+    start(config, store, tmp_path / "old", recorder, num_epochs=3)
     (tmp_path / "old" / "best.pt").unlink()
     outcome, _, best = go_on(
         config, store, tmp_path / "new", recorder, resume_from=tmp_path / "old" / "last.pt"
@@ -309,3 +311,47 @@ def test_the_checkpoint_before_the_last_stays_and_is_as_good_to_go_on_from(store
     assert again.epochs == [3]
     assert without_timings(again.reports) == without_timings(first.reports[2:])
     assert history(tmp_path / "again") == history(tmp_path / "first")
+
+
+@pytest.mark.parametrize("leave_bytes", [0, 65536], ids=["full", "half a checkpoint left"])
+def test_a_disk_that_fills_costs_nothing_but_the_epoch(whole, store, recorder, small_disk, leave_bytes):
+    config, whole_dir, expected = whole
+    run_dir = small_disk.path / "run"
+    heard = recorder()
+    with Trainer(config, DICE, store=store, run_dir=run_dir) as trainer:
+        trainer.step(heard)
+        trainer.step(heard)
+        checkpoints = {path.name: path.read_bytes() for path in run_dir.glob("*.pt")}
+        # Giving up the checkpoint before the last makes room for another, unless somebody else keeps it.
+        os.link(run_dir / "previous.pt", small_disk.path / "kept.pt")
+        small_disk.fill(leave_bytes=leave_bytes)
+        with pytest.raises(CheckpointError, match="No space left on device") as caught:
+            trainer.step(heard)
+    assert diagnose(caught.value).cause == "disk"
+    assert heard.epochs == [1, 2]
+    assert not list(run_dir.glob("*.tmp"))
+    kept = {path.name: path.read_bytes() for path in run_dir.glob("*.pt")}
+    for name in ("last.pt", "best.pt"):
+        assert kept[name] == checkpoints[name]
+    with pytest.raises(CheckpointError, match="No space left on device"):  # nor can it go on yet
+        go_on(config, store, run_dir, recorder, resume_from=run_dir / "last.pt")
+    assert {path.name: path.read_bytes() for path in run_dir.glob("*.pt")}["last.pt"] == checkpoints[
+        "last.pt"
+    ]
+    small_disk.make_room()
+    _, reports, _ = go_on(config, store, run_dir, recorder, resume_from=run_dir / "last.pt")
+    assert reports == expected[2:]
+    assert history(run_dir) == history(whole_dir)
+    assert_same_checkpoint(run_dir / "last.pt", whole_dir / "last.pt")
+    assert_same_checkpoint(run_dir / "best.pt", whole_dir / "best.pt")
+
+
+def test_a_disk_that_is_full_at_the_beginning_is_said_in_one_line(store, tiny, recorder, small_disk):
+    small_disk.fill()
+    with pytest.raises(CheckpointError, match="No space left on device") as caught:
+        start(tiny(), store, small_disk.path / "run", recorder, num_epochs=1)
+    assert diagnose(caught.value).cause == "disk"
+    assert "\n" not in str(caught.value)
+    small_disk.make_room()
+    start(tiny(), store, small_disk.path / "run", recorder, num_epochs=1)
+    assert json.loads((small_disk.path / "run" / "config.json").read_text()) == tiny().to_dict()

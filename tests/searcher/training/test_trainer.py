@@ -68,6 +68,7 @@ def test_the_files_of_a_run(finished):
         "config.json",
         "last.pt",
         "metrics.jsonl",
+        "previous-best.pt",  # the last epoch is the best, as the third was
         "previous.pt",
     ]
     assert TrialConfig.model_validate(json.loads((run_dir / "config.json").read_text())) == config
@@ -300,12 +301,24 @@ def test_a_compiled_network_trains_like_a_plain_one(finished, store, tiny, recor
     assert "classifier.weight" in weights  # no prefix of a wrapper
 
 
-SMALL_MODELS = {"unet": {"base_channels": 4, "depth": 2}}
+SMALL_MODELS = {
+    "unet": {"base_channels": 4, "depth": 2},
+    "mask_rcnn": {
+        "backbone": "resnet18",
+        "fpn_channels": 32,
+        "box_layer": 64,
+        "mask_layer": 32,
+        "rpn_proposals": 50,
+        "rpn_samples": 64,
+        "box_samples": 32,
+    },
+}
 
 
 @pytest.mark.parametrize("name", names())
 def test_every_registered_model_trains(store, tiny, tmp_path, name):
-    config = tiny(model={"name": name, **SMALL_MODELS[name]}, train={"epochs": 1})
+    values = tiny(train={"epochs": 1}).to_dict() | {"model": {"name": name, **SMALL_MODELS[name]}}
+    config = TrialConfig.model_validate(values)
     with Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer:
         assert math.isfinite(trainer.fit(NullReporter()).last_metrics["train_loss"])
 
@@ -326,3 +339,20 @@ def test_an_outcome_is_a_value(finished):
     outcome = finished[3]
     assert dataclasses.replace(outcome) == outcome
     assert without_timings([outcome.last_metrics])[0].keys() == {*METRICS, "train_loss", "lr"}
+
+
+def test_a_trial_in_micro_batches_trains_like_a_whole_one_and_goes_on_with_another_number(
+    finished, store, recorder, tmp_path
+):
+    _, config, reporter, _, _ = finished  # no norm, cross-entropy: equal up to rounding
+    one, two = recorder(stop_after=2), recorder()
+    with Trainer(config, LOSS, store=store, run_dir=tmp_path, micro_batches=2) as trainer:
+        trainer.fit(one)
+    with Trainer(
+        config, LOSS, store=store, run_dir=tmp_path, resume_from=tmp_path / "last.pt", micro_batches=3
+    ) as trainer:
+        trainer.fit(two)
+    assert one.epochs + two.epochs == reporter.epochs
+    losses = [report["train_loss"] for report in one.reports + two.reports]
+    # Adam divides by the root of the squared gradients: where these are tiny, rounding grows to whole steps.
+    assert losses == pytest.approx([report["train_loss"] for report in reporter.reports], rel=1e-3)

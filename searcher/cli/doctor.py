@@ -1,0 +1,84 @@
+"""`searcher doctor`: find what is wrong with the studies of a database, and mend it."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from searcher.cli.options import Verbs, add_reading, cache_dir, database_text
+
+if TYPE_CHECKING:
+    from searcher.ledger.doctor import Finding
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "doctor",
+        help="find what is wrong with the studies of a database, and mend it",
+        description="Looks for trials and launches whose driver is gone, checkpoints that are missing or damaged, "
+        "study files that were changed, deleted parents, leftover files and half-built data stores. Never removes a "
+        "result.",
+        epilog="Exit code 0: nothing found, or everything mended. 1: something is left.",
+    )
+    add_reading(parser, study_required=False)
+    parser.add_argument("--fix", action="store_true", help="mend what can be mended")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.cli.terminal import print_json, progress_bar
+    from searcher.ledger.doctor import examine, open_database
+
+    database, findings = open_database(database_text(args), fix=args.fix)
+    if database is not None:
+        with database, progress_bar("comparing checkpoints") as advance:
+            findings += examine(
+                database, study=args.study, cache_dir=cache_dir(), fix=args.fix, progress=advance
+            )
+    if args.json:
+        print_json([finding.to_dict() for finding in findings])
+    else:
+        _print(findings)
+    return 1 if any(finding.is_open for finding in findings) else 0
+
+
+def _print(findings: "list[Finding]") -> None:
+    from rich.text import Text
+
+    from searcher.cli.log_file import harmless
+    from searcher.cli.terminal import console, table
+
+    if findings:
+        rows = [
+            [Text(harmless(cell)) for cell in (f.state, f.study or "", f.where, _sentence(f))]
+            for f in findings
+        ]
+        console.print(table(["state", "study", "where", "what, why it matters, what mends it"], rows))
+    for finding in findings:
+        if finding.command is not None and finding.is_open:
+            console.print(
+                harmless(f"train the parameters of {finding.where} again: {finding.command}"),
+                markup=False,
+                soft_wrap=True,
+            )
+    console.print(_summary(findings), markup=False, soft_wrap=True)
+
+
+def _sentence(finding: "Finding") -> str:
+    parts = [finding.what, finding.why, finding.remedy]
+    return "; ".join(parts if finding.state != "mended" else [finding.what, finding.remedy])
+
+
+def _summary(findings: "list[Finding]") -> str:
+    counts = {state: sum(finding.state == state for finding in findings) for state in _SAID}
+    said = [text.format(count) for state, text in _SAID.items() if (count := counts[state])]
+    return "; ".join(said) or "nothing is wrong"
+
+
+_SAID = {
+    "mended": "{} mended",
+    "mendable": "{} to mend with --fix",
+    "left": "{} left, which --fix cannot mend",
+    "noted": "{} to know of",
+}

@@ -1,0 +1,87 @@
+"""`searcher gc`: remove checkpoints that nothing needs any more."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from searcher.cli.options import Verbs, add_reading, database_text, positive_int
+
+if TYPE_CHECKING:
+    from searcher.ledger.retention import Freed
+
+__all__ = ["add_parser"]
+
+_DEFAULT_KEEP = 5
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "gc",
+        help="remove checkpoints that nothing needs any more",
+        description="Keeps `best` of the best trials, what running and queued trials go on from, and what an export or "
+        "a child study refers to. Never removes a log, a history or a configuration. May run beside a launch.",
+    )
+    add_reading(parser, study_required=False)
+    parser.add_argument(
+        "--keep",
+        type=positive_int,
+        default=_DEFAULT_KEEP,
+        metavar="K",
+        help=f"keep the best checkpoint of the K best trials; default {_DEFAULT_KEEP}",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, show what would go")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.exceptions import DatabaseError, UserError
+    from searcher.ledger.database import Database
+    from searcher.ledger.retention import collect
+
+    freed: list[Freed] = []
+    problems: list[str] = []
+    with Database.open(database_text(args)) as database:
+        for name in [args.study] if args.study else database.study_names():
+            try:
+                freed.append(collect(database, name, keep_best=args.keep, dry_run=args.dry_run))
+            except DatabaseError:
+                raise
+            except UserError as error:  # one study's problem keeps no other from being collected
+                if args.study:
+                    raise
+                problems.append(str(error))
+    problems += [problem for study in freed for problem in study.problems]
+    _print(args, freed)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _print(args: argparse.Namespace, freed: "list[Freed]") -> None:
+    from searcher.cli.log_file import harmless
+    from searcher.cli.terminal import console, print_json, table
+
+    if args.json:
+        print_json([study.to_dict() | {"dry_run": args.dry_run} for study in freed])
+        return
+    if args.dry_run:
+        for study in freed:
+            for uri in study.removed:
+                console.print(harmless(f"would remove {uri}"), markup=False, soft_wrap=True)
+    verb = "would free" if args.dry_run else "freed"
+    rows = [
+        (
+            study.study,
+            _megabytes(study.freed_bytes),
+            len(study.removed),
+            _megabytes(study.kept_bytes),
+            study.num_kept,
+        )
+        for study in freed
+    ]
+    console.print(table(["study", f">{verb}", ">files", ">kept", ">files"], rows))
+
+
+def _megabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:,.1f} MB"

@@ -1,0 +1,108 @@
+"""Reading a log that another process writes, and showing it without obeying what it holds."""
+
+import codecs
+import os
+import unicodedata
+from pathlib import Path
+from typing import BinaryIO, Self
+
+__all__ = ["LogFile", "harmless"]
+
+_BLOCK_BYTES = 1 << 16
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories that steer a terminal, reorder text or break lines."""
+
+
+def harmless(text: str) -> str:
+    """Return a text with everything that a terminal would obey written out, such as `\\x1b` for Escape.
+
+    Line feeds and tabs stay; a carriage return before a line feed is dropped.
+    """
+    text = text.replace("\r\n", "\n")
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in _OBEYED
+        else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
+
+
+class LogFile:
+    """A log file that may grow, be replaced or be cut short while it is read. Use as a context manager.
+
+    What is returned ends at a whole character: the rest of a UTF-8 sequence that is being written comes with the
+    next read. Bytes that are no UTF-8 are shown as `\\xff`.
+
+    Args:
+        path: The file; it must exist.
+        last_lines: Begin with that many lines before the end; None begins with the first.
+    """
+
+    def __init__(self, path: Path, *, last_lines: int | None = None) -> None:
+        self.path = path
+        self._file = _open(path)
+        self._decoder = _decoder()
+        if last_lines is not None:
+            self._file.seek(_start_of_last(self._file, last_lines))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self) -> str:
+        """Return what was added since the last call, harmless; of a file that took its place, everything."""
+        parts = [self._read_on()]
+        if self._was_replaced():
+            self._file.close()
+            self._file, self._decoder = _open(self.path), _decoder()
+            parts.append(self._read_on())
+        return harmless("".join(parts))
+
+    def _read_on(self) -> str:
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():  # cut short: begun anew in place
+            self._file.seek(0)
+            self._decoder = _decoder()
+        parts = []
+        while block := self._file.read(_BLOCK_BYTES):
+            parts.append(self._decoder.decode(block))
+        return "".join(parts)
+
+    def _was_replaced(self) -> bool:
+        try:
+            named = self.path.stat()
+        except FileNotFoundError:  # moved away, and the next one is not there yet
+            return False
+        return not os.path.samestat(named, os.fstat(self._file.fileno()))
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb", buffering=0)
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
+
+
+def _start_of_last(file: BinaryIO, num_lines: int) -> int:
+    """Return where the last lines of a file begin; reads backwards, so that a long log costs nothing."""
+    position = file.seek(0, os.SEEK_END)
+    missing = num_lines
+    is_end = True
+    while position > 0:
+        size = min(_BLOCK_BYTES, position)
+        position -= size
+        file.seek(position)
+        block = file.read(size)
+        at = len(block)
+        if is_end and block.endswith(b"\n"):  # the last line's own end
+            at -= 1
+        is_end = False
+        while (at := block.rfind(b"\n", 0, at)) >= 0:
+            missing -= 1
+            if missing == 0:
+                return position + at + 1
+    return 0

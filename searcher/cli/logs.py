@@ -1,0 +1,182 @@
+"""`searcher logs`: what a launch or a trial has written down, also while it is at it."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searcher.cli.options import Verbs, add_database, database_text, positive_int
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from searcher.ledger.database import Database
+    from searcher.ledger.watch import TrialEnd
+
+__all__ = ["add_parser"]
+
+_POLL_FILE_S = 0.5
+_POLL_DATABASE_S = 2.0
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "logs",
+        help="show the log of a study's launches, or of one trial",
+        epilog="With --follow it ends with the trial, or with the launch, exit code 0; Ctrl-C ends it before, 130.",
+    )
+    parser.add_argument("--study", required=True, metavar="NAME")
+    parser.add_argument("--trial", type=_trial_number, metavar="N", help="that trial's log")
+    parser.add_argument("--follow", action="store_true", help="go on with what is added")
+    parser.add_argument("--lines", type=positive_int, metavar="N", help="begin with the last N lines")
+    add_database(parser)
+    parser.set_defaults(run=_run)
+
+
+def _trial_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a trial's number, got {text}")
+    return int(text)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.ledger.database import Database
+
+    with Database.open(database_text(args)) as database:
+        if args.trial is None:
+            _show_launches(args, database)
+        else:
+            _show_trial(args, database)
+    return 0
+
+
+def _show_launches(args: argparse.Namespace, database: "Database") -> None:
+    from searcher.ledger.watch import newest_launch
+    from searcher.study.layout import LAUNCH_LOG, inside
+
+    row = database.study_row(args.study)
+    path = inside(Path(row.storage_root), f"{row.name}/{LAUNCH_LOG}")
+    launch = newest_launch(database, row.name)
+    launch_id = None if launch is None else launch.row.id
+
+    def is_over() -> bool:
+        launch = newest_launch(database, row.name, launch_id=launch_id)
+        return launch is None or not launch.is_running
+
+    if not path.is_file() and not (args.follow and not is_over()):
+        why = (
+            "it was launched by a version without one, or the folder was moved"
+            if launch
+            else "it never began"
+        )
+        _refuse(f"--study {row.name}", path, why)
+    _show(path, args, is_over)
+
+
+def _show_trial(args: argparse.Namespace, database: "Database") -> None:
+    from searcher.exceptions import UserError
+    from searcher.ledger.watch import newest_launch, trial_end
+    from searcher.study.layout import TRIAL_LOG, inside, trial_folder
+
+    row = database.study_row(args.study)
+    end = trial_end(database, row.name, args.trial)
+    if end is None:
+        raise UserError(
+            f"--trial {args.trial}: must be a trial of {row.name}; see searcher trials --study {row.name}"
+        )
+    path = inside(Path(row.storage_root), f"{trial_folder(row.name, args.trial)}/{TRIAL_LOG}")
+
+    def is_over() -> bool:
+        nonlocal end
+        launch = newest_launch(database, row.name)  # before the trial: what it ends is ended by then
+        end = trial_end(database, row.name, args.trial)
+        return end is None or end.is_finished or launch is None or not launch.is_running
+
+    if not path.is_file() and not (args.follow and not is_over()):
+        _refuse(f"--trial {args.trial}", path, _why_no_log(end))
+    _show(path, args, is_over)
+    end = trial_end(database, row.name, args.trial)
+    if end is not None:
+        _say_how_it_ended(args, end)
+
+
+def _show(path: Path, args: argparse.Namespace, is_over: "Callable[[], bool]") -> None:
+    """Print the log; with `--follow`, until it is over and everything is printed."""
+    from searcher.cli.log_file import LogFile
+
+    output = _Output()
+    while not path.is_file():  # its writer is about to make it
+        if _agrees(is_over) and not path.is_file():
+            return
+        time.sleep(_POLL_FILE_S)
+    with LogFile(path, last_lines=args.lines) as log:
+        output.write(log.read())
+        looked = float("-inf")
+        over = not args.follow
+        while not over:
+            if time.monotonic() - looked >= _POLL_DATABASE_S:
+                over, looked = _agrees(is_over), time.monotonic()
+            if not over:
+                time.sleep(_POLL_FILE_S)
+            output.write(log.read())  # also what was written before the end that was just seen
+    output.end_line()
+
+
+def _agrees(is_over: "Callable[[], bool]") -> bool:
+    """Ask the database; while it is away, nothing is over."""
+    from searcher.exceptions import DatabaseAwayError
+
+    try:
+        return is_over()
+    except DatabaseAwayError:
+        return False
+
+
+class _Output:
+    """Standard output, which may not know every character."""
+
+    def __init__(self) -> None:
+        self._last = "\n"
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> None:
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._last = text[-1]
+
+    def end_line(self) -> None:
+        if self._last != "\n":
+            self.write("\n")
+
+
+def _say_how_it_ended(args: argparse.Namespace, end: "TrialEnd") -> None:
+    from searcher.cli.log_file import harmless
+
+    again = ""
+    if end.retry is not None:
+        again = f"; tried again as trial {end.retry}: searcher logs --study {args.study} --trial {end.retry}"
+    if not end.is_finished and args.follow:
+        again = "; its driver is gone: launch again to go on, or mend it with searcher doctor --fix"
+    if end.retry is not None or args.follow:
+        reason = f" ({end.reason})" if end.reason else ""
+        print(harmless(f"trial {args.trial} {end.state}{reason}{again}"))
+
+
+def _why_no_log(end: "TrialEnd | None") -> str:
+    if end is None or end.state == "WAITING":
+        return "it is WAITING, no worker has begun it"
+    if end.state == "RUNNING":
+        return "it is RUNNING, and its worker has not begun to write"
+    reason = f", {end.reason}" if end.reason else ""
+    return f"it is {end.state}{reason}: no worker began it, or the folder was moved"
+
+
+def _refuse(where: str, path: Path, why: str) -> None:
+    from searcher.cli.log_file import harmless
+    from searcher.exceptions import UserError
+
+    raise UserError(harmless(f"{where}: must have a log, got none at {path}; {why}"))

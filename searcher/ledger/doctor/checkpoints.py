@@ -1,0 +1,199 @@
+"""Checkpoints whose bytes are not those that the database recorded."""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from searcher.exceptions import UserError
+from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
+from searcher.ledger.database import checkpoint_record
+from searcher.ledger.doctor.finding import Finding
+from searcher.ledger.doctor.patient import Patient
+from searcher.ledger.retention import needed_to_go_on
+from searcher.ledger.tables import CheckpointRow, utc_now
+from searcher.study.layout import inside
+from searcher.study.reader import parse_value
+from searcher.study.space import Value
+
+__all__ = ["checkpoints"]
+
+
+def checkpoints(patient: Patient, progress: Callable[[int, int], None] | None = None) -> Iterator[Finding]:
+    """Compare every record with the bytes on disk; reads all checkpoints of the study.
+
+    Args:
+        patient: The study.
+        progress: Called with (checkpoints done, checkpoints in all).
+    """
+    if patient.trials is None or not patient.records:
+        return
+    folder = patient.root / patient.name
+    if not folder.is_dir():
+        yield Finding(
+            kind="checkpoint",
+            study=patient.name,
+            where=str(folder),
+            what=f"no such folder on this machine, where {len(patient.records)} checkpoints are recorded",
+            why="trials can neither go on nor be used without them",
+            remedy="run the doctor where they lie; if they were moved, launch with --storage FOLDER",
+        )
+        return
+    needed = needed_to_go_on(list(patient.trials.values()))
+    for done, row in enumerate(patient.records):
+        if progress is not None:
+            progress(done, len(patient.records))
+        state = patient.state_of(row.trial)
+        is_being_written = patient.driver is not None and state in ("RUNNING", "WAITING")
+        if state is not None and not is_being_written:
+            yield from _compare(patient, row, state, is_needed=row.trial in needed)
+
+
+def _compare(patient: Patient, row: CheckpointRow, state: str, *, is_needed: bool) -> Iterator[Finding]:
+    record = checkpoint_record(row)
+    finding = functools.partial(Finding, kind="checkpoint", study=patient.name, where=row.uri)
+    try:
+        named = inside(patient.root, row.uri)
+        found = find_checkpoint(patient.root, record)
+        problem = None if found is not None else damage_of(patient.root, record)
+    except UserError as error:
+        yield finding(
+            what=str(error),
+            why="a file outside the storage root is never opened",
+            remedy="set the row right, or restore the database from a backup",
+        )
+        return
+    is_ended = state in ("COMPLETE", "PRUNED")
+    if found is None and problem is not None:
+        if not _is_overtaken(patient, row) and _is_current(patient, row):
+            yield _damaged(patient, row, problem, state, is_needed=is_needed)
+    elif found is not None and found != named and row.kind == "best" and is_ended:
+        yield finding(
+            what=f"not the recorded bytes, which lie in {found.name}",
+            why=f"`searcher best` and everything that takes trial {row.trial}'s weights open this name",
+            remedy=f"--fix puts {found.name} in its place",
+            mend=lambda: _put_back(patient, row, found, named),
+        )
+    elif row.problem is not None:
+        yield finding(
+            what=f"recorded as damaged ({row.problem}), but whole",
+            why="somebody has put it back",
+            remedy="--fix clears the record",
+            mend=lambda: _write(patient, row, "cleared", problem=None),
+        )
+
+
+def _damaged(patient: Patient, row: CheckpointRow, problem: str, state: str, *, is_needed: bool) -> Finding:
+    finding = functools.partial(Finding, kind="checkpoint", study=patient.name, where=row.uri, what=problem)
+    is_noted = row.problem == problem
+    if row.kind == "best" and state in ("COMPLETE", "PRUNED"):
+        return finding(
+            why=f"trial {row.trial} is {state} and its values stay true, but its weights are lost",
+            remedy="restore the file from a backup, or train its parameters again"
+            + (" by the command below" if patient.row.spec_source else " with `searcher train`"),
+            command=_train_again(patient, row.trial),
+            mend=None if is_noted else lambda: _write(patient, row, "noted", problem=problem),
+            is_cured=False,
+        )
+    if is_needed or state == "RUNNING":
+        return finding(
+            why=f"what tries trial {row.trial} again goes on from the one before, or from the start",
+            remedy="written down; nothing more to do"
+            if is_noted
+            else "--fix writes it down; so does the retry",
+            mend=None if is_noted else lambda: _write(patient, row, "written down", problem=problem),
+            state="noted",
+        )
+    return finding(
+        why=f"trial {row.trial} is {state} and nothing goes on from it, so nothing is lost",
+        remedy="--fix writes the record off",
+        mend=lambda: _write(patient, row, "written off", removed_at=utc_now()),
+    )
+
+
+def _is_overtaken(patient: Patient, row: CheckpointRow) -> bool:
+    """Return whether a `previous` record is gone because its worker wrote once more than the driver heard of.
+
+    That is how every interruption may leave a trial: the recorded last is the one before by then, and whole.
+    """
+    if row.kind != "previous":
+        return False
+    for other in patient.records:
+        if other.trial == row.trial and other.kind == "last":
+            with contextlib.suppress(UserError):  # which is a finding of its own
+                found = find_checkpoint(patient.root, checkpoint_record(other))
+                return found is not None and found != inside(patient.root, other.uri)
+    return False
+
+
+def _is_current(patient: Patient, row: CheckpointRow) -> bool:
+    """Return whether the record is still what it was: a driver or a collector may have changed it meanwhile."""
+    with patient.database.read() as session:
+        return session.scalar(sa.select(CheckpointRow.id).where(*_same(row))) is not None
+
+
+def _write(patient: Patient, row: CheckpointRow, done: str, **values: str | datetime | None) -> str:
+    with patient.database.write() as session:
+        session.execute(sa.update(CheckpointRow).where(*_same(row)).values(**values))
+    return done
+
+
+def _same(row: CheckpointRow) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        CheckpointRow.id == row.id,
+        CheckpointRow.sha256 == row.sha256,
+        CheckpointRow.removed_at.is_(None),
+    )
+
+
+def _put_back(patient: Patient, row: CheckpointRow, source: Path, path: Path) -> str:
+    """Give the recorded bytes their name back: a hard link where the file system has them, else a copy."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        with temporary.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != row.sha256:
+                raise UserError(
+                    f"{source}: must have the recorded sha256, got other bytes by now; look again"
+                )
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:  # renaming one of two links of the same file over the other keeps both names
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return _write(patient, row, f"{source.name} put in its place", problem=None)
+
+
+def _train_again(patient: Patient, number: int) -> str | None:
+    """Return the command that trains a trial's parameters once more, None where no file is known to say the rest."""
+    row = patient.row
+    if row.spec_source is None:
+        return None
+    assert patient.trials is not None
+    settings = {**(row.overrides or {}), **patient.trials[number].params}
+    words = ["searcher", "train", "--study", row.spec_source, "--storage", row.storage_root]
+    if row.data_source != "synthetic glands":
+        words += ["--data", row.data_source]
+    for key, value in settings.items():
+        words += ["--set", f"{key}={_typed(value)}"]
+    return shlex.join(words)
+
+
+def _typed(value: Value) -> str:
+    """Return what to write after `=` so that `--set` reads this value."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if parse_value(text) == value and type(parse_value(text)) is type(value):
+        return text
+    return json.dumps(value)  # a string that reads like a number, say

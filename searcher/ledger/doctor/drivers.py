@@ -1,0 +1,84 @@
+"""What a driver that is gone has left in the database."""
+
+from collections.abc import Iterator
+
+from searcher.exceptions import StudyFileError
+from searcher.ledger.doctor.finding import Finding
+from searcher.ledger.doctor.patient import Patient
+from searcher.ledger.doctor.texts import stored_spec
+from searcher.ledger.study_ledger import StudyLedger
+from searcher.ledger.watch import frozen_trials
+from searcher.study.reader import parse_study
+from searcher.study.spec import StudySpec
+
+__all__ = ["living_driver", "lost_launches", "orphaned_trials"]
+
+
+def living_driver(patient: Patient) -> Iterator[Finding]:
+    """Say who drives the study now: nothing of it is mended then."""
+    driver = patient.driver
+    if driver is not None:
+        yield Finding(
+            kind="driver",
+            study=patient.name,
+            where=f"process {driver.pid} on {driver.host}",
+            what="runs the study",
+            why="what it is writing changes while it is looked at, so nothing of this study is mended",
+            remedy="none needed",
+            state="noted",
+        )
+
+
+def lost_launches(patient: Patient) -> Iterator[Finding]:
+    """Find launches that never said how they ended."""
+    for launch in patient.lost_launches:
+        yield Finding(
+            kind="launch",
+            study=patient.name,
+            where=f"launch of {launch.started_at:%Y-%m-%d %H:%M}, process {launch.pid} on {launch.host}",
+            what="has no end, and its driver is gone",
+            why="it reads as if it were still running",
+            remedy="--fix writes down that it was lost; so does the next launch",
+            mend=lambda: "written down as lost",  # by taking the lease, without which nothing is mended
+        )
+
+
+def orphaned_trials(patient: Patient) -> Iterator[Finding]:
+    """Find trials that are RUNNING although nobody runs them."""
+    running = [n for n, trial in (patient.trials or {}).items() if trial.state.name == "RUNNING"]
+    if running and patient.driver is None:
+        yield Finding(
+            kind="trial",
+            study=patient.name,
+            where=_numbered(running),
+            what="RUNNING, but no driver runs the study",
+            why="it looks as if it were being trained, and nobody would ever end it",
+            remedy="--fix makes it FAIL and queues its parameters again; so does the next launch",
+            mend=lambda: _reconcile(patient),
+        )
+
+
+def _reconcile(patient: Patient) -> str:
+    left = StudyLedger(patient.database, _spec(patient)).reconcile("its driver ended without a word")
+    trials = frozen_trials(patient.database, patient.name)
+    queued = [trial.number for trial in trials if trial.user_attrs.get("retry_of") in left]
+    dropped = len(left) - len(queued)
+    parts = [f"{_numbered(left)} FAIL"]
+    if queued:
+        parts.append(f"queued again as {_numbered(queued)}; launch to go on")
+    if dropped:
+        parts.append(f"{dropped} not queued again, tried too often")
+    return "; ".join(parts)
+
+
+def _spec(patient: Patient) -> StudySpec:
+    """Return the study; where its text cannot be read any more, its name and objective, which is all it takes here."""
+    try:
+        return stored_spec(patient.row)
+    except StudyFileError:
+        text = f'[study]\nname = "{patient.name}"\nobjective = "{patient.row.objective}"\n'
+        return parse_study(text, source=f"study {patient.name}")
+
+
+def _numbered(numbers: list[int]) -> str:
+    return f"trial {', '.join(map(str, numbers))}"

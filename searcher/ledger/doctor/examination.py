@@ -1,0 +1,146 @@
+"""The doctor's round: open the database, look at every study, mend what may be mended."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from searcher.exceptions import DatabaseError, StudyConflictError
+from searcher.ledger import engine as engines
+from searcher.ledger.database import Database
+from searcher.ledger.doctor.checkpoints import checkpoints
+from searcher.ledger.doctor.drift import drift
+from searcher.ledger.doctor.drivers import living_driver, lost_launches, orphaned_trials
+from searcher.ledger.doctor.finding import Finding
+from searcher.ledger.doctor.folders import foreign_studies, half_written, unknown_trials
+from searcher.ledger.doctor.lineage import optunas_half, parent
+from searcher.ledger.doctor.patient import Patient
+from searcher.ledger.doctor.stores import half_built_stores
+from searcher.ledger.lease import Lease
+from searcher.ledger.migrations import check_revision
+from searcher.ledger.tables import StudyRow
+
+__all__ = ["examine", "open_database"]
+
+
+def open_database(text: str, *, fix: bool) -> tuple[Database | None, list[Finding]]:
+    """Return an existing database, upgraded if it is older and may be; None if it is older and may not.
+
+    Args:
+        text: A URL or the path of an SQLite file.
+        fix: Upgrade it.
+
+    Raises:
+        DatabaseError: It cannot be reached or used, or is of a newer version.
+    """
+    try:
+        return Database.open(text), []
+    except DatabaseError as error:
+        if not _is_older(text):
+            raise
+        where, _, what = str(error).partition(": ")
+        finding = Finding(
+            kind="database",
+            study=None,
+            where=where,
+            what=what.partition("; ")[0],
+            why="this version cannot read it, so nothing else was looked at",
+            remedy="--fix upgrades it in place; so does the next launch",
+            mend=lambda: "upgraded",
+        )
+    if not fix:
+        return None, [finding]
+    database = Database.open(text, create=True)
+    finding.why = "this version could not read it"
+    finding.apply()
+    return database, [finding]
+
+
+def examine(
+    database: Database,
+    *,
+    study: str | None = None,
+    cache_dir: Path,
+    fix: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Finding]:
+    """Return what is wrong, or noteworthy, with the studies of a database; with `fix`, mended as far as it goes.
+
+    Args:
+        database: The study database.
+        study: The one to look at; None looks at all.
+        cache_dir: Folder of the data stores.
+        fix: Mend.
+        progress: Called with (checkpoints compared, checkpoints in all) of the study that is looked at.
+
+    Raises:
+        UnknownStudyError: There is no such study.
+    """
+    names = database.study_names() if study is None else [study]
+    findings: list[Finding] = []
+    for name in names:
+        findings += _examine_study(database, name, fix=fix, progress=progress)
+    if study is None:
+        findings += foreign_studies(database)
+    fingerprint = None if study is None else database.study_row(study).data_fingerprint
+    stores = list(half_built_stores(cache_dir, fingerprint=fingerprint))
+    if fix:
+        for finding in stores:
+            finding.apply()
+    return findings + stores
+
+
+def _examine_study(
+    database: Database, name: str, *, fix: bool, progress: Callable[[int, int], None] | None
+) -> list[Finding]:
+    patient = Patient.read(database, name)
+    findings = list(_checks(patient, progress))
+    if patient.driver is not None:
+        for finding in findings:
+            finding.postpone("when its driver has ended the launch: --fix")
+    elif fix and any(finding.mend for finding in findings):
+        _mend(database, name, findings)
+    return findings
+
+
+def _checks(patient: Patient, progress: Callable[[int, int], None] | None) -> Iterator[Finding]:
+    yield from living_driver(patient)
+    yield from lost_launches(patient)
+    yield from optunas_half(patient)
+    yield from orphaned_trials(patient)
+    yield from checkpoints(patient, progress)
+    yield from drift(patient)
+    yield from parent(patient)
+    yield from unknown_trials(patient)
+    yield from half_written(patient)
+
+
+def _mend(database: Database, name: str, findings: list[Finding]) -> None:
+    """Mend under the lease: no driver can begin meanwhile, and launches that were lost are ended by taking it."""
+    try:
+        lease = Lease.acquire(database, name)
+    except StudyConflictError as error:
+        for finding in findings:
+            finding.postpone(str(error))
+        return
+    with lease:
+        for finding in findings:
+            finding.apply()
+        lease.ends_as("mended")
+
+
+def _is_older(text: str) -> bool:
+    """Return whether a database that does not open holds studies of an older revision."""
+    url = engines.parse_url(text)
+    engine = engines.connect(url, create=False)
+    try:
+        if not sa.inspect(engine).has_table(StudyRow.__tablename__):
+            return False
+        try:
+            check_revision(engine, where="", may_upgrade=False)
+        except DatabaseError:
+            check_revision(engine, where="", may_upgrade=True)  # raises where it is newer
+            return True
+        return False
+    finally:
+        engine.dispose()

@@ -1,0 +1,66 @@
+"""One thing that the doctor found."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from data_pipeline.exceptions import DataError
+from searcher.exceptions import UserError
+
+__all__ = ["Finding", "State"]
+
+State = Literal["mendable", "mended", "left", "noted"]
+
+
+@dataclass(kw_only=True)
+class Finding:
+    """What was found, in words for whoever runs the study."""
+
+    kind: str
+    """`database`, `driver`, `launch`, `trial`, `checkpoint`, `drift`, `lineage`, `folder`, `leftover` or `store`."""
+    study: str | None
+    where: str
+    what: str
+    why: str
+    """Why it matters."""
+    remedy: str
+    """What mends it; once it is mended, what was done."""
+    command: str | None = None
+    """A command line that helps."""
+    mend: Callable[[], str] | None = None
+    """Mends it and returns what was done."""
+    is_cured: bool = True
+    """Whether nothing is left of it once `mend` has run; else it only writes down what is the case."""
+    state: State = "left"
+    """`mendable`: `--fix` mends it; `left`: only a person can; `noted`: nothing that needs mending."""
+
+    def __post_init__(self) -> None:
+        if self.mend is not None and self.is_cured:
+            self.state = "mendable"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is left to do."""
+        return self.state in ("mendable", "left")
+
+    def apply(self) -> None:
+        """Mend it, as far as that goes."""
+        if self.mend is None:
+            return
+        try:
+            done = self.mend()
+        except (UserError, DataError, OSError) as error:
+            self.state, self.remedy = "left", f"could not be mended: {error}"
+        else:
+            if self.is_cured:
+                self.state, self.remedy = "mended", done
+
+    def postpone(self, reason: str) -> None:
+        """Leave it for later."""
+        if self.mend is not None and self.is_cured:
+            self.state, self.remedy = "left", reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        names = ("kind", "study", "where", "what", "why", "remedy", "command", "state")
+        return {name: getattr(self, name) for name in names}

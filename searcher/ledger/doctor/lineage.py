@@ -1,0 +1,87 @@
+"""What a study rests on and somebody deleted: its parent, its half of Optuna's tables."""
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from searcher.exceptions import UserError
+from searcher.ledger.checkpoint_files import find_checkpoint
+from searcher.ledger.database import checkpoint_record
+from searcher.ledger.doctor.finding import Finding
+from searcher.ledger.doctor.patient import Patient
+from searcher.ledger.tables import CheckpointRow, EpochRow
+
+__all__ = ["optunas_half", "parent"]
+
+
+def optunas_half(patient: Patient) -> Iterator[Finding]:
+    """Find trials that only our tables know: Optuna's dashboard can delete a study."""
+    name = patient.name
+    if patient.trials is None:
+        yield Finding(
+            kind="lineage",
+            study=name,
+            where="Optuna's tables",
+            what="the study was deleted from them, with the states and parameters of its trials",
+            why="it cannot go on; epochs, checkpoints and logs are still there",
+            remedy="restore a backup of the database, or begin another study with --set study.name=NAME",
+        )
+        return
+    unknown = sorted(n for n in _numbers(patient) - patient.trials.keys() if not patient.knows_by_now(n))
+    if unknown:
+        yield Finding(
+            kind="lineage",
+            study=name,
+            where=f"trial {', '.join(map(str, unknown))}",
+            what="has epochs or checkpoints, but is not in Optuna's tables",
+            why="its state and parameters are lost; a new trial of that number would be mixed up with it",
+            remedy="restore a backup of the database, or begin another study with --set study.name=NAME",
+        )
+
+
+def parent(patient: Patient) -> Iterator[Finding]:
+    """Say that the study's parent, or the checkpoint it began from, is gone; the lineage itself stays recorded."""
+    row = patient.row
+    if row.parent_study is None:
+        return
+    where = f"parent {row.parent_study}" + ("" if row.parent_trial is None else f", trial {row.parent_trial}")
+    gone = _what_is_gone(patient, row.parent_study)
+    if gone is None:
+        return
+    begins_from_it = row.parent_sha256 is not None and not patient.is_done
+    yield Finding(
+        kind="lineage",
+        study=row.name,
+        where=where,
+        what=gone,
+        why="the trials still to come start from its weights"
+        if begins_from_it
+        else "this study is whole without it, and still says where it comes from",
+        remedy="restore the parent from a backup" if begins_from_it else "none needed",
+        state="left" if begins_from_it else "noted",
+    )
+
+
+def _what_is_gone(patient: Patient, parent_study: str) -> str | None:
+    try:
+        parent_patient = Patient.read(patient.database, parent_study)
+    except UserError:
+        return "the study was deleted"
+    if patient.row.parent_sha256 is None:
+        return "the study was deleted from Optuna's tables" if parent_patient.trials is None else None
+    for record in parent_patient.records:
+        if record.sha256 == patient.row.parent_sha256:
+            try:
+                if find_checkpoint(parent_patient.root, checkpoint_record(record)) is not None:
+                    return None
+            except UserError:
+                continue
+    return f"its checkpoint {patient.row.parent_sha256[:12]}… is gone"
+
+
+def _numbers(patient: Patient) -> set[int]:
+    """Return the trials that our tables know."""
+    with patient.database.read() as session:
+        epochs = sa.select(EpochRow.trial).where(EpochRow.study_id == patient.row.id).distinct()
+        written = sa.select(CheckpointRow.trial).where(CheckpointRow.study_id == patient.row.id).distinct()
+        return {*session.scalars(epochs), *session.scalars(written)}

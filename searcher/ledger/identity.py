@@ -1,0 +1,35 @@
+"""Whether a study in the database and a study file mean the same."""
+
+from typing import Any
+
+from searcher.ledger.tables import StudyRow
+from searcher.study.spec import StudySpec, default_identity
+
+__all__ = ["differences"]
+
+
+def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[str]:
+    """Return in what a study file and data differ from the study in the database, one line each.
+
+    A key that the database does not have yet, because a newer version brought it, counts as what it is by default:
+    new keys are made so that their default is what was done before.
+    """
+    new = spec.identity()
+    model = str(new["model.name"])
+    searched = {key.removeprefix("space.") for key in row.identity if key.startswith("space.")}
+    defaults = {key: value for key, value in default_identity(model).items() if key not in searched}
+    old = {**{key: defaults[key] for key in new if key in defaults}, **row.identity}
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    lines = [f"{key} was {_shown(old.get(key))}, got {_shown(new.get(key))}" for key in changed]
+    if row.data_fingerprint != data_fingerprint:
+        lines.append(
+            f"data was {row.data_source} ({row.data_fingerprint[:12]}), got other data ({data_fingerprint[:12]})"
+        )
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        when = f" when {', '.join(value['when'])}" if value.get("when") else ""
+        return f"{value['range']}{when}"
+    return "not set" if value is None else repr(value)

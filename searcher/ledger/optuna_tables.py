@@ -1,0 +1,72 @@
+"""Optuna's own tables, beside ours in the same database."""
+
+import logging
+import random
+import sqlite3
+import time
+
+import optuna
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from searcher.exceptions import DatabaseError
+from searcher.ledger import engine as engines
+
+__all__ = ["open_optuna_storage"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_ATTEMPTS = 20
+
+
+class _Storage(optuna.storages.RDBStorage):
+    """Optuna's storage, which would carry its URL and so its password into a pickle."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("Optuna's storage is not pickled: it would carry its password to a worker")
+
+
+def open_optuna_storage(url: URL, *, create: bool) -> optuna.storages.RDBStorage:
+    """Return Optuna's view of a database.
+
+    Args:
+        url: From `parse_url`.
+        create: Make Optuna's tables where they are missing.
+
+    Raises:
+        DatabaseError: The tables are of another version of Optuna.
+        SQLAlchemyError, StorageInternalError: The database refuses, or is away.
+    """
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
+        try:
+            return _Storage(
+                url.render_as_string(hide_password=False),
+                engine_kwargs=engines.engine_options(url),
+                skip_table_creation=not create,
+            )
+        except RuntimeError as error:  # how Optuna says that the tables are of another version of it
+            raise DatabaseError(
+                f"--db {engines.masked(url)}: must hold tables of this Optuna: {' '.join(str(error).split())}"
+            ) from None
+        except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            # Optuna looks whether its tables are there, and then makes them: of two that do so at once, one fails.
+            if not create or attempt == _MAX_ATTEMPTS or not _somebody_was_faster(error):
+                raise
+            logger.debug("making Optuna's tables beside another process, trying again: %s", error)
+            time.sleep(random.uniform(0.01, 0.1))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _somebody_was_faster(error: Exception) -> bool:
+    """Return whether an error says that what was to be made is there by now."""
+    cause = error if isinstance(error, sa.exc.SQLAlchemyError) else error.__cause__
+    original = getattr(cause, "orig", None)
+    if isinstance(original, psycopg.Error):
+        return isinstance(
+            original,
+            psycopg.errors.DuplicateTable | psycopg.errors.DuplicateObject | psycopg.errors.UniqueViolation,
+        )
+    return isinstance(original, sqlite3.Error) and (
+        isinstance(original, sqlite3.IntegrityError) or "already exists" in str(original)
+    )

@@ -1,0 +1,107 @@
+"""Telling a database that is away for a while from a request that it will refuse again."""
+
+import sqlite3
+
+import psycopg
+import sqlalchemy.exc
+
+__all__ = ["is_outage"]
+
+_SQLITE_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,  # also when the process has no file handle left
+        sqlite3.SQLITE_PROTOCOL,  # too many processes open the write-ahead log at once
+    }
+)
+"""Primary result codes; the low byte of an extended one."""
+
+_POSTGRES_PASSING = (
+    "08",  # connection exceptions
+    "25006",  # read-only transaction: a server that was demoted, or protects itself from a full disk
+    "25P03",  # idle in a transaction for too long
+    "40001",  # serialization failure
+    "40P01",  # deadlock
+    "53",  # out of disk, memory or connections
+    "55P03",  # lock not available
+    "57014",  # query cancelled
+    "57P01",  # terminated by the administrator
+    "57P02",  # another server process crashed
+    "57P03",  # starting up, shutting down or recovering
+    "57P05",  # idle session timeout
+    "58030",  # input/output error
+)
+"""SQLSTATEs and classes of them; https://www.postgresql.org/docs/current/errcodes-appendix.html."""
+
+_POSTGRES_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "rejects connection",
+    "permission denied",
+    "not permitted to log in",
+    "not currently accepting connections",
+    "unsupported frontend protocol",
+    "does not support ssl",
+    "certificate",
+    "private key",
+    "invalid connection option",
+    "invalid port",
+)
+"""What a failed connection says when the next one will fail likewise. libpq gives no SQLSTATE here, only words; in
+another language of the server's they are not recognised, and waiting, which shows them, is the safer mistake."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether an error says that the database is away, locked or full now, and may be there again later.
+
+    Looks through what wraps the driver's error: SQLAlchemy, Optuna's `StorageInternalError`, our own
+    `DatabaseError`. The outermost link that tells decides: a violated constraint is none, even if it came up while
+    an outage was handled. Wrong passwords, unknown databases and programming errors are none.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        link = waiting.pop()
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        verdict = _verdict(link)
+        if verdict is not None:
+            return verdict
+        wrapped = (
+            link.__context__,
+            link.__cause__,
+            getattr(link, "orig", None),
+        )  # the last is looked at first
+        waiting.extend(inner for inner in wrapped if isinstance(inner, BaseException))
+    return False
+
+
+def _verdict(error: BaseException) -> bool | None:
+    """Return what one link of the chain says, None for nothing."""
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        return code is not None and code & 0xFF in _SQLITE_PASSING
+    if isinstance(error, psycopg.Error):
+        return _postgres_verdict(error)
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        return True if error.connection_invalidated else None
+    if isinstance(error, sqlalchemy.exc.TimeoutError):  # all connections of the pool are in use
+        return True
+    if isinstance(error, sqlalchemy.exc.PendingRollbackError) and error.code == "8s2b":
+        return True  # a lost connection was used again before its transaction was rolled back
+    return None
+
+
+def _postgres_verdict(error: psycopg.Error) -> bool:
+    if error.sqlstate is not None:
+        return error.sqlstate.startswith(_POSTGRES_PASSING)
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    text = str(error).lower()
+    return not any(words in text for words in _POSTGRES_REFUSALS)

@@ -1,0 +1,137 @@
+"""Making a study in the database, or finding that the one there is meant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from searcher.exceptions import StudyConflictError
+from searcher.ledger.database import Database
+from searcher.ledger.identity import differences
+from searcher.ledger.tables import CheckpointRow, StudyRow
+from searcher.study.spec import StudySpec
+
+__all__ = ["Registration"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """What a launch says that its study is."""
+
+    spec: StudySpec
+    data_source: str
+    data_fingerprint: str
+    storage_root: Path
+
+    def check(self, database: Database | None) -> None:
+        """Check that the study can be launched with this database. Changes nothing.
+
+        Args:
+            database: The study database, None if it is still to be made.
+
+        Raises:
+            StudyConflictError: The study exists with another objective, configuration, space or data (the
+                message names each difference), its checkpoints lie elsewhere, it was deleted from Optuna's
+                tables, or the folder holds trials of a study that the database does not know.
+        """
+        name = self.spec.name
+        known = False
+        if database is not None:
+            with database.read() as session:
+                known = self._check_row(session)
+            if known:
+                database.optuna_study_id(name)
+        folder = self.storage_root / name
+        if not known and folder.is_dir() and any(folder.glob("trial-*")):
+            raise StudyConflictError(
+                f"--storage {self.storage_root}: must hold no trials of a study that the database does not know, "
+                f"got {folder}; name the database it belongs to, or choose another --storage"
+            )
+
+    def register(self, database: Database) -> None:
+        """Make the study if it is not there. Changes no existing one.
+
+        Raises:
+            StudyConflictError: As `check`; or Optuna has a study of that name with the other direction.
+        """
+        self.check(database)
+        spec = self.spec
+        with database.errors("written"):
+            study = optuna.create_study(
+                study_name=spec.name,
+                storage=database.optuna_storage,
+                direction=spec.objective.direction,
+                load_if_exists=True,
+            )
+        if study.direction.name.lower() != spec.objective.direction:
+            raise StudyConflictError(
+                f"--study {spec.name}: must {spec.objective.direction} {spec.objective.name}, got an Optuna study of "
+                "that name with the other direction; choose another name with --set study.name=NAME"
+            )
+        with database.write() as session:
+            if self._check_row(session):
+                return
+            row = StudyRow(
+                name=spec.name,
+                objective=spec.objective.name,
+                identity=spec.identity(),
+                data_fingerprint=self.data_fingerprint,
+                **self._changeable(),
+            )
+            try:
+                with session.begin_nested():
+                    session.add(row)
+            except sa.exc.IntegrityError:  # another driver was faster
+                self._check_row(session)
+
+    def begin_launch(self, database: Database) -> None:
+        """Write down what may change between launches. Hold the lease: another driver may be running."""
+        with database.write() as session:
+            row = session.scalars(sa.select(StudyRow).where(StudyRow.name == self.spec.name)).one()
+            for column, value in self._changeable().items():
+                setattr(row, column, value)
+
+    def _changeable(self) -> dict[str, object]:
+        return {
+            "budget": self.spec.study.trials,
+            "spec_text": self.spec.text,
+            "spec_source": self.spec.origin,
+            "overrides": dict(self.spec.overrides),
+            "data_source": self.data_source,
+            "storage_root": str(self.storage_root),
+        }
+
+    def _check_row(self, session: Session) -> bool:
+        """Refuse a study that means something else; return whether there is one."""
+        row = session.scalar(sa.select(StudyRow).where(StudyRow.name == self.spec.name))
+        if row is None:
+            return False
+        _refuse_differences(row, self.spec, self.data_fingerprint)
+        kept = (CheckpointRow.study_id == row.id, CheckpointRow.removed_at.is_(None))
+        uris = session.scalars(sa.select(CheckpointRow.uri).where(*kept))
+        _refuse_lost_checkpoints(row, list(uris), self.storage_root)
+        return True
+
+
+def _refuse_differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> None:
+    changed = differences(row, spec, data_fingerprint)
+    if changed:
+        raise StudyConflictError(
+            "\n".join(
+                f"--study {spec.name}: must stay what it was when it began; {difference}; "
+                "launch as before, or under another name with --set study.name=NAME"
+                for difference in changed
+            )
+        )
+
+
+def _refuse_lost_checkpoints(row: StudyRow, uris: Sequence[str], storage_root: Path) -> None:
+    """Refuse another storage root, unless the checkpoints were moved there."""
+    if str(storage_root) != row.storage_root and any(not (storage_root / uri).is_file() for uri in uris):
+        raise StudyConflictError(
+            f"--storage {storage_root}: must hold the study's checkpoints, got a folder without them; "
+            f"launch with --storage {row.storage_root}, or move them"
+        )

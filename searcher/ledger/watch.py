@@ -1,0 +1,98 @@
+"""Light looks at a study, for commands that look again and again: its driver, a trial's state."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial
+
+from searcher.ledger.clock import database_now
+from searcher.ledger.database import Database
+from searcher.ledger.liveness import driver_is_gone
+from searcher.ledger.tables import LaunchRow, utc_now
+
+__all__ = ["Launch", "TrialEnd", "frozen_trials", "newest_launch", "request_stop", "trial_end"]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A launch as it is now."""
+
+    row: LaunchRow
+    driver_is_gone: bool
+    """Whether it has no end, and no driver any more."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its driver is at work."""
+        return self.row.ended_at is None and not self.driver_is_gone
+
+
+@dataclass(frozen=True)
+class TrialEnd:
+    """How far a trial is, in what matters to somebody who waits for it."""
+
+    state: str
+    """Optuna's: WAITING, RUNNING, COMPLETE, PRUNED or FAIL."""
+    reason: str | None
+    """Why it ended."""
+    retry: int | None
+    """The trial that tries its parameters again."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing changes any more."""
+        return self.state not in ("WAITING", "RUNNING")
+
+
+def newest_launch(database: Database, name: str, *, launch_id: int | None = None) -> Launch | None:
+    """Return a study's newest launch, or the one with a given number; None if there is none.
+
+    Raises:
+        UnknownStudyError: There is no such study.
+        DatabaseError: The database cannot be read.
+    """
+    query = sa.select(LaunchRow).where(LaunchRow.study_id == database.study_row(name).id)
+    if launch_id is not None:
+        query = query.where(LaunchRow.id == launch_id)
+    with database.read() as session:
+        row = session.scalar(query.order_by(LaunchRow.id.desc()).limit(1))
+        now = session.scalars(sa.select(database_now())).one()
+    return None if row is None else Launch(row, row.ended_at is None and driver_is_gone(row, now))
+
+
+def request_stop(database: Database, launch_id: int) -> None:
+    """Ask the driver of a launch to end it; a launch that has ended by now is left as it is."""
+    running = (LaunchRow.id == launch_id, LaunchRow.ended_at.is_(None), LaunchRow.stop_requested_at.is_(None))
+    with database.write() as session:
+        session.execute(sa.update(LaunchRow).where(*running).values(stop_requested_at=utc_now()))
+
+
+def frozen_trials(database: Database, name: str) -> list[FrozenTrial]:
+    """Return all trials of a study as Optuna has them, by number.
+
+    Raises:
+        StudyConflictError: The study was deleted from Optuna's tables.
+        DatabaseError: The database cannot be read.
+    """
+    study_id = database.optuna_study_id(name)
+    with database.errors("read"):
+        return database.optuna_storage.get_all_trials(study_id, deepcopy=False)
+
+
+def trial_end(database: Database, name: str, number: int) -> TrialEnd | None:
+    """Return how far a trial is, None if the study has none of that number.
+
+    Raises:
+        StudyConflictError: The study was deleted from Optuna's tables.
+        DatabaseError: The database cannot be read.
+    """
+    trials = frozen_trials(database, name)
+    if not 0 <= number < len(trials):
+        return None
+    notes = trials[number].user_attrs
+    retries = [trial.number for trial in trials if trial.user_attrs.get("retry_of") == number]
+    return TrialEnd(
+        state=trials[number].state.name,
+        reason=notes.get("fail_reason") or notes.get("stop_reason"),
+        retry=retries[0] if retries else None,
+    )

@@ -1,0 +1,32 @@
+"""What trials that failed one after the other have in common."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from searcher.study.space import Value
+
+__all__ = ["common_ground"]
+
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?|\b(nan|inf)\b")
+
+
+def common_ground(failures: Sequence[tuple[Mapping[str, Value], str]]) -> str:
+    """Return in one line what failures share: the reason, numbers aside, and parameters of equal value.
+
+    Args:
+        failures: Parameters and reason of each failed trial; at least one.
+    """
+    kinds = {_NUMBER.sub("#", reason): reason for _, reason in reversed(failures)}  # the first of each kind
+    reasons = [*kinds.values()][::-1]
+    why = (
+        f"each time: {reasons[0]}"
+        if len(reasons) == 1
+        else f"for {len(reasons)} reasons: {' | '.join(reasons)}"
+    )
+    first, *others = (params for params, _ in failures)
+    shared = [
+        f"{name}={value}"
+        for name, value in first.items()
+        if others and all(name in other and other[name] == value for other in others)
+    ]
+    return f"{why}; they share {', '.join(shared) if shared else 'no parameter'}"

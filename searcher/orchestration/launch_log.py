@@ -1,0 +1,93 @@
+"""The launch's log: what its terminal showed, for whoever comes back on Monday."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from searcher.orchestration.listener import StudyListener
+from searcher.study.space import Value
+
+__all__ = ["LaunchLog"]
+
+
+class LaunchLog:
+    """A `StudyListener` that writes what it hears into a file and passes it on. Use as a context manager.
+
+    All launches of a study share the file. One that cannot be written, on a full disk say, is said once and does
+    not disturb the launch.
+
+    Args:
+        path: The file; made with its folder when the first line comes.
+        listener: Who hears it too.
+    """
+
+    def __init__(self, path: Path, listener: StudyListener) -> None:
+        self._path = path
+        self._listener = listener
+        self._failed = False
+        self._has_begun = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if error is not None and self._has_begun:  # a launch that is refused leaves nothing behind
+            self._write(f"broke off: {type(error).__name__}: {' '.join(str(error).split())}")
+
+    def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
+        """Write where the study stands."""
+        self._write(
+            f"launched: {num_done} of {budget} trials done" + ("" if best is None else f", best {best:g}")
+        )
+        self._listener.study_opened(budget=budget, num_done=num_done, best=best)
+
+    def trial_started(
+        self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
+    ) -> None:
+        """Write a trial's parameters."""
+        shown = ", ".join(f"{name}={value}" for name, value in params.items())
+        begins = (
+            f"goes on after epoch {first_epoch} of {num_epochs}" if first_epoch else f"{num_epochs} epochs"
+        )
+        self._write(f"trial {number} started, {begins}: {shown}")
+        self._listener.trial_started(number, params, first_epoch=first_epoch, num_epochs=num_epochs)
+
+    def epoch_done(self, number: int, epoch: int, value: float) -> None:
+        """Write an epoch's value."""
+        self._write(f"trial {number} epoch {epoch}: {value:g}")
+        self._listener.epoch_done(number, epoch, value)
+
+    def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
+        """Write a trial's state and why it ended."""
+        shown = "" if value is None else f" {value:g}"
+        self._write(f"trial {number} {state}{shown}: {reason}")
+        self._listener.trial_ended(number, state, value=value, reason=reason)
+
+    def said(self, text: str) -> None:
+        """Write what a person should know."""
+        self._write(text)
+        self._listener.said(text)
+
+    def ended(self, outcome: str, problem: str | None) -> None:
+        """Write how the launch ended."""
+        self._write(outcome if problem is None else f"{outcome}: {problem}")
+
+    def _write(self, text: str) -> None:
+        self._has_begun = True
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())}Z {text}\n"
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                self._listener.said(
+                    f"{self._path}: cannot be written ({error.strerror}), going on without it"
+                )
+        else:
+            self._failed = False

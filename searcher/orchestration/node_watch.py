@@ -1,0 +1,55 @@
+"""A trial that no node can take: said at once, and not waited for for ever."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from searcher.orchestration.cluster import TrialResources, can_place
+
+__all__ = ["NodeWatch"]
+
+_LOOK_EVERY_S = 5.0
+GIVE_UP_AFTER_S = 900.0
+"""Long enough for a node to start again or a cloud to bring a new one."""
+
+
+class NodeWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
+    """Ends the run when nothing runs and no node that is left could run a trial. Ray Tune itself waits silently.
+
+    Args:
+        resources: What one trial needs.
+        end: Ends the run, with the reason.
+        say: Told once per loss, and when a node is there again.
+    """
+
+    def __init__(
+        self, resources: TrialResources, end: Callable[[str], None], say: Callable[[str], None]
+    ) -> None:
+        self.resources = resources
+        self._end = end
+        self._say = say
+        self._next_look = 0.0
+        self._lost_since: float | None = None
+
+    def on_step_end(self, iteration: int, trials: Sequence[Trial], **_: Any) -> None:  # noqa: ARG002
+        """Look at the cluster every few seconds."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_EVERY_S
+        if any(trial.status == Trial.RUNNING for trial in trials) or can_place(self.resources):
+            if self._lost_since is not None:
+                self._say("a node that can run a trial is there again, going on")
+            self._lost_since = None
+        elif self._lost_since is None:
+            self._lost_since = now
+            self._say(
+                f"no node is left that offers {self.resources}; waiting {GIVE_UP_AFTER_S / 60:.0f} minutes for one"
+            )
+        elif now - self._lost_since > GIVE_UP_AFTER_S:
+            self._end(
+                f"no node offered {self.resources} for {GIVE_UP_AFTER_S / 60:.0f} minutes; mend the cluster"
+            )

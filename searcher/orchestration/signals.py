@@ -1,0 +1,42 @@
+"""Ending a launch when a person, a batch system or a closing terminal says so."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from searcher.orchestration.listener import StudyListener
+
+__all__ = ["stop_on_signals"]
+
+_STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@contextmanager
+def stop_on_signals(listener: StudyListener) -> Iterator[threading.Event]:
+    """Yield an event that the first SIGINT, SIGTERM or SIGHUP sets; the second raises KeyboardInterrupt.
+
+    Outside the main thread, where Python allows no handlers, the event is never set from here.
+    """
+    stop = threading.Event()
+    num_signals = 0
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal num_signals
+        num_signals += 1
+        if num_signals > 1:
+            raise KeyboardInterrupt
+        stop.set()
+        listener.said(f"{signal.Signals(number).name}: stopping after this step; again to stop at once")
+
+    before: dict[int, Callable[..., Any] | int | None] = {}
+    if threading.current_thread() is threading.main_thread():
+        for stopping in _STOPPING:
+            before[stopping] = signal.signal(stopping, on_signal)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

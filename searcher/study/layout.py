@@ -1,0 +1,32 @@
+"""Where a study's files lie below the storage root, and that nothing lies elsewhere."""
+
+from pathlib import Path
+
+from searcher.exceptions import UserError
+
+__all__ = ["LAUNCH_LOG", "TRIAL_LOG", "inside", "trial_folder"]
+
+TRIAL_LOG = "trial.log"
+"""A worker's log, in its trial's folder."""
+LAUNCH_LOG = "launch.log"
+"""What the drivers of a study said, in the study's folder."""
+
+
+def trial_folder(study: str, number: int) -> str:
+    """Return a trial's folder, relative to the storage root."""
+    return f"{study}/trial-{number:04d}"
+
+
+def inside(storage_root: Path, relative: str) -> Path:
+    """Return the path of a file below the storage root, links followed.
+
+    Raises:
+        UserError: It lies elsewhere: the database, or a link in the folder, was tampered with.
+    """
+    path = (storage_root / relative).resolve()
+    if not path.is_relative_to(storage_root.resolve()):
+        raise UserError(
+            f"--storage {storage_root}: every file must lie below it, got {relative}; "
+            "check who wrote into the database"
+        )
+    return path

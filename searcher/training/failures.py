@@ -1,0 +1,130 @@
+"""Why a trial failed: one line for a person, and a cause for whoever decides what to do about it."""
+
+import errno
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from data_pipeline.exceptions import DataError
+from searcher.exceptions import SearcherError
+
+__all__ = ["Cause", "Failure", "diagnose"]
+
+Cause = Literal["trial", "memory", "disk"]
+"""What a failure is about: `memory`: there was too little, on the device or the host; `disk`: it is full, or the
+quota used up; `trial`: the trial itself, its parameters, its data or the code."""
+
+_MAX_TEXT = 500
+
+_MEMORY_MESSAGES = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",  # the same on Windows
+    "CUDA error: out of memory",
+    "CUDA ran out of memory",
+    "_ALLOC_FAILED",  # CUBLAS_STATUS_, CUSOLVER_STATUS_, CUFFT_; CUDNN_STATUS_ up to cuDNN 8
+    "_ALLOCATION_FAILED",  # CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ and _HOST_ since cuDNN 9
+)
+"""What torch 2.11 to 2.15 say in a plain `RuntimeError` when an allocation failed."""
+
+_LIBRARIES = tuple(
+    {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_OURS = frozenset({"searcher", "models", "data_pipeline", "studies"})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial failed."""
+
+    reason: str
+    """One line, with the place in the code unless the error is one of ours, which says where itself."""
+    cause: Cause
+    """What it is about."""
+
+
+def diagnose(error: BaseException) -> Failure:
+    """Return why a trial failed.
+
+    The cause is looked for along the whole chain of `__cause__` and `__context__`: a checkpoint that could not be
+    written is a `CheckpointError` that says so, and below it the system's error with the reason.
+
+    Args:
+        error: What ended the trial.
+    """
+    causes = (_cause(each) for each in _chain(error))
+    cause: Cause = next((cause for cause in causes if cause is not None), "trial")
+    return Failure(reason=_reason(error, cause), cause=cause)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        # Also a context that `raise ... from None` hides from the reader: it is what happened first.
+        waiting += [below for below in (each.__context__, each.__cause__) if below is not None]
+
+
+def _cause(error: BaseException) -> Cause | None:
+    """Return the cause that this error alone stands for."""
+    import torch  # seconds; the driver imports this module too
+
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "memory"
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return "memory"
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_MESSAGES):
+        return "memory"
+    return None
+
+
+def _reason(error: BaseException, cause: Cause) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, SearcherError | DataError):
+        return text
+    if len(text) > _MAX_TEXT:
+        text = f"{text[:_MAX_TEXT]}…"
+    what = "out of memory" if cause == "memory" else type(error).__name__
+    place = _place(error)
+    return f"{what}: {text or 'no message'}" + (f" at {place}" if place else "")
+
+
+def _place(error: BaseException) -> str:
+    """Return the innermost line of the project's or the model's code, and where else the error was raised."""
+    frames = [*traceback.walk_tb(error.__traceback__)]
+    if not frames:
+        return ""
+    raised = _line(*frames[-1])
+    mine = next((_line(*frame) for frame in reversed(frames) if not _is_library(frame[0])), raised)
+    return mine if mine == raised else f"{mine} (raised at {raised})"
+
+
+def _is_library(frame: FrameType) -> bool:
+    """Return whether the code is neither the project's nor the user's."""
+    if _module(frame).partition(".")[0] in _OURS:
+        return False
+    filename = frame.f_code.co_filename
+    return filename.startswith("<frozen ") or any(
+        Path(filename).is_relative_to(library) for library in _LIBRARIES
+    )
+
+
+def _line(frame: FrameType, line: int) -> str:
+    """Return `models/unet.py:97`: the file as its module's name places it, without the way to this installation."""
+    path = Path(frame.f_code.co_filename)
+    num_parts = _module(frame).count(".") + (2 if path.name == "__init__.py" else 1)
+    return f"{'/'.join(path.parts[-num_parts:])}:{line}"
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))

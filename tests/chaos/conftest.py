@@ -1,0 +1,126 @@
+"""One cluster for the session, studies that leave nothing behind, and the table of faults."""
+
+import itertools
+import os
+import random
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from chaos_harness import PLAN, Study, python_path, study_text
+from chaos_postgres import Server
+from chaos_table import fact, pytest_addoption, pytest_runtest_makereport, pytest_terminal_summary
+
+__all__ = ["fact", "pytest_addoption", "pytest_runtest_makereport", "pytest_terminal_summary"]
+
+_SEED = int(os.environ.get("SEARCHER_CHAOS_SEED") or secrets.randbelow(10**6))
+
+
+def pytest_report_header() -> str:
+    return f"chaos seed: {_SEED} (run again with SEARCHER_CHAOS_SEED={_SEED})"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("chaos")
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Randomness that follows from the printed seed and the test's name."""
+    return random.Random(f"{_SEED} {request.node.name}")
+
+
+@pytest.fixture(scope="session")
+def cluster_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plan of faults that workers of the session's cluster follow; empty unless a launch writes one."""
+    return tmp_path_factory.mktemp("cluster") / "plan.json"
+
+
+@pytest.fixture(scope="session")
+def cluster_address(cluster_plan: Path) -> Iterator[str]:
+    """Address of a Ray node with three CPUs, for launches that need no cluster of their own."""
+    from ray.cluster_utils import Cluster
+
+    import searcher.orchestration.cluster  # noqa: F401  sets what ray reads when it is imported
+
+    environment = dict(os.environ)
+    os.environ |= {PLAN: str(cluster_plan), "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False})
+    os.environ.clear()
+    os.environ.update(environment)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def new_study(
+    tmp_path: Path, cache_dir: Path, cluster_address: str, cluster_plan: Path
+) -> Iterator[Callable[..., Study]]:
+    """A function that makes a study from changed lines of the tiny one; all its launches end with the test.
+
+    The workers of another cluster than the session's follow the `plan` that it was started with.
+    """
+    studies: list[Study] = []
+
+    def make(
+        *,
+        database: str | None = None,
+        storage: Path | None = None,
+        address: str | None = cluster_address,
+        plan: Path | None = None,
+        **settings,
+    ) -> Study:
+        folder = tmp_path / f"study-{len(studies)}"
+        folder.mkdir()
+        studies.append(
+            Study(
+                folder,
+                cache_dir,
+                study_text(**settings),
+                address,
+                cluster_plan=cluster_plan if address == cluster_address else plan,
+                database=database,
+                storage=storage,
+            )
+        )
+        return studies[-1]
+
+    yield make
+    for study in studies:
+        study.close()
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A temporary folder for a launch. Of a longer path the launch takes no notice, because of Ray's sockets."""
+    for number in itertools.count():
+        folder = Path(f"/tmp/c{number}")
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        break
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A PostgreSQL server of the chaos tests' own."""
+    # Not in pytest's folder: every pytest that begins closes it to other users, PostgreSQL's among them.
+    with tempfile.TemporaryDirectory(prefix="chaos-postgres-", ignore_cleanup_errors=True) as folder:
+        server = Server(Path(folder))
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def postgres(postgres_server: Server) -> Iterator[Server]:
+    """That server, which a test may stop; it is started again should the test leave it stopped."""
+    yield postgres_server
+    postgres_server.start()

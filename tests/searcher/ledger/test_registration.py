@@ -1,0 +1,71 @@
+"""Registering a study: made once, and never mistaken for another."""
+
+import pytest
+import sqlalchemy as sa
+from small_ledger import ask, checkpoint, register, registration, spec
+
+from searcher.exceptions import StudyConflictError
+from searcher.ledger.tables import StudyRow
+
+
+@pytest.mark.parametrize(
+    ("overrides", "difference"),
+    [
+        ({"study__objective": "loss"}, "study.objective was 'object_dice', got 'loss'"),
+        ({"train__epochs": 7}, "train.epochs was 20, got 7"),
+        ({"optimizer__lr": 0.01}, "space.optimizer.lr was 0.001 .. 0.1 log, got not set"),
+    ],
+)
+def test_another_study_under_the_same_name_is_refused_with_the_difference(database, overrides, difference):
+    register(database)
+    with pytest.raises(StudyConflictError) as caught:
+        register(database, spec(**overrides))
+    assert difference in str(caught.value)
+    assert "--set study.name=NAME" in str(caught.value)
+
+
+def test_other_data_under_the_same_name_is_refused(database):
+    register(database)
+    with pytest.raises(
+        StudyConflictError, match=r"data was glas \(ffffffffffff\), got other data \(eeeeeeeeeeee\)"
+    ):
+        register(database, fingerprint="e" * 64)
+
+
+def test_budget_and_resources_may_change(database):
+    register(database)
+    again = spec(study__trials=9, resources__cpus=2, search__sampler="gp")
+    register(database, again)
+    assert database.study("s").budget == 4, "not before the lease is held"
+    registration(again).begin_launch(database)
+    assert database.study("s").budget == 9
+
+
+def test_a_new_study_refuses_a_folder_with_trials_it_does_not_know(database, tmp_path):
+    (tmp_path / "s" / "trial-0000").mkdir(parents=True)
+    with pytest.raises(
+        StudyConflictError, match="must hold no trials of a study that the database does not know"
+    ):
+        register(database, root=tmp_path)
+
+
+def test_another_storage_root_needs_the_checkpoints_there(database, tmp_path):
+    ledger = register(database)
+    ledger.checkpoint(ask(ledger), checkpoint("last", epoch=1))
+    with pytest.raises(
+        StudyConflictError, match=r"must hold the study's checkpoints.*--storage /nowhere/runs"
+    ):
+        register(database, root=tmp_path)
+    (tmp_path / "s" / "trial-0000").mkdir(parents=True)
+    (tmp_path / "s" / "trial-0000" / "last.pt").touch()
+    register(database, root=tmp_path)
+
+
+def test_a_key_that_a_newer_version_brought_is_no_difference_while_it_has_its_default(database):
+    register(database)
+    with database.write() as session:  # as a version wrote it that knew no moving average
+        row = session.scalars(sa.select(StudyRow)).one()
+        row.identity = {key: value for key, value in row.identity.items() if key != "train.ema_decay"}
+    register(database)
+    with pytest.raises(StudyConflictError, match=r"train\.ema_decay was 0\.0, got 0\.5"):
+        register(database, spec(train__ema_decay=0.5))
