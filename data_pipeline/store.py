@@ -8,29 +8,34 @@ A store is either whole or not there: it is written under another name, synced, 
 lock is held. The index is written last and carries its own digest and the size of the other two files.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import mmap
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from data_pipeline.datasets.base import Sample, SampleSource
 from data_pipeline.exceptions import DataError
 
-__all__ = ["Store", "prepare_store"]
+__all__ = ["Leftover", "Store", "find_leftovers", "prepare_store", "remove_leftover"]
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 _PIXELS, _LABELS, _INDEX = "pixels.bin", "labels.bin", "index.json"
+_PARTIAL = ".partial"
+_STORE_NAME = re.compile(rf"([0-9a-f]{{64}})({re.escape(_PARTIAL)})?")
 _ALIGNMENT_BYTES = 64
 
 
@@ -126,7 +131,7 @@ def prepare_store(
         return store
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_dir / f"{fingerprint}.lock"):
+        with FileLock(_lock_path(path)):
             if store := _open_whole(path):  # another process built it while this one waited
                 return store
             _build(source, path, fingerprint, progress or (lambda _done, _total: None))
@@ -136,6 +141,94 @@ def prepare_store(
             "free space or choose another cache folder"
         ) from error
     return Store.open(path)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A folder of the cache that is no store and that nobody is making into one."""
+
+    path: Path
+    fingerprint: str
+    """Of the data set that it was to hold."""
+    problem: str
+    num_bytes: int
+    """Of its files."""
+
+
+def find_leftovers(cache_dir: Path) -> list[Leftover]:
+    """Return what a cache folder holds of builders that were killed, and stores that do not open. Changes nothing.
+
+    A store that is being built now is not among them, nor one that this user may not read, nor anything that was not
+    named by `prepare_store`.
+    """
+    if not cache_dir.is_dir():
+        return []
+    found = (_leftover(path) for path in sorted(cache_dir.iterdir()))
+    return [leftover for leftover in found if leftover is not None and not _is_being_built(leftover.path)]
+
+
+def remove_leftover(leftover: Leftover) -> bool:
+    """Remove a leftover; return whether it was still one, and went.
+
+    Raises:
+        DataError: It could not be removed.
+    """
+    path = leftover.path
+    try:
+        with FileLock(_lock_path(path), timeout=0):
+            if _leftover(path) is None:
+                return False
+            shutil.rmtree(path)
+            return True
+    except Timeout:
+        return False
+    except OSError as error:
+        raise DataError(
+            f"{path}: could not be removed, got {error.strerror or error}; check its permissions"
+        ) from error
+
+
+def _leftover(path: Path) -> Leftover | None:
+    """Return what is wrong with a folder of the cache, None if nothing is or it is not ours."""
+    name = _STORE_NAME.fullmatch(path.name)
+    if name is None or path.is_symlink() or not path.is_dir():
+        return None
+    if name[2] is None:
+        try:
+            Store.open(path)
+            return None
+        except DataError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                return None  # it may be whole
+            problem = str(error)
+    else:
+        problem = f"{path}: half-built, and its builder is gone"
+    return Leftover(path, fingerprint=name[1], problem=problem, num_bytes=_num_bytes(path))
+
+
+def _num_bytes(folder: Path) -> int:
+    total = 0
+    with contextlib.suppress(FileNotFoundError):  # a builder is at work: then it is no leftover
+        for file in folder.iterdir():
+            total += file.lstat().st_size
+    return total
+
+
+def _is_being_built(path: Path) -> bool:
+    """Return whether a process holds the lock of a store, or may hold it."""
+    lock = _lock_path(path)
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name.removesuffix(_PARTIAL)}.lock")
 
 
 def _open_whole(path: Path) -> Store | None:
@@ -152,7 +245,7 @@ def _open_whole(path: Path) -> Store | None:
 def _build(source: SampleSource, path: Path, fingerprint: str, progress: Callable[[int, int], None]) -> None:
     """Write the store beside `path` and rename it into place. The caller holds the lock of `path`."""
     # One name, since only the lock's holder uses it: what a killed builder left is found and removed here.
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + _PARTIAL)
     for leftover in (partial, path):
         if leftover.exists():
             logger.info("removing %s, which is not whole", leftover)

@@ -12,14 +12,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Warp", "draw_warp", "resample"]
+__all__ = ["STANDARD", "STRONG", "Magnitudes", "Warp", "draw_warp", "resample"]
 
-_MAX_SCALE = 1.25
 _MAX_ROTATION_DEG = 45.0  # with the symmetries, that is every angle
-_MAX_SHEAR_DEG = 8.0
 _ELASTIC_GRID_PX = 64
-_ELASTIC_SIGMA_PX = 5.0
-_ELASTIC_PROBABILITY = 0.5
+
+
+class Magnitudes(NamedTuple):
+    """How far a warp may go at a strength of 1."""
+
+    scale: float
+    """Scales are 1 / scale to scale, uniform in their logarithm."""
+    shear_deg: float
+    """Shear in each direction, at most."""
+    elastic_sigma_px: float
+    """Standard deviation of the elastic displacement at grid points 64 px apart."""
+    elastic_probability: float
+    """Part of the crops that are bent."""
+
+
+STANDARD = Magnitudes(scale=1.25, shear_deg=8.0, elastic_sigma_px=5.0, elastic_probability=0.5)
+STRONG = Magnitudes(scale=1.5, shear_deg=12.0, elastic_sigma_px=6.0, elastic_probability=0.8)
 
 
 class Warp(NamedTuple):
@@ -32,28 +45,33 @@ class Warp(NamedTuple):
     y: NDArray[np.float32]
 
 
-def draw_warp(shape: tuple[int, ...], crop_px: int, strength: float, rng: np.random.Generator) -> Warp:
+def draw_warp(
+    shape: tuple[int, ...],
+    crop_px: int,
+    strength: float,
+    rng: np.random.Generator,
+    magnitudes: Magnitudes = STANDARD,
+) -> Warp:
     """Draw a warp.
 
     Args:
         shape: Height and width of the image.
         crop_px: Side of the crop.
-        strength: Scales every magnitude: at 1, scale 0.8 to 1.25, rotation any angle, shear up to 8 degrees,
-            elastic displacements of 5 px (standard deviation) at grid points 64 px apart, for half of the crops.
-            The rotation's range stays at any angle above 1.
+        strength: Scales every magnitude. From 1, any angle is drawn.
         rng: Everything is drawn from it.
+        magnitudes: How far to go at a strength of 1.
     """
-    matrix = _draw_matrix(strength, rng)
+    matrix = _draw_matrix(strength, rng, magnitudes)
     centre_y, centre_x = (_draw_centre(size, crop_px, rng) for size in shape[:2])
     offset = np.arange(crop_px, dtype=np.float32) - np.float32((crop_px - 1) / 2)
     (a, b), (c, d) = matrix.astype(np.float32)
     x = np.add.outer(b * offset + np.float32(centre_x), a * offset)
     y = np.add.outer(d * offset + np.float32(centre_y), c * offset)
-    if rng.random() < _ELASTIC_PROBABILITY:
+    if rng.random() < magnitudes.elastic_probability:
         points = 3 + crop_px // _ELASTIC_GRID_PX
         for target in (x, y):
             grid = rng.standard_normal((points, points), dtype=np.float32) * np.float32(
-                _ELASTIC_SIGMA_PX * strength
+                magnitudes.elastic_sigma_px * strength
             )
             target += cv2.resize(grid, (crop_px, crop_px), interpolation=cv2.INTER_CUBIC)
     return Warp(x, y)
@@ -87,11 +105,11 @@ def resample(
         np.copyto(out_labels, cv2.remap(labels[rows, columns], x, y, cv2.INTER_NEAREST, **border))
 
 
-def _draw_matrix(strength: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw_matrix(strength: float, rng: np.random.Generator, magnitudes: Magnitudes) -> NDArray[np.float64]:
     """Return float64[2, 2]: symmetry, then shear, rotation and scale, from the crop to the image."""
-    log_scale = rng.uniform(-1, 1) * strength * np.log(_MAX_SCALE)
+    log_scale = rng.uniform(-1, 1) * strength * np.log(magnitudes.scale)
     angle = np.deg2rad(rng.uniform(-1, 1) * min(strength, 1.0) * _MAX_ROTATION_DEG)
-    shear = np.tan(np.deg2rad(rng.uniform(-1, 1, size=2) * strength * _MAX_SHEAR_DEG))
+    shear = np.tan(np.deg2rad(rng.uniform(-1, 1, size=2) * strength * magnitudes.shear_deg))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     flip_x, flip_y, transpose = rng.random(3) < 0.5
     symmetry = np.diag([-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0])

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.settings import PostprocessSettings
+from models.settings import ModelSettings, PostprocessSettings
 
-__all__ = ["DenseModel", "Prediction", "SegmentationModel", "TensorBatch"]
+__all__ = ["DenseModel", "DetectionModel", "Detections", "Prediction", "SegmentationModel", "TensorBatch"]
 
 
 class TensorBatch(NamedTuple):
@@ -34,6 +34,19 @@ class Prediction(NamedTuple):
     """float32[n], confidence in 0 to 1; `scores[i]` belongs to label `i + 1`."""
 
 
+class Detections(NamedTuple):
+    """What a model found in one image one by one, before it is decided which pixel belongs to what."""
+
+    size: tuple[int, int]
+    """Height and width of the image."""
+    boxes: NDArray[np.float32]
+    """float32[n, 4], [x1, y1, x2, y2] in pixels between the pixels' edges, 0 <= x1 < x2 <= width."""
+    scores: NDArray[np.float32]
+    """float32[n], confidence in 0 to 1."""
+    masks: NDArray[np.float32]
+    """float32[n, M, M], probability that a cell of the box's M x M grid belongs to the instance."""
+
+
 class SegmentationModel(nn.Module, ABC):
     """A network with its loss and its way from output to instances.
 
@@ -48,6 +61,24 @@ class SegmentationModel(nn.Module, ABC):
 
     postprocess: PostprocessSettings
     """From the network's output to instances. May be replaced at any time."""
+
+    def load_pretrained(self) -> None:
+        """Load the weights that training is to begin from, if the settings name any.
+
+        Called once before training begins; not by a model that gets its weights from a checkpoint.
+
+        Raises:
+            WeightsError: They cannot be had, or do not fit.
+        """
+
+    @classmethod
+    def fetch_pretrained(cls, settings: ModelSettings) -> None:
+        """Make sure that the weights which settings name are on this machine, without building a model.
+
+        Raises:
+            WeightsError: They cannot be had.
+        """
+        del settings
 
     @abstractmethod
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
@@ -100,3 +131,30 @@ class DenseModel(SegmentationModel):
     def predict(self, images: Tensor) -> list[Prediction]:
         """Return the instances of each image: `instances_from_maps` after `predict_maps`."""
         return [self.instances_from_maps(maps) for maps in self.predict_maps(images).cpu().numpy()]
+
+
+class DetectionModel(SegmentationModel):
+    """A model that finds instances one by one. Sees whole images only: an instance cut by a tile's edge is two."""
+
+    @abstractmethod
+    def detect(self, images: Tensor) -> list[Detections]:
+        """Return what is found in each image, at the image's own resolution.
+
+        Works in the mode the module is in: call `eval()` first. Builds no graph.
+
+        Args:
+            images: uint8[B, H, W, 3], RGB, on the model's device.
+        """
+
+    def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], list[Detections]]:
+        """Return what `training_step` and `detect` return, for the price of one forward pass if possible."""
+        return self.training_step(batch), self.detect(batch.images)
+
+    @abstractmethod
+    def instances_from_detections(self, detections: Detections) -> Prediction:
+        """Return the instances of one image, following `postprocess`."""
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> list[Prediction]:
+        """Return the instances of each image: `instances_from_detections` after `detect`."""
+        return [self.instances_from_detections(found) for found in self.detect(images)]

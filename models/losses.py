@@ -1,21 +1,78 @@
-"""Training losses on logits, computed in float32 whatever precision the network ran in."""
+"""Training losses on logits, computed in float32 whatever precision the network ran in.
 
-from collections.abc import Callable
+Losses have names that settings join by `+`. For one logit per pixel and for several classes alike: `ce` (also
+called `bce`, which is what it is for one logit) is the cross-entropy, `focal` the focal loss, `dice` soft Dice.
+A map of weights counts in the first two, which are means over the pixels: each pixel's loss times its weight,
+divided by the number of pixels.
+"""
 
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["binary_cross_entropy", "binary_losses", "soft_dice_loss"]
+__all__ = [
+    "binary_cross_entropy",
+    "binary_focal_loss",
+    "binary_losses",
+    "class_losses",
+    "cross_entropy",
+    "distance_loss",
+    "focal_loss",
+    "soft_dice_loss",
+    "soft_dice_loss_of_classes",
+]
 
 
-def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def binary_cross_entropy(logits: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
     """Return the binary cross-entropy in nats, mean over all pixels of the batch.
 
     Args:
         logits: float[B, 1, H, W].
         target: float32[B, 1, H, W], 0 or 1.
+        weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere.
     """
-    return F.binary_cross_entropy_with_logits(logits.float(), target)
+    return F.binary_cross_entropy_with_logits(logits.float(), target, weight=weight)
+
+
+def cross_entropy(logits: Tensor, classes: Tensor, *, weight: Tensor | None = None) -> Tensor:
+    """Return the cross-entropy in nats, mean over all pixels of the batch.
+
+    Args:
+        logits: float[B, K, H, W].
+        classes: int64[B, H, W], 0 to K - 1.
+        weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere.
+    """
+    loss = F.cross_entropy(logits.float(), classes, reduction="none")
+    return _mean(loss.unsqueeze(1), weight)
+
+
+def binary_focal_loss(
+    logits: Tensor, target: Tensor, *, gamma: float, weight: Tensor | None = None
+) -> Tensor:
+    """Return -(1 - p)^gamma log p with p the probability of what is there, mean over all pixels of the batch.
+
+    Lin et al. 2017 (arXiv 1708.02002), equation 4. A gamma of 0 is the cross-entropy.
+
+    Args:
+        logits: float[B, 1, H, W].
+        target: float32[B, 1, H, W], 0 or 1.
+        gamma: How little pixels count that are right already, from 0.
+        weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    return _mean(_focused(loss, gamma), weight)
+
+
+def focal_loss(logits: Tensor, classes: Tensor, *, gamma: float, weight: Tensor | None = None) -> Tensor:
+    """Return -(1 - p)^gamma log p with p the probability of a pixel's class, mean over all pixels of the batch.
+
+    Args:
+        logits: float[B, K, H, W].
+        classes: int64[B, H, W], 0 to K - 1.
+        gamma: As for `binary_focal_loss`.
+        weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere.
+    """
+    loss = F.cross_entropy(logits.float(), classes, reduction="none").unsqueeze(1)
+    return _mean(_focused(loss, gamma), weight)
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
@@ -30,23 +87,103 @@ def soft_dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Te
         target: float32[B, 1, H, W], 0 or 1.
         smooth: Above 0.
     """
-    probability = logits.float().sigmoid()
-    overlap = (probability * target).sum()
-    return 1 - (2 * overlap + smooth) / (probability.sum() + target.sum() + smooth)
+    return _soft_dice(logits.float().sigmoid(), target, smooth)
 
 
-_BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "bce": binary_cross_entropy,
-    "dice": soft_dice_loss,
-}
+def soft_dice_loss_of_classes(logits: Tensor, classes: Tensor, *, smooth: float = 1.0) -> Tensor:
+    """Return the mean over all classes but class 0, the background, of the class's soft Dice loss, in 0 to 1.
+
+    Args:
+        logits: float[B, K, H, W].
+        classes: int64[B, H, W], 0 to K - 1.
+        smooth: As for `soft_dice_loss`.
+    """
+    num_classes = logits.shape[1]
+    probabilities = logits.float().softmax(dim=1)
+    losses = [
+        _soft_dice(probabilities[:, each], (classes == each).float(), smooth)
+        for each in range(1, num_classes)
+    ]
+    return sum(losses[1:], start=losses[0]) / len(losses)
 
 
-def binary_losses(name: str, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+def distance_loss(prediction: Tensor, target: Tensor, *, beta: float = 0.1) -> Tensor:
+    """Return the smooth L1 loss, mean over all pixels of the batch.
+
+    e^2 / (2 beta) where the error e is below beta, else |e| - beta / 2 (Girshick 2015, arXiv 1504.08083,
+    equation 3, with beta 1): squared near the truth, and no steeper for gross errors.
+
+    Args:
+        prediction: float[B, 1, H, W].
+        target: float32[B, 1, H, W], 0 to 1.
+        beta: Above 0.
+    """
+    return F.smooth_l1_loss(prediction.float(), target, beta=beta)
+
+
+def binary_losses(
+    name: str, logits: Tensor, target: Tensor, *, weight: Tensor | None = None, focal_gamma: float = 2.0
+) -> dict[str, Tensor]:
     """Return the losses that a setting such as `bce+dice` names, by their names; each a float32 scalar.
 
     Args:
-        name: Names of losses (`bce`, `dice`) joined by `+`.
+        name: Names of losses (`ce` or `bce`, `focal`, `dice`) joined by `+`.
         logits: float[B, 1, H, W].
         target: float32[B, 1, H, W], 0 or 1.
+        weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
+        focal_gamma: See `binary_focal_loss`.
     """
-    return {part: _BINARY[part](logits, target) for part in name.split("+")}
+
+    def loss_of(part: str) -> Tensor:
+        match part:
+            case "ce" | "bce":
+                return binary_cross_entropy(logits, target, weight=weight)
+            case "focal":
+                return binary_focal_loss(logits, target, gamma=focal_gamma, weight=weight)
+            case "dice":
+                return soft_dice_loss(logits, target)
+        raise KeyError(part)
+
+    return {part: loss_of(part) for part in name.split("+")}
+
+
+def class_losses(
+    name: str, logits: Tensor, classes: Tensor, *, weight: Tensor | None = None, focal_gamma: float = 2.0
+) -> dict[str, Tensor]:
+    """Return the losses that a setting such as `ce+dice` names, by their names; each a float32 scalar.
+
+    Args:
+        name: Names of losses (`ce` or `bce`, `focal`, `dice`) joined by `+`.
+        logits: float[B, K, H, W].
+        classes: int64[B, H, W], 0 to K - 1; 0 is background.
+        weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
+        focal_gamma: See `focal_loss`.
+    """
+
+    def loss_of(part: str) -> Tensor:
+        match part:
+            case "ce" | "bce":
+                return cross_entropy(logits, classes, weight=weight)
+            case "focal":
+                return focal_loss(logits, classes, gamma=focal_gamma, weight=weight)
+            case "dice":
+                return soft_dice_loss_of_classes(logits, classes)
+        raise KeyError(part)
+
+    return {part: loss_of(part) for part in name.split("+")}
+
+
+def _mean(loss: Tensor, weight: Tensor | None) -> Tensor:
+    return loss.mean() if weight is None else (loss * weight).mean()
+
+
+def _focused(cross_entropy: Tensor, gamma: float) -> Tensor:
+    """Return (1 - p)^gamma times the cross-entropy -log p."""
+    # 1 - exp(-x) loses all its digits near 0, and a power below 1 has no gradient at 0: hence expm1 and the
+    # bound, far below what a pixel that counts has.
+    return (-(-cross_entropy).expm1()).clamp_min(1e-12) ** gamma * cross_entropy
+
+
+def _soft_dice(probability: Tensor, target: Tensor, smooth: float) -> Tensor:
+    overlap = (probability * target).sum()
+    return 1 - (2 * overlap + smooth) / (probability.sum() + target.sum() + smooth)

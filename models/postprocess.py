@@ -5,26 +5,32 @@ is closed also where its wall is one diagonal step. Of the 1,435 glands annotate
 two are 8-connected to each other, while 4-connectivity would tear 10 pieces off them.
 """
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from models.base import Prediction
 from models.settings import PostprocessSettings
 
-__all__ = ["fill_holes", "instances_from_probability"]
+__all__ = ["fill_holes", "instances_from_cores", "instances_from_probability"]
+
+Window = tuple[slice, slice]
 
 
 def instances_from_probability(probability: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
     """Return the foreground's connected components, with their mean probability as score.
 
-    In this order: threshold, fill holes, label 8-connected components, remove small ones (holes count to the
-    area). Labels follow the order of the instances' first pixels, row by row.
+    In this order: smooth, threshold, fill holes, label 8-connected components, remove small ones (holes count to
+    the area). Labels follow the order of the instances' first pixels, row by row.
 
     Args:
         probability: float32[H, W], 0 to 1; a pixel is foreground strictly above the threshold.
-        settings: Threshold, hole filling, smallest area.
+        settings: Smoothing, threshold, hole filling, smallest area.
     """
+    probability = _smooth(probability, settings.smoothing_sigma_px)
     mask = (probability > settings.threshold).view(np.uint8)
     if settings.fill_holes:
         mask = fill_holes(mask)
@@ -32,11 +38,49 @@ def instances_from_probability(probability: NDArray[np.float32], settings: Postp
         mask, connectivity=8, ltype=cv2.CV_32S
     )
     keep = stats[:, cv2.CC_STAT_AREA] >= settings.min_object_area_px
-    keep[0] = False
-    labels = _relabel(components, keep, num_components)
-    num_pixels = np.bincount(labels.ravel(), minlength=1)[1:]
-    total = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=1)[1:]
-    return Prediction(labels, (total / num_pixels).astype(np.float32))
+    return _scored(_relabel(components, keep, num_components), probability)
+
+
+def instances_from_cores(
+    probability: NDArray[np.float32], core: NDArray[np.float32], settings: PostprocessSettings
+) -> Prediction:
+    """Return the foreground, split where it has several cores, with the mean probability as score.
+
+    In this order: smooth both maps; threshold both; the 8-connected components of the core within the foreground
+    that are large enough are seeds; each foreground component with several seeds is flooded from them, from high
+    core values to low ones (watershed); one with a single seed is an instance, one without is an instance or
+    goes; fill the holes of each instance, and what lies in there with them; remove small instances. Labels follow
+    the order of the instances' first pixels, row by row.
+
+    Where no component has several seeds, that is what `instances_from_probability` returns.
+
+    Args:
+        probability: float32[H, W], 0 to 1; a pixel is foreground strictly above `threshold`.
+        core: float32[H, W], 0 to 1, high in the middle of instances, low at their borders; a pixel is core
+            strictly above `seed_threshold`.
+        settings: How.
+    """
+    probability = _smooth(probability, settings.smoothing_sigma_px)
+    core = _smooth(core, settings.smoothing_sigma_px)
+    mask = (probability > settings.threshold).view(np.uint8)
+    num_components, components, boxes, _ = cv2.connectedComponentsWithStats(
+        mask, connectivity=8, ltype=cv2.CV_32S
+    )
+    seeds = _seeds((core > settings.seed_threshold).view(np.uint8) & mask, settings.min_seed_area_px)
+    num_seeds = _seeds_per_component(components, seeds, num_components)
+    is_instance = (num_seeds > 0) | settings.keep_unseeded
+    labels = np.where(is_instance[components], components, np.int32(0))
+    for component in np.flatnonzero(num_seeds > 1):
+        window = _window_of(boxes[component])
+        is_here = components[window] == component
+        flooded = _flood(core[window], np.where(is_here, seeds[window], np.int32(0)), is_here)
+        # Seeds are numbered from 1 over the whole image: behind the components, all labels differ.
+        np.copyto(labels[window], flooded + np.int32(num_components - 1), where=is_here)
+    if settings.fill_holes:
+        labels = _fill_instances(labels)
+    areas = np.bincount(labels.ravel(), minlength=1)
+    keep = (areas > 0) & (areas >= settings.min_object_area_px)
+    return _scored(_relabel(labels, keep, len(areas)), probability)
 
 
 def fill_holes(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -52,10 +96,84 @@ def fill_holes(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return filled
 
 
+def _smooth(values: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
+    """Return the map under a Gaussian, continued by reflection; itself for a sigma of 0."""
+    if not sigma_px:
+        return values
+    smoothed = cv2.GaussianBlur(values, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT_101)
+    # The kernel's rounded values may add up to a little more than 1.
+    bounded: NDArray[np.float32] = np.minimum(smoothed, np.float32(1), out=smoothed)
+    return bounded
+
+
+def _seeds(mask: NDArray[np.uint8], min_area_px: int) -> NDArray[np.int32]:
+    """Return the mask's 8-connected components that are large enough, labelled from 1 by first pixel."""
+    num_components, components, stats, _ = cv2.connectedComponentsWithStats(
+        mask, connectivity=8, ltype=cv2.CV_32S
+    )
+    return _relabel(components, stats[:, cv2.CC_STAT_AREA] >= min_area_px, num_components)
+
+
+def _seeds_per_component(
+    components: NDArray[np.int32], seeds: NDArray[np.int32], num_components: int
+) -> NDArray[np.intp]:
+    """Return how many seeds lie in each component. A seed lies in one."""
+    component_of_seed = np.zeros(int(seeds.max(initial=0)) + 1, np.int32)
+    component_of_seed[seeds] = components
+    return np.bincount(component_of_seed[1:], minlength=num_components)
+
+
+def _flood(core: NDArray[np.float32], seeds: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the mask's pixels labelled by the seed that reaches them first when the core's level falls."""
+    from skimage.segmentation import watershed  # half a second to import, and most images never need it
+
+    # Only seed pixels with a neighbour that is not of their seed have somewhere to flood to.
+    square = np.ones((3, 3), np.uint8)
+    is_seed = (seeds > 0).view(np.uint8)
+    surrounded = cv2.erode(is_seed, square, borderType=cv2.BORDER_CONSTANT, borderValue=1).view(np.bool_)
+    open_seeds = np.where(surrounded, np.int32(0), seeds)
+    flooded: NDArray[np.int32] = watershed(-core, open_seeds, connectivity=2, mask=mask & ~surrounded)
+    return np.where(surrounded, seeds, flooded)
+
+
+def _fill_instances(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the labels with each instance's holes filled, other instances in them included."""
+    filled = labels.copy()
+    areas = np.bincount(labels.ravel(), minlength=1)
+    boxes = dict(_boxes(labels))
+    for label in sorted(
+        boxes, key=lambda each: (-areas[each], each)
+    ):  # what encloses is larger: it goes first
+        window = boxes[label]
+        mask = (filled[window] == label).view(np.uint8)
+        np.copyto(filled[window], np.int32(label), where=fill_holes(mask).view(np.bool_))
+    return filled
+
+
+def _boxes(labels: NDArray[np.int32]) -> Iterator[tuple[int, Window]]:
+    """Yield each label and its bounding box."""
+    for label, box in enumerate(find_objects(labels), start=1):
+        if box is not None:
+            yield label, box
+
+
+def _window_of(stats: NDArray[np.int32]) -> Window:
+    """Return the bounding box in one row of OpenCV's statistics."""
+    left, top, width, height = (int(value) for value in stats[:4])
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _scored(labels: NDArray[np.int32], probability: NDArray[np.float32]) -> Prediction:
+    """Return the labels, 1 to n without gaps, with the mean probability of each."""
+    num_pixels = np.bincount(labels.ravel(), minlength=1)[1:]
+    total = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=1)[1:]
+    return Prediction(labels, (total / num_pixels).astype(np.float32))
+
+
 def _relabel(
     components: NDArray[np.int32], keep: NDArray[np.bool_], num_components: int
 ) -> NDArray[np.int32]:
-    """Return the kept components labelled 1 to n by first pixel, row by row.
+    """Return the kept components but 0, the background, labelled 1 to n by first pixel, row by row.
 
     OpenCV's own order depends on its algorithm and its number of threads; results must not.
     """
@@ -63,7 +181,7 @@ def _relabel(
     foreground = np.flatnonzero(flat)
     first = np.full(num_components, flat.size)
     first[flat[foreground[::-1]]] = foreground[::-1]  # the last assignment stays: the first pixel
-    kept = np.flatnonzero(keep)
+    kept = np.flatnonzero(keep[1:]) + 1
     lookup = np.zeros(num_components, np.int32)
     lookup[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1)
     labels: NDArray[np.int32] = lookup[components]

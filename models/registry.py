@@ -7,7 +7,7 @@ from typing import TypeVar
 from models.base import SegmentationModel
 from models.settings import SETTINGS, ModelSettings, PostprocessSettings
 
-__all__ = ["build_model", "names", "register"]
+__all__ = ["build_model", "fetch_pretrained", "names", "register"]
 
 _Model = TypeVar("_Model", bound=type[SegmentationModel])
 
@@ -38,10 +38,26 @@ def names() -> tuple[str, ...]:
 def build_model(settings: ModelSettings, postprocess: PostprocessSettings) -> SegmentationModel:
     """Return a new model with fresh weights, drawn from torch's global generator, on the CPU, in train mode.
 
+    Pretrained weights are not loaded: see `SegmentationModel.load_pretrained`.
+
     Raises:
         ValueError: No model of that name; the message lists the known ones.
     """
+    return _class_of(settings)(**settings.model_dump(exclude={"name"}), postprocess=postprocess)
+
+
+def fetch_pretrained(settings: ModelSettings) -> None:
+    """Make sure that the pretrained weights which settings name, if any, are on this machine.
+
+    Raises:
+        ValueError: No model of that name; the message lists the known ones.
+        WeightsError: They cannot be had.
+    """
+    _class_of(settings).fetch_pretrained(settings)
+
+
+def _class_of(settings: ModelSettings) -> type[SegmentationModel]:
     if settings.name not in SETTINGS:
         raise ValueError(f"model.name must be one of {', '.join(names())}, got {settings.name!r}")
     importlib.import_module(f"models.{settings.name}")
-    return _CLASSES[settings.name](**settings.model_dump(exclude={"name"}), postprocess=postprocess)
+    return _CLASSES[settings.name]

@@ -1,10 +1,20 @@
 """The parameters of every model and of post-processing, for study files and builders. Imports no torch."""
 
-from typing import Literal
+import math
+import re
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-__all__ = ["SETTINGS", "ModelSettings", "PostprocessSettings", "UNetSettings"]
+__all__ = [
+    "SETTINGS",
+    "MaskRCNNSettings",
+    "ModelSettings",
+    "ObjectStatistics",
+    "PostprocessSettings",
+    "UNetSettings",
+]
 
 
 class _Settings(BaseModel):
@@ -13,17 +23,65 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
-class UNetSettings(_Settings):
+class ObjectStatistics(NamedTuple):
+    """How large the objects of a data set are, and how many lie in one image.
+
+    The side of an object is that of the square with the area of its bounding box.
+    """
+
+    small_px: float
+    """Side of a small object: 5% have a smaller one."""
+    large_px: float
+    """Side of a large object: 2% have a larger one."""
+    aspect: float
+    """Longer over shorter side of an elongated object's bounding box: 20% are more elongated."""
+    max_per_image: int
+    """Most objects in one image."""
+
+
+class _ModelSettings(_Settings):
+    """Parameters of a model, which may leave some to the data."""
+
+    pretrained_keys: ClassVar[tuple[str, ...]] = ()
+    """The parameters that decide which pretrained weights training begins from."""
+
+    @property
+    def wants_objects(self) -> bool:
+        """Whether a parameter is left to the data."""
+        return False
+
+    def with_objects(self, objects: ObjectStatistics) -> Self:
+        """Return the settings with what was left to the data filled in. Such settings leave nothing to it."""
+        del objects
+        return self
+
+
+def _names_encoder_weights(value: str) -> str:
+    if not re.fullmatch(r"none|imagenet|.+\.(pth|pt|safetensors)", value):
+        raise PydanticCustomError(
+            "weights", "must be 'none', 'imagenet' or a file ending in .pth, .pt or .safetensors"
+        )
+    return value
+
+
+class UNetSettings(_ModelSettings):
     """Parameters of the U-Net (Ronneberger et al. 2015, arXiv 1505.04597).
 
     The defaults are the plain network of the DTU poster: 64 to 1024 channels, zero padding, transposed
     convolutions, no normalisation, no dropout, one logit per pixel trained with binary cross-entropy.
     """
 
+    pretrained_keys: ClassVar[tuple[str, ...]] = ("weights", "encoder")
+
     name: Literal["unet"] = "unet"
     """Which model this is."""
+    encoder: Literal["plain", "residual", "resnet18", "resnet34", "resnet50"] = "plain"
+    """What goes down: plain or residual blocks, or a ResNet that may have pretrained weights."""
+    weights: Annotated[str, AfterValidator(_names_encoder_weights)] = "none"
+    """What a ResNet encoder begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever `norm`
+    says; unused by the others."""
     base_channels: int = Field(default=64, ge=1, le=1024)
-    """Channels of the first level; every level below doubles them."""
+    """Channels of the first level; every level below doubles them. Beside a ResNet encoder, of the decoder alone."""
     depth: int = Field(default=4, ge=1, le=8)
     """Number of poolings."""
     norm: Literal["none", "batch", "group"] = "none"
@@ -32,10 +90,165 @@ class UNetSettings(_Settings):
     """Probability of dropping a channel after the deepest encoder level and after the bottleneck."""
     upsampling: Literal["transposed", "bilinear"] = "transposed"
     """How a level is doubled in size on the way up."""
-    head: Literal["binary"] = "binary"
-    """What the network predicts for a pixel: `binary` is one logit, gland or background."""
-    loss: Literal["bce", "dice", "bce+dice"] = "bce"
-    """Training loss: binary cross-entropy, soft Dice, or their sum."""
+    head: Literal["binary", "contour", "distance"] = "binary"
+    """What the network predicts for a pixel: `binary` is one logit, gland or background. `contour` (background,
+    inside, contour) and `distance` (gland or background, distance to the border) tell touching glands apart."""
+    loss: Literal["bce", "dice", "bce+dice", "ce", "ce+dice", "focal", "focal+dice"] = "bce"
+    """Training loss of the head's classes: cross-entropy (`ce`; `bce` is the same), soft Dice, focal, or a sum."""
+    focal_gamma: float = Field(default=2.0, ge=0.0, le=10.0)
+    """How little pixels count in `focal` that are right already; 0 is cross-entropy."""
+    border_weight: float = Field(default=0.0, ge=0.0, le=1000.0)
+    """How much more pixels between near instances count in `ce` and `focal`: w0 of the original U-Net, which took
+    10. 0 counts all alike. Unused by `dice`."""
+    border_sigma_px: float = Field(default=5.0, gt=0.0, le=100.0)
+    """How near instances are for `border_weight`: sigma of the original U-Net, which took 5."""
+    contour_width_px: int = Field(default=3, ge=1, le=64)
+    """Width of the contour of head `contour`, inside of the instance; unused by the others."""
+    distance_cap_px: int = Field(default=16, ge=0, le=1024)
+    """Head `distance`: all that is as deep in an instance is its middle, or only its deepest if smaller; 0: only the
+    deepest. Unused by the others."""
+    distance_weight: float = Field(default=1.0, ge=0.0, le=1000.0)
+    """Weight of the distance's loss of head `distance`; unused by the others."""
+    deep_supervision: bool = False
+    """In training, each level of the decoder predicts; a level's losses count half of those of the one above."""
+
+    @model_validator(mode="after")
+    def _resnets_end(self) -> Self:
+        if self.encoder.startswith("resnet") and self.depth > 5:
+            raise ValueError(f"encoder={self.encoder!r} needs a depth of at most 5, got depth={self.depth}")
+        return self
+
+
+def _names_weights(value: str) -> str:
+    if not re.fullmatch(r"none|imagenet|coco|.+\.(pth|pt|safetensors)", value):
+        raise PydanticCustomError(
+            "weights", "must be 'none', 'imagenet', 'coco' or a file ending in .pth, .pt or .safetensors"
+        )
+    return value
+
+
+class MaskRCNNSettings(_ModelSettings):
+    """Parameters of Mask R-CNN (He et al. 2017, arXiv 1703.06870) as torchvision builds it.
+
+    The DTU poster's is `weights = "coco"`, `mask_layer = 256`, and torchvision's own rule for the input's size:
+    `input_scale = 0`. Anchors and detections per image come from the data where they are 0: a gland may be as large as
+    its image, which no anchor of COCO is.
+    """
+
+    pretrained_keys: ClassVar[tuple[str, ...]] = ("weights", "backbone", "version")
+
+    name: Literal["mask_rcnn"] = "mask_rcnn"
+    """Which model this is."""
+    version: Literal["v1", "v2"] = "v1"
+    """torchvision's `maskrcnn_resnet50_fpn`, or `_v2`: norms in pyramid and heads, deeper heads."""
+    backbone: Literal["resnet50", "resnet18"] = "resnet50"
+    """Network below the feature pyramid."""
+    weights: Annotated[str, AfterValidator(_names_weights)] = "none"
+    """What training begins from: `none`, `imagenet` (backbone), `coco` (all but the two predictors), or a file."""
+    trainable_layers: int = Field(default=3, ge=0, le=5)
+    """Of the backbone's five stages, how many are trained, from the deepest; without weights all are."""
+    norm: Literal["auto", "frozen", "batch", "group"] = "auto"
+    """Normalisation. `auto`: `frozen` statistics with pretrained weights, `group` without (batches are small)."""
+    fpn_channels: int = Field(default=256, ge=16, le=1024)
+    """Channels of the feature pyramid and of the heads' convolutions; 256 in pretrained weights."""
+    box_layer: int = Field(default=1024, ge=16, le=4096)
+    """Width of the box head's fully connected layers; 1024 in pretrained weights."""
+    mask_layer: int = Field(default=256, ge=16, le=1024)
+    """Channels of the mask predictor's hidden layer; the predictor is trained anew from COCO's weights too."""
+    input_scale: float = Field(default=1.0, ge=0.0, le=8.0)
+    """Factor by which images are enlarged; 0 follows `min_size_px`, by which crops are enlarged more than images."""
+    min_size_px: int = Field(default=800, ge=32)
+    """Where `input_scale` is 0: length that an image's shorter side is resized to."""
+    max_size_px: int = Field(default=1333, ge=32)
+    """Where `input_scale` is 0: length that an image's longer side may then have at most."""
+    anchor_min_px: float = Field(default=0.0, ge=0.0, le=4096.0)
+    """Side of the smallest anchor in pixels of the image; 0: a small object's of the training images."""
+    anchor_octaves: float = Field(default=0.0, ge=0.0, le=10.0)
+    """Doublings from the smallest anchor to the largest, over five levels; 0: up to a large object's side."""
+    anchor_aspect: float = Field(default=0.0, ge=0.0, le=10.0)
+    """Height over width of the tall anchors, at least 1, its inverse of the wide ones; 0: an elongated object's."""
+    detections_per_image: int = Field(default=0, ge=0)
+    """Most instances found in one image; 0: twice the most that a training image has."""
+    rpn_foreground_iou: float = Field(default=0.7, gt=0.0, le=1.0)
+    """Anchors that overlap an instance's box by this IoU are trained to be proposals."""
+    rpn_background_iou: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Anchors that overlap no instance's box by this IoU are trained to be none."""
+    rpn_nms_threshold: float = Field(default=0.7, gt=0.0, le=1.0)
+    """Of proposals that overlap by more than this IoU, the best stays."""
+    rpn_proposals: int = Field(default=1000, ge=1)
+    """Proposals that an image keeps, and the most of one level that are looked at for overlaps."""
+    rpn_samples: int = Field(default=256, ge=2)
+    """Anchors of an image that the losses look at."""
+    box_foreground_iou: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """Proposals that overlap an instance's box by this IoU are trained to be that instance."""
+    box_score_threshold: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Boxes scored lower are never looked at; `postprocess.min_score` can be tuned from here upwards."""
+    box_nms_threshold: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Of found boxes that overlap by more than this IoU, the best stays."""
+    box_samples: int = Field(default=512, ge=4)
+    """Proposals of an image that the losses look at; a quarter at most are instances, and get masks."""
+
+    @model_validator(mode="after")
+    def _pretrained_weights_fit(self) -> Self:
+        is_coco = self.weights == "coco"
+        needed = {"backbone": "resnet50", "fpn_channels": 256, "box_layer": 1024} if is_coco else {}
+        actual = {key: getattr(self, key) for key in needed}
+        if actual != needed:
+            raise ValueError(f"weights='coco' needs {_listed(needed)}, got {_listed(actual)}")
+        if self.norm == "group" and self.weights in ("imagenet", "coco"):
+            raise ValueError(
+                f"norm='group' needs weights='none', got weights={self.weights!r}; use norm='auto'"
+            )
+        if self.norm == "frozen" and self.weights == "none":
+            raise ValueError("norm='frozen' needs weights, got weights='none'; use norm='auto'")
+        return self
+
+    @model_validator(mode="after")
+    def _ranges_are_in_order(self) -> Self:
+        for low, high in (("rpn_background_iou", "rpn_foreground_iou"), ("min_size_px", "max_size_px")):
+            if getattr(self, low) > getattr(self, high):
+                pair = {key: getattr(self, key) for key in (low, high)}
+                raise ValueError(f"{low} must not be above {high}, got {_listed(pair)}")
+        if 0.0 < self.anchor_aspect < 1.0:
+            raise ValueError(f"anchor_aspect must be 0 or at least 1, got {self.anchor_aspect}")
+        return self
+
+    @property
+    def resolved_norm(self) -> Literal["frozen", "batch", "group"]:
+        """The normalisation that `auto` means here."""
+        if self.norm != "auto":
+            return self.norm
+        return "group" if self.weights == "none" else "frozen"
+
+    @property
+    def wants_objects(self) -> bool:
+        """Whether anchors or the number of detections are left to the data."""
+        return 0 in (
+            self.anchor_min_px,
+            self.anchor_octaves,
+            self.anchor_aspect,
+            self.detections_per_image,
+        )
+
+    def with_objects(self, objects: ObjectStatistics) -> Self:
+        """Return the settings with the anchors and the number of detections that the data ask for.
+
+        The smallest anchor is a small object, the largest a large one; at least half an octave lies between.
+        """
+        smallest = self.anchor_min_px or round(max(objects.small_px, 1.0), 1)
+        octaves = self.anchor_octaves or round(max(math.log2(objects.large_px / smallest), 0.5), 2)
+        return self.model_copy(
+            update={
+                "anchor_min_px": smallest,
+                "anchor_octaves": octaves,
+                "anchor_aspect": self.anchor_aspect or round(min(max(objects.aspect, 1.25), 4.0), 2),
+                "detections_per_image": self.detections_per_image or 2 * objects.max_per_image,
+            }
+        )
+
+
+def _listed(values: dict[str, object]) -> str:
+    return " ".join(f"{key}={value!r}" for key, value in values.items())
 
 
 class PostprocessSettings(_Settings):
@@ -47,10 +260,22 @@ class PostprocessSettings(_Settings):
     """Instances smaller than this are removed. 0 keeps all."""
     fill_holes: bool = True
     """Fill holes inside instances (a gland's lumen belongs to the gland)."""
+    smoothing_sigma_px: float = Field(default=0.0, ge=0.0, le=100.0)
+    """Standard deviation of the Gaussian that smooths a dense model's maps first. 0 leaves them."""
+    seed_threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """Heads `contour` and `distance`: an instance grows from where P(inside), or the distance, exceeds this."""
+    min_seed_area_px: int = Field(default=0, ge=0)
+    """Heads `contour` and `distance`: smaller seeds grow nothing. 0 takes all."""
+    keep_unseeded: bool = True
+    """Heads `contour` and `distance`: a piece of foreground without a seed is an instance too, or else goes."""
+    min_score: float = Field(default=0.5, ge=0.0, lt=1.0)
+    """Detections (of Mask R-CNN) with this score or a lower one are dropped."""
+    max_overlap: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Detections (of Mask R-CNN) are dropped if better ones cover more than this part of them."""
 
 
-ModelSettings = UNetSettings
+ModelSettings = UNetSettings | MaskRCNNSettings
 """Union of every model's settings; `name` tells which."""
 
-SETTINGS: dict[str, type[ModelSettings]] = {"unet": UNetSettings}
+SETTINGS: dict[str, type[ModelSettings]] = {"unet": UNetSettings, "mask_rcnn": MaskRCNNSettings}
 """Settings class of every registered model, by the model's name."""

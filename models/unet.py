@@ -3,8 +3,6 @@
 Shapes: B batch, C channels, H rows, W columns.
 """
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.base import DenseModel, Prediction, TensorBatch
-from models.heads import build_head
+from models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
+from models.encoders import build_encoder
+from models.heads import HeadOptions, build_head
 from models.registry import register
-from models.settings import PostprocessSettings, UNetSettings
+from models.settings import ModelSettings, PostprocessSettings, UNetSettings
 
 __all__ = ["UNet"]
-
-Norm = Literal["none", "batch", "group"]
-Upsampling = Literal["transposed", "bilinear"]
 
 
 @register("unet", UNetSettings)
@@ -31,7 +28,11 @@ class UNet(DenseModel):
     padded, and the output cropped back.
 
     Args:
-        base_channels: Channels of the first level; every level below doubles them.
+        encoder: What goes down; see `models.encoders`.
+        weights: What a ResNet encoder begins from: `none`, `imagenet`, or a file, with which it has batch norm
+            whatever `norm` says. Unused by the others.
+        base_channels: Channels of the first level; every level below doubles them. Beside a ResNet encoder, of
+            the decoder alone.
         depth: Number of poolings.
         norm: Normalisation between every convolution and its ReLU; such convolutions have no bias.
         dropout: Probability of dropping a channel after the deepest encoder level and after the bottleneck.
@@ -39,12 +40,17 @@ class UNet(DenseModel):
             a 1x1 convolution. Both halve the channels.
         head: What is predicted for a pixel; see `models.heads`.
         loss: Losses of that head, joined by `+`.
+        focal_gamma, border_weight, border_sigma_px: Of the losses; see `HeadOptions`.
+        contour_width_px, distance_cap_px, distance_weight: Of those heads; see `HeadOptions`.
+        deep_supervision: In training, each level of the decoder predicts, and the losses look at all of it.
         postprocess: From probabilities to instances.
     """
 
     def __init__(
         self,
         *,
+        encoder: str = "plain",
+        weights: str = "none",
         base_channels: int = 64,
         depth: int = 4,
         norm: Norm = "none",
@@ -52,29 +58,59 @@ class UNet(DenseModel):
         upsampling: Upsampling = "transposed",
         head: str = "binary",
         loss: str = "bce",
+        focal_gamma: float = 2.0,
+        border_weight: float = 0.0,
+        border_sigma_px: float = 5.0,
+        contour_width_px: int = 3,
+        distance_cap_px: int = 16,
+        distance_weight: float = 1.0,
+        deep_supervision: bool = False,
         postprocess: PostprocessSettings | None = None,
     ) -> None:
         super().__init__()
         self.postprocess = postprocess or PostprocessSettings()
-        self.head = build_head(head, loss)
-        self.size_multiple = 2**depth
-        # A norm over a single value is undefined, so the deepest level keeps at least 2x2 pixels for it.
-        self.min_size = self.size_multiple * (1 if norm == "none" else 2)
-
-        channels = [base_channels * 2**level for level in range(depth + 1)]
-        self.encoder = nn.ModuleList(
-            _double_conv(before, after, norm)
-            for before, after in zip([3, *channels[:-2]], channels[:-1], strict=True)
+        options = HeadOptions(
+            loss=loss,
+            focal_gamma=focal_gamma,
+            border_weight=border_weight,
+            border_sigma_px=border_sigma_px,
+            contour_width_px=contour_width_px,
+            distance_cap_px=distance_cap_px,
+            distance_weight=distance_weight,
         )
-        self.bottleneck = _double_conv(channels[-2], channels[-1], norm)
+        self.head = build_head(head, options)
+        self.size_multiple = 2**depth
+        is_pretrained = encoder.startswith("resnet") and weights != "none"
+        encoder_norm: Norm = "batch" if is_pretrained else norm
+        # A norm over a single value is undefined, so the deepest level keeps at least 2x2 pixels for it.
+        self.min_size = self.size_multiple * (1 if norm == encoder_norm == "none" else 2)
+
+        parts = build_encoder(encoder, base_channels=base_channels, depth=depth, norm=encoder_norm)
+        self.encoder = nn.ModuleList(parts.levels)
+        self.bottleneck = parts.bottleneck
         self.dropout = nn.Dropout2d(dropout)
-        self.upsample = nn.ModuleList(_doubling(2 * after, after, upsampling) for after in channels[-2::-1])
-        self.decoder = nn.ModuleList(_double_conv(2 * after, after, norm) for after in channels[-2::-1])
+        widths = [base_channels * 2**level for level in reversed(range(depth))]
+        self.upsample = nn.ModuleList(
+            doubling(before, after, upsampling)
+            for before, after in zip([parts.channels[-1], *widths[:-1]], widths, strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            double_conv(skip + width, width, norm)
+            for skip, width in zip(parts.channels[-2::-1], widths, strict=True)
+        )
         self.classifier = nn.Conv2d(base_channels, self.head.num_channels, 1)
+        self.auxiliary = nn.ModuleList(
+            nn.Conv2d(width, self.head.num_channels, 1) for width in widths[: -1 if deep_supervision else 0]
+        )
+        self._resnet = encoder if parts.is_resnet else None
+        self._weights = weights if is_pretrained else "none"
         self._initialise()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float[B, C, H, W] with the head's channels, before any sigmoid.
+
+        In train mode, the logits of auxiliary outputs follow, if there are any: as many channels for each level of
+        the decoder, the deepest last, resized.
 
         Args:
             images: uint8[B, H, W, 3], RGB.
@@ -82,18 +118,43 @@ class UNet(DenseModel):
         height, width = images.shape[1:3]
         x = _normalise(images, self.classifier.weight.dtype)
         x, top, left = _pad(x, self.size_multiple, self.min_size)
+        padded_size = x.shape[2:]
         skips = []
         for level in self.encoder:
             x = level(x)
             if level is self.encoder[-1]:
                 x = self.dropout(x)
             skips.append(x)
-            x = F.max_pool2d(x, 2)
+            if self._resnet is None:
+                x = F.max_pool2d(x, 2)
         x = self.dropout(self.bottleneck(x))
-        for upsample, level in zip(self.upsample, self.decoder, strict=True):
+        outputs = []
+        for number, (upsample, level) in enumerate(zip(self.upsample, self.decoder, strict=True)):
             x = level(torch.cat([skips.pop(), upsample(x)], dim=1))
-        logits: Tensor = self.classifier(x)
+            if self.training and number < len(self.auxiliary):
+                outputs.append(_resize(self.auxiliary[number](x), padded_size))
+        outputs.append(self.classifier(x))
+        logits = torch.cat(outputs[::-1], dim=1) if len(outputs) > 1 else outputs[0]
         return logits[:, :, top : top + height, left : left + width]
+
+    @classmethod
+    def fetch_pretrained(cls, settings: ModelSettings) -> None:
+        """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
+        assert isinstance(settings, UNetSettings)
+        if settings.encoder.startswith("resnet") and settings.weights != "none":
+            from models.resnets import pretrained_state
+
+            pretrained_state(settings.encoder, settings.weights)
+
+    def load_pretrained(self) -> None:
+        """Load the encoder's weights that `weights` names; see `SegmentationModel.load_pretrained`."""
+        if self._resnet is None or self._weights == "none":
+            return
+        from models.resnets import load_resnet, pretrained_state
+
+        state = pretrained_state(self._resnet, self._weights)
+        assert state is not None
+        load_resnet([*self.encoder, self.bottleneck], state, source=f"model.weights={self._weights}")
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Return the head's losses by name; see `SegmentationModel.training_step`."""
@@ -119,48 +180,23 @@ class UNet(DenseModel):
 
         He et al. 2015 (arXiv 1502.01852, eq. 10): a variance of 2 / fan-in before a ReLU. Where no ReLU
         follows it is 1 / fan-in; a transposed convolution with kernel = stride gives each output pixel one
-        tap, so its fan-in is the input channels alone.
+        tap, so its fan-in is the input channels alone. A ResNet has its weights from torchvision.
         """
         for name, module in self.named_modules():
             if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 continue
-            is_linear = name.startswith(("upsample", "classifier"))
+            if self._resnet is not None and name.startswith(("encoder", "bottleneck")):
+                continue
+            is_linear = name.startswith(("upsample", "classifier", "auxiliary"))
             if is_linear:
                 nn.init.normal_(module.weight, std=module.in_channels**-0.5)
             else:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def _double_conv(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
-    """Return twice: 3x3 convolution with zero padding, norm, ReLU."""
-    layers: list[nn.Module] = []
-    for channels in (in_channels, out_channels):
-        layers.append(nn.Conv2d(channels, out_channels, 3, padding=1, bias=norm == "none"))
-        if norm == "batch":
-            layers.append(nn.BatchNorm2d(out_channels))
-        elif norm == "group":
-            layers.append(nn.GroupNorm(_num_groups(out_channels), out_channels))
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
-
-
-def _doubling(in_channels: int, out_channels: int, upsampling: Upsampling) -> nn.Module:
-    """Return what doubles height and width and changes the channels."""
-    if upsampling == "transposed":
-        return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
-    # The convolution first: the two commute (both linear, weights of the resizing sum to 1), on a quarter of
-    # the pixels.
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1),
-        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-    )
-
-
-def _num_groups(channels: int) -> int:
-    """Return the most groups, at most 32, that divide the channels into groups of at least 4; else 1."""
-    return max((n for n in range(1, 33) if channels % n == 0 and channels // n >= 4), default=1)
+        for module in self.modules():
+            if isinstance(module, ResidualConv):
+                module.begin_as_shortcut()
 
 
 def _normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -184,3 +220,7 @@ def _pad(x: Tensor, multiple: int, min_size: int) -> tuple[Tensor, int, int]:
     padding = (left, columns - left, top, rows - top)
     fits = rows - top < height and columns - left < width
     return F.pad(x, padding, mode="reflect" if fits else "replicate"), top, left
+
+
+def _resize(x: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -221,6 +221,7 @@ def main() -> None:
         contestants |= {
             "ours (2 threads)": ours(store, indices, "poster"),
             "ours, `standard` preset (2 threads)": ours(store, indices, "standard"),
+            "ours, `strong` preset (2 threads)": ours(store, indices, "strong"),
             "ceiling: cv2.resize from the map, 2 threads": ceiling(store, indices),
         }
         print(

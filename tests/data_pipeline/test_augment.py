@@ -186,15 +186,18 @@ def test_poster_takes_all_of_an_image_smaller_than_its_crop() -> None:
         assert {1, 2} <= set(np.unique(make("poster", image, labels, crop_px=64, seed=seed)[1]))
 
 
-# ---- standard ----
+# ---- standard and strong ----
+
+DISTORTING = pytest.mark.parametrize("preset", ["standard", "strong"])
 
 
-def test_standard_takes_image_and_labels_from_the_same_place(coordinates: Callable) -> None:
-    """Where no colour jitter was drawn, red and green tell where a pixel came from, and so does its label."""
+@DISTORTING
+def test_image_and_labels_are_taken_from_the_same_place(preset: str, coordinates: Callable) -> None:
+    """Where no jitter was drawn, red and green tell where a pixel came from, and so does its label."""
     image, labels = coordinates(250, 250)
     checked = 0
-    for seed in range(40):
-        made_image, made_labels = make("standard", image, labels, crop_px=100, seed=seed)
+    for seed in range(60):
+        made_image, made_labels = make(preset, image, labels, crop_px=100, seed=seed)
         if not (made_image[..., 2] == 7).all():
             continue  # blue is 7 everywhere unless colours were jittered
         y, x = came_from(made_labels, 250)
@@ -204,11 +207,12 @@ def test_standard_takes_image_and_labels_from_the_same_place(coordinates: Callab
     assert checked >= 3
 
 
-def test_standard_of_strength_0_only_crops_flips_and_turns(coordinates: Callable) -> None:
+@DISTORTING
+def test_strength_0_only_crops_flips_and_turns(preset: str, coordinates: Callable) -> None:
     image, labels = coordinates(40, 50)
     symmetries = set()
     for seed in range(200):
-        made_image, made_labels = make("standard", image, labels, crop_px=20, seed=seed, strength=0)
+        made_image, made_labels = make(preset, image, labels, crop_px=20, seed=seed, strength=0)
         y, x = came_from(made_labels, 50)
         window = labels[y.min() : y.max() + 1, x.min() : x.max() + 1]
         of_window = {
@@ -222,31 +226,37 @@ def test_standard_of_strength_0_only_crops_flips_and_turns(coordinates: Callable
     assert len(symmetries) == 8
 
 
-def test_standard_keeps_the_scale_within_its_range(coordinates: Callable) -> None:
-    """The area seen by a crop is its own, times the square of a scale within 0.8..1.25 and a little shear."""
+@pytest.mark.parametrize(
+    ("preset", "low", "high", "spread"), [("standard", 0.6, 1.6, 0.05), ("strong", 0.3, 2.2, 0.17)]
+)
+def test_the_scale_keeps_within_its_range(
+    preset: str, low: float, high: float, spread: float, coordinates: Callable
+) -> None:
+    """The area seen by a crop is its own, times the square of a scale within 0.8..1.25 (`strong` 0.67..1.5) and a
+    little shear and bend."""
     image, labels = coordinates(250, 250)
     scales = []
     for seed in range(60):
         y, x = (
-            v.astype(float) for v in came_from(make("standard", image, labels, crop_px=60, seed=seed)[1], 250)
+            v.astype(float) for v in came_from(make(preset, image, labels, crop_px=60, seed=seed)[1], 250)
         )
         across = np.array([x[0, -1] - x[0, 0], y[0, -1] - y[0, 0]]) / 59
         down = np.array([x[-1, 0] - x[0, 0], y[-1, 0] - y[0, 0]]) / 59
         scales.append(np.sqrt(abs(across[0] * down[1] - across[1] * down[0])))
-    assert min(scales) > 0.6
-    assert max(scales) < 1.6
-    assert np.std(scales) > 0.05
+    assert min(scales) > low
+    assert max(scales) < high
+    assert np.std(scales) > spread
 
 
-def test_standard_strength_scales_how_far_colours_go() -> None:
+@DISTORTING
+def test_strength_scales_how_far_colours_go(preset: str) -> None:
     image = np.full((64, 64, 3), (200, 120, 160), np.uint8)
     labels = np.ones((64, 64), np.uint16)
 
     def mean_shift(strength: float) -> float:
         shifts = [
             np.abs(
-                make("standard", image, labels, crop_px=64, seed=seed, strength=strength)[0].astype(float)
-                - image
+                make(preset, image, labels, crop_px=64, seed=seed, strength=strength)[0].astype(float) - image
             )
             for seed in range(30)
         ]
@@ -256,27 +266,53 @@ def test_standard_strength_scales_how_far_colours_go() -> None:
     assert 1 < mean_shift(0.5) < mean_shift(1.0) < mean_shift(2.0)
 
 
-def test_standard_fills_corners_with_reflected_tissue_never_with_black() -> None:
+@DISTORTING
+def test_corners_are_filled_with_reflected_tissue_never_with_black(preset: str) -> None:
     image = np.full((50, 50, 3), (200, 120, 160), np.uint8)
     labels = np.full((50, 50), 9, np.uint16)
     for seed in range(30):
-        made_image, made_labels = make("standard", image, labels, crop_px=50, seed=seed)
+        made_image, made_labels = make(preset, image, labels, crop_px=50, seed=seed)
         assert (made_labels == 9).all()
         assert (
             np.ptp(made_image.reshape(-1, 3), axis=0).max() <= 2
         )  # one colour in, one out, but for rounding
 
 
-def test_standard_keeps_instances_in_one_piece() -> None:
+@pytest.mark.parametrize(("preset", "smallest", "largest"), [("standard", 0.5, 2.2), ("strong", 0.3, 3.2)])
+def test_instances_stay_in_one_piece(preset: str, smallest: float, largest: float) -> None:
     """A smooth bend tears nothing: a disc stays one piece of about its area."""
-    labels = np.zeros((200, 200), np.uint16)
-    cv2.circle(labels, (100, 100), 40, 300, cv2.FILLED)
-    image = np.zeros((200, 200, 3), np.uint8)
-    for seed in range(30):
-        _, made = make("standard", image, labels, crop_px=200, seed=seed)
-        pieces, _ = cv2.connectedComponents((made == 300).astype(np.uint8))
-        assert pieces == 2
-        assert 0.5 < (made == 300).sum() / (labels == 300).sum() < 2.2  # 0.8 to 1.25 squared, and the bend
+    labels = np.zeros((400, 400), np.uint16)
+    cv2.circle(labels, (200, 200), 40, 300, cv2.FILLED)
+    image = np.zeros((400, 400, 3), np.uint8)
+    whole = 0
+    for seed in range(60):
+        # So far from the border that no reflected disc is seen, wherever the crop lies.
+        _, made = make(preset, image, labels, crop_px=200, seed=seed)
+        mask = (made == 300).astype(np.uint8)
+        pieces, _ = cv2.connectedComponents(mask)
+        assert pieces <= 2
+        if pieces == 2 and not mask[[0, -1]].any() and not mask[:, [0, -1]].any():
+            whole += 1
+            # The scale squared, and the bend.
+            assert smallest < mask.sum() / (labels == 300).sum() < largest
+    assert whole > 10
+
+
+def test_strong_blurs_a_part_of_the_images_and_no_labels() -> None:
+    """A chessboard of fields of 8 px: what lies between black and white is the interpolation's, or the blur's."""
+    y, x = np.indices((200, 200)) // 8
+    labels = ((y + x) % 2).astype(np.uint16)
+    image = np.repeat(labels[..., None] * 255, 3, axis=2).astype(np.uint8)
+    blurred = 0
+    for seed in range(100):
+        made_image, made_labels = make("strong", image, labels, crop_px=100, seed=seed, strength=1.0)
+        contrast = made_image[..., 1].astype(float)
+        blurred += (
+            float(np.abs(contrast - np.median(contrast[made_labels == 1]))[made_labels == 1].mean()) > 25
+        )
+        assert set(np.unique(made_labels)) == {0, 1}
+    # A quarter is blurred by up to 1.5 px; the weaker half of those is not seen.
+    assert 4 < blurred < 35
 
 
 # ---- building ----
@@ -285,7 +321,7 @@ def test_standard_keeps_instances_in_one_piece() -> None:
 @pytest.mark.parametrize(
     ("preset", "arguments", "expected"),
     [
-        ("heavy", {"crop_px": 8}, "must be one of none, poster, standard, got 'heavy'"),
+        ("heavy", {"crop_px": 8}, "must be one of none, poster, standard, strong, got 'heavy'"),
         ("none", {"crop_px": 0}, "crop_px: must be at least 1, got 0"),
         ("standard", {"crop_px": 8, "strength": -0.5}, "strength: must be at least 0, got -0.5"),
     ],

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from data_pipeline import DataError, Store, SyntheticGlands, open_dataset, prepare_store
+from data_pipeline.store import find_leftovers, remove_leftover
 
 
 def glands(num_images: int = 6) -> SyntheticGlands:
@@ -218,6 +219,75 @@ def test_a_killed_builder_leaves_nothing_that_is_trusted_and_the_next_cleans_up(
     assert time.monotonic() - started < 20  # the dead builder's lock is not waited for
     assert entries(tmp_path) == [fingerprint]
     assert np.array_equal(store.image(7), glands().read(7)[0])
+
+
+BUILD_SLOWLY = PREPARE + (
+    "def progress(done, total):\n"
+    "    if done == 5:\n        print('half-way', flush=True); sys.stdin.readline()\n"
+    "prepare_store(glands(), cache, progress=progress)\n"
+)
+
+
+def test_what_a_killed_builder_left_is_found_and_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    fingerprint = glands().fingerprint()
+    builder = subprocess.Popen(
+        [sys.executable, "-c", BUILD_SLOWLY, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert builder.stdout is not None
+    assert builder.stdout.readline() == "half-way\n"
+    assert entries(tmp_path) == [f"{fingerprint}.partial"]
+    assert find_leftovers(tmp_path) == [], "it is being built"
+    builder.send_signal(signal.SIGKILL)
+    builder.wait(10)
+    before = sorted(tmp_path.iterdir())
+    (leftover,) = find_leftovers(tmp_path)
+    assert leftover.path == tmp_path / f"{fingerprint}.partial"
+    assert leftover.fingerprint == fingerprint
+    assert leftover.problem == f"{leftover.path}: half-built, and its builder is gone"
+    assert leftover.num_bytes >= 5 * 64 * 64 * 3 // 2, "what was written of the images"
+    assert sorted(tmp_path.iterdir()) == before, "looking changes nothing"
+    assert remove_leftover(leftover)
+    assert entries(tmp_path) == []
+    assert find_leftovers(tmp_path) == []
+    assert not remove_leftover(leftover), "it is gone already"
+
+
+def test_a_store_that_does_not_open_is_found_and_a_good_one_is_not(
+    tmp_path: Path, array_source, coordinates
+) -> None:
+    prepare_store(glands(), tmp_path)
+    bad = prepare_store(array_source([coordinates(4, 5)]), tmp_path)
+    (bad.path / "pixels.bin").write_bytes(b"short")
+    (leftover,) = find_leftovers(tmp_path)
+    assert leftover.path == bad.path
+    assert "pixels.bin: must be 60 bytes, got 5" in leftover.problem
+    assert remove_leftover(leftover)
+    assert entries(tmp_path) == [glands().fingerprint()]
+
+
+def test_a_leftover_that_became_a_store_meanwhile_stays(tmp_path: Path) -> None:
+    path = prepare_store(glands(), tmp_path).path
+    index = (path / "index.json").read_bytes()
+    (path / "index.json").unlink()
+    (leftover,) = find_leftovers(tmp_path)
+    (path / "index.json").write_bytes(index)
+    assert not remove_leftover(leftover)
+    assert len(Store.open(path)) == 8
+
+
+def test_what_is_not_of_the_cache_is_no_leftover(tmp_path: Path) -> None:
+    assert find_leftovers(tmp_path / "nowhere") == []
+    outside = tmp_path / "outside"
+    cache = tmp_path / "cache"
+    for name in ("photos", "photos.partial", "a" * 63):
+        (cache / name).mkdir(parents=True)
+    outside.mkdir()
+    (cache / ("b" * 64)).write_bytes(b"a file")
+    (cache / ("c" * 64)).symlink_to(outside)
+    assert find_leftovers(cache) == []
 
 
 def test_processes_that_build_at_once_end_with_one_good_store(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_what_comes_out_is_what_the_augmentation_makes_of_the_named_sample(
                 assert np.array_equal(labels, items[number][1][y : y + 32, x : x + 32])
 
 
-@pytest.mark.parametrize("preset", ["none", "poster", "standard"])
+@pytest.mark.parametrize("preset", ["none", "poster", "standard", "strong"])
 def test_the_number_of_threads_does_not_matter(store: Store, preset: str) -> None:
     augmentation = build_augmentation(preset, crop_px=CROP)
     made = []

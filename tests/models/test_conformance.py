@@ -12,8 +12,24 @@ from models.registry import build_model, names
 from models.settings import SETTINGS, PostprocessSettings
 from searcher.evaluation.metrics import compare, pooled
 
-SMALL = {"unet": {"base_channels": 4, "depth": 2}}
+SMALL = {
+    "unet": {"base_channels": 4, "depth": 2},
+    "mask_rcnn": {
+        "backbone": "resnet18",
+        "fpn_channels": 32,
+        "box_layer": 64,
+        "mask_layer": 32,
+        "anchor_min_px": 8.0,
+        "anchor_octaves": 2.0,
+        "rpn_proposals": 100,
+        "rpn_samples": 64,
+        "box_samples": 64,
+    },
+}
 """Settings that make a model small enough for tests, by its name."""
+
+LEARNING = {"unet": (0.01, 80), "mask_rcnn": (0.001, 60)}
+"""Learning rate of Adam and number of steps with which the small model learns a few images by heart."""
 
 VARIANTS = {
     "unet": [
@@ -23,7 +39,26 @@ VARIANTS = {
         {"dropout": 0.3, "depth": 1},
         {"base_channels": 1, "depth": 5, "norm": "batch"},
         {"base_channels": 1, "depth": 5, "norm": "group"},
-    ]
+        {"head": "contour", "loss": "ce+dice", "norm": "batch"},
+        {"head": "distance", "loss": "focal", "border_weight": 10.0, "deep_supervision": True},
+        {"encoder": "residual", "head": "contour", "loss": "focal+dice"},
+        {"encoder": "residual", "norm": "group", "loss": "ce", "border_weight": 2.0},
+        {"encoder": "resnet18", "depth": 5, "norm": "group", "head": "distance"},
+        # As built, without the weights.
+        {"encoder": "resnet18", "weights": "imagenet", "deep_supervision": True},
+    ],
+    "mask_rcnn": [
+        {},
+        {"norm": "batch", "version": "v2", "input_scale": 0.5},
+        # As built, without the weights.
+        {
+            "weights": "imagenet",
+            "trainable_layers": 1,
+            "input_scale": 0.0,
+            "min_size_px": 96,
+            "version": "v2",
+        },
+    ],
 }
 """Settings beside the small ones with which each model must conform, by its name."""
 
@@ -86,6 +121,9 @@ def assert_trains(model: SegmentationModel, batch: TensorBatch) -> None:
         assert torch.isfinite(loss), name
     torch.stack(list(losses.values())).sum().backward()
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            assert parameter.grad is None, name
+            continue
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
 
@@ -228,19 +266,28 @@ def test_postprocessing_may_be_replaced(model):
     assert prediction.scores.shape == (0,)
 
 
-@pytest.mark.parametrize("name", names())
-def test_learns_a_few_images_by_heart(name):
+LEARNERS = [(name, {}) for name in names()] + [
+    ("unet", {"head": "contour", "contour_width_px": 2}),
+    ("unet", {"head": "distance", "norm": "batch"}),
+    ("unet", {"encoder": "residual", "loss": "focal+dice"}),
+]
+
+
+@pytest.mark.parametrize(("name", "variant"), LEARNERS, ids=str)
+def test_learns_a_few_images_by_heart(name, variant):
     """Object F1 1.0 on what it was trained on: losses, targets and post-processing belong together."""
     torch.manual_seed(0)
-    model = build_model(SETTINGS[name](**SMALL[name]), PostprocessSettings(min_object_area_px=10))
+    settings = SETTINGS[name](**{**SMALL[name], **variant})
+    model = build_model(settings, PostprocessSettings(min_object_area_px=10))
     batch = batch_of(
         discs((48, 64), (14, 14, 9), (32, 44, 11)),
         discs((48, 64), (24, 20, 13)),
         discs((48, 64), (12, 12, 7), (12, 40, 8), (36, 28, 8)),
         discs((48, 64)),
     )
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(80):
+    lr, num_steps = LEARNING[name]
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for _ in range(num_steps):
         optimizer.zero_grad()
         torch.stack(list(model.training_step(batch).values())).sum().backward()
         optimizer.step()

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_fill_holes, gaussian_filter
 from skimage.measure import label, regionprops
+from skimage.segmentation import watershed
 
-from models.postprocess import fill_holes, instances_from_probability
+from models.postprocess import fill_holes, instances_from_cores, instances_from_probability
 from models.settings import PostprocessSettings
 
 
@@ -120,3 +121,161 @@ def test_filling_leaves_its_input_alone():
     mask[1, 1] = 0
     fill_holes(mask)
     assert mask[1, 1] == 0
+
+
+# ---- smoothing ----
+
+
+def test_smoothing_is_scipys_gaussian():
+    noise = np.random.default_rng(3).random((90, 110)).astype(np.float32)
+    # OpenCV's Gaussian for floats reaches 4 standard deviations; BORDER_REFLECT_101 is SciPy's mirror.
+    smooth = gaussian_filter(noise, 2.0, mode="mirror", truncate=4.0)
+    assert np.abs(smooth - 0.5).min() > 1e-6  # no pixel hangs on rounding
+    settings = PostprocessSettings(smoothing_sigma_px=2.0, fill_holes=False)
+    prediction = instances_from_probability(noise, settings)
+    np.testing.assert_array_equal(prediction.labels, label(smooth > 0.5, connectivity=2))
+
+
+# ---- cores ----
+
+LEVELS = {".": (0.1, 0.0), "-": (0.9, 0.2), "+": (0.9, 0.4), "#": (0.9, 0.8), "o": (0.4, 0.8)}
+"""Probability and core: background; foreground with a low, a higher and a seed's core; core outside foreground."""
+
+
+def cored(*rows: str, **settings) -> list[str]:
+    maps = np.array([[LEVELS[c] for c in line] for line in rows], np.float32)
+    found = instances_from_cores(maps[..., 0], maps[..., 1], PostprocessSettings(**settings)).labels
+    return ["".join(".123456789"[value] for value in line) for line in found]
+
+
+def test_a_component_with_two_cores_is_two_instances():
+    assert cored("##+-+##", "##+-+##") in (["1111222"] * 2, ["1112222"] * 2)
+
+
+def test_components_with_one_core_or_none_are_one_instance_each():
+    assert cored("-#-.--", "......", "##--..") == ["111.22", "......", "3333.."]
+
+
+def test_a_component_without_a_core_goes_when_asked():
+    assert cored("-#-.--", keep_unseeded=False) == ["111..."]
+
+
+def test_a_core_outside_the_foreground_is_none():
+    assert cored("oo.--", keep_unseeded=False) == ["....."]
+
+
+def test_cores_meet_where_the_core_is_lowest():
+    """Each floods its slope down to the valley, however near the other core is."""
+    assert cored("#++++-#")[0][:5] == "11111"
+    assert cored("#-++++#")[0][2:] == "22222"
+
+
+def test_a_small_core_grows_nothing():
+    assert cored("##+-+#", min_seed_area_px=2) == ["111111"]
+    assert cored("##+-+#.#", min_seed_area_px=2, keep_unseeded=False) == ["111111.."]
+
+
+def test_the_seed_threshold_decides_what_is_core():
+    assert max(cored("++-#-++", seed_threshold=0.3)[0]) == "3"
+    assert max(cored("++-#-++", seed_threshold=0.5)[0]) == "1"
+
+
+def test_a_hole_of_one_instance_is_filled_and_one_between_two_is_not():
+    rows = ["###-+###", "#.#-+#.#", "###..###", "###-+###"]
+    found = cored(*rows)
+    assert found[1][1] == "1"
+    assert found[1][6] == "2"
+    assert [row[3:5].replace("1", "x").replace("2", "x") for row in found] == ["xx", "xx", "..", "xx"]
+    assert cored(*rows, fill_holes=False)[1][1] == "."
+
+
+def test_an_instance_inside_a_hole_belongs_to_the_one_around_it():
+    """As for a binary mask: an island in a lumen is of the gland."""
+    assert cored("#####", "#...#", "#.#.#", "#...#", "#####") == ["11111"] * 5
+    assert cored("#####", "#---#", "#-#-#", "#---#", "#####") == ["11111"] * 5
+
+
+def test_small_instances_go_after_the_split():
+    assert cored("####-#", min_object_area_px=3)[0][:4] == "1111"
+    assert cored("####-#", min_object_area_px=3)[0][5] == "."
+
+
+@pytest.mark.parametrize("fill", [True, False])
+@pytest.mark.parametrize("min_area", [0, 40])
+@pytest.mark.parametrize("sigma", [0.0, 2.0])
+def test_without_several_cores_in_a_component_it_is_the_binary_result(fill, min_area, sigma):
+    noise = gaussian_filter(np.random.default_rng(3).random((180, 230)), 3).astype(np.float32)
+    settings = PostprocessSettings(
+        threshold=float(np.median(noise)),
+        fill_holes=fill,
+        min_object_area_px=min_area,
+        smoothing_sigma_px=sigma,
+        seed_threshold=0.5,
+    )
+    expected = instances_from_probability(noise, settings)
+    found = instances_from_cores(noise, np.zeros_like(noise), settings)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert len(expected.scores) > 5
+
+
+def overlapping_discs(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Foreground of discs that run into each other, and how deep in it each pixel is, noisy: no two are equal."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((150, 200), np.uint8)
+    for _ in range(25):
+        y, x, radius = rng.integers(0, 150), rng.integers(0, 200), rng.integers(5, 18)
+        cv2.circle(mask, (int(x), int(y)), int(radius), 1, -1)
+    depth = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    depth = depth / depth.max() * 0.98 + rng.random(mask.shape) * 0.02
+    return mask.astype(np.float32) * 0.9, depth.astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_splits_are_those_of_a_watershed_of_the_whole_image(seed):
+    """Only components with several seeds are flooded, from the seeds' rims alone: that must change nothing."""
+    probability, depth = overlapping_discs(seed)
+    settings = PostprocessSettings(fill_holes=False, keep_unseeded=False, seed_threshold=0.4)
+    found = instances_from_cores(probability, depth, settings).labels
+    seeds = label((depth > 0.4) & (probability > 0.5), connectivity=2)
+    expected = watershed(-depth, seeds, connectivity=2, mask=probability > 0.5)
+    assert seeds.max() > label(probability > 0.5, connectivity=2).max() * 0.5
+    np.testing.assert_array_equal(found > 0, expected > 0)
+    pairs = np.unique(np.stack([found.ravel(), expected.ravel()]), axis=1)
+    assert pairs.shape[1] == seeds.max() + 1  # one to one
+    assert found.max() == seeds.max()
+
+
+def test_labels_of_split_instances_follow_the_first_pixel_row_by_row():
+    probability, depth = overlapping_discs(9)
+    found = instances_from_cores(probability, depth, PostprocessSettings(seed_threshold=0.4)).labels
+    first = [int(np.flatnonzero(found == each)[0]) for each in range(1, found.max() + 1)]
+    assert len(first) > 3
+    assert first == sorted(first)
+
+
+def test_scores_of_split_instances_are_their_mean_probabilities():
+    probability, depth = overlapping_discs(9)
+    probability *= np.random.default_rng(0).uniform(0.9, 1, probability.shape).astype(np.float32)
+    prediction = instances_from_cores(probability, depth, PostprocessSettings(seed_threshold=0.4))
+    means = [region.intensity_mean for region in regionprops(prediction.labels, probability)]
+    np.testing.assert_allclose(prediction.scores, means, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1)])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_maps_of_one_value_are_one_instance_or_none(shape, value):
+    maps = np.full(shape, value, np.float32)
+    prediction = instances_from_cores(maps, maps, PostprocessSettings(smoothing_sigma_px=1.0))
+    assert prediction.labels.dtype == np.int32
+    assert (prediction.labels == value).all()
+    assert prediction.scores.tolist() == pytest.approx([1.0] * int(value))
+    assert (prediction.scores <= 1).all()
+
+
+def test_maps_are_left_alone():
+    probability, depth = overlapping_discs(2)
+    before = probability.copy(), depth.copy()
+    instances_from_cores(probability, depth, PostprocessSettings(seed_threshold=0.4, smoothing_sigma_px=1.5))
+    np.testing.assert_array_equal(probability, before[0])
+    np.testing.assert_array_equal(depth, before[1])

@@ -26,7 +26,7 @@ def test_settings_arrive_in_the_model():
 
 def test_unknown_name_lists_the_known():
     settings = UNetSettings.model_construct(name="vnet")
-    with pytest.raises(ValueError, match=r"model.name must be one of unet, got 'vnet'"):
+    with pytest.raises(ValueError, match=r"model.name must be one of mask_rcnn, unet, got 'vnet'"):
         build_model(settings, PostprocessSettings())
 
 

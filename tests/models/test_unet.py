@@ -25,7 +25,8 @@ def test_plain_network_is_the_posters_to_the_parameter():
 
 
 def test_plain_network_has_the_posters_layers_and_no_others():
-    kinds = [type(module) for module in UNet(base_channels=2).modules() if not list(module.children())]
+    modules = UNet(base_channels=2).modules()
+    kinds = [type(m) for m in modules if not list(m.children()) and not isinstance(m, nn.ModuleList)]
     assert kinds.count(nn.Conv2d) == 2 * 9 + 1
     assert kinds.count(nn.ConvTranspose2d) == 4
     assert kinds.count(nn.ReLU) == 2 * 9
@@ -143,5 +144,41 @@ def test_images_are_scaled_to_minus_one_to_one():
 
 
 def test_unknown_head_lists_the_known():
-    with pytest.raises(ValueError, match=r"head must be one of binary, got 'stars'"):
+    with pytest.raises(ValueError, match=r"head must be one of binary, contour, distance, got 'stars'"):
         UNet(head="stars")
+
+
+# ---- deep supervision ----
+
+
+def test_deep_supervision_predicts_at_every_level_of_the_decoder_in_training_only():
+    model = UNet(base_channels=4, depth=3, head="contour", deep_supervision=True)
+    images = torch.zeros(2, 21, 30, 3, dtype=torch.uint8)
+    assert [layer.in_channels for layer in model.auxiliary] == [16, 8]
+    assert model(images).shape == (2, 3 * 3, 21, 30)
+    assert model.eval()(images).shape == (2, 3, 21, 30)
+
+
+def test_deep_supervision_weighs_each_level_half_of_the_one_above():
+    torch.manual_seed(0)
+    model = UNet(base_channels=4, depth=3, head="distance", loss="ce+dice", deep_supervision=True)
+    labels = torch.zeros(1, 24, 24, dtype=torch.int32)
+    labels[:, 4:14, 6:20] = 1
+    images = torch.randint(0, 256, (1, 24, 24, 3), dtype=torch.uint8)
+    logits = model(images)
+    finest, middle, deepest = (model.head.losses(part, labels) for part in logits.split(2, dim=1))
+    found = model.training_step(TensorBatch(images, labels))
+    assert list(found) == ["ce", "dice", "distance"]
+    for name, loss in found.items():
+        expected = (4 * finest[name] + 2 * middle[name] + deepest[name]) / 7
+        assert loss.item() == pytest.approx(expected.item())
+
+
+def test_deep_supervision_leaves_what_it_supervises_alone():
+    """The same weights as without: one model may be loaded into the other."""
+    torch.manual_seed(0)
+    plain = UNet(base_channels=4, depth=3)
+    torch.manual_seed(0)
+    supervised = UNet(base_channels=4, depth=3, deep_supervision=True)
+    extra = supervised.state_dict().keys() - plain.state_dict().keys()
+    assert {name.partition(".")[0] for name in extra} == {"auxiliary"}

@@ -42,3 +42,12 @@ def test_a_file_that_is_not_text(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(StudyFileError, match="must be a readable UTF-8 text file"):
         load_study(str(path))
+
+
+def test_maskrcnn_broad_begins_with_the_posters_setting():
+    spec = load_study("maskrcnn-broad")
+    poster = spec.trial_config(spec.enqueue[0])
+    assert (poster.model.name, poster.model.version, poster.model.weights) == ("mask_rcnn", "v1", "coco")
+    assert (poster.model.mask_layer, poster.model.input_scale) == (256, 0.0)
+    assert (poster.optimizer.name, poster.optimizer.lr, poster.optimizer.momentum) == ("sgd", 5e-3, 0.9)
+    assert (poster.optimizer.weight_decay, poster.train.batch_size) == (5e-4, 2)

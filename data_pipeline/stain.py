@@ -1,0 +1,81 @@
+"""Jitter of how strongly a slide was stained, in the space where stains add up.
+
+Light that passes tissue is weakened by each stain by a factor, so in optical density, the logarithm, stains add up:
+each pixel's is an amount of haematoxylin, of eosin and of a rest, times the stain's own colour (Ruifrok and Johnston
+2001, Analytical and Quantitative Cytology and Histology 23(4), whose colours scikit-image has). Here amounts are
+scaled and shifted at random (Tellez et al. 2018, arXiv 1808.05896), as between laboratories.
+"""
+
+import threading
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["StainJitter"]
+
+_LEVELS = 256
+
+
+class StainJitter:
+    """Scales and shifts the amounts of the stains, by other numbers for each image. Threads may share one.
+
+    Args:
+        scale: Amounts are multiplied by 1 - scale to 1 + scale, each stain by its own; below 1.
+        shift: To amounts, in optical density (natural logarithm), -shift to shift is added.
+        probability: Of doing anything.
+    """
+
+    def __init__(self, *, scale: float, shift: float, probability: float) -> None:
+        from skimage.color import rgb_from_hed  # a second to import
+
+        self._scale = scale
+        self._shift = shift
+        self._probability = probability
+        self._colours = np.asarray(rgb_from_hed, dtype=np.float64)
+        self._amounts = np.linalg.inv(self._colours)
+        # Intensities count from 1: black has an optical density, too.
+        self._log = np.log(np.arange(1, _LEVELS + 1)).astype(np.float32)[None]
+        self._scratch = threading.local()
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        """Change an image in place.
+
+        Args:
+            image: uint8[H, W, 3], RGB, C-contiguous.
+            rng: Everything random is drawn from it.
+        """
+        if rng.random() < self._probability:
+            scales = 1 + self._scale * rng.uniform(-1, 1, size=3)
+            shifts = self._shift * rng.uniform(-1, 1, size=3)
+            self.apply(image, scales, shifts)
+
+    def apply(
+        self, image: NDArray[np.uint8], scales: NDArray[np.float64], shifts: NDArray[np.float64]
+    ) -> None:
+        """Scale and shift the amounts of the stains, in place.
+
+        Args:
+            image: uint8[H, W, 3], RGB, C-contiguous.
+            scales: float64[3], factors for haematoxylin, eosin and the rest.
+            shifts: float64[3], what is then added to them, in optical density.
+        """
+        # Optical density d = log 256 - log(1 + intensity), as a row: d' = d @ matrix + shifts @ colours. The same in
+        # logarithms of intensities is again a matrix and a vector.
+        matrix = self._amounts @ np.diag(scales) @ self._colours
+        vector = np.log(_LEVELS) * (1 - matrix.sum(axis=0)) - shifts @ self._colours
+        logarithms = cv2.LUT(image, self._log, dst=self._buffer(image.shape))
+        cv2.transform(logarithms, np.column_stack([matrix.T, vector]).astype(np.float32), dst=logarithms)
+        np.minimum(
+            logarithms, self._log[0, -1], out=logarithms
+        )  # white; far beyond, whole numbers would overflow
+        cv2.exp(logarithms, dst=logarithms)
+        # Rounds. Where a pixel would be darker than black, the absolute value is at most 1.
+        cv2.convertScaleAbs(logarithms, dst=image, alpha=1, beta=-1)
+
+    def _buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return this thread's scratch image: fresh memory would cost page faults."""
+        buffer: NDArray[np.float32] | None = getattr(self._scratch, "buffer", None)
+        if buffer is None or buffer.shape != shape:
+            self._scratch.buffer = buffer = np.empty(shape, np.float32)
+        return buffer

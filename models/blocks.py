@@ -1,0 +1,75 @@
+"""What convolutional networks are put together from."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+__all__ = ["Norm", "ResidualConv", "Upsampling", "double_conv", "doubling", "norm_layer"]
+
+Norm = Literal["none", "batch", "group"]
+Upsampling = Literal["transposed", "bilinear"]
+
+
+def double_conv(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
+    """Return twice: 3x3 convolution with zero padding, norm, ReLU."""
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        layers.append(nn.Conv2d(channels, out_channels, 3, padding=1, bias=norm == "none"))
+        if norm != "none":
+            layers.append(norm_layer(out_channels, norm))
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class ResidualConv(nn.Module):
+    """Twice 3x3 convolution and norm, added to a 1x1 convolution of the input (He et al. 2016, arXiv 1512.03385).
+
+    Args:
+        in_channels: Channels before.
+        out_channels: Channels after.
+        norm: Normalisation; such convolutions have no bias.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
+        super().__init__()
+        *layers, _ = double_conv(in_channels, out_channels, norm)
+        self.body = nn.Sequential(*layers)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1, bias=norm == "none")
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float[B, out_channels, H, W] from float[B, in_channels, H, W]."""
+        y: Tensor = self.relu(self.body(x) + self.shortcut(x))
+        return y
+
+    def begin_as_shortcut(self) -> None:
+        """Set the body's last factor to 0: a fresh block is its shortcut, however deep the network is."""
+        nn.init.zeros_(self.get_parameter(f"body.{len(self.body) - 1}.weight"))
+
+
+def norm_layer(channels: int, norm: Norm) -> nn.Module:
+    """Return a normalisation of so many channels; groups are those of `_num_groups`."""
+    match norm:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "group":
+            return nn.GroupNorm(_num_groups(channels), channels)
+        case "none":
+            return nn.Identity()
+
+
+def _num_groups(channels: int) -> int:
+    """Return the most groups, at most 32, that divide the channels into groups of at least 4; else 1."""
+    return max((n for n in range(1, 33) if channels % n == 0 and channels // n >= 4), default=1)
+
+
+def doubling(in_channels: int, out_channels: int, upsampling: Upsampling) -> nn.Module:
+    """Return what doubles height and width and changes the channels."""
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+    # The convolution first: the two commute (both linear, weights of the resizing sum to 1), on a quarter of
+    # the pixels.
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+    )

@@ -1,0 +1,107 @@
+"""Boxes and masks straight from instance label maps, on their device, without a mask per instance in memory.
+
+A box is [x1, y1, x2, y2] in pixels of its label map, between the pixels' edges: the pixel in column 0 reaches from
+0 to 1, so that an instance one pixel wide has a box of width 1. (torchvision's `masks_to_boxes` has the centres of
+the outermost pixels, and such an instance's box is empty.)
+
+Shapes: H rows, W columns, n instances, P proposals, M cells of a mask's side.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Instances", "find_instances", "mask_targets", "resize_labels"]
+
+_POINTS_PER_CELL = 2
+"""Along each axis; what torchvision's pooling takes of the features."""
+
+
+class Instances(NamedTuple):
+    """The instances of one label map."""
+
+    labels: Tensor
+    """int32[n], ascending."""
+    boxes: Tensor
+    """float32[n, 4]."""
+
+
+def find_instances(labels: Tensor, *, min_side_px: int = 1) -> Instances:
+    """Return the instances of a label map with their bounding boxes; none is legal.
+
+    Args:
+        labels: int32[H, W], 0 is background; labels may have gaps.
+        min_side_px: Instances with a box that is narrower or lower than this are left out.
+    """
+    height, width = labels.shape
+    y, x = torch.nonzero(labels, as_tuple=True)
+    values, index = torch.unique(labels[y, x], return_inverse=True)
+    left = torch.full_like(values, width, dtype=torch.int64).scatter_reduce_(0, index, x, "amin")
+    top = torch.full_like(values, height, dtype=torch.int64).scatter_reduce_(0, index, y, "amin")
+    right = torch.zeros_like(values, dtype=torch.int64).scatter_reduce_(0, index, x + 1, "amax")
+    bottom = torch.zeros_like(values, dtype=torch.int64).scatter_reduce_(0, index, y + 1, "amax")
+    keep = (right - left >= min_side_px) & (bottom - top >= min_side_px)
+    boxes = torch.stack([left, top, right, bottom], dim=1).float()
+    return Instances(values[keep], boxes[keep])
+
+
+def resize_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
+    """Return label maps of another size: each pixel has the label at its own centre.
+
+    Args:
+        labels: int32[B, H, W].
+        rows: New height, at least 1.
+        columns: New width, at least 1.
+    """
+    height, width = labels.shape[1:]
+    if (height, width) == (rows, columns):
+        return labels
+    y = ((torch.arange(rows, device=labels.device) + 0.5) * (height / rows)).long().clamp_(max=height - 1)
+    x = ((torch.arange(columns, device=labels.device) + 0.5) * (width / columns)).long().clamp_(max=width - 1)
+    return labels[:, y[:, None], x[None, :]]
+
+
+def mask_targets(labels: Tensor, ids: Tensor, boxes: Tensor, *, size: int) -> Tensor:
+    """Return what part of each cell of a box's M x M grid belongs to the box's instance.
+
+    As `roi_align(..., sampling_ratio=2, aligned=True)` of the instance's binary mask (He et al. 2017, arXiv
+    1703.06870, section 3): bilinear at 2 x 2 points a cell, averaged.
+
+    Args:
+        labels: int32[H, W].
+        ids: int32[P], the label that each box is about.
+        boxes: float32[P, 4].
+        size: M.
+
+    Returns:
+        float32[P, M, M] in 0 to 1.
+    """
+    height, width = labels.shape
+    points = size * _POINTS_PER_CELL
+    fractions = (torch.arange(points, device=labels.device) + 0.5) / points
+    x1, y1, x2, y2 = (side[:, None] for side in boxes.float().unbind(dim=1))
+    left, right, weight_x = _neighbours(x1 + fractions * (x2 - x1), width)
+    top, bottom, weight_y = _neighbours(y1 + fractions * (y2 - y1), height)
+
+    def belongs(y: Tensor, x: Tensor) -> Tensor:
+        return (labels[y[:, :, None], x[:, None, :]] == ids[:, None, None]).float()
+
+    weight_x, weight_y = weight_x[:, None, :], weight_y[:, :, None]
+    upper = torch.lerp(belongs(top, left), belongs(top, right), weight_x)
+    lower = torch.lerp(belongs(bottom, left), belongs(bottom, right), weight_x)
+    sampled = torch.lerp(upper, lower, weight_y)
+    cells = sampled.reshape(len(ids), size, _POINTS_PER_CELL, size, _POINTS_PER_CELL)
+    return cells.mean(dim=(2, 4))
+
+
+def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the pixels whose centres lie before and behind a position, and the weight of the second.
+
+    Args:
+        position: float32[P, points], between the pixels' edges; beyond the border, the border's pixel counts.
+        size: Number of pixels along the axis.
+    """
+    centred = (position - 0.5).clamp(0, size - 1)
+    before = centred.long()
+    return before, (before + 1).clamp(max=size - 1), centred - before

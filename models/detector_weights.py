@@ -1,0 +1,99 @@
+"""Which weights a detector begins from, and how they find their places in it."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, ResNet50_Weights  # type: ignore[import-untyped]
+from torchvision.models.detection import (  # type: ignore[import-untyped]
+    MaskRCNN_ResNet50_FPN_V2_Weights,
+    MaskRCNN_ResNet50_FPN_Weights,
+)
+
+from models.exceptions import WeightsError
+from models.pretrained import fetch, read_weights
+from models.settings import MaskRCNNSettings
+
+__all__ = ["load_into_detector", "pretrained_state"]
+
+_BODY = "backbone.body."
+_PREDICTORS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.")
+_FROM_SETTINGS = ("rpn.anchor_generator.", "detections_per_image")
+"""Of a detector of ours; the settings decide about them, and the data."""
+
+
+def pretrained_state(settings: MaskRCNNSettings) -> dict[str, Tensor] | None:
+    """Return the state dictionary that settings name, None if they name none.
+
+    Raises:
+        WeightsError: It cannot be had.
+    """
+    backbones: dict[str, Any] = {
+        "resnet18": ResNet18_Weights.IMAGENET1K_V1,
+        "resnet50": ResNet50_Weights.IMAGENET1K_V1,
+    }
+    detectors: dict[str, Any] = {
+        "v1": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+        "v2": MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+    }
+    match settings.weights:
+        case "none":
+            return None
+        case "imagenet":
+            return fetch(backbones[settings.backbone])
+        case "coco":
+            return fetch(detectors[settings.version])
+        case path:
+            return read_weights(Path(path))
+
+
+def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
+    """Load pretrained weights.
+
+    They are of a detector with torchvision's names, of which a predictor that does not fit is left out as a whole
+    (COCO has 91 classes), or of a ResNet classifier, which becomes the backbone.
+
+    Args:
+        detector: With torchvision's names.
+        state: Weights by name.
+        source: What they are, for messages.
+
+    Raises:
+        WeightsError: They are of another network. The detector may hold some of them then.
+    """
+    own = detector.state_dict()
+    if any(name.startswith("backbone.") for name in state):
+        left_out = (*_unfit_predictors(own, state), *_FROM_SETTINGS)
+        state = {name: value for name, value in state.items() if not name.startswith(left_out)}
+        needed = [name for name in own if not name.startswith((*_PREDICTORS, *_FROM_SETTINGS))]
+    else:
+        state = {_BODY + name: value for name, value in state.items() if not name.startswith("fc.")}
+        needed = [name for name in own if name.startswith(_BODY)]
+    try:
+        missing, unknown = detector.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # other shapes; the first line only says that there are errors
+        first = [line.strip() for line in str(error).splitlines()][:2][-1]
+        raise WeightsError(
+            f"{source}: must fit the network that the settings describe, got: {first}"
+        ) from error
+    missing = [name for name in missing if name in needed]
+    for what, names in (("lack", missing), ("have beside it", unknown)):
+        if names:
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise WeightsError(
+                f"{source}: must be of the network that the settings describe, got weights that {what} "
+                f"{names[0]}{others}"
+            )
+
+
+def _unfit_predictors(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
+    """Return the predictors of which a part is missing or of another shape."""
+
+    def fits(name: str) -> bool:
+        return name in state and state[name].shape == own[name].shape
+
+    return [
+        predictor
+        for predictor in _PREDICTORS
+        if not all(fits(name) for name in own if name.startswith(predictor))
+    ]

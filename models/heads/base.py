@@ -1,0 +1,126 @@
+"""The meaning of a dense network's output channels."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.base import Prediction
+from models.settings import PostprocessSettings
+from models.targets import border_weight
+
+__all__ = ["Head", "HeadOptions", "Targets"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptions:
+    """How heads are trained; see `UNetSettings`. A head uses what concerns it."""
+
+    loss: str = "bce"
+    """Losses of the classes or of the foreground, joined by `+`; see `models.losses`."""
+    focal_gamma: float = 2.0
+    """Of the loss `focal`."""
+    border_weight: float = 0.0
+    """How much more pixels between near instances count in `ce` and `focal`; 0 counts all alike."""
+    border_sigma_px: float = 5.0
+    """How near instances are for that."""
+    contour_width_px: int = 3
+    """Of the head `contour`."""
+    distance_cap_px: int = 16
+    """Of the head `distance`."""
+    distance_weight: float = 1.0
+    """Of the distance's loss in the head `distance`."""
+
+
+class Targets(NamedTuple):
+    """What a network is trained to say, on the labels' device."""
+
+    pixels: Tensor
+    """float32[B, 1, H, W], 1 on foreground, or int64[B, H, W], classes: as the head's losses want it."""
+    weights: Tensor | None
+    """float32[B, 1, H, W], how much each pixel counts; None where all count alike."""
+    distance: Tensor | None = None
+    """float32[B, 1, H, W], where the head predicts one; see `inner_distance`."""
+
+
+class Head(ABC):
+    """The meaning of a dense network's output channels. Holds no weights.
+
+    Args:
+        options: How it is trained.
+    """
+
+    num_channels: int
+    """Output channels of the network."""
+
+    def __init__(self, options: HeadOptions) -> None:
+        self.options = options
+
+    def losses(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the losses by name, each a float32 scalar.
+
+        Of several outputs (deep supervision, Lee et al. 2015, arXiv 1409.5185) each counts half as much as the one
+        before, all together as much as one.
+
+        Args:
+            logits: float[B, n * num_channels, H, W], of n outputs.
+            labels: int32[B, H, W], instance label maps.
+        """
+        targets = self.targets(labels)
+        outputs = torch.split(logits, self.num_channels, dim=1)
+        losses = [self.losses_of(output, targets) for output in outputs]
+        if len(losses) == 1:
+            return losses[0]
+        total = 2 - 0.5 ** (len(losses) - 1)
+        return {
+            name: torch.stack([each[name] * 0.5**n / total for n, each in enumerate(losses)]).sum()
+            for name in losses[0]
+        }
+
+    @abstractmethod
+    def targets(self, labels: Tensor) -> Targets:
+        """Return what the network is trained to say.
+
+        Args:
+            labels: int32[B, H, W], instance label maps.
+        """
+
+    @abstractmethod
+    def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Return the losses of one output by name, each a float32 scalar.
+
+        Args:
+            logits: float[B, num_channels, H, W].
+            targets: As `targets` gives them.
+        """
+
+    @abstractmethod
+    def maps(self, logits: Tensor) -> Tensor:
+        """Return float32[B, C, H, W], in 0 to 1.
+
+        Args:
+            logits: float[B, num_channels, H, W].
+        """
+
+    @abstractmethod
+    def instances(self, maps: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
+        """Return the instances of one image.
+
+        Args:
+            maps: float32[C, H, W], as `maps` gives them for one image.
+            settings: How instances are cut.
+        """
+
+    def pixel_weights(self, labels: Tensor) -> Tensor | None:
+        """Return float32[B, 1, H, W], what the options say about borders; None where all pixels count alike.
+
+        Args:
+            labels: int32[B, H, W], instance label maps.
+        """
+        if not self.options.border_weight or self.options.loss == "dice":
+            return None
+        return border_weight(labels, weight=self.options.border_weight, sigma_px=self.options.border_sigma_px)

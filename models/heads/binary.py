@@ -1,0 +1,42 @@
+"""One logit per pixel."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.base import Prediction
+from models.heads.base import Head, Targets
+from models.losses import binary_losses
+from models.postprocess import instances_from_probability
+from models.settings import PostprocessSettings
+from models.targets import foreground
+
+__all__ = ["BinaryHead"]
+
+
+class BinaryHead(Head):
+    """One logit per pixel: gland or background. Touching glands are one instance."""
+
+    num_channels = 1
+
+    def targets(self, labels: Tensor) -> Targets:
+        """Return the foreground."""
+        return Targets(foreground(labels), self.pixel_weights(labels))
+
+    def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Return the losses of the foreground that were asked for, by name."""
+        return binary_losses(
+            self.options.loss,
+            logits,
+            targets.pixels,
+            weight=targets.weights,
+            focal_gamma=self.options.focal_gamma,
+        )
+
+    def maps(self, logits: Tensor) -> Tensor:
+        """Return float32[B, 1, H, W], the probability of gland."""
+        return logits.float().sigmoid()
+
+    def instances(self, maps: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
+        """Return the connected components of the thresholded probability float32[1, H, W]."""
+        return instances_from_probability(maps[0], settings)

@@ -1,0 +1,49 @@
+"""Three classes per pixel, as in DCAN (Chen et al. 2016, arXiv 1604.02677), which won GlaS, but exclusive."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.base import Prediction
+from models.heads.base import Head, Targets
+from models.losses import class_losses
+from models.postprocess import instances_from_cores
+from models.settings import PostprocessSettings
+from models.targets import CONTOUR, INSIDE, contour_classes
+
+__all__ = ["ContourHead"]
+
+
+class ContourHead(Head):
+    """A softmax over background, inside and contour; see `contour_classes`.
+
+    Insides of touching glands have two contours between them: they are told apart, and then grown back over
+    the contours.
+    """
+
+    num_channels = 3
+
+    def targets(self, labels: Tensor) -> Targets:
+        """Return the classes."""
+        classes = contour_classes(labels, width_px=self.options.contour_width_px)
+        return Targets(classes, self.pixel_weights(labels))
+
+    def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Return the losses of the classes that were asked for, by name."""
+        return class_losses(
+            self.options.loss,
+            logits,
+            targets.pixels,
+            weight=targets.weights,
+            focal_gamma=self.options.focal_gamma,
+        )
+
+    def maps(self, logits: Tensor) -> Tensor:
+        """Return float32[B, 3, H, W], the probabilities of background, inside, contour."""
+        return logits.float().softmax(dim=1)
+
+    def instances(self, maps: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
+        """Return inside and contour, split into what grows from each piece of inside; from float32[3, H, W]."""
+        # A sum of rounded probabilities may exceed 1 in the last digit.
+        probability = np.minimum(maps[INSIDE] + maps[CONTOUR], np.float32(1))
+        return instances_from_cores(probability, maps[INSIDE], settings)

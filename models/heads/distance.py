@@ -1,0 +1,57 @@
+"""Gland or background, and how deep in the gland."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.base import Prediction
+from models.heads.base import Head, Targets
+from models.losses import binary_losses, distance_loss
+from models.postprocess import instances_from_cores
+from models.settings import PostprocessSettings
+from models.targets import foreground, inner_distance
+
+__all__ = ["DistanceHead"]
+
+
+class DistanceHead(Head):
+    """A logit for gland, and the distance to the gland's border, 1 in its middle; see `inner_distance`.
+
+    Between touching glands the distance falls to nearly 0: each is grown from its own middle.
+
+    The cap matters: glands have lobes. Without it, and a seed threshold of 0.5, GlaS' own annotations come back as an
+    object F1 of 0.95, with 16 px as 0.995, with 8 px as 0.999 (training images).
+    """
+
+    num_channels = 2
+
+    def targets(self, labels: Tensor) -> Targets:
+        """Return the foreground and the distance."""
+        return Targets(
+            foreground(labels),
+            self.pixel_weights(labels),
+            inner_distance(labels, cap_px=self.options.distance_cap_px),
+        )
+
+    def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Return the losses of the foreground that were asked for, and `distance`, by name."""
+        assert targets.distance is not None
+        losses = binary_losses(
+            self.options.loss,
+            logits[:, :1],
+            targets.pixels,
+            weight=targets.weights,
+            focal_gamma=self.options.focal_gamma,
+        )
+        distance = distance_loss(logits[:, 1:], targets.distance)
+        return {**losses, "distance": self.options.distance_weight * distance}
+
+    def maps(self, logits: Tensor) -> Tensor:
+        """Return float32[B, 2, H, W], the probability of gland and the distance, cut to 0 to 1."""
+        logits = logits.float()
+        return torch.cat([logits[:, :1].sigmoid(), logits[:, 1:].clamp(0, 1)], dim=1)
+
+    def instances(self, maps: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
+        """Return the foreground, split into what grows from each deep piece; from float32[2, H, W]."""
+        return instances_from_cores(maps[0], maps[1], settings)

@@ -1,0 +1,282 @@
+"""Mask R-CNN (He et al. 2017, arXiv 1703.06870): proposals from a feature pyramid, each classified and masked.
+
+torchvision's parts with its names, so that its weights load, put together anew: every image of a batch has the same
+size, masks are never unrolled over the image, and losses can be had in eval mode.
+
+Shapes: B batch, H rows, W columns, A anchors, P proposals, M cells of a mask's side.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection.roi_heads import fastrcnn_loss  # type: ignore[import-untyped]
+from torchvision.models.detection.rpn import concat_box_prediction_layers  # type: ignore[import-untyped]
+
+from models.anchors import Anchors
+from models.base import DetectionModel, Detections, Prediction, TensorBatch
+from models.boxes import Instances, find_instances, mask_targets, resize_labels
+from models.detector import build_detector
+from models.detector_weights import load_into_detector, pretrained_state
+from models.instances import instances_from_detections
+from models.registry import register
+from models.settings import MaskRCNNSettings, ModelSettings, ObjectStatistics, PostprocessSettings
+
+__all__ = ["MaskRCNN"]
+
+_COCO = ObjectStatistics(small_px=32, large_px=512, aspect=2.0, max_per_image=50)
+"""Anchors and detections that a model has whose settings leave them open, until it gets a state: torchvision's."""
+_MIN_SIDE_PX = 2
+"""Instances smaller than that in the network's input are nothing to learn a mask from: a crop's slivers, mostly."""
+_SIZE_MULTIPLE = 32
+_MIN_INPUT_PX = 64
+"""A norm over a single value is undefined, so that the deepest level keeps 2 x 2 positions."""
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's red, green and blue in 0 to 1: what all pretrained weights expect."""
+
+
+class _Proposed(NamedTuple):
+    """A batch as far as the proposal network has brought it."""
+
+    features: dict[str, Tensor]
+    """float[B, channels, rows, columns] by level."""
+    objectness: Tensor
+    """float32[B, A], logits."""
+    deltas: Tensor
+    """float32[B, A, 4], corrections of the anchors."""
+    anchors: Tensor
+    """float32[A, 4], in pixels of the input."""
+    proposals: list[Tensor]
+    """float32[P, 4] for each image, likewise."""
+    image_size: tuple[int, int]
+    """Height and width that the image has in the input, which padding makes larger."""
+    padded_size: tuple[int, int]
+
+
+@register("mask_rcnn", MaskRCNNSettings)
+class MaskRCNN(DetectionModel):
+    """A ResNet with a feature pyramid, a region proposal network, a box head and a mask head.
+
+    The size of the anchors and the most detections of an image are buffers: they come back with a checkpoint's
+    weights, whatever data they were derived from.
+
+    Args:
+        postprocess: From detections to instances.
+        settings: The fields of `MaskRCNNSettings` but `name`. What they leave to the data is torchvision's default
+            until a state is loaded; whoever trains fills it in first, with `MaskRCNNSettings.with_objects`.
+    """
+
+    detections_per_image: Tensor
+    """int64[]."""
+    _mean: Tensor
+    _std: Tensor
+
+    def __init__(self, *, postprocess: PostprocessSettings | None = None, **settings: Any) -> None:
+        super().__init__()
+        self.postprocess = postprocess or PostprocessSettings()
+        self.settings = MaskRCNNSettings(**settings)
+        complete = self.settings.with_objects(_COCO)
+        anchors = Anchors(
+            smallest_px=complete.anchor_min_px, octaves=complete.anchor_octaves, aspect=complete.anchor_aspect
+        )
+        self.backbone, self.rpn, self.roi_heads = build_detector(self.settings, anchors)
+        self.register_buffer("detections_per_image", torch.tensor(complete.detections_per_image))
+        self.register_buffer("_mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("_std", torch.tensor(_STD)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, list[tuple[int, int]]]:
+        """Return the feature pyramid and what the proposal network says of it: all that is of fixed size.
+
+        Args:
+            images: uint8[B, H, W, 3], RGB.
+
+        Returns:
+            Features by level, objectness logits float32[B, A], box corrections float32[B, A, 4], and height and
+            width of each level.
+        """
+        rows, columns = self._input_size(*images.shape[1:3])
+        x = images.permute(0, 3, 1, 2).to(self._mean.dtype) / 255
+        if (rows, columns) != images.shape[1:3]:
+            is_smaller = rows < images.shape[1]
+            x = F.interpolate(x, (rows, columns), mode="bilinear", align_corners=False, antialias=is_smaller)
+        x = (x - self._mean) / self._std
+        padded_rows, padded_columns = _padded(rows), _padded(columns)
+        x = F.pad(x, (0, padded_columns - columns, 0, padded_rows - rows))
+        features = self.backbone(x)
+        logits, deltas = self.rpn.head(list(features.values()))
+        grid_sizes = [tuple(level.shape[-2:]) for level in logits]
+        objectness, corrections = concat_box_prediction_layers(logits, deltas)
+        objectness, corrections = objectness.float(), corrections.float()
+        return features, objectness.view(len(x), -1), corrections.view(len(x), -1, 4), grid_sizes
+
+    def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """Return `objectness`, `rpn_box`, `classifier`, `box` and `mask`; see `SegmentationModel.training_step`.
+
+        The losses look at a part of the anchors and proposals; see `Sampler` for which.
+        """
+        return self._losses(self._propose(batch.images), batch.labels)
+
+    @torch.no_grad()
+    def detect(self, images: Tensor) -> list[Detections]:
+        """Return what is found in each image; see `DetectionModel.detect`."""
+        return self._detections(self._propose(images), (images.shape[1], images.shape[2]))
+
+    @torch.no_grad()
+    def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], list[Detections]]:
+        """Return losses and detections of one pass through the backbone; see `DetectionModel.evaluate`."""
+        proposed = self._propose(batch.images)
+        size = (batch.images.shape[1], batch.images.shape[2])
+        return self._losses(proposed, batch.labels), self._detections(proposed, size)
+
+    def instances_from_detections(self, detections: Detections) -> Prediction:
+        """Return the instances of one image; see `instances_from_detections` of `models.instances`."""
+        return instances_from_detections(detections, self.postprocess)
+
+    def _propose(self, images: Tensor) -> _Proposed:
+        height, width = images.shape[1:3]
+        image_size = self._input_size(height, width)
+        padded_size = (_padded(image_size[0]), _padded(image_size[1]))
+        features, objectness, deltas, grid_sizes = self(images)
+        anchors = self.rpn.anchor_generator(
+            grid_sizes, input_size=padded_size, scale=self._scale(height, width)
+        )
+        with torch.no_grad():  # proposals are data to what follows
+            boxes = self.rpn.box_coder.decode(deltas.reshape(-1, 4), [anchors] * len(images))
+            num_anchors = [3 * rows * columns for rows, columns in grid_sizes]
+            proposals, _ = self.rpn.filter_proposals(
+                boxes.view(len(images), -1, 4), objectness, [image_size] * len(images), num_anchors
+            )
+        return _Proposed(features, objectness, deltas, anchors, proposals, image_size, padded_size)
+
+    def _losses(self, proposed: _Proposed, labels: Tensor) -> dict[str, Tensor]:
+        labels = resize_labels(labels, *proposed.image_size)
+        instances = [find_instances(each, min_side_px=_MIN_SIDE_PX) for each in labels]
+        return self._proposal_losses(proposed, instances) | self._head_losses(proposed, labels, instances)
+
+    def _proposal_losses(self, proposed: _Proposed, instances: list[Instances]) -> dict[str, Tensor]:
+        anchors = [proposed.anchors] * len(instances)
+        targets = [{"boxes": each.boxes} for each in instances]
+        classes, boxes = self.rpn.assign_targets_to_anchors(anchors, targets)
+        corrections = self.rpn.box_coder.encode(boxes, anchors)
+        objectness, box = self.rpn.compute_loss(
+            proposed.objectness, proposed.deltas.reshape(-1, 4), classes, corrections
+        )
+        return {"objectness": objectness, "rpn_box": box}
+
+    def _head_losses(
+        self, proposed: _Proposed, labels: Tensor, instances: list[Instances]
+    ) -> dict[str, Tensor]:
+        heads = self.roi_heads
+        truth = [each.boxes for each in instances]
+        proposals = heads.add_gt_proposals(proposed.proposals, truth)
+        matched, classes = heads.assign_targets_to_proposals(
+            proposals, truth, [torch.ones(len(each), dtype=torch.int64, device=each.device) for each in truth]
+        )
+        sampled = heads.subsample(classes)
+        proposals, matched, classes = (
+            [each[index] for each, index in zip(lists, sampled, strict=True)]
+            for lists in (proposals, matched, classes)
+        )
+        boxes = [
+            each.boxes[index] if len(each.boxes) else index.new_zeros((len(index), 4), dtype=torch.float32)
+            for each, index in zip(instances, matched, strict=True)
+        ]
+        corrections = heads.box_coder.encode(boxes, proposals)
+        logits, deltas = self._classify(proposed, proposals)
+        if not len(logits):  # every proposal lies beyond the image's border
+            nothing = (logits.sum() + deltas.sum()) * 0
+            return {"classifier": nothing, "box": nothing, "mask": self._no_mask_loss()}
+        classifier, box = fastrcnn_loss(logits, deltas, classes, corrections)
+        is_instance = [each > 0 for each in classes]
+        proposals = [each[index] for each, index in zip(proposals, is_instance, strict=True)]
+        ids = [
+            each.labels[index[chosen]]
+            for each, index, chosen in zip(instances, matched, is_instance, strict=True)
+        ]
+        return {
+            "classifier": classifier,
+            "box": box,
+            "mask": self._mask_loss(proposed, labels, proposals, ids),
+        }
+
+    def _mask_loss(
+        self, proposed: _Proposed, labels: Tensor, boxes: list[Tensor], ids: list[Tensor]
+    ) -> Tensor:
+        """Return the binary cross-entropy of the masks of boxes that lie on an instance, in nats a cell."""
+        if not any(len(each) for each in boxes):
+            return self._no_mask_loss()
+        logits = self._mask_logits(proposed, boxes)
+        targets = [
+            mask_targets(label_map, label, box, size=logits.shape[-1])
+            for label_map, label, box in zip(labels, ids, boxes, strict=True)
+        ]
+        return F.binary_cross_entropy_with_logits(logits, torch.cat(targets))
+
+    def _no_mask_loss(self) -> Tensor:
+        """Return 0, with a gradient of 0 for the mask head. (A norm has no statistics of no masks.)"""
+        heads: tuple[nn.Module, ...] = (self.roi_heads.mask_head, self.roi_heads.mask_predictor)
+        return torch.stack([p.sum() for head in heads for p in head.parameters()]).sum() * 0
+
+    def _classify(self, proposed: _Proposed, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return class logits float32[N, 2] and corrections float32[N, 8] of the boxes of all images together."""
+        heads = self.roi_heads
+        pooled = heads.box_roi_pool(proposed.features, boxes, [proposed.padded_size] * len(boxes))
+        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        return logits.float(), deltas.float()
+
+    def _mask_logits(self, proposed: _Proposed, boxes: list[Tensor]) -> Tensor:
+        """Return float32[N, M, M] for the boxes of all images together."""
+        heads = self.roi_heads
+        pooled = heads.mask_roi_pool(proposed.features, boxes, [proposed.padded_size] * len(boxes))
+        logits: Tensor = heads.mask_predictor(heads.mask_head(pooled))
+        return logits[:, 1].float()
+
+    def _detections(self, proposed: _Proposed, size: tuple[int, int]) -> list[Detections]:
+        heads, num_images = self.roi_heads, len(proposed.proposals)
+        heads.detections_per_img = int(self.detections_per_image)
+        boxes, scores, _ = heads.postprocess_detections(
+            *self._classify(proposed, proposed.proposals),
+            proposed.proposals,
+            [proposed.image_size] * num_images,
+        )
+        num_found = [len(each) for each in boxes]
+        cells = 2 * heads.mask_roi_pool.output_size[0]
+        masks = (
+            self._mask_logits(proposed, boxes).sigmoid()
+            if any(num_found)
+            else scores[0].new_zeros((0, cells, cells))
+        )
+        rows, columns = proposed.image_size
+        ratio = masks.new_tensor([size[1] / columns, size[0] / rows] * 2)
+        return [
+            Detections(size, (box * ratio).cpu().numpy(), score.cpu().numpy(), mask.cpu().numpy())
+            for box, score, mask in zip(boxes, scores, masks.split(num_found), strict=True)
+        ]
+
+    def _scale(self, height: int, width: int) -> float:
+        """Return pixels of the network's input per pixel of an image."""
+        settings = self.settings
+        short, long = sorted((height, width))
+        return settings.input_scale or min(settings.min_size_px / short, settings.max_size_px / long)
+
+    def _input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width that an image has in the network's input, without padding."""
+        scale = self._scale(height, width)
+        return max(1, int(height * scale + 1e-6)), max(1, int(width * scale + 1e-6))
+
+    @classmethod
+    def fetch_pretrained(cls, settings: ModelSettings) -> None:
+        """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
+        assert isinstance(settings, MaskRCNNSettings)
+        pretrained_state(settings)
+
+    def load_pretrained(self) -> None:
+        """Load the weights that `weights` names; see `SegmentationModel.load_pretrained`."""
+        state = pretrained_state(self.settings)
+        if state is not None:
+            load_into_detector(self, state, source=f"model.weights={self.settings.weights}")
+
+
+def _padded(size: int) -> int:
+    return max(_MIN_INPUT_PX, -(-size // _SIZE_MULTIPLE) * _SIZE_MULTIPLE)

@@ -1,0 +1,139 @@
+"""torchvision's ResNets (He et al. 2016, arXiv 1512.03385) as encoders, and their weights.
+
+torchvision is here anyway, knows where the weights of ImageNet are, and needs no network when none are asked for.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models import (  # type: ignore[import-untyped]
+    ResNet18_Weights,
+    ResNet34_Weights,
+    ResNet50_Weights,
+    resnet18,
+    resnet34,
+    resnet50,
+)
+from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
+
+from models.blocks import Norm, norm_layer
+from models.encoders import EncoderParts
+from models.exceptions import WeightsError
+from models.pretrained import fetch, read_weights
+
+__all__ = ["build_resnet", "load_resnet", "pretrained_state"]
+
+_RESNETS: dict[str, tuple[Callable[..., Any], Any]] = {
+    "resnet18": (resnet18, ResNet18_Weights.IMAGENET1K_V1),
+    "resnet34": (resnet34, ResNet34_Weights.IMAGENET1K_V1),
+    "resnet50": (resnet50, ResNet50_Weights.IMAGENET1K_V2),
+}
+_WIDTHS = (64, 128, 256, 512)
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class _Stem(nn.Sequential):
+    """The first convolution, with torchvision's names."""
+
+    def __init__(self, resnet: Any) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.relu = resnet.conv1, resnet.bn1, resnet.relu
+
+
+class _FirstLayer(nn.Sequential):
+    """Max pooling and the first layer, with torchvision's names."""
+
+    def __init__(self, resnet: Any) -> None:
+        super().__init__()
+        self.maxpool, self.layer1 = resnet.maxpool, resnet.layer1
+
+
+class _LikeImageNet(nn.Module):
+    """Brings images to the mean and deviation that pretrained weights expect."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float[B, 3, H, W] with ImageNet's mean 0 and standard deviation 1, from -1 to 1."""
+        mean, deviation = (x.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
+        return ((x + 1) / 2 - mean) / deviation
+
+
+def build_resnet(name: str, *, depth: int, norm: Norm) -> EncoderParts:
+    """Return a ResNet's first levels: the image at its own resolution, stem, layers 1 to 4, as deep as asked for.
+
+    Args:
+        name: `resnet18`, `resnet34` or `resnet50`.
+        depth: Number of halvings, 1 to 5.
+        norm: Normalisation. Without any, each block begins as its shortcut, so that the scale is kept.
+
+    Raises:
+        ValueError: No such ResNet, or deeper than 5.
+    """
+    if name not in _RESNETS:
+        raise ValueError(f"encoder must be one of {', '.join(_RESNETS)}, got {name!r}")
+    if depth > 5:
+        raise ValueError(f"encoder={name!r} needs a depth of at most 5, got depth={depth}")
+    resnet = _RESNETS[name][0](weights=None, norm_layer=lambda channels: norm_layer(channels, norm))
+    if norm == "none":
+        for block in resnet.modules():
+            if isinstance(block, BasicBlock | Bottleneck):
+                nn.init.zeros_((block.conv2 if isinstance(block, BasicBlock) else block.conv3).weight)
+    levels = [
+        _LikeImageNet(),
+        _Stem(resnet),
+        _FirstLayer(resnet),
+        resnet.layer2,
+        resnet.layer3,
+        resnet.layer4,
+    ]
+    expansion = resnet.layer1[0].expansion
+    channels = [3, 64, *(width * expansion for width in _WIDTHS)]
+    return EncoderParts(levels[:depth], levels[depth], channels[: depth + 1], is_resnet=True)
+
+
+def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
+    """Return a state dictionary for a ResNet of that name, with torchvision's names; None for no weights.
+
+    Args:
+        name: `resnet18`, `resnet34` or `resnet50`.
+        weights: `none`, `imagenet`, or a file.
+
+    Raises:
+        WeightsError: It cannot be had.
+    """
+    if weights == "none":
+        return None
+    return fetch(_RESNETS[name][1]) if weights == "imagenet" else read_weights(Path(weights))
+
+
+def load_resnet(levels: list[nn.Module], state: dict[str, Tensor], *, source: str) -> None:
+    """Load weights into the levels of a ResNet.
+
+    Args:
+        levels: As `build_resnet` made them, with the bottleneck.
+        state: Weights by torchvision's names; layers that are deeper, and the classifier, are left out.
+        source: What they are, for messages.
+
+    Raises:
+        WeightsError: They are of another network. The levels may hold some of them then.
+    """
+    layers = {f"layer{number}.": level for number, level in enumerate(levels[3:], start=2)}
+    for prefix, module in {"": nn.ModuleDict(_named_parts(levels[:3])), **layers}.items():
+        wanted = module.state_dict().keys()
+        part = {
+            key.removeprefix(prefix): value
+            for key, value in state.items()
+            if key.startswith(prefix) and (prefix or key in wanted)
+        }
+        try:
+            module.load_state_dict(part)
+        except RuntimeError as error:  # its first line only says that there are errors
+            first = [line.strip() for line in str(error).splitlines()][:2][-1][:160]
+            raise WeightsError(
+                f"{source}: must be of the network that model.encoder names, got: {first}"
+            ) from error
+
+
+def _named_parts(levels: list[nn.Module]) -> dict[str, nn.Module]:
+    return {name: child for level in levels for name, child in level.named_children()}
