@@ -14,6 +14,7 @@ def test_all_names_exist_and_nothing_else_is_public() -> None:
         "exceptions",
         "inspect",
         "splits",
+        "stain",
         "store",
         "stream",
         "tiling",

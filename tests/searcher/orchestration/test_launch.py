@@ -52,10 +52,18 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
 @pytest.mark.parametrize("name", shipped_studies())
 def test_every_shipped_study_runs(name, launch_tiny):
     small = {
-        "study.trials": 1, "train.epochs": 1, "model.base_channels": 2, "augment.crop_px": 64,
+        "study.trials": 1, "train.epochs": 1, "augment.crop_px": 64,
         "data.synthetic_images": 12, "data.synthetic_size_px": 64, "data.samples_per_epoch": 6,
     }  # fmt: skip
-    result, _, trials = launch_tiny(load_study(name, small))
+    small_model = {
+        "unet": {"model.base_channels": 2},
+        "mask_rcnn": {
+            "model.backbone": "resnet18", "model.weights": "none", "model.input_scale": 1.0,
+            "model.fpn_channels": 16, "model.box_layer": 32, "model.mask_layer": 16,
+        },
+    }  # fmt: skip
+    model = load_study(name).trial_config({}).model.name
+    result, _, trials = launch_tiny(load_study(name, {**small, **small_model[model]}))
     assert result.outcome == "finished"
     assert [trial.state for trial in trials if trial.state != "WAITING"] == ["COMPLETE"]
 
