@@ -62,6 +62,11 @@ class SegmentationModel(nn.Module, ABC):
     postprocess: PostprocessSettings
     """From the network's output to instances. May be replaced at any time."""
 
+    @property
+    @abstractmethod
+    def postprocess_keys(self) -> tuple[str, ...]:
+        """The fields of `PostprocessSettings` whose values matter to this model and can be tuned, coarse ones first."""
+
     def load_pretrained(self) -> None:
         """Load the weights that training is to begin from, if the settings name any.
 

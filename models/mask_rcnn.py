@@ -85,6 +85,11 @@ class MaskRCNN(DetectionModel):
         self.register_buffer("_mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         self.register_buffer("_std", torch.tensor(_STD)[:, None, None], persistent=False)
 
+    @property
+    def postprocess_keys(self) -> tuple[str, ...]:
+        """What decides between detections; see `SegmentationModel.postprocess_keys`."""
+        return ("min_score", "threshold", "max_overlap", "min_object_area_px")
+
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, list[tuple[int, int]]]:
         """Return the feature pyramid and what the proposal network says of it: all that is of fixed size.
 

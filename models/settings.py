@@ -80,6 +80,8 @@ class UNetSettings(_ModelSettings):
     weights: Annotated[str, AfterValidator(_names_encoder_weights)] = "none"
     """What a ResNet encoder begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever `norm`
     says; unused by the others."""
+    input_scale: float = Field(default=1.0, gt=0.0, le=4.0)
+    """Factor by which images are enlarged for the network; losses are taken at that scale, maps enlarged back."""
     base_channels: int = Field(default=64, ge=1, le=1024)
     """Channels of the first level; every level below doubles them. Beside a ResNet encoder, of the decoder alone."""
     depth: int = Field(default=4, ge=1, le=8)
@@ -103,7 +105,7 @@ class UNetSettings(_ModelSettings):
     border_sigma_px: float = Field(default=5.0, gt=0.0, le=100.0)
     """How near instances are for `border_weight`: sigma of the original U-Net, which took 5."""
     contour_width_px: int = Field(default=3, ge=1, le=64)
-    """Width of the contour of head `contour`, inside of the instance; unused by the others."""
+    """Width of the contour of head `contour` in pixels of the image, inside of the instance; unused by the others."""
     distance_cap_px: int = Field(default=16, ge=0, le=1024)
     """Head `distance`: all that is as deep in an instance is its middle, or only its deepest if smaller; 0: only the
     deepest. Unused by the others."""

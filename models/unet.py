@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from models.base import DenseModel, Prediction, TensorBatch
 from models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
+from models.boxes import resize_labels
 from models.encoders import build_encoder
 from models.heads import HeadOptions, build_head
 from models.registry import register
@@ -31,6 +32,8 @@ class UNet(DenseModel):
         encoder: What goes down; see `models.encoders`.
         weights: What a ResNet encoder begins from: `none`, `imagenet`, or a file, with which it has batch norm
             whatever `norm` says. Unused by the others.
+        input_scale: Pixels of the network's input per pixel of the image. Losses are taken of the input's pixels;
+            what is given in pixels of the image, a contour's width say, is scaled with them.
         base_channels: Channels of the first level; every level below doubles them. Beside a ResNet encoder, of
             the decoder alone.
         depth: Number of poolings.
@@ -51,6 +54,7 @@ class UNet(DenseModel):
         *,
         encoder: str = "plain",
         weights: str = "none",
+        input_scale: float = 1.0,
         base_channels: int = 64,
         depth: int = 4,
         norm: Norm = "none",
@@ -73,12 +77,13 @@ class UNet(DenseModel):
             loss=loss,
             focal_gamma=focal_gamma,
             border_weight=border_weight,
-            border_sigma_px=border_sigma_px,
-            contour_width_px=contour_width_px,
-            distance_cap_px=distance_cap_px,
+            border_sigma_px=border_sigma_px * input_scale,
+            contour_width_px=max(1, round(contour_width_px * input_scale)),
+            distance_cap_px=max(1, round(distance_cap_px * input_scale)) if distance_cap_px else 0,
             distance_weight=distance_weight,
         )
         self.head = build_head(head, options)
+        self.input_scale = input_scale
         self.size_multiple = 2**depth
         is_pretrained = encoder.startswith("resnet") and weights != "none"
         encoder_norm: Norm = "batch" if is_pretrained else norm
@@ -106,8 +111,13 @@ class UNet(DenseModel):
         self._weights = weights if is_pretrained else "none"
         self._initialise()
 
+    @property
+    def postprocess_keys(self) -> tuple[str, ...]:
+        """The head's; see `SegmentationModel.postprocess_keys`."""
+        return self.head.postprocess_keys
+
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits float[B, C, H, W] with the head's channels, before any sigmoid.
+        """Return logits float[B, C, h, w] with the head's channels, before any sigmoid, at the input's scale.
 
         In train mode, the logits of auxiliary outputs follow, if there are any: as many channels for each level of
         the decoder, the deepest last, resized.
@@ -115,8 +125,9 @@ class UNet(DenseModel):
         Args:
             images: uint8[B, H, W, 3], RGB.
         """
-        height, width = images.shape[1:3]
         x = _normalise(images, self.classifier.weight.dtype)
+        x = self._scaled(x)
+        height, width = x.shape[2:]
         x, top, left = _pad(x, self.size_multiple, self.min_size)
         padded_size = x.shape[2:]
         skips = []
@@ -158,22 +169,33 @@ class UNet(DenseModel):
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Return the head's losses by name; see `SegmentationModel.training_step`."""
-        return self.head.losses(self(batch.images), batch.labels)
+        logits = self(batch.images)
+        return self.head.losses(logits, resize_labels(batch.labels, *logits.shape[2:]))
 
     @torch.no_grad()
     def predict_maps(self, images: Tensor) -> Tensor:
         """Return the head's probabilities float32[B, C, H, W]; see `DenseModel.predict_maps`."""
-        return self.head.maps(self(images))
+        return self.head.maps(_resize(self(images), images.shape[1:3]))
 
     @torch.no_grad()
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Return losses and probabilities of one forward pass; see `DenseModel.evaluate`."""
         logits = self(batch.images)
-        return self.head.losses(logits, batch.labels), self.head.maps(logits)
+        losses = self.head.losses(logits, resize_labels(batch.labels, *logits.shape[2:]))
+        return losses, self.head.maps(_resize(logits, batch.images.shape[1:3]))
 
     def instances_from_maps(self, maps: NDArray[np.float32]) -> Prediction:
         """Return the head's instances in the maps of one image; see `DenseModel.instances_from_maps`."""
         return self.head.instances(maps, self.postprocess)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """Return float[B, C, H, W] resized by `input_scale`, each pixel a mean of those that it stands for."""
+        if self.input_scale == 1:
+            return x
+        size = torch.Size(max(1, round(side * self.input_scale)) for side in x.shape[2:])
+        return F.interpolate(
+            x, size=size, mode="bilinear", align_corners=False, antialias=self.input_scale < 1
+        )
 
     def _initialise(self) -> None:
         """Draw weights that keep the activations' scale through the network, with or without norms.
@@ -223,4 +245,6 @@ def _pad(x: Tensor, multiple: int, min_size: int) -> tuple[Tensor, int, int]:
 
 
 def _resize(x: Tensor, size: torch.Size) -> Tensor:
+    if x.shape[2:] == size:
+        return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

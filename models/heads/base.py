@@ -13,7 +13,17 @@ from models.base import Prediction
 from models.settings import PostprocessSettings
 from models.targets import border_weight
 
-__all__ = ["Head", "HeadOptions", "Targets"]
+__all__ = ["CORE_KEYS", "Head", "HeadOptions", "Targets"]
+
+CORE_KEYS = (
+    "seed_threshold",
+    "threshold",
+    "smoothing_sigma_px",
+    "min_seed_area_px",
+    "min_object_area_px",
+    "keep_unseeded",
+)
+"""The `postprocess_keys` of heads whose instances grow from cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +66,8 @@ class Head(ABC):
 
     num_channels: int
     """Output channels of the network."""
+    postprocess_keys: tuple[str, ...]
+    """See `SegmentationModel.postprocess_keys`."""
 
     def __init__(self, options: HeadOptions) -> None:
         self.options = options

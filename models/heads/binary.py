@@ -18,6 +18,7 @@ class BinaryHead(Head):
     """One logit per pixel: gland or background. Touching glands are one instance."""
 
     num_channels = 1
+    postprocess_keys = ("threshold", "smoothing_sigma_px", "min_object_area_px")
 
     def targets(self, labels: Tensor) -> Targets:
         """Return the foreground."""

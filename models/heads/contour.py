@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.base import Prediction
-from models.heads.base import Head, Targets
+from models.heads.base import CORE_KEYS, Head, Targets
 from models.losses import class_losses
 from models.postprocess import instances_from_cores
 from models.settings import PostprocessSettings
@@ -22,6 +22,7 @@ class ContourHead(Head):
     """
 
     num_channels = 3
+    postprocess_keys = CORE_KEYS
 
     def targets(self, labels: Tensor) -> Targets:
         """Return the classes."""

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.base import Prediction
-from models.heads.base import Head, Targets
+from models.heads.base import CORE_KEYS, Head, Targets
 from models.losses import binary_losses, distance_loss
 from models.postprocess import instances_from_cores
 from models.settings import PostprocessSettings
@@ -25,6 +25,7 @@ class DistanceHead(Head):
     """
 
     num_channels = 2
+    postprocess_keys = CORE_KEYS
 
     def targets(self, labels: Tensor) -> Targets:
         """Return the foreground and the distance."""

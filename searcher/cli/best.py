@@ -16,7 +16,7 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.cli.terminal import console, metric, print_json, table
+    from searcher.cli.terminal import console, metric, print_json, table, tuning_text
     from searcher.exceptions import UserError
     from searcher.ledger.best import best_trial
     from searcher.ledger.database import Database
@@ -46,6 +46,8 @@ def _run(args: argparse.Namespace) -> int:
     console.print(
         table(["metric", ">value"], [(name, metric(v)) for name, v in best.epochs.get(epoch, {}).items()])
     )
+    if "tuned" in best.notes:
+        console.print(tuning_text(best.notes["tuned"]), markup=False, soft_wrap=True)
     absent = "none" if checkpoint is None else "removed by `searcher gc`"
     damage = f", but {checkpoint.problem}" if checkpoint is not None and checkpoint.problem else ""
     console.print(f"checkpoint: {path or absent}{damage}", markup=False, soft_wrap=True)

@@ -9,12 +9,26 @@ import sys
 from typing import NoReturn
 
 from searcher._version import __version__
-from searcher.cli import best, data, doctor, gc, launch, logs, status, stop, studies, train, trials, validate
+from searcher.cli import (
+    best,
+    data,
+    doctor,
+    evaluate,
+    gc,
+    launch,
+    logs,
+    status,
+    stop,
+    studies,
+    train,
+    trials,
+    validate,
+)
 from searcher.exceptions import SearcherError, UserError
 
 __all__ = ["main"]
 
-_VERBS = (studies, validate, data, launch, status, trials, best, logs, stop, train, gc, doctor)
+_VERBS = (studies, validate, data, launch, status, trials, best, logs, stop, train, evaluate, gc, doctor)
 
 
 class _Parser(argparse.ArgumentParser):

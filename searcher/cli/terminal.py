@@ -45,6 +45,20 @@ def metric(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
 
 
+def tuning_text(tuned: Mapping[str, Any]) -> str:
+    """Return what `Tuned.to_dict` holds in one line: what was changed, and what it brought."""
+    from models.settings import PostprocessSettings
+
+    default = PostprocessSettings().model_dump()
+    changed = {key: value for key, value in tuned["postprocess"].items() if value != default.get(key)}
+    settings = ", ".join(f"{key}={value}" for key, value in changed.items()) or "the defaults"
+    return (
+        f"post-processing tuned on {tuned['num_images']} validation images: {tuned['metric']} "
+        f"{metric(tuned['value_before'])} -> {metric(tuned['value'])} with {settings}"
+        f"{', mean of 8 views' if tuned['tta'] else ''}"
+    )
+
+
 def seconds(value: float | None) -> str:
     """Return a duration as h:mm:ss, empty for None."""
     return "" if value is None else str(timedelta(seconds=round(value)))

@@ -3,7 +3,6 @@
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from searcher.cli.options import (
@@ -39,7 +38,7 @@ def _run(args: argparse.Namespace) -> int:
     config = spec.trial_config(params)
     root = storage_root(args.storage)
 
-    from searcher.cli.terminal import console, metric, params_text, print_json, progress_bar
+    from searcher.cli.terminal import console, metric, params_text, print_json, progress_bar, tuning_text
     from searcher.training.dataset import DataRequest
     from searcher.training.trainer import Trainer
 
@@ -52,13 +51,17 @@ def _run(args: argparse.Namespace) -> int:
     with Trainer(config, spec.objective, store=store, run_dir=run_dir) as trainer:
         outcome = trainer.fit(progress)
     if args.json:
-        print_json({"run_dir": str(run_dir), "params": params, "epochs": progress.epochs, **asdict(outcome)})
+        tuned = None if outcome.tuned is None else outcome.tuned.to_dict()
+        record = {"run_dir": str(run_dir), "params": params, "epochs": progress.epochs, **vars(outcome)}
+        print_json(record | {"tuned": tuned})
         return 0
     console.print(
         f"best {spec.objective.name} {metric(outcome.best_value)} at epoch {outcome.best_epoch}; in {run_dir}",
         markup=False,
         soft_wrap=True,
     )
+    if outcome.tuned is not None:
+        console.print(tuning_text(outcome.tuned.to_dict()), markup=False, soft_wrap=True)
     return 0
 
 

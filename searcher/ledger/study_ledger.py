@@ -251,11 +251,32 @@ class StudyLedger:
     # ---- ending a trial --------------------------------------------------------------------------------
 
     @_patient
-    def complete(self, number: int, value: float, *, best_epoch: int, stop_reason: str) -> None:
-        """End a trial that came to its end."""
+    def complete(
+        self,
+        number: int,
+        value: float,
+        *,
+        best_epoch: int,
+        stop_reason: str,
+        tuned: Mapping[str, Any] | None = None,
+    ) -> None:
+        """End a trial that came to its end.
+
+        Args:
+            number: The trial.
+            value: Its best objective.
+            best_epoch: The epoch that had it.
+            stop_reason: Why it ended.
+            tuned: What was tuned for its best checkpoint afterwards; becomes a note.
+        """
         if self._is_ended(number):
             return
-        self.note(number, best_epoch=best_epoch, stop_reason=stop_reason)
+        self.note(
+            number,
+            best_epoch=best_epoch,
+            stop_reason=stop_reason,
+            tuned=None if tuned is None else dict(tuned),
+        )
         self.optuna_study.tell(number, value)
 
     @_patient

@@ -39,6 +39,8 @@ class TrialOutcome:
     best_epoch: int
     best_value: float
     stop_reason: str
+    tuned: Mapping[str, Any] | None = None
+    """`Tuned.to_dict()` of the best checkpoint, if it was tuned."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -211,7 +211,11 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         elif message.outcome is not None:
             outcome = message.outcome
             self._ledger.complete(
-                number, outcome.best_value, best_epoch=outcome.best_epoch, stop_reason=outcome.stop_reason
+                number,
+                outcome.best_value,
+                best_epoch=outcome.best_epoch,
+                stop_reason=outcome.stop_reason,
+                tuned=outcome.tuned,
             )
             self._done(number, "COMPLETE", outcome.best_value, outcome.stop_reason)
         else:

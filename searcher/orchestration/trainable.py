@@ -178,5 +178,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
 def _outcome(outcome: "Outcome") -> TrialOutcome:
     return TrialOutcome(
-        best_epoch=outcome.best_epoch, best_value=outcome.best_value, stop_reason=outcome.stop_reason
+        best_epoch=outcome.best_epoch,
+        best_value=outcome.best_value,
+        stop_reason=outcome.stop_reason,
+        tuned=None if outcome.tuned is None else outcome.tuned.to_dict(),
     )

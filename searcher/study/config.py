@@ -22,6 +22,7 @@ __all__ = [
     "Section",
     "TrainConfig",
     "TrialConfig",
+    "TuningConfig",
     "config_fields",
     "models_with",
 ]
@@ -153,6 +154,21 @@ class TrainConfig(Section):
         return self
 
 
+class TuningConfig(Section):
+    """What is tuned on the validation images once a trial is trained, and travels with its best checkpoint."""
+
+    postprocess: bool = False
+    """Tune `[postprocess]` for the study's objective: nothing is trained for it, it takes seconds."""
+    tta: bool = False
+    """Tune it for the mean over the 8 turned and mirrored versions of an image, and predict so; takes `postprocess`."""
+
+    @model_validator(mode="after")
+    def _tta_is_tuned_for(self) -> "TuningConfig":
+        if self.tta and not self.postprocess:
+            raise ValueError("tta needs postprocess=true, got tta=True postprocess=False")
+        return self
+
+
 class TrialConfig(Section):
     """The resolved configuration of one trial."""
 
@@ -170,6 +186,8 @@ class TrialConfig(Section):
     """Learning-rate schedule."""
     train: TrainConfig = TrainConfig()
     """Training loop."""
+    tuning: TuningConfig = TuningConfig()
+    """What is tuned after training."""
 
     @model_validator(mode="before")
     @classmethod
@@ -178,6 +196,14 @@ class TrialConfig(Section):
         if isinstance(model, Mapping) and "name" not in model:
             return {**values, "model": {"name": DEFAULT_MODEL, **model}}
         return values
+
+    @model_validator(mode="after")
+    def _detections_have_no_mean(self) -> "TrialConfig":
+        if self.tuning.tta and self.model.name == "mask_rcnn":
+            raise ValueError(
+                "tuning.tta needs a model with maps of probabilities, got tuning.tta=True model.name='mask_rcnn'"
+            )
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as nested plain values, as stored in checkpoints and the database."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["METRICS", "Direction", "Objective"]
+__all__ = ["METRICS", "OFFICIAL", "Direction", "Objective"]
 
 Direction = Literal["minimize", "maximize"]
 
@@ -16,6 +16,14 @@ METRICS: dict[str, Direction] = {
     "object_hausdorff": "minimize",
 }
 """Direction of every validation metric. Definitions: `searcher.evaluation.metrics`."""
+
+OFFICIAL = {
+    "object_f1": "f1",
+    "object_dice": "object_dice",
+    "object_hausdorff": "object_hausdorff",
+    "pixel_dice": "pixel_dice",
+}
+"""What `searcher.evaluation.metrics` calls those that depend on the instances found."""
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ class Checkpoint:
     """`LearningRate.state_dict()`."""
     random: dict[str, Any]
     """`RandomState.state_dict()`."""
+    tuned: dict[str, Any] | None = None
+    """`Tuned.to_dict()`, once the way from output to instances was tuned for these weights."""
 
     def weights(self) -> dict[str, Any]:
         """Return the weights that were validated: the average's if there is one, else the trained ones."""
@@ -217,7 +219,8 @@ def _validated(path: Path, content: object) -> Checkpoint:
             f"{path}: format must be {FORMAT}, got {str(content['format'])[:60]}; "
             "use the version that wrote it"
         )
-    names = {field.name for field in dataclasses.fields(Checkpoint)}
-    if missing := names - content.keys():
+    fields = dataclasses.fields(Checkpoint)
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if missing := needed - content.keys():
         raise CheckpointError(f"{path}: must be a whole checkpoint, lacks {sorted(missing)}; use another one")
-    return Checkpoint(**{name: content[name] for name in names})
+    return Checkpoint(**{field.name: content[field.name] for field in fields if field.name in content})

@@ -11,11 +11,11 @@ from models.base import SegmentationModel, TensorBatch
 from models.exceptions import WeightsError
 from models.registry import build_model
 from searcher.exceptions import NonFiniteLossError, UserError
+from searcher.inference.precision import autocast
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.ema import WeightAverage
 from searcher.training.optimizers import build_optimizer
-from searcher.training.precision import autocast
 from searcher.training.schedules import LearningRate
 
 __all__ = ["Learner"]
@@ -94,8 +94,8 @@ class Learner:
         """The network to validate: the weights' average if there is one."""
         return self.model if self.average is None else self.average.model
 
-    def learn(self, batch: TensorBatch) -> float:
-        """Make one optimiser step on a batch and return the sum of its losses before the step.
+    def learn(self, batch: TensorBatch) -> dict[str, float]:
+        """Make one optimiser step on a batch and return its losses before the step, by name.
 
         Raises:
             NonFiniteLossError: A loss, or the norm of the gradients that is to be clipped, is NaN or
@@ -109,13 +109,13 @@ class Learner:
             for name, loss in self._backward(part, share).items():
                 losses[name] = losses[name] + loss if name in losses else loss
         # Looked at only now, so that a GPU has the backward pass to do while the CPU waits for the values.
-        total = self._finite_total(losses)
+        values = self._finite(losses)
         self._clip_gradients()
         self._optimizer.step()
         self.num_steps += 1
         if self.average is not None:
             self.average.update(self.model)
-        return total
+        return values
 
     def _backward(self, batch: TensorBatch, share: float) -> dict[str, torch.Tensor]:
         """Add to the gradients those of a part of the batch, and return its losses; both times its share."""
@@ -125,12 +125,13 @@ class Learner:
         (torch.stack([*losses.values()]).sum() * share).backward()  # type: ignore[no-untyped-call]
         return {name: loss.detach() * share for name, loss in losses.items()}
 
-    def _finite_total(self, losses: dict[str, torch.Tensor]) -> float:
+    def _finite(self, losses: dict[str, torch.Tensor]) -> dict[str, float]:
         values: list[float] = torch.stack([loss.float() for loss in losses.values()]).tolist()
-        for name, value in zip(losses, values, strict=True):
+        named = dict(zip(losses, values, strict=True))
+        for name, value in named.items():
             if not math.isfinite(value):
                 raise NonFiniteLossError(self._diverged(f"loss '{name}'", value))
-        return math.fsum(values)
+        return named
 
     def _clip_gradients(self) -> None:
         if not self._grad_clip_norm:

@@ -1,10 +1,12 @@
 """The files of one run: checkpoints, configuration, history."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from searcher.exceptions import CheckpointError
 from searcher.study.config import TrialConfig
@@ -121,6 +123,19 @@ class RunFolder:
         if is_best:
             self._keep(self.best, _PREVIOUS_BEST)
             self.best = publish_checkpoint(self.last, self.path / _BEST)
+
+    def add_to_best(self, tuned: Mapping[str, Any]) -> None:
+        """Write the best checkpoint anew with how its output is best cut into instances.
+
+        What it was stays as `previous-best.pt`: nobody has heard of the new one yet.
+
+        Raises:
+            CheckpointError: It could not be read or written; the best so far is still there.
+        """
+        assert self.best is not None
+        best, _ = load_checkpoint(self.best.path, sha256=self.best.sha256)
+        self._keep(self.best, _PREVIOUS_BEST)
+        self.best = save_checkpoint(dataclasses.replace(best, tuned=dict(tuned)), self.path / _BEST)
 
     def _keep(self, file: CheckpointFile | None, name: str) -> None:
         """Give a checkpoint that is about to be replaced a second name."""

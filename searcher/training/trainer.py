@@ -1,6 +1,7 @@
 """Training one trial, epoch by epoch."""
 
 import contextlib
+import dataclasses
 import gc
 import logging
 import time
@@ -18,21 +19,28 @@ from data_pipeline.store import Store
 from data_pipeline.stream import BatchStream
 from models.base import TensorBatch
 from searcher.exceptions import CheckpointError
+from searcher.inference.measuring import see_all
+from searcher.inference.precision import default_device, resolve_precision
+from searcher.inference.predictor import Predictor
+from searcher.inference.tuning import Tuned, tune_postprocess
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.data_defaults import fitted_to_data
 from searcher.training.learner import Learner
 from searcher.training.plateau import PlateauCounter
-from searcher.training.precision import default_device, resolve_precision
 from searcher.training.randomness import RandomState
 from searcher.training.reporter import Decision, Reporter
 from searcher.training.run_folder import RunFolder
-from searcher.training.validation import Validator
+from searcher.training.trained import trained_model
+from searcher.training.validation import Validator, loss_metrics
 
 __all__ = ["Outcome", "StopReason", "Trainer"]
 
 logger = logging.getLogger(__name__)
+
+_MAX_TUNING_IMAGES = 64
+"""Of the validation images, evenly spread: what the network says of each stays in memory while tuning."""
 
 StopReason = Literal["epochs", "plateau", "reporter"]
 """Why a trial is over: all epochs trained, no improvement, or the reporter's wish; the first that holds."""
@@ -51,6 +59,8 @@ class Outcome:
     """The best objective; its worst possible value if it never had one."""
     last_metrics: dict[str, float]
     """Metrics of the last epoch."""
+    tuned: Tuned | None = None
+    """How the best checkpoint's output is best cut into instances, if the configuration wants that tuned."""
 
 
 class Trainer:
@@ -104,6 +114,7 @@ class Trainer:
         self._progress = PlateauCounter(objective)
         self._metrics: dict[str, float] = {}
         self._stop_reason: StopReason | None = None
+        self._tuned: Tuned | None = None
         self._micro_batches = micro_batches
         self._folder = RunFolder(run_dir)
         self._resources = contextlib.ExitStack()
@@ -129,6 +140,7 @@ class Trainer:
             fold=config.data.fold,
             seed=config.data.split_seed,
         )
+        self._val_indices = split.val
         self._stream = BatchStream(
             self._store,
             split.train,
@@ -196,13 +208,14 @@ class Trainer:
         return outcome
 
     def step(self, reporter: Reporter) -> Outcome | None:
-        """Train one epoch, validate, write the checkpoints, and report.
+        """Train one epoch, validate, write the checkpoints, and report; after the last one, tune if configured.
 
         Nothing is trained or reported if the trial is over already, as when it resumed from its last epoch.
 
         Args:
-            reporter: Hears the epoch's metrics: `train_loss` (mean over the images), `lr` (of the last step),
-                `loss`, `pixel_dice`, `object_f1`, `object_dice`, `object_hausdorff` (see `Validator`),
+            reporter: Hears the epoch's metrics: `train_loss` (mean over the images; where a model has several
+                losses each of them too, `train_loss_dice` say), `lr` (of the last step), `loss` (likewise),
+                `pixel_dice`, `object_f1`, `object_dice`, `object_hausdorff` (see `Validator`),
                 `epoch_s` (training and validation), `train_images_per_s`, `eval_s`.
 
         Returns:
@@ -220,7 +233,15 @@ class Trainer:
                 self.close()
                 raise
             self._stop_reason = self._reason_to_stop(decision)
-        return None if self._stop_reason is None else self._outcome(self._stop_reason)
+        if self._stop_reason is None:
+            return None
+        if self.config.tuning.postprocess and self._tuned is None and self._stop_reason != "reporter":
+            try:
+                self._tuned = self._tune()
+            except BaseException:
+                self.close()
+                raise
+        return self._outcome(self._stop_reason)
 
     def _run_epoch(self, epoch: int, reporter: Reporter) -> Decision:
         started = time.perf_counter()
@@ -235,12 +256,14 @@ class Trainer:
         """Train on the stream's batches of an epoch."""
         learner = self.learner
         started = time.perf_counter()
-        sum_loss, num_images = 0.0, 0
+        sums: dict[str, float] = {}
+        num_images = 0
         for batch in self._stream.epoch(epoch - 1):  # the stream counts from 0
-            sum_loss += learner.learn(_to_device(batch, self._device)) * len(batch.ids)
+            for name, loss in learner.learn(_to_device(batch, self._device)).items():
+                sums[name] = sums.get(name, 0.0) + loss * len(batch.ids)
             num_images += len(batch.ids)
         return {
-            "train_loss": sum_loss / num_images,
+            **loss_metrics("train_loss", {name: total / num_images for name, total in sums.items()}),
             "lr": learner.learning_rate.at(learner.num_steps - 1),
             "train_images_per_s": num_images / (time.perf_counter() - started),
         }
@@ -249,6 +272,28 @@ class Trainer:
         started = time.perf_counter()
         metrics = self._validator.measure(self.learner.evaluated, epoch=epoch)
         return {**metrics, "eval_s": time.perf_counter() - started}
+
+    def _tune(self) -> Tuned | None:
+        """Tune the way from the best checkpoint's output to instances, and write it into that checkpoint."""
+        if self._folder.best is None:  # the objective never had a value
+            return None
+        train, tuning = self.config.train, self.config.tuning
+        best, _ = load_checkpoint(self._folder.best.path, sha256=self._folder.best.sha256)
+        with self._random.active():  # building a model draws weights, which are then replaced
+            model = trained_model(dataclasses.replace(best, tuned=None), device=self._device)
+        predictor = Predictor(
+            [model],
+            device=self._device,
+            dtype=resolve_precision(train.precision, self._device),
+            tta=tuning.tta,
+            tile_px=train.eval_tile_px,
+            tile_overlap_px=train.eval_tile_overlap_px,
+        )
+        step = -(-len(self._val_indices) // _MAX_TUNING_IMAGES)
+        seen = see_all(predictor, self._store, self._val_indices[::step])
+        tuned = tune_postprocess(predictor, seen, self.objective, tta=tuning.tta)
+        self._folder.add_to_best(tuned.to_dict())
+        return tuned
 
     def _conclude(self, epoch: int, metrics: dict[str, float]) -> None:
         """Count the epoch, let its value steer what depends on it, and put all of it on disk."""
@@ -313,6 +358,7 @@ class Trainer:
             best_epoch=self._progress.best_epoch,
             best_value=self._progress.best_value,
             last_metrics=dict(self._metrics),
+            tuned=self._tuned,
         )
 
     def close(self) -> None:

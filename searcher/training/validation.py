@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -15,16 +15,11 @@ from data_pipeline.tiling import stitch, tile_grid
 from models.base import DenseModel, DetectionModel, Detections, SegmentationModel, TensorBatch
 from searcher.evaluation.metrics import ImageComparison, compare, pooled
 from searcher.exceptions import NonFiniteLossError
-from searcher.training.precision import autocast
+from searcher.inference.precision import autocast
+from searcher.study.objectives import OFFICIAL
 
-__all__ = ["Validator"]
+__all__ = ["Validator", "loss_metrics"]
 
-_METRICS = {
-    "f1": "object_f1",
-    "object_dice": "object_dice",
-    "object_hausdorff": "object_hausdorff",
-    "pixel_dice": "pixel_dice",
-}
 _MAX_PENDING = 4
 
 
@@ -71,14 +66,15 @@ class Validator:
             epoch: Epochs trained, for the message of an error.
 
         Returns:
-            `loss`: mean over images of the model's summed losses. `pixel_dice`, `object_f1`, `object_dice`,
+            `loss`: mean over images of the model's summed losses, with those of each name if there are several
+            (`loss_dice` say). `pixel_dice`, `object_f1`, `object_dice`,
             `object_hausdorff`: the official metrics pooled over all the images.
 
         Raises:
             NonFiniteLossError: A loss is NaN or infinite; the message names loss, epoch and image.
         """
         model.eval()
-        losses: list[float] = []
+        losses: list[dict[str, float]] = []
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="validation") as worker:
             comparisons = _Ordered(worker)
             for index in self._indices:
@@ -95,8 +91,8 @@ class Validator:
                     comparisons.submit(compare, truth, labels)
                 losses.append(loss)
             values = pooled(comparisons.results())
-        return {"loss": math.fsum(losses) / len(losses)} | {
-            name: float(values[official]) for official, name in _METRICS.items()
+        return loss_metrics("loss", _means(losses)) | {
+            name: float(values[official]) for name, official in OFFICIAL.items()
         }
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -105,25 +101,25 @@ class Validator:
 
     def _evaluate(
         self, model: SegmentationModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
-    ) -> tuple[float, NDArray[np.int32]]:
-        """Return the summed losses and the predicted label map of a whole image."""
+    ) -> tuple[dict[str, float], NDArray[np.int32]]:
+        """Return the losses by name and the predicted label map of a whole image."""
         batch = self._batch(image, truth)
         with autocast(self._device, self._dtype):
             losses, [prediction] = model.training_step(batch), model.predict(batch.images)
-        return _sum_of(losses, where), prediction.labels
+        return _finite(losses, where), prediction.labels
 
     def _evaluate_detections(
         self, model: DetectionModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
-    ) -> tuple[float, Detections]:
-        """Return the summed losses and what was found in a whole image."""
+    ) -> tuple[dict[str, float], Detections]:
+        """Return the losses by name and what was found in a whole image."""
         with autocast(self._device, self._dtype):
             losses, [detections] = model.evaluate(self._batch(image, truth))
-        return _sum_of(losses, where), detections
+        return _finite(losses, where), detections
 
     def _evaluate_dense(
         self, model: DenseModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
-    ) -> tuple[float, NDArray[np.float32]]:
-        """Return the summed losses, of tiles (which are all of one size) their mean, and the stitched maps."""
+    ) -> tuple[dict[str, float], NDArray[np.float32]]:
+        """Return the losses by name, of tiles (which are all of one size) their mean, and the stitched maps."""
         height, width = truth.shape
         tile_px = self._tile_px or max(height, width)
         tiles = tile_grid(height, width, tile_px=tile_px, overlap_px=min(self._tile_overlap_px, tile_px - 1))
@@ -131,12 +127,12 @@ class Validator:
         for tile in tiles:
             with autocast(self._device, self._dtype):
                 named, maps = model.evaluate(self._batch(image[tile.window], truth[tile.window]))
-            losses.append(_sum_of(named, where))
+            losses.append(_finite(named, where))
             parts.append((tile, maps[0].float().cpu().numpy()))
         if len(parts) == 1:
             return losses[0], parts[0][1]
         stitched = stitch(parts, height, width, overlap_px=self._tile_overlap_px)
-        return math.fsum(losses) / len(losses), stitched
+        return _means(losses), stitched
 
     def _batch(self, image: NDArray[np.uint8], truth: NDArray[np.int32]) -> TensorBatch:
         return TensorBatch(images=self._to_device(image), labels=self._to_device(truth))
@@ -145,14 +141,22 @@ class Validator:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)[None]
 
 
-def _sum_of(losses: dict[str, torch.Tensor], where: str) -> float:
-    total = 0.0
-    for name, loss in losses.items():
-        value = float(loss)
+def loss_metrics(total: str, losses: Mapping[str, float]) -> dict[str, float]:
+    """Return the sum of losses under the name `total`, and where there are several each as `total_name`."""
+    each = {f"{total}_{name}": loss for name, loss in losses.items()} if len(losses) > 1 else {}
+    return {total: math.fsum(losses.values()), **each}
+
+
+def _finite(losses: dict[str, torch.Tensor], where: str) -> dict[str, float]:
+    values = {name: float(loss) for name, loss in losses.items()}
+    for name, value in values.items():
         if not math.isfinite(value):
             raise NonFiniteLossError(f"validation loss '{name}' became {value} at {where}")
-        total += value
-    return total
+    return values
+
+
+def _means(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: math.fsum(each[name] for each in losses) / len(losses) for name in losses[0]}
 
 
 def _compare_maps(model: DenseModel, maps: NDArray[np.float32], truth: NDArray[np.int32]) -> ImageComparison:

@@ -15,9 +15,9 @@ import torch
 from models.base import TensorBatch
 from models.registry import build_model
 from models.settings import PostprocessSettings, UNetSettings
+from searcher.inference.precision import autocast, default_device, resolve_precision
 from searcher.study.config import OptimizerConfig
 from searcher.training.optimizers import build_optimizer
-from searcher.training.precision import autocast, default_device, resolve_precision
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_model, save_model
 
 from models.base import DenseModel, SegmentationModel, TensorBatch
 from models.registry import build_model, names
@@ -44,6 +45,8 @@ VARIANTS = {
         {"encoder": "residual", "head": "contour", "loss": "focal+dice"},
         {"encoder": "residual", "norm": "group", "loss": "ce", "border_weight": 2.0},
         {"encoder": "resnet18", "depth": 5, "norm": "group", "head": "distance"},
+        {"input_scale": 0.5, "head": "contour", "norm": "batch"},
+        {"input_scale": 1.5},
         # As built, without the weights.
         {"encoder": "resnet18", "weights": "imagenet", "deep_supervision": True},
     ],
@@ -214,6 +217,25 @@ def test_state_dict_round_trip(build, tmp_path):
         np.testing.assert_array_equal(one.scores, other.scores)
 
 
+def test_safetensors_round_trip(build, tmp_path):
+    """As a bundle keeps a model: settings as JSON, weights as plain tensors, nothing pickled."""
+    model, batch = build().eval(), batch_of(discs((40, 56), (12, 12, 8), (28, 40, 9)))
+    save_model(model, tmp_path / "weights.safetensors")
+    loaded = build()
+    for parameter in loaded.parameters():
+        torch.nn.init.zeros_(parameter)
+    missing, unexpected = load_model(loaded, tmp_path / "weights.safetensors")
+    assert (list(missing), list(unexpected)) == ([], [])
+    [expected], [found] = (each.eval().predict(batch.images) for each in (model, loaded))
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_the_settings_that_can_be_tuned_are_settings(model):
+    assert set(model.postprocess_keys) <= set(PostprocessSettings.model_fields)
+    assert len(set(model.postprocess_keys)) == len(model.postprocess_keys) > 0
+
+
 def test_compiling_in_place_changes_no_name_and_no_loss(build):
     """Traced by Dynamo with the eager backend: what needs a compiler of the machine is left out."""
     torch._dynamo.reset()  # it gives up on a function after a few versions, those of earlier tests included
@@ -270,6 +292,7 @@ LEARNERS = [(name, {}) for name in names()] + [
     ("unet", {"head": "contour", "contour_width_px": 2}),
     ("unet", {"head": "distance", "norm": "batch"}),
     ("unet", {"encoder": "residual", "loss": "focal+dice"}),
+    ("unet", {"input_scale": 0.5, "norm": "batch"}),
 ]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from models.base import TensorBatch
@@ -182,3 +183,58 @@ def test_deep_supervision_leaves_what_it_supervises_alone():
     supervised = UNet(base_channels=4, depth=3, deep_supervision=True)
     extra = supervised.state_dict().keys() - plain.state_dict().keys()
     assert {name.partition(".")[0] for name in extra} == {"auxiliary"}
+
+
+def test_a_scaled_network_sees_the_resized_image_and_gives_maps_of_the_images_size():
+    """Against Pillow, whose bilinear filter widens with the pixels, too."""
+    torch.manual_seed(0)
+    model, seen = UNet(base_channels=4, depth=1, input_scale=0.5).eval(), []
+    model.encoder[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    image = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(image)[None])
+    for channel, found in enumerate(seen[0][0]):
+        floating = Image.fromarray(image[..., channel].astype(np.float32))
+        resized = np.asarray(floating.resize((20, 24), Image.Resampling.BILINEAR))
+        np.testing.assert_allclose(found, resized / 127.5 - 1, atol=1e-5)
+    assert logits.shape == (1, 1, 24, 20)
+    maps = model.predict_maps(torch.from_numpy(image)[None])
+    assert maps.shape == (1, 1, 48, 40)
+    enlarged = nn.functional.interpolate(logits, size=(48, 40), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(maps, enlarged.sigmoid())
+
+
+def test_losses_are_taken_at_the_networks_scale():
+    """Every label of a doubled label map is there once: the loss of the halved is the loss of the original."""
+    torch.manual_seed(0)
+    half = UNet(
+        base_channels=2, depth=1, input_scale=0.5, head="contour", loss="ce", contour_width_px=4
+    ).eval()
+    plain = UNet(base_channels=2, depth=1, head="contour", loss="ce", contour_width_px=2).eval()
+    plain.load_state_dict(half.state_dict())
+    labels = torch.zeros(1, 16, 16, dtype=torch.int32)
+    labels[:, 2:14, 3:12] = 1
+    image = torch.full((1, 16, 16, 3), 77, dtype=torch.uint8)  # the same at any scale
+    doubled = [each.repeat_interleave(2, 1).repeat_interleave(2, 2) for each in (image, labels)]
+    with torch.no_grad():
+        found = half.training_step(TensorBatch(*doubled))["ce"]
+        expected = plain.training_step(TensorBatch(image, labels))["ce"]
+    assert float(found) == pytest.approx(float(expected))
+
+
+def test_lengths_in_pixels_of_the_image_are_scaled_with_it():
+    model = UNet(
+        base_channels=1,
+        depth=1,
+        head="contour",
+        input_scale=0.5,
+        contour_width_px=8,
+        border_sigma_px=5.0,
+        distance_cap_px=32,
+    )
+    options = model.head.options
+    assert (options.contour_width_px, options.border_sigma_px, options.distance_cap_px) == (4, 2.5, 16)
+    thin = UNet(
+        base_channels=1, depth=1, head="contour", input_scale=0.25, contour_width_px=1, distance_cap_px=0
+    )
+    assert (thin.head.options.contour_width_px, thin.head.options.distance_cap_px) == (1, 0)

@@ -28,7 +28,7 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     for verb in (
         *("studies", "validate", "data", "launch", "status", "trials", "best", "stop", "logs", "train"),
-        *("doctor", "gc"),
+        *("evaluate", "doctor", "gc"),
     ):
         assert verb in done.stdout
 
@@ -89,6 +89,12 @@ DEMO = ["launch", "--study", "unet-demo"]
         (["trials", "--study", "x", "--db", "typo.toml"], "--db", "must be an SQLite database"),
         (["best", "--study", "x"], "searcher.db", "the database must exist"),
         (["train", "--study", "unet-broad", "--set", "nope=1"], "--set nope", "unknown"),
+        (["evaluate", "nowhere", "--data", "empty"], "nowhere", "must be a checkpoint or a trial's folder"),
+        (
+            ["evaluate", "typo.toml", "--data", "empty", "--json", "no/file.json"],
+            "--json no/file.json",
+            "its folder must exist",
+        ),
         (["fly"], "searcher", "invalid choice"),
     ],
 )

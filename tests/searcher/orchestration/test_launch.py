@@ -52,7 +52,7 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
 @pytest.mark.parametrize("name", shipped_studies())
 def test_every_shipped_study_runs(name, launch_tiny):
     small = {
-        "study.trials": 1, "train.epochs": 1, "augment.crop_px": 64,
+        "study.trials": 1, "train.epochs": 1, "augment.crop_px": 64, "resources.cpus": 1,
         "data.synthetic_images": 12, "data.synthetic_size_px": 64, "data.samples_per_epoch": 6,
     }  # fmt: skip
     small_model = {
@@ -65,7 +65,9 @@ def test_every_shipped_study_runs(name, launch_tiny):
     model = load_study(name).trial_config({}).model.name
     result, _, trials = launch_tiny(load_study(name, {**small, **small_model[model]}))
     assert result.outcome == "finished"
-    assert [trial.state for trial in trials if trial.state != "WAITING"] == ["COMPLETE"]
+    [trial] = [trial for trial in trials if trial.state != "WAITING"]
+    assert trial.state == "COMPLETE"
+    assert ("tuned" in trial.notes) == load_study(name).trial_config({}).tuning.postprocess
 
 
 def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny):

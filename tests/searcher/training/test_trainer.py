@@ -21,6 +21,7 @@ from searcher.training.checkpoints import load_checkpoint
 from searcher.training.history import read_history
 from searcher.training.learner import Learner
 from searcher.training.reporter import NullReporter
+from searcher.training.trained import trained_model
 from searcher.training.trainer import Trainer
 
 DICE, LOSS = Objective("object_dice"), Objective("loss")
@@ -356,3 +357,66 @@ def test_a_trial_in_micro_batches_trains_like_a_whole_one_and_goes_on_with_anoth
     losses = [report["train_loss"] for report in one.reports + two.reports]
     # Adam divides by the root of the squared gradients: where these are tiny, rounding grows to whole steps.
     assert losses == pytest.approx([report["train_loss"] for report in reporter.reports], rel=1e-3)
+
+
+TUNING = {"postprocess": True}
+
+
+def test_post_processing_is_tuned_after_the_last_epoch_and_travels_with_the_best_checkpoint(
+    store, tiny, recorder, tmp_path
+):
+    config = tiny(train={"epochs": 2}, tuning=TUNING)
+    reporter = recorder()
+    with Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer:
+        outcome = trainer.fit(reporter)
+        file = trainer.best_checkpoint
+    assert reporter.epochs == [1, 2], "tuning is no epoch"
+    assert outcome.tuned is not None
+    best, loaded = load_checkpoint(tmp_path / "best.pt", sha256=file.sha256)
+    assert loaded == file
+    assert best.tuned == outcome.tuned.to_dict()
+    assert (best.epoch, best.value) == (outcome.best_epoch, outcome.best_value)
+    # Before tuning it is what the epoch was validated with, and after it no worse.
+    assert outcome.tuned.value_before == pytest.approx(outcome.best_value)
+    assert outcome.tuned.value >= outcome.best_value
+    untuned, _ = load_checkpoint(tmp_path / "previous-best.pt")
+    assert untuned.tuned is None
+    assert untuned.epoch == best.epoch, "the one that was reported is still there"
+
+    model = trained_model(best, device=torch.device("cpu"))
+    assert model.postprocess == outcome.tuned.postprocess
+    assert not model.training
+
+
+def test_a_trial_that_is_over_tunes_once_and_again_when_it_resumes(store, tiny, recorder, tmp_path):
+    config = tiny(train={"epochs": 1}, tuning=TUNING)
+    with Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer:
+        outcome = trainer.fit(recorder())
+        sha256 = trainer.best_checkpoint.sha256
+        assert trainer.step(recorder()) == outcome
+        assert trainer.best_checkpoint.sha256 == sha256
+    # Killed before anybody heard of it: the resumed trial comes to the same end.
+    resumed = Trainer(config, DICE, store=store, run_dir=tmp_path, resume_from=tmp_path / "last.pt")
+    with resumed:
+        assert resumed.step(recorder()).tuned == outcome.tuned
+        assert load_checkpoint(tmp_path / "best.pt")[0].tuned == outcome.tuned.to_dict()
+
+
+def test_a_trial_that_is_stopped_early_is_not_tuned(store, tiny, recorder, tmp_path):
+    with Trainer(tiny(tuning=TUNING), DICE, store=store, run_dir=tmp_path) as trainer:
+        outcome = trainer.fit(recorder(stop_after=1))
+    assert (outcome.stop_reason, outcome.tuned) == ("reporter", None)
+    assert load_checkpoint(tmp_path / "best.pt")[0].tuned is None
+
+
+def test_a_checkpoint_of_another_version_says_so(store, tiny, recorder, tmp_path):
+    with Trainer(tiny(train={"epochs": 1}), DICE, store=store, run_dir=tmp_path) as trainer:
+        trainer.fit(recorder())
+    checkpoint, _ = load_checkpoint(tmp_path / "best.pt")
+    for changed in (
+        {"config": {**checkpoint.config, "unheard": {}}},
+        {"ema": None, "model": {}},
+        {"tuned": {"postprocess": {}}},
+    ):
+        with pytest.raises(CheckpointError, match="does not fit this version of searcher"):
+            trained_model(dataclasses.replace(checkpoint, **changed), device=torch.device("cpu"))

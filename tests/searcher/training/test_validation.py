@@ -50,6 +50,8 @@ class PaintedImages:
 class ReadsTheAnswer(SegmentationModel):
     """Predicts the green channel; its losses are the mean of the blue channel, and 1."""
 
+    postprocess_keys = ()
+
     def __init__(self):
         super().__init__()
         self.postprocess = PostprocessSettings()
@@ -98,6 +100,8 @@ MODELS = pytest.mark.parametrize("model", [ReadsTheAnswer, DenseReadsTheAnswer])
 def test_a_perfect_prediction(painted, model):
     assert measure(painted, model(), indices=[0]) == {
         "loss": 11.0,
+        "loss_blue": 10.0,
+        "loss_one": 1.0,
         "object_f1": 1.0,
         "object_dice": 1.0,
         "object_hausdorff": 0.0,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from searcher.exceptions import UserError
-from searcher.training.precision import autocast, default_device, resolve_precision
+from searcher.inference.precision import autocast, default_device, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -1,0 +1,162 @@
+"""`searcher evaluate`: the official metrics of trained checkpoints on the splits of a data set."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searcher.cli.options import Verbs, add_data, cache_dir, data_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from data_pipeline.store import Store
+    from searcher.inference.measuring import SplitMetrics
+    from searcher.inference.predictor import Predictor
+    from searcher.training.checkpoints import Checkpoint
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("evaluate", help="measure trained checkpoints by the official metrics")
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a trial's best.pt (searcher best names it) or its folder; several U-Nets, of folds say, are averaged",
+    )
+    add_data(parser, required=True)
+    parser.add_argument(
+        "--splits", default="testA", metavar="A,B", help="splits of the data set; default testA"
+    )
+    parser.add_argument(
+        "--tta",
+        action=argparse.BooleanOptionalAction,
+        help="average the 8 turned and mirrored versions of an image; default: as the checkpoint was tuned",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all figures there too, image by image"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from data_pipeline.datasets import open_dataset
+    from data_pipeline.store import prepare_store
+    from searcher.cli.terminal import console, progress_bar
+    from searcher.inference.measuring import measure_split, see_all
+    from searcher.training.checkpoints import load_checkpoint
+
+    _check_writable(args.json)
+    loaded = [load_checkpoint(_checkpoint_file(path)) for path in args.checkpoints]
+    checkpoints = [checkpoint for checkpoint, _ in loaded]
+    predictor = _predictor(checkpoints, args.tta)
+    folder = data_folder(args)
+    assert folder is not None
+    with progress_bar("preparing images") as advance:
+        store = prepare_store(open_dataset(Path(folder)), cache_dir(), progress=advance)
+    splits: dict[str, SplitMetrics] = {}
+    for split, indices in _splits(store, args.splits).items():
+        with progress_bar(f"predicting {split}") as advance:
+            seen = see_all(predictor, store, indices, advance)
+        splits[split] = measure_split(predictor, seen)
+    console.print(_table(splits))
+    if args.json is not None:
+        record = {
+            "data": {"folder": folder, "fingerprint": store.fingerprint},
+            "checkpoints": [
+                {
+                    "path": str(file.path),
+                    "sha256": file.sha256,
+                    "epoch": file.epoch,
+                    "trained_on": c.data_fingerprint,
+                }
+                for c, file in loaded
+            ],
+            "postprocess": predictor.postprocess.model_dump(),
+            "tta": predictor.tta,
+            "splits": {split: metrics.to_dict() for split, metrics in splits.items()},
+        }
+        args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _predictor(checkpoints: "Sequence[Checkpoint]", tta: bool | None) -> "Predictor":
+    """Return what predicts as the checkpoints were tuned, with test-time augmentation as wished or as tuned."""
+    from searcher.inference.precision import default_device, resolve_precision
+    from searcher.inference.predictor import Predictor
+    from searcher.inference.tuning import agreed
+    from searcher.study.config import TrialConfig
+    from searcher.training.trained import trained_model, tuning_of
+
+    device = default_device()
+    models = [trained_model(checkpoint, device=device) for checkpoint in checkpoints]
+    train = TrialConfig.model_validate(checkpoints[0].config).train
+    tuned = [tuning_of(checkpoint) for checkpoint in checkpoints]
+    predictor = Predictor(
+        models,
+        device=device,
+        dtype=resolve_precision(train.precision, device),
+        tta=all(each is not None and each.tta for each in tuned) if tta is None else tta,
+        tile_px=train.eval_tile_px,
+        tile_overlap_px=train.eval_tile_overlap_px,
+    )
+    predictor.postprocess = agreed([model.postprocess for model in models])
+    return predictor
+
+
+def _checkpoint_file(path: Path) -> Path:
+    from searcher.exceptions import UserError
+
+    file = path / "best.pt" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(
+            f"{path}: must be a checkpoint or a trial's folder, got neither; `searcher best` names one"
+        )
+    return file
+
+
+def _splits(store: "Store", wanted: str) -> dict[str, list[int]]:
+    """Return the images of each split.
+
+    Raises:
+        UserError: The data set has no image of a split.
+    """
+    from searcher.exceptions import UserError
+
+    found = {name: store.indices(name) for name in dict.fromkeys(part.strip() for part in wanted.split(","))}
+    there = list(dict.fromkeys(sample.split for sample in store.samples))
+    for name, indices in found.items():
+        if not indices:
+            raise UserError(
+                f"--splits {wanted}: must be splits of the data set, got {name or 'an empty name'}; it has "
+                f"{', '.join(there)}"
+            )
+    return found
+
+
+def _check_writable(path: Path | None) -> None:
+    from searcher.exceptions import UserError
+
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UserError(f"--json {path}: its folder must exist; create {path.absolute().parent}")
+
+
+def _table(splits: "dict[str, SplitMetrics]") -> object:
+    from searcher.cli.terminal import metric, table
+
+    rows = []
+    for name, of in splits.items():
+        for how, values in (("pooled", of.pooled), ("mean over images", of.mean)):
+            shown = [metric(values[key]) for key in ("f1", "object_dice", "object_hausdorff", "pixel_dice")]
+            rows.append((name, of.num_images, how, *shown))
+        poster = of.poster
+        shown = [metric(poster[key]) for key in ("f1", "object_dice", "object_hausdorff")]
+        rows.append((name, of.num_images, "poster's own metrics", *shown, ""))
+    return table(
+        ["split", ">images", "figures", ">F1", ">object Dice", ">object Hausdorff", ">pixel Dice"], rows
+    )

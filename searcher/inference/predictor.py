@@ -1,0 +1,121 @@
+"""What trained models say of an image: one alone or several together, on tiles, turned and mirrored."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_pipeline.tiling import apply_tiled
+from models.base import DenseModel, DetectionModel, Detections, Prediction, SegmentationModel
+from models.settings import PostprocessSettings
+from models.tta import dihedral_average
+from searcher.exceptions import UserError
+from searcher.inference.precision import autocast
+
+__all__ = ["Output", "Predictor"]
+
+Output = NDArray[np.float32] | Detections
+"""What is known of an image before instances are cut: a dense model's maps float32[C, H, W], or detections."""
+
+
+class Predictor:
+    """Shows images to trained models, which it puts into evaluation mode, and cuts instances from what they say.
+
+    Seeing is expensive and cutting is cheap, so they are two steps: whoever tunes the cutting sees once.
+
+    Args:
+        models: At least one, on the device. Of several, an ensemble, the maps' mean is taken: they must be dense and
+            have the same maps.
+        device: Where they are.
+        dtype: Format of the forward pass, see `resolve_precision`.
+        tta: Whether each sees all 8 turned and mirrored versions of an image, and the mean is taken; for dense models.
+        tile_px: Side of the overlapping tiles that dense models see; 0 shows them whole images.
+        tile_overlap_px: Overlap of neighbouring tiles, below `tile_px`.
+
+    Raises:
+        UserError: The models cannot be asked together, or not with `tta`.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[SegmentationModel],
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        tta: bool = False,
+        tile_px: int = 0,
+        tile_overlap_px: int = 64,
+    ) -> None:
+        assert models
+        dense = [model for model in models if isinstance(model, DenseModel)]
+        if len(dense) < len(models) and (len(models) > 1 or tta):
+            what = "an ensemble" if len(models) > 1 else "test-time augmentation"
+            raise UserError(
+                f"{what} needs models with maps of probabilities, such as unet, got one that detects instances "
+                "one by one; use one model, without test-time augmentation"
+            )
+        self._models = [model.eval() for model in models]
+        self._dense = dense
+        self._device = device
+        self._dtype = dtype
+        self.tta = tta
+        """Whether the mean over turned and mirrored versions is taken."""
+        self._tile_px = tile_px
+        self._tile_overlap_px = tile_overlap_px
+
+    @property
+    def postprocess(self) -> PostprocessSettings:
+        """From maps or detections to instances: the first model's."""
+        return self._models[0].postprocess
+
+    @postprocess.setter
+    def postprocess(self, settings: PostprocessSettings) -> None:
+        self._models[0].postprocess = settings
+
+    @property
+    def postprocess_keys(self) -> tuple[str, ...]:
+        """The settings that matter to these models."""
+        return self._models[0].postprocess_keys
+
+    @torch.no_grad()
+    def see(self, image: NDArray[np.uint8]) -> Output:
+        """Return the maps of an image, or what is detected in it.
+
+        Args:
+            image: uint8[H, W, 3], RGB.
+        """
+        if not self._dense:
+            [model] = self._models
+            assert isinstance(model, DetectionModel), type(model)
+            with autocast(self._device, self._dtype):
+                return model.detect(self._tensor(image))[0]
+        return apply_tiled(
+            self._maps,
+            image,
+            tile_px=self._tile_px or max(image.shape[:2]),
+            overlap_px=min(self._tile_overlap_px, (self._tile_px or max(image.shape[:2])) - 1),
+        )
+
+    def cut(self, output: Output) -> Prediction:
+        """Return the instances in what was seen of an image, following `postprocess`."""
+        model = self._models[0]
+        if isinstance(output, Detections):
+            assert isinstance(model, DetectionModel), type(model)
+            return model.instances_from_detections(output)
+        assert isinstance(model, DenseModel), type(model)
+        return model.instances_from_maps(output)
+
+    def _maps(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        images, total = self._tensor(image), None
+        for model in self._dense:
+            with autocast(self._device, self._dtype):
+                maps = dihedral_average(model, images) if self.tta else model.predict_maps(images)
+            total = maps if total is None else total.add_(maps)
+        assert total is not None
+        mean: NDArray[np.float32] = (total / len(self._dense))[0].float().cpu().numpy()
+        return mean
+
+    def _tensor(self, image: NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(np.array(image)).to(self._device)[None]

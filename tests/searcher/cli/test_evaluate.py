@@ -1,0 +1,91 @@
+"""`searcher evaluate`: from trained checkpoints to the official metrics, and into a file."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_pipeline.datasets import SyntheticGlands
+from searcher.cli.main import main
+
+SETTINGS = [
+    "data.synthetic_images=12", "data.synthetic_size_px=64", "augment.crop_px=64", "model.base_channels=2",
+    "model.depth=2", "data.samples_per_epoch=16", "tuning.postprocess=true",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two trials of one epoch, the second tuned for the mean of 8 views, and a folder of images with labels."""
+    root = tmp_path_factory.mktemp("evaluate")
+    source = SyntheticGlands(num_images=4, size_px=64, seed=7)
+    for kind in ("images", "labels"):
+        (root / "data" / kind).mkdir(parents=True)
+    for index in range(4):
+        image, labels = source.read(index)
+        Image.fromarray(image).save(root / "data" / "images" / f"{index}.png")
+        Image.fromarray(labels.astype(np.uint16)).save(root / "data" / "labels" / f"{index}.png")
+    for name, more in (("plain", []), ("tta", ["tuning.tta=true"])):
+        options = [part for setting in SETTINGS + more for part in ("--set", setting)]
+        train = ["train", "--study", "unet-demo", "--epochs", "1", "--storage", str(root / name), *options]
+        assert main(train) == 0
+    return root
+
+
+def folder_of(trained, name):
+    [run] = (trained / name / "unet-demo").iterdir()
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _with_a_cache(cache_dir):
+    """Stores go where the session keeps them."""
+
+
+def evaluate(trained, *arguments):
+    return main(["evaluate", *map(str, arguments), "--data", str(trained / "data"), "--splits", "train"])
+
+
+def test_all_figures_are_in_the_file(trained, tmp_path, capsys):
+    run = folder_of(trained, "plain")
+    assert evaluate(trained, run, "--json", tmp_path / "e.json") == 0
+    shown = capsys.readouterr().out
+    record = json.loads((tmp_path / "e.json").read_text())
+    split = record["splits"]["train"]
+    assert split["num_images"] == 4
+    assert f"{split['pooled']['object_dice']:.4f}" in shown
+    assert len(split["by_image"]) == 4
+    assert record["checkpoints"][0]["sha256"] == hashlib.sha256((run / "best.pt").read_bytes()).hexdigest()
+    assert record["tta"] is False
+
+
+def test_a_checkpoint_is_evaluated_as_it_was_tuned_unless_told_otherwise(trained, tmp_path):
+    from searcher.training.checkpoints import load_checkpoint
+
+    run = folder_of(trained, "tta")
+    tuned = load_checkpoint(run / "best.pt")[0].tuned
+    records = {}
+    for wish in ([], ["--no-tta"]):
+        assert evaluate(trained, run / "best.pt", *wish, "--json", tmp_path / "e.json") == 0
+        records[bool(wish)] = json.loads((tmp_path / "e.json").read_text())
+    assert records[False]["tta"] is True
+    assert records[False]["postprocess"] == tuned["postprocess"]
+    assert records[True]["tta"] is False
+    assert records[True]["splits"] != records[False]["splits"]
+
+
+def test_several_checkpoints_are_an_ensemble(trained, tmp_path):
+    runs = [folder_of(trained, name) for name in ("plain", "tta")]
+    assert evaluate(trained, *runs, "--json", tmp_path / "e.json") == 0
+    record = json.loads((tmp_path / "e.json").read_text())
+    assert [each["path"] for each in record["checkpoints"]] == [str(run / "best.pt") for run in runs]
+    assert record["tta"] is False, "only if all were tuned so"
+
+
+def test_a_split_that_is_not_there(trained, capsys):
+    assert main(["evaluate", str(folder_of(trained, "plain")), "--data", str(trained / "data")]) == 2
+    assert (
+        "--splits testA: must be splits of the data set, got testA; it has train" in capsys.readouterr().err
+    )

@@ -1,0 +1,33 @@
+"""All metrics of a split, against values worked out by hand; the metrics themselves have their own tests."""
+
+import pytest
+import torch
+from toy_models import RedIsProbability
+
+from searcher.inference.measuring import measure_split, see_all
+from searcher.inference.predictor import Predictor
+
+
+def test_a_split_is_measured_as_a_whole_and_image_by_image(painted):
+    predictor = Predictor(
+        [RedIsProbability()], device=torch.device("cpu")
+    )  # 0.5: glands exact, and the speck
+    steps = []
+    seen = see_all(predictor, painted, [1, 0], lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 2), (2, 2)]
+    found = measure_split(predictor, seen)
+    assert found.num_images == 2
+    assert found.pooled["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1))
+    assert found.mean["f1"] == pytest.approx((1 + 2 * 1 / (2 * 1 + 1)) / 2)
+    # Found pixels: 36 + 36 + 2, of which the speck's 2 have no partner.
+    assert found.pooled["object_dice"] == pytest.approx((1 + 72 / 74) / 2)
+    assert found.by_image.keys() == {"painted_0", "painted_1"}
+    assert found.by_image["painted_0"] == {
+        "f1": 1.0,
+        "object_dice": 1.0,
+        "object_hausdorff": 0.0,
+        "pixel_dice": 1.0,
+    }
+    assert found.num_touched_by_empty_rule == 0
+    assert 0 < found.poster["object_dice"] < 1
+    assert found.to_dict()["pooled"] == found.pooled
