@@ -1,4 +1,4 @@
-# install, demo, test, check, chaos, bench: each does its own set-up. Needs Python >= 3.11 and a package registry.
+# install, demo, test, check, chaos, bench, glas: each does its own set-up. Needs Python >= 3.11 and a package registry.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -11,7 +11,7 @@ SEARCHER := SEARCHER_CACHE=$(DEMO)/cache $(BIN)/searcher
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --group dev --all-extras \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
-.PHONY: install demo test check chaos bench lock packaging clean
+.PHONY: install demo test check chaos bench glas lock packaging clean
 
 install: $(INSTALLED)
 
@@ -31,8 +31,12 @@ demo: install
 	@$(SEARCHER) best --study unet-demo $(DEMO_DB)
 	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/cache"
 
+# The rooms below have servers and a Ray cluster, one each for the whole run; the others' tests share both cores.
+WITH_SERVERS := tests/searcher/cli tests/searcher/ledger tests/searcher/orchestration
+
 test: install
-	$(BIN)/python -m pytest -m "not packaging and not chaos"
+	$(BIN)/python -m pytest -m "not packaging and not chaos" -n 2 $(addprefix --ignore=,$(WITH_SERVERS))
+	$(BIN)/python -m pytest $(WITH_SERVERS)
 
 chaos: install
 	$(BIN)/python -m pytest tests/chaos $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
@@ -52,6 +56,16 @@ bench: install
 	$(BIN)/python tests/benchmarks/stream_throughput.py $(if $(GLAS_ROOT),--data $(GLAS_ROOT))
 	$(BIN)/python tests/benchmarks/stream_memory.py
 	$(BIN)/python tests/benchmarks/metrics_speed.py $(if $(GLAS_ROOT),--data $(GLAS_ROOT))
+
+# The whole way on the real images, both models: search, then the winner on test A. Meant for a GPU; goes on where it was.
+GLAS := --db glas/searcher.db --storage glas/runs
+glas: install
+	@test -n "$(GLAS_ROOT)" || { echo "GLAS_ROOT: must name the folder of the GlaS release; make glas GLAS_ROOT=DIR"; exit 2; }
+	@mkdir -p glas
+	for study in unet-instances maskrcnn-narrow; do \
+		$(BIN)/searcher launch --study $$study --data $(GLAS_ROOT) $(GLAS) && \
+		$(BIN)/searcher evaluate --study $$study --db glas/searcher.db --data $(GLAS_ROOT) --json glas/$$study.json || exit; \
+	done
 
 lock: install
 	$(COMPILE) --upgrade -o requirements.lock

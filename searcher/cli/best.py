@@ -2,10 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_reading, database_text
 
-__all__ = ["add_parser"]
+if TYPE_CHECKING:
+    from searcher.ledger.records import StudyRecord, TrialRecord
+
+__all__ = ["add_parser", "find_best"]
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -15,8 +19,14 @@ def add_parser(verbs: Verbs) -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(args: argparse.Namespace) -> int:
-    from searcher.cli.terminal import console, metric, print_json, table, tuning_text
+def find_best(args: argparse.Namespace) -> "tuple[StudyRecord, TrialRecord, Path | None]":
+    """Return the study that `--study` and `--db` name, its best trial, and where that one's checkpoint lies.
+
+    None for a checkpoint that was never written or was removed.
+
+    Raises:
+        UserError: No trial is COMPLETE.
+    """
     from searcher.exceptions import UserError
     from searcher.ledger.best import best_trial
     from searcher.ledger.database import Database
@@ -31,8 +41,16 @@ def _run(args: argparse.Namespace) -> int:
             "launch it again with more trials"
         )
     checkpoint = best.checkpoints.get("best")
-    is_there = checkpoint is not None and not checkpoint.is_removed
-    path = inside(Path(study.storage_root), checkpoint.uri) if checkpoint is not None and is_there else None
+    if checkpoint is None or checkpoint.is_removed:
+        return study, best, None
+    return study, best, inside(Path(study.storage_root), checkpoint.uri)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.cli.terminal import console, metric, print_json, table, tuning_text
+
+    study, best, path = find_best(args)
+    checkpoint = best.checkpoints.get("best")
     if args.json:
         print_json(best.to_dict() | {"study": study.name, "checkpoint": None if path is None else str(path)})
         return 0

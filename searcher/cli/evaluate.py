@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_data, cache_dir, data_folder
+from searcher.cli.best import find_best
+from searcher.cli.options import Verbs, add_data, add_database, cache_dir, data_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +24,15 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("evaluate", help="measure trained checkpoints by the official metrics")
     parser.add_argument(
         "checkpoints",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="CHECKPOINT",
         help="a trial's best.pt (searcher best names it) or its folder; several U-Nets, of folds say, are averaged",
     )
+    parser.add_argument(
+        "--study", metavar="NAME", help="instead of checkpoints: the best trial of this study"
+    )
+    add_database(parser)
     add_data(parser, required=True)
     parser.add_argument(
         "--splits", default="testA", metavar="A,B", help="splits of the data set; default testA"
@@ -51,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.training.checkpoints import load_checkpoint
 
     _check_writable(args.json)
-    loaded = [load_checkpoint(_checkpoint_file(path)) for path in args.checkpoints]
+    loaded = [load_checkpoint(_checkpoint_file(path)) for path in _wanted(args)]
     checkpoints = [checkpoint for checkpoint, _ in loaded]
     predictor = _predictor(checkpoints, args.tta)
     folder = data_folder(args)
@@ -107,6 +112,29 @@ def _predictor(checkpoints: "Sequence[Checkpoint]", tta: bool | None) -> "Predic
     )
     predictor.postprocess = agreed([model.postprocess for model in models])
     return predictor
+
+
+def _wanted(args: argparse.Namespace) -> list[Path]:
+    """Return the checkpoints that the command line names, itself or by their study.
+
+    Raises:
+        UserError: It names none, or both.
+    """
+    from searcher.exceptions import UserError
+
+    if bool(args.checkpoints) == (args.study is not None):
+        raise UserError(
+            "searcher evaluate: must name either checkpoints or --study NAME, got both or neither"
+        )
+    if args.study is None:
+        return list(args.checkpoints)
+    _, best, path = find_best(args)
+    if path is None:
+        raise UserError(
+            f"--study {args.study}: its best trial, {best.number}, must have a checkpoint, got one that was removed; "
+            "name another one"
+        )
+    return [path]
 
 
 def _checkpoint_file(path: Path) -> Path:

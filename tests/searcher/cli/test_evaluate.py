@@ -89,3 +89,18 @@ def test_a_split_that_is_not_there(trained, capsys):
     assert (
         "--splits testA: must be splits of the data set, got testA; it has train" in capsys.readouterr().err
     )
+
+
+def test_the_best_trial_of_a_study_is_found_in_the_database(trained, stored_study, tmp_path, capsys):
+    weights = (folder_of(trained, "plain") / "best.pt").read_bytes()
+    number = stored_study.begin()
+    stored_study.save(number, "best", weights)
+    stored_study.ledger.complete(number, 0.9, best_epoch=1, stop_reason="epochs")
+    stored_study.complete(0.1)
+    where = ["--data", str(trained / "data"), "--splits", "train", "--json", str(tmp_path / "e.json")]
+    assert main(["evaluate", "--study", "s", *where]) == 0
+    record = json.loads((tmp_path / "e.json").read_text())
+    assert record["checkpoints"][0]["path"] == str(stored_study.folder(number) / "best.pt")
+    capsys.readouterr()
+    assert main(["gc", "--study", "s", "--keep", "1"]) == 0
+    assert main(["evaluate", "--study", "s", *where]) == 0, "gc keeps the best"
