@@ -6,6 +6,8 @@ A map of weights counts in the first two, which are means over the pixels: each 
 divided by the number of pixels.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -133,18 +135,12 @@ def binary_losses(
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
         focal_gamma: See `binary_focal_loss`.
     """
-
-    def loss_of(part: str) -> Tensor:
-        match part:
-            case "ce" | "bce":
-                return binary_cross_entropy(logits, target, weight=weight)
-            case "focal":
-                return binary_focal_loss(logits, target, gamma=focal_gamma, weight=weight)
-            case "dice":
-                return soft_dice_loss(logits, target)
-        raise KeyError(part)
-
-    return {part: loss_of(part) for part in name.split("+")}
+    return _by_name(
+        name,
+        ce=lambda: binary_cross_entropy(logits, target, weight=weight),
+        focal=lambda: binary_focal_loss(logits, target, gamma=focal_gamma, weight=weight),
+        dice=lambda: soft_dice_loss(logits, target),
+    )
 
 
 def class_losses(
@@ -159,18 +155,16 @@ def class_losses(
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
         focal_gamma: See `focal_loss`.
     """
+    return _by_name(
+        name,
+        ce=lambda: cross_entropy(logits, classes, weight=weight),
+        focal=lambda: focal_loss(logits, classes, gamma=focal_gamma, weight=weight),
+        dice=lambda: soft_dice_loss_of_classes(logits, classes),
+    )
 
-    def loss_of(part: str) -> Tensor:
-        match part:
-            case "ce" | "bce":
-                return cross_entropy(logits, classes, weight=weight)
-            case "focal":
-                return focal_loss(logits, classes, gamma=focal_gamma, weight=weight)
-            case "dice":
-                return soft_dice_loss_of_classes(logits, classes)
-        raise KeyError(part)
 
-    return {part: loss_of(part) for part in name.split("+")}
+def _by_name(name: str, **losses: Callable[[], Tensor]) -> dict[str, Tensor]:
+    return {part: losses["ce" if part == "bce" else part]() for part in name.split("+")}
 
 
 def _mean(loss: Tensor, weight: Tensor | None) -> Tensor:
