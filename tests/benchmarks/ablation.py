@@ -37,7 +37,7 @@ from searcher.training.reporter import NullReporter
 from searcher.training.trained import trained_model
 from searcher.training.trainer import Trainer
 
-FIRST = "as shipped: half scale, contour head, ce+dice, resnet18, strong"
+FIRST = "as shipped: half scale, contour head, ce+dice, plain encoder, strong"
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     FIRST: {},
     "native scale, crops of 192 px (as many pixels for the network)": {
@@ -47,7 +47,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "binary head": {"model.head": "binary"},
     "distance head": {"model.head": "distance"},
     "loss ce": {"model.loss": "ce"},
-    "plain encoder": {"model.encoder": "plain"},
+    "ResNet-18 encoder": {"model.encoder": "resnet18"},
     "augmentation: flips and turns only": {"augment.preset": "standard", "augment.strength": 0.0},
 }
 STEPS_PER_EPOCH = 50
