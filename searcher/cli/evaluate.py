@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.training.checkpoints import load_checkpoint
 
     _check_writable(args.json)
-    loaded = [load_checkpoint(_checkpoint_file(path)) for path in _wanted(args)]
+    loaded = [load_checkpoint(path, sha256=sha256) for path, sha256 in _wanted(args)]
     checkpoints = [checkpoint for checkpoint, _ in loaded]
     predictor = _predictor(checkpoints, args.tta)
     folder = data_folder(args)
@@ -114,8 +114,8 @@ def _predictor(checkpoints: "Sequence[Checkpoint]", tta: bool | None) -> "Predic
     return predictor
 
 
-def _wanted(args: argparse.Namespace) -> list[Path]:
-    """Return the checkpoints that the command line names, itself or by their study.
+def _wanted(args: argparse.Namespace) -> list[tuple[Path, str | None]]:
+    """Return the checkpoints that the command line names, itself or by their study, which knows the digest, too.
 
     Raises:
         UserError: It names none, or both.
@@ -127,14 +127,14 @@ def _wanted(args: argparse.Namespace) -> list[Path]:
             "searcher evaluate: must name either checkpoints or --study NAME, got both or neither"
         )
     if args.study is None:
-        return list(args.checkpoints)
+        return [(_checkpoint_file(path), None) for path in args.checkpoints]
     _, best, path = find_best(args)
     if path is None:
         raise UserError(
             f"--study {args.study}: its best trial, {best.number}, must have a checkpoint, got one that was removed; "
             "name another one"
         )
-    return [path]
+    return [(path, best.checkpoints["best"].sha256)]
 
 
 def _checkpoint_file(path: Path) -> Path:

@@ -81,9 +81,15 @@ def tune_postprocess(
     if objective.name not in OFFICIAL:
         objective = Objective("object_dice")
 
+    known: dict[PostprocessSettings, float] = {}
+
     def value_of(settings: PostprocessSettings) -> float:
-        predictor.postprocess = settings
-        return float(pooled(measure(predictor, seen))[OFFICIAL[objective.name]])
+        if (
+            settings not in known
+        ):  # the last round, in which nothing improves, has mostly been measured before
+            predictor.postprocess = settings
+            known[settings] = float(pooled(measure(predictor, seen))[OFFICIAL[objective.name]])
+        return known[settings]
 
     best = predictor.postprocess
     best_value = value_before = value_of(best)

@@ -69,8 +69,14 @@ def parse_url(text: str) -> URL:
 
 
 def masked(url: URL) -> str:
-    """Return the URL as text with its password hidden."""
-    return url.render_as_string(hide_password=True)
+    """Return the URL as text with its passwords hidden."""
+    hidden = {key: "hidden" for key in url.query if _is_secret(key)}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def _is_secret(key: str) -> bool:
+    """Return whether an option of the URL is a password: `sslpassword` is one, `passfile` names a file."""
+    return "password" in key.lower()
 
 
 def connect(url: URL, *, create: bool) -> Engine:
@@ -212,7 +218,8 @@ def reason(error: Exception, url: URL) -> str:
     )  # Optuna wraps its errors
     original = getattr(cause, "orig", None) or cause
     text = " ".join(str(original).split())
-    if url.password:
-        for secret in (str(url.password), quote(str(url.password), safe="")):
-            text = text.replace(secret, "***")
+    options = [str(value) for key, value in url.query.items() if _is_secret(key)]
+    for secret in filter(None, [str(url.password or ""), *options]):
+        for written in (secret, quote(secret, safe="")):
+            text = text.replace(written, "***")
     return text

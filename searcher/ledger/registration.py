@@ -12,6 +12,7 @@ from searcher.exceptions import StudyConflictError
 from searcher.ledger.database import Database
 from searcher.ledger.identity import differences
 from searcher.ledger.tables import CheckpointRow, StudyRow
+from searcher.study.layout import inside
 from searcher.study.spec import StudySpec
 
 __all__ = ["Registration"]
@@ -36,8 +37,10 @@ class Registration:
             StudyConflictError: The study exists with another objective, configuration, space or data (the
                 message names each difference), its checkpoints lie elsewhere, it was deleted from Optuna's
                 tables, or the folder holds trials of a study that the database does not know.
+            UserError: The study's folder is a link that leads out of the storage root.
         """
         name = self.spec.name
+        inside(self.storage_root, name)
         known = False
         if database is not None:
             with database.read() as session:
@@ -110,7 +113,11 @@ class Registration:
         if row is None:
             return False
         _refuse_differences(row, self.spec, self.data_fingerprint)
-        kept = (CheckpointRow.study_id == row.id, CheckpointRow.removed_at.is_(None))
+        kept = (
+            CheckpointRow.study_id == row.id,
+            CheckpointRow.removed_at.is_(None),
+            CheckpointRow.problem.is_(None),  # what is known to be lost cannot be moved
+        )
         uris = session.scalars(sa.select(CheckpointRow.uri).where(*kept))
         _refuse_lost_checkpoints(row, list(uris), self.storage_root)
         return True

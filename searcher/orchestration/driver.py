@@ -30,7 +30,7 @@ from searcher.orchestration.samplers import build_sampler
 from searcher.orchestration.scheduler import build_scheduler
 from searcher.orchestration.scratch import scratch_folder
 from searcher.orchestration.search import ErrorCallback, StudySearch
-from searcher.orchestration.signals import stop_on_signals
+from searcher.orchestration.signals import Stop, stop_on_signals
 from searcher.orchestration.trainable import TrialTrainable
 from searcher.study.layout import LAUNCH_LOG
 from searcher.study.spec import StudySpec
@@ -146,7 +146,7 @@ class _Launch:
     """One launch from the moment that it holds the lease."""
 
     def __init__(
-        self, ledger: StudyLedger, lease: Lease, cluster: ExitStack, log: LaunchLog, stop: threading.Event
+        self, ledger: StudyLedger, lease: Lease, cluster: ExitStack, log: LaunchLog, stop: Stop
     ) -> None:
         self._ledger = ledger
         self._spec = ledger.spec
@@ -220,6 +220,7 @@ class _Launch:
 
     def _conclude(self, problem: str | None) -> tuple[str, int]:
         """Stop the workers, then leave no trial RUNNING; also when a second Ctrl-C breaks off."""
+        self._stop.is_concluding = True
         self._cluster.close()  # from here on nobody writes into a trial's folder
         spec, ledger = self._spec, self._ledger
         try:

@@ -41,6 +41,8 @@ class TrialOutcome:
     stop_reason: str
     tuned: Mapping[str, Any] | None = None
     """`Tuned.to_dict()` of the best checkpoint, if it was tuned."""
+    tuning_problem: str | None = None
+    """Why it was not, though that was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -210,6 +210,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             self._failed(number, "the trainer applied another configuration than the sampler chose")
         elif message.outcome is not None:
             outcome = message.outcome
+            if outcome.tuning_problem is not None:
+                self._ledger.note(number, tuning_problem=outcome.tuning_problem)
+                self._listener.said(f"trial {number}: could not be tuned: {outcome.tuning_problem}")
             self._ledger.complete(
                 number,
                 outcome.best_value,

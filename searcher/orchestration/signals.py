@@ -9,26 +9,36 @@ from typing import Any
 
 from searcher.orchestration.listener import StudyListener
 
-__all__ = ["stop_on_signals"]
+__all__ = ["Stop", "stop_on_signals"]
 
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+class Stop(threading.Event):
+    """Set when the launch is to end."""
+
+    is_concluding = False
+    """Whether it is being brought to its end. Then no signal breaks in: what runs must be written down."""
+
+
 @contextmanager
-def stop_on_signals(listener: StudyListener) -> Iterator[threading.Event]:
+def stop_on_signals(listener: StudyListener) -> Iterator[Stop]:
     """Yield an event that the first SIGINT, SIGTERM or SIGHUP sets; the second raises KeyboardInterrupt.
 
     Outside the main thread, where Python allows no handlers, the event is never set from here.
     """
-    stop = threading.Event()
+    stop = Stop()
     num_signals = 0
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         nonlocal num_signals
         num_signals += 1
+        stop.set()
+        if stop.is_concluding:
+            listener.said(f"{signal.Signals(number).name}: the launch is ending, one moment")
+            return
         if num_signals > 1:
             raise KeyboardInterrupt
-        stop.set()
         listener.said(f"{signal.Signals(number).name}: stopping after this step; again to stop at once")
 
     before: dict[int, Callable[..., Any] | int | None] = {}

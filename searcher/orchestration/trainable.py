@@ -182,4 +182,5 @@ def _outcome(outcome: "Outcome") -> TrialOutcome:
         best_value=outcome.best_value,
         stop_reason=outcome.stop_reason,
         tuned=None if outcome.tuned is None else outcome.tuned.to_dict(),
+        tuning_problem=outcome.tuning_problem,
     )

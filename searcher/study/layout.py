@@ -27,6 +27,6 @@ def inside(storage_root: Path, relative: str) -> Path:
     if not path.is_relative_to(storage_root.resolve()):
         raise UserError(
             f"--storage {storage_root}: every file must lie below it, got {relative}; "
-            "check who wrote into the database"
+            "a link leads elsewhere (give the folder itself as --storage), or the database was tampered with"
         )
     return path

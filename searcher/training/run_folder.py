@@ -127,14 +127,16 @@ class RunFolder:
     def add_to_best(self, tuned: Mapping[str, Any]) -> None:
         """Write the best checkpoint anew with how its output is best cut into instances.
 
-        What it was stays as `previous-best.pt`: nobody has heard of the new one yet.
+        Nobody has heard of the last epoch yet. So what the best was stays, as `previous-best.pt`; where it is the
+        last checkpoint too it has that name anyway, and the best before it keeps `previous-best.pt`.
 
         Raises:
             CheckpointError: It could not be read or written; the best so far is still there.
         """
         assert self.best is not None
         best, _ = load_checkpoint(self.best.path, sha256=self.best.sha256)
-        self._keep(self.best, _PREVIOUS_BEST)
+        if self.last is None or self.last.sha256 != self.best.sha256:
+            self._keep(self.best, _PREVIOUS_BEST)
         self.best = save_checkpoint(dataclasses.replace(best, tuned=dict(tuned)), self.path / _BEST)
 
     def _keep(self, file: CheckpointFile | None, name: str) -> None:

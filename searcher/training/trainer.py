@@ -27,6 +27,7 @@ from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.data_defaults import fitted_to_data
+from searcher.training.failures import diagnose
 from searcher.training.learner import Learner
 from searcher.training.plateau import PlateauCounter
 from searcher.training.randomness import RandomState
@@ -61,6 +62,8 @@ class Outcome:
     """Metrics of the last epoch."""
     tuned: Tuned | None = None
     """How the best checkpoint's output is best cut into instances, if the configuration wants that tuned."""
+    tuning_problem: str | None = None
+    """Why that could not be found out; the best checkpoint is as it was trained."""
 
 
 class Trainer:
@@ -115,6 +118,7 @@ class Trainer:
         self._metrics: dict[str, float] = {}
         self._stop_reason: StopReason | None = None
         self._tuned: Tuned | None = None
+        self._tuning_problem: str | None = None
         self._micro_batches = micro_batches
         self._folder = RunFolder(run_dir)
         self._resources = contextlib.ExitStack()
@@ -184,7 +188,7 @@ class Trainer:
     @property
     def learner(self) -> Learner:
         """The network and what trains it. Not there any more after `close`."""
-        assert self._learner is not None, "the trainer is closed"
+        assert self._learner is not None, "the trainer is closed, or has begun to tune"
         return self._learner
 
     @property
@@ -225,6 +229,8 @@ class Trainer:
             NonFiniteLossError: A loss became NaN or infinite. Weights and checkpoints are the last good ones.
             CheckpointError: The checkpoint or another file of the run could not be written.
             Exception: Whatever the reporter raises. In every case the trainer is closed.
+
+        Tuning that fails costs no trained trial: it is logged and said in the outcome. Only a full disk is raised.
         """
         if self._stop_reason is None:
             try:
@@ -235,12 +241,8 @@ class Trainer:
             self._stop_reason = self._reason_to_stop(decision)
         if self._stop_reason is None:
             return None
-        if self.config.tuning.postprocess and self._tuned is None and self._stop_reason != "reporter":
-            try:
-                self._tuned = self._tune()
-            except BaseException:
-                self.close()
-                raise
+        if self.config.tuning.postprocess and self._stop_reason != "reporter":
+            self._tune_once()
         return self._outcome(self._stop_reason)
 
     def _run_epoch(self, epoch: int, reporter: Reporter) -> Decision:
@@ -273,10 +275,29 @@ class Trainer:
         metrics = self._validator.measure(self.learner.evaluated, epoch=epoch)
         return {**metrics, "eval_s": time.perf_counter() - started}
 
+    def _tune_once(self) -> None:
+        if self._tuned is not None or self._tuning_problem is not None:
+            return
+        try:
+            self._tuned = self._tune()
+        except Exception as error:  # anything: the trial is trained, and its best checkpoint is whole
+            failure = diagnose(error)
+            if (
+                failure.cause == "disk"
+            ):  # a reason to stop the study and go on later, from the last checkpoint
+                self.close()
+                raise
+            logger.exception("post-processing could not be tuned")
+            self._tuning_problem = failure.reason
+        except BaseException:
+            self.close()
+            raise
+
     def _tune(self) -> Tuned | None:
         """Tune the way from the best checkpoint's output to instances, and write it into that checkpoint."""
         if self._folder.best is None:  # the objective never had a value
             return None
+        self._learner = None  # its memory is needed now
         train, tuning = self.config.train, self.config.tuning
         best, _ = load_checkpoint(self._folder.best.path, sha256=self._folder.best.sha256)
         with self._random.active():  # building a model draws weights, which are then replaced
@@ -359,6 +380,7 @@ class Trainer:
             best_value=self._progress.best_value,
             last_metrics=dict(self._metrics),
             tuned=self._tuned,
+            tuning_problem=self._tuning_problem,
         )
 
     def close(self) -> None:

@@ -170,3 +170,11 @@ def test_a_password_in_the_databases_own_words_is_masked():
     url = engines.parse_url("postgresql://user:p%40ss@host/x")
     said = sa.exc.OperationalError("", None, Exception("could not use p@ss nor p%40ss"))
     assert engines.reason(said, url) == "could not use *** nor ***"
+
+
+def test_the_password_of_a_key_file_is_masked_too():
+    url = engines.parse_url("postgresql://user@host/x?sslkey=k.pem&sslpassword=t%40psecret")
+    assert "psecret" not in engines.masked(url)
+    assert "sslkey=k.pem" in engines.masked(url)
+    said = sa.exc.OperationalError("", None, Exception("could not use t@psecret nor t%40psecret"))
+    assert engines.reason(said, url) == "could not use *** nor ***"

@@ -4,8 +4,8 @@ import pytest
 import sqlalchemy as sa
 from small_ledger import ask, checkpoint, register, registration, spec
 
-from searcher.exceptions import StudyConflictError
-from searcher.ledger.tables import StudyRow
+from searcher.exceptions import StudyConflictError, UserError
+from searcher.ledger.tables import CheckpointRow, StudyRow
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,23 @@ def test_another_storage_root_needs_the_checkpoints_there(database, tmp_path):
     (tmp_path / "s" / "trial-0000").mkdir(parents=True)
     (tmp_path / "s" / "trial-0000" / "last.pt").touch()
     register(database, root=tmp_path)
+
+
+def test_a_checkpoint_that_is_known_to_be_lost_need_not_be_moved(database, tmp_path):
+    ledger = register(database)
+    ledger.checkpoint(ask(ledger), checkpoint("last", epoch=1))
+    with database.write() as session:  # as doctor --fix and a retry do
+        session.execute(sa.update(CheckpointRow).values(problem="missing"))
+    register(database, root=tmp_path)
+
+
+def test_a_study_folder_that_leads_elsewhere_is_refused_before_anything_is_written(database, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "s").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="every file must lie below it, got s; a link leads elsewhere"):
+        register(database, root=tmp_path / "runs")
+    assert database.study_names() == []
 
 
 def test_a_key_that_a_newer_version_brought_is_no_difference_while_it_has_its_default(database):

@@ -124,6 +124,35 @@ def test_killed_before_it_reported_a_new_best_the_recorded_best_stays(
     assert [line["epoch"] for line in read_history(folder / "metrics.jsonl")] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("in_place", [True, False], ids=["the same folder", "another folder"])
+@pytest.mark.parametrize("last", [0.6, 0.3], ids=["the last epoch is the best", "an earlier one is"])
+def test_killed_when_it_had_tuned_the_recorded_best_stays(tiny, store, tmp_path, values, in_place, last):
+    """The last epoch's message leaves after tuning: until then, the driver knows the best of the epochs before."""
+    config = tiny(
+        data={"samples_per_epoch": 2}, train={"epochs": 3, "batch_size": 2}, tuning={"postprocess": True}
+    )
+    values(0.5, 0.4, last)
+    first = tmp_path / "first"
+    driver = Driver(first)
+    with Trainer(config, DICE, store=store, run_dir=first) as trainer:
+        assert [trainer.step(driver), trainer.step(driver)] == [None, None]
+        recorded = dict(driver.recorded)
+        assert trainer.step(driver).tuned is not None  # and nobody hears of it
+    kept = {load_checkpoint(path)[1].sha256: path.name for path in first.glob("*.pt")}
+    assert {recorded["best"].sha256, recorded["last"].sha256} <= kept.keys()
+
+    values(0.5, 0.4, 0.2)  # another device computes another value for epoch 3
+    folder = first if in_place else tmp_path / "second"
+    resumed = {
+        "resume_from": first / kept[recorded["last"].sha256],
+        "resume_sha256": recorded["last"].sha256,
+    }
+    best = train(config, store, folder, NullReporter(), **resumed)
+    assert (best.epoch, best.value) == (1, 0.5)
+    found, _ = load_checkpoint(folder / "best.pt", sha256=best.sha256)
+    assert (found.epoch, found.tuned is None) == (1, False)
+
+
 def test_a_best_of_the_right_epoch_from_another_training_is_not_taken(
     config, store, tmp_path, values, caplog
 ):

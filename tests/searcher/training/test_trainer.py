@@ -1,6 +1,7 @@
 """One trial: what it reports, keeps on disk, and when it ends."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import math
@@ -379,9 +380,8 @@ def test_post_processing_is_tuned_after_the_last_epoch_and_travels_with_the_best
     # Before tuning it is what the epoch was validated with, and after it no worse.
     assert outcome.tuned.value_before == pytest.approx(outcome.best_value)
     assert outcome.tuned.value >= outcome.best_value
-    untuned, _ = load_checkpoint(tmp_path / "previous-best.pt")
-    assert untuned.tuned is None
-    assert untuned.epoch == best.epoch, "the one that was reported is still there"
+    reported = [load_checkpoint(path)[0] for path in tmp_path.glob("*.pt") if path.name != "best.pt"]
+    assert best.epoch in {each.epoch for each in reported if each.tuned is None}, "what was reported is there"
 
     model = trained_model(best, device=torch.device("cpu"))
     assert model.postprocess == outcome.tuned.postprocess
@@ -400,6 +400,39 @@ def test_a_trial_that_is_over_tunes_once_and_again_when_it_resumes(store, tiny, 
     with resumed:
         assert resumed.step(recorder()).tuned == outcome.tuned
         assert load_checkpoint(tmp_path / "best.pt")[0].tuned == outcome.tuned.to_dict()
+
+
+def test_tuning_that_fails_costs_no_trained_trial(store, tiny, recorder, tmp_path, monkeypatch):
+    def fails(*arguments, **options):
+        raise torch.OutOfMemoryError("no room for another network")
+
+    monkeypatch.setattr("searcher.training.trainer.tune_postprocess", fails)
+    config = tiny(train={"epochs": 1}, tuning=TUNING)
+    with Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer:
+        outcome = trainer.fit(recorder())
+        assert trainer.step(recorder()) == outcome, "not tried again and again"
+        file = trainer.best_checkpoint
+    assert (outcome.stop_reason, outcome.tuned) == ("epochs", None)
+    assert "no room for another network" in outcome.tuning_problem
+    assert load_checkpoint(tmp_path / "best.pt", sha256=file.sha256)[0].tuned is None
+
+
+def test_a_disk_that_is_full_when_it_tunes_is_a_reason_to_go_on_later(
+    store, tiny, recorder, tmp_path, monkeypatch
+):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = tiny(train={"epochs": 1}, tuning=TUNING)
+    with monkeypatch.context() as patched:
+        patched.setattr("searcher.training.trainer.tune_postprocess", full)
+        with (
+            Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer,
+            pytest.raises(OSError, match="No space"),
+        ):
+            trainer.fit(recorder())
+    with Trainer(config, DICE, store=store, run_dir=tmp_path, resume_from=tmp_path / "last.pt") as trainer:
+        assert trainer.step(recorder()).tuned is not None
 
 
 def test_a_trial_that_is_stopped_early_is_not_tuned(store, tiny, recorder, tmp_path):

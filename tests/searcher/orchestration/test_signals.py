@@ -1,0 +1,47 @@
+"""Signals to a launch: the first asks it to end, the second ends it at once, and none breaks into its end."""
+
+import os
+import signal
+
+import pytest
+from tiny_study import RecordingListener
+
+from searcher.orchestration.signals import stop_on_signals
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_asks_and_the_second_raises(number):
+    listener = RecordingListener()
+    with stop_on_signals(listener) as stop:
+        send(number)
+        assert stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            send(number)
+    assert listener.lines == [
+        f"{signal.Signals(number).name}: stopping after this step; again to stop at once"
+    ]
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_while_the_launch_is_brought_to_its_end_no_signal_raises(before):
+    """What runs is being written down: an exception there would leave trials RUNNING."""
+    listener = RecordingListener()
+    with stop_on_signals(listener) as stop:
+        for _ in range(before):
+            send(signal.SIGINT)
+        stop.is_concluding = True
+        send(signal.SIGINT)
+        send(signal.SIGTERM)
+        assert stop.is_set(), "whoever waits for the database waits no longer"
+    assert listener.lines[-1] == "SIGTERM: the launch is ending, one moment"
+
+
+def test_handlers_are_put_back():
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with stop_on_signals(RecordingListener()):
+        assert signal.getsignal(signal.SIGINT) is not handlers[0]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
