@@ -110,6 +110,11 @@ class DenseModel(SegmentationModel):
     afterwards, so no instance is cut by a tile's edge.
     """
 
+    @property
+    @abstractmethod
+    def kind_of_maps(self) -> str:
+        """What the maps say, by a name: the maps of models that agree in it can be averaged."""
+
     @abstractmethod
     def predict_maps(self, images: Tensor) -> Tensor:
         """Return float32[B, C, H, W], probabilities in 0 to 1 at the images' own resolution.

@@ -116,6 +116,11 @@ class UNet(DenseModel):
         """The head's; see `SegmentationModel.postprocess_keys`."""
         return self.head.postprocess_keys
 
+    @property
+    def kind_of_maps(self) -> str:
+        """The head's name; see `DenseModel.kind_of_maps`."""
+        return type(self.head).__name__
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float[B, C, h, w] with the head's channels, before any sigmoid, at the input's scale.
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from data_pipeline.store import Store
     from searcher.inference.measuring import SplitMetrics
     from searcher.inference.predictor import Predictor
-    from searcher.training.checkpoints import Checkpoint
+    from searcher.training.checkpoints import Checkpoint, CheckpointFile
 
 __all__ = ["add_parser"]
 
@@ -52,19 +53,21 @@ def _run(args: argparse.Namespace) -> int:
     from data_pipeline.datasets import open_dataset
     from data_pipeline.store import prepare_store
     from searcher.cli.terminal import console, progress_bar
+    from searcher.exceptions import UserError
     from searcher.inference.measuring import measure_split, see_all
-    from searcher.training.checkpoints import load_checkpoint
+    from searcher.training.files import write_atomically
 
     _check_writable(args.json)
-    loaded = [load_checkpoint(path, sha256=sha256) for path, sha256 in _wanted(args)]
+    loaded = [_load(path, sha256) for path, sha256 in _wanted(args)]
     checkpoints = [checkpoint for checkpoint, _ in loaded]
-    predictor = _predictor(checkpoints, args.tta)
+    predictor = _predictor([file.path for _, file in loaded], checkpoints, args.tta)
     folder = data_folder(args)
     assert folder is not None
     with progress_bar("preparing images") as advance:
         store = prepare_store(open_dataset(Path(folder)), cache_dir(), progress=advance)
     splits: dict[str, SplitMetrics] = {}
-    for split, indices in _splits(store, args.splits).items():
+    wanted = _splits(store, args.splits)
+    for split, indices in wanted.items():
         with progress_bar(f"predicting {split}") as advance:
             seen = see_all(predictor, store, indices, advance)
         splits[split] = measure_split(predictor, seen)
@@ -85,13 +88,18 @@ def _run(args: argparse.Namespace) -> int:
             "tta": predictor.tta,
             "splits": {split: metrics.to_dict() for split, metrics in splits.items()},
         }
-        args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(record, indent=2) + "\n"
+        try:
+            write_atomically(args.json, lambda writer: writer.write(text.encode()))
+        except OSError as error:
+            raise UserError(f"--json {args.json}: could not be written: {error.strerror or error}") from error
         console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)
     return 0
 
 
-def _predictor(checkpoints: "Sequence[Checkpoint]", tta: bool | None) -> "Predictor":
+def _predictor(paths: "Sequence[Path]", checkpoints: "Sequence[Checkpoint]", tta: bool | None) -> "Predictor":
     """Return what predicts as the checkpoints were tuned, with test-time augmentation as wished or as tuned."""
+    from searcher.exceptions import CheckpointError, UserError
     from searcher.inference.precision import default_device, resolve_precision
     from searcher.inference.predictor import Predictor
     from searcher.inference.tuning import agreed
@@ -99,7 +107,12 @@ def _predictor(checkpoints: "Sequence[Checkpoint]", tta: bool | None) -> "Predic
     from searcher.training.trained import trained_model, tuning_of
 
     device = default_device()
-    models = [trained_model(checkpoint, device=device) for checkpoint in checkpoints]
+    models = []
+    for path, checkpoint in zip(paths, checkpoints, strict=True):
+        try:
+            models.append(trained_model(checkpoint, device=device))
+        except CheckpointError as error:
+            raise UserError(f"{path}: {error}") from error
     train = TrialConfig.model_validate(checkpoints[0].config).train
     tuned = [tuning_of(checkpoint) for checkpoint in checkpoints]
     predictor = Predictor(
@@ -112,6 +125,16 @@ def _predictor(checkpoints: "Sequence[Checkpoint]", tta: bool | None) -> "Predic
     )
     predictor.postprocess = agreed([model.postprocess for model in models])
     return predictor
+
+
+def _load(path: Path, sha256: str | None) -> "tuple[Checkpoint, CheckpointFile]":
+    from searcher.exceptions import CheckpointError, UserError
+    from searcher.training.checkpoints import load_checkpoint
+
+    try:
+        return load_checkpoint(path, sha256=sha256)
+    except CheckpointError as error:  # here it is what the command line names, not what a trial wrote
+        raise UserError(str(error)) from error
 
 
 def _wanted(args: argparse.Namespace) -> list[tuple[Path, str | None]]:
@@ -170,8 +193,13 @@ def _splits(store: "Store", wanted: str) -> dict[str, list[int]]:
 def _check_writable(path: Path | None) -> None:
     from searcher.exceptions import UserError
 
-    if path is not None and not path.absolute().parent.is_dir():
-        raise UserError(f"--json {path}: its folder must exist; create {path.absolute().parent}")
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"--json {path}: its folder must exist; create {folder}")
+    if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"--json {path}: must be a file that can be written; choose another path")
 
 
 def _table(splits: "dict[str, SplitMetrics]") -> object:

@@ -56,6 +56,11 @@ class Predictor:
                 f"{what} needs models with maps of probabilities, such as unet, got one that detects instances "
                 "one by one; use one model, without test-time augmentation"
             )
+        if len(kinds := {model.kind_of_maps for model in dense}) > 1:
+            raise UserError(
+                f"an ensemble needs models whose maps say the same, got {', '.join(sorted(kinds))}; "
+                "take those of one head"
+            )
         self._models = [model.eval() for model in models]
         self._dense = dense
         self._device = device

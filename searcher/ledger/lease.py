@@ -108,6 +108,20 @@ class Lease:
         """Whether another driver has taken the study over, after this one was silent for too long."""
         return self._lost.is_set()
 
+    def check(self) -> None:
+        """Look now whether the study is still this driver's, for one that the database was away from.
+
+        Raises:
+            StudyConflictError: Another driver has taken it over.
+            DatabaseAwayError: The database is still away.
+        """
+        self._look()
+        if self.is_lost:
+            raise StudyConflictError(
+                f"--study {self.study_name}: must have one driver at a time, got another one that took it over while "
+                "the database was away from this one; this launch has ended, see `searcher status`"
+            )
+
     def on_lost(self, act: Callable[[], None]) -> None:
         """Call `act` once, from the lease's thread, should another driver take the study over."""
         self._when_lost.act = act

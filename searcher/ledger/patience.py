@@ -23,14 +23,22 @@ class Patience:
     Args:
         say: Told once that the database is away and once that it is back.
         stop: Set when a person wants the launch to end; then nobody waits any longer.
+        before_again: Called when the database seems to be back, before the step begins again; what it raises ends
+            the waiting. A driver that was cut off for long may not be the study's driver any more.
         limit_s: Seconds to wait at most.
     """
 
     def __init__(
-        self, say: Callable[[str], None], stop: threading.Event, *, limit_s: float = DEFAULT_LIMIT_S
+        self,
+        say: Callable[[str], None],
+        stop: threading.Event,
+        *,
+        before_again: Callable[[], None] = lambda: None,
+        limit_s: float = DEFAULT_LIMIT_S,
     ) -> None:
         self._say = say
         self._stop = stop
+        self._before_again = before_again
         self._limit_s = limit_s
         self._is_trying = False
 
@@ -42,6 +50,7 @@ class Patience:
 
         Raises:
             DatabaseAwayError: Still away when the limit is reached or the launch is to end.
+            Exception: Whatever `act` or `before_again` raises.
         """
         if self._is_trying:
             return act()
@@ -56,6 +65,8 @@ class Patience:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
+                if away_since is not None:
+                    self._before_again()
                 result = act()
             except DatabaseAwayError as error:
                 if away_since is None:

@@ -41,6 +41,8 @@ class ResumePoint:
     """The trial that wrote it."""
     damages: tuple[str, ...]
     """Newer checkpoints that could not be used, and why."""
+    lost_best: str | None = None
+    """What is wrong with the best checkpoint up to there: whole no more, so that a later epoch must beat its value."""
 
 
 def _patient(method: _Step) -> _Step:
@@ -196,13 +198,23 @@ class StudyLedger:
                 records = [checkpoint_record(row) for row in session.scalars(kept)]
             for record in sorted(records, key=lambda record: (-record.epoch, record.kind)):
                 if find_checkpoint(storage_root, record) is not None:
-                    return ResumePoint(checkpoint=record, trial=earlier, damages=tuple(damages))
-                problem = damage_of(storage_root, record) or "missing"
-                damages.append(f"{record.uri} of epoch {record.epoch}: {problem}")
-                with self.database.write() as session:
-                    where = (*self._of_trial(CheckpointRow, earlier), CheckpointRow.kind == record.kind)
-                    session.execute(sa.update(CheckpointRow).where(*where).values(problem=problem))
+                    best = next((each for each in records if each.kind == "best"), None)
+                    lost_best = None
+                    if best and best.epoch < record.epoch and find_checkpoint(storage_root, best) is None:
+                        lost_best = self._note_damage(earlier, best, storage_root)
+                    return ResumePoint(
+                        checkpoint=record, trial=earlier, damages=tuple(damages), lost_best=lost_best
+                    )
+                damages.append(self._note_damage(earlier, record, storage_root))
         return ResumePoint(checkpoint=None, trial=None, damages=tuple(damages))
+
+    def _note_damage(self, number: int, record: CheckpointRecord, storage_root: Path) -> str:
+        """Write down what is wrong with a checkpoint, and return it with its name."""
+        problem = damage_of(storage_root, record) or "missing"
+        with self.database.write() as session:
+            where = (*self._of_trial(CheckpointRow, number), CheckpointRow.kind == record.kind)
+            session.execute(sa.update(CheckpointRow).where(*where).values(problem=problem))
+        return f"{record.uri} of epoch {record.epoch}: {problem}"
 
     @_patient
     def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:

@@ -114,7 +114,9 @@ def launch(
                     lambda: _stop(stop, log, "asked to stop by `searcher stop`; stopping after this step")
                 )
                 study.begin_launch(opened)
-                ledger = StudyLedger(opened, spec, patience=Patience(log.said, stop))
+                ledger = StudyLedger(
+                    opened, spec, patience=Patience(log.said, stop, before_again=lease.check)
+                )
                 launch = _Launch(ledger, lease, cluster, log, stop)
                 return launch.run(data=data, study=study, resources=resources)
 

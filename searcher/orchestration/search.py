@@ -160,6 +160,10 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         resume = ledger.resume_point(number, self._storage_root)
         for damage in resume.damages:
             self._listener.said(f"trial {number}: cannot go on from {damage}; taking the one before")
+        if resume.lost_best is not None:
+            self._listener.said(
+                f"trial {number}: its best checkpoint is lost, {resume.lost_best}; a later epoch must beat its value"
+            )
         checkpoint = resume.checkpoint
         if checkpoint is not None and resume.trial is not None:
             ledger.inherit(number, resume.trial, up_to_epoch=checkpoint.epoch)

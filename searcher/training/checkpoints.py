@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from pydantic import ValidationError
 
 from searcher.exceptions import CheckpointError
+from searcher.study.config import TrialConfig
 from searcher.training.files import link_or_copy, sha256_of, write_atomically
 
 __all__ = [
@@ -84,6 +86,18 @@ class Checkpoint:
             return self.model
         weights: dict[str, Any] = self.ema["weights"]
         return weights
+
+    @property
+    def meaning(self) -> str:
+        """Digest of the configuration as this version understands it.
+
+        A key that a newer version brought counts as its default there, which is made to be what was done before: so
+        an upgrade takes nobody's checkpoints away.
+        """
+        try:
+            return TrialConfig.model_validate(self.config).digest()
+        except ValidationError:  # of another version altogether
+            return self.config_digest
 
     @property
     def best_epoch(self) -> int:
@@ -172,7 +186,7 @@ def load_checkpoint(
     except OSError as error:
         raise CheckpointError(f"{path}: no checkpoint to read there: {error.strerror or error}") from error
     checkpoint = _validated(path, content)
-    if config_digest is not None and checkpoint.config_digest != config_digest:
+    if config_digest is not None and config_digest not in (checkpoint.config_digest, checkpoint.meaning):
         raise CheckpointError(
             f"{path}: a checkpoint continues only its own configuration, which must have digest "
             f"{config_digest[:12]}, got {checkpoint.config_digest[:12]}; start without it"

@@ -172,7 +172,7 @@ class RunFolder:
             if not path.exists():
                 continue
             try:
-                best, best_file = load_checkpoint(path, config_digest=checkpoint.config_digest)
+                best, best_file = load_checkpoint(path, config_digest=checkpoint.meaning)
             except CheckpointError as error:
                 logger.warning("not the best checkpoint so far: %s", error)
                 continue

@@ -295,8 +295,10 @@ class Trainer:
 
     def _tune(self) -> Tuned | None:
         """Tune the way from the best checkpoint's output to instances, and write it into that checkpoint."""
-        if self._folder.best is None:  # the objective never had a value
-            return None
+        if self._folder.best is None:
+            if self._progress.best_epoch:
+                self._tuning_problem = "the best checkpoint is lost, and no later epoch beat its value"
+            return None  # or the objective never had a value
         self._learner = None  # its memory is needed now
         train, tuning = self.config.train, self.config.tuning
         best, _ = load_checkpoint(self._folder.best.path, sha256=self._folder.best.sha256)

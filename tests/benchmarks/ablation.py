@@ -6,8 +6,8 @@ It takes about 20 minutes a seed on two cores, and goes on from the file where i
 
 Every variant is the first trial of `studies/unet-instances.toml` with one thing changed, trained once per seed; a seed
 decides the split by patient, the weights and the crops, so variants are compared pair by pair. All figures are of the
-validation images, the official metrics pooled over them. The last two rows change nothing in training: they look at the
-first variant's networks again. Post-processing is tuned on one half of the validation patients and measured on the
+validation images, the official metrics pooled over them. Three rows change nothing in training: they look at the first
+variant's networks again. Post-processing is tuned on one half of the validation patients and measured on the
 other, in turn, so that it is not measured where it was tuned.
 """
 
@@ -50,6 +50,11 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "ResNet-18 encoder": {"model.encoder": "resnet18"},
     "augmentation: flips and turns only": {"augment.preset": "standard", "augment.strength": 0.0},
 }
+VIEWS, TUNED, BOTH = AFTERWARDS = (
+    "with the mean of 8 views",
+    "with tuned post-processing",
+    "with both",
+)
 STEPS_PER_EPOCH = 50
 METRICS = ("f1", "object_dice", "object_hausdorff")
 
@@ -136,7 +141,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     store = prepare_store(open_dataset(args.data), args.cache)
-    results = Results(args.json, num_steps=args.steps)
+    results = Results(args.json, num_steps=args.steps, fingerprint=store.fingerprint)
     for seed in range(args.seeds):
         for name, changes in VARIANTS.items():
             if results.has(name, seed):
@@ -144,9 +149,9 @@ def main() -> None:
             started = time.monotonic()
             model, val = train(config_of(changes, seed=seed, num_steps=args.steps), store)
             if name == FIRST:
-                results.add("with the mean of 8 views", seed, figures_of(model, store, val, tta=True))
-                results.add("with tuned post-processing", seed, tuned_elsewhere(model, store, val, tta=False))
-                results.add("with both", seed, tuned_elsewhere(model, store, val, tta=True))
+                results.add(VIEWS, seed, figures_of(model, store, val, tta=True))
+                results.add(TUNED, seed, tuned_elsewhere(model, store, val, tta=False))
+                results.add(BOTH, seed, tuned_elsewhere(model, store, val, tta=True))
             figures = figures_of(model, store, val)
             results.add(name, seed, figures)
             print(f"seed {seed}, {name}: {figures}, {time.monotonic() - started:.0f} s", flush=True)
@@ -156,14 +161,19 @@ def main() -> None:
 class Results:
     """Figures by variant and seed, kept in a file."""
 
-    def __init__(self, path: Path, *, num_steps: int) -> None:
+    def __init__(self, path: Path, *, num_steps: int, fingerprint: str) -> None:
         self._path = path
-        self._content: dict[str, Any] = {"steps": num_steps, "by_variant": {}}
+        # What is compared must be of the same making; of a changed study or other data, begin another file.
+        made_of = {
+            "steps": num_steps,
+            "first": config_of({}, seed=0, num_steps=num_steps).digest(),
+            "data": fingerprint,
+        }
+        self._content: dict[str, Any] = {**made_of, "by_variant": {}}
         if path.exists():
             self._content = json.loads(path.read_text())
-            assert self._content["steps"] == num_steps, (
-                f"{path}: holds runs of {self._content['steps']} steps"
-            )
+            there = {key: self._content.get(key) for key in made_of}
+            assert there == made_of, f"{path}: must hold runs of {made_of}, got {there}"
         self._by_variant: dict[str, dict[str, dict[str, float]]] = self._content["by_variant"]
 
     def has(self, name: str, seed: int) -> bool:
@@ -179,7 +189,8 @@ class Results:
         """Print a row for each variant: means over seeds, mean difference to the first and its standard error."""
         print("\n| variant | seeds | F1 | object Dice | object Hausdorff | object Dice, difference |")
         print("|---|---:|---:|---:|---:|---:|")
-        for name, runs in self._by_variant.items():
+        order = [FIRST, *AFTERWARDS, *(name for name in VARIANTS if name != FIRST)]
+        for name, runs in ((name, self._by_variant[name]) for name in order if name in self._by_variant):
             means = [fmean(run[key] for run in runs.values()) for key in METRICS]
             first = self._by_variant[FIRST]
             gains = [
@@ -188,6 +199,10 @@ class Results:
             error = stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
             gain = "" if name == FIRST else f"{fmean(gains):+.3f} ± {error:.3f}"
             print(f"| {name} | {len(runs)} | {means[0]:.3f} | {means[1]:.3f} | {means[2]:.1f} | {gain} |")
+        print(
+            "\n±: standard error of the paired differences over the seeds. Their splits share patients, so it is"
+        )
+        print("rather too small; with 3 seeds a difference says something from some 4 of them on.")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ class Toy(DenseModel):
     """Predicts what a function of NumPy makes of each image float32[H, W, 3]: float32[C, H, W]."""
 
     postprocess_keys = ()
+    kind_of_maps = "toy"
 
     def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ class RedIsProbability(DenseModel):
     """Its one map is the red channel by 255, times a factor."""
 
     postprocess_keys = ("threshold", "min_object_area_px")
+    kind_of_maps = "red"
 
     def __init__(self, factor: float = 1.0, postprocess: PostprocessSettings | None = None) -> None:
         super().__init__()

@@ -98,6 +98,8 @@ DEMO = ["launch", "--study", "unet-demo"]
             "--json no/file.json",
             "its folder must exist",
         ),
+        (["evaluate", "typo.toml", "--data", "empty", "--json", "empty"], "--json empty", "must be a file"),
+        (["evaluate", "typo.toml", "--data", "empty"], "typo.toml", "must be a whole checkpoint"),
         (["fly"], "searcher", "invalid choice"),
     ],
 )

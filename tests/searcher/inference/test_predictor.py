@@ -6,6 +6,7 @@ import torch
 from toy_models import OneBox, RedIsProbability
 
 from models.settings import PostprocessSettings
+from models.unet import UNet
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
 
@@ -76,3 +77,11 @@ def test_detections_have_no_mean(models, tta, what):
         UserError, match=f"{what} needs models with maps of probabilities, such as unet, got one"
     ):
         Predictor(models, device=CPU, tta=tta)
+
+
+@pytest.mark.parametrize("heads", [("contour", "binary"), ("binary", "contour"), ("contour", "distance")])
+def test_maps_that_say_different_things_have_no_mean(heads):
+    """Of whatever number of channels: broadcasting would add up nonsense."""
+    models = [UNet(base_channels=1, depth=1, head=head) for head in heads]
+    with pytest.raises(UserError, match="an ensemble needs models whose maps say the same, got"):
+        Predictor(models, device=CPU)

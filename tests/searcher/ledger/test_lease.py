@@ -478,6 +478,17 @@ def test_a_driver_whose_study_was_taken_over_hears_of_it_and_leaves_the_launch_a
     assert studied.study("s").last_launch.outcome == "lost"
 
 
+def test_whoever_was_away_can_ask_whether_the_study_is_still_its_own(studied):
+    with Lease.acquire(studied, "s") as lease:
+        lease.check()
+        change(studied, ended_at=utc_now(), outcome="lost")
+        with pytest.raises(
+            StudyConflictError, match="--study s: must have one driver at a time, got another one"
+        ):
+            lease.check()
+        assert lease.is_lost
+
+
 def test_the_lease_outlives_an_outage_which_is_logged_once(studied, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     asked, write, read = threading.Event(), Database.write, Database.read

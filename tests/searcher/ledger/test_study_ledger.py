@@ -296,6 +296,38 @@ def test_nobody_waits_for_a_database_once_the_launch_is_to_end_or_the_limit_is_r
         ledger.report(number, 1, metrics(0.5))
 
 
+def test_a_driver_that_was_cut_off_asks_first_whether_the_study_is_still_its_own(database, monkeypatch):
+    """While it waited another driver may have taken over: its steps, such as failing unknown trials, must not land."""
+
+    def taken_over():
+        raise StudyConflictError("--study s: must have one driver at a time")
+
+    said = []
+    ledger = register(database, patience=Patience(said.append, threading.Event(), before_again=taken_over))
+    number = ask(ledger)
+    ledger.report(number, 1, metrics(0.5))  # not asked while the database answers
+    away(ledger, monkeypatch, times=1)
+    with pytest.raises(StudyConflictError):
+        ledger.report(number, 2, metrics(0.6))
+    assert database.trials("s")[number].epochs == {1: metrics(0.5)}
+    assert len(said) == 1
+
+
+def test_a_lost_best_checkpoint_is_noticed_when_a_retry_goes_on_from_a_later_one(database, tmp_path):
+    ledger = register(database, root=tmp_path)
+    number = ask(ledger)
+    best = write_checkpoint(ledger, tmp_path, number, epoch=1, kind="best")
+    write_checkpoint(ledger, tmp_path, number, epoch=2)
+    ledger.fail(number, "its worker was lost", retry=True)
+    retry = ask(ledger)
+    assert ledger.resume_point(retry, tmp_path).lost_best is None
+    best.write_bytes(best.read_bytes()[:-1])
+    point = ledger.resume_point(retry, tmp_path)
+    assert (point.checkpoint.epoch, point.damages) == (2, ())
+    assert point.lost_best.startswith("s/trial-0000/best.pt of epoch 1: ")
+    assert database.trials("s")[number].checkpoints["best"].problem in point.lost_best
+
+
 def test_a_study_deleted_from_optunas_tables_is_said_in_one_line(database):
     ledger = register(database)
     number = ask(ledger)

@@ -74,6 +74,8 @@ class ReadsTheAnswer(SegmentationModel):
 class DenseReadsTheAnswer(ReadsTheAnswer, DenseModel):
     """The same by way of a map of the green channel."""
 
+    kind_of_maps = "green"
+
     def predict_maps(self, images):
         assert not self.training
         self.seen.append(tuple(images.shape))
