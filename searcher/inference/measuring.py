@@ -73,11 +73,17 @@ def see_all(
     return seen
 
 
-def measure(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageComparison]:
-    """Return the comparison of each image with its truth, instances cut as `predictor.postprocess` says."""
+def measure(predictor: Predictor, seen: Sequence[Seen], *, hausdorff: bool = True) -> list[ImageComparison]:
+    """Return the comparison of each image with its truth, instances cut as `predictor.postprocess` says.
+
+    Args:
+        predictor: The models.
+        seen: What they see of the images.
+        hausdorff: Whether distances are wanted; see `compare`.
+    """
 
     def compared(each: Seen) -> ImageComparison:
-        return metrics.compare(each.truth, predictor.cut(each.output).labels)
+        return metrics.compare(each.truth, predictor.cut(each.output).labels, hausdorff=hausdorff)
 
     with ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="measuring") as pool:
         return list(pool.map(compared, seen))

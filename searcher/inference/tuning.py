@@ -7,7 +7,7 @@ values are the ones that make a difference by eye; finer ones would fit the vali
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models.settings import PostprocessSettings
@@ -16,7 +16,7 @@ from searcher.inference.measuring import Seen, measure
 from searcher.inference.predictor import Predictor
 from searcher.study.objectives import OFFICIAL, Objective
 
-__all__ = ["CANDIDATES", "Tuned", "agreed", "tune_postprocess"]
+__all__ = ["CANDIDATES", "Tuned", "agreed", "best_of", "tune_postprocess"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Tuned:
     metric: str
     """What was tuned for, one of `METRICS`."""
     value_before: float
-    """The metric with the settings as they were trained with."""
+    """The metric with the settings as they were trained with, of one view."""
     value: float
     """The metric with the tuned ones. Both on the images that were tuned on: a little better than the truth."""
     num_images: int
@@ -88,7 +88,8 @@ def tune_postprocess(
             settings not in known
         ):  # the last round, in which nothing improves, has mostly been measured before
             predictor.postprocess = settings
-            known[settings] = float(pooled(measure(predictor, seen))[OFFICIAL[objective.name]])
+            comparisons = measure(predictor, seen, hausdorff=objective.name == "object_hausdorff")
+            known[settings] = float(pooled(comparisons)[OFFICIAL[objective.name]])
         return known[settings]
 
     best = predictor.postprocess
@@ -119,6 +120,17 @@ def tune_postprocess(
         value=best_value,
         num_images=len(seen),
     )
+
+
+def best_of(tunings: Sequence[Tuned]) -> Tuned:
+    """Return the tuning with the best value, the first of equals, with what the first began from.
+
+    Args:
+        tunings: Of the same network, images and metric; first the one that looks at one view.
+    """
+    sign = 1 if Objective(tunings[0].metric).direction == "maximize" else -1
+    best = max(tunings, key=lambda each: sign * each.value)
+    return replace(best, value_before=tunings[0].value_before)
 
 
 def agreed(settings: Sequence[PostprocessSettings]) -> PostprocessSettings:

@@ -160,7 +160,8 @@ class TuningConfig(Section):
     postprocess: bool = False
     """Tune `[postprocess]` for the study's objective: nothing is trained for it, it takes seconds."""
     tta: bool = False
-    """Tune it for the mean over the 8 turned and mirrored versions of an image, and predict so; takes `postprocess`."""
+    """Tune it for the mean over the 8 turned and mirrored versions of an image, too, and predict so if that is better;
+    takes `postprocess`."""
 
     @model_validator(mode="after")
     def _tta_is_tuned_for(self) -> "TuningConfig":

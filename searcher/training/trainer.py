@@ -22,7 +22,7 @@ from searcher.exceptions import CheckpointError
 from searcher.inference.measuring import see_all
 from searcher.inference.precision import default_device, resolve_precision
 from searcher.inference.predictor import Predictor
-from searcher.inference.tuning import Tuned, tune_postprocess
+from searcher.inference.tuning import Tuned, best_of, tune_postprocess
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
@@ -304,17 +304,21 @@ class Trainer:
         best, _ = load_checkpoint(self._folder.best.path, sha256=self._folder.best.sha256)
         with self._random.active():  # building a model draws weights, which are then replaced
             model = trained_model(dataclasses.replace(best, tuned=None), device=self._device)
-        predictor = Predictor(
-            [model],
-            device=self._device,
-            dtype=resolve_precision(train.precision, self._device),
-            tta=tuning.tta,
-            tile_px=train.eval_tile_px,
-            tile_overlap_px=train.eval_tile_overlap_px,
-        )
         step = -(-len(self._val_indices) // _MAX_TUNING_IMAGES)
-        seen = see_all(predictor, self._store, self._val_indices[::step])
-        tuned = tune_postprocess(predictor, seen, self.objective, tta=tuning.tta)
+        by_views: list[Tuned] = []
+        for tta in (False, True) if tuning.tta else (False,):
+            model.postprocess = self.config.postprocess
+            predictor = Predictor(
+                [model],
+                device=self._device,
+                dtype=resolve_precision(train.precision, self._device),
+                tta=tta,
+                tile_px=train.eval_tile_px,
+                tile_overlap_px=train.eval_tile_overlap_px,
+            )
+            seen = see_all(predictor, self._store, self._val_indices[::step])
+            by_views.append(tune_postprocess(predictor, seen, self.objective, tta=tta))
+        tuned = best_of(by_views)
         self._folder.add_to_best(tuned.to_dict())
         return tuned
 

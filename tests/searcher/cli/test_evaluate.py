@@ -67,13 +67,13 @@ def test_a_checkpoint_is_evaluated_as_it_was_tuned_unless_told_otherwise(trained
     run = folder_of(trained, "tta")
     tuned = load_checkpoint(run / "best.pt")[0].tuned
     records = {}
-    for wish in ([], ["--no-tta"]):
-        assert evaluate(trained, run / "best.pt", *wish, "--json", tmp_path / "e.json") == 0
-        records[bool(wish)] = json.loads((tmp_path / "e.json").read_text())
-    assert records[False]["tta"] is True
-    assert records[False]["postprocess"] == tuned["postprocess"]
-    assert records[True]["tta"] is False
-    assert records[True]["splits"] != records[False]["splits"]
+    for wish in ("", "--tta", "--no-tta"):
+        assert evaluate(trained, run / "best.pt", *filter(None, [wish]), "--json", tmp_path / "e.json") == 0
+        records[wish] = json.loads((tmp_path / "e.json").read_text())
+    assert records[""]["postprocess"] == tuned["postprocess"]
+    assert [records[wish]["tta"] for wish in ("", "--tta", "--no-tta")] == [tuned["tta"], True, False]
+    assert records["--tta"]["splits"] != records["--no-tta"]["splits"]
+    assert records[""]["splits"] == records["--tta" if tuned["tta"] else "--no-tta"]["splits"]
 
 
 def test_several_checkpoints_are_an_ensemble(trained, tmp_path):
@@ -81,7 +81,7 @@ def test_several_checkpoints_are_an_ensemble(trained, tmp_path):
     assert evaluate(trained, *runs, "--json", tmp_path / "e.json") == 0
     record = json.loads((tmp_path / "e.json").read_text())
     assert [each["path"] for each in record["checkpoints"]] == [str(run / "best.pt") for run in runs]
-    assert record["tta"] is False, "only if all were tuned so"
+    assert record["tta"] is False, "only if all were tuned so: the first was not"
 
 
 def test_a_split_that_is_not_there(trained, capsys):

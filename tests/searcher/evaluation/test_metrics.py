@@ -322,3 +322,14 @@ def test_thousands_of_specks_do_not_hold_up_an_epoch(density):
     started = time.perf_counter()
     compare(truth, prediction)
     assert time.perf_counter() - started < 2.0  # about 0.05 s on one core
+
+
+def test_without_distances_all_else_is_the_same():
+    truth = block((20, 20), (1, 1, 6, 6), (10, 10, 5, 5))
+    prediction = block((20, 20), (1, 2, 6, 6), (15, 0, 2, 2))
+    whole, part = pooled([compare(truth, prediction)]), pooled([compare(truth, prediction, hausdorff=False)])
+    assert math.isnan(part.pop("object_hausdorff"))
+    assert whole.pop("object_hausdorff") > 0
+    assert part == whole
+    empty = np.zeros_like(truth)
+    assert pooled([compare(truth, empty, hausdorff=False)])["f1"] == 0

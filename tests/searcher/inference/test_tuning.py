@@ -8,7 +8,7 @@ from models.registry import build_model, names
 from models.settings import SETTINGS, PostprocessSettings
 from searcher.inference.measuring import measure_split, see_all
 from searcher.inference.predictor import Predictor
-from searcher.inference.tuning import CANDIDATES, Tuned, agreed, tune_postprocess
+from searcher.inference.tuning import CANDIDATES, Tuned, agreed, best_of, tune_postprocess
 from searcher.study.objectives import Objective
 
 CPU = torch.device("cpu")
@@ -77,6 +77,27 @@ def test_the_record_survives_a_checkpoint():
     assert Tuned.from_dict(tuned.to_dict()) == tuned
     with pytest.raises(ValueError, match="threshold"):
         Tuned.from_dict({**tuned.to_dict(), "postprocess": {"threshold": 7.0}})
+
+
+def test_the_mean_of_views_is_taken_where_it_is_better_and_compared_with_what_was_trained():
+    def tuned(metric, before, value, *, tta):
+        return Tuned(
+            postprocess=PostprocessSettings(),
+            tta=tta,
+            metric=metric,
+            value_before=before,
+            value=value,
+            num_images=3,
+        )
+
+    one = tuned("object_dice", 0.8, 0.85, tta=False)
+    assert best_of([one, tuned("object_dice", 0.7, 0.84, tta=True)]) == one
+    assert best_of([one, tuned("object_dice", 0.7, 0.85, tta=True)]) == one
+    assert best_of([one, tuned("object_dice", 0.7, 0.9, tta=True)]) == tuned(
+        "object_dice", 0.8, 0.9, tta=True
+    )
+    far = tuned("object_hausdorff", 70.0, 60.0, tta=False)
+    assert best_of([far, tuned("object_hausdorff", 80.0, 50.0, tta=True)]).value == 50.0
 
 
 def test_members_of_an_ensemble_agree_on_the_median():
