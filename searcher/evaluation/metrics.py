@@ -84,7 +84,7 @@ def compare(truth: IntArray, prediction: IntArray, *, hausdorff: bool = True) ->
     Args:
         truth: integer[H, W], instance label map, 0 is background.
         prediction: integer[H, W], the same.
-        hausdorff: Whether distances are wanted, most of the work; without, they are NaN, and so is what is made of them.
+        hausdorff: Whether distances are wanted, most of the work. Without, they are NaN, and what is made of them too.
 
     Raises:
         ValueError: Shapes differ, or a side is not a label map (integers of two dimensions, none below 0).
