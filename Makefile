@@ -39,7 +39,7 @@ test: install
 	$(BIN)/python -m pytest $(WITH_SERVERS)
 
 chaos: install
-	$(BIN)/python -m pytest tests/chaos $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
+	$(BIN)/python -m pytest tests/chaos -n 2 $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
 
 packaging: install
 	$(BIN)/python -m pytest -m packaging tests/packaging

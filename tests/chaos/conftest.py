@@ -17,6 +17,7 @@ from chaos_table import fact, pytest_addoption, pytest_runtest_makereport, pytes
 __all__ = ["fact", "pytest_addoption", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
 _SEED = int(os.environ.get("SEARCHER_CHAOS_SEED") or secrets.randbelow(10**6))
+os.environ["SEARCHER_CHAOS_SEED"] = str(_SEED)  # for the processes that pytest-xdist starts
 
 
 def pytest_report_header() -> str:
