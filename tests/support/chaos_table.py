@@ -45,7 +45,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     terminalreporter.section("faults")
     terminalreporter.write_line(table)
     path = config.getoption("--fault-table", default=None)
-    if path is not None:
+    if path is not None and not hasattr(config, "workerinput"):  # not a half of pytest-xdist's
         path.write_text(table + "\n")
 
 
