@@ -31,12 +31,13 @@ demo: install
 	@$(SEARCHER) best --study unet-demo $(DEMO_DB)
 	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/cache"
 
-# The rooms below have servers and a Ray cluster, one each for the whole run; the others' tests share both cores.
+# Two processes run the tests. In these rooms, where tests need PostgreSQL and Ray, a whole file goes to one of the two,
+# so that each starts a server and a cluster once.
 WITH_SERVERS := tests/searcher/cli tests/searcher/ledger tests/searcher/orchestration
 
 test: install
 	$(BIN)/python -m pytest -m "not packaging and not chaos" -n 2 $(addprefix --ignore=,$(WITH_SERVERS))
-	$(BIN)/python -m pytest $(WITH_SERVERS)
+	$(BIN)/python -m pytest $(WITH_SERVERS) -n 2 --dist loadfile
 
 chaos: install
 	$(BIN)/python -m pytest tests/chaos -n 2 $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
