@@ -27,7 +27,7 @@ class Instances(NamedTuple):
     """float32[n, 4]."""
 
 
-def find_instances(labels: Tensor, *, min_side_px: int = 1) -> Instances:
+def find_instances(labels: Tensor, *, min_side_px: float = 1) -> Instances:
     """Return the instances of a label map with their bounding boxes; none is legal.
 
     Args:
@@ -49,6 +49,9 @@ def find_instances(labels: Tensor, *, min_side_px: int = 1) -> Instances:
 def resize_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
     """Return label maps of another size: each pixel has the label at its own centre.
 
+    Where that centre lies on an edge between pixels, as at half the size always, the pixel before and the one behind
+    are taken in turn, like the squares of a chessboard: always the same one would move every instance.
+
     Args:
         labels: int32[B, H, W].
         rows: New height, at least 1.
@@ -57,9 +60,9 @@ def resize_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
     height, width = labels.shape[1:]
     if (height, width) == (rows, columns):
         return labels
-    y = ((torch.arange(rows, device=labels.device) + 0.5) * (height / rows)).long().clamp_(max=height - 1)
-    x = ((torch.arange(columns, device=labels.device) + 0.5) * (width / columns)).long().clamp_(max=width - 1)
-    return labels[:, y[:, None], x[None, :]]
+    y = _nearest(height, rows, labels.device)[:, torch.arange(columns, device=labels.device) % 2]
+    x = _nearest(width, columns, labels.device)[:, torch.arange(rows, device=labels.device) % 2]
+    return labels[:, y, x.T]
 
 
 def mask_targets(labels: Tensor, ids: Tensor, boxes: Tensor, *, size: int) -> Tensor:
@@ -105,3 +108,14 @@ def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     centred = (position - 0.5).clamp(0, size - 1)
     before = centred.long()
     return before, (before + 1).clamp(max=size - 1), centred - before
+
+
+def _nearest(size: int, new_size: int, device: torch.device) -> Tensor:
+    """Return int64[new_size, 2]: the pixel at each new pixel's centre; at an edge, the one before and the one behind.
+
+    In whole numbers, because what lies on an edge must be known exactly: centres are at (2 n + 1) size / (2 new_size).
+    """
+    numerator = (2 * torch.arange(new_size, device=device) + 1) * size
+    behind = numerator // (2 * new_size)
+    before = (numerator - 1) // (2 * new_size)
+    return torch.stack([before, behind], dim=1)

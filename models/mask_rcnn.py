@@ -16,7 +16,7 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers  # typ
 
 from models.anchors import Anchors
 from models.base import DetectionModel, Detections, Prediction, TensorBatch
-from models.boxes import Instances, find_instances, mask_targets, resize_labels
+from models.boxes import Instances, find_instances, mask_targets
 from models.detector import build_detector
 from models.detector_weights import load_into_detector, pretrained_state
 from models.instances import instances_from_detections
@@ -155,9 +155,15 @@ class MaskRCNN(DetectionModel):
         return _Proposed(features, objectness, deltas, anchors, proposals, image_size, padded_size)
 
     def _losses(self, proposed: _Proposed, labels: Tensor) -> dict[str, Tensor]:
-        labels = resize_labels(labels, *proposed.image_size)
-        instances = [find_instances(each, min_side_px=_MIN_SIDE_PX) for each in labels]
-        return self._proposal_losses(proposed, instances) | self._head_losses(proposed, labels, instances)
+        """Return all losses by name; labels int32[B, H, W] stay as they are, boxes are in pixels of the input."""
+        (rows, columns), (height, width) = proposed.image_size, labels.shape[1:]
+        scale = min(rows / height, columns / width)
+        found = [find_instances(each, min_side_px=_MIN_SIDE_PX / scale) for each in labels]
+        ratio = proposed.anchors.new_tensor([columns / width, rows / height] * 2)
+        instances = [Instances(each.labels, each.boxes * ratio) for each in found]
+        return self._proposal_losses(proposed, instances) | self._head_losses(
+            proposed, labels, instances, ratio
+        )
 
     def _proposal_losses(self, proposed: _Proposed, instances: list[Instances]) -> dict[str, Tensor]:
         anchors = [proposed.anchors] * len(instances)
@@ -170,7 +176,7 @@ class MaskRCNN(DetectionModel):
         return {"objectness": objectness, "rpn_box": box}
 
     def _head_losses(
-        self, proposed: _Proposed, labels: Tensor, instances: list[Instances]
+        self, proposed: _Proposed, labels: Tensor, instances: list[Instances], ratio: Tensor
     ) -> dict[str, Tensor]:
         heads = self.roi_heads
         truth = [each.boxes for each in instances]
@@ -202,18 +208,21 @@ class MaskRCNN(DetectionModel):
         return {
             "classifier": classifier,
             "box": box,
-            "mask": self._mask_loss(proposed, labels, proposals, ids),
+            "mask": self._mask_loss(proposed, labels, proposals, ids, ratio),
         }
 
     def _mask_loss(
-        self, proposed: _Proposed, labels: Tensor, boxes: list[Tensor], ids: list[Tensor]
+        self, proposed: _Proposed, labels: Tensor, boxes: list[Tensor], ids: list[Tensor], ratio: Tensor
     ) -> Tensor:
-        """Return the binary cross-entropy of the masks of boxes that lie on an instance, in nats a cell."""
+        """Return the binary cross-entropy of the masks of boxes that lie on an instance, in nats a cell.
+
+        `ratio` float32[4] is pixels of the input per pixel of a label map: targets are taken from the map itself.
+        """
         if not any(len(each) for each in boxes):
             return self._no_mask_loss()
         logits = self._mask_logits(proposed, boxes)
         targets = [
-            mask_targets(label_map, label, box, size=logits.shape[-1])
+            mask_targets(label_map, label, box / ratio, size=logits.shape[-1])
             for label_map, label, box in zip(labels, ids, boxes, strict=True)
         ]
         return F.binary_cross_entropy_with_logits(logits, torch.cat(targets))

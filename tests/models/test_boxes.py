@@ -42,11 +42,33 @@ def test_slivers_are_left_out_whichever_way_they_lie():
 
 
 def test_a_resized_label_map_has_the_labels_at_its_pixels_centres():
+    labels = torch.arange(25, dtype=torch.int32).reshape(1, 5, 5)
+    # Centres 0.5, 1.5 and 2.5 of three pixels lie at 0.83, 2.5 and 4.17 of five: in pixels 0, 2 and 4.
+    assert resize_labels(labels, 3, 3)[0].tolist() == [[0, 2, 4], [10, 12, 14], [20, 22, 24]]
+    assert resize_labels(labels, 10, 5)[0, :, 0].tolist() == [0, 0, 5, 5, 10, 10, 15, 15, 20, 20]
+    assert resize_labels(labels, 5, 5) is labels
+
+
+def test_centres_on_an_edge_are_of_the_pixels_on_both_sides_in_turn():
     labels = torch.arange(16, dtype=torch.int32).reshape(1, 4, 4)
-    # Centres 0.5 and 1.5 of two pixels lie at 1 and 3 of four: in the second and the fourth pixel.
-    assert resize_labels(labels, 2, 2)[0].tolist() == [[5, 7], [13, 15]]
-    assert resize_labels(labels, 8, 4)[0, :, 0].tolist() == [0, 0, 4, 4, 8, 8, 12, 12]
-    assert resize_labels(labels, 4, 4) is labels
+    # Centres of two pixels lie at 1 and 3 of four, between pixels 0 and 1, 2 and 3. Even rows take the left one, even
+    # columns the upper one.
+    assert resize_labels(labels, 2, 2)[0].tolist() == [[0, 6], [9, 15]]
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_an_instance_stays_where_it_is_when_label_maps_shrink(factor, is_transposed):
+    columns = torch.arange(16)
+    for edge in range(1, 16):
+        labels = (columns >= edge).int().expand(16, 16)
+        labels = (labels.T if is_transposed else labels).contiguous()[None]
+        resized = resize_labels(labels, 16 // factor, 16 // factor)
+        # Where the edge is, on average over its length, from the number of pixels behind it.
+        place = 16 - resized.float().mean().item() * 16
+        if factor == 2:
+            assert place == edge
+        assert abs(place - edge) <= factor / 2
 
 
 def test_a_mask_target_by_hand():
