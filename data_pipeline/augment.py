@@ -9,7 +9,8 @@ scaled, rotated, sheared, bent (elastic) and with jittered colour |
 | `strong` | the same moves, farther, with jittered staining (H&E) in place of colour, some of them blurred |
 
 What is drawn depends on the generator passed in alone, so that threads do not matter. Instance labels are only
-ever moved, never mixed: the labels after are a subset of the labels before.
+ever moved, never mixed: the labels after are a subset of the labels before, but for the reflections of instances
+beyond the image's border, which are instances of their own.
 
 Why OpenCV does the geometry and albumentations the colour: flips and crops are views here that one resize
 or copy reads straight from the map into the batch's buffer, which albumentations cannot do (its Compose of the
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.exceptions import DataError
 from data_pipeline.stain import StainJitter
-from data_pipeline.warp import STANDARD, STRONG, Magnitudes, draw_warp, resample
+from data_pipeline.warp import STANDARD, STRONG, Magnitudes, draw_warp, resample, separate_reflections
 
 __all__ = ["PRESETS", "Augmentation", "build_augmentation"]
 
@@ -114,7 +115,12 @@ class _Crop:
     ) -> None:
         window = _random_window(image.shape, self.crop_px, rng)
         _copy_padded(image[window], out_image)
-        _copy_padded(labels[window], out_labels)
+        top, left = _copy_padded(labels[window], out_labels)
+        rows, columns = labels[window].shape
+        if (rows, columns) != out_labels.shape:
+            is_reflected = np.ones(out_labels.shape, np.bool_)
+            is_reflected[top : top + rows, left : left + columns] = False
+            separate_reflections(out_labels, is_reflected)
 
 
 class _Poster:
@@ -239,15 +245,16 @@ def _random_window(shape: tuple[int, ...], size_px: int, rng: np.random.Generato
     return slice(y, y + height), slice(x, x + width)
 
 
-def _copy_padded(source: Image | Labels, out: NDArray[Any]) -> None:
-    """Copy into `out`, centred and continued by reflection where the source is smaller."""
+def _copy_padded(source: Image | Labels, out: NDArray[Any]) -> tuple[int, int]:
+    """Copy into `out`, centred and continued by reflection where the source is smaller; return where it begins."""
     missing_y, missing_x = out.shape[0] - source.shape[0], out.shape[1] - source.shape[1]
+    top, left = missing_y // 2, missing_x // 2
     if missing_y or missing_x:
-        top, left = missing_y // 2, missing_x // 2
         source = cv2.copyMakeBorder(
             source, top, missing_y - top, left, missing_x - left, borderType=cv2.BORDER_REFLECT_101
         )
     np.copyto(out, source)
+    return top, left
 
 
 def _resize_flip(

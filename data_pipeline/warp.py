@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STANDARD", "STRONG", "Magnitudes", "Warp", "draw_warp", "resample"]
+__all__ = ["STANDARD", "STRONG", "Magnitudes", "Warp", "draw_warp", "resample", "separate_reflections"]
 
 _MAX_ROTATION_DEG = 45.0  # with the symmetries, that is every angle
 _ELASTIC_GRID_PX = 64
@@ -86,6 +86,8 @@ def resample(
 ) -> None:
     """Write what the warp sees: the image interpolated linearly, each label taken from the nearest pixel.
 
+    Reflections of instances beyond the border have labels of their own, see `separate_reflections`.
+
     Args:
         image: uint8[H, W, 3].
         labels: uint16 or int32[H, W].
@@ -103,6 +105,48 @@ def resample(
         cv2.remap(labels[rows, columns], x, y, cv2.INTER_NEAREST, dst=out_labels, **border)
     else:
         np.copyto(out_labels, cv2.remap(labels[rows, columns], x, y, cv2.INTER_NEAREST, **border))
+    separate_reflections(out_labels, _is_outside(warp, image.shape))
+
+
+def separate_reflections(labels: NDArray[np.int32], is_reflected: NDArray[np.bool_] | None) -> None:
+    """Give what is nothing but the reflection of an instance a label of its own, in place.
+
+    An instance near the border is seen twice, and twice the same label would be one instance in two places. A
+    reflection that grows out of its instance stays part of it: there is no border to be seen between them.
+
+    Args:
+        labels: int32[H, W].
+        is_reflected: bool[H, W], where reflections of the image are seen; None for nowhere.
+    """
+    if is_reflected is None:
+        return
+    from skimage import measure  # half a second to import, and many crops see no reflection
+
+    components = measure.label(labels, background=0, connectivity=2)
+    is_separate = np.ones(int(components.max()) + 1, np.bool_)
+    is_separate[0] = False
+    is_separate[components[~is_reflected]] = False
+    num_separate = np.count_nonzero(is_separate)
+    if not num_separate:
+        return
+    used = np.unique(labels)
+    fresh = np.setdiff1d(np.arange(1, num_separate + len(used) + 1, dtype=np.int32), used)[:num_separate]
+    label_of = np.zeros(len(is_separate), np.int32)
+    label_of[is_separate] = fresh
+    where = is_separate[components]
+    labels[where] = label_of[components[where]]
+
+
+def _is_outside(warp: Warp, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Return where the nearest pixel to a place is the reflection of one; None for nowhere."""
+    outside: NDArray[np.bool_] | None = None
+    for places, size in ((warp.y, shape[0]), (warp.x, shape[1])):
+        low, high, _, _ = cv2.minMaxLoc(places)
+        if low >= -0.5 and high <= size - 0.5:
+            continue
+        beyond = (places < -0.5) | (places > size - 0.5)
+        outside = beyond if outside is None else outside | beyond
+    return outside
 
 
 def _draw_matrix(strength: float, rng: np.random.Generator, magnitudes: Magnitudes) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_pipeline import PRESETS, DataError, SyntheticGlands, build_augmentation
+from data_pipeline import PRESETS, DataError, SyntheticGlands, augment, build_augmentation, warp
 
 Made = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
@@ -35,20 +35,34 @@ def came_from(labels: NDArray[np.int32], width: int) -> tuple[NDArray, NDArray]:
     return (labels - 1) // width, (labels - 1) % width
 
 
+@pytest.fixture
+def reflections_keep_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests in which a label tells where a pixel came from."""
+    for module in (augment, warp):
+        monkeypatch.setattr(module, "separate_reflections", lambda *_: None)
+
+
 # ---- every preset ----
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
 @pytest.mark.parametrize("shape", [(90, 120), (64, 64), (40, 100), (20, 30), (1, 1), (3, 200)])
-def test_labels_after_are_a_subset_of_labels_before(preset: str, dtype: type, shape: tuple[int, int]) -> None:
+def test_labels_are_moved_not_mixed_and_only_reflections_have_new_ones(
+    preset: str, dtype: type, shape: tuple[int, int], request: pytest.FixtureRequest
+) -> None:
     rng = np.random.default_rng(0)
     top = 65_535 if dtype is np.uint16 else 2**31 - 1
     labels = rng.choice([0, 1, 255, 256, 257, top - 1, top], size=shape).astype(dtype)
     image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    for seed in range(6):
-        _, made = make(preset, image, labels, crop_px=64, seed=seed)
-        assert set(np.unique(made)) <= set(np.unique(labels).tolist())
+    separated = [make(preset, image, labels, crop_px=64, seed=seed)[1] for seed in range(6)]
+    request.getfixturevalue("reflections_keep_labels")
+    for seed, made in enumerate(separated):
+        _, as_they_were = make(preset, image, labels, crop_px=64, seed=seed)
+        assert set(np.unique(as_they_were)) <= set(np.unique(labels).tolist())
+        pairs = np.unique(np.stack([made.ravel(), as_they_were.ravel()]), axis=1)
+        assert len(np.unique(pairs[0])) == pairs.shape[1]  # a new label is a part of one old label
+        assert np.array_equal(made == 0, as_they_were == 0)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -115,8 +129,9 @@ def test_none_continues_a_small_image_by_reflection() -> None:
     labels = np.array([[1, 2, 3]], np.uint16)
     image = np.repeat(labels[..., None], 3, axis=2).astype(np.uint8)
     made_image, made_labels = make("none", image, labels, crop_px=7)
-    assert made_labels.tolist() == [[3, 2, 1, 2, 3, 2, 1]] * 7
-    assert np.array_equal(made_image[..., 0], made_labels)
+    assert made_image[0, :, 0].tolist() == [3, 2, 1, 2, 3, 2, 1]
+    # What is not connected with its instance is another one: with labels that are free.
+    assert made_labels.tolist() == [[4, 5, 1, 2, 3, 6, 7]] * 7
 
 
 # ---- poster ----
@@ -192,6 +207,7 @@ DISTORTING = pytest.mark.parametrize("preset", ["standard", "strong"])
 
 
 @DISTORTING
+@pytest.mark.usefixtures("reflections_keep_labels")
 def test_image_and_labels_are_taken_from_the_same_place(preset: str, coordinates: Callable) -> None:
     """Where no jitter was drawn, red and green tell where a pixel came from, and so does its label."""
     image, labels = coordinates(250, 250)
@@ -229,6 +245,7 @@ def test_strength_0_only_crops_flips_and_turns(preset: str, coordinates: Callabl
 @pytest.mark.parametrize(
     ("preset", "low", "high", "spread"), [("standard", 0.6, 1.6, 0.05), ("strong", 0.3, 2.2, 0.17)]
 )
+@pytest.mark.usefixtures("reflections_keep_labels")
 def test_the_scale_keeps_within_its_range(
     preset: str, low: float, high: float, spread: float, coordinates: Callable
 ) -> None:
@@ -298,6 +315,7 @@ def test_instances_stay_in_one_piece(preset: str, smallest: float, largest: floa
     assert whole > 10
 
 
+@pytest.mark.usefixtures("reflections_keep_labels")
 def test_strong_blurs_a_part_of_the_images_and_no_labels() -> None:
     """A chessboard of fields of 8 px: what lies between black and white is the interpolation's, or the blur's."""
     y, x = np.indices((200, 200)) // 8
