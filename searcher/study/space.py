@@ -7,13 +7,30 @@ translated between the study file, Optuna's tables and the trainer. In a study f
     name = { choices = ["sgd", "adamw"] }
     lr = { low = 1e-5, high = 1e-1, log = true }
     momentum = { low = 0.0, high = 0.99, when = { "optimizer.name" = ["sgd"] } }
+
+A space that was narrowed keeps the one that it came from, for the few trials that look outside:
+
+    lr = { low = 3e-4, high = 2e-3, log = true, whole = [1e-5, 1e-1] }
+    name = { choices = ["adamw"], whole = ["sgd", "adamw"] }
+
+Optuna's tables then have the whole space, so that both kinds of trials are of one study.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-__all__ = ["Choice", "Condition", "FloatRange", "IntRange", "Parameter", "SearchSpace", "Suggester", "Value"]
+__all__ = [
+    "Choice",
+    "Condition",
+    "Domain",
+    "FloatRange",
+    "IntRange",
+    "Parameter",
+    "SearchSpace",
+    "Suggester",
+    "Value",
+]
 
 Value = bool | int | float | str
 """What a parameter can be set to."""
@@ -41,10 +58,13 @@ class FloatRange:
     high: float
     log: bool = False
     step: float | None = None
+    whole: tuple[float, float] | None = None
+    """Lowest and highest value before it was narrowed, None if it was not."""
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
-        """Return a value drawn by `suggester`."""
-        return suggester.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+        """Return a value drawn by `suggester`, of the whole range."""
+        low, high = self.whole or (self.low, self.high)
+        return suggester.suggest_float(name, low, high, step=self.step, log=self.log)
 
     def contains(self, value: Value) -> bool:
         """Return whether `value` can be drawn."""
@@ -59,9 +79,14 @@ class FloatRange:
         """Return the extreme values."""
         return [self.low, self.high]
 
+    def widened(self) -> "FloatRange":
+        """Return the whole range."""
+        low, high = self.whole or (self.low, self.high)
+        return replace(self, low=low, high=high, whole=None)
+
     def __str__(self) -> str:
         scale = " log" if self.log else f" step {self.step!r}" if self.step else ""
-        return f"{self.low!r} .. {self.high!r}{scale}"
+        return f"{self.low!r} .. {self.high!r}{scale}{_of(self)}"
 
 
 @dataclass(frozen=True)
@@ -72,10 +97,13 @@ class IntRange:
     high: int
     log: bool = False
     step: int = 1
+    whole: tuple[int, int] | None = None
+    """Lowest and highest value before it was narrowed, None if it was not."""
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
-        """Return a value drawn by `suggester`."""
-        return suggester.suggest_int(name, self.low, self.high, step=self.step, log=self.log)
+        """Return a value drawn by `suggester`, of the whole range."""
+        low, high = self.whole or (self.low, self.high)
+        return suggester.suggest_int(name, low, high, step=self.step, log=self.log)
 
     def contains(self, value: Value) -> bool:
         """Return whether `value` can be drawn."""
@@ -86,9 +114,14 @@ class IntRange:
         """Return the extreme values."""
         return [self.low, self.high]
 
+    def widened(self) -> "IntRange":
+        """Return the whole range."""
+        low, high = self.whole or (self.low, self.high)
+        return replace(self, low=low, high=high, whole=None)
+
     def __str__(self) -> str:
         scale = " log" if self.log else f" step {self.step}" if self.step != 1 else ""
-        return f"{self.low} .. {self.high}{scale}"
+        return f"{self.low} .. {self.high}{scale}{_of(self)}"
 
 
 @dataclass(frozen=True)
@@ -96,10 +129,12 @@ class Choice:
     """One of a list of values."""
 
     choices: tuple[Value, ...]
+    whole: tuple[Value, ...] | None = None
+    """The choices before it was narrowed, None if it was not."""
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
-        """Return a value drawn by `suggester`."""
-        value: Value = suggester.suggest_categorical(name, self.choices)
+        """Return a value drawn by `suggester`, of the whole list."""
+        value: Value = suggester.suggest_categorical(name, self.whole or self.choices)
         return value
 
     def contains(self, value: Value) -> bool:
@@ -110,8 +145,20 @@ class Choice:
         """Return all choices."""
         return list(self.choices)
 
+    def widened(self) -> "Choice":
+        """Return the whole list."""
+        return Choice(self.whole or self.choices)
+
     def __str__(self) -> str:
-        return " | ".join(repr(choice) for choice in self.choices)
+        return " | ".join(repr(choice) for choice in self.choices) + _of(self)
+
+
+def _of(domain: FloatRange | IntRange | Choice) -> str:
+    return f" (of {domain.widened()})" if domain.whole is not None else ""
+
+
+Domain = FloatRange | IntRange | Choice
+"""What a parameter can be."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +181,7 @@ class Parameter:
     """One searched key of the trial configuration."""
 
     name: str
-    domain: FloatRange | IntRange | Choice
+    domain: Domain
     when: tuple[Condition, ...] = ()
 
     def active(self, chosen: Mapping[str, Value]) -> bool:
@@ -157,8 +204,34 @@ class SearchSpace:
     def __contains__(self, name: object) -> bool:
         return any(parameter.name == name for parameter in self.parameters)
 
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether any parameter has a part of what it once had."""
+        return any(parameter.domain.whole is not None for parameter in self.parameters)
+
+    def narrow(self) -> "SearchSpace":
+        """Return the narrowed part alone, without what it came from."""
+        return self._with_domains(lambda domain: replace(domain, whole=None))
+
+    def widened(self) -> "SearchSpace":
+        """Return the whole space."""
+        return self._with_domains(lambda domain: domain.widened())
+
+    def _with_domains(self, change: Callable[[Domain], Domain]) -> "SearchSpace":
+        return SearchSpace(tuple(replace(each, domain=change(each.domain)) for each in self.parameters))
+
+    def contains(self, params: Mapping[str, Value]) -> bool:
+        """Return whether these are values for exactly the active parameters, each in its range or list."""
+        active = [parameter for parameter in self.parameters if parameter.active(params)]
+        return {parameter.name for parameter in active} == set(params) and all(
+            parameter.domain.contains(params[parameter.name]) for parameter in active
+        )
+
     def suggest(self, suggester: Suggester) -> dict[str, Value]:
-        """Return a value for every active parameter, drawn in the order of their dependence."""
+        """Return a value for every active parameter, drawn in the order of their dependence.
+
+        Drawn of the whole space, if this is a part of one.
+        """
         chosen: dict[str, Value] = {}
         for parameter in self.parameters:
             if parameter.active(chosen):

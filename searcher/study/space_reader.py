@@ -1,6 +1,7 @@
 """Reading the `[space]` and `[[enqueue]]` parts of a study file."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,12 +9,21 @@ from pydantic import ValidationError
 from models.settings import SETTINGS
 from searcher.study.config import TrialConfig, config_fields
 from searcher.study.problems import Problems, remedy_for, rule_of, suggestion
-from searcher.study.space import Choice, Condition, FloatRange, IntRange, Parameter, SearchSpace, Value
+from searcher.study.space import (
+    Choice,
+    Condition,
+    Domain,
+    FloatRange,
+    IntRange,
+    Parameter,
+    SearchSpace,
+    Value,
+)
 from searcher.study.spec import nested
 
 __all__ = ["SpaceReader"]
 
-_RANGE_KEYS = {"low", "high", "log", "step", "choices", "when"}
+_RANGE_KEYS = {"low", "high", "log", "step", "choices", "when", "whole"}
 
 
 class SpaceReader:
@@ -79,9 +89,13 @@ class SpaceReader:
         if unknown:
             self._problem(f"{key}.{unknown[0]}", f"unknown key; {suggestion(unknown[0], _RANGE_KEYS)}")
             return None
-        domain = self._choice(key, entry) if "choices" in entry else self._range(key, name, entry)
+        domain: Domain | None = (
+            self._choice(key, entry) if "choices" in entry else self._range(key, name, entry)
+        )
         conditions = self._conditions(key, entry.get("when", {}))
-        if domain is None or not self._edges_are_valid(key, name, domain):
+        if domain is not None and "whole" in entry:
+            domain = self._with_whole(key, domain, entry["whole"])
+        if domain is None or not self._edges_are_valid(key, name, domain.widened()):
             return None
         return Parameter(name, domain, conditions)
 
@@ -99,6 +113,35 @@ class SpaceReader:
             )
         else:
             return Choice(tuple(choices))
+        return None
+
+    def _with_whole(self, key: str, domain: Domain, whole: Any) -> Domain | None:
+        """Return the domain as a part of a wider one."""
+        if isinstance(domain, Choice):
+            wider = self._choice(f"{key}.whole", {"choices": whole})
+            if wider is not None and not all(wider.contains(choice) for choice in domain.choices):
+                self._problem(f"{key}.whole", f"must hold every one of choices, got {whole!r}")
+            return None if wider is None else Choice(domain.choices, wider.choices)
+        integer = isinstance(domain, IntRange)
+        if (
+            not isinstance(whole, list)
+            or len(whole) != 2
+            or not all(_is_number(v, integer=integer) for v in whole)
+        ):
+            self._problem(f"{key}.whole", f"must be the lowest and the highest value before, got {whole!r}")
+            return None
+        low, high = whole
+        steps = (domain.low - low) / (domain.step or 1)
+        if not low <= domain.low < domain.high <= high or (domain.log and low <= 0):
+            self._problem(
+                f"{key}.whole", f"must reach from at most low to at least high, got {whole!r} for {domain}"
+            )
+        elif domain.step is not None and abs(steps - round(steps)) > 1e-8:
+            self._problem(f"{key}.whole", f"must begin whole steps below low, got {whole!r} for {domain}")
+        elif isinstance(domain, IntRange):
+            return replace(domain, whole=(low, high))
+        else:
+            return replace(domain, whole=(float(low), float(high)))
         return None
 
     def _range(self, key: str, name: str, entry: dict[str, Any]) -> FloatRange | IntRange | None:
@@ -150,7 +193,7 @@ class SpaceReader:
             conditions.append(Condition(parent, tuple(listed)))
         return tuple(conditions)
 
-    def _edges_are_valid(self, key: str, name: str, domain: FloatRange | IntRange | Choice) -> bool:
+    def _edges_are_valid(self, key: str, name: str, domain: Domain) -> bool:
         if name.startswith("model.") and not self._model_name:
             return True
         for edge in domain.edges():
@@ -197,7 +240,7 @@ class SpaceReader:
 
     def _check_condition(self, name: str, condition: Condition, parent: Parameter) -> None:
         for value in condition.values:
-            if not parent.domain.contains(value):
+            if not parent.domain.widened().contains(value):
                 self._problem(
                     f"space.{name}.when.{condition.parent}",
                     f"must name values that {condition.parent} can take ({parent.domain}), got {value!r}",
@@ -232,7 +275,7 @@ class SpaceReader:
         for name, value in point.items():
             key = f"enqueue[{index}].{name}"
             if name in space:
-                if not space[name].domain.contains(value):
+                if not space[name].domain.widened().contains(value):
                     self._problem(key, f"must lie in the space ({space[name].domain}), got {value!r}")
                 kept[name] = value
             elif name not in self._config_fields:

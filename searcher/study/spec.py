@@ -47,6 +47,8 @@ class SearchSection(Section):
     """Random, quasi-Monte Carlo (Sobol), tree-structured Parzen estimator, Gaussian process, CMA-ES."""
     startup_trials: int = Field(default=10, ge=1)
     """Trials drawn at random before `tpe`, `gp` and `cmaes` begin to learn from results."""
+    explore: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
 
 
 class PrunerSection(Section):
