@@ -6,6 +6,7 @@ Its canonical hash is what proves that the trainer applied what the sampler aske
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ __all__ = [
     "TrialConfig",
     "TuningConfig",
     "config_fields",
+    "field_bounds",
     "models_with",
 ]
 
@@ -230,6 +232,29 @@ def config_fields(model: str) -> dict[str, tuple[Any, str]]:
             for key, field in section.model_fields.items():
                 fields[f"{table}.{key}"] = (field.annotation, field.description or "")
     return fields
+
+
+def field_bounds(model: str, key: str) -> tuple[float | None, float | None]:
+    """Return the lowest and the highest value that a numeric key can have; None where there is no limit.
+
+    Where a limit itself is excluded, as 0 for a learning rate, it is the next number on the allowed side.
+
+    Args:
+        model: The model's name, for keys under `model`.
+        key: A dotted key.
+    """
+    table, _, leaf = key.partition(".")
+    section: Any = SETTINGS[model] if table == "model" else TrialConfig.model_fields[table].annotation
+    low: float | None = None
+    high: float | None = None
+    for rule in section.model_fields[leaf].metadata:
+        low = getattr(rule, "ge", low)
+        high = getattr(rule, "le", high)
+        if (above := getattr(rule, "gt", None)) is not None:
+            low = math.nextafter(above, math.inf)
+        if (below := getattr(rule, "lt", None)) is not None:
+            high = math.nextafter(below, -math.inf)
+    return low, high
 
 
 def models_with(key: str) -> list[str]:

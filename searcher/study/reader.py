@@ -9,9 +9,17 @@ from pydantic import BaseModel, ValidationError
 from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
 from searcher.study.problems import Problems, suggestion
-from searcher.study.space import Value
+from searcher.study.space import Choice, Parameter, SearchSpace, Value
 from searcher.study.space_reader import SpaceReader
-from searcher.study.spec import PrunerSection, ResourcesSection, SearchSection, StudySection, StudySpec
+from searcher.study.spec import (
+    CANDIDATE,
+    ParentSection,
+    PrunerSection,
+    ResourcesSection,
+    SearchSection,
+    StudySection,
+    StudySpec,
+)
 
 __all__ = ["parse_study", "parse_value"]
 
@@ -49,11 +57,19 @@ def parse_study(
     _check_table_names(document, problems)
     sections = {name: _section(name, model, document, problems) for name, model in _SECTIONS.items()}
     fixed = _fixed(document, problems)
+    parent = _section("parent", ParentSection, document, problems) if "parent" in document else None
     reader = SpaceReader(problems, fixed, overrides, model=_model_name(document))
     space = reader.space(_table("space", document, problems))
     points = reader.points(document.get("enqueue", []), space)
+    if parent is not None and parent.how == "rerank" and "space" in document:
+        problems.add(
+            "space", "must not be given to train trials again as they were; remove it, or refine instead"
+        )
     if problems:
         raise StudyFileError(problems.lines)
+    if parent is not None and parent.candidates:
+        space, points = _again(parent)
+        sections["study"] = sections["study"].model_copy(update={"trials": len(points)})
     return StudySpec(
         source=source,
         origin=origin or source,
@@ -62,6 +78,7 @@ def parse_study(
         fixed=fixed,
         space=space,
         enqueue=points,
+        parent=parent,
         **sections,
     )
 
@@ -73,6 +90,19 @@ def parse_value(text: str) -> Value:
     except tomllib.TOMLDecodeError:
         return text
     return value if isinstance(value, bool | int | float | str) else text
+
+
+def _again(parent: ParentSection) -> tuple[SearchSpace, tuple[dict[str, Value], ...]]:
+    """Return the space of a rerank and all of its points: first every candidate once, then every one twice, ..."""
+    numbers = tuple(candidate.trial for candidate in parent.candidates)
+    key = "data.fold" if parent.replicate == "fold" else "train.seed"
+    runs = (
+        tuple(range(parent.replicates))
+        if parent.replicate == "fold"
+        else tuple(range(1, parent.replicates + 1))
+    )
+    space = SearchSpace((Parameter(CANDIDATE, Choice(numbers)), Parameter(key, Choice(runs))))
+    return space, tuple({CANDIDATE: number, key: run} for run in runs for number in numbers)
 
 
 def _apply(overrides: Mapping[str, Value], document: dict[str, Any], problems: Problems) -> None:
@@ -90,7 +120,7 @@ def _apply(overrides: Mapping[str, Value], document: dict[str, Any], problems: P
 
 
 def _check_table_names(document: dict[str, Any], problems: Problems) -> None:
-    known = [*_SECTIONS, *TrialConfig.model_fields, "space", "enqueue"]
+    known = [*_SECTIONS, *TrialConfig.model_fields, "parent", "space", "enqueue"]
     for name in set(document).difference(known):
         value = document[name]
         shown = "a table" if isinstance(value, dict) else repr(value)

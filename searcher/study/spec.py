@@ -15,12 +15,16 @@ from searcher.study.problems import Problems
 from searcher.study.space import SearchSpace, Value
 
 __all__ = [
+    "CANDIDATE",
+    "Candidate",
+    "ParentSection",
     "PrunerSection",
     "ResourcesSection",
     "SearchSection",
     "StudySection",
     "StudySpec",
     "default_identity",
+    "flat",
     "nested",
 ]
 
@@ -51,6 +55,47 @@ class SearchSection(Section):
     """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
 
 
+class Candidate(Section):
+    """A trial of the parent that is trained again."""
+
+    trial: int
+    """Its number."""
+    value: float
+    """The objective that it had in the search."""
+    params: dict[str, bool | int | float | str]
+    """What it was trained with."""
+
+
+class ParentSection(Section):
+    """The study that this one goes on from, and how."""
+
+    study: str
+    """A shipped study, a file beside this one that ends in .toml, or a study of the database."""
+    how: Literal["refine", "rerank", "finetune"]
+    """`refine`: search what its best trials leave of its space. `rerank`: train its best trials again on other folds or
+    seeds. `finetune`: go on training its best checkpoint."""
+    min_complete: int = Field(default=0, ge=0)
+    """COMPLETE trials that it must have; 0 takes 10 to refine, `best` to rerank, 1 to fine-tune."""
+    best: int = Field(default=5, ge=1)
+    """Of `rerank`: how many of its trials are trained again."""
+    replicate: Literal["fold", "seed"] = "fold"
+    """Of `rerank`: what differs between the runs of one of them. `fold`: other folds than the search's split.
+    `seed`: the search's split, other seeds."""
+    replicates: int = Field(default=3, ge=1)
+    """Of `rerank`: runs of each."""
+    import_trials: bool = True
+    """Of `refine`: let its trials inside the narrowed space inform the search, where their values mean the same."""
+    trials: list[int] = Field(default_factory=list)
+    """Which of its trials this study came from; written by searcher, the best first."""
+    candidates: list[Candidate] = Field(default_factory=list)
+    """Of `rerank`, the trials; written by searcher."""
+
+    @property
+    def needed(self) -> int:
+        """COMPLETE trials that the parent must have."""
+        return self.min_complete or {"refine": 10, "rerank": self.best, "finetune": 1}[self.how]
+
+
 class PrunerSection(Section):
     """Which trials are stopped early."""
 
@@ -75,6 +120,10 @@ class ResourcesSection(Section):
     """Of how many best trials to keep the checkpoint; 0 keeps that of every trial."""
 
 
+CANDIDATE = "parent.trial"
+"""The parameter of a rerank that says which of the parent's trials is trained again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudySpec:
     """A study: what to search, how to train what was chosen, for how long."""
@@ -96,6 +145,24 @@ class StudySpec:
     space: SearchSpace
     enqueue: tuple[Mapping[str, Value], ...]
     """Known-good points, tried first; parameters they leave open are sampled."""
+    parent: ParentSection | None = None
+    """The study that this one goes on from, None if it begins anew."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something of it still has to come from its parent; see `searcher.study.derive`."""
+        if self.parent is None:
+            return False
+        if self.parent.how == "refine":
+            return not self.space.parameters
+        if self.parent.how == "rerank":
+            return not self.parent.candidates
+        return not self.fixed.get("warm_start.sha256")
+
+    @property
+    def has_own_space(self) -> bool:
+        """Whether the file says what is searched; a rerank's space follows from its candidates."""
+        return self.parent is None or self.parent.how != "rerank"
 
     @property
     def name(self) -> str:
@@ -113,8 +180,12 @@ class StudySpec:
         Raises:
             StudyFileError: The parameters contradict one another.
         """
+        chosen = dict(params)
+        again = chosen.pop(CANDIDATE, None)
+        candidates = self.parent.candidates if self.parent is not None else []
+        own: Mapping[str, Value] = next((each.params for each in candidates if each.trial == again), {})
         try:
-            return TrialConfig.model_validate(nested({**self.fixed, **params}))
+            return TrialConfig.model_validate(nested({**own, **self.fixed, **chosen}))
         except ValidationError as error:
             problems = Problems(self.source, ())
             problems.add_validation(error, {})
@@ -127,9 +198,13 @@ class StudySpec:
         sampler, pruner, resources, enqueued points and description may change between launches.
         """
         base = TrialConfig.model_validate(nested(self.fixed)).to_dict()
-        config = {key: value for key, value in _flat(base).items() if key not in self.space}
+        config = {key: value for key, value in flat(base).items() if key not in self.space}
         space = {f"space.{name}": entry for name, entry in self.space.to_dict().items()}
-        return {"study.objective": self.study.objective, **config, **space}
+        candidates = self.parent.candidates if self.parent is not None else []
+        again = {
+            f"parent.candidates.{each.trial}": json.dumps(each.params, sort_keys=True) for each in candidates
+        }
+        return {"study.objective": self.study.objective, **config, **space, **again}
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON of `identity`, 64 hexadecimal digits."""
@@ -142,7 +217,7 @@ def default_identity(model: str = DEFAULT_MODEL) -> dict[str, Any]:
     Args:
         model: The name of its model, which such a file may have to say.
     """
-    return _flat(TrialConfig.model_validate({"model": {"name": model}}).to_dict())
+    return flat(TrialConfig.model_validate({"model": {"name": model}}).to_dict())
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,11 +232,12 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as dotted keys: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    entries: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            entries |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            entries[prefix + key] = value
+    return entries

@@ -1,0 +1,167 @@
+"""What a study takes from its parent: its space, its configurations, or its best checkpoint.
+
+A study file with a `[parent]` may leave to the parent whatever it does not say. What comes out is a study like any
+other, all of it written down: it can be read, kept in the database and launched again when the parent has moved on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from searcher.study.config import TrialConfig
+from searcher.study.reader import parse_study
+from searcher.study.refine import Refinement
+from searcher.study.space import SearchSpace, Value
+from searcher.study.spec import Candidate, ParentSection, StudySpec, flat
+from searcher.study.writer import write_study
+
+__all__ = ["as_stored", "finetuned", "refined", "reranked"]
+
+_FRESH = ("optimizer", "schedule", "warm_start")
+"""Tables that fine-tuning does not take from its parent: it begins with an optimiser of its own."""
+_FOLDS = 5
+"""Of a rerank whose file says nothing: as many parts as one in five validates."""
+
+
+def refined(
+    template: StudySpec,
+    parent: StudySpec,
+    refinement: Refinement,
+    *,
+    incumbent: Mapping[str, Value],
+    reasons: Mapping[str, str],
+    header: Sequence[str] = (),
+) -> StudySpec:
+    """Return a study of what the parent's best trials leave of its space.
+
+    Args:
+        template: What is to be different from the parent; a key that it fixes is not searched.
+        parent: The parent.
+        refinement: What is left of its space.
+        incumbent: Parameters of its best trial, which is tried first.
+        reasons: Of the refinement, by parameter.
+        header: Lines above the file.
+
+    Raises:
+        StudyFileError: The two contradict each other.
+    """
+    fixed = {key: value for key, value in parent.fixed.items() if key not in template.space} | dict(
+        template.fixed
+    )
+    space = _without(refinement.space, template.fixed)
+    point = {key: value for key, value in incumbent.items() if key in space}
+    return _completed(
+        template,
+        fixed=fixed,
+        space=space,
+        enqueue=(*template.enqueue, point),
+        parent=_parent(template).model_copy(update={"trials": list(refinement.best)}),
+        reasons=reasons,
+        header=header,
+    )
+
+
+def reranked(template: StudySpec, parent: StudySpec, candidates: Sequence[Candidate]) -> StudySpec:
+    """Return a study that trains some of the parent's trials again, each several times.
+
+    Args:
+        template: What is to be different from the parent.
+        parent: The parent.
+        candidates: Its trials, the best first.
+
+    Raises:
+        StudyFileError: The two contradict each other.
+    """
+    section = _parent(template)
+    fixed = {**parent.fixed, **template.fixed}
+    if section.replicate == "fold":
+        if "data.folds" not in template.fixed:
+            fixed["data.folds"] = max(_FOLDS, section.replicates)
+        if "data.split_seed" not in template.fixed:  # not the split that the search has chosen on
+            fixed["data.split_seed"] = parent.trial_config({}).data.split_seed + 1
+    fixed.pop("data.fold" if section.replicate == "fold" else "train.seed", None)
+    trials = [candidate.trial for candidate in candidates]
+    return _completed(
+        template,
+        fixed=fixed,
+        space=SearchSpace(()),
+        enqueue=(),
+        parent=section.model_copy(update={"trials": trials, "candidates": list(candidates)}),
+    )
+
+
+def finetuned(template: StudySpec, config: TrialConfig, *, trial: int, sha256: str) -> StudySpec:
+    """Return a study whose trials go on from a checkpoint.
+
+    All of the configuration that it was trained with stays, so that what it was validated on is not trained on now; but
+    optimiser and learning rate begin anew, and what the file says goes first.
+
+    Args:
+        template: What is to be different.
+        config: What the checkpoint was trained with.
+        trial: The parent's trial.
+        sha256: Digest of the checkpoint.
+
+    Raises:
+        StudyFileError: The two contradict each other.
+    """
+    was = flat(config.model_dump(mode="json", exclude_defaults=True)) | {"model.name": config.model.name}
+    kept = {
+        key: value
+        for key, value in was.items()
+        if key.partition(".")[0] not in _FRESH and key not in template.space
+    }
+    section = _parent(template).model_copy(update={"trials": [trial]})
+    fixed = {**kept, **template.fixed, "warm_start.sha256": sha256}
+    return _completed(template, fixed=fixed, space=template.space, enqueue=template.enqueue, parent=section)
+
+
+def as_stored(template: StudySpec, stored: StudySpec) -> StudySpec:
+    """Return the study with what it had taken from its parent when it began.
+
+    Args:
+        template: The study file as it is now.
+        stored: The study as the database has it.
+    """
+    if not template.is_open or stored.parent is None or template.parent is None:
+        return template
+    space = template.space if template.space.parameters else _without(stored.space, template.fixed)
+    fixed = {key: value for key, value in stored.fixed.items() if key not in space} | dict(template.fixed)
+    came_from = {"trials": stored.parent.trials, "candidates": stored.parent.candidates}
+    return _completed(
+        template,
+        fixed=fixed,
+        space=space,
+        enqueue=stored.enqueue,
+        parent=template.parent.model_copy(update=came_from),
+    )
+
+
+def _parent(template: StudySpec) -> ParentSection:
+    assert template.parent is not None
+    return template.parent
+
+
+def _without(space: SearchSpace, fixed: Mapping[str, Value]) -> SearchSpace:
+    return SearchSpace(tuple(each for each in space.parameters if each.name not in fixed))
+
+
+def _completed(
+    template: StudySpec,
+    *,
+    fixed: Mapping[str, Value],
+    space: SearchSpace,
+    enqueue: Sequence[Mapping[str, Value]],
+    parent: ParentSection,
+    reasons: Mapping[str, str] | None = None,
+    header: Sequence[str] = (),
+) -> StudySpec:
+    """Return the template with these parts, read from its text again so that all rules are checked."""
+    draft = replace(
+        template, fixed=dict(sorted(fixed.items())), space=space, enqueue=tuple(enqueue), parent=parent
+    )
+    return parse_study(
+        write_study(draft, header=header, reasons=reasons),
+        source=template.source,
+        origin=template.origin,
+        overrides=template.overrides,
+    )

@@ -1,0 +1,96 @@
+"""Writing study files: what `parse_study` reads, laid out for people."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from searcher.study.space import Choice, Parameter, SearchSpace, Value
+from searcher.study.spec import StudySpec
+
+__all__ = ["write_study"]
+
+
+def write_study(
+    spec: StudySpec, *, header: Sequence[str] = (), reasons: Mapping[str, str] | None = None
+) -> str:
+    """Return a study file that reads as the study.
+
+    Args:
+        spec: The study. Its own text and what the command line had set are not looked at: this is their sum.
+        header: Lines of the comment at the top.
+        reasons: Comments above searched parameters, by name; a line break begins another line.
+    """
+    lines = [f"# {line}".rstrip() for line in header]
+    sections = {
+        "study": spec.study,
+        "parent": spec.parent,
+        "search": spec.search,
+        "pruner": spec.pruner,
+        "resources": spec.resources,
+    }
+    for name, section in sections.items():
+        if section is not None:
+            lines += _table(name, section.model_dump(exclude_defaults=True))
+    for table, entries in groupby(spec.fixed.items(), key=lambda item: item[0].rpartition(".")[0]):
+        lines += _table(table, {key.rpartition(".")[2]: value for key, value in entries})
+    if spec.has_own_space:
+        lines += _space(spec.space, reasons or {})
+        for point in spec.enqueue:
+            lines += ["", "[[enqueue]]", *(f"{key} = {_value(value)}" for key, value in point.items())]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _table(name: str, entries: Mapping[str, Any]) -> list[str]:
+    if not entries:
+        return []
+    return ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in entries.items())]
+
+
+def _space(space: SearchSpace, reasons: Mapping[str, str]) -> Iterator[str]:
+    by_table: dict[str, list[Parameter]] = {}
+    for parameter in space.parameters:
+        by_table.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
+    for table, parameters in by_table.items():
+        yield ""
+        yield f"[space.{table}]"
+        for parameter in parameters:
+            if parameter.name in reasons:
+                yield from (f"# {line}" for line in reasons[parameter.name].splitlines())
+            yield f"{parameter.name.rpartition('.')[2]} = {_value(_entry(parameter))}"
+
+
+def _entry(parameter: Parameter) -> dict[str, Any]:
+    domain = parameter.domain
+    entry: dict[str, Any]
+    if isinstance(domain, Choice):
+        entry = {"choices": list(domain.choices)}
+    else:
+        entry = {"low": domain.low, "high": domain.high}
+        if domain.log:
+            entry["log"] = True
+        elif domain.step not in (None, 1) or isinstance(domain.step, float):
+            entry["step"] = domain.step
+    if domain.whole is not None:
+        entry["whole"] = list(domain.whole)
+    if parameter.when:
+        entry["when"] = {condition.parent: list(condition.values) for condition in parameter.when}
+    return entry
+
+
+def _value(value: Value | list[Any] | dict[str, Any]) -> str:
+    """Return a value as TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(each) for each in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = repr(value)
+    return text.replace("e-0", "e-").replace("e+0", "e+") if isinstance(value, float) else text
+
+
+def _key(key: str) -> str:
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
