@@ -8,6 +8,7 @@ from searcher.cli.options import Verbs, add_reading, database_text
 
 if TYPE_CHECKING:
     from searcher.ledger.records import StudyRecord, TrialRecord
+    from searcher.study.rerank import Standing
 
 __all__ = ["add_parser", "find_best"]
 
@@ -51,9 +52,13 @@ def _run(args: argparse.Namespace) -> int:
 
     study, best, path = find_best(args)
     checkpoint = best.checkpoints.get("best")
+    ranks = _standings(args)
     if args.json:
-        print_json(best.to_dict() | {"study": study.name, "checkpoint": None if path is None else str(path)})
+        found = {"study": study.name, "checkpoint": None if path is None else str(path)}
+        print_json(best.to_dict() | found | ({"rerank": [each.to_dict() for each in ranks]} if ranks else {}))
         return 0
+    if ranks:
+        _print_standings(study, ranks)
     epoch = best.notes.get("best_epoch", best.num_epochs)
     console.print(
         f"{study.name}: trial {best.number}, {study.objective} {metric(best.value)} at epoch {epoch} "
@@ -70,3 +75,36 @@ def _run(args: argparse.Namespace) -> int:
     damage = f", but {checkpoint.problem}" if checkpoint is not None and checkpoint.problem else ""
     console.print(f"checkpoint: {path or absent}{damage}", markup=False, soft_wrap=True)
     return 0
+
+
+def _standings(args: argparse.Namespace) -> "list[Standing]":
+    """Return what each candidate reached where the study is a rerank; else nothing."""
+    from searcher.ledger.best import rerank_standings
+    from searcher.ledger.database import Database
+    from searcher.ledger.stored import stored_spec
+
+    with Database.open(database_text(args)) as database:
+        spec = stored_spec(database.study_row(args.study))
+        if spec.parent is None or not spec.parent.candidates:
+            return []
+        return rerank_standings(
+            database.study(args.study), database.trials(args.study), spec.parent.candidates
+        )
+
+
+def _print_standings(study: "StudyRecord", ranks: "list[Standing]") -> None:
+    from searcher.cli.terminal import console, metric, table
+
+    rows = [
+        (
+            each.trial,
+            len(each.values),
+            metric(each.mean),
+            "" if each.mean is None or each.half_width is None else f"± {each.half_width:.4f}",
+            metric(each.search_value),
+            "" if each.drop is None else f"{each.drop:+.4f}",
+        )
+        for each in ranks
+    ]
+    columns = [">parent's trial", ">runs", f">mean {study.objective}", "95%", ">in the search", ">drop"]
+    console.print(table(columns, rows))

@@ -3,6 +3,10 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from searcher.cli.options import (
     Verbs,
@@ -16,6 +20,10 @@ from searcher.cli.options import (
     storage_root,
 )
 
+if TYPE_CHECKING:
+    from searcher.ledger.database import Database
+    from searcher.study.spec import StudySpec
+
 __all__ = ["add_parser"]
 
 
@@ -26,6 +34,12 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--trials", type=positive_int, metavar="N", help="budget of the study (study.trials)")
     add_database(parser)
     parser.add_argument(
+        "--with-parents",
+        action="store_true",
+        help="launch the studies that this one comes from first, as far as they are not done; "
+        "--trials, --epochs and --set are about this one alone",
+    )
+    parser.add_argument(
         "--address", metavar="RAY", help="a running Ray cluster; without it, one on this machine"
     )
     parser.set_defaults(run=_run)
@@ -33,24 +47,43 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.database import Database
+    from searcher.lineage.chain import chain
     from searcher.study.catalog import load_study
 
     spec = load_study(args.study, overrides(args))
     database_url = database_text(args)
     Database.probe(database_url)
     root = storage_root(args.storage)
+    with _existing(database_url) as database:
+        studies = chain(spec, database) if args.with_parents else [spec]
 
+    from searcher.cli.terminal import console
+    from searcher.orchestration.cluster import check_reachable
+
+    check_reachable(args.address)
+    for parent in studies[:-1]:
+        if _is_done(parent, database_url):
+            console.print(f"{parent.name}: all trials done already", markup=False, soft_wrap=True)
+        elif code := _launch(args, parent, database_url, root):
+            return code
+    return _launch(args, spec, database_url, root)
+
+
+def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root: "Path") -> int:
     # Only now what takes seconds to import.
     from searcher.cli.launch_view import LaunchView
     from searcher.cli.terminal import progress_bar
-    from searcher.orchestration.cluster import check_reachable
+    from searcher.lineage.resolve import check_data, resolve
     from searcher.orchestration.driver import launch
     from searcher.training.dataset import DataRequest
 
-    check_reachable(args.address)
-    data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
-    with progress_bar("preparing images") as advance:
-        store = data.prepare(advance)
+    with _existing(database_url) as database:
+        spec = resolve(spec, database, storage_root=root)
+        data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
+        with progress_bar("preparing images") as advance:
+            store = data.prepare(advance)
+        if database is not None:
+            check_data(spec, database, store.fingerprint)
     with LaunchView(spec) as view:
         result = launch(
             spec,
@@ -68,6 +101,29 @@ def _run(args: argparse.Namespace) -> int:
         storage=args.storage,
     )
     return {"finished": 0, "failed": 1}.get(result.outcome, 130)
+
+
+@contextmanager
+def _existing(database_url: str) -> "Iterator[Database | None]":
+    """Open the study database; None where it is still to be made, or to be upgraded by the launch."""
+    from searcher.exceptions import DatabaseError
+    from searcher.ledger.database import Database
+
+    try:
+        opened = Database.open(database_url)
+    except DatabaseError:
+        yield None
+        return
+    with opened:
+        yield opened
+
+
+def _is_done(spec: "StudySpec", database_url: str) -> bool:
+    with _existing(database_url) as database:
+        if database is None or spec.name not in database.study_names():
+            return False
+        study = database.study(spec.name)
+        return study.num_done >= study.budget
 
 
 def _shown(args: argparse.Namespace) -> str:

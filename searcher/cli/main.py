@@ -17,6 +17,7 @@ from searcher.cli import (
     gc,
     launch,
     logs,
+    refine,
     status,
     stop,
     studies,
@@ -28,7 +29,22 @@ from searcher.exceptions import SearcherError, UserError
 
 __all__ = ["main"]
 
-_VERBS = (studies, validate, data, launch, status, trials, best, logs, stop, train, evaluate, gc, doctor)
+_VERBS = (
+    studies,
+    validate,
+    data,
+    launch,
+    status,
+    trials,
+    best,
+    refine,
+    logs,
+    stop,
+    train,
+    evaluate,
+    gc,
+    doctor,
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import optuna
 import sqlalchemy as sa
@@ -231,6 +231,20 @@ class Database:
             _trial_record(trial, epochs.get(trial.number, {}), checkpoints.get(trial.number, {}))
             for trial in frozen
         ]
+
+    def checkpoint_with(self, sha256: str) -> CheckpointRecord | None:
+        """Return the checkpoint with a digest, of whichever study; None if none is recorded."""
+        with self.read() as session:
+            query = sa.select(CheckpointRow).where(CheckpointRow.sha256 == sha256)
+            row = session.scalar(query.order_by(CheckpointRow.removed_at.is_not(None), CheckpointRow.id))
+        return None if row is None else checkpoint_record(row)
+
+    def versions(self, name: str) -> list[dict[str, Any]]:
+        """Return what each launch of a study ran with, oldest first."""
+        study_id = self.study_row(name).id
+        with self.read() as session:
+            query = sa.select(LaunchRow.versions).where(LaunchRow.study_id == study_id)
+            return list(session.scalars(query.order_by(LaunchRow.id)))
 
     def optuna_study_id(self, name: str) -> int:
         """Return Optuna's own number of a study that is in our tables.

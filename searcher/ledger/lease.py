@@ -25,6 +25,7 @@ from searcher.ledger.clock import database_now
 from searcher.ledger.database import Database
 from searcher.ledger.liveness import driver_state, own_process
 from searcher.ledger.tables import LaunchRow, StudyRow
+from searcher.study.config import MEANING
 
 __all__ = ["Lease"]
 
@@ -332,7 +333,8 @@ def _this_launch(study_id: int) -> LaunchRow:
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _RECORDED_VERSIONS}}
+    installed = {name: version(name) for name in _RECORDED_VERSIONS}
+    return {"python": platform.python_version(), "meaning": str(MEANING), **installed}
 
 
 def _git_revision() -> str | None:

@@ -26,6 +26,8 @@ class Registration:
     data_source: str
     data_fingerprint: str
     storage_root: Path
+    parent_name: str | None = None
+    """The parent's name in the database, where the study file names a file; None takes what the file says."""
 
     def check(self, database: Database | None) -> None:
         """Check that the study can be launched with this database. Changes nothing.
@@ -105,6 +107,19 @@ class Registration:
             "overrides": dict(self.spec.overrides),
             "data_source": self.data_source,
             "storage_root": str(self.storage_root),
+            **self._lineage(),
+        }
+
+    def _lineage(self) -> dict[str, object]:
+        parent = self.spec.parent
+        if parent is None:
+            return {}
+        sha256 = self.spec.fixed.get("warm_start.sha256") or None
+        return {
+            "parent_study": self.parent_name or parent.study,
+            "parent_trials": list(parent.trials),
+            "parent_trial": parent.trials[0] if sha256 and parent.trials else None,
+            "parent_sha256": sha256,
         }
 
     def _check_row(self, session: Session) -> bool:

@@ -21,7 +21,7 @@ from searcher.ledger.tables import CheckpointRow, EpochRow, utc_now
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
 
-__all__ = ["MAX_RETRIES", "ResumePoint", "StudyLedger"]
+__all__ = ["MAX_RETRIES", "Proposal", "ResumePoint", "StudyLedger"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,15 @@ class ResumePoint:
     """Newer checkpoints that could not be used, and why."""
     lost_best: str | None = None
     """What is wrong with the best checkpoint up to there: whole no more, so that a later epoch must beat its value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What a new trial is to have."""
+
+    params: Mapping[str, Value]
+    notes: Mapping[str, Any]
+    """Where it comes from; becomes its notes."""
 
 
 def _patient(method: _Step) -> _Step:
@@ -132,6 +141,12 @@ class StudyLedger:
                 return other.number
         return None
 
+    @_patient
+    def warm_start(self) -> CheckpointRecord | None:
+        """Return the checkpoint that the study's trials begin from, whichever study wrote it; None if from none."""
+        sha256 = str(self.spec.fixed.get("warm_start.sha256", ""))
+        return self.database.checkpoint_with(sha256) if sha256 else None
+
     def ancestors(self, number: int) -> list[int]:
         """Return the trials that a trial is a retry of, newest first."""
         found: list[int] = []
@@ -150,16 +165,22 @@ class StudyLedger:
             self.optuna_study.enqueue_trial(dict(point), user_attrs={"enqueued": True}, skip_if_exists=True)
 
     @_patient
-    def begin_trial(self, running: Collection[int]) -> tuple[int, dict[str, Value]]:
-        """Draw the next trial and return its number and parameters.
+    def begin_trial(
+        self, running: Collection[int], propose: Callable[[], Proposal] | None = None
+    ) -> tuple[int, dict[str, Value]]:
+        """Draw the next trial and return its number and parameters: a queued one, or else a new one.
 
         A database that goes away in the middle may leave trials that nobody got to know: they become FAIL, and
         what was queued for them is queued again.
 
         Args:
             running: The trials that the driver knows to be running; every other is such a leftover.
+            propose: Says what a new one has; None asks Optuna's sampler.
         """
         self.database.ping()  # Optuna would try silently, and each of its tries may leave another trial
+        if propose is not None and not self.trials(TrialState.WAITING):
+            proposal = propose()
+            self.optuna_study.enqueue_trial(dict(proposal.params), user_attrs=dict(proposal.notes))
         trial = self.optuna_study.ask()
         params = dict(self.spec.space.suggest(trial))
         for left in self.trials(TrialState.RUNNING):

@@ -56,8 +56,11 @@ class StudyRow(Base):
     data_source: Mapped[str] = mapped_column(sa.Text)
     storage_root: Mapped[str] = mapped_column(sa.Text)
     parent_study: Mapped[str | None] = mapped_column(sa.String(100))
-    """Name of the study that this one refines or fine-tunes; by name, so that it outlives a deleted parent."""
+    """Name of the study that this one refines, reranks or fine-tunes; by name, so that it outlives a deleted parent."""
     parent_trial: Mapped[int | None]
+    """The parent's trial whose checkpoint this study's trials start from."""
+    parent_trials: Mapped[list[int] | None] = mapped_column(sa.JSON)
+    """The parent's trials that decided what this study searches or trains again, the best first."""
     parent_sha256: Mapped[str | None] = mapped_column(sa.String(64))
     """Digest of the parent's checkpoint that this study's trials start from; kept from being collected."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

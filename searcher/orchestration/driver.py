@@ -22,6 +22,8 @@ from searcher.ledger.lease import Lease
 from searcher.ledger.patience import Patience
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.lineage.imports import parents_trials
+from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.node_watch import NodeWatch
@@ -173,6 +175,7 @@ class _Launch:
                     num_threads=max(1, int(self._spec.resources.cpus)),
                     listener=self._log,
                     stop=self._stop,
+                    advisor=self._advisor(study.data_fingerprint),
                 )
                 self._search(search, resources)
                 problem = search.problem
@@ -201,6 +204,14 @@ class _Launch:
         complete = ledger.trials(TrialState.COMPLETE)
         best = ledger.optuna_study.best_value if complete else None
         self._log.study_opened(budget=self._spec.study.trials, num_done=ledger.num_done(), best=best)
+
+    def _advisor(self, data_fingerprint: str) -> Advisor | None:
+        """Return who proposes the trials of a narrowed study, None where Optuna does."""
+        spec, ledger = self._spec, self._ledger
+        imports = parents_trials(spec, ledger.database, data_fingerprint=data_fingerprint)
+        if imports.said is not None:
+            self._log.said(imports.said)
+        return Advisor(ledger, imports.trials) if imports.trials or spec.space.is_narrowed else None
 
     def _search(self, search: StudySearch, resources: TrialResources) -> None:
         scheduler = build_scheduler(self._spec, _finished(self._ledger))

@@ -30,6 +30,7 @@ from ray.tune.search import Searcher
 
 from searcher.exceptions import StudyFileError
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.common_ground import common_ground
 from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.messages import TrialJob, TrialMessage
@@ -83,6 +84,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         num_threads: int,
         listener: StudyListener,
         stop: threading.Event,
+        advisor: Advisor | None = None,
     ) -> None:
         super().__init__()
         self.problem: str | None = None
@@ -98,6 +100,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._num_threads = num_threads
         self._listener = listener
         self._stop = stop
+        self._advisor = advisor  # of a narrowed study; None leaves proposals to Optuna
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
         self._num_done = ledger.num_done()
         self._failures: list[tuple[Mapping[str, Value], str]] = []  # in a row: parameters and reason
@@ -127,9 +130,11 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         sampler = study.sampler
         try:
             for repeats in range(MAX_REPEATED_PROPOSALS):
-                if repeats == MAX_REPEATED_PROPOSALS // 2:  # one that learns may insist on a point
+                at_random = repeats >= MAX_REPEATED_PROPOSALS // 2  # one that learns may insist on a point
+                if at_random:
                     study.sampler = optuna.samplers.RandomSampler()
-                number, params = self._ledger.begin_trial(self._running.values())
+                propose = functools.partial(self._advisor, at_random=at_random) if self._advisor else None
+                number, params = self._ledger.begin_trial(self._running.values(), propose)
                 earlier = self._ledger.trained_before(number)
                 if earlier is not None:
                     reason = f"equal parameters to trial {earlier}, not trained twice"

@@ -16,6 +16,7 @@ from models.settings import SETTINGS, ModelSettings, PostprocessSettings, UNetSe
 
 __all__ = [
     "DEFAULT_MODEL",
+    "MEANING",
     "AugmentConfig",
     "DataConfig",
     "OptimizerConfig",
@@ -28,6 +29,10 @@ __all__ = [
     "field_bounds",
     "models_with",
 ]
+
+MEANING = 2
+"""Raised when the same configuration comes to train to another value on purpose: trials before are not compared with
+trials after. 2: labels shrink without moving, reflections in crops are instances of their own."""
 
 DEFAULT_MODEL = "unet"
 """The model of a configuration that names none."""

@@ -7,10 +7,11 @@ import sqlalchemy as sa
 from searcher.exceptions import StudyFileError, UnknownStudyError
 from searcher.ledger.doctor.finding import Finding, State
 from searcher.ledger.doctor.patient import Patient
-from searcher.ledger.doctor.texts import stored_spec
 from searcher.ledger.identity import differences
+from searcher.ledger.stored import stored_spec
 from searcher.ledger.tables import LaunchRow
 from searcher.study.catalog import load_study
+from searcher.study.derive import as_stored
 
 __all__ = ["drift"]
 
@@ -51,6 +52,8 @@ def _file_drift(patient: Patient, known: list[str]) -> Iterator[Finding]:
     back = f"put it back (its text: `searcher status --study {row.name} --json`, spec_text)"
     try:
         spec = load_study(row.spec_source, row.overrides)
+        if spec.is_open:  # what it takes from its parent, it took when it began
+            spec = as_stored(spec, stored_spec(row))
     except UnknownStudyError:
         yield _finding(patient, where=row.spec_source, what="is gone, or not on this machine", remedy=back)
         return

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from searcher.exceptions import StudyFileError
 from searcher.ledger.doctor.finding import Finding
 from searcher.ledger.doctor.patient import Patient
-from searcher.ledger.doctor.texts import stored_spec
+from searcher.ledger.stored import stored_spec
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.ledger.watch import frozen_trials
 from searcher.study.reader import parse_study

@@ -1,0 +1,80 @@
+"""The parent's trials that tell a narrowed search something."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from searcher.exceptions import StudyFileError
+from searcher.ledger.database import Database
+from searcher.ledger.records import TrialRecord
+from searcher.lineage.chain import parent_name
+from searcher.lineage.resolve import read_parent
+from searcher.study.config import MEANING
+from searcher.study.space import Value
+from searcher.study.spec import StudySpec
+
+__all__ = ["Imports", "parents_trials"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imports:
+    """Trials of the parent inside the narrowed space; the study's own are not among them."""
+
+    trials: Sequence[TrialRecord]
+    """With the parameters that this study searches."""
+    said: str | None
+    """For people: how many, or why none."""
+
+
+def parents_trials(spec: StudySpec, database: Database, *, data_fingerprint: str) -> Imports:
+    """Return the parent's COMPLETE and PRUNED trials whose values mean the same in this study.
+
+    That is so for a trial on the same data, by code that gives a value the same meaning, whose whole configuration is
+    one that this study could choose; and not for the best one, which this study tries anew.
+
+    Args:
+        spec: The study.
+        database: Where the parent is.
+        data_fingerprint: Of this study's data.
+    """
+    nothing = Imports(trials=(), said=None)
+    if spec.parent is None or spec.parent.how != "refine" or not spec.parent.import_trials:
+        return nothing
+    name = parent_name(spec)
+    if name not in database.study_names():
+        return Imports(
+            trials=(), said=f"none of {name}'s trials imported: it is not in the database any more"
+        )
+    parent = read_parent(database, name)
+    if parent.record.data_fingerprint != data_fingerprint:
+        return Imports(trials=(), said=f"none of {name}'s trials imported: they are of other data")
+    if parent.record.objective != spec.study.objective:
+        return Imports(trials=(), said=f"none of {name}'s trials imported: they have another objective")
+    if any(each.get("meaning") != str(MEANING) for each in database.versions(name)):
+        return Imports(
+            trials=(), said=f"none of {name}'s trials imported: another version of searcher trained otherwise"
+        )
+    box = spec.space.narrow()
+    incumbents = [dict(point) for point in spec.enqueue]
+    found = []
+    for trial in parent.trials:
+        if trial.state not in ("COMPLETE", "PRUNED"):
+            continue
+        params = {key: value for key, value in trial.params.items() if key in spec.space}
+        if (
+            box.contains(params)
+            and params not in incumbents
+            and _is_same(spec, params, parent.spec, trial.params)
+        ):
+            found.append(replace(trial, params=params))
+    return Imports(
+        trials=found, said=f"{len(found)} of {name}'s trials are inside the narrowed space and imported"
+    )
+
+
+def _is_same(
+    spec: StudySpec, params: Mapping[str, Value], parent: StudySpec, parents_params: Mapping[str, Value]
+) -> bool:
+    try:
+        return spec.trial_config(params).digest() == parent.trial_config(parents_params).digest()
+    except StudyFileError:
+        return False

@@ -1,0 +1,210 @@
+"""What a study takes from its parent's results: once, when it begins, whatever the parent does afterwards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from searcher.exceptions import StudyConflictError, UserError
+from searcher.ledger.best import best_trial
+from searcher.ledger.checkpoint_files import damage_of
+from searcher.ledger.database import Database
+from searcher.ledger.records import StudyRecord, TrialRecord
+from searcher.ledger.stored import stored_spec
+from searcher.lineage.chain import parent_name
+from searcher.lineage.importance import importances
+from searcher.study.derive import as_stored, finetuned, refined, reranked
+from searcher.study.objectives import Objective
+from searcher.study.refine import Refinement, Tried, refine
+from searcher.study.spec import Candidate, StudySpec
+
+__all__ = ["Parent", "check_data", "read_parent", "reasons_of", "resolve", "tried"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """A study that was launched, as the one to go on from."""
+
+    spec: StudySpec
+    """As its last launch had it."""
+    record: StudyRecord
+    trials: Sequence[TrialRecord]
+
+    @property
+    def complete(self) -> list[TrialRecord]:
+        """Trials that came to their end with a value, the best first."""
+        objective = Objective(self.record.objective)
+        sign = -1 if objective.direction == "maximize" else 1
+        complete = [each for each in self.trials if each.state == "COMPLETE" and each.value is not None]
+        return sorted(complete, key=lambda each: (sign * (each.value or 0.0), each.number))
+
+
+def read_parent(database: Database, name: str) -> Parent:
+    """Return a study of the database as a parent.
+
+    Raises:
+        UnknownStudyError: There is no such study.
+        StudyFileError: This version of searcher cannot read its text.
+    """
+    return Parent(
+        spec=stored_spec(database.study_row(name)), record=database.study(name), trials=database.trials(name)
+    )
+
+
+def resolve(spec: StudySpec, database: Database | None, *, storage_root: Path) -> StudySpec:
+    """Return a study with all that it takes from its parent; as it is, where it takes nothing or has it already.
+
+    Args:
+        spec: The study file, with what the command line sets.
+        database: The study database, None if it is still to be made.
+        storage_root: Where this study's checkpoints are to lie.
+
+    Raises:
+        UserError: The parent was not launched, is another kind of study, has too few COMPLETE trials or none of use,
+            or its checkpoint is gone.
+        StudyFileError: The two contradict each other.
+    """
+    if spec.parent is None:
+        return spec
+    if database is not None and spec.name in database.study_names():
+        return as_stored(spec, stored_spec(database.study_row(spec.name)))
+    parent = _launched_parent(spec, database)
+    _check_kind(spec, parent)
+    _check_enough(spec, parent)
+    if not spec.is_open:
+        return spec
+    if spec.parent.how == "refine":
+        return _refined(spec, parent)
+    if spec.parent.how == "rerank":
+        return _reranked(spec, parent)
+    return _finetuned(spec, parent, storage_root)
+
+
+def check_data(spec: StudySpec, database: Database, data_fingerprint: str) -> None:
+    """Check that a study's data are its parent's; a parent that is gone is not asked.
+
+    Raises:
+        StudyConflictError: They are not.
+    """
+    if spec.parent is None or (name := parent_name(spec)) not in database.study_names():
+        return
+    row = database.study_row(name)
+    if row.data_fingerprint != data_fingerprint:
+        raise StudyConflictError(
+            f"{spec.source}: the data must be those of the parent {name}, {row.data_source} "
+            f"({row.data_fingerprint[:12]}), got others ({data_fingerprint[:12]}); launch with the same --data"
+        )
+
+
+def tried(trials: Sequence[TrialRecord]) -> list[Tried]:
+    """Return trials as `refine` looks at them."""
+    return [
+        Tried(number=each.number, params=each.params, value=each.value if each.state == "COMPLETE" else None)
+        for each in trials
+        if each.state in ("COMPLETE", "PRUNED")
+    ]
+
+
+def reasons_of(refinement: Refinement, shares: dict[str, float]) -> dict[str, str]:
+    """Return for every parameter what to write above it: the old range, why it is another now, how much it mattered."""
+    reasons = {}
+    for each in refinement.parameters:
+        share = f" Importance {shares[each.name]:.2f}." if each.name in shares else ""
+        reasons[each.name] = f"was {each.old}.{share}\n{each.reason}"
+    return reasons
+
+
+def _launched_parent(spec: StudySpec, database: Database | None) -> Parent:
+    name = parent_name(spec)
+    if database is None or name not in database.study_names():
+        assert spec.parent is not None
+        raise UserError(
+            f"{spec.source}: parent.study must have been launched, got {name}, which is not in the database; "
+            f"searcher launch --study {spec.parent.study}, or launch this one with --with-parents"
+        )
+    return read_parent(database, name)
+
+
+def _check_kind(spec: StudySpec, parent: Parent) -> None:
+    assert spec.parent is not None
+    models = [study.trial_config({}).model.name for study in (spec, parent.spec)]
+    if models[0] != models[1]:
+        raise StudyConflictError(
+            f"{spec.source}: model.name must be the parent's, {models[1]} of {parent.record.name}, got {models[0]}; "
+            "choose a parent with the same model"
+        )
+    if spec.parent.how != "finetune" and spec.study.objective != parent.record.objective:
+        raise StudyConflictError(
+            f"{spec.source}: study.objective must be what the parent's trials are ranked by, "
+            f"{parent.record.objective} of {parent.record.name}, got {spec.study.objective}; set it likewise"
+        )
+
+
+def _check_enough(spec: StudySpec, parent: Parent) -> None:
+    assert spec.parent is not None
+    have, need, record = len(parent.complete), spec.parent.needed, parent.record
+    if have >= need:
+        return
+    left = max(0, record.budget - record.num_done)
+    more = f" --trials {record.num_done + need - have}" if left < need - have else ""
+    raise UserError(
+        f"{spec.source}: the parent {record.name} must have {need} COMPLETE trials, got {have} ({record.num_done} of "
+        f"{record.budget} trials done), {need - have} {'is' if need - have == 1 else 'are'} missing; searcher launch --study {spec.parent.study}{more}"
+    )
+
+
+def _refined(spec: StudySpec, parent: Parent) -> StudySpec:
+    trials = tried(parent.trials)
+    if not parent.spec.space.parameters:
+        raise UserError(
+            f"{spec.source}: the parent must have searched something to refine, got {parent.record.name} without a "
+            "space; choose another parent"
+        )
+    objective = Objective(parent.record.objective)
+    refinement = refine(parent.spec.space, trials, objective, model=parent.spec.trial_config({}).model.name)
+    shares = importances(parent.spec.space, trials, objective.direction)
+    return refined(
+        spec,
+        parent.spec,
+        refinement,
+        incumbent=parent.complete[0].params,
+        reasons=reasons_of(refinement, shares),
+    )
+
+
+def _reranked(spec: StudySpec, parent: Parent) -> StudySpec:
+    assert spec.parent is not None
+    candidates = [
+        Candidate(trial=each.number, value=each.value or 0.0, params=dict(each.params))
+        for each in parent.complete[: spec.parent.best]
+    ]
+    return reranked(spec, parent.spec, candidates)
+
+
+def _finetuned(spec: StudySpec, parent: Parent, storage_root: Path) -> StudySpec:
+    best = best_trial(parent.record, parent.trials)
+    assert best is not None
+    where = f"{spec.source}: the parent {parent.record.name}, trial {best.number},"
+    record = best.checkpoints.get("best")
+    if record is None or record.is_removed:
+        what = "none" if record is None else "one that was removed to make room"
+        raise UserError(f"{where} must have its best checkpoint, got {what}; choose another parent")
+    if Path(parent.record.storage_root) != storage_root:
+        raise UserError(
+            f"{where} must have its checkpoint in this study's storage, got {parent.record.storage_root} beside "
+            f"{storage_root}; launch with --storage {parent.record.storage_root}"
+        )
+    damage = damage_of(storage_root, record)
+    if damage is not None:
+        raise UserError(
+            f"{where} must have its best checkpoint whole, got {storage_root / record.uri}: {damage}; "
+            "restore it, or choose another parent"
+        )
+    study = finetuned(spec, parent.spec.trial_config(best.params), trial=best.number, sha256=record.sha256)
+    was, now = parent.spec.trial_config(best.params).data, study.trial_config({}).data
+    for key in ("val_fraction", "folds", "fold", "split_seed"):
+        if getattr(was, key) != getattr(now, key):
+            raise UserError(
+                f"{spec.source}: data.{key} must be the parent's, {getattr(was, key)!r}, got {getattr(now, key)!r}: "
+                "images that it was trained on would validate; remove it"
+            )
+    return study
