@@ -141,7 +141,10 @@ def _narrow_range(
         if (value := trial.params.get(parameter.name)) is not None and not isinstance(value, str)
     )
     if len(values) < _LEAST_VALUES:
-        return old, f"only {len(values)} of the best {len(best)} {'has' if len(values) == 1 else 'have'} it: too few"
+        return (
+            old,
+            f"only {len(values)} of the best {len(best)} {'has' if len(values) == 1 else 'have'} it: too few",
+        )
     forward, back = (math.log, math.exp) if old.log else (float, float)
     edges = forward(old.low), forward(old.high)
     width = edges[1] - edges[0]

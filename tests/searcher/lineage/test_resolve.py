@@ -1,0 +1,317 @@
+"""What a study takes from its parent, on a database with made-up trials."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stored_study import StoredStudy, content_of
+
+from searcher.exceptions import UserError
+from searcher.ledger.database import Database
+from searcher.ledger.registration import Registration
+from searcher.lineage.chain import chain
+from searcher.lineage.imports import parents_trials
+from searcher.lineage.resolve import check_data, resolve
+from searcher.study.reader import parse_study
+from searcher.study.spec import StudySpec
+
+BROAD = """
+[study]
+name = "s"
+objective = "object_dice"
+trials = 40
+[data]
+folds = 5
+[train]
+epochs = 3
+[space.optimizer]
+name = { choices = ["sgd", "adam"] }
+lr = { low = 0.001, high = 0.1, log = true }
+momentum = { low = 0.0, high = 0.9, when = { "optimizer.name" = ["sgd"] } }
+"""
+NARROW = '[study]\nname = "n"\ntrials = 6\n[parent]\nstudy = "s"\nhow = "refine"\n'
+RERANK = '[study]\nname = "r"\n[parent]\nstudy = "s"\nhow = "rerank"\nbest = 2\nreplicates = 3\n'
+FINETUNE = """
+[study]
+name = "f"
+trials = 2
+[parent]
+study = "s"
+how = "finetune"
+[optimizer]
+name = "adamw"
+[space.optimizer]
+lr = { low = 1e-6, high = 1e-4, log = true }
+"""
+
+
+def study(text: str, **overrides: object) -> StudySpec:
+    return parse_study(
+        text, source="child.toml", overrides={k.replace("__", "."): v for k, v in overrides.items()}
+    )
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database.open(str(tmp_path / "s.db"), create=True) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def twelve_trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study of twelve COMPLETE trials: adam at rates near 0.01 is good, sgd is not."""
+    folder = tmp_path_factory.mktemp("parent")
+    with Database.open(str(folder / "s.db"), create=True) as database:
+        stored = StoredStudy(database, folder, text=BROAD)
+        for n in range(12):
+            good = n % 2 == 0
+            name = "adam" if good else "sgd"
+            point = {"optimizer.name": name, "optimizer.lr": 0.01 * (1 + n / 100)}
+            stored.ledger.enqueue([point if good else point | {"optimizer.momentum": 0.5}])
+            stored.complete((0.8 if good else 0.4) + n / 1000)
+    return folder
+
+
+@pytest.fixture
+def parent(twelve_trials: Path, tmp_path: Path) -> Iterator[StoredStudy]:
+    shutil.copytree(twelve_trials, tmp_path, dirs_exist_ok=True)
+    with Database.open(str(tmp_path / "s.db")) as database:
+        yield StoredStudy(database, tmp_path, text=BROAD)
+
+
+def put(spec: StudySpec, database: Database, root: Path) -> None:
+    """Register a study as a launch does."""
+    registration = Registration(
+        spec=spec, data_source="synthetic glands", data_fingerprint="f" * 64, storage_root=root
+    )
+    registration.register(database)
+    registration.begin_launch(database)
+
+
+def resolved(text: str, parent: StoredStudy, **overrides: object) -> StudySpec:
+    return resolve(study(text, **overrides), parent.database, storage_root=parent.root)
+
+
+def test_refine_narrows_and_begins_with_the_incumbent(parent: StoredStudy):
+    spec = resolved(NARROW, parent)
+    assert not spec.is_open
+    assert spec.parent is not None
+    assert spec.parent.trials == [10, 8, 6, 4, 2]
+    assert spec.fixed["train.epochs"] == 3, "what the child does not say is the parent's"
+    lr = spec.space["optimizer.lr"].domain
+    assert (lr.low, lr.high, lr.whole) == (pytest.approx(0.00643), pytest.approx(0.0175), (0.001, 0.1))
+    assert spec.space["optimizer.name"].domain.choices == ("adam",)
+    assert spec.enqueue == ({"optimizer.name": "adam", "optimizer.lr": 0.01 * 1.1},)
+    assert "dropped 'sgd'" in spec.text
+    assert "Importance" in spec.text
+
+
+def test_a_study_that_began_keeps_what_it_took_whatever_its_parent_does(parent: StoredStudy):
+    spec = resolved(NARROW, parent)
+    put(spec, parent.database, parent.root)
+    row = parent.database.study_row("n")
+    assert (row.parent_study, row.parent_trials) == ("s", [10, 8, 6, 4, 2])
+    for _ in range(3):
+        parent.ledger.enqueue(
+            [{"optimizer.name": "sgd", "optimizer.lr": 0.05 + _ / 100, "optimizer.momentum": 0.1}]
+        )
+        parent.complete(0.99 + _ / 1000)
+    again = resolved(NARROW, parent, study__trials=9)
+    assert again.identity() == spec.identity()
+    assert again.study.trials == 9
+    assert again.parent == spec.parent
+    assert again.enqueue == spec.enqueue
+
+
+def test_a_key_that_the_child_fixes_is_not_searched(parent: StoredStudy):
+    spec = resolved(NARROW, parent, optimizer__lr=0.02)
+    assert "optimizer.lr" not in spec.space
+    assert spec.fixed["optimizer.lr"] == 0.02
+    assert spec.enqueue == ({"optimizer.name": "adam"},)
+
+
+def test_rerank_takes_the_best_on_other_folds_than_the_search(parent: StoredStudy):
+    spec = resolved(RERANK, parent)
+    assert [(each.trial, each.value) for each in spec.parent.candidates] == [(10, 0.81), (8, 0.808)]
+    assert spec.study.trials == 6
+    configs = [spec.trial_config(point) for point in spec.enqueue]
+    assert [config.data.fold for config in configs] == [0, 0, 1, 1, 2, 2]
+    assert {config.data.split_seed for config in configs} == {1}
+    assert configs[0].optimizer.name == "adam"
+    assert configs[0].optimizer.lr == pytest.approx(0.011)
+
+
+def test_finetune_begins_from_the_best_checkpoint_with_an_optimiser_of_its_own(parent: StoredStudy):
+    spec = resolved(FINETUNE, parent)
+    record = parent.records(10)["best"]
+    config = spec.trial_config({"optimizer.lr": 1e-5})
+    assert config.warm_start.sha256 == record.sha256
+    assert (config.optimizer.name, config.optimizer.momentum) == ("adamw", 0.9)
+    assert (config.data.folds, config.train.epochs) == (5, 3)
+    put(spec, parent.database, parent.root)
+    row = parent.database.study_row("f")
+    assert (row.parent_trial, row.parent_sha256, row.parent_trials) == (10, record.sha256, [10])
+
+
+def test_the_winner_of_a_rerank_is_fine_tuned_not_its_luckiest_run(parent: StoredStudy, tmp_path: Path):
+    spec = resolved(RERANK, parent)
+    (tmp_path / "again").mkdir()
+    again = StoredStudy(parent.database, tmp_path / "again", text=spec.text)
+    again.ledger.enqueue(spec.enqueue)
+    for value in (0.9, 0.80, 0.5, 0.82, 0.6, 0.81):  # trial 10 has .9 once, and the worse mean
+        again.complete(value)
+    text = FINETUNE.replace('study = "s"', 'study = "r"')
+    tuned = resolve(study(text), parent.database, storage_root=again.root)
+    assert tuned.parent.trials == [3]  # trial 8 of the search on fold 1, .82
+    assert tuned.trial_config({"optimizer.lr": 1e-5}).data.fold == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (NARROW.replace('"s"', '"t"'), {}, "parent.study must have been launched, got t"),
+        (
+            NARROW,
+            {"parent.min_complete": 15},
+            "must have 15 COMPLETE trials, got 12 (12 of 40 trials done), 3 are missing",
+        ),
+        (
+            NARROW,
+            {"study.objective": "loss"},
+            "study.objective must be what the parent's trials are ranked by",
+        ),
+        (
+            NARROW + '[model]\nname = "mask_rcnn"\n',
+            {},
+            "model.name must be the parent's, unet of s, got mask_rcnn",
+        ),
+        (FINETUNE, {"data.split_seed": 3}, "data.split_seed must be the parent's, 0, got 3"),
+        (FINETUNE, {"data.folds": 5, "data.fold": 1}, "data.fold must be the parent's, 0, got 1"),
+    ],
+)
+def test_a_parent_that_will_not_do_is_refused_in_one_line(parent, text, overrides, message):
+    with pytest.raises(UserError) as caught:
+        resolve(
+            parse_study(text, source="child.toml", overrides=overrides),
+            parent.database,
+            storage_root=parent.root,
+        )
+    assert message in str(caught.value)
+    assert str(caught.value).count("\n") == 0
+    assert str(caught.value).startswith("child.toml: ")
+
+
+def test_a_parent_without_anything_complete(database: Database, tmp_path: Path):
+    stored = StoredStudy(database, tmp_path, text=BROAD)
+    for text in (NARROW, RERANK, FINETUNE):
+        with pytest.raises(UserError, match=r"got 0 \(0 of 40 trials done\)"):
+            resolved(text, stored)
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "collected"])
+def test_a_checkpoint_that_is_not_whole_is_not_begun_from(parent: StoredStudy, damage: str):
+    path = parent.root / parent.records(10)["best"].uri
+    if damage == "missing":
+        path.unlink()
+    elif damage == "changed":
+        path.write_bytes(content_of(10, "tseb"))
+    else:
+        from searcher.ledger.retention import collect
+
+        parent.ledger.enqueue([{"optimizer.name": "adam", "optimizer.lr": 0.09}])
+        other = parent.complete(0.2)
+        assert other
+        collect(parent.database, "s", keep_best=1, trials=None)
+        path = None
+        parent.ledger.enqueue([{"optimizer.name": "adam", "optimizer.lr": 0.08}])
+        best = parent.complete(0.95, kinds=("last",))
+        assert best
+    with pytest.raises(UserError, match="best checkpoint"):
+        resolved(FINETUNE, parent)
+
+
+def test_checkpoints_must_lie_in_the_same_storage(parent: StoredStudy, tmp_path: Path):
+    with pytest.raises(UserError, match="launch with --storage"):
+        resolve(study(FINETUNE), parent.database, storage_root=tmp_path / "elsewhere")
+
+
+def test_other_data_than_the_parents_are_refused(parent: StoredStudy):
+    check_data(study(NARROW), parent.database, "f" * 64)
+    with pytest.raises(UserError, match="the data must be those of the parent s"):
+        check_data(study(NARROW), parent.database, "e" * 64)
+
+
+# ---- chains ----
+
+
+def write(folder: Path, name: str, parent: str | None, *, how: str = "refine") -> Path:
+    path = folder / f"{name}.toml"
+    section = "" if parent is None else f'[parent]\nstudy = "{parent}"\nhow = "{how}"\n'
+    path.write_text(f'[study]\nname = "{name}"\n{section}')
+    return path
+
+
+def test_a_chain_begins_with_the_oldest_and_files_are_found_beside_each_other(tmp_path: Path):
+    from searcher.study.catalog import load_study
+
+    write(tmp_path, "a", None)
+    write(tmp_path, "b", "a.toml")
+    spec = load_study(str(write(tmp_path, "c", "b.toml")))
+    assert [each.name for each in chain(spec, None)] == ["a", "b", "c"]
+    shipped = chain(load_study("unet-finetune"), None)
+    assert [each.name for each in shipped] == ["unet-broad", "unet-narrow", "unet-rerank", "unet-finetune"]
+
+
+def test_parents_in_a_circle_are_refused(tmp_path: Path):
+    from searcher.study.catalog import load_study
+
+    write(tmp_path, "a", "c.toml")
+    write(tmp_path, "b", "a.toml")
+    spec = load_study(str(write(tmp_path, "c", "b.toml")))
+    with pytest.raises(UserError, match="must not lead back to where it began, got c <- a <- b <- c"):
+        chain(spec, None)
+    with pytest.raises(UserError, match="must not lead back"):
+        chain(load_study(str(write(tmp_path, "self", "self.toml"))), None)
+
+
+def test_a_parent_is_launched_again_as_it_was(parent: StoredStudy):
+    changed = StoredStudy(
+        parent.database, parent.file.parent, text=BROAD.replace('"s"', '"q"'), study__trials=3
+    )
+    [spec, _] = chain(study(NARROW.replace('"s"', '"q"')), parent.database)
+    assert (spec.name, spec.study.trials) == ("q", 3)
+    assert spec.identity() == changed.spec.identity()
+
+
+# ---- imports ----
+
+
+def imports(parent: StoredStudy, text: str = NARROW, *, data: str = "f" * 64, **overrides: object):
+    spec = resolved(text, parent, **overrides)
+    return parents_trials(spec, parent.database, data_fingerprint=data)
+
+
+@pytest.fixture
+def launched(parent: StoredStudy) -> StoredStudy:
+    """The parent with a launch on record, which says by what code it was trained."""
+    from searcher.ledger.lease import Lease
+
+    with Lease.acquire(parent.database, "s"):
+        pass
+    return parent
+
+
+def test_the_parents_trials_in_the_box_but_the_incumbent(launched: StoredStudy):
+    found = imports(launched)
+    assert sorted(trial.number for trial in found.trials) == [0, 2, 4, 6, 8]  # adam; 10 is tried anew
+    assert found.said == "5 of s's trials are inside the narrowed space and imported"
+
+
+def test_nothing_is_imported_when_values_mean_something_else(launched: StoredStudy, monkeypatch):
+    assert not imports(launched, train__epochs=9).trials
+    assert not imports(launched, data__folds=5, data__fold=1).trials
+    assert "other data" in (imports(launched, data="e" * 64).said or "")
+    assert imports(launched, parent__import_trials=False).said is None
+    monkeypatch.setattr("searcher.lineage.imports.MEANING", 99)
+    assert "another version" in (imports(launched).said or "")
