@@ -29,6 +29,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from searcher.exceptions import StudyFileError
+from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.common_ground import common_ground
 from searcher.orchestration.listener import StudyListener
@@ -71,7 +72,11 @@ def _contained(call: _Call) -> _Call:
 
 
 class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
-    """Asks Optuna for trials up to the study's budget and records what becomes of them."""
+    """Asks Optuna for trials up to the study's budget and records what becomes of them.
+
+    With `warm_start`, every trial begins from that checkpoint; its digest is `warm_start.sha256` of their
+    configurations.
+    """
 
     def __init__(
         self,
@@ -83,6 +88,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         num_threads: int,
         listener: StudyListener,
         stop: threading.Event,
+        warm_start: CheckpointRecord | None = None,
     ) -> None:
         super().__init__()
         self.problem: str | None = None
@@ -98,6 +104,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._num_threads = num_threads
         self._listener = listener
         self._stop = stop
+        self._warm_start = warm_start
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
         self._num_done = ledger.num_done()
         self._failures: list[tuple[Mapping[str, Value], str]] = []  # in a row: parameters and reason
@@ -167,6 +174,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         checkpoint = resume.checkpoint
         if checkpoint is not None and resume.trial is not None:
             ledger.inherit(number, resume.trial, up_to_epoch=checkpoint.epoch)
+            ledger.note(number, warm_start=ledger.trial(resume.trial).user_attrs.get("warm_start"))
         elif resume.damages:
             self._listener.said(f"trial {number}: no checkpoint is whole, training from the start")
         trial = ledger.trial(number)
@@ -185,6 +193,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             storage_root=str(self._storage_root),
             run_dir=trial_folder(self._spec.name, number),
             resume_from=checkpoint,
+            warm_start=self._warm_start,
             past_values={} if checkpoint is None else trial.intermediate_values,
             micro_batches=int(trial.user_attrs.get("micro_batches", 1)),
         )
@@ -253,6 +262,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         if message.metrics is not None:
             self._ledger.report(number, message.epoch, message.metrics)
             self._listener.epoch_done(number, message.epoch, self._value(message))
+        if message.transfer is not None:
+            self._ledger.note(number, warm_start=dict(message.transfer))
         for checkpoint in message.checkpoints:
             self._ledger.checkpoint(number, checkpoint)
 
