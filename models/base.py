@@ -4,6 +4,7 @@ Shapes: B batch, C channels, H rows, W columns, n instances.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,15 @@ from torch import Tensor, nn
 
 from models.settings import ModelSettings, PostprocessSettings
 
-__all__ = ["DenseModel", "DetectionModel", "Detections", "Prediction", "SegmentationModel", "TensorBatch"]
+__all__ = [
+    "DenseModel",
+    "DetectionModel",
+    "Detections",
+    "ModelParts",
+    "Prediction",
+    "SegmentationModel",
+    "TensorBatch",
+]
 
 
 class TensorBatch(NamedTuple):
@@ -47,6 +56,15 @@ class Detections(NamedTuple):
     """float32[n, M, M], probability that a cell of the box's M x M grid belongs to the instance."""
 
 
+class ModelParts(NamedTuple):
+    """The two ends of a model, each with all that its modules contain; what lies between is in neither."""
+
+    encoder: Sequence[nn.Module]
+    """What makes features of images, whatever is looked for in them."""
+    head: Sequence[nn.Module]
+    """The last layers, which say what was found."""
+
+
 class SegmentationModel(nn.Module, ABC):
     """A network with its loss and its way from output to instances.
 
@@ -66,6 +84,22 @@ class SegmentationModel(nn.Module, ABC):
     @abstractmethod
     def postprocess_keys(self) -> tuple[str, ...]:
         """The fields of `PostprocessSettings` whose values matter to this model and can be tuned, coarse ones first."""
+
+    @abstractmethod
+    def parts(self) -> ModelParts:
+        """Return the model's encoder and head, for whoever lets some layers keep their weights."""
+
+    def transferable(self, fitting: Collection[str], settings: ModelSettings) -> set[str]:
+        """Return which tensors to take over from another model's state dictionary; the others stay as they are.
+
+        All by default. Not those about which the settings decide, or the data, rather than training.
+
+        Args:
+            fitting: Names of the tensors that both have, with equal shapes.
+            settings: This model's as they were chosen, before what they leave to the data was filled in.
+        """
+        del settings
+        return set(fitting)
 
     def load_pretrained(self) -> None:
         """Load the weights that training is to begin from, if the settings name any.

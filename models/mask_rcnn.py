@@ -6,6 +6,7 @@ size, masks are never unrolled over the image, and losses can be had in eval mod
 Shapes: B batch, H rows, W columns, A anchors, P proposals, M cells of a mask's side.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torchvision.models.detection.roi_heads import fastrcnn_loss  # type: ignore
 from torchvision.models.detection.rpn import concat_box_prediction_layers  # type: ignore[import-untyped]
 
 from models.anchors import Anchors
-from models.base import DetectionModel, Detections, Prediction, TensorBatch
+from models.base import DetectionModel, Detections, ModelParts, Prediction, TensorBatch
 from models.boxes import Instances, find_instances, mask_targets
 from models.detector import build_detector
 from models.detector_weights import load_into_detector, pretrained_state
@@ -32,6 +33,8 @@ _MIN_SIDE_PX = 2
 _SIZE_MULTIPLE = 32
 _MIN_INPUT_PX = 64
 """A norm over a single value is undefined, so that the deepest level keeps 2 x 2 positions."""
+_ANCHORS, _PROPOSALS = "rpn.anchor_generator.", "rpn.head."
+"""In the state dictionary: the anchors, and the weights that mean corrections of them."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue in 0 to 1: what all pretrained weights expect."""
 
@@ -89,6 +92,31 @@ class MaskRCNN(DetectionModel):
     def postprocess_keys(self) -> tuple[str, ...]:
         """What decides between detections; see `SegmentationModel.postprocess_keys`."""
         return ("min_score", "threshold", "max_overlap", "min_object_area_px")
+
+    def parts(self) -> ModelParts:
+        """Return the ResNet, and the two predictors; see `SegmentationModel.parts`.
+
+        The feature pyramid is no part of the encoder: like a U-Net's decoder, it brings the levels together for the
+        task. `trainable_layers` is about the ResNet alone, too.
+        """
+        heads = self.roi_heads
+        return ModelParts(encoder=[self.backbone.body], head=[heads.box_predictor, heads.mask_predictor])
+
+    def transferable(self, fitting: Collection[str], settings: ModelSettings) -> set[str]:
+        """Return all but what is not learned; see `SegmentationModel.transferable`.
+
+        Anchors come along with the proposal network's weights, which mean corrections of them, unless the settings
+        say how large or how elongated they are. How many instances one image has at most is never taken over.
+        """
+        assert isinstance(settings, MaskRCNNSettings)
+        weights = [name for name in self.state_dict() if name.startswith(_PROPOSALS)]
+        are_corrections = all(name in fitting for name in weights)
+        taken = {name for name in fitting if not name.startswith(("detections_per_image", _ANCHORS))}
+        if are_corrections and not (settings.anchor_min_px or settings.anchor_octaves):
+            taken.add(f"{_ANCHORS}sides_px")
+        if are_corrections and not settings.anchor_aspect:
+            taken.add(f"{_ANCHORS}ratios")
+        return taken & {*fitting}
 
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, list[tuple[int, int]]]:
         """Return the feature pyramid and what the proposal network says of it: all that is of fixed size.

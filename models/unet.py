@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.base import DenseModel, Prediction, TensorBatch
+from models.base import DenseModel, ModelParts, Prediction, TensorBatch
 from models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
 from models.boxes import resize_labels
 from models.encoders import build_encoder
@@ -120,6 +120,10 @@ class UNet(DenseModel):
     def kind_of_maps(self) -> str:
         """The head's name; see `DenseModel.kind_of_maps`."""
         return type(self.head).__name__
+
+    def parts(self) -> ModelParts:
+        """Return the way down with the bottleneck, and the layers that predict; see `SegmentationModel.parts`."""
+        return ModelParts(encoder=[*self.encoder, self.bottleneck], head=[self.classifier, *self.auxiliary])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float[B, C, h, w] with the head's channels, before any sigmoid, at the input's scale.

@@ -31,11 +31,17 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from searcher.exceptions import UserError
     from searcher.study.catalog import load_study
 
     spec = load_study(args.study, overrides(args))
     params = _params(spec)
     config = spec.trial_config(params)
+    if config.warm_start.sha256:
+        raise UserError(
+            f"{spec.source}: warm_start.sha256: must not be set for a single trial, which has no database to find the "
+            f"checkpoint in, got {config.warm_start.sha256[:12]}; use searcher launch"
+        )
     root = storage_root(args.storage)
 
     from searcher.cli.terminal import console, metric, params_text, print_json, progress_bar, tuning_text

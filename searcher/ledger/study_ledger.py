@@ -142,10 +142,9 @@ class StudyLedger:
         return None
 
     @_patient
-    def warm_start(self) -> CheckpointRecord | None:
-        """Return the checkpoint that the study's trials begin from, whichever study wrote it; None if from none."""
-        sha256 = str(self.spec.fixed.get("warm_start.sha256", ""))
-        return self.database.checkpoint_with(sha256) if sha256 else None
+    def checkpoint_with(self, sha256: str) -> CheckpointRecord | None:
+        """Return the checkpoint with a digest, whichever study wrote it; None if none is recorded."""
+        return self.database.checkpoint_with(sha256)
 
     def ancestors(self, number: int) -> list[int]:
         """Return the trials that a trial is a retry of, newest first."""

@@ -146,9 +146,10 @@ def _check_enough(spec: StudySpec, parent: Parent) -> None:
         return
     left = max(0, record.budget - record.num_done)
     more = f" --trials {record.num_done + need - have}" if left < need - have else ""
+    verb = "is" if need - have == 1 else "are"
     raise UserError(
         f"{spec.source}: the parent {record.name} must have {need} COMPLETE trials, got {have} ({record.num_done} of "
-        f"{record.budget} trials done), {need - have} {'is' if need - have == 1 else 'are'} missing; searcher launch --study {spec.parent.study}{more}"
+        f"{record.budget} trials done), {need - have} {verb} missing; searcher launch --study {spec.parent.study}{more}"
     )
 
 

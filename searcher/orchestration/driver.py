@@ -17,9 +17,11 @@ from ray.tune.experiment import Trial  # isort: skip
 
 from data_pipeline.store import Store
 from searcher.exceptions import DatabaseAwayError, DatabaseError, SearcherError, StudyConflictError
+from searcher.ledger.checkpoint_files import damage_of
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.patience import Patience
+from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.lineage.imports import parents_trials
@@ -176,6 +178,7 @@ class _Launch:
                     listener=self._log,
                     stop=self._stop,
                     advisor=self._advisor(study.data_fingerprint),
+                    warm_start=self._warm_start(study.storage_root),
                 )
                 self._search(search, resources)
                 problem = search.problem
@@ -212,6 +215,25 @@ class _Launch:
         if imports.said is not None:
             self._log.said(imports.said)
         return Advisor(ledger, imports.trials) if imports.trials or spec.space.is_narrowed else None
+
+    def _warm_start(self, storage_root: Path) -> CheckpointRecord | None:
+        """Return the checkpoint that all trials begin from, None where they begin anew.
+
+        Raises:
+            SearcherError: It is gone, or not whole any more.
+        """
+        sha256 = str(self._spec.fixed.get("warm_start.sha256", ""))
+        if not sha256:
+            return None
+        record = self._ledger.checkpoint_with(sha256)
+        damage = "not in the database" if record is None else damage_of(storage_root, record)
+        if damage is not None:
+            where = f" {record.uri}" if record is not None else ""
+            raise SearcherError(
+                f"--study {self._spec.name}: the checkpoint{where} ({sha256[:12]}…) that its trials begin from must be "
+                f"whole, got: {damage}; restore it and launch again"
+            )
+        return record
 
     def _search(self, search: StudySearch, resources: TrialResources) -> None:
         scheduler = build_scheduler(self._spec, _finished(self._ledger))

@@ -26,6 +26,8 @@ class TrialJob:
     """Folder of the trial, relative to the storage root."""
     resume_from: CheckpointRecord | None = None
     """Checkpoint to go on from."""
+    warm_start: CheckpointRecord | None = None
+    """Checkpoint of another trial to begin from, unless there is one to go on from."""
     past_values: Mapping[int, float] = field(default_factory=dict)
     """The objective by epoch up to that checkpoint, for the scheduler."""
     micro_batches: int = 1
@@ -54,5 +56,7 @@ class TrialMessage:
     checkpoints: tuple[CheckpointRecord, ...] = ()
     config_digest: str = ""
     """Digest of the configuration that the trainer applied."""
+    transfer: Mapping[str, Any] | None = None
+    """`Transfer.to_dict()` of what the trial began from, with its first epoch."""
     outcome: TrialOutcome | None = None
     failure: Failure | None = None

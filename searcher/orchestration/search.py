@@ -29,6 +29,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from searcher.exceptions import StudyFileError
+from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.common_ground import common_ground
@@ -72,7 +73,11 @@ def _contained(call: _Call) -> _Call:
 
 
 class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
-    """Asks Optuna for trials up to the study's budget and records what becomes of them."""
+    """Asks Optuna for trials up to the study's budget and records what becomes of them.
+
+    With `warm_start`, every trial begins from that checkpoint; its digest is `warm_start.sha256` of their
+    configurations.
+    """
 
     def __init__(
         self,
@@ -85,6 +90,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         listener: StudyListener,
         stop: threading.Event,
         advisor: Advisor | None = None,
+        warm_start: CheckpointRecord | None = None,
     ) -> None:
         super().__init__()
         self.problem: str | None = None
@@ -101,6 +107,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._listener = listener
         self._stop = stop
         self._advisor = advisor  # of a narrowed study; None leaves proposals to Optuna
+        self._warm_start = warm_start
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
         self._num_done = ledger.num_done()
         self._failures: list[tuple[Mapping[str, Value], str]] = []  # in a row: parameters and reason
@@ -172,6 +179,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         checkpoint = resume.checkpoint
         if checkpoint is not None and resume.trial is not None:
             ledger.inherit(number, resume.trial, up_to_epoch=checkpoint.epoch)
+            ledger.note(number, warm_start=ledger.trial(resume.trial).user_attrs.get("warm_start"))
         elif resume.damages:
             self._listener.said(f"trial {number}: no checkpoint is whole, training from the start")
         trial = ledger.trial(number)
@@ -190,6 +198,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             storage_root=str(self._storage_root),
             run_dir=trial_folder(self._spec.name, number),
             resume_from=checkpoint,
+            warm_start=self._warm_start,
             past_values={} if checkpoint is None else trial.intermediate_values,
             micro_batches=int(trial.user_attrs.get("micro_batches", 1)),
         )
@@ -258,6 +267,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         if message.metrics is not None:
             self._ledger.report(number, message.epoch, message.metrics)
             self._listener.epoch_done(number, message.epoch, self._value(message))
+        if message.transfer is not None:
+            self._ledger.note(number, warm_start=dict(message.transfer))
         for checkpoint in message.checkpoints:
             self._ledger.checkpoint(number, checkpoint)
 

@@ -117,8 +117,13 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             metrics=self._reporter.metrics or None,  # None: it resumed from its last epoch
             checkpoints=self._checkpoints(self._trainer),
             config_digest=self._trainer.config.digest(),
+            transfer=self._transfer(self._trainer),
             outcome=None if outcome is None else _outcome(outcome),
         )
+
+    def _transfer(self, trainer: "Trainer") -> dict[str, Any] | None:
+        is_first = self._reporter.epoch == 1
+        return trainer.transfer.to_dict() if is_first and trainer.transfer is not None else None
 
     def _build_trainer(self) -> "Trainer":
         from searcher.training.trainer import Trainer
@@ -137,6 +142,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             run_dir=run_dir,
             resume_from=self._resume_from(),
             resume_sha256=None if job.resume_from is None else job.resume_from.sha256,
+            warm_start=self._warm_start(),
             micro_batches=job.micro_batches,
         )
 
@@ -148,16 +154,16 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         Raises:
             CheckpointError: It is not there any more.
         """
-        record = self._job.resume_from
-        if record is None:
-            return None
-        path = find_checkpoint(Path(self._job.storage_root), record)
-        if path is None:
-            raise CheckpointError(
-                f"{record.uri}: must be the checkpoint of epoch {record.epoch} with sha256 {record.sha256[:12]}, "
-                "got none with it; it was there when the trial began"
-            )
-        return path
+        return None if self._job.resume_from is None else _find(self._job, self._job.resume_from)
+
+    def _warm_start(self) -> Path | None:
+        """Return the checkpoint to begin from, None for a trial that goes on from its own.
+
+        Raises:
+            CheckpointError: It is not there any more.
+        """
+        job = self._job
+        return None if job.warm_start is None or job.resume_from is not None else _find(job, job.warm_start)
 
     def _checkpoints(self, trainer: "Trainer") -> tuple[CheckpointRecord, ...]:
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
@@ -174,6 +180,16 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             for kind, file in written.items()
             if file is not None
         )
+
+
+def _find(job: TrialJob, record: CheckpointRecord) -> Path:
+    path = find_checkpoint(Path(job.storage_root), record)
+    if path is None:
+        raise CheckpointError(
+            f"{record.uri}: must be the checkpoint of epoch {record.epoch} with sha256 {record.sha256[:12]}, "
+            "got none with it; it was there before"
+        )
+    return path
 
 
 def _outcome(outcome: "Outcome") -> TrialOutcome:

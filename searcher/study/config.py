@@ -25,6 +25,7 @@ __all__ = [
     "TrainConfig",
     "TrialConfig",
     "TuningConfig",
+    "WarmStartConfig",
     "config_fields",
     "field_bounds",
     "models_with",
@@ -177,6 +178,17 @@ class TuningConfig(Section):
         return self
 
 
+class WarmStartConfig(Section):
+    """Training on from another trial's checkpoint, with another configuration."""
+
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """Digest of the checkpoint whose weights training begins from; empty: from none."""
+    optimizer: Literal["reset", "keep"] = "reset"
+    """`reset` begins the optimiser anew; `keep` takes its state over too, where it and every parameter are the same."""
+    freeze: Literal["none", "encoder", "all_but_head"] = "none"
+    """Layers that keep the checkpoint's weights, and their norms its statistics. Not without a checkpoint."""
+
+
 class TrialConfig(Section):
     """The resolved configuration of one trial."""
 
@@ -196,6 +208,8 @@ class TrialConfig(Section):
     """Training loop."""
     tuning: TuningConfig = TuningConfig()
     """What is tuned after training."""
+    warm_start: WarmStartConfig = WarmStartConfig()
+    """What training begins from."""
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 from models.registry import build_model
 from models.settings import ModelSettings, PostprocessSettings
-from searcher.study.config import OptimizerConfig, TrialConfig
+from searcher.study.config import OptimizerConfig, TrialConfig, WarmStartConfig
+from searcher.training.freezing import freeze
 
 __all__ = ["checkpoint_bytes"]
 
@@ -33,7 +34,7 @@ def checkpoint_bytes(config: TrialConfig) -> int:
     Args:
         config: Resolved configuration.
     """
-    network = _network(config.model)
+    network = _network(config.model, config.warm_start)
     num_copies = 2 if config.train.ema_decay else 1
     num_moments, counts_steps = _optimizer_state(config.optimizer)
     num_tensors = num_copies * network.num_tensors + (num_moments + counts_steps) * network.num_trainable
@@ -58,9 +59,10 @@ class _Network:
 
 
 @functools.lru_cache(maxsize=256)
-def _network(settings: ModelSettings) -> _Network:
+def _network(settings: ModelSettings, warm_start: WarmStartConfig) -> _Network:
     with torch.device("meta"), _WithoutDrawing():  # shapes without memory
         model = build_model(settings, PostprocessSettings())
+        freeze(model, warm_start.freeze)
     kept = [*model.state_dict().values()]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return _Network(

@@ -15,8 +15,10 @@ from searcher.inference.precision import autocast
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.ema import WeightAverage
+from searcher.training.freezing import freeze
 from searcher.training.optimizers import build_optimizer
 from searcher.training.schedules import LearningRate
+from searcher.training.warm_start import Parent, Transfer, keep_optimizer, refuse_fresh, warm_start
 
 __all__ = ["Learner"]
 
@@ -36,6 +38,8 @@ class Learner:
     batch norm takes mean and variance of each part, and moves its running ones once per part; soft Dice, a ratio
     of sums over the batch, becomes the mean of the parts' ratios. Dropout draws other numbers in any case.
 
+    Layers that `warm_start.freeze` names keep their weights, and their norms stay in eval mode.
+
     Args:
         config: Resolved configuration.
         objective: What the plateau schedule watches.
@@ -44,9 +48,12 @@ class Learner:
         steps_per_epoch: Optimiser steps of one epoch.
         micro_batches: Parts of a batch, at least 1; a batch of fewer images has a part for each.
         pretrained: Begin from the weights that the model's settings name, if any. Not wanted by who loads a state.
+        parent: Checkpoint of another trial to begin from; what does not fit is fresh or pretrained. The average of the
+            weights begins from the same ones.
 
     Raises:
-        UserError: Those weights cannot be had, or do not fit.
+        UserError: Pretrained weights cannot be had, or do not fit; nothing of the checkpoint fits, a layer would be
+            frozen that does not, or its optimiser cannot be kept.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Learner:
         steps_per_epoch: int,
         micro_batches: int = 1,
         pretrained: bool = True,
+        parent: Parent | None = None,
     ) -> None:
         assert micro_batches >= 1, micro_batches
         self._micro_batches = micro_batches
@@ -72,6 +80,14 @@ class Learner:
         """The network that is trained."""
         if pretrained:
             _load_pretrained(self.model)
+        self.transfer: Transfer | None = None
+        """What was taken over from the other trial's checkpoint, None if there was none."""
+        if parent is not None:
+            self.transfer = warm_start(self.model, parent.checkpoint, settings=parent.settings)
+        frozen = freeze(self.model, config.warm_start.freeze)
+        if self.transfer is not None:
+            refuse_fresh(frozen.names, self.transfer, freeze=config.warm_start.freeze)
+        self._frozen_norms = frozen.norms
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = (
             WeightAverage(self.model, decay=config.train.ema_decay) if config.train.ema_decay else None
@@ -80,6 +96,8 @@ class Learner:
         if config.train.compile:
             self.model.compile()
         self._optimizer = build_optimizer(self.model, config.optimizer)
+        if parent is not None and self.transfer is not None and config.warm_start.optimizer == "keep":
+            keep_optimizer(self._optimizer, parent.checkpoint, config, self.transfer)
         self.learning_rate = LearningRate(
             config.schedule,
             peak=config.optimizer.lr,
@@ -102,6 +120,8 @@ class Learner:
                 infinite. The weights are as before.
         """
         self.model.train()
+        for norm in self._frozen_norms:
+            norm.eval()
         self.learning_rate.apply(self._optimizer, self.num_steps)
         self._optimizer.zero_grad(set_to_none=True)
         losses: dict[str, torch.Tensor] = {}

@@ -18,7 +18,7 @@ from data_pipeline.splits import split_by_group
 from data_pipeline.store import Store
 from data_pipeline.stream import BatchStream
 from models.base import TensorBatch
-from searcher.exceptions import CheckpointError
+from searcher.exceptions import CheckpointError, UserError
 from searcher.inference.measuring import see_all
 from searcher.inference.precision import default_device, resolve_precision
 from searcher.inference.predictor import Predictor
@@ -35,6 +35,7 @@ from searcher.training.reporter import Decision, Reporter
 from searcher.training.run_folder import RunFolder
 from searcher.training.trained import trained_model
 from searcher.training.validation import Validator, loss_metrics
+from searcher.training.warm_start import Parent, Transfer, read_parent
 
 __all__ = ["Outcome", "StopReason", "Trainer"]
 
@@ -85,6 +86,8 @@ class Trainer:
         resume_from: Checkpoint of the same configuration, data and objective to go on from, in this folder or
             another; None begins anew.
         resume_sha256: Digest that the checkpoint must have; None takes any.
+        warm_start: Checkpoint of another trial to begin from, with the digest `config.warm_start.sha256`; needed if
+            that is set and the trial does not resume, else None. The layer above knows where it is.
         micro_batches: Parts of a batch that go through the network one after the other, to save memory; see
             `Learner` for what stays equal. No part of the configuration: a checkpoint may be resumed with
             another number. With 1, nothing is split. Validation, an image at a time, takes what it takes.
@@ -92,7 +95,8 @@ class Trainer:
     Raises:
         CheckpointError: The checkpoint cannot be continued, or the folder holds another run.
         DataError: The images cannot be split.
-        UserError: The device cannot do the configured precision, or pretrained weights cannot be had.
+        UserError: The device cannot do the configured precision, pretrained weights cannot be had, or the
+            configuration's warm start does not go with its checkpoint or the split.
     """
 
     def __init__(
@@ -105,9 +109,11 @@ class Trainer:
         device: torch.device | str | None = None,
         resume_from: Path | None = None,
         resume_sha256: str | None = None,
+        warm_start: Path | None = None,
         micro_batches: int = 1,
     ) -> None:
         assert resume_sha256 is None or resume_from is not None, resume_sha256
+        assert warm_start is None or (config.warm_start.sha256 and resume_from is None), warm_start
         self.config = config
         self.objective = objective
         self.epoch = 0
@@ -124,7 +130,7 @@ class Trainer:
         self._resources = contextlib.ExitStack()
         self._learner: Learner | None = None
         try:
-            self._set_up(pretrained=resume_from is None)
+            self._set_up(is_new=resume_from is None, parent=self._parent(warm_start, resume_from))
             if resume_from is None:
                 self._folder.begin(config)
             else:
@@ -133,7 +139,24 @@ class Trainer:
             self.close()
             raise
 
-    def _set_up(self, *, pretrained: bool) -> None:
+    def _parent(self, path: Path | None, resume_from: Path | None) -> Parent | None:
+        """Return what a new trial begins from, None for a trial that resumes or has no warm start."""
+        wanted = self.config.warm_start
+        if wanted.freeze != "none" and not wanted.sha256:
+            raise UserError(
+                f"warm_start.freeze={wanted.freeze}: needs warm_start.sha256, else random weights would be kept, got "
+                "none; set it, or warm_start.freeze=none"
+            )
+        if not wanted.sha256 or resume_from is not None:
+            return None
+        if path is None:
+            raise UserError(
+                f"warm_start.sha256: needs the checkpoint with the digest {wanted.sha256[:12]}, got no file; launch "
+                "the trial from where checkpoints are looked up"
+            )
+        return read_parent(path, self.config, data_fingerprint=self._store.fingerprint)
+
+    def _set_up(self, *, is_new: bool, parent: Parent | None) -> None:
         config, train = self.config, self.config.train
         dtype = resolve_precision(train.precision, self._device)
         split = split_by_group(
@@ -174,8 +197,10 @@ class Trainer:
                 dtype=dtype,
                 steps_per_epoch=self._stream.num_batches,
                 micro_batches=self._micro_batches,
-                pretrained=pretrained,
+                pretrained=is_new,
+                parent=parent,
             )
+        self._transfer = self._learner.transfer
         logger.info(
             "%d images to train on, %d to validate on, %d steps an epoch, %s in %s",
             len(split.train),
@@ -190,6 +215,11 @@ class Trainer:
         """The network and what trains it. Not there any more after `close`."""
         assert self._learner is not None, "the trainer is closed, or has begun to tune"
         return self._learner
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """What the trial took over from another's checkpoint; None if it did not, or resumed later."""
+        return self._transfer
 
     @property
     def last_checkpoint(self) -> CheckpointFile | None:

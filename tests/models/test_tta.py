@@ -24,6 +24,9 @@ class Toy(DenseModel):
         self.seen: list[np.ndarray] = []
         self.postprocess = PostprocessSettings()
 
+    def parts(self):
+        raise NotImplementedError
+
     def training_step(self, batch: TensorBatch) -> dict[str, torch.Tensor]:
         raise NotImplementedError
 

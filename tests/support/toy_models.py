@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from models.base import DenseModel, DetectionModel, Detections, Prediction, TensorBatch
+from models.base import DenseModel, DetectionModel, Detections, ModelParts, Prediction, TensorBatch
 from models.postprocess import instances_from_probability
 from models.settings import PostprocessSettings
 
@@ -19,6 +19,9 @@ class RedIsProbability(DenseModel):
         self.factor = factor
         self.postprocess = postprocess or PostprocessSettings()
         self.sizes: list[tuple[int, ...]] = []
+
+    def parts(self) -> ModelParts:
+        raise NotImplementedError
 
     def training_step(self, batch: TensorBatch) -> dict[str, torch.Tensor]:
         raise NotImplementedError
@@ -41,6 +44,9 @@ class OneBox(DetectionModel):
     def __init__(self) -> None:
         super().__init__()
         self.postprocess = PostprocessSettings()
+
+    def parts(self) -> ModelParts:
+        raise NotImplementedError
 
     def training_step(self, batch: TensorBatch) -> dict[str, torch.Tensor]:
         raise NotImplementedError

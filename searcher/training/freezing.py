@@ -1,0 +1,57 @@
+"""Layers that keep their weights while the others train."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from models.base import SegmentationModel
+
+__all__ = ["Frozen", "freeze"]
+
+
+class Frozen(NamedTuple):
+    """What keeps its values."""
+
+    names: frozenset[str]
+    """Of parameters and floating-point buffers, as in the state dictionary."""
+    norms: tuple[nn.Module, ...]
+    """The norms among the layers whose running statistics move in train mode: they are to be kept in eval mode."""
+
+
+def freeze(model: SegmentationModel, what: Literal["none", "encoder", "all_but_head"]) -> Frozen:
+    """Let layers of a model require no gradients from now on; an optimiser built afterwards leaves them out.
+
+    Args:
+        model: Its `parts` say which layers are meant.
+        what: `encoder`, or all layers but the head's.
+
+    Returns:
+        What is frozen by this, parameters among it that required no gradients before.
+    """
+    modules = _modules(model, what)
+    tensors: list[Tensor] = []
+    for module in modules:
+        tensors += module.parameters(recurse=False)
+        tensors += module.buffers(recurse=False)
+    for tensor in tensors:
+        tensor.requires_grad_(False)
+    frozen = {id(tensor) for tensor in tensors if tensor.is_floating_point()}
+    state: dict[str, Tensor] = model.state_dict(keep_vars=True)
+    return Frozen(
+        names=frozenset(name for name, tensor in state.items() if id(tensor) in frozen),
+        norms=tuple(module for module in modules if isinstance(module, _NormBase)),
+    )
+
+
+def _modules(model: SegmentationModel, what: str) -> Sequence[nn.Module]:
+    """Return the modules whose own tensors are frozen."""
+    match what:
+        case "encoder":
+            return [module for part in model.parts().encoder for module in part.modules()]
+        case "all_but_head":
+            head = {module for part in model.parts().head for module in part.modules()}
+            return [module for module in model.modules() if module not in head]
+        case _:
+            return []

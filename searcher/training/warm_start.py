@@ -1,0 +1,240 @@
+"""Training on from another trial's checkpoint: which weights are taken over, and from which checkpoints not.
+
+Unlike resuming, it is a new trial: its own configuration, data, seed and schedule, from epoch 1. It begins from the
+weights that the checkpoint was validated with, wherever name and shape fit; so the network may have another head,
+width or depth, and what is new in it is as fresh as without the checkpoint.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from models.base import SegmentationModel
+from models.settings import ModelSettings
+from searcher.exceptions import UserError
+from searcher.study.config import DataConfig, TrialConfig
+from searcher.training.checkpoints import Checkpoint, load_checkpoint
+
+__all__ = ["Parent", "Transfer", "keep_optimizer", "read_parent", "refuse_fresh", "warm_start"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_NAMES = 20
+"""Of a kind, in the record of a transfer."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What became of the tensors of model and checkpoint, by their names in the state dictionary."""
+
+    epoch: int
+    """Epochs that the checkpoint was trained."""
+    loaded: tuple[str, ...]
+    """Taken over from the checkpoint."""
+    reset: Mapping[str, str]
+    """In the model, but not in the checkpoint or of another shape there; with both shapes as text."""
+    skipped: tuple[str, ...]
+    """In the checkpoint, but not in the model."""
+    settled: tuple[str, ...] = ()
+    """In both, but it is the settings or the data that decide, so the model's own stay."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts and, as far as they are few, names as plain values; not those of the loaded ones."""
+        return {
+            "epoch": self.epoch,
+            "num_loaded": len(self.loaded),
+            "num_reset": len(self.reset),
+            "num_skipped": len(self.skipped),
+            "reset": dict([*self.reset.items()][:_MAX_NAMES]),
+            "skipped": [*self.skipped[:_MAX_NAMES]],
+            "settled": [*self.settled[:_MAX_NAMES]],
+        }
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The checkpoint that a trial begins from, and what the trial's own model was asked to be."""
+
+    checkpoint: Checkpoint
+    settings: ModelSettings
+    """The trial's, before what they leave to the data was filled in."""
+
+
+def read_parent(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Parent:
+    """Return the checkpoint that a trial begins from.
+
+    Args:
+        path: The file; its digest must be `config.warm_start.sha256`.
+        config: The trial's, as the sampler chose it.
+        data_fingerprint: Of the images that the trial trains on.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or another one.
+        UserError: The checkpoint was trained on images that the trial validates on.
+    """
+    checkpoint, _ = load_checkpoint(path, sha256=config.warm_start.sha256)
+    if checkpoint.data_fingerprint != data_fingerprint:
+        logger.info(
+            "warm start from %s: trained on other data (%s) than this trial (%s)",
+            path,
+            checkpoint.data_fingerprint[:12],
+            data_fingerprint[:12],
+        )
+    else:
+        _refuse_leakage(path, checkpoint, config.data)
+    return Parent(checkpoint, config.model)
+
+
+def _refuse_leakage(path: Path, checkpoint: Checkpoint, data: DataConfig) -> None:
+    theirs, ours = _split(checkpoint.config.get("data", {})), _split(data.model_dump())
+    differing = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+    if differing:
+        wanted = " ".join(f"data.{key}={theirs.get(key, _UNUSED)}" for key in differing)
+        actual = " ".join(f"data.{key}={ours.get(key, _UNUSED)}" for key in differing)
+        raise UserError(
+            f"{path}: a warm start on the same images must keep the checkpoint's split, {wanted}, got {actual}: images "
+            "to validate on were trained on; set them alike"
+        )
+
+
+_UNUSED = "(unused)"
+
+
+def _split(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that decide which images are validated on, with their values."""
+    values = {**DataConfig().model_dump(), **data}
+    keys = ("folds", "fold", "split_seed") if values["folds"] else ("folds", "val_fraction", "split_seed")
+    return {key: values[key] for key in keys}
+
+
+def warm_start(model: SegmentationModel, checkpoint: Checkpoint, *, settings: ModelSettings) -> Transfer:
+    """Load a checkpoint's validated weights into a model, each tensor whose name and shape fit.
+
+    Args:
+        model: With fresh or pretrained weights, which the tensors that do not fit keep.
+        checkpoint: Of any trial.
+        settings: The model's as they were chosen, before what they leave to the data was filled in.
+
+    Returns:
+        What was loaded and what was not.
+
+    Raises:
+        UserError: No parameter of the model fits. It is as before.
+    """
+    own, theirs = model.state_dict(), checkpoint.weights()
+    fitting = [name for name in own if name in theirs and theirs[name].shape == own[name].shape]
+    taken = model.transferable(fitting, settings)
+    transfer = Transfer(
+        epoch=checkpoint.epoch,
+        loaded=tuple(name for name in fitting if name in taken),
+        reset={name: _shapes(own[name], theirs.get(name)) for name in own if name not in fitting},
+        skipped=tuple(name for name in theirs if name not in own),
+        settled=tuple(name for name in fitting if name not in taken),
+    )
+    if taken.isdisjoint(name for name, _ in model.named_parameters()):
+        name = checkpoint.config.get("model", {}).get("name")
+        raise UserError(
+            f"warm_start.sha256: must be of a checkpoint with weights that fit model.name={settings.name}, got one of "
+            f"model.name={name} of which none fits; take another"
+        )
+    model.load_state_dict({name: theirs[name] for name in transfer.loaded}, strict=False)
+    logger.info(
+        "warm start from epoch %d of another trial: %d tensors loaded, %d reset%s, %d skipped%s",
+        transfer.epoch,
+        len(transfer.loaded),
+        len(transfer.reset),
+        _some([f"{name} {shapes}" for name, shapes in transfer.reset.items()]),
+        len(transfer.skipped),
+        _some(transfer.skipped),
+    )
+    return transfer
+
+
+def _shapes(own: Tensor, theirs: Tensor | None) -> str:
+    return f"{_shape(own)} here, {'none' if theirs is None else _shape(theirs)} there"
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f" ({', '.join(names[:3])}{more})" if names else ""
+
+
+def refuse_fresh(frozen: frozenset[str], transfer: Transfer, *, freeze: str) -> None:
+    """Make sure that no layer is frozen whose weights are not the checkpoint's.
+
+    Args:
+        frozen: Names of what is frozen.
+        transfer: What was loaded.
+        freeze: `warm_start.freeze`, for the message.
+
+    Raises:
+        UserError: One is.
+    """
+    fresh = [f"{name} ({shapes})" for name, shapes in transfer.reset.items() if name in frozen]
+    if fresh:
+        others = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
+        raise UserError(
+            f"warm_start.freeze={freeze}: must freeze what the checkpoint has weights for, got {fresh[0]}{others} "
+            "without; freeze less, or leave the model as it was"
+        )
+
+
+def keep_optimizer(
+    optimizer: Optimizer, checkpoint: Checkpoint, config: TrialConfig, transfer: Transfer
+) -> None:
+    """Let a fresh optimiser go on with a checkpoint's state: moments and counters, not its rate, decay and momentum.
+
+    With an average of weights, the parameters are the average, the moments those of the weights that it follows.
+
+    Args:
+        optimizer: Of the model that the checkpoint's weights were loaded into.
+        checkpoint: Where the state is.
+        config: The trial's.
+        transfer: What was loaded.
+
+    Raises:
+        UserError: The state does not fit: another optimiser, reset parameters, or other layers are frozen.
+    """
+    was = checkpoint.config.get("optimizer", {}).get("name")
+    if was != config.optimizer.name:
+        raise _not_kept(f"optimizer.name must be the checkpoint's {was}, got {config.optimizer.name}")
+    if transfer.reset or transfer.skipped:
+        differing = [f"{name} {shapes}" for name, shapes in transfer.reset.items()] + [
+            f"{name} none here" for name in transfer.skipped
+        ]
+        raise _not_kept(f"every tensor must fit, got {len(differing)} that do not{_some(differing)}")
+    froze = checkpoint.config.get("warm_start", {}).get("freeze", "none")
+    if froze != config.warm_start.freeze:
+        raise _not_kept(f"warm_start.freeze must be the checkpoint's {froze}, got {config.warm_start.freeze}")
+    own, theirs = optimizer.state_dict(), checkpoint.optimizer
+    sizes, their_sizes = (
+        [len(group["params"]) for group in state["param_groups"]] for state in (own, theirs)
+    )
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if sizes != their_sizes or not all(
+        _is_state_of(parameters[index], state) for index, state in theirs["state"].items()
+    ):
+        raise _not_kept(
+            f"the trained parameters must be the checkpoint's {sum(their_sizes)}, got {sum(sizes)} or others"
+        )
+    optimizer.load_state_dict({"state": theirs["state"], "param_groups": own["param_groups"]})
+    logger.info("warm start: the optimiser goes on with the checkpoint's state")
+
+
+def _is_state_of(parameter: torch.nn.Parameter, state: Mapping[str, Any]) -> bool:
+    tensors = [value for value in state.values() if isinstance(value, Tensor) and value.ndim]
+    return all(tensor.shape == parameter.shape for tensor in tensors)
+
+
+def _not_kept(rule: str) -> UserError:
+    return UserError(f"warm_start.optimizer=keep: {rule}; use warm_start.optimizer=reset")
