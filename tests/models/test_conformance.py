@@ -231,6 +231,32 @@ def test_safetensors_round_trip(build, tmp_path):
     np.testing.assert_array_equal(found.scores, expected.scores)
 
 
+def test_encoder_and_head_are_two_ends_of_the_model(model):
+    """Parts of it, without a parameter in common, and something between them or in them to train."""
+    own = {id(parameter) for parameter in model.parameters()}
+    encoder, head = ({id(p) for part in end for p in part.parameters()} for end in model.parts())
+    assert encoder
+    assert head
+    assert encoder | head < own
+    assert not encoder & head
+
+
+@pytest.mark.parametrize("end", ["encoder", "head"])
+def test_it_trains_with_either_end_frozen(model, end):
+    for part in getattr(model.parts(), end):
+        part.requires_grad_(False)
+    assert_trains(model, batch_of(discs((48, 40), (16, 16, 8))))
+
+
+def test_what_is_taken_over_from_another_model_is_among_what_fits(build):
+    """And is all that is learned: every parameter."""
+    model = build()
+    name = next(name for name in names() if type(model).__module__ == f"models.{name}")
+    taken = model.transferable(model.state_dict().keys(), SETTINGS[name]())
+    assert {name for name, _ in model.named_parameters()} <= taken <= model.state_dict().keys()
+    assert model.transferable([], SETTINGS[name]()) == set()
+
+
 def test_the_settings_that_can_be_tuned_are_settings(model):
     assert set(model.postprocess_keys) <= set(PostprocessSettings.model_fields)
     assert len(set(model.postprocess_keys)) == len(model.postprocess_keys) > 0

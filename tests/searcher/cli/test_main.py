@@ -173,6 +173,13 @@ def test_train_runs_one_trial_without_cluster_and_database(tmp_path, capsys):
     assert not list(tmp_path.rglob("*.db"))
 
 
+def test_train_refuses_a_warm_start(tmp_path, capfd):
+    (tmp_path / "warm.toml").write_text(f'[study]\nname = "w"\n[warm_start]\nsha256 = "{"0" * 64}"\n')
+    assert main(["train", "--study", "warm.toml"]) == 2
+    [line] = capfd.readouterr().err.strip().splitlines()
+    assert "warm.toml: warm_start.sha256: must not be set for a single trial" in line
+
+
 def test_train_names_a_parameter_that_is_left_open(tmp_path, capfd):
     (tmp_path / "open.toml").write_text(
         '[study]\nname = "o"\n[space.optimizer]\nlr = { low = 0.1, high = 1.0 }\n'

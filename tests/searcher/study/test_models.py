@@ -150,6 +150,20 @@ def test_the_identity_of_a_study_holds_its_own_models_keys():
         assert spec.identity() == {"study.objective": "object_dice", **defaults}
 
 
+def test_a_study_may_begin_warm_and_search_what_stays_frozen():
+    text = (
+        MINIMAL
+        + f'[warm_start]\nsha256 = "{"0a" * 32}"\n[space.warm_start]\nfreeze = {{choices = ["none", "encoder"]}}'
+    )
+    config = parse_study(text, source="s.toml").trial_config({"warm_start.freeze": "encoder"})
+    assert config.warm_start.model_dump() == {"sha256": "0a" * 32, "optimizer": "reset", "freeze": "encoder"}
+    without = parse_study(MINIMAL, source="s.toml", overrides={"warm_start.freeze": "encoder"})
+    assert without.trial_config({}).warm_start.sha256 == ""  # filled in later; the trainer refuses it if not
+    for digest in ("0a", "0A" * 32, "0g" * 32):
+        [line] = problems(MINIMAL, {"warm_start.sha256": digest})
+        assert line.startswith("--set warm_start.sha256: must match pattern")
+
+
 def test_every_key_has_a_description():
     for name in SETTINGS:
         assert all(description for _, description in config_fields(name).values())

@@ -40,6 +40,14 @@ def test_it_is_the_size_of_the_file(store, tiny, tmp_path, name):
     assert checkpoint_bytes(config) == pytest.approx(actual, rel=0.05, abs=2048)
 
 
+def test_what_is_frozen_has_no_moments():
+    # Of 31 million weights AdamW keeps two moments only for the classifier's 65.
+    model = {"model": {"depth": 4}}
+    whole = checkpoint_bytes(TrialConfig.model_validate(model))
+    frozen = checkpoint_bytes(TrialConfig.model_validate({**model, "warm_start": {"freeze": "all_but_head"}}))
+    assert frozen == pytest.approx(whole / 3, rel=0.01)
+
+
 def test_the_posters_network_by_hand():
     # Ronneberger et al.: 31.03 million weights with 64 channels and depth 4; weights and AdamW's two moments.
     assert checkpoint_bytes(TrialConfig()) == pytest.approx(3 * 4 * 31.03e6, rel=0.01)

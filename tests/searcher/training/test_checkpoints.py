@@ -322,9 +322,9 @@ def test_another_configuration_is_refused_with_both_digests(tmp_path):
 
 
 def test_a_key_that_a_newer_version_brought_takes_no_checkpoint_away(tmp_path):
-    """As a version wrote it that knew no tuning: its configuration, and so its digest, lack the keys."""
+    """As a version wrote it that knew no tuning, no warm start: its configuration, and so its digest, lack the keys."""
     old = CONFIG.to_dict()
-    del old["tuning"], old["model"]["input_scale"]
+    del old["tuning"], old["warm_start"], old["model"]["input_scale"]
     written = dataclasses.replace(checkpoint(), config=old, config_digest="0" * 64)
     save_checkpoint(written, tmp_path / "last.pt")
     read, _ = load_checkpoint(tmp_path / "last.pt", config_digest=CONFIG.digest())
