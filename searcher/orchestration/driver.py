@@ -24,6 +24,7 @@ from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.lineage.chain import parent_name
 from searcher.lineage.imports import parents_trials
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.launch_log import LaunchLog
@@ -93,6 +94,7 @@ def launch(
         data_source=data.folder or "synthetic glands",
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
+        parent_name=None if spec.parent is None else parent_name(spec),
     )
     remaining = _look(database, study)
     if remaining and address is None:  # each node of a cluster fetches its own, and this may be none of them

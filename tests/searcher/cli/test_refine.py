@@ -1,0 +1,108 @@
+"""`searcher refine` and `searcher best` of a rerank, on studies without training."""
+
+import json
+from pathlib import Path
+
+import pytest
+from stored_study import StoredStudy
+
+from searcher.cli.main import main
+from searcher.study.catalog import load_study
+
+
+@pytest.fixture
+def searched(stored_study: StoredStudy) -> StoredStudy:
+    """Eight COMPLETE trials: adam at rates near 0.01 is good, sgd is not."""
+    for n in range(8):
+        good = n < 3
+        point = {"optimizer.name": "adam" if good else "sgd", "optimizer.lr": 0.01 * (1 + n / 10)}
+        stored_study.ledger.enqueue([point if good else point | {"optimizer.momentum": 0.5}])
+        stored_study.complete((0.8 if good else 0.4) + n / 1000)
+    return stored_study
+
+
+def test_the_table_says_old_new_and_why(searched, capsys):
+    assert main(["refine", "s"]) == 0
+    shown = capsys.readouterr().out
+    assert "5 best of 8 COMPLETE trials, 2, 1, 0, 7, 6, decide" in shown
+    assert "0.001 .. 0.1 log" in shown
+    assert main(["refine", "s", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["best"], record["num_complete"]) == ([2, 1, 0, 7, 6], 8)
+    by_name = {each["name"]: each for each in record["parameters"]}
+    # The best five lie in 0.01 .. 0.017, two decades are a width of 2: a fifth of a decade on both sides.
+    assert by_name["optimizer.lr"]["new"] == "0.0063 .. 0.027 log"
+    assert by_name["optimizer.lr"]["changed"]
+    assert not by_name["optimizer.name"]["changed"]
+    assert 0 <= by_name["optimizer.lr"]["importance"] <= 1
+
+
+def test_the_written_file_is_a_study_with_its_reasons(searched, capsys, tmp_path: Path):
+    assert main(["refine", "s", "--write", "narrow.toml"]) == 0
+    assert "searcher launch --study narrow.toml" in capsys.readouterr().out
+    text = Path("narrow.toml").read_text()
+    assert "# was 0.001 .. 0.1 log." in text
+    assert "the best 5 lie in" in text
+    spec = load_study("narrow.toml")
+    assert (spec.name, spec.parent.study, spec.parent.how) == ("s-narrow", "s", "refine")
+    assert spec.parent.trials == [2, 1, 0, 7, 6]
+    assert spec.enqueue == ({"optimizer.name": "adam", "optimizer.lr": 0.012},)
+    assert spec.space["optimizer.lr"].domain.whole == (0.001, 0.1)
+    assert main(["validate", "narrow.toml"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["refine", "t"], "--study t: must be a study of"),
+        (["refine", "s", "--write", "narrow.txt"], "--write narrow.txt: must end in .toml"),
+        (["refine", "s", "--write", "no/narrow.toml"], "its folder must exist, got no"),
+        (["refine", "s", "--write", "s.toml"], "--write s.toml: must not exist yet"),
+    ],
+)
+def test_bad_input_is_one_line(searched, capsys, words, message):
+    before = sorted(Path().iterdir())
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert sorted(Path().iterdir()) == before
+
+
+def test_nothing_complete_is_nothing_to_refine(stored_study, capsys):
+    assert main(["refine", "s"]) == 2
+    assert "must have COMPLETE trials to refine, got none" in capsys.readouterr().err
+
+
+RERANK = """
+[study]
+name = "again"
+objective = "object_dice"
+[parent]
+study = "s"
+how = "rerank"
+replicates = 2
+replicate = "seed"
+candidates = [
+  { trial = 2, value = 0.9, params = { "optimizer.lr" = 0.01 } },
+  { trial = 5, value = 0.8, params = { "optimizer.lr" = 0.02 } },
+]
+"""
+
+
+def test_best_of_a_rerank_shows_means_intervals_and_the_drop(stored_study, tmp_path: Path, capsys):
+    (tmp_path / "again").mkdir()
+    again = StoredStudy(stored_study.database, tmp_path / "again", text=RERANK)
+    again.ledger.enqueue(again.spec.enqueue)
+    for value in (0.7, 0.74, 0.6, 0.76):  # trial 2: .7 and .6; trial 5: .74 and .76
+        again.complete(value)
+    assert main(["best", "--study", "again", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["number"], record["value"]) == (3, 0.76)
+    first, second = record["rerank"]
+    assert (first["trial"], first["mean"], first["drop"]) == (5, pytest.approx(0.75), pytest.approx(0.05))
+    assert (second["trial"], second["mean"], second["drop"]) == (2, pytest.approx(0.65), pytest.approx(0.25))
+    assert main(["best", "--study", "again"]) == 0
+    shown = capsys.readouterr().out
+    assert "+0.0500" in shown
+    assert "± 0.1271" in shown  # 12.706 * 0.01414 / sqrt(2)

@@ -1,0 +1,78 @@
+"""Broad, narrow, rerank and fine-tune on a real Ray cluster; tests/chaos kills it in the middle."""
+
+from pathlib import Path
+
+import pytest
+from tiny_study import TINY, tiny
+
+from searcher.ledger.database import Database
+from searcher.lineage.resolve import resolve
+from searcher.study.catalog import load_study, shipped_studies
+from searcher.study.spec import StudySpec
+
+BROAD = TINY.replace("epochs = 4", "epochs = 1").replace("grace_epochs = 1", 'name = "none"')
+CHILD = """
+[study]
+name = "{name}"
+objective = "loss"
+trials = {trials}
+[parent]
+study = "{parent}"
+how = "{how}"
+{more}
+[resources]
+max_concurrent = 2
+"""
+
+
+def child(name: str, parent: str, how: str, trials: int, *, more: str = "", rest: str = "") -> StudySpec:
+    return tiny(CHILD.format(name=name, parent=parent, how=how, trials=trials, more=more) + rest)
+
+
+def test_each_stage_takes_from_the_one_before(launch_tiny, tmp_path: Path):
+    def launch(spec: StudySpec):
+        with Database.open(str(tmp_path / "s.db"), create=True) as database:
+            spec = resolve(spec, database, storage_root=tmp_path / "runs")
+        result, listener, trials = launch_tiny(spec)
+        assert result.outcome == "finished", result
+        return spec, listener, trials
+
+    launch(tiny(BROAD))
+    narrow = child("narrow", "tiny", "refine", 4, more="min_complete = 4", rest="[search]\nexplore = 0.25\n")
+    spec, listener, trials = launch(narrow)
+    assert any(
+        "of tiny's trials are inside the narrowed space and imported" in line for line in listener.lines
+    )
+    assert trials[0].params == spec.enqueue[0], "the parent's best goes first"
+    regions = [trial.notes.get("region") for trial in trials]
+    assert regions.count("whole") == 1
+    box = spec.space.narrow()
+    assert all(box.contains(t.params) for t in trials if t.notes.get("region") == "narrow")
+
+    again = child("again", "narrow", "rerank", 1, more="best = 2\nreplicates = 2", rest="[data]\nfolds = 2\n")
+    _, _, trials = launch(again)
+    assert [(t.params["data.fold"], t.state) for t in trials] == [(0, "COMPLETE")] * 2 + [(1, "COMPLETE")] * 2
+
+    fine = child(
+        "fine",
+        "again",
+        "finetune",
+        1,
+        rest="[space.optimizer]\nlr = { low = 1e-5, high = 1e-4, log = true }\n",
+    )
+    spec, _, [trial] = launch(fine)
+    with Database.open(str(tmp_path / "s.db")) as database:
+        row = database.study_row("fine")
+        winner = database.trials("again")[row.parent_trial]
+    assert spec.fixed["warm_start.sha256"] == winner.checkpoints["best"].sha256 == row.parent_sha256
+    assert spec.trial_config(trial.params).data.fold == winner.params["data.fold"]
+    assert trial.notes["warm_start"]["num_loaded"] > 20
+    assert trial.epochs[1]["loss"] == pytest.approx(winner.value, rel=0.25)
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_studies() if load_study(name).parent is not None])
+def test_a_shipped_study_with_a_parent_has_one_of_the_same_model(name):
+    spec = load_study(name)
+    parent = load_study(spec.parent.study)
+    assert parent.trial_config({}).model.name == spec.trial_config({}).model.name
+    assert parent.study.objective == spec.study.objective
