@@ -79,6 +79,9 @@ class Checkpoint:
     """`RandomState.state_dict()`."""
     tuned: dict[str, Any] | None = None
     """`Tuned.to_dict()`, once the way from output to instances was tuned for these weights."""
+    lineage: tuple[dict[str, Any], ...] = ()
+    """Of the trials whose weights this one began from, the oldest first: `data_fingerprint`, and `split`, the keys of
+    `data` that decide which images were held out."""
 
     def weights(self) -> dict[str, Any]:
         """Return the weights that were validated: the average's if there is one, else the trained ones."""

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 
@@ -123,6 +123,7 @@ class Trainer:
         self._progress = PlateauCounter(objective)
         self._metrics: dict[str, float] = {}
         self._stop_reason: StopReason | None = None
+        self._lineage: tuple[dict[str, Any], ...] = ()
         self._tuned: Tuned | None = None
         self._tuning_problem: str | None = None
         self._micro_batches = micro_batches
@@ -201,6 +202,8 @@ class Trainer:
                 parent=parent,
             )
         self._transfer = self._learner.transfer
+        if parent is not None:
+            self._lineage = parent.lineage
         logger.info(
             "%d images to train on, %d to validate on, %d steps an epoch, %s in %s",
             len(split.train),
@@ -375,6 +378,7 @@ class Trainer:
             metrics=self._metrics,
             progress=self._progress.state_dict(),
             random=self._random.state_dict(),
+            lineage=self._lineage,
             **self.learner.state_dict(),
         )
 
@@ -397,6 +401,7 @@ class Trainer:
         self._progress.load_state_dict(checkpoint.progress)
         self.epoch = checkpoint.epoch
         self._metrics = dict(checkpoint.metrics)
+        self._lineage = checkpoint.lineage
         self._folder.resume(self.config, checkpoint, file)
         self._stop_reason = self._reason_to_stop(Decision.CONTINUE)
 

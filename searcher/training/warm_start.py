@@ -65,6 +65,14 @@ class Parent:
     settings: ModelSettings
     """The trial's, before what they leave to the data was filled in."""
 
+    @property
+    def lineage(self) -> tuple[dict[str, Any], ...]:
+        """The `Checkpoint.lineage` of a trial that begins from it."""
+        checkpoint = self.checkpoint
+        split = _split(checkpoint.config.get("data", {}))
+        own = {"data_fingerprint": checkpoint.data_fingerprint, "split": split}
+        return (*(each for each in checkpoint.lineage if each != own), own)
+
 
 def read_parent(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Parent:
     """Return the checkpoint that a trial begins from.
@@ -76,7 +84,7 @@ def read_parent(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Pa
 
     Raises:
         CheckpointError: The file is missing, damaged, or another one.
-        UserError: The checkpoint was trained on images that the trial validates on.
+        UserError: The checkpoint, or one that it began from, was trained on images that the trial validates on.
     """
     checkpoint, _ = load_checkpoint(path, sha256=config.warm_start.sha256)
     if checkpoint.data_fingerprint != data_fingerprint:
@@ -86,13 +94,15 @@ def read_parent(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Pa
             checkpoint.data_fingerprint[:12],
             data_fingerprint[:12],
         )
-    else:
-        _refuse_leakage(path, checkpoint, config.data)
-    return Parent(checkpoint, config.model)
+    parent = Parent(checkpoint, config.model)
+    for trial in parent.lineage:
+        if trial["data_fingerprint"] == data_fingerprint:
+            _refuse_leakage(path, trial["split"], _split(config.data.model_dump()))
+    return parent
 
 
-def _refuse_leakage(path: Path, checkpoint: Checkpoint, data: DataConfig) -> None:
-    theirs, ours = _split(checkpoint.config.get("data", {})), _split(data.model_dump())
+def _refuse_leakage(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Make sure that two splits of the same images hold out the same ones."""
     differing = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
     if differing:
         wanted = " ".join(f"data.{key}={theirs.get(key, _UNUSED)}" for key in differing)

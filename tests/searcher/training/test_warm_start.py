@@ -522,6 +522,27 @@ def test_other_images_may_be_split_as_one_likes(ancestor, tiny, tmp_path, caplog
     assert any("trained on other data" in message for message in caplog.messages)
 
 
+def test_what_an_earlier_ancestor_trained_on_does_not_validate_either(
+    ancestor, store, tiny, recorder, tmp_path
+):
+    """Trained on these images, then on others, resumed there, and back with another split."""
+    first = ancestor()
+    other = prepare_store(SyntheticGlands(num_images=10, size_px=64, seed=1), tmp_path / "store")
+    config = child_of(first, tiny, data={"split_seed": 1})
+    with begin(config, first, other, tmp_path / "second") as trainer:
+        trainer.fit(recorder(stop_after=1))
+    last = tmp_path / "second" / "last.pt"
+    with Trainer(config, LOSS, store=other, run_dir=last.parent, resume_from=last) as trainer:
+        trainer.fit(recorder(stop_after=2))
+        sha256 = trainer.last_checkpoint.sha256
+    split = {"folds": 0, "val_fraction": 0.2, "split_seed": 0}
+    second = Ancestor(config, last, sha256, load_checkpoint(last)[0])
+    assert second.checkpoint.lineage == ({"data_fingerprint": store.fingerprint, "split": split},)
+    message = refusal(child_of(second, tiny, data={"split_seed": 1}), second, store, tmp_path / "third")
+    assert "data.split_seed=0, got data.split_seed=1" in message
+    begin(child_of(second, tiny), second, store, tmp_path / "alike").close()
+
+
 def test_a_checkpoint_from_before_there_was_a_warm_start_is_a_parent_and_resumes(
     ancestor, store, tiny, recorder, tmp_path
 ):
