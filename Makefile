@@ -26,9 +26,10 @@ $(INSTALLED): pyproject.toml requirements.lock
 
 demo: install
 	@mkdir -p $(DEMO)
-	@$(SEARCHER) launch --study unet-demo $(DEMO_DB) --storage $(DEMO)/runs
-	@$(SEARCHER) trials --study unet-demo $(DEMO_DB)
-	@$(SEARCHER) best --study unet-demo $(DEMO_DB)
+	@$(SEARCHER) launch --study unet-demo-finetune --with-parents $(DEMO_DB) --storage $(DEMO)/runs
+	@for study in unet-demo unet-demo-narrow unet-demo-finetune; do $(SEARCHER) trials --study $$study $(DEMO_DB); done
+	@$(SEARCHER) refine unet-demo $(DEMO_DB)
+	@$(SEARCHER) best --study unet-demo-finetune $(DEMO_DB)
 	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/cache"
 
 # Two processes run the tests. In these rooms, where tests need PostgreSQL and Ray, a whole file goes to one of the two,

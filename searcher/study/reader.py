@@ -67,9 +67,11 @@ def parse_study(
         )
     if problems:
         raise StudyFileError(problems.lines)
-    if parent is not None and parent.candidates:
-        space, points = _again(parent)
-        sections["study"] = sections["study"].model_copy(update={"trials": len(points)})
+    if parent is not None and parent.how == "rerank":
+        if parent.candidates:
+            space, points = _again(parent)
+        runs = (len(parent.candidates) or parent.best) * parent.replicates
+        sections["study"] = sections["study"].model_copy(update={"trials": runs})
     return StudySpec(
         source=source,
         origin=origin or source,
