@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from searcher.cli.options import Verbs, add_reading, database_text
 
@@ -52,13 +52,17 @@ def _run(args: argparse.Namespace) -> int:
 
     study, best, path = find_best(args)
     checkpoint = best.checkpoints.get("best")
-    ranks = _standings(args)
+    ranks, front = _standings(args), _front(args)
     if args.json:
-        found = {"study": study.name, "checkpoint": None if path is None else str(path)}
+        found: dict[str, Any] = {"study": study.name, "checkpoint": None if path is None else str(path)}
+        if front:
+            found["front"] = [each.to_dict() for each in front]
         print_json(best.to_dict() | found | ({"rerank": [each.to_dict() for each in ranks]} if ranks else {}))
         return 0
     if ranks:
         _print_standings(study, ranks)
+    if front:
+        _print_front(study, front)
     epoch = best.notes.get("best_epoch", best.num_epochs)
     console.print(
         f"{study.name}: trial {best.number}, {study.objective} {metric(best.value)} at epoch {epoch} "
@@ -75,6 +79,25 @@ def _run(args: argparse.Namespace) -> int:
     damage = f", but {checkpoint.problem}" if checkpoint is not None and checkpoint.problem else ""
     console.print(f"checkpoint: {path or absent}{damage}", markup=False, soft_wrap=True)
     return 0
+
+
+def _front(args: argparse.Namespace) -> "list[TrialRecord]":
+    """Return the best compromises where the study has several objectives; else nothing."""
+    from searcher.ledger.best import best_compromises
+    from searcher.ledger.database import Database
+
+    with Database.open(database_text(args)) as database:
+        study = database.study(args.study)
+        return best_compromises(study, database.trials(args.study)) if study.also else []
+
+
+def _print_front(study: "StudyRecord", front: "list[TrialRecord]") -> None:
+    from searcher.cli.terminal import console, metric, params_text, table
+
+    rows = [(each.number, *map(metric, each.values), params_text(each.params)) for each in front]
+    columns = [">trial", *(f">{name}" for name in (study.objective, *study.also)), "parameters"]
+    console.print("no trial is better than one of these in every objective:", markup=False)
+    console.print(table(columns, rows))
 
 
 def _standings(args: argparse.Namespace) -> "list[Standing]":

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from searcher.ledger.records import StudyRecord, TrialRecord
-from searcher.study.objectives import Objective
+from searcher.study.objectives import Objective, pareto_front
 from searcher.study.rerank import Standing, standings
 from searcher.study.spec import CANDIDATE, Candidate
 
-__all__ = ["best_trial", "rerank_standings"]
+__all__ = ["best_compromises", "best_trial", "rerank_standings"]
 
 
 def best_trial(study: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -30,6 +30,16 @@ def best_trial(study: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord
         if best is None or best.value is None or objective.better(trial.value, best.value):
             best = trial
     return best
+
+
+def best_compromises(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the COMPLETE trials that no other one beats in all objectives, the best of the first objective first."""
+    complete = [
+        trial for trial in trials if trial.state == "COMPLETE" and len(trial.values) == len(study.directions)
+    ]
+    front = [complete[n] for n in pareto_front([trial.values for trial in complete], study.directions)]
+    sign = -1 if study.directions[0] == "maximize" else 1
+    return sorted(front, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def rerank_standings(

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,7 +12,8 @@ from typing import Any, Self
 
 import optuna
 import sqlalchemy as sa
-from optuna.trial import FrozenTrial
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -25,8 +27,9 @@ from searcher.ledger.optuna_tables import open_optuna_storage
 from searcher.ledger.outage import is_outage
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
+from searcher.study.objectives import Direction
 
-__all__ = ["Database", "checkpoint_record"]
+__all__ = ["Database", "checkpoint_record", "value_of"]
 
 logger = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -198,7 +201,8 @@ class Database:
         return StudyRecord(
             name=row.name,
             objective=row.objective,
-            direction=self._optuna_direction(name),
+            also=tuple(filter(None, str(row.identity.get("study.also", "")).split(", "))),
+            directions=tuple(self.directions(name)),
             budget=row.budget,
             data_source=row.data_source,
             data_fingerprint=row.data_fingerprint,
@@ -266,10 +270,26 @@ class Database:
         with self.errors("read"):
             return self.optuna_storage.get_all_trials(study_id, deepcopy=False)
 
-    def _optuna_direction(self, name: str) -> str:
+    def directions(self, name: str) -> list[Direction]:
+        """Return the directions of a study's objectives.
+
+        Raises:
+            StudyConflictError: It was deleted from Optuna's tables.
+        """
         study_id = self.optuna_study_id(name)
         with self.errors("read"):
-            return self.optuna_storage.get_study_directions(study_id)[0].name.lower()
+            found = self.optuna_storage.get_study_directions(study_id)
+        return ["maximize" if each == StudyDirection.MAXIMIZE else "minimize" for each in found]
+
+
+def value_of(trial: FrozenTrial) -> float | None:
+    """Return a trial's objective, the first where there are several; of a pruned trial that of its last epoch."""
+    if trial.values is not None:
+        return float(trial.values[0])
+    if trial.state == TrialState.PRUNED and trial.last_step is not None:
+        last = float(trial.intermediate_values[trial.last_step])
+        return last if math.isfinite(last) else None
+    return None
 
 
 def _trial_record(
@@ -279,7 +299,8 @@ def _trial_record(
         number=trial.number,
         state=trial.state.name,
         params=trial.params,
-        value=trial.value,
+        value=value_of(trial),
+        values=tuple(trial.values or ()),
         epochs=epochs,
         notes=trial.user_attrs,
         checkpoints=checkpoints,

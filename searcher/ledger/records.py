@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from searcher.study.objectives import Direction
 from searcher.study.space import Value
 
 __all__ = ["CheckpointRecord", "LaunchRecord", "StudyRecord", "TrialRecord"]
@@ -39,6 +40,8 @@ class TrialRecord:
     params: Mapping[str, Value]
     value: float | None
     """The objective: its best epoch for a complete trial, its last for a pruned one."""
+    values: tuple[float, ...]
+    """All objectives of a COMPLETE trial, where the study has several; else that one, or none."""
     epochs: Mapping[int, Mapping[str, float]]
     """All metrics by epoch, counted from 1."""
     notes: Mapping[str, Any]
@@ -92,7 +95,10 @@ class StudyRecord:
 
     name: str
     objective: str
-    direction: str
+    also: tuple[str, ...]
+    """Its further objectives."""
+    directions: tuple[Direction, ...]
+    """Of its objectives, the main one first."""
     budget: int
     data_source: str
     data_fingerprint: str

@@ -68,13 +68,13 @@ class Registration:
             study = optuna.create_study(
                 study_name=spec.name,
                 storage=database.optuna_storage,
-                direction=spec.objective.direction,
+                directions=spec.directions,
                 load_if_exists=True,
             )
-        if study.direction.name.lower() != spec.objective.direction:
+        if [each.name.lower() for each in study.directions] != spec.directions:
             raise StudyConflictError(
                 f"--study {spec.name}: must {spec.objective.direction} {spec.objective.name}, got an Optuna study of "
-                "that name with the other direction; choose another name with --set study.name=NAME"
+                "that name with other directions; choose another name with --set study.name=NAME"
             )
         with database.write() as session:
             if self._check_row(session):

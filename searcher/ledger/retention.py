@@ -15,7 +15,7 @@ from searcher.ledger.database import Database
 from searcher.ledger.tables import CheckpointRow, ExportRow, StudyRow, utc_now
 from searcher.ledger.watch import frozen_trials
 from searcher.study.layout import inside, trial_folder
-from searcher.study.objectives import Objective
+from searcher.study.objectives import Direction, Objective, pareto_front
 
 __all__ = ["Freed", "collect", "needed_to_go_on"]
 
@@ -83,7 +83,7 @@ def collect(
         at_work=frozenset(trial.number for trial in frozen if not trial.state.is_finished()),
         needed=needed_to_go_on(frozen),
         done=frozenset(t.number for t in frozen if t.state in (TrialState.COMPLETE, TrialState.PRUNED)),
-        keeps_best=_with_best(frozen, Objective(row.objective), keep_best),
+        keeps_best=_with_best(frozen, Objective(row.objective), keep_best, database.directions(study_name)),
         protected=_protected(database, row),
     )
     numbers = [trial.number for trial in frozen if trials is None or trial.number in trials]
@@ -252,17 +252,22 @@ def _has_size(path: Path, row: CheckpointRow) -> bool:
         return False
 
 
-def _with_best(trials: Iterable[FrozenTrial], objective: Objective, keep_best: int | None) -> frozenset[int]:
-    """Return the trials whose `best` stays."""
+def _with_best(
+    trials: Iterable[FrozenTrial],
+    objective: Objective,
+    keep_best: int | None,
+    directions: Sequence[Direction],
+) -> frozenset[int]:
+    """Return the trials whose `best` stays; of several objectives, the best compromises are among them."""
     if keep_best is None:
         return frozenset(trial.number for trial in trials)
     sign = 1.0 if objective.direction == "minimize" else -1.0
-    ranked = sorted(
-        (sign * trial.value, trial.number)
-        for trial in trials
-        if trial.state == TrialState.COMPLETE and trial.value is not None
-    )
-    return frozenset(number for _, number in ranked[:keep_best])
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
+    ranked = sorted((sign * trial.values[0], trial.number) for trial in complete)
+    front: list[int] = []
+    if keep_best and len(directions) > 1:
+        front = [complete[n].number for n in pareto_front([t.values for t in complete], directions)]
+    return frozenset([*(number for _, number in ranked[:keep_best]), *front])
 
 
 def _records(database: Database, study_id: int) -> Mapping[int, list[CheckpointRow]]:

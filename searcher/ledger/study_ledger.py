@@ -18,6 +18,7 @@ from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retention import Freed, collect
 from searcher.ledger.tables import CheckpointRow, EpochRow, utc_now
+from searcher.study.objectives import direction_of
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
 
@@ -309,7 +310,7 @@ class StudyLedger:
             stop_reason=stop_reason,
             tuned=None if tuned is None else dict(tuned),
         )
-        self.optuna_study.tell(number, value)
+        self.optuna_study.tell(number, [value, *self._further(number, best_epoch)])
 
     @_patient
     def prune(self, number: int, epoch: int) -> None:
@@ -392,6 +393,19 @@ class StudyLedger:
         )
 
     # ---- within ----------------------------------------------------------------------------------------
+
+    def _further(self, number: int, epoch: int) -> list[float]:
+        """Return the further objectives at an epoch; what was never measured counts as infinitely bad."""
+        also = self.spec.study.also
+        if not also:
+            return []
+        with self.database.read() as session:
+            where = (*self._of_trial(EpochRow, number), EpochRow.epoch == epoch)
+            metrics = session.scalar(sa.select(EpochRow.metrics).where(*where)) or {}
+        worst = {"minimize": math.inf, "maximize": -math.inf}
+        return [
+            worst[direction_of(name)] if metrics.get(name) is None else float(metrics[name]) for name in also
+        ]
 
     def _is_ended(self, number: int) -> bool:
         return self.trial(number).state.is_finished()

@@ -1,8 +1,11 @@
-"""What a narrowed study tries next: mostly inside its narrowed space, now and then anywhere in the whole one.
+"""What a narrowed study, or one with several objectives, tries next.
+
+A narrowed one: mostly what is inside its narrowed space, now and then anything in the whole one.
 
 Optuna's tables have the whole space, so that all trials are of one study. The sampler works on a study in memory, which
 has the narrowed space and what is known of it: the study's own trials there, and the parent's. So it never has to
-model what it may not choose, and imported trials are nobody's trials twice.
+model what it may not choose, and imported trials are nobody's trials twice. With several objectives that study has the
+trials that came to their end alone: Optuna's samplers do not know what to make of pruned ones there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,13 +37,14 @@ class Advisor:
     def __init__(self, ledger: StudyLedger, imported: Sequence[TrialRecord]) -> None:
         spec = ledger.spec
         self._ledger = ledger
+        self._is_single = not spec.study.also
         self._whole = spec.space.widened()
         self._box = spec.space.narrow()
         self._distributions = {each.name: distribution(each.domain) for each in self._box.parameters}
         num_trials = len(ledger.trials())
         sampler = build_sampler(spec, num_trials=num_trials)
         self._study = optuna.create_study(
-            direction=spec.objective.direction, sampler=sampler, pruner=optuna.pruners.NopPruner()
+            directions=spec.directions, sampler=sampler, pruner=optuna.pruners.NopPruner()
         )
         self._anywhere = optuna.create_study(
             sampler=optuna.samplers.RandomSampler(seed=spec.study.seed * 7919 + num_trials)
@@ -50,7 +54,7 @@ class Advisor:
         self._imported = [dict(trial.params) for trial in imported]
         for known in imported:
             by_epoch = {epoch: metrics.get(spec.objective.name) for epoch, metrics in known.epochs.items()}
-            self._add(TrialState[known.state], known.params, known.value, by_epoch)
+            self._add(TrialState[known.state], known.params, known.values, by_epoch)
 
     def __call__(self, *, at_random: bool = False) -> Proposal:
         """Return what to try next.
@@ -95,25 +99,31 @@ class Advisor:
             if asked is not None:
                 self._tell(asked, trial)
             elif trial.state != TrialState.FAIL and self._box.contains(trial.params):
-                self._add(trial.state, trial.params, trial.value, trial.intermediate_values)
+                self._add(trial.state, trial.params, trial.values or (), trial.intermediate_values)
 
     def _tell(self, asked: optuna.Trial, trial: FrozenTrial) -> None:
-        for epoch, value in trial.intermediate_values.items():
-            asked.report(value, epoch)
-        values = trial.value if trial.state == TrialState.COMPLETE else None
-        self._study.tell(asked, values, state=trial.state)
+        if trial.state == TrialState.COMPLETE:
+            self._study.tell(asked, trial.values)
+        elif trial.state == TrialState.PRUNED and self._is_single:
+            for epoch, value in trial.intermediate_values.items():
+                asked.report(value, epoch)
+            self._study.tell(asked, state=TrialState.PRUNED)
+        else:
+            self._study.tell(asked, state=TrialState.FAIL)
 
     def _add(
         self,
         state: TrialState,
         params: Mapping[str, Value],
-        value: float | None,
+        values: Sequence[float],
         by_epoch: Mapping[int, float | None],
     ) -> None:
+        if state == TrialState.PRUNED and not self._is_single:
+            return  # a curve of one objective is no point among several
         self._study.add_trial(
             create_trial(
                 state=state,
-                value=value if state == TrialState.COMPLETE else None,
+                values=[*values] if state == TrialState.COMPLETE else None,
                 params=dict(params),
                 distributions={name: self._distributions[name] for name in params},
                 intermediate_values={epoch: each for epoch, each in by_epoch.items() if each is not None},

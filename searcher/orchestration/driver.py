@@ -206,17 +206,19 @@ class _Launch:
                 f"a former launch left trial {numbers} running; now FAIL, and queued again where sensible"
             )
         ledger.enqueue(self._spec.enqueue)
-        complete = ledger.trials(TrialState.COMPLETE)
-        best = ledger.optuna_study.best_value if complete else None
+        complete = [trial.values[0] for trial in ledger.trials(TrialState.COMPLETE)]
+        choose = max if self._spec.objective.direction == "maximize" else min
+        best = choose(complete) if complete else None
         self._log.study_opened(budget=self._spec.study.trials, num_done=ledger.num_done(), best=best)
 
     def _advisor(self, data_fingerprint: str) -> Advisor | None:
-        """Return who proposes the trials of a narrowed study, None where Optuna does."""
+        """Return who proposes the trials of a narrowed study, or of one with several objectives; else None: Optuna."""
         spec, ledger = self._spec, self._ledger
         imports = parents_trials(spec, ledger.database, data_fingerprint=data_fingerprint)
         if imports.said is not None:
             self._log.said(imports.said)
-        return Advisor(ledger, imports.trials) if imports.trials or spec.space.is_narrowed else None
+        is_needed = bool(imports.trials or spec.space.is_narrowed or spec.study.also)
+        return Advisor(ledger, imports.trials) if is_needed else None
 
     def _warm_start(self, storage_root: Path) -> CheckpointRecord | None:
         """Return the checkpoint that all trials begin from, None where they begin anew.

@@ -1,10 +1,11 @@
 """The metrics a trial reports each epoch, and which way each of them improves."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["METRICS", "OFFICIAL", "Direction", "Objective"]
+__all__ = ["COSTS", "METRICS", "OFFICIAL", "Direction", "Objective", "direction_of", "pareto_front"]
 
 Direction = Literal["minimize", "maximize"]
 
@@ -17,6 +18,9 @@ METRICS: dict[str, Direction] = {
 }
 """Direction of every validation metric. Definitions: `searcher.evaluation.metrics`."""
 
+COSTS: dict[str, Direction] = {"seconds_per_image": "minimize"}
+"""Direction of what a network costs. Measured, so no two runs agree; of use beside a metric, not in place of one."""
+
 OFFICIAL = {
     "object_f1": "f1",
     "object_dice": "object_dice",
@@ -24,6 +28,32 @@ OFFICIAL = {
     "pixel_dice": "pixel_dice",
 }
 """What `searcher.evaluation.metrics` calls those that depend on the instances found."""
+
+
+def direction_of(name: str) -> Direction:
+    """Return whether larger or smaller values of one of `METRICS` or `COSTS` are better."""
+    return (METRICS | COSTS)[name]
+
+
+def pareto_front(points: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[int]:
+    """Return the indices of the points that no other one beats: as good everywhere, and better somewhere.
+
+    Args:
+        points: One value for each direction; a NaN is beaten by everything.
+        directions: Whether larger or smaller is better.
+    """
+    signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
+    costs = [
+        tuple(
+            math.inf if math.isnan(value) else sign * value for sign, value in zip(signs, point, strict=True)
+        )
+        for point in points
+    ]
+
+    def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+        return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+    return [n for n, cost in enumerate(costs) if not any(beats(other, cost) for other in costs)]
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, Section, TrialConfig
-from searcher.study.objectives import METRICS, Objective
+from searcher.study.objectives import COSTS, METRICS, Direction, Objective, direction_of
 from searcher.study.problems import Problems
 from searcher.study.space import SearchSpace, Value
 
@@ -38,10 +38,19 @@ class StudySection(Section):
     """One line for people."""
     objective: Literal[tuple(METRICS)] = "object_dice"  # type: ignore[valid-type]
     """Validation metric to optimise; its direction follows from its name."""
+    also: list[Literal[(*METRICS, *COSTS)]] = Field(default_factory=list)  # type: ignore[valid-type]
+    """Further metrics, or `seconds_per_image`: the search then looks for the best compromises between all of them.
+    Checkpoints, pruning and children go by `objective` alone."""
     trials: int = Field(default=20, ge=1)
     """Budget: trials that end COMPLETE or PRUNED. Failed ones do not count. May be raised later."""
     seed: int = Field(default=0, ge=0)
     """Seed of the sampler."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "StudySection":
+        if len({self.objective, *self.also}) < 1 + len(self.also):
+            raise ValueError(f"also must name other metrics than objective, each once, got {self.also}")
+        return self
 
 
 class SearchSection(Section):
@@ -174,6 +183,11 @@ class StudySpec:
         """The metric that the study optimises."""
         return Objective(self.study.objective)
 
+    @property
+    def directions(self) -> list[Direction]:
+        """Of the objective, then of the further ones."""
+        return [direction_of(name) for name in (self.study.objective, *self.study.also)]
+
     def trial_config(self, params: Mapping[str, Value]) -> TrialConfig:
         """Return the configuration of a trial with these parameters.
 
@@ -204,7 +218,8 @@ class StudySpec:
         again = {
             f"parent.candidates.{each.trial}": json.dumps(each.params, sort_keys=True) for each in candidates
         }
-        return {"study.objective": self.study.objective, **config, **space, **again}
+        also = {"study.also": ", ".join(self.study.also)} if self.study.also else {}
+        return {"study.objective": self.study.objective, **also, **config, **space, **again}
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON of `identity`, 64 hexadecimal digits."""

@@ -1,9 +1,11 @@
 """One pass over the validation images at their own resolution: loss and the official metrics."""
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -68,18 +70,21 @@ class Validator:
         Returns:
             `loss`: mean over images of the model's summed losses, with those of each name if there are several
             (`loss_dice` say). `pixel_dice`, `object_f1`, `object_dice`,
-            `object_hausdorff`: the official metrics pooled over all the images.
+            `object_hausdorff`: the official metrics pooled over all the images. `seconds_per_image`: the median
+            image's time in the network, from the image in memory to what instances are cut from, losses included.
 
         Raises:
             NonFiniteLossError: A loss is NaN or infinite; the message names loss, epoch and image.
         """
         model.eval()
         losses: list[dict[str, float]] = []
+        seconds: list[float] = []
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="validation") as worker:
             comparisons = _Ordered(worker)
             for index in self._indices:
                 image, truth = self._read(index)
                 where = f"epoch {epoch}, image '{self._store.samples[index].id}'"
+                started = time.perf_counter()
                 if isinstance(model, DenseModel):
                     loss, maps = self._evaluate_dense(model, image, truth, where)
                     comparisons.submit(_compare_maps, model, maps, truth)
@@ -90,10 +95,10 @@ class Validator:
                     loss, labels = self._evaluate(model, image, truth, where)
                     comparisons.submit(compare, truth, labels)
                 losses.append(loss)
+                seconds.append(time.perf_counter() - started)
             values = pooled(comparisons.results())
-        return loss_metrics("loss", _means(losses)) | {
-            name: float(values[official]) for name, official in OFFICIAL.items()
-        }
+        official = {name: float(values[theirs]) for name, theirs in OFFICIAL.items()}
+        return loss_metrics("loss", _means(losses)) | official | {"seconds_per_image": median(seconds)}
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         # Copies: tensors want writable memory, and int32 labels whatever the store keeps.

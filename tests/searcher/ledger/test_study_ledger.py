@@ -66,7 +66,7 @@ def test_the_budget_counts_complete_and_pruned_trials_only(database):
     assert ledger.num_done() == 2
     record = database.study("s")
     assert record.counts == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1, "RUNNING": 1}
-    assert (record.num_done, record.budget, record.direction) == (2, 4, "maximize")
+    assert (record.num_done, record.budget, record.directions) == (2, 4, ("maximize",))
 
 
 def test_a_trial_left_running_fails_with_its_reason_and_is_queued_again_at_most_twice(database):

@@ -24,7 +24,7 @@ from searcher.training.reporter import NullReporter
 from searcher.training.trainer import Trainer
 
 DICE, LOSS = Objective("object_dice"), Objective("loss")
-TIMINGS = {"epoch_s", "eval_s", "train_images_per_s"}
+TIMINGS = {"epoch_s", "eval_s", "train_images_per_s", "seconds_per_image"}
 
 # Between them: every optimiser state, every schedule state, every source of random numbers, the average.
 CONFIGS = {

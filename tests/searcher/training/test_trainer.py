@@ -26,7 +26,7 @@ from searcher.training.trained import trained_model
 from searcher.training.trainer import Trainer
 
 DICE, LOSS = Objective("object_dice"), Objective("loss")
-TIMINGS = {"epoch_s", "eval_s", "train_images_per_s"}
+TIMINGS = {"epoch_s", "eval_s", "train_images_per_s", "seconds_per_image"}
 
 
 def without_timings(reports):
