@@ -69,6 +69,37 @@ def test_bad_input_is_one_line(searched, capsys, words, message):
     assert sorted(Path().iterdir()) == before
 
 
+CHILD = '[study]\nname = "{}"\n[parent]\nstudy = "{}"\nhow = "refine"\n'
+
+
+@pytest.mark.parametrize("more", [[], ["--with-parents"]])
+def test_a_launch_that_lacks_its_parent_starts_nothing(stored_study, capsys, more):
+    """A circle of parents, a parent that is no study, and one without anything to refine."""
+    Path("a.toml").write_text(CHILD.format("a", "b.toml"))
+    Path("b.toml").write_text(CHILD.format("b", "a.toml"))
+    Path("c.toml").write_text(CHILD.format("c", "unet-brood"))
+    Path("d.toml").write_text(
+        CHILD.format("d", "s").replace("[parent]", "objective = 'object_dice'\n[parent]")
+    )
+    before = sorted(Path().rglob("*"))
+    for file, message in (
+        ("a.toml", "must not lead back" if more else "must have been launched, got b"),
+        ("c.toml", "known: " if more else "got unet-brood, which is not in the database"),
+        (
+            "d.toml",
+            None if more else "must have 10 COMPLETE trials, got 0 (0 of 9 trials done), 10 are missing",
+        ),
+    ):
+        if message is None:
+            continue
+        assert main(["launch", "--study", file, *more]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1, said
+    assert sorted(Path().rglob("*")) == before
+    assert stored_study.database.study_names() == ["s"]
+
+
 def test_nothing_complete_is_nothing_to_refine(stored_study, capsys):
     assert main(["refine", "s"]) == 2
     assert "must have COMPLETE trials to refine, got none" in capsys.readouterr().err

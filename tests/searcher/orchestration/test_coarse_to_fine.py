@@ -70,6 +70,24 @@ def test_each_stage_takes_from_the_one_before(launch_tiny, tmp_path: Path):
     assert trial.epochs[1]["loss"] == pytest.approx(winner.value, rel=0.25)
 
 
+def test_a_study_with_two_objectives_ends_with_the_best_compromises(launch_tiny, tmp_path: Path):
+    from searcher.ledger.best import best_compromises, best_trial
+
+    text = TINY.replace('objective = "loss"', 'objective = "loss"\nalso = ["seconds_per_image"]')
+    result, _, trials = launch_tiny(tiny(text, study__trials=5, train__epochs=2))
+    assert result.outcome == "finished"
+    complete = [trial for trial in trials if trial.state == "COMPLETE"]
+    for trial in complete:
+        best = trial.epochs[trial.notes["best_epoch"]]
+        assert trial.values == (best["loss"], best["seconds_per_image"])
+    with Database.open(str(tmp_path / "s.db")) as database:
+        study = database.study("tiny")
+    assert (study.also, study.directions) == (("seconds_per_image",), ("minimize", "minimize"))
+    front = best_compromises(study, trials)
+    assert front[0].value == best_trial(study, trials).value
+    assert front[-1].values[1] == min(trial.values[1] for trial in complete)
+
+
 @pytest.mark.parametrize("name", [name for name in shipped_studies() if load_study(name).parent is not None])
 def test_a_shipped_study_with_a_parent_has_one_of_the_same_model(name):
     spec = load_study(name)
