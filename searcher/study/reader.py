@@ -65,13 +65,20 @@ def parse_study(
         problems.add(
             "space", "must not be given to train trials again as they were; remove it, or refine instead"
         )
+    if parent is not None and parent.how == "rerank":
+        given = _table("study", document, problems).get("trials", _runs(parent))
+        if given != _runs(parent):
+            problems.add(
+                "study.trials",
+                f"must not be given for a rerank, whose trials are candidates times replicates, {_runs(parent)}, "
+                f"got {given!r}; set parent.best or parent.replicates",
+            )
     if problems:
         raise StudyFileError(problems.lines)
     if parent is not None and parent.how == "rerank":
         if parent.candidates:
             space, points = _again(parent)
-        runs = (len(parent.candidates) or parent.best) * parent.replicates
-        sections["study"] = sections["study"].model_copy(update={"trials": runs})
+        sections["study"] = sections["study"].model_copy(update={"trials": _runs(parent)})
     return StudySpec(
         source=source,
         origin=origin or source,
@@ -92,6 +99,11 @@ def parse_value(text: str) -> Value:
     except tomllib.TOMLDecodeError:
         return text
     return value if isinstance(value, bool | int | float | str) else text
+
+
+def _runs(parent: ParentSection) -> int:
+    """Return how many trials a rerank has."""
+    return (len(parent.candidates) or parent.best) * parent.replicates
 
 
 def _again(parent: ParentSection) -> tuple[SearchSpace, tuple[dict[str, Value], ...]]:

@@ -20,7 +20,7 @@ CHILD = """
 [study]
 name = "{name}"
 objective = "loss"
-trials = {trials}
+{trials}
 [parent]
 study = "{parent}.toml"
 how = "{how}"
@@ -42,9 +42,9 @@ def folder(tmp_path: Path) -> Path:
     """Four study files, each the parent of the next."""
     (tmp_path / "broad.toml").write_text(BROAD)
     for name, parent, how, trials, more in (
-        ("narrow", "broad", "refine", 3, "min_complete = 3"),
-        ("rerank", "narrow", "rerank", 1, "best = 2\nreplicates = 2"),
-        ("fine", "rerank", "finetune", 2, ""),
+        ("narrow", "broad", "refine", "trials = 3", "min_complete = 3"),
+        ("rerank", "narrow", "rerank", "", "best = 2\nreplicates = 2"),
+        ("fine", "rerank", "finetune", "trials = 2", ""),
     ):
         text = FINETUNE if how == "finetune" else CHILD
         (tmp_path / f"{name}.toml").write_text(

@@ -179,7 +179,7 @@ def _put_back(patient: Patient, row: CheckpointRow, source: Path, path: Path) ->
 def _train_again(patient: Patient, number: int) -> str | None:
     """Return the command that trains a trial's parameters once more, None where no file is known to say the rest."""
     row = patient.row
-    if row.spec_source is None:
+    if row.spec_source is None or row.parent_study is not None:  # a child's file leaves much to its parent
         return None
     assert patient.trials is not None
     settings = {**(row.overrides or {}), **patient.trials[number].params}

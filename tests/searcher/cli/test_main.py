@@ -82,6 +82,16 @@ DEMO = ["launch", "--study", "unet-demo"]
             "--storage",
             "must be a folder, got the file",
         ),
+        (
+            ["train", "--study", "unet-narrow"],
+            "studies/unet-narrow.toml: parent.study",
+            "use searcher launch",
+        ),
+        (
+            ["launch", "--study", "unet-rerank", "--trials", "4"],
+            "--set study.trials",
+            "must not be given for a rerank",
+        ),
         ([*DEMO, "--db", "no/such/folder.db"], "--db", "its folder must exist"),
         ([*DEMO, "--storage", "typo.toml"], "--storage", "must be a folder, got the file"),
         (["launch", "--study", "unet-dmo"], "--study unet-dmo", "did you mean unet-demo?"),

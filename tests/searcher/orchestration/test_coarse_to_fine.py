@@ -15,7 +15,7 @@ CHILD = """
 [study]
 name = "{name}"
 objective = "loss"
-trials = {trials}
+{trials}
 [parent]
 study = "{parent}"
 how = "{how}"
@@ -25,8 +25,11 @@ max_concurrent = 2
 """
 
 
-def child(name: str, parent: str, how: str, trials: int, *, more: str = "", rest: str = "") -> StudySpec:
-    return tiny(CHILD.format(name=name, parent=parent, how=how, trials=trials, more=more) + rest)
+def child(
+    name: str, parent: str, how: str, trials: int | None, *, more: str = "", rest: str = ""
+) -> StudySpec:
+    count = "" if trials is None else f"trials = {trials}"
+    return tiny(CHILD.format(name=name, parent=parent, how=how, trials=count, more=more) + rest)
 
 
 def test_each_stage_takes_from_the_one_before(launch_tiny, tmp_path: Path):
@@ -49,7 +52,9 @@ def test_each_stage_takes_from_the_one_before(launch_tiny, tmp_path: Path):
     box = spec.space.narrow()
     assert all(box.contains(t.params) for t in trials if t.notes.get("region") == "narrow")
 
-    again = child("again", "narrow", "rerank", 1, more="best = 2\nreplicates = 2", rest="[data]\nfolds = 2\n")
+    again = child(
+        "again", "narrow", "rerank", None, more="best = 2\nreplicates = 2", rest="[data]\nfolds = 2\n"
+    )
     _, _, trials = launch(again)
     assert [(t.params["data.fold"], t.state) for t in trials] == [(0, "COMPLETE")] * 2 + [(1, "COMPLETE")] * 2
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from searcher.exceptions import StudyFileError
 from searcher.study.objectives import Objective
 from searcher.study.reader import parse_study
 from searcher.study.rerank import standings
@@ -55,6 +56,21 @@ def test_a_run_has_its_candidates_parameters_under_the_files_own_keys():
     config = spec.trial_config({"parent.trial": 7, "data.fold": 2})
     assert (config.optimizer.lr, config.train.epochs, config.data.fold) == (1e-3, 7, 2)
     assert spec.trial_config({"parent.trial": 2, "data.fold": 0}).optimizer.lr == 2e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('name = "s"', 'name = "s"\ntrials = 4'), "study.trials: must not be given for a rerank"),
+        (
+            ("[train]", "[space.optimizer]\nlr = { low = 0.1, high = 1.0 }\n[train]"),
+            "space: must not be given",
+        ),
+    ],
+)
+def test_what_a_rerank_does_not_have_is_refused(change, message):
+    with pytest.raises(StudyFileError, match=message):
+        parse_study(RERANK.replace(*change), source="s.toml")
 
 
 def test_runs_may_differ_by_seed():
