@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from searcher.cli.options import Verbs, add_reading, database_text
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from searcher.ledger.records import StudyRecord, TrialRecord
     from searcher.study.rerank import Standing
 
-__all__ = ["add_parser", "find_best"]
+__all__ = ["Found", "add_parser", "find_best"]
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -20,49 +20,75 @@ def add_parser(verbs: Verbs) -> None:
     parser.set_defaults(run=_run)
 
 
-def find_best(args: argparse.Namespace) -> "tuple[StudyRecord, TrialRecord, Path | None]":
-    """Return the study that `--study` and `--db` name, its best trial, and where that one's checkpoint lies.
+class Found(NamedTuple):
+    """A study and what is best in it."""
 
-    None for a checkpoint that was never written or was removed.
+    study: "StudyRecord"
+    trials: "list[TrialRecord]"
+    best: "TrialRecord"
+    path: Path | None
+    """Where its checkpoint lies; None if it was never written or was removed."""
+    standings: "list[Standing]"
+    """Of a rerank: what each candidate reached, the best first."""
+    front: "list[TrialRecord]"
+    """Of a study with several objectives: the best compromises."""
+
+
+def find_best(args: argparse.Namespace) -> Found:
+    """Return what is best in the study that `--study` and `--db` name.
 
     Raises:
         UserError: No trial is COMPLETE.
     """
     from searcher.exceptions import UserError
-    from searcher.ledger.best import best_trial
+    from searcher.ledger.best import best_compromises, best_trial, rerank_standings
     from searcher.ledger.database import Database
+    from searcher.ledger.stored import stored_spec
     from searcher.study.layout import inside
+    from searcher.study.spec import CANDIDATE
 
     with Database.open(database_text(args)) as database:
-        study = database.study(args.study)
-        best = best_trial(study, database.trials(args.study))
+        study, trials = database.study(args.study), database.trials(args.study)
+        is_rerank = any(CANDIDATE in trial.params for trial in trials)
+        parent = stored_spec(database.study_row(args.study)).parent if is_rerank else None
+    best = best_trial(study, trials)
     if best is None:
         raise UserError(
             f"--study {args.study}: must have a COMPLETE trial, got {study.num_done} done and none complete; "
             "launch it again with more trials"
         )
     checkpoint = best.checkpoints.get("best")
-    if checkpoint is None or checkpoint.is_removed:
-        return study, best, None
-    return study, best, inside(Path(study.storage_root), checkpoint.uri)
+    is_there = checkpoint is not None and not checkpoint.is_removed
+    return Found(
+        study=study,
+        trials=trials,
+        best=best,
+        path=inside(Path(study.storage_root), checkpoint.uri)
+        if checkpoint is not None and is_there
+        else None,
+        standings=[] if parent is None else rerank_standings(study, trials, parent.candidates),
+        front=best_compromises(study, trials) if study.also else [],
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, metric, print_json, table, tuning_text
 
-    study, best, path = find_best(args)
+    found = find_best(args)
+    study, best, path = found.study, found.best, found.path
     checkpoint = best.checkpoints.get("best")
-    ranks, front = _standings(args), _front(args)
     if args.json:
-        found: dict[str, Any] = {"study": study.name, "checkpoint": None if path is None else str(path)}
-        if front:
-            found["front"] = [each.to_dict() for each in front]
-        print_json(best.to_dict() | found | ({"rerank": [each.to_dict() for each in ranks]} if ranks else {}))
+        record = best.to_dict() | {"study": study.name, "checkpoint": None if path is None else str(path)}
+        if found.standings:
+            record["rerank"] = [each.to_dict() for each in found.standings]
+        if found.front:
+            record["front"] = [each.to_dict() for each in found.front]
+        print_json(record)
         return 0
-    if ranks:
-        _print_standings(study, ranks)
-    if front:
-        _print_front(study, front)
+    if found.standings:
+        _print_standings(study, found.standings)
+    if found.front:
+        _print_front(study, found.front)
     epoch = best.notes.get("best_epoch", best.num_epochs)
     console.print(
         f"{study.name}: trial {best.number}, {study.objective} {metric(best.value)} at epoch {epoch} "
@@ -81,16 +107,6 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _front(args: argparse.Namespace) -> "list[TrialRecord]":
-    """Return the best compromises where the study has several objectives; else nothing."""
-    from searcher.ledger.best import best_compromises
-    from searcher.ledger.database import Database
-
-    with Database.open(database_text(args)) as database:
-        study = database.study(args.study)
-        return best_compromises(study, database.trials(args.study)) if study.also else []
-
-
 def _print_front(study: "StudyRecord", front: "list[TrialRecord]") -> None:
     from searcher.cli.terminal import console, metric, params_text, table
 
@@ -98,21 +114,6 @@ def _print_front(study: "StudyRecord", front: "list[TrialRecord]") -> None:
     columns = [">trial", *(f">{name}" for name in (study.objective, *study.also)), "parameters"]
     console.print("no trial is better than one of these in every objective:", markup=False)
     console.print(table(columns, rows))
-
-
-def _standings(args: argparse.Namespace) -> "list[Standing]":
-    """Return what each candidate reached where the study is a rerank; else nothing."""
-    from searcher.ledger.best import rerank_standings
-    from searcher.ledger.database import Database
-    from searcher.ledger.stored import stored_spec
-
-    with Database.open(database_text(args)) as database:
-        spec = stored_spec(database.study_row(args.study))
-        if spec.parent is None or not spec.parent.candidates:
-            return []
-        return rerank_standings(
-            database.study(args.study), database.trials(args.study), spec.parent.candidates
-        )
 
 
 def _print_standings(study: "StudyRecord", ranks: "list[Standing]") -> None:

@@ -33,6 +33,11 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--study", metavar="NAME", help="instead of checkpoints: the best trial of this study"
     )
+    parser.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="with --study of a rerank: all runs of its winner together, their maps averaged",
+    )
     add_database(parser)
     add_data(parser, required=True)
     parser.add_argument(
@@ -150,14 +155,50 @@ def _wanted(args: argparse.Namespace) -> list[tuple[Path, str | None]]:
             "searcher evaluate: must name either checkpoints or --study NAME, got both or neither"
         )
     if args.study is None:
+        if args.ensemble:
+            raise UserError(
+                "--ensemble: must be given with --study, got checkpoints; several are averaged anyway"
+            )
         return [(_checkpoint_file(path), None) for path in args.checkpoints]
-    _, best, path = find_best(args)
-    if path is None:
+    if args.ensemble:
+        return _ensemble(args)
+    found = find_best(args)
+    best = found.best
+    if found.path is None:
         raise UserError(
             f"--study {args.study}: its best trial, {best.number}, must have a checkpoint, got one that was removed; "
             "name another one"
         )
-    return [(path, best.checkpoints["best"].sha256)]
+    return [(found.path, best.checkpoints["best"].sha256)]
+
+
+def _ensemble(args: argparse.Namespace) -> list[tuple[Path, str | None]]:
+    """Return the checkpoints of all runs of a rerank's winner.
+
+    Raises:
+        UserError: The study is no rerank, or a checkpoint was removed.
+    """
+    from searcher.exceptions import UserError
+    from searcher.ledger.best import runs_of
+    from searcher.study.layout import inside
+
+    best_of = find_best(args)
+    runs = runs_of(best_of.best, best_of.trials)
+    if len(runs) < 2:
+        raise UserError(
+            f"--ensemble: must name a rerank with several COMPLETE runs of its winner, got {len(runs)} of "
+            f"{args.study}; leave it out, or name checkpoints"
+        )
+    found: list[tuple[Path, str | None]] = []
+    for run in runs:
+        record = run.checkpoints.get("best")
+        if record is None or record.is_removed:
+            raise UserError(
+                f"--study {args.study}: trial {run.number} must have a checkpoint, got one that was removed; "
+                "name those that are there"
+            )
+        found.append((inside(Path(best_of.study.storage_root), record.uri), record.sha256))
+    return found
 
 
 def _checkpoint_file(path: Path) -> Path:

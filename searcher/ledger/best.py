@@ -7,7 +7,7 @@ from searcher.study.objectives import Objective, pareto_front
 from searcher.study.rerank import Standing, standings
 from searcher.study.spec import CANDIDATE, Candidate
 
-__all__ = ["best_compromises", "best_trial", "rerank_standings"]
+__all__ = ["best_compromises", "best_trial", "rerank_standings", "runs_of"]
 
 
 def best_trial(study: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -30,6 +30,19 @@ def best_trial(study: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord
         if best is None or best.value is None or objective.better(trial.value, best.value):
             best = trial
     return best
+
+
+def runs_of(best: TrialRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return all COMPLETE runs of the best trial's candidate, by number; in a study that is no rerank, that trial.
+
+    Args:
+        best: As `best_trial` gives it.
+        trials: All trials of the study.
+    """
+    if CANDIDATE not in best.params:
+        return [best]
+    same = [trial for trial in trials if trial.params.get(CANDIDATE) == best.params[CANDIDATE]]
+    return [trial for trial in same if trial.state == "COMPLETE"]
 
 
 def best_compromises(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from stored_study import StoredStudy
 
 from data_pipeline.datasets import SyntheticGlands
 from searcher.cli.main import main
@@ -104,3 +105,44 @@ def test_the_best_trial_of_a_study_is_found_in_the_database(trained, stored_stud
     capsys.readouterr()
     assert main(["gc", "--study", "s", "--keep", "1"]) == 0
     assert main(["evaluate", "--study", "s", *where]) == 0, "gc keeps the best"
+
+
+RERANK = """
+[study]
+name = "again"
+objective = "object_dice"
+[parent]
+study = "s"
+how = "rerank"
+replicates = 2
+replicate = "seed"
+candidates = [{ trial = 2, value = 0.9, params = {} }, { trial = 5, value = 0.8, params = {} }]
+"""
+
+
+def test_all_runs_of_a_reranks_winner_are_one_ensemble(trained, stored_study, tmp_path, capsys):
+    (tmp_path / "again").mkdir()
+    again = StoredStudy(stored_study.database, tmp_path / "again", text=RERANK)
+    again.ledger.enqueue(again.spec.enqueue)
+    for name, value in (
+        ("plain", 0.9),
+        ("tta", 0.7),
+        ("plain", 0.3),
+        ("tta", 0.8),
+    ):  # trial 5 has the better mean
+        number = again.begin()
+        again.save(number, "best", (folder_of(trained, name) / "best.pt").read_bytes())
+        again.ledger.complete(number, value, best_epoch=1, stop_reason="epochs")
+    where = ["--data", str(trained / "data"), "--splits", "train"]
+    assert main(["evaluate", "--study", "again", "--ensemble", *where, "--json", "e.json"]) == 0
+    record = json.loads((tmp_path / "e.json").read_text())
+    assert [each["path"] for each in record["checkpoints"]] == [
+        str(again.folder(n) / "best.pt") for n in (1, 3)
+    ]
+    assert main(["evaluate", "--study", "again", *where, "--json", "e.json"]) == 0
+    [one] = json.loads((tmp_path / "e.json").read_text())["checkpoints"]
+    assert one["path"] == str(again.folder(3) / "best.pt")
+    capsys.readouterr()
+    stored_study.complete(0.5)
+    assert main(["evaluate", "--study", "s", "--ensemble", *where]) == 2
+    assert "must name a rerank with several COMPLETE runs" in capsys.readouterr().err

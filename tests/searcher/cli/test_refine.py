@@ -121,7 +121,9 @@ candidates = [
 """
 
 
-def test_best_of_a_rerank_shows_means_intervals_and_the_drop(stored_study, tmp_path: Path, capsys):
+def test_best_of_a_rerank_shows_means_intervals_and_the_drop(
+    stored_study, tmp_path: Path, capsys, monkeypatch
+):
     (tmp_path / "again").mkdir()
     again = StoredStudy(stored_study.database, tmp_path / "again", text=RERANK)
     again.ledger.enqueue(again.spec.enqueue)
@@ -133,7 +135,38 @@ def test_best_of_a_rerank_shows_means_intervals_and_the_drop(stored_study, tmp_p
     first, second = record["rerank"]
     assert (first["trial"], first["mean"], first["drop"]) == (5, pytest.approx(0.75), pytest.approx(0.05))
     assert (second["trial"], second["mean"], second["drop"]) == (2, pytest.approx(0.65), pytest.approx(0.25))
+    monkeypatch.setenv("SEARCHER_DB", "searcher.db")  # which is read once and leaves the environment
     assert main(["best", "--study", "again"]) == 0
     shown = capsys.readouterr().out
     assert "+0.0500" in shown
     assert "± 0.1271" in shown  # 12.706 * 0.01414 / sqrt(2)
+
+
+SEVERAL = """
+[study]
+name = "several"
+objective = "object_dice"
+also = ["seconds_per_image"]
+[space.optimizer]
+lr = { low = 0.001, high = 0.1, log = true }
+"""
+
+
+def test_best_of_several_objectives_shows_the_compromises(stored_study, tmp_path: Path, capsys):
+    (tmp_path / "several").mkdir()
+    study = StoredStudy(stored_study.database, tmp_path / "several", text=SEVERAL)
+    for dice, seconds in ((0.9, 2.0), (0.8, 3.0), (0.7, 1.0)):  # the second is worse than the first in both
+        number = study.begin()
+        study.ledger.report(number, 1, {"object_dice": dice, "seconds_per_image": seconds})
+        study.ledger.complete(number, dice, best_epoch=1, stop_reason="epochs")
+    assert main(["best", "--study", "several", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["number"] == 0
+    assert [(each["number"], each["values"]) for each in record["front"]] == [
+        (0, [0.9, 2.0]),
+        (2, [0.7, 1.0]),
+    ]
+    assert main(["best", "--study", "several"]) == 0
+    assert "no trial is better than one of these in every objective" in capsys.readouterr().out
+    assert main(["trials", "--study", "several"]) == 0
+    assert main(["status"]) == 0
