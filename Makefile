@@ -64,10 +64,10 @@ GLAS := --db glas/searcher.db --storage glas/runs
 glas: install
 	@test -n "$(GLAS_ROOT)" || { echo "GLAS_ROOT: must name the folder of the GlaS release; make glas GLAS_ROOT=DIR"; exit 2; }
 	@mkdir -p glas
-	for study in unet-instances maskrcnn-narrow; do \
-		$(BIN)/searcher launch --study $$study --data $(GLAS_ROOT) $(GLAS) && \
-		$(BIN)/searcher evaluate --study $$study --db glas/searcher.db --data $(GLAS_ROOT) --json glas/$$study.json || exit; \
-	done
+	$(BIN)/searcher launch --study unet-instances-folds --with-parents --data $(GLAS_ROOT) $(GLAS)
+	$(BIN)/searcher evaluate --study unet-instances-folds --ensemble --db glas/searcher.db --data $(GLAS_ROOT) --json glas/unet.json
+	$(BIN)/searcher launch --study maskrcnn-finetune --with-parents --data $(GLAS_ROOT) $(GLAS)
+	$(BIN)/searcher evaluate --study maskrcnn-finetune --db glas/searcher.db --data $(GLAS_ROOT) --json glas/maskrcnn.json
 
 lock: install
 	$(COMPILE) --upgrade -o requirements.lock
