@@ -47,8 +47,8 @@ def parents_trials(spec: StudySpec, database: Database, *, data_fingerprint: str
     parent = read_parent(database, name)
     if parent.record.data_fingerprint != data_fingerprint:
         return Imports(trials=(), said=f"none of {name}'s trials imported: they are of other data")
-    if parent.record.objective != spec.study.objective:
-        return Imports(trials=(), said=f"none of {name}'s trials imported: they have another objective")
+    if (parent.record.objective, *parent.record.also) != (spec.study.objective, *spec.study.also):
+        return Imports(trials=(), said=f"none of {name}'s trials imported: they have other objectives")
     if any(each.get("meaning") != str(MEANING) for each in database.versions(name)):
         return Imports(
             trials=(), said=f"none of {name}'s trials imported: another version of searcher trained otherwise"

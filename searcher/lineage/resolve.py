@@ -132,6 +132,15 @@ def _check_kind(spec: StudySpec, parent: Parent) -> None:
             f"{spec.source}: model.name must be the parent's, {models[1]} of {parent.record.name}, got {models[0]}; "
             "choose a parent with the same model"
         )
+    if (
+        spec.parent.how != "finetune"
+        and parent.spec.parent is not None
+        and parent.spec.parent.how == "rerank"
+    ):
+        raise StudyConflictError(
+            f"{spec.source}: parent.study must have searched something, got the rerank {parent.record.name}; "
+            "name the study that it reranks"
+        )
     if spec.parent.how != "finetune" and spec.study.objective != parent.record.objective:
         raise StudyConflictError(
             f"{spec.source}: study.objective must be what the parent's trials are ranked by, "

@@ -46,9 +46,9 @@ class Advisor:
         self._study = optuna.create_study(
             directions=spec.directions, sampler=sampler, pruner=optuna.pruners.NopPruner()
         )
-        self._anywhere = optuna.create_study(
-            sampler=optuna.samplers.RandomSampler(seed=spec.study.seed * 7919 + num_trials)
-        )
+        seed = spec.study.seed * 7919 + num_trials
+        self._anywhere = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        self._inside = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed + 1))
         self._asked: dict[frozenset[tuple[str, Value]], optuna.Trial] = {}
         self._known: set[int] = set()
         self._imported = [dict(trial.params) for trial in imported]
@@ -66,7 +66,7 @@ class Advisor:
         if self._is_to_explore():
             return Proposal(params=_drawn(self._anywhere, self._whole), notes={"region": "whole"})
         if at_random:
-            return Proposal(params=_drawn(self._anywhere, self._box), notes={"region": "narrow"})
+            return Proposal(params=_drawn(self._inside, self._box), notes={"region": "narrow"})
         for _ in range(_MAX_KNOWN):
             trial = self._study.ask()
             params = self._box.suggest(trial)

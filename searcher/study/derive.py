@@ -48,7 +48,7 @@ def refined(
         template.fixed
     )
     space = _without(refinement.space, template.fixed)
-    point = {key: value for key, value in incumbent.items() if key in space}
+    point = _fitting(incumbent, space, fixed)
     return _completed(
         template,
         fixed=fixed,
@@ -131,7 +131,7 @@ def as_stored(template: StudySpec, stored: StudySpec) -> StudySpec:
         template,
         fixed=fixed,
         space=space,
-        enqueue=stored.enqueue,
+        enqueue=[_fitting(point, space, fixed) for point in stored.enqueue] if stored.has_own_space else (),
         parent=template.parent.model_copy(update=came_from),
     )
 
@@ -139,6 +139,16 @@ def as_stored(template: StudySpec, stored: StudySpec) -> StudySpec:
 def _parent(template: StudySpec) -> ParentSection:
     assert template.parent is not None
     return template.parent
+
+
+def _fitting(point: Mapping[str, Value], space: SearchSpace, fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """Return what of a point is still searched, given what is fixed now."""
+    known = {**point, **fixed}
+    return {
+        key: value
+        for key, value in point.items()
+        if key in space and all(each.parent not in known or each.holds(known) for each in space[key].when)
+    }
 
 
 def _without(space: SearchSpace, fixed: Mapping[str, Value]) -> SearchSpace:
@@ -156,8 +166,16 @@ def _completed(
     header: Sequence[str] = (),
 ) -> StudySpec:
     """Return the template with these parts, read from its text again so that all rules are checked."""
+    study = template.study
+    if parent.how == "rerank":
+        study = study.model_copy(update={"trials": len(parent.candidates) * parent.replicates})
     draft = replace(
-        template, fixed=dict(sorted(fixed.items())), space=space, enqueue=tuple(enqueue), parent=parent
+        template,
+        study=study,
+        fixed=dict(sorted(fixed.items())),
+        space=space,
+        enqueue=tuple(enqueue),
+        parent=parent,
     )
     return parse_study(
         write_study(draft, header=header, reasons=reasons),

@@ -66,6 +66,11 @@ def parse_study(
             "space", "must not be given to train trials again as they were; remove it, or refine instead"
         )
     if parent is not None and parent.how == "rerank":
+        if _table("pruner", document, problems).get("name", "none") != "none":
+            problems.add(
+                "pruner.name",
+                "must be none for a rerank, whose means need every run whole, got 'asha'; remove it",
+            )
         given = _table("study", document, problems).get("trials", _runs(parent))
         if given != _runs(parent):
             problems.add(
@@ -79,6 +84,7 @@ def parse_study(
         if parent.candidates:
             space, points = _again(parent)
         sections["study"] = sections["study"].model_copy(update={"trials": _runs(parent)})
+        sections["pruner"] = PrunerSection(name="none")
     return StudySpec(
         source=source,
         origin=origin or source,

@@ -34,6 +34,7 @@ _LEAST_VALUES = 3
 _LEAST_TRIES = 5
 """A choice that was tried less often stays."""
 _DIGITS = 3
+_TINY = 1e-100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +161,9 @@ def _narrow_range(
         at_edge = sum(abs(value - edge) <= _CROWD_WIDTH * width for value in scaled)
         if at_edge >= _CROWD_SHARE * len(scaled):
             end = back(edge + outward * _EXPANSION * width)
-            if safe is not None:
-                end = max(end, safe) if outward < 0 else min(end, safe)
+            if safe is not None and (end - safe) * outward > 0:
+                # A limit that is itself excluded, as 0 for a rate, is nothing to begin from: the old edge stays.
+                end = safe if abs(safe) > _TINY or safe == 0 else back(edge)
             is_beyond = (end - back(edge)) * outward > 1e-12 * abs(end)
             reasons.append(
                 f"{at_edge} crowd the {side} edge: {'widened past it' if is_beyond else 'it can go no farther'}"
@@ -170,6 +172,8 @@ def _narrow_range(
             end = back(extreme + outward * _MARGIN * width)
             end = max(end, old.low) if outward < 0 else min(end, old.high)
         ends.append(end)
+    if ends[0] >= ends[1]:  # of a narrowed range, the best may all lie outside
+        return old, f"{box}, outside of what was left: nothing to narrow"
     new = _fitted(old, ends[0], ends[1], (safe_low, safe_high))
     if (new.low, new.high) == (old.low, old.high):
         return old, f"{box}: nothing to narrow"
@@ -207,8 +211,8 @@ def _fitted(
 
 def _rounded(value: float, outward: int, safe: float | None) -> float:
     """Return a value with few digits, rounded outward, but not past what is safe."""
-    if value == 0:
-        return 0.0
+    if abs(value) < _TINY:
+        return 0.0 if safe is None or safe == 0 else value
     unit = 10.0 ** (math.floor(math.log10(abs(value))) + 1 - _DIGITS)
     steps = value / unit
     text = f"{(math.floor(steps + 1e-9) if outward < 0 else math.ceil(steps - 1e-9)) * unit:.{_DIGITS}g}"

@@ -315,3 +315,22 @@ def test_nothing_is_imported_when_values_mean_something_else(launched: StoredStu
     assert imports(launched, parent__import_trials=False).said is None
     monkeypatch.setattr("searcher.lineage.imports.MEANING", 99)
     assert "another version" in (imports(launched).said or "")
+
+
+def test_a_key_that_the_childs_file_fixes_takes_what_hangs_on_it_along(parent: StoredStudy):
+    """The incumbent is sgd's, with a momentum; the child's file says adam, which has none."""
+    parent.ledger.enqueue([{"optimizer.name": "sgd", "optimizer.lr": 0.05, "optimizer.momentum": 0.1}])
+    parent.complete(0.99)
+    spec = resolved(NARROW + '[optimizer]\nname = "adam"\n', parent)
+    assert spec.enqueue == ({"optimizer.lr": 0.05},)
+
+
+def test_a_rerank_of_fewer_than_its_best_has_as_many_trials_as_there_are(database: Database, tmp_path: Path):
+    stored = StoredStudy(database, tmp_path, text=BROAD)
+    stored.ledger.enqueue([{"optimizer.name": "adam", "optimizer.lr": 0.01}])
+    stored.complete(0.5)
+    spec = resolved(RERANK + "min_complete = 1\n", stored)
+    assert spec.study.trials == 3
+    assert spec.pruner.name == "none"
+    put(spec, stored.database, stored.root)
+    assert resolved(RERANK + "min_complete = 1\n", stored).identity() == spec.identity()

@@ -146,3 +146,18 @@ def test_narrowing_twice_remembers_the_first_space():
     )
     [each] = twice.parameters
     assert (each.new.low, each.new.high, each.new.whole) == (0.23, 0.28, (0.0, 0.5))
+
+
+def test_a_limit_that_is_itself_excluded_is_not_reached():
+    """A threshold is above 0: by a quarter of the width below 0.1 there is nothing, so the edge stays."""
+    table = "[space.postprocess]\nthreshold = { low = 0.1, high = 0.9 }\n"
+    values = [(0.1, 3), (0.11, 2), (0.3, 1)]
+    each, _ = refined(table, "postprocess.threshold", trials("postprocess.threshold", values))
+    assert (each.new.low, each.new.high) == (0.1, 0.38)
+    assert "it can go no farther" in each.reason
+
+
+def test_the_best_all_outside_of_a_narrowed_range_leave_it_as_it_was():
+    table = "[space.optimizer]\nlr = { low = 1e-3, high = 2e-3, log = true, whole = [1e-5, 1e-1] }\n"
+    each, _ = refined(table, "optimizer.lr", trials("optimizer.lr", [(5e-2, 3), (5e-2, 2), (6e-2, 1)]))
+    assert each.new == each.old
