@@ -62,7 +62,9 @@ def _run(args: argparse.Namespace) -> int:
 
     check_reachable(args.address)
     for parent in studies[:-1]:
-        if _is_done(parent, database_url):
+        with _existing(database_url) as database:
+            is_done = _is_done(parent, database)
+        if is_done:
             console.print(f"{parent.name}: all trials done already", markup=False, soft_wrap=True)
         elif code := _launch(args, parent, database_url, root):
             return code
@@ -73,12 +75,14 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
     # Only now what takes seconds to import.
     from searcher.cli.launch_view import LaunchView
     from searcher.cli.terminal import progress_bar
-    from searcher.lineage.resolve import check_data, resolve
+    from searcher.lineage.resolve import check_checkpoint, check_data, resolve
     from searcher.orchestration.driver import launch
     from searcher.training.dataset import DataRequest
 
     with _existing(database_url) as database:
         spec = resolve(spec, database, storage_root=root)
+        if not _is_done(spec, database):
+            check_checkpoint(spec, database, root)
         data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
         with progress_bar("preparing images") as advance:
             store = data.prepare(advance)
@@ -118,12 +122,11 @@ def _existing(database_url: str) -> "Iterator[Database | None]":
         yield opened
 
 
-def _is_done(spec: "StudySpec", database_url: str) -> bool:
-    with _existing(database_url) as database:
-        if database is None or spec.name not in database.study_names():
-            return False
-        study = database.study(spec.name)
-        return study.num_done >= study.budget
+def _is_done(spec: "StudySpec", database: "Database | None") -> bool:
+    if database is None or spec.name not in database.study_names():
+        return False
+    study = database.study(spec.name)
+    return study.num_done >= study.budget
 
 
 def _shown(args: argparse.Namespace) -> str:

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from searcher.ledger.tables import CheckpointRow, ExportRow, StudyRow, utc_now
 from searcher.ledger.watch import frozen_trials
 from searcher.study.layout import inside, trial_folder
 from searcher.study.objectives import Direction, Objective, pareto_front
+from searcher.study.spec import CANDIDATE
 
 __all__ = ["Freed", "collect", "needed_to_go_on"]
 
@@ -264,6 +266,17 @@ def _with_best(
     sign = 1.0 if objective.direction == "minimize" else -1.0
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
     ranked = sorted((sign * trial.values[0], trial.number) for trial in complete)
+    if any(
+        CANDIDATE in trial.params for trial in complete
+    ):  # a rerank: all runs of the candidates with the best means
+        by_candidate: dict[Any, list[FrozenTrial]] = {}
+        for trial in complete:
+            by_candidate.setdefault(trial.params.get(CANDIDATE), []).append(trial)
+        means = sorted(
+            (sign * fmean(each.values[0] for each in runs), min(each.number for each in runs), candidate)
+            for candidate, runs in by_candidate.items()
+        )
+        return frozenset(each.number for *_, c in means[:keep_best] for each in by_candidate[c])
     front: list[int] = []
     if keep_best and len(directions) > 1:
         front = [complete[n].number for n in pareto_front([t.values for t in complete], directions)]

@@ -17,7 +17,7 @@ from searcher.study.objectives import Objective
 from searcher.study.refine import Refinement, Tried, refine
 from searcher.study.spec import Candidate, StudySpec
 
-__all__ = ["Parent", "check_data", "read_parent", "reasons_of", "resolve", "tried"]
+__all__ = ["Parent", "check_checkpoint", "check_data", "read_parent", "reasons_of", "resolve", "tried"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,13 @@ def resolve(spec: StudySpec, database: Database | None, *, storage_root: Path) -
     if spec.parent is None:
         return spec
     if database is not None and spec.name in database.study_names():
-        return as_stored(spec, stored_spec(database.study_row(spec.name)))
+        row = database.study_row(spec.name)
+        if row.parent_study is not None and parent_name(spec) != row.parent_study:
+            raise StudyConflictError(
+                f"{spec.source}: parent.study must stay the one that {spec.name} began from, {row.parent_study}, got "
+                f"{parent_name(spec)}; change it back, or begin another study with --set study.name=NAME"
+            )
+        return as_stored(spec, stored_spec(row))
     parent = _launched_parent(spec, database)
     _check_kind(spec, parent)
     _check_enough(spec, parent)
@@ -92,6 +98,25 @@ def check_data(spec: StudySpec, database: Database, data_fingerprint: str) -> No
         raise StudyConflictError(
             f"{spec.source}: the data must be those of the parent {name}, {row.data_source} "
             f"({row.data_fingerprint[:12]}), got others ({data_fingerprint[:12]}); launch with the same --data"
+        )
+
+
+def check_checkpoint(spec: StudySpec, database: Database | None, storage_root: Path) -> None:
+    """Check that the checkpoint that a study's trials begin from is there and whole, if there is one.
+
+    Raises:
+        UserError: It is not.
+    """
+    sha256 = str(spec.fixed.get("warm_start.sha256", ""))
+    if not sha256:
+        return
+    record = None if database is None else database.checkpoint_with(sha256)
+    damage = "none in the database" if record is None else damage_of(storage_root, record)
+    if damage is not None:
+        where = "" if record is None else f" {record.uri}"
+        raise UserError(
+            f"{spec.source}: warm_start.sha256 must be that of a whole checkpoint, got {sha256[:12]}…{where}: "
+            f"{damage}; restore it, or name another one"
         )
 
 

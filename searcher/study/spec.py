@@ -218,8 +218,9 @@ class StudySpec:
         again = {
             f"parent.candidates.{each.trial}": json.dumps(each.params, sort_keys=True) for each in candidates
         }
+        how = {"parent.how": self.parent.how} if self.parent is not None else {}
         also = {"study.also": ", ".join(self.study.also)} if self.study.also else {}
-        return {"study.objective": self.study.objective, **also, **config, **space, **again}
+        return {"study.objective": self.study.objective, **how, **also, **config, **space, **again}
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON of `identity`, 64 hexadecimal digits."""

@@ -12,7 +12,7 @@ from searcher.ledger.database import Database
 from searcher.ledger.registration import Registration
 from searcher.lineage.chain import chain
 from searcher.lineage.imports import parents_trials
-from searcher.lineage.resolve import check_data, resolve
+from searcher.lineage.resolve import check_checkpoint, check_data, resolve
 from searcher.study.reader import parse_study
 from searcher.study.spec import StudySpec
 
@@ -334,3 +334,41 @@ def test_a_rerank_of_fewer_than_its_best_has_as_many_trials_as_there_are(databas
     assert spec.pruner.name == "none"
     put(spec, stored.database, stored.root)
     assert resolved(RERANK + "min_complete = 1\n", stored).identity() == spec.identity()
+
+
+def test_a_study_keeps_the_parent_that_it_began_from(parent: StoredStudy):
+    put(resolved(NARROW, parent), parent.database, parent.root)
+    other = NARROW.replace('study = "s"', 'study = "t"')
+    with pytest.raises(UserError, match="must stay the one that n began from, s, got t"):
+        resolved(other, parent)
+
+
+def test_a_checkpoint_to_begin_from_is_there_and_whole_or_nothing_starts(parent: StoredStudy):
+    spec = resolved(FINETUNE, parent)
+    check_checkpoint(spec, parent.database, parent.root)
+    (parent.root / parent.records(10)["best"].uri).write_bytes(b"other bytes")
+    with pytest.raises(UserError, match="must be that of a whole checkpoint"):
+        check_checkpoint(spec, parent.database, parent.root)
+    unknown = resolved(NARROW, parent, warm_start__sha256="0" * 64)
+    with pytest.raises(UserError, match="none in the database"):
+        check_checkpoint(unknown, parent.database, parent.root)
+
+
+def test_collecting_a_rerank_keeps_all_runs_of_the_winner(parent: StoredStudy, tmp_path: Path):
+    from searcher.ledger.retention import collect
+
+    spec = resolved(RERANK, parent)
+    (tmp_path / "again").mkdir()
+    again = StoredStudy(parent.database, tmp_path / "again", text=spec.text)
+    again.ledger.enqueue(spec.enqueue)
+    for value in (
+        0.9,
+        0.80,
+        0.5,
+        0.82,
+        0.6,
+        0.81,
+    ):  # trial 10 of the search has .9 once; 8 has the better mean
+        again.complete(value)
+    collect(again.database, "r", keep_best=1)
+    assert [number for number in range(6) if again.files(number)] == [1, 3, 5]
