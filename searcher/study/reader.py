@@ -71,6 +71,12 @@ def parse_study(
                 "pruner.name",
                 "must be none for a rerank, whose means need every run whole, got 'asha'; remove it",
             )
+        folds = fixed.get("data.folds", 0)
+        if parent.replicate == "fold" and isinstance(folds, int) and 0 < folds < parent.replicates:
+            problems.add(
+                "parent.replicates",
+                f"must be at most data.folds, {folds}, got {parent.replicates}; raise data.folds",
+            )
         given = _table("study", document, problems).get("trials", _runs(parent))
         if given != _runs(parent):
             problems.add(
@@ -78,6 +84,10 @@ def parse_study(
                 f"must not be given for a rerank, whose trials are candidates times replicates, {_runs(parent)}, "
                 f"got {given!r}; set parent.best or parent.replicates",
             )
+    if not problems and sections["study"].also and sections["search"].sampler == "cmaes":
+        problems.add(
+            "search.sampler", "must know several objectives, got 'cmaes'; take tpe, gp, qmc or random"
+        )
     if problems:
         raise StudyFileError(problems.lines)
     if parent is not None and parent.how == "rerank":

@@ -28,6 +28,12 @@ def test_further_objectives_are_part_of_what_a_study_is():
     assert "study.also" not in parse_study(text.replace("also", "# also"), source="s.toml").identity()
 
 
+def test_a_sampler_for_one_objective_is_refused():
+    text = '[study]\nname = "s"\nalso = ["loss"]\n[search]\nsampler = "cmaes"\n'
+    with pytest.raises(StudyFileError, match="must know several objectives"):
+        parse_study(text, source="s.toml")
+
+
 @pytest.mark.parametrize(
     ("also", "message"),
     [

@@ -78,3 +78,8 @@ def test_runs_may_differ_by_seed():
         RERANK.replace("replicates = 3", 'replicates = 2\nreplicate = "seed"'), source="s.toml"
     )
     assert [point["train.seed"] for point in spec.enqueue] == [1, 1, 2, 2]
+
+
+def test_more_replicates_than_folds_are_refused():
+    with pytest.raises(StudyFileError, match="must be at most data.folds, 2, got 3"):
+        parse_study(RERANK.replace("folds = 4", "folds = 2"), source="s.toml")
