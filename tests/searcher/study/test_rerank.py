@@ -81,5 +81,5 @@ def test_runs_may_differ_by_seed():
 
 
 def test_more_replicates_than_folds_are_refused():
-    with pytest.raises(StudyFileError, match="must be at most data.folds, 2, got 3"):
+    with pytest.raises(StudyFileError, match=r"must be at most data\.folds, 2, got 3"):
         parse_study(RERANK.replace("folds = 4", "folds = 2"), source="s.toml")
