@@ -95,7 +95,9 @@ def painted(tmp_path_factory):
 
 
 def measure(store, model, indices=(0, 1, 2), **tiling):
-    return Validator(store, indices, device=CPU, dtype=torch.float32, **tiling).measure(model, epoch=3)
+    metrics = Validator(store, indices, device=CPU, dtype=torch.float32, **tiling).measure(model, epoch=3)
+    assert metrics.pop("seconds_per_image") > 0
+    return metrics
 
 
 MODELS = pytest.mark.parametrize("model", [ReadsTheAnswer, DenseReadsTheAnswer])
