@@ -135,4 +135,3 @@ def test_one_command_killed_in_the_middle_and_run_again(
     kept = Path(rows["rerank"].storage_root) / trial_folder("rerank", winner.number) / "best.pt"
     run(folder, cache_dir, url, "gc", "--study", "rerank", "--keep", "1")
     assert kept.is_file()
-    assert "nothing is wrong" in run(folder, cache_dir, url, "doctor")
