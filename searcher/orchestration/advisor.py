@@ -23,7 +23,7 @@ __all__ = ["Advisor"]
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _MAX_KNOWN = 10
-"""As many proposals in a row that a parent's trial has tried already are passed over."""
+"""As many proposals in a row that the parent has tried already are passed over; then one is drawn at random."""
 
 
 class Advisor:
@@ -65,16 +65,14 @@ class Advisor:
         self._catch_up()
         if self._is_to_explore():
             return Proposal(params=_drawn(self._anywhere, self._whole), notes={"region": "whole"})
-        if at_random:
-            return Proposal(params=_drawn(self._inside, self._box), notes={"region": "narrow"})
-        for _ in range(_MAX_KNOWN):
+        for _ in range(0 if at_random else _MAX_KNOWN):
             trial = self._study.ask()
             params = self._box.suggest(trial)
             if params not in self._imported:
-                break
+                self._asked[frozenset(params.items())] = trial
+                return Proposal(params=params, notes={"region": "narrow"})
             self._study.tell(trial, state=TrialState.FAIL)
-        self._asked[frozenset(params.items())] = trial
-        return Proposal(params=params, notes={"region": "narrow"})
+        return Proposal(params=_drawn(self._inside, self._box), notes={"region": "narrow"})
 
     def _is_to_explore(self) -> bool:
         spec = self._ledger.spec

@@ -1,6 +1,7 @@
 """What a narrowed study tries next, on a real database with made-up trials."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,28 @@ def test_the_sampler_learns_from_the_studys_own_trials_of_an_earlier_launch(data
     run(study, Advisor(study.ledger, []), 25, value=score)
     later = run(study, Advisor(study.ledger, []), 8, value=score)
     assert sorted(trial["params"]["optimizer.lr"] for trial in later)[5] < 0.0085
+
+
+FEW = """
+[study]
+name = "s"
+objective = "object_dice"
+trials = 20
+[search]
+sampler = "random"
+explore = 0.0
+[space.model]
+norm = { choices = ["batch"], whole = ["none", "batch"] }
+"""
+
+
+def test_a_space_whose_every_point_the_parent_has_tried_is_no_crash(database, tmp_path):
+    """The one point that there is is proposed all the same; that it is equal to another is for the search to see."""
+    study = stored(database, tmp_path, text=FEW)
+    known = imported(0, 0.01, 0.5)
+    known = replace(known, params={"model.norm": "batch"})
+    trials = run(study, Advisor(study.ledger, [known]), 3)
+    assert [trial["params"] for trial in trials] == [{"model.norm": "batch"}] * 3
 
 
 SEVERAL = """
