@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from searcher.study.spec import StudySpec
 
 __all__ = ["add_parser"]
+
+_FAILED = 1
+"""Exit code of a launch that ended before its budget for a reason of its own."""
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -48,6 +52,7 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.database import Database
     from searcher.lineage.chain import chain
+    from searcher.lineage.resolve import is_enough
     from searcher.study.catalog import load_study
 
     spec = load_study(args.study, overrides(args))
@@ -61,13 +66,20 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.orchestration.cluster import check_reachable
 
     check_reachable(args.address)
-    for parent in studies[:-1]:
+    for parent, child in pairwise(studies):
         with _existing(database_url) as database:
             is_done = _is_done(parent, database)
         if is_done:
             console.print(f"{parent.name}: all trials done already", markup=False, soft_wrap=True)
-        elif code := _launch(args, parent, database_url, root):
-            return code
+            continue
+        code = _launch(args, parent, database_url, root)
+        with _existing(database_url) as database:
+            if code and (code != _FAILED or not is_enough(child, database)):
+                return code
+        if code:
+            console.print(
+                f"{child.name}: what {parent.name} has is enough, going on", markup=False, soft_wrap=True
+            )
     return _launch(args, spec, database_url, root)
 
 
@@ -75,19 +87,15 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
     # Only now what takes seconds to import.
     from searcher.cli.launch_view import LaunchView
     from searcher.cli.terminal import progress_bar
-    from searcher.lineage.resolve import check_checkpoint, check_data, resolve
+    from searcher.lineage.resolve import resolve
     from searcher.orchestration.driver import launch
     from searcher.training.dataset import DataRequest
 
     with _existing(database_url) as database:
         spec = resolve(spec, database, storage_root=root)
-        if not _is_done(spec, database):
-            check_checkpoint(spec, database, root)
-        data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
-        with progress_bar("preparing images") as advance:
-            store = data.prepare(advance)
-        if database is not None:
-            check_data(spec, database, store.fingerprint)
+    data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
+    with progress_bar("preparing images") as advance:
+        store = data.prepare(advance)
     with LaunchView(spec) as view:
         result = launch(
             spec,
@@ -104,17 +112,23 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
         database_url=_shown(args),
         storage=args.storage,
     )
-    return {"finished": 0, "failed": 1}.get(result.outcome, 130)
+    return {"finished": 0, "failed": _FAILED}.get(result.outcome, 130)
 
 
 @contextmanager
 def _existing(database_url: str) -> "Iterator[Database | None]":
-    """Open the study database; None where it is still to be made, or to be upgraded by the launch."""
-    from searcher.exceptions import DatabaseError
+    """Open the study database; None where it is still to be made, or to be upgraded by the launch.
+
+    Raises:
+        DatabaseAwayError: It is away or locked.
+    """
+    from searcher.exceptions import DatabaseAwayError, DatabaseError
     from searcher.ledger.database import Database
 
     try:
         opened = Database.open(database_url)
+    except DatabaseAwayError:
+        raise
     except DatabaseError:
         yield None
         return

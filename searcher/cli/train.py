@@ -35,10 +35,9 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.study.catalog import load_study
 
     spec = load_study(args.study, overrides(args))
-    if spec.is_open:
-        assert spec.parent is not None
+    if spec.parent is not None:
         raise UserError(
-            f"{spec.source}: parent.study must not leave anything open for a single trial, which has no database to "
+            f"{spec.source}: parent.study must not be set for a single trial, which has no database to "
             f"find it in, got {spec.parent.study}; use searcher launch"
         )
     params = _params(spec)

@@ -128,8 +128,7 @@ def best_of(tunings: Sequence[Tuned]) -> Tuned:
     Args:
         tunings: Of the same network, images and metric; first the one that looks at one view.
     """
-    sign = 1 if Objective(tunings[0].metric).direction == "maximize" else -1
-    best = max(tunings, key=lambda each: sign * each.value)
+    best = min(tunings, key=lambda each: Objective(each.metric).cost(each.value))
     return replace(best, value_before=tunings[0].value_before)
 
 
@@ -155,10 +154,9 @@ def _step(
     """
     current = getattr(settings, key)
     least = abs(values[current]) * _LEAST_GAIN
-    sign = 1 if objective.direction == "maximize" else -1
-    best = max(sign * value for value in values.values())
-    tied = sorted(value for value in values if sign * values[value] >= best - least)
+    costs = {value: objective.cost(metric) for value, metric in values.items()}
+    tied = sorted(value for value, cost in costs.items() if cost <= min(costs.values()) + least)
     winner = tied[(len(tied) - 1) // 2]
-    if sign * (values[winner] - values[current]) <= least:
+    if costs[current] - costs[winner] <= least:
         return settings, values[current]
     return settings.model_copy(update={key: winner}), values[winner]

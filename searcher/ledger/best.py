@@ -1,13 +1,14 @@
 """Which trial of a study is the best."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from searcher.ledger.records import StudyRecord, TrialRecord
 from searcher.study.objectives import Objective, pareto_front
-from searcher.study.rerank import Standing, standings
+from searcher.study.rerank import Standing, ranking, standings
 from searcher.study.spec import CANDIDATE, Candidate
 
-__all__ = ["best_compromises", "best_trial", "rerank_standings", "runs_of"]
+__all__ = ["best_compromises", "best_trial", "rerank_standings", "runs_of", "values_by_candidate"]
 
 
 def best_trial(study: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -18,18 +19,26 @@ def best_trial(study: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord
     """
     objective = Objective(study.objective)
     complete = [trial for trial in trials if trial.state == "COMPLETE" and trial.value is not None]
-    again = {int(trial.params[CANDIDATE]) for trial in complete if CANDIDATE in trial.params}
+    again = values_by_candidate((trial.params, trial.value) for trial in complete)
     if again:
-        # For the order alone: what the search had said of them does not count.
-        candidates = [Candidate(trial=number, value=0.0, params={}) for number in sorted(again)]
-        winner = rerank_standings(study, trials, candidates)[0].trial
+        winner = ranking(again, objective)[0]
         complete = [trial for trial in complete if trial.params.get(CANDIDATE) == winner]
-    best: TrialRecord | None = None
-    for trial in complete:
-        assert trial.value is not None
-        if best is None or best.value is None or objective.better(trial.value, best.value):
-            best = trial
-    return best
+    return min(complete, key=lambda trial: (objective.cost(trial.value or 0.0), trial.number), default=None)
+
+
+def values_by_candidate(
+    runs: Iterable[tuple[Mapping[str, Any], float | None]],
+) -> dict[int, list[float]]:
+    """Return the values of a rerank's runs by candidate; nothing for a study that is none.
+
+    Args:
+        runs: Parameters and value of each COMPLETE trial.
+    """
+    values: dict[int, list[float]] = {}
+    for params, value in runs:
+        if CANDIDATE in params and value is not None:
+            values.setdefault(int(params[CANDIDATE]), []).append(value)
+    return values
 
 
 def runs_of(best: TrialRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -51,16 +60,13 @@ def best_compromises(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[
         trial for trial in trials if trial.state == "COMPLETE" and len(trial.values) == len(study.directions)
     ]
     front = [complete[n] for n in pareto_front([trial.values for trial in complete], study.directions)]
-    sign = -1 if study.directions[0] == "maximize" else 1
-    return sorted(front, key=lambda trial: (sign * trial.values[0], trial.number))
+    objective = Objective(study.objective)
+    return sorted(front, key=lambda trial: (objective.cost(trial.values[0]), trial.number))
 
 
 def rerank_standings(
     study: StudyRecord, trials: Sequence[TrialRecord], candidates: Sequence[Candidate]
 ) -> list[Standing]:
     """Return what each candidate of a rerank reached, the best mean first."""
-    values: dict[int, list[float]] = {}
-    for trial in trials:
-        if trial.state == "COMPLETE" and trial.value is not None and CANDIDATE in trial.params:
-            values.setdefault(int(trial.params[CANDIDATE]), []).append(trial.value)
+    values = values_by_candidate((trial.params, trial.value) for trial in trials if trial.state == "COMPLETE")
     return standings(candidates, values, Objective(study.objective))

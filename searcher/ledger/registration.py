@@ -26,8 +26,6 @@ class Registration:
     data_source: str
     data_fingerprint: str
     storage_root: Path
-    parent_name: str | None = None
-    """The parent's name in the database, where the study file names a file; None takes what the file says."""
 
     def check(self, database: Database | None) -> None:
         """Check that the study can be launched with this database. Changes nothing.
@@ -116,9 +114,9 @@ class Registration:
             return {}
         sha256 = self.spec.fixed.get("warm_start.sha256") or None
         return {
-            "parent_study": self.parent_name or parent.study,
+            "parent_study": parent.study,
             "parent_trials": list(parent.trials),
-            "parent_trial": parent.trials[0] if sha256 and parent.trials else None,
+            "parent_trial": parent.trials[0] if parent.how == "finetune" and parent.trials else None,
             "parent_sha256": sha256,
         }
 

@@ -5,18 +5,19 @@ import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import StudyConflictError, UserError
+from searcher.ledger.best import values_by_candidate
 from searcher.ledger.database import Database
 from searcher.ledger.tables import CheckpointRow, ExportRow, StudyRow, utc_now
 from searcher.ledger.watch import frozen_trials
 from searcher.study.layout import inside, trial_folder
 from searcher.study.objectives import Direction, Objective, pareto_front
+from searcher.study.rerank import ranking
 from searcher.study.spec import CANDIDATE
 
 __all__ = ["Freed", "collect", "needed_to_go_on"]
@@ -260,23 +261,18 @@ def _with_best(
     keep_best: int | None,
     directions: Sequence[Direction],
 ) -> frozenset[int]:
-    """Return the trials whose `best` stays; of several objectives, the best compromises are among them."""
+    """Return the trials whose `best` stays.
+
+    Of several objectives, the best compromises are among them; in a rerank, they are all runs of the best candidates.
+    """
     if keep_best is None:
         return frozenset(trial.number for trial in trials)
-    sign = 1.0 if objective.direction == "minimize" else -1.0
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
-    ranked = sorted((sign * trial.values[0], trial.number) for trial in complete)
-    if any(
-        CANDIDATE in trial.params for trial in complete
-    ):  # a rerank: all runs of the candidates with the best means
-        by_candidate: dict[Any, list[FrozenTrial]] = {}
-        for trial in complete:
-            by_candidate.setdefault(trial.params.get(CANDIDATE), []).append(trial)
-        means = sorted(
-            (sign * fmean(each.values[0] for each in runs), min(each.number for each in runs), candidate)
-            for candidate, runs in by_candidate.items()
-        )
-        return frozenset(each.number for *_, c in means[:keep_best] for each in by_candidate[c])
+    again = values_by_candidate((trial.params, trial.values[0]) for trial in complete)
+    if again:
+        winners = ranking(again, objective)[:keep_best]
+        return frozenset(trial.number for trial in complete if trial.params.get(CANDIDATE) in winners)
+    ranked = sorted((objective.cost(trial.values[0]), trial.number) for trial in complete)
     front: list[int] = []
     if keep_best and len(directions) > 1:
         front = [complete[n].number for n in pareto_front([t.values for t in complete], directions)]
@@ -296,7 +292,9 @@ def _records(database: Database, study_id: int) -> Mapping[int, list[CheckpointR
 def _protected(database: Database, row: StudyRow) -> frozenset[str]:
     with database.read() as session:
         exported = sa.select(ExportRow.checkpoint_sha256).where(ExportRow.study_id == row.id)
-        began_from = sa.select(StudyRow.parent_sha256).where(StudyRow.parent_study == row.name)
+        began_from = sa.select(
+            StudyRow.parent_sha256
+        )  # of any study: a rerank of a fine-tuned one begins there too
         digests = [*session.scalars(exported), *session.scalars(began_from)]
     return frozenset(digest for digest in digests if digest is not None)
 

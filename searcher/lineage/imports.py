@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from searcher.exceptions import StudyFileError
 from searcher.ledger.database import Database
 from searcher.ledger.records import TrialRecord
-from searcher.lineage.chain import parent_name
 from searcher.lineage.resolve import read_parent
 from searcher.study.config import MEANING
 from searcher.study.space import Value
@@ -39,7 +38,7 @@ def parents_trials(spec: StudySpec, database: Database, *, data_fingerprint: str
     nothing = Imports(trials=(), said=None)
     if spec.parent is None or spec.parent.how != "refine" or not spec.parent.import_trials:
         return nothing
-    name = parent_name(spec)
+    name = spec.parent.study
     if name not in database.study_names():
         return Imports(
             trials=(), said=f"none of {name}'s trials imported: it is not in the database any more"

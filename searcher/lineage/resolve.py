@@ -1,7 +1,8 @@
 """What a study takes from its parent's results: once, when it begins, whatever the parent does afterwards."""
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from searcher.exceptions import StudyConflictError, UserError
@@ -12,12 +13,13 @@ from searcher.ledger.records import StudyRecord, TrialRecord
 from searcher.ledger.stored import stored_spec
 from searcher.lineage.chain import parent_name
 from searcher.lineage.importance import importances
-from searcher.study.derive import as_stored, finetuned, refined, reranked
+from searcher.study.derive import as_stored, finetuned, inherited, refined, reranked
 from searcher.study.objectives import Objective
+from searcher.study.reader import setting_words
 from searcher.study.refine import Refinement, Tried, refine
 from searcher.study.spec import Candidate, StudySpec
 
-__all__ = ["Parent", "check_checkpoint", "check_data", "read_parent", "reasons_of", "resolve", "tried"]
+__all__ = ["Parent", "check_beginning", "is_enough", "read_parent", "reasons_of", "resolve", "tried"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +35,8 @@ class Parent:
     def complete(self) -> list[TrialRecord]:
         """Trials that came to their end with a value, the best first."""
         objective = Objective(self.record.objective)
-        sign = -1 if objective.direction == "maximize" else 1
         complete = [each for each in self.trials if each.state == "COMPLETE" and each.value is not None]
-        return sorted(complete, key=lambda each: (sign * (each.value or 0.0), each.number))
+        return sorted(complete, key=lambda each: (objective.cost(each.value or 0.0), each.number))
 
 
 def read_parent(database: Database, name: str) -> Parent:
@@ -67,46 +68,50 @@ def resolve(spec: StudySpec, database: Database | None, *, storage_root: Path) -
         return spec
     if database is not None and spec.name in database.study_names():
         row = database.study_row(spec.name)
-        if row.parent_study is not None and parent_name(spec) != row.parent_study:
-            raise StudyConflictError(
-                f"{spec.source}: parent.study must stay the one that {spec.name} began from, {row.parent_study}, got "
-                f"{parent_name(spec)}; change it back, or begin another study with --set study.name=NAME"
-            )
+        _check_same_parent(spec, row.parent_study)
         return as_stored(spec, stored_spec(row))
     parent = _launched_parent(spec, database)
+    named = spec.parent.model_copy(update={"study": parent.record.name})  # a file is known by it from now on
+    spec = replace(spec, parent=named)
     _check_kind(spec, parent)
     _check_enough(spec, parent)
     if not spec.is_open:
-        return spec
-    if spec.parent.how == "refine":
+        return inherited(spec, parent.spec) if named.how == "refine" else spec
+    if named.how == "refine":
         return _refined(spec, parent)
-    if spec.parent.how == "rerank":
+    if named.how == "rerank":
         return _reranked(spec, parent)
     return _finetuned(spec, parent, storage_root)
 
 
-def check_data(spec: StudySpec, database: Database, data_fingerprint: str) -> None:
-    """Check that a study's data are its parent's; a parent that is gone is not asked.
+def is_enough(spec: StudySpec, database: Database | None) -> bool:
+    """Return whether a study's parent has as many COMPLETE trials as it needs; of a study without parent, True."""
+    if spec.parent is None:
+        return True
+    name = parent_name(spec)
+    if database is None or name not in database.study_names():
+        return False
+    return len(read_parent(database, name).complete) >= spec.parent.needed
+
+
+def check_beginning(
+    spec: StudySpec, database: Database | None, *, storage_root: Path, data_fingerprint: str
+) -> None:
+    """Check that a resolved study can begin: on its parent's data, and from a checkpoint that is there and whole.
+
+    A parent that is gone is not asked.
 
     Raises:
-        StudyConflictError: They are not.
+        StudyConflictError: The data are others.
+        UserError: The checkpoint is missing or damaged.
     """
-    if spec.parent is None or (name := parent_name(spec)) not in database.study_names():
-        return
-    row = database.study_row(name)
-    if row.data_fingerprint != data_fingerprint:
-        raise StudyConflictError(
-            f"{spec.source}: the data must be those of the parent {name}, {row.data_source} "
-            f"({row.data_fingerprint[:12]}), got others ({data_fingerprint[:12]}); launch with the same --data"
-        )
-
-
-def check_checkpoint(spec: StudySpec, database: Database | None, storage_root: Path) -> None:
-    """Check that the checkpoint that a study's trials begin from is there and whole, if there is one.
-
-    Raises:
-        UserError: It is not.
-    """
+    if spec.parent is not None and database is not None and spec.parent.study in database.study_names():
+        row = database.study_row(spec.parent.study)
+        if row.data_fingerprint != data_fingerprint:
+            raise StudyConflictError(
+                f"{spec.source}: the data must be those of the parent {row.name}, {row.data_source} "
+                f"({row.data_fingerprint[:12]}), got others ({data_fingerprint[:12]}); launch with the same --data"
+            )
     sha256 = str(spec.fixed.get("warm_start.sha256", ""))
     if not sha256:
         return
@@ -141,12 +146,28 @@ def reasons_of(refinement: Refinement, shares: dict[str, float]) -> dict[str, st
 def _launched_parent(spec: StudySpec, database: Database | None) -> Parent:
     name = parent_name(spec)
     if database is None or name not in database.study_names():
-        assert spec.parent is not None
+        where = (
+            "which is not in the database"
+            if database is not None
+            else "but there is no database of this version"
+        )
         raise UserError(
-            f"{spec.source}: parent.study must have been launched, got {name}, which is not in the database; "
-            f"searcher launch --study {spec.parent.study}, or launch this one with --with-parents"
+            f"{spec.source}: parent.study must have been launched, got {name}, {where}; launch it first, or this one "
+            "with --with-parents"
         )
     return read_parent(database, name)
+
+
+def _check_same_parent(spec: StudySpec, began_from: str | None) -> None:
+    try:
+        name = parent_name(spec)
+    except UserError:  # its file is gone: what was taken from it is in the database
+        return
+    if began_from is not None and name != began_from:
+        raise StudyConflictError(
+            f"{spec.source}: parent.study must stay the one that {spec.name} began from, {began_from}, got {name}; "
+            "change it back, or begin another study with --set study.name=NAME"
+        )
 
 
 def _check_kind(spec: StudySpec, parent: Parent) -> None:
@@ -166,6 +187,15 @@ def _check_kind(spec: StudySpec, parent: Parent) -> None:
             f"{spec.source}: parent.study must have searched something, got the rerank {parent.record.name}; "
             "name the study that it reranks"
         )
+    if (
+        spec.parent.how == "rerank"
+        and spec.parent.replicate == "fold"
+        and parent.spec.fixed.get("warm_start.sha256")
+    ):
+        raise StudyConflictError(
+            f"{spec.source}: parent.replicate must be seed for a parent that was fine-tuned, got fold for "
+            f"{parent.record.name}: other folds would validate on images that its checkpoint was trained on"
+        )
     if spec.parent.how != "finetune" and spec.study.objective != parent.record.objective:
         raise StudyConflictError(
             f"{spec.source}: study.objective must be what the parent's trials are ranked by, "
@@ -178,12 +208,15 @@ def _check_enough(spec: StudySpec, parent: Parent) -> None:
     have, need, record = len(parent.complete), spec.parent.needed, parent.record
     if have >= need:
         return
-    left = max(0, record.budget - record.num_done)
-    more = f" --trials {record.num_done + need - have}" if left < need - have else ""
+    settings = dict(parent.spec.overrides)
+    settings.pop("study.name", None)
+    if record.budget - record.num_done < need - have:
+        settings["study.trials"] = record.num_done + need - have
+    command = shlex.join(["searcher", "launch", "--study", parent.spec.origin, *setting_words(settings)])
     verb = "is" if need - have == 1 else "are"
     raise UserError(
         f"{spec.source}: the parent {record.name} must have {need} COMPLETE trials, got {have} ({record.num_done} of "
-        f"{record.budget} trials done), {need - have} {verb} missing; searcher launch --study {spec.parent.study}{more}"
+        f"{record.budget} trials done), {need - have} {verb} missing; {command}, with this --data, --db and --storage"
     )
 
 
@@ -234,12 +267,13 @@ def _finetuned(spec: StudySpec, parent: Parent, storage_root: Path) -> StudySpec
             f"{where} must have its best checkpoint whole, got {storage_root / record.uri}: {damage}; "
             "restore it, or choose another parent"
         )
-    study = finetuned(spec, parent.spec.trial_config(best.params), trial=best.number, sha256=record.sha256)
-    was, now = parent.spec.trial_config(best.params).data, study.trial_config({}).data
-    for key in ("val_fraction", "folds", "fold", "split_seed"):
-        if getattr(was, key) != getattr(now, key):
+    config = parent.spec.trial_config(best.params)
+    study = finetuned(spec, config, trial=best.number, sha256=record.sha256)
+    was, now = config.data.split, study.trial_config({}).data.split
+    for key, value in now.items():
+        if was.get(key) != value:
             raise UserError(
-                f"{spec.source}: data.{key} must be the parent's, {getattr(was, key)!r}, got {getattr(now, key)!r}: "
+                f"{spec.source}: data.{key} must be the parent's, {was.get(key)!r}, got {value!r}: "
                 "images that it was trained on would validate; remove it"
             )
     return study

@@ -17,15 +17,14 @@ from ray.tune.experiment import Trial  # isort: skip
 
 from data_pipeline.store import Store
 from searcher.exceptions import DatabaseAwayError, DatabaseError, SearcherError, StudyConflictError
-from searcher.ledger.checkpoint_files import damage_of
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.lineage.chain import parent_name
 from searcher.lineage.imports import parents_trials
+from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
@@ -85,8 +84,8 @@ def launch(
     Raises:
         StudyConflictError: The study is another one than the database has, or another driver runs it.
         DatabaseError: The database cannot be used.
-        UserError: The cluster cannot be reached or can never place a trial, the disk is too small, or pretrained
-            weights cannot be had.
+        UserError: The cluster cannot be reached or can never place a trial, the disk is too small, pretrained
+            weights cannot be had, or the checkpoint that trials begin from is not whole.
         SearcherError: The search broke off.
     """
     study = Registration(
@@ -94,7 +93,6 @@ def launch(
         data_source=data.folder or "synthetic glands",
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
-        parent_name=None if spec.parent is None else parent_name(spec),
     )
     remaining = _look(database, study)
     if remaining and address is None:  # each node of a cluster fetches its own, and this may be none of them
@@ -135,14 +133,23 @@ def _look(database: str, study: Registration) -> int:
         DatabaseError
     ):  # not there yet, or of an older revision; or unusable, which opening to write will say
         study.check(None)
+        _check_beginning(study, None)
         return study.spec.study.trials
     with opened:
-        names = opened.study_names()
         study.check(opened)
-        if study.spec.name not in names:
-            return study.spec.study.trials
-        Lease.refuse_if_held(opened, study.spec.name)
-        return max(0, study.spec.study.trials - opened.study(study.spec.name).num_done)
+        remaining = study.spec.study.trials
+        if study.spec.name in opened.study_names():
+            Lease.refuse_if_held(opened, study.spec.name)
+            remaining = max(0, remaining - opened.study(study.spec.name).num_done)
+        if remaining:
+            _check_beginning(study, opened)
+        return remaining
+
+
+def _check_beginning(study: Registration, database: Database | None) -> None:
+    check_beginning(
+        study.spec, database, storage_root=study.storage_root, data_fingerprint=study.data_fingerprint
+    )
 
 
 def _stop(stop: threading.Event, log: LaunchLog, why: str) -> None:
@@ -180,7 +187,7 @@ class _Launch:
                     listener=self._log,
                     stop=self._stop,
                     advisor=self._advisor(study.data_fingerprint),
-                    warm_start=self._warm_start(study.storage_root),
+                    warm_start=self._warm_start(),
                 )
                 self._search(search, resources)
                 problem = search.problem
@@ -207,8 +214,7 @@ class _Launch:
             )
         ledger.enqueue(self._spec.enqueue)
         complete = [trial.values[0] for trial in ledger.trials(TrialState.COMPLETE)]
-        choose = max if self._spec.objective.direction == "maximize" else min
-        best = choose(complete) if complete else None
+        best = min(complete, key=self._spec.objective.cost, default=None)
         self._log.study_opened(budget=self._spec.study.trials, num_done=ledger.num_done(), best=best)
 
     def _advisor(self, data_fingerprint: str) -> Advisor | None:
@@ -220,24 +226,10 @@ class _Launch:
         is_needed = bool(imports.trials or spec.space.is_narrowed or spec.study.also)
         return Advisor(ledger, imports.trials) if is_needed else None
 
-    def _warm_start(self, storage_root: Path) -> CheckpointRecord | None:
-        """Return the checkpoint that all trials begin from, None where they begin anew.
-
-        Raises:
-            SearcherError: It is gone, or not whole any more.
-        """
+    def _warm_start(self) -> CheckpointRecord | None:
+        """Return the checkpoint that all trials begin from, None where they begin anew."""
         sha256 = str(self._spec.fixed.get("warm_start.sha256", ""))
-        if not sha256:
-            return None
-        record = self._ledger.checkpoint_with(sha256)
-        damage = "not in the database" if record is None else damage_of(storage_root, record)
-        if damage is not None:
-            where = f" {record.uri}" if record is not None else ""
-            raise SearcherError(
-                f"--study {self._spec.name}: the checkpoint{where} ({sha256[:12]}…) that its trials begin from must be "
-                f"whole, got: {damage}; restore it and launch again"
-            )
-        return record
+        return self._ledger.checkpoint_with(sha256) if sha256 else None
 
     def _search(self, search: StudySearch, resources: TrialResources) -> None:
         scheduler = build_scheduler(self._spec, _finished(self._ledger))

@@ -67,7 +67,7 @@ def check_weights(spec: StudySpec) -> None:
     from models.registry import fetch_pretrained  # imports torch, seconds
 
     searched = [parameter for parameter in spec.space.parameters if parameter.name in keys]
-    for values in itertools.product(*(parameter.domain.edges() for parameter in searched)):
+    for values in itertools.product(*(parameter.domain.widened().edges() for parameter in searched)):
         params = {p.name: value for p, value in zip(searched, values, strict=True)}
         try:
             fetch_pretrained(spec.trial_config(params).model)
@@ -97,7 +97,7 @@ def _corners(spec: StudySpec) -> Iterator[Mapping[str, Value]]:
         if parameter.name.startswith(("model.", "optimizer.", "train.ema_decay"))
         and (not isinstance(parameter.domain, FloatRange) or parameter.name in _SIZING_FLOATS)
     ]
-    edges = [p.domain.edges() for p in deciding]
+    edges = [p.domain.widened().edges() for p in deciding]
     if (
         math.prod(len(values) for values in edges) > _MOST_CORNERS
     ):  # the largest values come last in most spaces

@@ -58,5 +58,5 @@ class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
 
 def _max_epochs(spec: StudySpec) -> int:
     if "train.epochs" in spec.space:
-        return max(int(edge) for edge in spec.space["train.epochs"].domain.edges())
+        return max(int(edge) for edge in spec.space["train.epochs"].domain.widened().edges())
     return spec.trial_config({}).train.epochs

@@ -67,6 +67,15 @@ class DataConfig(Section):
     synthetic_seed: int = Field(default=0, ge=0)
     """Seed of the synthetic images."""
 
+    @property
+    def split(self) -> dict[str, int | float]:
+        """The keys that decide which images are validated on, with their values: one split is as good as its equal."""
+        by_fold = ("folds", "fold", "split_seed")
+        return {
+            key: getattr(self, key)
+            for key in (by_fold if self.folds else ("folds", "val_fraction", "split_seed"))
+        }
+
     @model_validator(mode="after")
     def _fold_is_one_of_folds(self) -> "DataConfig":
         if self.folds == 1:

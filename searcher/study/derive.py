@@ -14,7 +14,7 @@ from searcher.study.space import SearchSpace, Value
 from searcher.study.spec import Candidate, ParentSection, StudySpec, flat
 from searcher.study.writer import write_study
 
-__all__ = ["as_stored", "finetuned", "refined", "reranked"]
+__all__ = ["as_stored", "finetuned", "inherited", "refined", "reranked"]
 
 _FRESH = ("optimizer", "schedule", "warm_start")
 """Tables that fine-tuning does not take from its parent: it begins with an optimiser of its own."""
@@ -115,24 +115,57 @@ def finetuned(template: StudySpec, config: TrialConfig, *, trial: int, sha256: s
     return _completed(template, fixed=fixed, space=template.space, enqueue=template.enqueue, parent=section)
 
 
+def inherited(template: StudySpec, parent: StudySpec) -> StudySpec:
+    """Return a study with a space of its own that has its parent's configuration where its file says nothing.
+
+    Args:
+        template: The study file, with nothing open.
+        parent: The parent.
+
+    Raises:
+        StudyFileError: The two contradict each other.
+    """
+    fixed = {key: value for key, value in parent.fixed.items() if key not in template.space} | dict(
+        template.fixed
+    )
+    return _completed(
+        template, fixed=fixed, space=template.space, enqueue=template.enqueue, parent=_parent(template)
+    )
+
+
 def as_stored(template: StudySpec, stored: StudySpec) -> StudySpec:
     """Return the study with what it had taken from its parent when it began.
 
     Args:
         template: The study file as it is now.
         stored: The study as the database has it.
+
+    Raises:
+        StudyFileError: The two contradict each other.
     """
-    if not template.is_open or stored.parent is None or template.parent is None:
+    if stored.parent is None or template.parent is None:
         return template
-    space = template.space if template.space.parameters else _without(stored.space, template.fixed)
-    fixed = {key: value for key, value in stored.fixed.items() if key not in space} | dict(template.fixed)
-    came_from = {"trials": stored.parent.trials, "candidates": stored.parent.candidates}
+    is_open = template.is_open
+    space = (
+        _without(stored.space, template.fixed)
+        if is_open and not template.space.parameters
+        else template.space
+    )
+    fixed = dict(template.fixed)
+    if is_open or template.parent.how == "refine":
+        fixed = {key: value for key, value in stored.fixed.items() if key not in space} | fixed
+    points = [*template.enqueue]
+    if is_open and stored.has_own_space:
+        points += [
+            point
+            for each in stored.enqueue
+            if (point := _fitting(each, space, fixed)) not in template.enqueue
+        ]
+    update: dict[str, object] = {"study": stored.parent.study}
+    if is_open:
+        update |= {"trials": stored.parent.trials, "candidates": stored.parent.candidates}
     return _completed(
-        template,
-        fixed=fixed,
-        space=space,
-        enqueue=[_fitting(point, space, fixed) for point in stored.enqueue] if stored.has_own_space else (),
-        parent=template.parent.model_copy(update=came_from),
+        template, fixed=fixed, space=space, enqueue=points, parent=template.parent.model_copy(update=update)
     )
 
 

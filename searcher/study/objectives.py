@@ -76,6 +76,10 @@ class Objective:
         """A value that any finite one improves on."""
         return math.inf if self.direction == "minimize" else -math.inf
 
+    def cost(self, value: float) -> float:
+        """Return the value turned so that smaller is better, for sorting."""
+        return value if self.direction == "minimize" else -value
+
     def better(self, value: float, than: float) -> bool:
         """Return whether `value` is strictly better than `than`; NaN never is."""
         return value < than if self.direction == "minimize" else value > than

@@ -1,5 +1,6 @@
 """Reading study files: TOML text to a validated `StudySpec`, with every problem reported at once."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,7 @@ from searcher.study.spec import (
     StudySpec,
 )
 
-__all__ = ["parse_study", "parse_value"]
+__all__ = ["parse_study", "parse_value", "setting_words"]
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "study": StudySection,
@@ -120,6 +121,19 @@ def parse_value(text: str) -> Value:
 def _runs(parent: ParentSection) -> int:
     """Return how many trials a rerank has."""
     return (len(parent.candidates) or parent.best) * parent.replicates
+
+
+def setting_words(settings: Mapping[str, Value]) -> list[str]:
+    """Return the words of a command line that set these keys: `--set`, `train.epochs=3`, and so on."""
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={_typed(value)}")]
+
+
+def _typed(value: Value) -> str:
+    """Return what to write after `=` so that `parse_value` reads this value."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if parse_value(text) == value and type(parse_value(text)) is type(value):
+        return text
+    return json.dumps(value)  # a string that reads like a number, say
 
 
 def _again(parent: ParentSection) -> tuple[SearchSpace, tuple[dict[str, Value], ...]]:

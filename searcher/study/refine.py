@@ -79,8 +79,7 @@ def refine(space: SearchSpace, trials: Sequence[Tried], objective: Objective, *,
     """
     complete = [trial for trial in trials if trial.value is not None]
     assert complete
-    sign = -1 if objective.direction == "maximize" else 1
-    complete.sort(key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    complete.sort(key=lambda trial: (objective.cost(trial.value or 0.0), trial.number))
     num_best = min(len(complete), max(_LEAST_BEST, math.ceil(_BEST_FRACTION * len(complete))))
     best = complete[:num_best]
 
@@ -120,17 +119,26 @@ def _narrow_choice(
         values = [trial.params[parameter.name] for trial in of if parameter.name in trial.params]
         return sum(value == choice and type(value) is type(choice) for value in values)
 
-    tries = {choice: count(trials, choice) for choice in old.choices}
-    wins = {choice: count(best, choice) for choice in old.choices}
+    whole = old.widened().choices
+    tries = {choice: count(trials, choice) for choice in whole}
+    wins = {choice: count(best, choice) for choice in whole}
     gone = [choice for choice in old.choices if not wins[choice] and tries[choice] >= _LEAST_TRIES]
-    shown = ", ".join(f"{choice!r} {wins[choice]} of {tries[choice]}" for choice in old.choices)
+    back = [choice for choice in whole if wins[choice] and not old.contains(choice)]  # explorers' finds
+    shown = ", ".join(f"{choice!r} {wins[choice]} of {tries[choice]}" for choice in whole)
     among = f"among the best {len(best)}: {shown} tries"
-    if not gone or len(gone) == len(old.choices):
+    kept = tuple(
+        choice for choice in whole if choice in back or (old.contains(choice) and choice not in gone)
+    )
+    if not kept or kept == old.choices:
         unproven = [repr(each) for each in old.choices if not wins[each] and tries[each] < _LEAST_TRIES]
         why = f"; too few tries to drop {', '.join(unproven)}" if unproven else ""
         return old, f"{among}{why}"
-    kept = tuple(choice for choice in old.choices if choice not in gone)
-    return Choice(kept, old.whole or old.choices), f"{among}; dropped {', '.join(map(repr, gone))}"
+    changes = [
+        f"{verb} {', '.join(map(repr, choices))}"
+        for verb, choices in (("dropped", gone), ("taken back", back))
+        if choices
+    ]
+    return Choice(kept, whole), f"{among}; {'; '.join(changes)}"
 
 
 def _narrow_range(
@@ -158,9 +166,10 @@ def _narrow_range(
         ("lower", edges[0], scaled[0], safe_low, -1),
         ("upper", edges[1], scaled[-1], safe_high, 1),
     ):
-        at_edge = sum(abs(value - edge) <= _CROWD_WIDTH * width for value in scaled)
+        # At the edge is also what explorers of a range that was narrowed before found beyond it.
+        at_edge = sum((value - edge) * outward >= -_CROWD_WIDTH * width for value in scaled)
         if at_edge >= _CROWD_SHARE * len(scaled):
-            end = back(edge + outward * _EXPANSION * width)
+            end = back(max((edge + outward * _EXPANSION * width) * outward, extreme * outward) * outward)
             if safe is not None and (end - safe) * outward > 0:
                 # A limit that is itself excluded, as 0 for a rate, is nothing to begin from: the old edge stays.
                 end = safe if abs(safe) > _TINY or safe == 0 else back(edge)
@@ -170,10 +179,9 @@ def _narrow_range(
             )
         else:
             end = back(extreme + outward * _MARGIN * width)
-            end = max(end, old.low) if outward < 0 else min(end, old.high)
+            inner = back(extreme)  # beyond the other edge, perhaps
+            end = max(end, min(old.low, inner)) if outward < 0 else min(end, max(old.high, inner))
         ends.append(end)
-    if ends[0] >= ends[1]:  # of a narrowed range, the best may all lie outside
-        return old, f"{box}, outside of what was left: nothing to narrow"
     new = _fitted(old, ends[0], ends[1], (safe_low, safe_high))
     if (new.low, new.high) == (old.low, old.high):
         return old, f"{box}: nothing to narrow"

@@ -9,11 +9,7 @@ from typing import Any
 from searcher.study.objectives import Objective
 from searcher.study.spec import Candidate
 
-__all__ = ["Standing", "standings"]
-
-_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5% quantile of Student's t distribution for 1 to 10 degrees of freedom."""
-_Z_975 = 1.96
+__all__ = ["Standing", "ranking", "standings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +37,27 @@ class Standing:
         return asdict(self) | {"drop": self.drop}
 
 
+def ranking(values: Mapping[int, Sequence[float]], objective: Objective) -> list[int]:
+    """Return the candidates that have values, the best mean first; but those with fewer runs than the most come later.
+
+    A run that failed may have been an unlucky one: without it the mean is too good. Of equals the lower number wins.
+    """
+    most = max(map(len, values.values()), default=0)
+    means = {number: objective.cost(statistics.fmean(runs)) for number, runs in values.items() if runs}
+    return sorted(means, key=lambda number: (len(values[number]) < most, means[number], number))
+
+
 def standings(
     candidates: Sequence[Candidate], values: Mapping[int, Sequence[float]], objective: Objective
 ) -> list[Standing]:
-    """Return all candidates, the best mean first, those without any run last.
+    """Return all candidates in the order of `ranking`, those without any run last.
 
     Args:
         candidates: What was trained again.
         values: The objective of each COMPLETE run, by candidate.
         objective: Which values are better.
     """
+    order = ranking(values, objective)
     found = [
         Standing(
             trial=candidate.trial,
@@ -61,13 +68,13 @@ def standings(
         )
         for candidate in candidates
     ]
-    sign = -1 if objective.direction == "maximize" else 1
-    return sorted(found, key=lambda each: math.inf if each.mean is None else sign * each.mean)
+    return sorted(found, key=lambda each: order.index(each.trial) if each.trial in order else len(order))
 
 
 def _half_width(values: Sequence[float]) -> float | None:
     if len(values) < 2:
         return None
-    degrees = len(values) - 1
-    quantile = _T_975[degrees - 1] if degrees <= len(_T_975) else _Z_975
+    from scipy.stats import t  # half a second to import
+
+    quantile = float(t.ppf(0.975, df=len(values) - 1))
     return quantile * statistics.stdev(values) / math.sqrt(len(values))

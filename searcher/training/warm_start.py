@@ -69,8 +69,8 @@ class Parent:
     def lineage(self) -> tuple[dict[str, Any], ...]:
         """The `Checkpoint.lineage` of a trial that begins from it."""
         checkpoint = self.checkpoint
-        split = _split(checkpoint.config.get("data", {}))
-        own = {"data_fingerprint": checkpoint.data_fingerprint, "split": split}
+        data = DataConfig.model_validate(checkpoint.config.get("data", {}))
+        own = {"data_fingerprint": checkpoint.data_fingerprint, "split": data.split}
         return (*(each for each in checkpoint.lineage if each != own), own)
 
 
@@ -97,7 +97,7 @@ def read_parent(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Pa
     parent = Parent(checkpoint, config.model)
     for trial in parent.lineage:
         if trial["data_fingerprint"] == data_fingerprint:
-            _refuse_leakage(path, trial["split"], _split(config.data.model_dump()))
+            _refuse_leakage(path, trial["split"], config.data.split)
     return parent
 
 
@@ -114,13 +114,6 @@ def _refuse_leakage(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, An
 
 
 _UNUSED = "(unused)"
-
-
-def _split(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys that decide which images are validated on, with their values."""
-    values = {**DataConfig().model_dump(), **data}
-    keys = ("folds", "fold", "split_seed") if values["folds"] else ("folds", "val_fraction", "split_seed")
-    return {key: values[key] for key in keys}
 
 
 def warm_start(model: SegmentationModel, checkpoint: Checkpoint, *, settings: ModelSettings) -> Transfer:
@@ -154,15 +147,13 @@ def warm_start(model: SegmentationModel, checkpoint: Checkpoint, *, settings: Mo
             f"model.name={name} of which none fits; take another"
         )
     model.load_state_dict({name: theirs[name] for name in transfer.loaded}, strict=False)
-    logger.info(
-        "warm start from epoch %d of another trial: %d tensors loaded, %d reset%s, %d skipped%s",
-        transfer.epoch,
-        len(transfer.loaded),
-        len(transfer.reset),
-        _some([f"{name} {shapes}" for name, shapes in transfer.reset.items()]),
-        len(transfer.skipped),
-        _some(transfer.skipped),
-    )
+    logger.info("warm start from epoch %d of another trial", transfer.epoch)
+    for what, names in (
+        ("loaded", transfer.loaded),
+        ("reset", [f"{name} ({shapes})" for name, shapes in transfer.reset.items()]),
+        ("skipped", transfer.skipped),
+    ):
+        logger.info("warm start: %d tensors %s: %s", len(names), what, ", ".join(names) or "none")
     return transfer
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import json
 import os
 import shlex
 import shutil
@@ -21,8 +20,7 @@ from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.retention import needed_to_go_on
 from searcher.ledger.tables import CheckpointRow, utc_now
 from searcher.study.layout import inside
-from searcher.study.reader import parse_value
-from searcher.study.space import Value
+from searcher.study.reader import setting_words
 
 __all__ = ["checkpoints"]
 
@@ -186,14 +184,4 @@ def _train_again(patient: Patient, number: int) -> str | None:
     words = ["searcher", "train", "--study", row.spec_source, "--storage", row.storage_root]
     if row.data_source != "synthetic glands":
         words += ["--data", row.data_source]
-    for key, value in settings.items():
-        words += ["--set", f"{key}={_typed(value)}"]
-    return shlex.join(words)
-
-
-def _typed(value: Value) -> str:
-    """Return what to write after `=` so that `--set` reads this value."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    if parse_value(text) == value and type(parse_value(text)) is type(value):
-        return text
-    return json.dumps(value)  # a string that reads like a number, say
+    return shlex.join([*words, *setting_words(settings)])

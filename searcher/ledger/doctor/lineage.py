@@ -6,7 +6,6 @@ import sqlalchemy as sa
 
 from searcher.exceptions import UserError
 from searcher.ledger.checkpoint_files import find_checkpoint
-from searcher.ledger.database import checkpoint_record
 from searcher.ledger.doctor.finding import Finding
 from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.tables import CheckpointRow, EpochRow
@@ -69,13 +68,12 @@ def _what_is_gone(patient: Patient, parent_study: str) -> str | None:
         return "the study was deleted"
     if patient.row.parent_sha256 is None:
         return "the study was deleted from Optuna's tables" if parent_patient.trials is None else None
-    for record in parent_patient.records:
-        if record.sha256 == patient.row.parent_sha256:
-            try:
-                if find_checkpoint(parent_patient.root, checkpoint_record(record)) is not None:
-                    return None
-            except UserError:
-                continue
+    record = patient.database.checkpoint_with(patient.row.parent_sha256)
+    try:
+        if record is not None and find_checkpoint(patient.root, record) is not None:
+            return None
+    except UserError:  # the record names a file outside the storage root
+        pass
     return f"its checkpoint {patient.row.parent_sha256[:12]}… is gone"
 
 

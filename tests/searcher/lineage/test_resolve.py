@@ -12,7 +12,7 @@ from searcher.ledger.database import Database
 from searcher.ledger.registration import Registration
 from searcher.lineage.chain import chain
 from searcher.lineage.imports import parents_trials
-from searcher.lineage.resolve import check_checkpoint, check_data, resolve
+from searcher.lineage.resolve import check_beginning, is_enough, resolve
 from searcher.study.reader import parse_study
 from searcher.study.spec import StudySpec
 
@@ -236,10 +236,15 @@ def test_checkpoints_must_lie_in_the_same_storage(parent: StoredStudy, tmp_path:
         resolve(study(FINETUNE), parent.database, storage_root=tmp_path / "elsewhere")
 
 
+def check(spec: StudySpec, parent: StoredStudy, data: str = "f" * 64) -> None:
+    check_beginning(spec, parent.database, storage_root=parent.root, data_fingerprint=data)
+
+
 def test_other_data_than_the_parents_are_refused(parent: StoredStudy):
-    check_data(study(NARROW), parent.database, "f" * 64)
+    spec = resolved(NARROW, parent)
+    check(spec, parent)
     with pytest.raises(UserError, match="the data must be those of the parent s"):
-        check_data(study(NARROW), parent.database, "e" * 64)
+        check(spec, parent, "e" * 64)
 
 
 # ---- chains ----
@@ -345,13 +350,13 @@ def test_a_study_keeps_the_parent_that_it_began_from(parent: StoredStudy):
 
 def test_a_checkpoint_to_begin_from_is_there_and_whole_or_nothing_starts(parent: StoredStudy):
     spec = resolved(FINETUNE, parent)
-    check_checkpoint(spec, parent.database, parent.root)
+    check(spec, parent)
     (parent.root / parent.records(10)["best"].uri).write_bytes(b"other bytes")
     with pytest.raises(UserError, match="must be that of a whole checkpoint"):
-        check_checkpoint(spec, parent.database, parent.root)
+        check(spec, parent)
     unknown = resolved(NARROW, parent, warm_start__sha256="0" * 64)
     with pytest.raises(UserError, match="none in the database"):
-        check_checkpoint(unknown, parent.database, parent.root)
+        check(unknown, parent)
 
 
 def test_collecting_a_rerank_keeps_all_runs_of_the_winner(parent: StoredStudy, tmp_path: Path):
@@ -372,3 +377,51 @@ def test_collecting_a_rerank_keeps_all_runs_of_the_winner(parent: StoredStudy, t
         again.complete(value)
     collect(again.database, "r", keep_best=1)
     assert [number for number in range(6) if again.files(number)] == [1, 3, 5]
+
+
+def test_a_relaunch_needs_no_file_of_its_parent(parent: StoredStudy, tmp_path: Path):
+    """Named by file when it began, and then by what the database calls it, whatever becomes of the file."""
+    (tmp_path / "child.toml").write_text(NARROW.replace('study = "s"', 'study = "s.toml"'))
+    from searcher.study.catalog import load_study
+
+    template = load_study(str(tmp_path / "child.toml"))
+    spec = resolve(template, parent.database, storage_root=parent.root)
+    assert spec.parent.study == "s"
+    put(spec, parent.database, parent.root)
+    assert parent.database.study_row("n").parent_study == "s"
+    parent.file.unlink()
+    assert resolve(template, parent.database, storage_root=parent.root).identity() == spec.identity()
+
+
+OWN_SPACE = NARROW + "[space.optimizer]\nlr = { low = 1e-3, high = 1e-2, log = true }\n"
+
+
+def test_a_child_with_a_space_of_its_own_inherits_the_rest(parent: StoredStudy):
+    spec = resolved(OWN_SPACE, parent, optimizer__name="sgd")
+    assert (spec.fixed["train.epochs"], spec.fixed["data.folds"]) == (3, 5)
+    assert [each.name for each in spec.space.parameters] == ["optimizer.lr"]
+    put(spec, parent.database, parent.root)
+    assert resolved(OWN_SPACE, parent, optimizer__name="sgd").identity() == spec.identity()
+
+
+def test_a_fine_tuned_study_is_reranked_by_seeds_alone(parent: StoredStudy, tmp_path: Path):
+    spec = resolved(FINETUNE, parent)
+    (tmp_path / "f").mkdir()
+    fine = StoredStudy(parent.database, tmp_path / "f", text=spec.text)
+    for value in (0.9, 0.8):
+        fine.complete(value)
+    text = RERANK.replace('study = "s"', 'study = "f"')
+    with pytest.raises(UserError, match=r"parent\.replicate must be seed"):
+        resolve(study(text), parent.database, storage_root=fine.root)
+    again = resolve(study(text + 'replicate = "seed"\n'), parent.database, storage_root=fine.root)
+    put(again, parent.database, fine.root)
+    row = parent.database.study_row("r")
+    assert row.parent_sha256 == parent.records(10)["best"].sha256, "its trials begin where fine-tuning began"
+    assert (row.parent_study, row.parent_trial) == ("f", None)
+
+
+def test_how_many_are_enough(parent: StoredStudy):
+    assert is_enough(study(NARROW), parent.database)
+    assert not is_enough(study(NARROW, parent__min_complete=13), parent.database)
+    assert not is_enough(study(NARROW), None)
+    assert is_enough(parent.spec, None)

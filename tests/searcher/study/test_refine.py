@@ -157,7 +157,19 @@ def test_a_limit_that_is_itself_excluded_is_not_reached():
     assert "it can go no farther" in each.reason
 
 
-def test_the_best_all_outside_of_a_narrowed_range_leave_it_as_it_was():
+def test_what_explorers_found_outside_of_a_narrowed_range_widens_it():
     table = "[space.optimizer]\nlr = { low = 1e-3, high = 2e-3, log = true, whole = [1e-5, 1e-1] }\n"
     each, _ = refined(table, "optimizer.lr", trials("optimizer.lr", [(5e-2, 3), (5e-2, 2), (6e-2, 1)]))
-    assert each.new == each.old
+    # All beyond the upper edge: up to the farthest of them; down to the lowest, less a tenth of the width, a factor 2.
+    assert each.new.high == pytest.approx(6e-2)
+    assert each.new.low == pytest.approx(5e-2 / 2**0.1, rel=0.01)
+    assert each.new.whole == (1e-5, 1e-1)
+    assert "3 crowd the upper edge" in each.reason
+
+
+def test_a_choice_that_explorers_found_good_comes_back():
+    table = '[space.optimizer]\nname = { choices = ["adam"], whole = ["sgd", "adam"] }\n'
+    tried = trials("optimizer.name", [("sgd", 0.9), *[("adam", 0.8)] * 4])
+    each, _ = refined(table, "optimizer.name", tried)
+    assert each.new == Choice(("sgd", "adam"), ("sgd", "adam"))
+    assert "taken back 'sgd'" in each.reason

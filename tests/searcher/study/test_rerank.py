@@ -26,6 +26,17 @@ def test_less_is_better_where_it_is_minimized_and_one_run_has_no_interval():
     assert (first.trial, second.trial, first.half_width) == (9, 4, None)
 
 
+def test_one_lucky_run_does_not_beat_three():
+    values = {4: [0.99], 9: [0.84, 0.86, 0.85]}  # two of trial 4's runs failed
+    assert [each.trial for each in standings(CANDIDATES, values, Objective("object_dice"))] == [9, 4, 2]
+
+
+def test_the_interval_of_many_runs_is_students_too():
+    [first, *_] = standings(CANDIDATES, {4: [0.0, 1.0] * 6}, Objective("object_dice"))
+    # 11 degrees of freedom: 2.20099 (printed tables), times 0.522233 / sqrt(12).
+    assert first.half_width == pytest.approx(2.20099 * 0.522233 / 12**0.5, abs=1e-5)
+
+
 RERANK = """
 [study]
 name = "s"
