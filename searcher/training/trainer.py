@@ -1,7 +1,6 @@
 """Training one trial, epoch by epoch."""
 
 import contextlib
-import dataclasses
 import gc
 import logging
 import time
@@ -19,12 +18,11 @@ from data_pipeline.store import Store
 from data_pipeline.stream import BatchStream
 from models.base import TensorBatch
 from searcher.exceptions import CheckpointError, UserError
-from searcher.inference.measuring import see_all
 from searcher.inference.precision import default_device, resolve_precision
-from searcher.inference.predictor import Predictor
-from searcher.inference.tuning import Tuned, best_of, tune_postprocess
+from searcher.inference.tuning import Tuned
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
+from searcher.training.checkpoint_tuning import tune_checkpoint
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.data_defaults import fitted_to_data
 from searcher.training.failures import diagnose
@@ -33,16 +31,12 @@ from searcher.training.plateau import PlateauCounter
 from searcher.training.randomness import RandomState
 from searcher.training.reporter import Decision, Reporter
 from searcher.training.run_folder import RunFolder
-from searcher.training.trained import trained_model
 from searcher.training.validation import Validator, loss_metrics
 from searcher.training.warm_start import Parent, Transfer, read_parent
 
 __all__ = ["Outcome", "StopReason", "Trainer"]
 
 logger = logging.getLogger(__name__)
-
-_MAX_TUNING_IMAGES = 64
-"""Of the validation images, evenly spread: what the network says of each stays in memory while tuning."""
 
 StopReason = Literal["epochs", "plateau", "reporter"]
 """Why a trial is over: all epochs trained, no improvement, or the reporter's wish; the first that holds."""
@@ -333,25 +327,10 @@ class Trainer:
                 self._tuning_problem = "the best checkpoint is lost, and no later epoch beat its value"
             return None  # or the objective never had a value
         self._learner = None  # its memory is needed now
-        train, tuning = self.config.train, self.config.tuning
-        best, _ = load_checkpoint(self._folder.best.path, sha256=self._folder.best.sha256)
         with self._random.active():  # building a model draws weights, which are then replaced
-            model = trained_model(dataclasses.replace(best, tuned=None), device=self._device)
-        step = -(-len(self._val_indices) // _MAX_TUNING_IMAGES)
-        by_views: list[Tuned] = []
-        for tta in (False, True) if tuning.tta else (False,):
-            model.postprocess = self.config.postprocess
-            predictor = Predictor(
-                [model],
-                device=self._device,
-                dtype=resolve_precision(train.precision, self._device),
-                tta=tta,
-                tile_px=train.eval_tile_px,
-                tile_overlap_px=train.eval_tile_overlap_px,
+            tuned = tune_checkpoint(
+                self._folder.best, self.config, self.objective, self._store, self._val_indices, self._device
             )
-            seen = see_all(predictor, self._store, self._val_indices[::step])
-            by_views.append(tune_postprocess(predictor, seen, self.objective, tta=tta))
-        tuned = best_of(by_views)
         self._folder.add_to_best(tuned.to_dict())
         return tuned
 

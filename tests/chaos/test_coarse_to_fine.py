@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_study import TINY
+from tiny_study import LOW_RATES, TINY, child_text
 
 from searcher.ledger.database import Database
 from searcher.study.layout import trial_folder
@@ -16,40 +16,20 @@ from searcher.study.layout import trial_folder
 BROAD = TINY.replace('name = "tiny"', 'name = "broad"').replace("epochs = 4", "epochs = 2").replace(
     "grace_epochs = 1", 'name = "none"'
 )  # fmt: skip
-CHILD = """
-[study]
-name = "{name}"
-objective = "loss"
-{trials}
-[parent]
-study = "{parent}.toml"
-how = "{how}"
-{more}
-[resources]
-max_concurrent = 2
-[pruner]
-name = "none"
-[search]
-sampler = "random"
-"""
-FINETUNE = (
-    CHILD + '[space.optimizer]\nlr = {{ low = 1e-5, high = 1e-4, log = true }}\n[optimizer]\nname = "adamw"\n'
-)
+UNPRUNED = '[pruner]\nname = "none"\n[search]\nsampler = "random"\n'
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Four study files, each the parent of the next."""
-    (tmp_path / "broad.toml").write_text(BROAD)
-    for name, parent, how, trials, more in (
-        ("narrow", "broad", "refine", "trials = 3", "min_complete = 3"),
-        ("rerank", "narrow", "rerank", "", "best = 2\nreplicates = 2"),
-        ("fine", "rerank", "finetune", "trials = 2", ""),
-    ):
-        text = FINETUNE if how == "finetune" else CHILD
-        (tmp_path / f"{name}.toml").write_text(
-            text.format(name=name, parent=parent, how=how, trials=trials, more=more)
-        )
+    fresh = f'{UNPRUNED}[optimizer]\nname = "adamw"\n{LOW_RATES}'
+    for name, text in {
+        "broad": BROAD,
+        "narrow": child_text("narrow", "broad.toml", "refine", "min_complete = 3", trials=3, rest=UNPRUNED),
+        "rerank": child_text("rerank", "narrow.toml", "rerank", "best = 2\nreplicates = 2"),
+        "fine": child_text("fine", "rerank.toml", "finetune", trials=2, rest=fresh),
+    }.items():
+        (tmp_path / f"{name}.toml").write_text(text)
     return tmp_path
 
 

@@ -24,6 +24,21 @@ name = { choices = ["sgd", "adam"] }
 lr = { low = 0.001, high = 0.1, log = true }
 momentum = { low = 0.0, high = 0.9, when = { "optimizer.name" = ["sgd"] } }
 """
+RERANK = """
+[study]
+name = "again"
+objective = "object_dice"
+[parent]
+study = "s"
+how = "rerank"
+replicates = 2
+replicate = "seed"
+candidates = [
+  { trial = 2, value = 0.9, params = { "optimizer.lr" = 0.01 } },
+  { trial = 5, value = 0.8, params = { "optimizer.lr" = 0.02 } },
+]
+"""
+"""A study that trains two trials of `s` again, from two seeds: trial 2, trial 5, trial 2, trial 5."""
 NAMES = {"last": "last.pt", "previous": "previous.pt", "best": "best.pt"}
 
 

@@ -39,6 +39,33 @@ momentum = { low = 0.0, high = 0.9, when = { "optimizer.name" = ["sgd"] } }
 """
 
 
+LOW_RATES = "[space.optimizer]\nlr = { low = 1e-5, high = 1e-4, log = true }"
+"""The space of a fine-tuning child that hardly moves."""
+
+
+def child_text(
+    name: str, parent: str, how: str, *about: str, trials: int | None = None, rest: str = ""
+) -> str:
+    """Return the study file of a child.
+
+    Args:
+        name: Its name.
+        parent: What its `parent.study` says.
+        how: `refine`, `rerank` or `finetune`.
+        about: Further lines about the parent.
+        trials: Its budget, None where that follows from the parent.
+        rest: Further tables.
+    """
+    budget = "" if trials is None else f"trials = {trials}"
+    lines = [
+        f'[study]\nname = "{name}"\nobjective = "loss"',
+        budget,
+        f'[parent]\nstudy = "{parent}"\nhow = "{how}"',
+        *about,
+    ]
+    return "\n".join([*lines, "[resources]\nmax_concurrent = 2", rest]) + "\n"
+
+
 def tiny(text: str = TINY, **overrides: object) -> StudySpec:
     """Return the tiny study; `__` in a keyword stands for the dot of a key."""
     return parse_study(

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from stored_study import StoredStudy
+from stored_study import RERANK, StoredStudy
 
 from data_pipeline.datasets import SyntheticGlands
 from searcher.cli.main import main
@@ -105,19 +105,6 @@ def test_the_best_trial_of_a_study_is_found_in_the_database(trained, stored_stud
     capsys.readouterr()
     assert main(["gc", "--study", "s", "--keep", "1"]) == 0
     assert main(["evaluate", "--study", "s", *where]) == 0, "gc keeps the best"
-
-
-RERANK = """
-[study]
-name = "again"
-objective = "object_dice"
-[parent]
-study = "s"
-how = "rerank"
-replicates = 2
-replicate = "seed"
-candidates = [{ trial = 2, value = 0.9, params = {} }, { trial = 5, value = 0.8, params = {} }]
-"""
 
 
 def test_all_runs_of_a_reranks_winner_are_one_ensemble(trained, stored_study, tmp_path, capsys):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from stored_study import StoredStudy
+from stored_study import RERANK, StoredStudy
 
 from searcher.cli.main import main
 from searcher.study.catalog import load_study
@@ -103,22 +103,6 @@ def test_a_launch_that_lacks_its_parent_starts_nothing(stored_study, capsys, mor
 def test_nothing_complete_is_nothing_to_refine(stored_study, capsys):
     assert main(["refine", "s"]) == 2
     assert "must have COMPLETE trials to refine, got none" in capsys.readouterr().err
-
-
-RERANK = """
-[study]
-name = "again"
-objective = "object_dice"
-[parent]
-study = "s"
-how = "rerank"
-replicates = 2
-replicate = "seed"
-candidates = [
-  { trial = 2, value = 0.9, params = { "optimizer.lr" = 0.01 } },
-  { trial = 5, value = 0.8, params = { "optimizer.lr" = 0.02 } },
-]
-"""
 
 
 def test_best_of_a_rerank_shows_means_intervals_and_the_drop(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_study import TINY, tiny
+from tiny_study import LOW_RATES, TINY, child_text, tiny
 
 from searcher.ledger.database import Database
 from searcher.lineage.resolve import resolve
@@ -11,25 +11,6 @@ from searcher.study.catalog import load_study, shipped_studies
 from searcher.study.spec import StudySpec
 
 BROAD = TINY.replace("epochs = 4", "epochs = 1").replace("grace_epochs = 1", 'name = "none"')
-CHILD = """
-[study]
-name = "{name}"
-objective = "loss"
-{trials}
-[parent]
-study = "{parent}"
-how = "{how}"
-{more}
-[resources]
-max_concurrent = 2
-"""
-
-
-def child(
-    name: str, parent: str, how: str, trials: int | None, *, more: str = "", rest: str = ""
-) -> StudySpec:
-    count = "" if trials is None else f"trials = {trials}"
-    return tiny(CHILD.format(name=name, parent=parent, how=how, trials=count, more=more) + rest)
 
 
 def test_each_stage_takes_from_the_one_before(launch_tiny, tmp_path: Path):
@@ -41,8 +22,10 @@ def test_each_stage_takes_from_the_one_before(launch_tiny, tmp_path: Path):
         return spec, listener, trials
 
     launch(tiny(BROAD))
-    narrow = child("narrow", "tiny", "refine", 4, more="min_complete = 4", rest="[search]\nexplore = 0.25\n")
-    spec, listener, trials = launch(narrow)
+    narrow = child_text(
+        "narrow", "tiny", "refine", "min_complete = 4", trials=4, rest="[search]\nexplore = 0.25"
+    )
+    spec, listener, trials = launch(tiny(narrow))
     assert any(
         "of tiny's trials are inside the narrowed space and imported" in line for line in listener.lines
     )
@@ -52,20 +35,12 @@ def test_each_stage_takes_from_the_one_before(launch_tiny, tmp_path: Path):
     box = spec.space.narrow()
     assert all(box.contains(t.params) for t in trials if t.notes.get("region") == "narrow")
 
-    again = child(
-        "again", "narrow", "rerank", None, more="best = 2\nreplicates = 2", rest="[data]\nfolds = 2\n"
-    )
-    _, _, trials = launch(again)
+    again = child_text("again", "narrow", "rerank", "best = 2\nreplicates = 2", rest="[data]\nfolds = 2")
+    _, _, trials = launch(tiny(again))
     assert [(t.params["data.fold"], t.state) for t in trials] == [(0, "COMPLETE")] * 2 + [(1, "COMPLETE")] * 2
 
-    fine = child(
-        "fine",
-        "again",
-        "finetune",
-        1,
-        rest="[space.optimizer]\nlr = { low = 1e-5, high = 1e-4, log = true }\n",
-    )
-    spec, _, [trial] = launch(fine)
+    fine = child_text("fine", "again", "finetune", trials=1, rest=LOW_RATES)
+    spec, _, [trial] = launch(tiny(fine))
     with Database.open(str(tmp_path / "s.db")) as database:
         row = database.study_row("fine")
         winner = database.trials("again")[row.parent_trial]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from same_runs import without_timings
 from torchvision.models import resnet18
 
 from models.base import TensorBatch
@@ -44,14 +45,10 @@ def detection(tiny):
     return configure
 
 
-def untimed(report):
-    return {k: v for k, v in report.items() if not k.endswith(("_s", "seconds_per_image"))}
-
-
 def run(config, store, run_dir, reporter, **arguments):
     with Trainer(config, DICE, store=store, run_dir=run_dir, device="cpu", **arguments) as trainer:
         trainer.fit(reporter)
-    return [untimed(report) for report in reporter.reports]
+    return without_timings(reporter.reports)
 
 
 def test_going_on_is_bit_identical_to_not_having_stopped(detection, store, recorder, tmp_path):

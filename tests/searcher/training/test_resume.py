@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 import torch
+from same_runs import assert_same, without_timings
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.store import prepare_store
@@ -24,7 +25,6 @@ from searcher.training.reporter import NullReporter
 from searcher.training.trainer import Trainer
 
 DICE, LOSS = Objective("object_dice"), Objective("loss")
-TIMINGS = {"epoch_s", "eval_s", "train_images_per_s", "seconds_per_image"}
 
 # Between them: every optimiser state, every schedule state, every source of random numbers, the average.
 CONFIGS = {
@@ -55,13 +55,9 @@ def whole(request, store, tiny, recorder, tmp_path_factory):
     return config, run_dir, without_timings(reporter.reports)
 
 
-def without_timings(reports):
-    return [{name: value for name, value in report.items() if name not in TIMINGS} for report in reports]
-
-
 def history(run_dir):
     lines = read_history(run_dir / "metrics.jsonl")
-    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]
+    return without_timings(lines)
 
 
 def assert_same_checkpoint(one, two):
@@ -69,22 +65,6 @@ def assert_same_checkpoint(one, two):
     for checkpoint in (first, second):
         checkpoint["metrics"] = without_timings([checkpoint["metrics"]])
     assert_same(first, second, "checkpoint")
-
-
-def assert_same(one, two, where):
-    assert type(one) is type(two), where
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, two), where
-    elif isinstance(one, dict):
-        assert one.keys() == two.keys(), where
-        for key in one:
-            assert_same(one[key], two[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(two), where
-        for i, pair in enumerate(zip(one, two, strict=True)):
-            assert_same(*pair, f"{where}[{i}]")
-    else:
-        assert one == two, where
 
 
 def start(config, store, run_dir, recorder, *, num_epochs):

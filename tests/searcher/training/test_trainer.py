@@ -9,6 +9,7 @@ import threading
 
 import pytest
 import torch
+from same_runs import TIMINGS, without_timings
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.exceptions import DataError
@@ -26,11 +27,6 @@ from searcher.training.trained import trained_model
 from searcher.training.trainer import Trainer
 
 DICE, LOSS = Objective("object_dice"), Objective("loss")
-TIMINGS = {"epoch_s", "eval_s", "train_images_per_s", "seconds_per_image"}
-
-
-def without_timings(reports):
-    return [{name: value for name, value in report.items() if name not in TIMINGS} for report in reports]
 
 
 @pytest.fixture(scope="module")
@@ -406,7 +402,7 @@ def test_tuning_that_fails_costs_no_trained_trial(store, tiny, recorder, tmp_pat
     def fails(*arguments, **options):
         raise torch.OutOfMemoryError("no room for another network")
 
-    monkeypatch.setattr("searcher.training.trainer.tune_postprocess", fails)
+    monkeypatch.setattr("searcher.training.checkpoint_tuning.tune_postprocess", fails)
     config = tiny(train={"epochs": 1}, tuning=TUNING)
     with Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer:
         outcome = trainer.fit(recorder())
@@ -425,7 +421,7 @@ def test_a_disk_that_is_full_when_it_tunes_is_a_reason_to_go_on_later(
 
     config = tiny(train={"epochs": 1}, tuning=TUNING)
     with monkeypatch.context() as patched:
-        patched.setattr("searcher.training.trainer.tune_postprocess", full)
+        patched.setattr("searcher.training.checkpoint_tuning.tune_postprocess", full)
         with (
             Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer,
             pytest.raises(OSError, match="No space"),

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+from same_runs import assert_same, without_timings
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.store import prepare_store
@@ -192,15 +193,19 @@ def test_the_record_is_plain_and_short():
     assert record["settled"] == []
 
 
-def test_one_line_in_the_log_says_what_was_taken(caplog):
+def test_the_log_names_every_tensor(caplog):
     old, _ = network()
     new, settings = network(head="contour", loss="ce")
     with caplog.at_level(logging.INFO):
-        warm_start(new, checkpoint_of(old.state_dict()), settings=settings)
+        transfer = warm_start(new, checkpoint_of(old.state_dict()), settings=settings)
     assert caplog.messages == [
-        "warm start from epoch 7 of another trial: 14 tensors loaded, 2 reset "
-        "(classifier.weight 3x4x1x1 here, 1x4x1x1 there, classifier.bias 3 here, 1 there), 0 skipped"
+        "warm start from epoch 7 of another trial",
+        f"warm start: 14 tensors loaded: {', '.join(transfer.loaded)}",
+        "warm start: 2 tensors reset: classifier.weight (3x4x1x1 here, 1x4x1x1 there), "
+        "classifier.bias (3 here, 1 there)",
+        "warm start: 0 tensors skipped: none",
     ]
+    assert {*transfer.loaded, "classifier.weight", "classifier.bias"} == new.state_dict().keys()
 
 
 # ---- a trial -------------------------------------------------------------------------------------------
@@ -318,31 +323,11 @@ def test_going_on_is_bit_identical_and_needs_no_parent(ancestor, store, tiny, re
     ) as trainer:
         assert trainer.transfer is None
         trainer.fit(rest)
-    untimed = [
-        [
-            {key: value for key, value in report.items() if not key.endswith(("_s", "seconds_per_image"))}
-            for report in each.reports
-        ]
-        for each in (whole, first, rest)
-    ]
+    untimed = [without_timings(each.reports) for each in (whole, first, rest)]
     assert untimed[1] + untimed[2] == untimed[0]
     one, two = (load_checkpoint(tmp_path / name / "last.pt")[0] for name in ("whole", "parts"))
     for part in ("model", "optimizer", "ema", "random"):
         assert_same(getattr(one, part), getattr(two, part), part)
-
-
-def assert_same(one, two, where):
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, two), where
-    elif isinstance(one, dict):
-        assert one.keys() == two.keys(), where
-        for key in one:
-            assert_same(one[key], two[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        for index, pair in enumerate(zip(one, two, strict=True)):
-            assert_same(*pair, f"{where}[{index}]")
-    else:
-        assert one == two, where
 
 
 # ---- anchors -------------------------------------------------------------------------------------------
