@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from searcher.cli.options import Verbs, add_database, add_json, database_text
 
 if TYPE_CHECKING:
-    from searcher.lineage.resolve import Parent
-    from searcher.study.refine import Refinement
+    from searcher.lineage.resolve import Narrowing
 
 __all__ = ["add_parser"]
 
@@ -33,33 +32,19 @@ def _run(args: argparse.Namespace) -> int:
     _check_file(args.write, force=args.force)
 
     from searcher.cli.terminal import console, print_json, table
-    from searcher.exceptions import UserError
     from searcher.ledger.database import Database
-    from searcher.lineage.importance import importances
-    from searcher.lineage.resolve import read_parent, tried
-    from searcher.study.objectives import Objective
-    from searcher.study.refine import refine
+    from searcher.lineage.resolve import narrow, read_parent
 
     with Database.open(database_text(args)) as database:
-        parent = read_parent(database, args.study)
-    trials, objective = tried(parent.trials), Objective(parent.record.objective)
-    if not parent.complete:
-        raise UserError(
-            f"{args.study}: must have COMPLETE trials to refine, got none of {parent.record.num_done} done; "
-            "launch it again with more trials"
-        )
-    if not parent.spec.space.parameters:
-        raise UserError(f"{args.study}: must search something to refine, got no space; choose another study")
-    model = parent.spec.trial_config({}).model.name
-    refinement = refine(parent.spec.space, trials, objective, model=model)
-    shares = importances(parent.spec.space, trials, objective.direction)
+        narrowing = narrow(read_parent(database, args.study))
     if args.write is not None:
-        _write(args.write, parent, refinement, shares)
+        _write(args.write, narrowing)
     if args.json:
-        print_json(_record(parent, refinement, shares))
+        print_json(_record(narrowing))
         return 0
+    refinement, shares = narrowing.refinement, narrowing.importances
     console.print(
-        f"{parent.record.name}: {len(refinement.best)} best of {refinement.num_complete} COMPLETE trials, "
+        f"{narrowing.parent.record.name}: {len(refinement.best)} best of {refinement.num_complete} COMPLETE trials, "
         f"{', '.join(map(str, refinement.best))}, decide",
         markup=False,
         soft_wrap=True,
@@ -68,8 +53,8 @@ def _run(args: argparse.Namespace) -> int:
         (
             each.name,
             f"{shares[each.name]:.2f}" if each.name in shares else "",
-            str(each.old.widened() if each.old is not each.new else each.old),
-            "as it was" if each.new == each.old else str(_alone(each.new)),
+            str(each.old),
+            "as it was" if each.new == each.old else str(each.new.narrowed()),
             each.reason,
         )
         for each in refinement.parameters
@@ -99,69 +84,55 @@ def _check_file(path: Path | None, *, force: bool) -> None:
         raise UserError(f"--write {path}: its folder must exist, got {path.parent}; make it first")
 
 
-def _write(path: Path, parent: "Parent", refinement: "Refinement", shares: dict[str, float]) -> None:
+def _write(path: Path, narrowing: "Narrowing") -> None:
     from dataclasses import replace
 
-    from searcher.lineage.resolve import reasons_of
-    from searcher.study.derive import refined
+    from searcher.study.space import SearchSpace
     from searcher.study.spec import ParentSection
     from searcher.training.files import write_atomically
 
-    record, name = parent.record, narrowed_name(parent.record.name)
-    section = ParentSection(study=record.name, how="refine")
+    spec, name = narrowing.parent.spec, narrowing.parent.record.name
+    refinement = narrowing.refinement
+    about = {"name": _narrowed_name(name), "description": f"What the best trials of {name} leave to search"}
     template = replace(
-        parent.spec,
+        spec,
         source=str(path),
-        study=parent.spec.study.model_copy(
-            update={"name": name, "description": f"What the best trials of {record.name} leave to search"}
-        ),
+        study=spec.study.model_copy(update=about),
         overrides={},
         enqueue=(),
-        parent=section,
-        space=replace(parent.spec.space, parameters=()),
+        parent=ParentSection(study=name, how="refine"),
+        space=SearchSpace(()),
     )
-    study = refined(
-        template,
-        parent.spec,
-        refinement,
-        incumbent=parent.complete[0].params,
-        reasons=reasons_of(refinement, shares),
-        header=[
-            f"What {record.name} leaves to search, by the best {len(refinement.best)} of its "
-            f"{refinement.num_complete} COMPLETE trials: {', '.join(map(str, refinement.best))}.",
-            "Above each parameter: what its range was, how much it mattered, and why it is what it is. Edit at will.",
-            "",
-            f"  searcher launch --study {path.name}",
-        ],
-    )
-    write_atomically(path, lambda file: file.write(study.text.encode()))
+    header = [
+        f"What {name} leaves to search, by the best {len(refinement.best)} of its {refinement.num_complete} COMPLETE "
+        f"trials: {', '.join(map(str, refinement.best))}.",
+        "Above each parameter: what its range was, how much it mattered, and why it is what it is. Edit at will.",
+        "",
+        f"  searcher launch --study {path.name}",
+    ]
+    text = narrowing.study(template, header=header).text
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def narrowed_name(name: str) -> str:
+def _narrowed_name(name: str) -> str:
     """Return what to call what is left of a study: unet-broad becomes unet-narrow."""
     return f"{name.removesuffix('-broad')}-narrow"
 
 
-def _alone(domain: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(domain, whole=None)
-
-
-def _record(parent: "Parent", refinement: "Refinement", shares: dict[str, float]) -> dict[str, Any]:
+def _record(narrowing: "Narrowing") -> dict[str, Any]:
     return {
-        "study": parent.record.name,
-        "best": list(refinement.best),
-        "num_complete": refinement.num_complete,
+        "study": narrowing.parent.record.name,
+        "best": list(narrowing.refinement.best),
+        "num_complete": narrowing.refinement.num_complete,
         "parameters": [
             {
                 "name": each.name,
                 "old": str(each.old),
-                "new": str(_alone(each.new)),
+                "new": str(each.new.narrowed()),
                 "changed": each.new != each.old,
                 "reason": each.reason,
-                "importance": shares.get(each.name),
+                "importance": narrowing.importances.get(each.name),
             }
-            for each in refinement.parameters
+            for each in narrowing.refinement.parameters
         ],
     }

@@ -1,7 +1,7 @@
 """What a study takes from its parent's results: once, when it begins, whatever the parent does afterwards."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from searcher.study.reader import setting_words
 from searcher.study.refine import Refinement, Tried, refine
 from searcher.study.spec import Candidate, StudySpec
 
-__all__ = ["Parent", "check_beginning", "is_enough", "read_parent", "reasons_of", "resolve", "tried"]
+__all__ = ["Narrowing", "Parent", "check_beginning", "is_enough", "narrow", "read_parent", "resolve"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def resolve(spec: StudySpec, database: Database | None, *, storage_root: Path) -
     if not spec.is_open:
         return inherited(spec, parent.spec) if named.how == "refine" else spec
     if named.how == "refine":
-        return _refined(spec, parent)
+        return narrow(parent).study(spec)
     if named.how == "rerank":
         return _reranked(spec, parent)
     return _finetuned(spec, parent, storage_root)
@@ -125,7 +125,7 @@ def check_beginning(
         )
 
 
-def tried(trials: Sequence[TrialRecord]) -> list[Tried]:
+def _tried(trials: Sequence[TrialRecord]) -> list[Tried]:
     """Return trials as `refine` looks at them."""
     return [
         Tried(number=each.number, params=each.params, value=each.value if each.state == "COMPLETE" else None)
@@ -134,13 +134,53 @@ def tried(trials: Sequence[TrialRecord]) -> list[Tried]:
     ]
 
 
-def reasons_of(refinement: Refinement, shares: dict[str, float]) -> dict[str, str]:
-    """Return for every parameter what to write above it: the old range, why it is another now, how much it mattered."""
-    reasons = {}
-    for each in refinement.parameters:
-        share = f" Importance {shares[each.name]:.2f}." if each.name in shares else ""
-        reasons[each.name] = f"was {each.old}.{share}\n{each.reason}"
-    return reasons
+@dataclass(frozen=True, kw_only=True)
+class Narrowing:
+    """What a parent's best trials leave of its space, and how much each parameter mattered."""
+
+    parent: Parent
+    refinement: Refinement
+    importances: Mapping[str, float]
+    """By parameter; those that could not be told are left out."""
+
+    def study(self, template: StudySpec, *, header: Sequence[str] = ()) -> StudySpec:
+        """Return the narrowed study, each parameter with its old range, its importance and its reason above it.
+
+        Args:
+            template: What is to be different from the parent.
+            header: Lines above the file.
+        """
+        reasons = {}
+        for each in self.refinement.parameters:
+            share = self.importances.get(each.name)
+            importance = "" if share is None else f" Importance {share:.2f}."
+            reasons[each.name] = f"was {each.old}.{importance}\n{each.reason}"
+        incumbent = self.parent.complete[0].params
+        return refined(
+            template, self.parent.spec, self.refinement, incumbent=incumbent, reasons=reasons, header=header
+        )
+
+
+def narrow(parent: Parent) -> Narrowing:
+    """Return what a study's best trials leave of its space.
+
+    Raises:
+        UserError: It has no COMPLETE trial, or searched nothing.
+    """
+    name, space = parent.record.name, parent.spec.space
+    if not parent.complete:
+        raise UserError(
+            f"{name}: must have COMPLETE trials to refine, got none of {parent.record.num_done} done; launch it again "
+            "with more trials"
+        )
+    if not space.parameters or (parent.spec.parent is not None and parent.spec.parent.how == "rerank"):
+        raise UserError(f"{name}: must have searched something to refine, got no space; choose another study")
+    trials, objective = _tried(parent.trials), Objective(parent.record.objective)
+    return Narrowing(
+        parent=parent,
+        refinement=refine(space, trials, objective, model=parent.spec.trial_config({}).model.name),
+        importances=importances(space, trials, objective.direction),
+    )
 
 
 def _launched_parent(spec: StudySpec, database: Database | None) -> Parent:
@@ -217,25 +257,6 @@ def _check_enough(spec: StudySpec, parent: Parent) -> None:
     raise UserError(
         f"{spec.source}: the parent {record.name} must have {need} COMPLETE trials, got {have} ({record.num_done} of "
         f"{record.budget} trials done), {need - have} {verb} missing; {command}, with this --data, --db and --storage"
-    )
-
-
-def _refined(spec: StudySpec, parent: Parent) -> StudySpec:
-    trials = tried(parent.trials)
-    if not parent.spec.space.parameters:
-        raise UserError(
-            f"{spec.source}: the parent must have searched something to refine, got {parent.record.name} without a "
-            "space; choose another parent"
-        )
-    objective = Objective(parent.record.objective)
-    refinement = refine(parent.spec.space, trials, objective, model=parent.spec.trial_config({}).model.name)
-    shares = importances(parent.spec.space, trials, objective.direction)
-    return refined(
-        spec,
-        parent.spec,
-        refinement,
-        incumbent=parent.complete[0].params,
-        reasons=reasons_of(refinement, shares),
     )
 
 

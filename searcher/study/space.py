@@ -79,6 +79,10 @@ class FloatRange:
         """Return the extreme values."""
         return [self.low, self.high]
 
+    def narrowed(self) -> "FloatRange":
+        """Return the range without the whole one that it came from."""
+        return replace(self, whole=None)
+
     def widened(self) -> "FloatRange":
         """Return the whole range."""
         low, high = self.whole or (self.low, self.high)
@@ -114,6 +118,10 @@ class IntRange:
         """Return the extreme values."""
         return [self.low, self.high]
 
+    def narrowed(self) -> "IntRange":
+        """Return the range without the whole one that it came from."""
+        return replace(self, whole=None)
+
     def widened(self) -> "IntRange":
         """Return the whole range."""
         low, high = self.whole or (self.low, self.high)
@@ -144,6 +152,10 @@ class Choice:
     def edges(self) -> list[Value]:
         """Return all choices."""
         return list(self.choices)
+
+    def narrowed(self) -> "Choice":
+        """Return the list without the whole one that it came from."""
+        return Choice(self.choices)
 
     def widened(self) -> "Choice":
         """Return the whole list."""
@@ -211,7 +223,7 @@ class SearchSpace:
 
     def narrow(self) -> "SearchSpace":
         """Return the narrowed part alone, without what it came from."""
-        return self._with_domains(lambda domain: replace(domain, whole=None))
+        return self._with_domains(lambda domain: domain.narrowed())
 
     def widened(self) -> "SearchSpace":
         """Return the whole space."""
