@@ -2,12 +2,19 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.best import find_best
-from searcher.cli.options import Verbs, add_data, add_database, cache_dir, data_folder
+from searcher.cli.options import (
+    Verbs,
+    add_data,
+    add_database,
+    cache_dir,
+    check_writable,
+    data_folder,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +65,9 @@ def _run(args: argparse.Namespace) -> int:
     from data_pipeline.datasets import open_dataset
     from data_pipeline.store import prepare_store
     from searcher.cli.terminal import console, progress_bar
-    from searcher.exceptions import UserError
     from searcher.inference.measuring import measure_split, see_all
-    from searcher.training.files import write_atomically
 
-    _check_writable(args.json)
+    check_writable("--json", args.json)
     loaded = [_load(path, sha256) for path, sha256 in _wanted(args)]
     checkpoints = [checkpoint for checkpoint, _ in loaded]
     predictor = _predictor([file.path for _, file in loaded], checkpoints, args.tta)
@@ -93,11 +98,7 @@ def _run(args: argparse.Namespace) -> int:
             "tta": predictor.tta,
             "splits": {split: metrics.to_dict() for split, metrics in splits.items()},
         }
-        text = json.dumps(record, indent=2) + "\n"
-        try:
-            write_atomically(args.json, lambda writer: writer.write(text.encode()))
-        except OSError as error:
-            raise UserError(f"--json {args.json}: could not be written: {error.strerror or error}") from error
+        write_text("--json", args.json, json.dumps(record, indent=2) + "\n")
         console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)
     return 0
 
@@ -229,18 +230,6 @@ def _splits(store: "Store", wanted: str) -> dict[str, list[int]]:
                 f"{', '.join(there)}"
             )
     return found
-
-
-def _check_writable(path: Path | None) -> None:
-    from searcher.exceptions import UserError
-
-    if path is None:
-        return
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise UserError(f"--json {path}: its folder must exist; create {folder}")
-    if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"--json {path}: must be a file that can be written; choose another path")
 
 
 def _table(splits: "dict[str, SplitMetrics]") -> object:

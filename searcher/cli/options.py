@@ -16,11 +16,13 @@ __all__ = [
     "add_reading",
     "add_training",
     "cache_dir",
+    "check_writable",
     "data_folder",
     "database_text",
     "overrides",
     "positive_int",
     "storage_root",
+    "write_text",
 ]
 
 Verbs = Any
@@ -139,6 +141,39 @@ def database_text(args: argparse.Namespace) -> str:
             "put the whole URL into a file for --db @FILE, or into the environment variable SEARCHER_DB"
         )
     return text
+
+
+def check_writable(option: str, path: Path | None) -> None:
+    """Check that a file can be written, before the work that is to be written into it.
+
+    Args:
+        option: What named it, for the message.
+        path: The file; None is fine.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"{option} {path}: its folder must exist; create {folder}")
+    if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {path}: must be a file that can be written; choose another path")
+
+
+def write_text(option: str, path: Path, text: str) -> None:
+    """Write a file atomically.
+
+    Raises:
+        UserError: It could not be written; what was there is untouched.
+    """
+    from searcher.training.files import write_atomically
+
+    try:
+        write_atomically(path, lambda writer: writer.write(text.encode()))
+    except OSError as error:
+        raise UserError(f"{option} {path}: could not be written: {error.strerror or error}") from error
 
 
 def _read_secret(path: Path) -> str:

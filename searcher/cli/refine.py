@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, add_database, add_json, database_text
+from searcher.cli.options import Verbs, add_database, add_json, check_writable, database_text, write_text
 
 if TYPE_CHECKING:
     from searcher.lineage.resolve import Narrowing
@@ -30,6 +30,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     _check_file(args.write, force=args.force)
+    check_writable("--write", args.write)
 
     from searcher.cli.terminal import console, print_json, table
     from searcher.ledger.database import Database
@@ -80,8 +81,6 @@ def _check_file(path: Path | None, *, force: bool) -> None:
         raise UserError(
             f"--write {path}: must not exist yet, got a file; choose another name, or add --force"
         )
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"--write {path}: its folder must exist, got {path.parent}; make it first")
 
 
 def _write(path: Path, narrowing: "Narrowing") -> None:
@@ -89,7 +88,6 @@ def _write(path: Path, narrowing: "Narrowing") -> None:
 
     from searcher.study.space import SearchSpace
     from searcher.study.spec import ParentSection
-    from searcher.training.files import write_atomically
 
     spec, name = narrowing.parent.spec, narrowing.parent.record.name
     refinement = narrowing.refinement
@@ -110,8 +108,7 @@ def _write(path: Path, narrowing: "Narrowing") -> None:
         "",
         f"  searcher launch --study {path.name}",
     ]
-    text = narrowing.study(template, header=header).text
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text("--write", path, narrowing.study(template, header=header).text)
 
 
 def _narrowed_name(name: str) -> str:

@@ -56,7 +56,7 @@ def test_the_written_file_is_a_study_with_its_reasons(searched, capsys, tmp_path
     [
         (["refine", "t"], "--study t: must be a study of"),
         (["refine", "s", "--write", "narrow.txt"], "--write narrow.txt: must end in .toml"),
-        (["refine", "s", "--write", "no/narrow.toml"], "its folder must exist, got no"),
+        (["refine", "s", "--write", "no/narrow.toml"], "its folder must exist; create"),
         (["refine", "s", "--write", "s.toml"], "--write s.toml: must not exist yet"),
     ],
 )
