@@ -29,19 +29,30 @@ _MOMENTS = {
 }
 _LATEST_CALL = {"while a checkpoint is written": 2000, "between our epoch and Optuna's value": 4}
 """A checkpoint of the tiny study takes 560 writes."""
-_LEAVE_NOTHING = ("start-up, before the lease", "start-up, after the lease")
+_LEAVES_NOTHING = ("start-up, before the lease", "start-up, after the lease", "between ask and parameters")
+"""They leave no parameters that could be queued again."""
+_LEAVES_SOME = (
+    "between ask and start",
+    "mid-epoch",
+    "while a checkpoint is written",
+    "between our epoch and Optuna's value",
+)
+"""They leave a trial RUNNING that has parameters. After a tell there may be none: both trials may just have ended."""
 _OWN_CLUSTER = ("mid-epoch", "while a checkpoint is written")
 
 
 def shuffled(chance: random.Random) -> list[str]:
     """Return the moments in an order in which reconciliation has something to queue again.
 
-    So it comes after one or two kills that leave a trial: parameters that were interrupted a third time are given up.
+    So it comes after one or two kills that leave parameters: those interrupted a third time are given up.
     """
     order = [moment for moment in _MOMENTS if moment != "while reconciling"]
     chance.shuffle(order)
-    leaving = [i for i, moment in enumerate(order) if moment not in _LEAVE_NOTHING]
-    places = range(leaving[0] + 1, leaving[1] + 2)
+    first, second = [i for i, moment in enumerate(order) if moment not in _LEAVES_NOTHING][:2]
+    if order[first] not in _LEAVES_SOME:
+        other = order.index(chance.choice(_LEAVES_SOME))
+        order[first], order[other] = order[other], order[first]
+    places = range(first + 1, second + (2 if order[second] in _LEAVES_SOME else 1))
     order.insert(chance.choice(places), "while reconciling")
     return order
 

@@ -63,7 +63,7 @@ def child_text(
         f'[parent]\nstudy = "{parent}"\nhow = "{how}"',
         *about,
     ]
-    return "\n".join([*lines, "[resources]\nmax_concurrent = 2", rest]) + "\n"
+    return "\n".join([*lines, "[resources]\nmax_concurrent = 1", rest]) + "\n"
 
 
 def tiny(text: str = TINY, **overrides: object) -> StudySpec:

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
-from tiny_study import LOW_RATES, TINY, child_text, tiny
+from tiny_study import LOW_RATES, child_text, tiny
+from tiny_study import TINY as TWO_AT_A_TIME
 
 from searcher.ledger.database import Database
 from searcher.lineage.resolve import resolve
-from searcher.study.catalog import load_study, shipped_studies
 from searcher.study.spec import StudySpec
 
+# One worker: starting a second takes longer than all trials together.
+TINY = TWO_AT_A_TIME.replace("max_concurrent = 2", "max_concurrent = 1")
 BROAD = TINY.replace("epochs = 4", "epochs = 1").replace("grace_epochs = 1", 'name = "none"')
 
 
@@ -66,11 +68,3 @@ def test_a_study_with_two_objectives_ends_with_the_best_compromises(launch_tiny,
     front = best_compromises(study, trials)
     assert front[0].value == best_trial(study, trials).value
     assert front[-1].values[1] == min(trial.values[1] for trial in complete)
-
-
-@pytest.mark.parametrize("name", [name for name in shipped_studies() if load_study(name).parent is not None])
-def test_a_shipped_study_with_a_parent_has_one_of_the_same_model(name):
-    spec = load_study(name)
-    parent = load_study(spec.parent.study)
-    assert parent.trial_config({}).model.name == spec.trial_config({}).model.name
-    assert parent.study.objective == spec.study.objective

@@ -12,7 +12,6 @@ from tiny_study import RecordingListener, tiny
 
 from searcher.exceptions import DatabaseError, SearcherError, StudyConflictError, UserError
 from searcher.ledger.database import Database
-from searcher.study.catalog import load_study, shipped_studies
 
 
 def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path):
@@ -47,27 +46,6 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
         [kept] = [checkpoint for checkpoint in trial.checkpoints.values() if not checkpoint.is_removed]
         assert hashlib.sha256((folder / "best.pt").read_bytes()).hexdigest() == kept.sha256
         assert (folder / "trial.log").stat().st_size > 0
-
-
-@pytest.mark.parametrize("name", [name for name in shipped_studies() if load_study(name).parent is None])
-def test_every_shipped_study_runs(name, launch_tiny):
-    small = {
-        "study.trials": 1, "train.epochs": 1, "augment.crop_px": 64, "resources.cpus": 1,
-        "data.synthetic_images": 12, "data.synthetic_size_px": 64, "data.samples_per_epoch": 6,
-    }  # fmt: skip
-    small_model = {
-        "unet": {"model.base_channels": 2},
-        "mask_rcnn": {
-            "model.backbone": "resnet18", "model.weights": "none", "model.input_scale": 1.0,
-            "model.fpn_channels": 16, "model.box_layer": 32, "model.mask_layer": 16,
-        },
-    }  # fmt: skip
-    model = load_study(name).trial_config({}).model.name
-    result, _, trials = launch_tiny(load_study(name, {**small, **small_model[model]}))
-    assert result.outcome == "finished"
-    [trial] = [trial for trial in trials if trial.state != "WAITING"]
-    assert trial.state == "COMPLETE"
-    assert ("tuned" in trial.notes) == load_study(name).trial_config({}).tuning.postprocess
 
 
 def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny):
