@@ -44,6 +44,14 @@ class SampleSource(Protocol):
         """Layout, such as `glas`."""
 
     @property
+    def licence(self) -> str:
+        """What may be done with the images, in a sentence; empty where nobody said."""
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel in micrometres, None where nobody said."""
+
+    @property
     def samples(self) -> Sequence[Sample]:
         """All samples, in a stable order."""
 

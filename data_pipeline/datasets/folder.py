@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,8 @@ class PairedFolder:
     """
 
     kind = "pairs"
+    licence: ClassVar[str] = ""
+    pixel_size_um: ClassVar[float | None] = None
 
     def __init__(
         self, root: Path, pairs: Iterable[SamplePaths], problems: Iterable[str], *, strict: bool

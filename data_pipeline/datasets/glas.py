@@ -34,6 +34,12 @@ class GlasFolder(PairedFolder):
     """
 
     kind = "glas"
+    licence = (
+        "GlaS challenge data: for research only, not for commercial use; cite Sirinukunwattana et al. 2016 "
+        "(arXiv 1603.00275)."
+    )
+    pixel_size_um = 0.62005
+    """20x; as the challenge's page of the data set says."""
 
     def __init__(self, root: Path, *, strict: bool = True) -> None:
         files, problems = single_files(images_by_stem(root))

@@ -31,6 +31,8 @@ class SyntheticGlands:
 
     kind = "synthetic"
     name = "synthetic glands"
+    licence = "Drawn by a program; nobody's tissue."
+    pixel_size_um = None
 
     def __init__(self, *, num_images: int, size_px: int, seed: int, num_test_images: int = 0) -> None:
         assert num_images >= 1, num_images

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from searcher.cli.options import Verbs, add_reading, database_text
 
 if TYPE_CHECKING:
+    from searcher.ledger.database import Database
     from searcher.ledger.records import StudyRecord, TrialRecord
     from searcher.study.rerank import Standing
 
@@ -34,27 +35,25 @@ class Found(NamedTuple):
     """Of a study with several objectives: the best compromises."""
 
 
-def find_best(args: argparse.Namespace) -> Found:
-    """Return what is best in the study that `--study` and `--db` name.
+def find_best(database: "Database", name: str) -> Found:
+    """Return what is best in a study.
 
     Raises:
-        UserError: No trial is COMPLETE.
+        UserError: There is no such study, or none of its trials is COMPLETE.
     """
     from searcher.exceptions import UserError
     from searcher.ledger.best import best_compromises, best_trial, rerank_standings
-    from searcher.ledger.database import Database
     from searcher.ledger.stored import stored_spec
     from searcher.study.layout import inside
     from searcher.study.spec import CANDIDATE
 
-    with Database.open(database_text(args)) as database:
-        study, trials = database.study(args.study), database.trials(args.study)
-        is_rerank = any(CANDIDATE in trial.params for trial in trials)
-        parent = stored_spec(database.study_row(args.study)).parent if is_rerank else None
+    study, trials = database.study(name), database.trials(name)
+    is_rerank = any(CANDIDATE in trial.params for trial in trials)
+    parent = stored_spec(database.study_row(name)).parent if is_rerank else None
     best = best_trial(study, trials)
     if best is None:
         raise UserError(
-            f"--study {args.study}: must have a COMPLETE trial, got {study.num_done} done and none complete; "
+            f"--study {name}: must have a COMPLETE trial, got {study.num_done} done and none complete; "
             "launch it again with more trials"
         )
     checkpoint = best.checkpoints.get("best")
@@ -73,8 +72,15 @@ def find_best(args: argparse.Namespace) -> Found:
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, metric, print_json, table, tuning_text
+    from searcher.ledger.database import Database
+    from searcher.ledger.outcomes import evaluations, exports
 
-    found = find_best(args)
+    with Database.open(database_text(args)) as database:
+        found = find_best(database, args.study)
+        evaluated = [
+            each for each in evaluations(database, args.study) if found.best.number in each.metrics["trials"]
+        ]
+        exported = [each for each in exports(database, args.study) if each.trial == found.best.number]
     study, best, path = found.study, found.best, found.path
     checkpoint = best.checkpoints.get("best")
     if args.json:
@@ -83,6 +89,8 @@ def _run(args: argparse.Namespace) -> int:
             record["rerank"] = [each.to_dict() for each in found.standings]
         if found.front:
             record["front"] = [each.to_dict() for each in found.front]
+        record["evaluations"] = [each.to_dict() for each in evaluated]
+        record["exports"] = [each.to_dict() for each in exported]
         print_json(record)
         return 0
     if found.standings:
@@ -104,7 +112,25 @@ def _run(args: argparse.Namespace) -> int:
     absent = "none" if checkpoint is None else "removed by `searcher gc`"
     damage = f", but {checkpoint.problem}" if checkpoint is not None and checkpoint.problem else ""
     console.print(f"checkpoint: {path or absent}{damage}", markup=False, soft_wrap=True)
+    for each in evaluated:
+        together = (
+            ""
+            if len(each.metrics["trials"]) == 1
+            else f" (trials {_listed(each.metrics['trials'])} together)"
+        )
+        figures = ", ".join(f"{name} {metric(value)}" for name, value in each.metrics["pooled"].items())
+        console.print(
+            f"evaluated on {each.split} of {each.data_source}{together}: {figures}",
+            markup=False,
+            soft_wrap=True,
+        )
+    for bundle in exported:
+        console.print(f"exported: {bundle.path}", markup=False, soft_wrap=True)
     return 0
+
+
+def _listed(numbers: "list[int]") -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _print_front(study: "StudyRecord", front: "list[TrialRecord]") -> None:

@@ -1,6 +1,7 @@
 """Options that several verbs share. Imports nothing heavy."""
 
 import argparse
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = [
     "data_folder",
     "database_text",
     "overrides",
+    "positive_float",
     "positive_int",
     "storage_root",
     "write_text",
@@ -39,6 +41,17 @@ def positive_int(text: str) -> int:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """Parse a number above 0, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}") from None
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
     return value
 
 
@@ -168,7 +181,7 @@ def write_text(option: str, path: Path, text: str) -> None:
     Raises:
         UserError: It could not be written; what was there is untouched.
     """
-    from searcher.training.files import write_atomically
+    from searcher.files import write_atomically
 
     try:
         write_atomically(path, lambda writer: writer.write(text.encode()))

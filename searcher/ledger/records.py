@@ -8,7 +8,15 @@ from typing import Any
 from searcher.study.objectives import Direction
 from searcher.study.space import Value
 
-__all__ = ["CheckpointRecord", "LaunchRecord", "StudyRecord", "TrialRecord"]
+__all__ = [
+    "AncestorRecord",
+    "CheckpointRecord",
+    "EvaluationRecord",
+    "ExportRecord",
+    "LaunchRecord",
+    "StudyRecord",
+    "TrialRecord",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,3 +127,53 @@ class StudyRecord:
         record = asdict(self) | {"created_at": self.created_at.isoformat(), "num_done": self.num_done}
         record["last_launch"] = self.last_launch.to_dict() if self.last_launch else None
         return record
+
+
+@dataclass(frozen=True, kw_only=True)
+class AncestorRecord:
+    """A study that another one began from."""
+
+    study: str
+    how: str
+    """What was taken from it: `refine`, `rerank` or `finetune`."""
+    trials: tuple[int, ...]
+    """Its trials that decided what came after, the best first."""
+    sha256: str | None
+    """Digest of the checkpoint that training began from, where it did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRecord:
+    """A trial that went into a bundle."""
+
+    trial: int
+    epoch: int
+    checkpoint_sha256: str
+    path: str
+    """The bundle's folder, absolute, when it was written."""
+    sha256: str
+    """Of its `bundle.json`, which holds those of its other files."""
+    created_at: datetime | None = None
+    """None: not written down yet."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self) | {"created_at": self.created_at.isoformat() if self.created_at else None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord:
+    """What a trial's checkpoint reached on one split of a data set."""
+
+    trial: int
+    checkpoint_sha256: str
+    data_source: str
+    data_fingerprint: str
+    split: str
+    metrics: Mapping[str, Any]
+    """`pooled`, `mean`, `num_images`, and `trials`: all that predicted together."""
+    created_at: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self) | {"created_at": self.created_at.isoformat()}

@@ -15,6 +15,7 @@ from ray import tune  # isort: skip
 from ray.tune.error import TuneError  # isort: skip
 from ray.tune.experiment import Trial  # isort: skip
 
+from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.store import Store
 from searcher.exceptions import DatabaseAwayError, DatabaseError, SearcherError, StudyConflictError
 from searcher.ledger.database import Database
@@ -90,7 +91,7 @@ def launch(
     """
     study = Registration(
         spec=spec,
-        data_source=data.folder or "synthetic glands",
+        data_source=data.folder or SyntheticGlands.name,
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
     )

@@ -13,8 +13,8 @@ import torch
 from pydantic import ValidationError
 
 from searcher.exceptions import CheckpointError
+from searcher.files import link_or_copy, sha256_of, write_atomically
 from searcher.study.config import TrialConfig
-from searcher.training.files import link_or_copy, sha256_of, write_atomically
 
 __all__ = [
     "FORMAT",

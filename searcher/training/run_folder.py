@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from searcher.exceptions import CheckpointError
+from searcher.files import sha256_of, write_atomically
 from searcher.study.config import TrialConfig
 from searcher.training.checkpoints import (
     Checkpoint,
@@ -17,7 +18,6 @@ from searcher.training.checkpoints import (
     publish_checkpoint,
     save_checkpoint,
 )
-from searcher.training.files import sha256_of, write_atomically
 from searcher.training.history import append_epoch, read_history, truncate_history
 
 __all__ = ["RunFolder"]

@@ -1,16 +1,25 @@
-"""From a checkpoint to the model that it holds, ready to predict."""
+"""From a checkpoint to the network that it holds, ready to predict."""
 
 import torch
-from pydantic import ValidationError
 
 from models.base import SegmentationModel
-from models.registry import build_model
 from searcher.exceptions import CheckpointError
-from searcher.inference.tuning import Tuned
-from searcher.study.config import TrialConfig
+from searcher.inference.trained import TrainedNetwork
 from searcher.training.checkpoints import Checkpoint
 
-__all__ = ["trained_model", "tuning_of"]
+__all__ = ["trained_model", "trained_network"]
+
+
+def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
+    """Return a checkpoint's network: the weights that were validated.
+
+    Raises:
+        CheckpointError: Its configuration is of another version of searcher.
+    """
+    try:
+        return TrainedNetwork.from_plain(checkpoint.config, checkpoint.weights(), checkpoint.tuned)
+    except ValueError as error:
+        raise _misfit(checkpoint, error) from error
 
 
 def trained_model(checkpoint: Checkpoint, *, device: torch.device) -> SegmentationModel:
@@ -25,25 +34,15 @@ def trained_model(checkpoint: Checkpoint, *, device: torch.device) -> Segmentati
     Raises:
         CheckpointError: Its configuration or its weights are of another version of searcher.
     """
+    network = trained_network(checkpoint)
     try:
-        config = TrialConfig.model_validate(checkpoint.config)
-        tuned = tuning_of(checkpoint)
-        model = build_model(config.model, config.postprocess if tuned is None else tuned.postprocess)
-        model.load_state_dict(checkpoint.weights())
-    except (ValidationError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise CheckpointError(
-            f"the checkpoint of epoch {checkpoint.epoch} does not fit this version of searcher ({reason}); use the "
-            "version that wrote it"
-        ) from error
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval()
+        return network.model(device)
+    except ValueError as error:
+        raise _misfit(checkpoint, error) from error
 
 
-def tuning_of(checkpoint: Checkpoint) -> Tuned | None:
-    """Return what was tuned for a checkpoint, None if nothing was.
-
-    Raises:
-        ValueError, KeyError, TypeError: It is of another version of searcher.
-    """
-    return None if checkpoint.tuned is None else Tuned.from_dict(checkpoint.tuned)
+def _misfit(checkpoint: Checkpoint, error: ValueError) -> CheckpointError:
+    return CheckpointError(
+        f"the checkpoint of epoch {checkpoint.epoch} does not fit this version of searcher ({error}); use the "
+        "version that wrote it"
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from data_pipeline.datasets import SyntheticGlands
 from searcher.exceptions import UserError
 from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
 from searcher.ledger.database import checkpoint_record
@@ -182,6 +183,6 @@ def _train_again(patient: Patient, number: int) -> str | None:
     assert patient.trials is not None
     settings = {**(row.overrides or {}), **patient.trials[number].params}
     words = ["searcher", "train", "--study", row.spec_source, "--storage", row.storage_root]
-    if row.data_source != "synthetic glands":
+    if row.data_source != SyntheticGlands.name:
         words += ["--data", row.data_source]
     return shlex.join([*words, *setting_words(settings)])

@@ -16,9 +16,9 @@ from data_pipeline.exceptions import DataError
 from models import unet
 from models.base import TensorBatch
 from searcher.exceptions import CheckpointError, NonFiniteLossError
+from searcher.files import write_atomically
 from searcher.study.objectives import Objective
 from searcher.training.failures import Failure, diagnose
-from searcher.training.files import write_atomically
 from searcher.training.history import append_epoch
 from searcher.training.reporter import NullReporter
 from searcher.training.trainer import Trainer

@@ -1,0 +1,176 @@
+"""Opening a bundle: every file is what it was when it was written, or it is not opened at all."""
+
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+
+from models.base import SegmentationModel
+from searcher.bundle.manifest import MANIFEST, SCHEMA, BundleManifest, MemberFacts
+from searcher.bundle.member import Member
+from searcher.exceptions import UserError
+from searcher.files import sha256_of
+from searcher.inference.predictor import Predictor
+from searcher.inference.trained import TrainedNetwork, predictor_of
+
+__all__ = ["Bundle", "is_bundle", "load_bundle", "read_manifest"]
+
+_MAX_MANIFEST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle."""
+
+    path: Path
+    manifest: BundleManifest
+    manifest_sha256: str
+    """SHA-256 of `bundle.json`, which holds those of the other files: the bundle's identity."""
+    members: tuple[Member, ...]
+
+    @property
+    def name(self) -> str:
+        """What the bundle is called."""
+        return self.manifest.name
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel of the images that it was trained on, in micrometres; None where nobody said."""
+        return self.manifest.pixel_size_um
+
+    @cached_property
+    def networks(self) -> tuple[TrainedNetwork, ...]:
+        """The members' networks."""
+        return tuple(member.network for member in self.members)
+
+    def models(self, device: torch.device) -> list[SegmentationModel]:
+        """Return the members' models on a device, in evaluation mode.
+
+        Raises:
+            UserError: The weights do not fit the models of this version of searcher.
+        """
+        try:
+            return [network.model(device) for network in self.networks]
+        except ValueError as error:
+            raise UserError(
+                f"{self.path}: its weights must fit this version of searcher, got {error}; use the version that "
+                f"wrote it, {self.manifest.versions.get('searcher', 'an unknown one')}"
+            ) from error
+
+    def predictor(self, *, device: torch.device, tta: bool | None = None) -> Predictor:
+        """Return what predicts as the bundle says.
+
+        Args:
+            device: Where to predict.
+            tta: Whether to take the mean of 8 views; None: as the bundle says.
+
+        Raises:
+            UserError: The weights do not fit, or the model cannot be asked with `tta`.
+        """
+        wish = self.manifest.tta if tta is None else tta
+        predictor = predictor_of(self.networks, self.models(device), device=device, tta=wish)
+        predictor.postprocess = self.manifest.postprocess
+        return predictor
+
+
+def is_bundle(path: Path) -> bool:
+    """Return whether a folder claims to be a bundle."""
+    return (path / MANIFEST).is_file()
+
+
+def read_manifest(path: Path) -> tuple[BundleManifest, str]:
+    """Return a bundle's manifest and the SHA-256 of its file. No other file is looked at.
+
+    Raises:
+        UserError: There is none, or it is of another version or damaged.
+    """
+    file = path / MANIFEST
+    try:
+        with file.open("rb") as opened:
+            sha256, num_bytes = sha256_of(opened)
+            if num_bytes > _MAX_MANIFEST_BYTES:
+                raise UserError(
+                    f"{file}: must be below 64 MiB, got {num_bytes} bytes; use the bundle as it was exported"
+                )
+            text = opened.read()
+    except OSError as error:
+        raise UserError(
+            f"{path}: must be a bundle with a {MANIFEST}, got {error.strerror or error}; `searcher export` makes one"
+        ) from error
+    values = _json(file, text)
+    if values.get("schema_version") != SCHEMA:
+        raise UserError(
+            f"{file}: schema_version must be {SCHEMA}, got {str(values.get('schema_version'))[:60]}; use the version "
+            "of searcher that wrote it"
+        )
+    try:
+        return BundleManifest.model_validate_json(text), sha256
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise UserError(
+            f"{file}: {where}: {first['msg'][:200]}; use the bundle as it was exported"
+        ) from error
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Return a bundle whose files all have the digests that it says. Nothing in it is executed or unpickled.
+
+    Raises:
+        UserError: It is no bundle, of another version, or damaged; one line.
+    """
+    manifest, manifest_sha256 = read_manifest(path)
+    contents = {name: _verified(path, name, manifest) for name in manifest.files}
+    members = [_member(path, facts, contents[facts.weights]) for facts in manifest.members]
+    return Bundle(path=path, manifest=manifest, manifest_sha256=manifest_sha256, members=tuple(members))
+
+
+def _json(file: Path, text: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{file}: must be JSON, got {error}; use the bundle as it was exported") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{file}: must be a JSON object, got {type(values).__name__}; use another folder")
+    return values
+
+
+def _verified(path: Path, name: str, manifest: BundleManifest) -> bytes:
+    """Return the content of a file of weights: the very bytes whose digest was looked at. Of others, nothing."""
+    file, facts = path / name, manifest.files[name]
+    is_needed = any(name == member.weights for member in manifest.members)
+    try:
+        if file.is_symlink() or not file.is_file():
+            raise UserError(f"{file}: must be a file of the bundle, got none; copy the whole folder again")
+        with file.open("rb") as opened:
+            content = opened.read() if is_needed else b""
+            sha256, num_bytes = sha256_of(io.BytesIO(content) if is_needed else opened)
+    except OSError as error:
+        raise UserError(
+            f"{file}: must be readable, got {error.strerror or error}; copy the whole folder again"
+        ) from error
+    if (sha256, num_bytes) != (facts.sha256, facts.num_bytes):
+        raise UserError(
+            f"{file}: sha256 must be {facts.sha256} ({facts.num_bytes} bytes), got {sha256} ({num_bytes} bytes): it "
+            "was changed or damaged; copy the whole folder again"
+        )
+    return content
+
+
+def _member(path: Path, facts: MemberFacts, content: bytes) -> Member:
+    try:
+        weights = load_tensors(content)
+        return Member(TrainedNetwork.from_plain(facts.config, weights, facts.tuned), facts)
+    except (SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{path / facts.weights}: must hold weights for this version of searcher, got {reason}; use the version "
+            "that wrote it"
+        ) from error

@@ -1,0 +1,150 @@
+"""`bundle.json`: what a bundle holds and where it comes from. Imports no torch."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from models.settings import PostprocessSettings
+from searcher.study.config import Section
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "Ancestor",
+    "BundleManifest",
+    "DataFacts",
+    "FileFacts",
+    "MemberFacts",
+    "OnnxFacts",
+]
+
+MANIFEST = "bundle.json"
+SCHEMA = "searcher-bundle-1"
+"""What a bundle says it is; the number is raised when an older reader would misread a newer bundle."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _plain_name(value: str) -> str:
+    if (
+        not value
+        or value.startswith(".")
+        or "/" in value
+        or "\\" in value
+        or "\0" in value
+        or value == MANIFEST
+    ):
+        raise PydanticCustomError("file_name", "must be the plain name of a file in the bundle")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_plain_name)]
+
+
+class FileFacts(Section):
+    """A file of the bundle as it was written."""
+
+    sha256: Sha256
+    num_bytes: int = Field(ge=0)
+
+
+class Ancestor(Section):
+    """A study that another one began from."""
+
+    study: str
+    """Its name."""
+    how: str
+    """What was taken from it: `refine`, `rerank` or `finetune`."""
+    trials: tuple[int, ...]
+    """Its trials that decided what came after, the best first."""
+    sha256: Sha256 | None
+    """Digest of the checkpoint that training began from, where it did."""
+
+
+class MemberFacts(Section):
+    """One trained network, and what is known of how it came about."""
+
+    weights: FileName
+    """File with its weights."""
+    study: str | None
+    """Study that it was a trial of; None for a checkpoint of which nothing else is known."""
+    trial: int | None
+    """Number of the trial."""
+    epoch: int = Field(ge=0)
+    """Epoch whose weights these are, counted from 1."""
+    objective: str
+    """Metric that chose the epoch."""
+    value: float
+    """That metric, on the validation images."""
+    params: dict[str, Any]
+    """What the search chose, by dotted key."""
+    config: dict[str, Any]
+    """The resolved configuration: `TrialConfig.to_dict()`."""
+    tuned: dict[str, Any] | None
+    """`Tuned.to_dict()`, where post-processing was tuned for these weights."""
+    checkpoint_sha256: Sha256
+    """Digest of the checkpoint that the weights were taken from."""
+    data_fingerprint: Sha256
+    """Fingerprint of the data that it was trained on."""
+    history: dict[int, dict[str, float]]
+    """Every metric of every epoch."""
+    lineage: tuple[Ancestor, ...]
+    """The studies before, the nearest first."""
+
+
+class DataFacts(Section):
+    """The data set that the networks were trained on."""
+
+    name: str
+    licence: str
+    """What may be done with it, and so perhaps with what was learnt from it."""
+    fingerprints: tuple[Sha256, ...]
+
+
+class OnnxFacts(Section):
+    """The same network for ONNX Runtime: uint8[B, H, W, 3], RGB, to maps float32[B, C, H, W], not post-processed."""
+
+    file: FileName
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    """Pixels of the images that it takes; the batch may be any."""
+    opset: int
+    max_difference: float = Field(ge=0.0)
+    """Largest difference of a probability from PyTorch's, of all that was compared."""
+    compared_on: tuple[str, ...]
+    """The inputs that were compared."""
+
+
+class BundleManifest(Section):
+    """All of `bundle.json`."""
+
+    schema_version: str = SCHEMA
+    name: str = Field(min_length=1, max_length=200)
+    """What the bundle is called in tables and reports."""
+    created_at: datetime
+    versions: dict[str, str]
+    """Of Python and the packages that wrote it."""
+    members: tuple[MemberFacts, ...] = Field(min_length=1)
+    """The networks; of several, the mean of the maps is taken."""
+    postprocess: PostprocessSettings
+    """From maps or detections to instances."""
+    tta: bool
+    """Whether maps are the mean of 8 turned and mirrored views."""
+    tile_px: int = Field(ge=0)
+    """Side of the tiles that validation saw; 0: whole images."""
+    tile_overlap_px: int = Field(ge=0)
+    pixel_size_um: float | None = Field(gt=0.0)
+    """Side of a pixel of the images that it was trained on, in micrometres; None where nobody said."""
+    data: DataFacts
+    onnx: OnnxFacts | None
+    files: dict[FileName, FileFacts]
+    """Every file but this one."""
+
+    @model_validator(mode="after")
+    def _names_its_files(self) -> "BundleManifest":
+        named = {member.weights for member in self.members} | ({self.onnx.file} if self.onnx else set())
+        if missing := sorted(named - self.files.keys()):
+            raise ValueError(f"files must list every file that is named, lacks {', '.join(missing)}")
+        return self

@@ -1,0 +1,143 @@
+"""The network of a bundle for ONNX Runtime, compared with PyTorch before it is believed."""
+
+import contextlib
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.base import DenseModel, SegmentationModel
+from searcher.bundle.manifest import OnnxFacts
+from searcher.exceptions import SearcherError, UserError
+
+__all__ = ["MAX_DIFFERENCE", "check_exportable", "export_onnx"]
+
+MAX_DIFFERENCE = 1e-3
+"""A probability may differ from PyTorch's by this much; mostly it is a hundred times less."""
+_OPSET = 20
+_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+class _MeanMaps(nn.Module):
+    """The mean of the maps of one or several models, as one graph."""
+
+    def __init__(self, models: Sequence[DenseModel]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return float32[B, C, H, W] of uint8[B, H, W, 3]."""
+        maps = [model.predict_maps(images) for model in self.models]  # type: ignore[operator]
+        return torch.stack(maps).mean(dim=0)
+
+
+def check_exportable(models: Sequence[SegmentationModel]) -> None:
+    """Check that the models can be exported, and that the packages are there.
+
+    Raises:
+        UserError: They cannot.
+    """
+    if not all(isinstance(model, DenseModel) for model in models):
+        raise UserError(
+            "--onnx: must be given for a model with maps of probabilities, such as unet, got one that detects "
+            "instances one by one; leave it out"
+        )
+    for package in _PACKAGES:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise UserError(
+                f"--onnx: needs the package {package}, got none; pip install 'gland-searcher[onnx]'"
+            ) from error
+
+
+def export_onnx(
+    models: Sequence[SegmentationModel],
+    path: Path,
+    *,
+    size_px: int,
+    inputs: Mapping[str, NDArray[np.uint8]],
+) -> OnnxFacts:
+    """Write the models' mean maps as one ONNX file and compare it with PyTorch.
+
+    Height and width are fixed, since the network pads and resizes by them; the batch may be any.
+
+    Args:
+        models: On the CPU, in evaluation mode, all with maps; see `check_exportable`.
+        path: The file.
+        size_px: Height and width of the images.
+        inputs: Images to compare on besides random ones, by what they are: uint8[H, W, 3] of any size, cut or padded.
+
+    Returns:
+        What was written and how far it is from PyTorch.
+
+    Raises:
+        SearcherError: A probability differs by more than `MAX_DIFFERENCE`.
+    """
+    import onnxruntime
+
+    dense = [model for model in models if isinstance(model, DenseModel)]
+    network = _MeanMaps(dense).eval()
+    generator = np.random.default_rng(0)
+    random = generator.integers(0, 256, (2, size_px, size_px, 3), dtype=np.uint8)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network,
+            (torch.from_numpy(random),),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["maps"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            opset_version=_OPSET,
+        )
+        assert program is not None
+        program.save(str(path), external_data=False)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    compared = {"random pixels": random} | {
+        name: _fitted(image, size_px)[None] for name, image in inputs.items()
+    }
+    difference = 0.0
+    for batch in compared.values():
+        with torch.no_grad():
+            expected = network(torch.from_numpy(batch)).numpy()
+        [actual] = session.run(None, {"images": batch})
+        difference = max(difference, float(np.abs(actual - expected).max()))
+    if not difference <= MAX_DIFFERENCE:
+        raise SearcherError(
+            f"--onnx: the maps must be PyTorch's within {MAX_DIFFERENCE:g}, got a difference of {difference:g}; the "
+            "bundle was not written, leave --onnx out"
+        )
+    return OnnxFacts(
+        file=path.name,
+        height=size_px,
+        width=size_px,
+        opset=_OPSET,
+        max_difference=difference,
+        compared_on=tuple(compared),
+    )
+
+
+def _fitted(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Return an image cut to the size at its upper left, or continued by its mirror image."""
+    image = image[:size_px, :size_px]
+    rows, columns = size_px - image.shape[0], size_px - image.shape[1]
+    return np.ascontiguousarray(np.pad(image, ((0, rows), (0, columns), (0, 0)), mode="symmetric"))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and its remarks about itself out of the terminal."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,187 @@
+"""Writing a bundle: a whole folder appears under its name, or nothing does."""
+
+import contextlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as save_tensors
+
+from searcher._version import __version__
+from searcher.bundle.card import model_card
+from searcher.bundle.load import is_bundle
+from searcher.bundle.manifest import MANIFEST, BundleManifest, DataFacts, FileFacts, OnnxFacts
+from searcher.bundle.member import Member
+from searcher.exceptions import UserError
+from searcher.files import write_atomically
+from searcher.inference.trained import predictor_of, uses_tta
+
+__all__ = ["CARD", "ONNX", "check_target", "weights_files", "write_bundle"]
+
+CARD = "README.md"
+"""The model card."""
+ONNX = "model.onnx"
+_PACKAGES = ("torch", "torchvision", "numpy", "safetensors")
+
+
+def weights_files(num_members: int) -> list[str]:
+    """Return the names of the files of weights of a bundle with so many networks."""
+    if num_members == 1:
+        return ["weights.safetensors"]
+    return [f"weights-{number}.safetensors" for number in range(1, num_members + 1)]
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Check that a bundle can be written there, before the work that it takes.
+
+    Raises:
+        UserError: Something is there and `force` does not allow to replace it, or the place cannot be written.
+    """
+    parent = target.absolute().parent
+    if not parent.is_dir():
+        raise UserError(f"--to {target}: its folder must exist, got none; create {parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"--to {target}: {parent} must be writable, got no permission; choose another path")
+    if not os.path.lexists(target):
+        return
+    is_empty_folder = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
+    if is_empty_folder:
+        return
+    if target.is_symlink() or not is_bundle(target):
+        raise UserError(
+            f"--to {target}: must be a new folder or a bundle to replace, got something else; choose another path"
+        )
+    if not force:
+        raise UserError(
+            f"--to {target}: must not exist, got a bundle that is already there; add --force to replace it, or "
+            "choose another path"
+        )
+
+
+def write_bundle(
+    target: Path,
+    name: str,
+    members: Sequence[Member],
+    *,
+    data: DataFacts,
+    pixel_size_um: float | None = None,
+    pictures: Mapping[str, bytes] | None = None,
+    onnx: Callable[[Path], OnnxFacts] | None = None,
+    force: bool = False,
+) -> tuple[BundleManifest, str]:
+    """Write a bundle and return its manifest with the SHA-256 of `bundle.json`.
+
+    All is written into a folder beside the target and flushed to disk; then that is renamed. Interrupted, nothing is
+    left of it.
+
+    Args:
+        target: The folder to be.
+        name: What the bundle is called.
+        members: At least one; several are an ensemble. Their `facts.weights` are names as `weights_files` gives.
+        data: What they were trained on.
+        pixel_size_um: Of those images.
+        pictures: Image files for the model card, by file name.
+        onnx: Writes the network for ONNX Runtime to a path and says what it is.
+        force: Replace a bundle that is there.
+
+    Raises:
+        UserError: The target is taken or cannot be written, or the members cannot be asked together.
+    """
+    check_target(target, force=force)
+    cpu = torch.device("cpu")
+    networks = [member.network for member in members]
+    # Building them all proves that whoever opens the bundle can.
+    predictor = predictor_of(networks, [network.model(cpu) for network in networks], device=cpu)
+    train = networks[0].config.train
+    try:
+        with _new_folder(target) as folder:
+            files = {}
+            for member in members:
+                weights = {key: tensor.contiguous() for key, tensor in member.network.weights.items()}
+                files[member.facts.weights] = _write(folder / member.facts.weights, save_tensors(weights))
+            for file, content in (pictures or {}).items():
+                files[file] = _write(folder / file, content)
+            onnx_facts = None
+            if onnx is not None:
+                onnx_facts = onnx(folder / ONNX)
+                files[ONNX] = _write(folder / ONNX, (folder / ONNX).read_bytes())
+            manifest = BundleManifest(
+                name=name,
+                created_at=datetime.now(UTC),
+                versions=_versions(),
+                members=tuple(member.facts for member in members),
+                postprocess=predictor.postprocess,
+                tta=uses_tta(networks),
+                tile_px=train.eval_tile_px,
+                tile_overlap_px=train.eval_tile_overlap_px,
+                pixel_size_um=pixel_size_um,
+                data=data,
+                onnx=onnx_facts,
+                files=files,
+            )
+            card = model_card(manifest, [*(pictures or {})]).encode()
+            files = files | {CARD: _write(folder / CARD, card)}
+            manifest = manifest.model_copy(update={"files": files})
+            text = manifest.model_dump_json(indent=2).encode() + b"\n"
+            written = _write(folder / MANIFEST, text)
+    except OSError as error:
+        raise UserError(
+            f"--to {target}: could not be written: {error.strerror or error}; make room"
+        ) from error
+    return manifest, written.sha256
+
+
+def _write(path: Path, content: bytes) -> FileFacts:
+    written = write_atomically(path, lambda writer: writer.write(content))
+    return FileFacts(sha256=written.sha256, num_bytes=written.num_bytes)
+
+
+@contextlib.contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the target's place at the end; after an error it is gone."""
+    parent = target.absolute().parent
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
+    try:
+        folder.chmod(0o777 & ~_umask())
+        yield folder
+        replaced = None
+        if target.is_dir():
+            replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced.", dir=parent))
+            target.rename(replaced)  # over an empty folder, which POSIX allows
+        try:
+            folder.rename(target)
+        except BaseException:
+            if replaced is not None:
+                replaced.rename(target)
+            raise
+        if replaced is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
+        _sync(parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _versions() -> dict[str, str]:
+    return {"searcher": __version__, "python": platform.python_version()} | {
+        package: version(package) for package in _PACKAGES
+    }

@@ -1,0 +1,188 @@
+"""`searcher export`: trained networks as a bundle, which needs neither database nor cluster nor training data."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searcher.cli.members import Found, add_members, find_members
+from searcher.cli.options import Verbs, positive_float, positive_int
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from data_pipeline.datasets import SampleSource
+    from models.base import SegmentationModel
+    from searcher.bundle.manifest import DataFacts, OnnxFacts
+
+__all__ = ["add_parser"]
+
+_ONNX_SIZE_PX = 512
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "export", help="write the winner as a bundle to evaluate, share and use anywhere"
+    )
+    add_members(parser, bundles=False)
+    parser.add_argument(
+        "--to", type=Path, required=True, metavar="DIR", help="the bundle's folder, which must be new"
+    )
+    parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
+    parser.add_argument("--name", metavar="NAME", help="what to call it in tables; default: study and trial")
+    parser.add_argument(
+        "--onnx", action="store_true", help="add the network (U-Net) for ONNX Runtime, compared with PyTorch"
+    )
+    parser.add_argument(
+        "--onnx-size",
+        type=positive_int,
+        default=_ONNX_SIZE_PX,
+        metavar="PX",
+        help=f"side of the images that the ONNX network takes; default {_ONNX_SIZE_PX}",
+    )
+    parser.add_argument(
+        "--example",
+        type=Path,
+        metavar="IMAGE",
+        help="put this image with its outlined objects on the model card; mind its licence",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="where the training data are now, to state what they are; default: as the study says",
+    )
+    parser.add_argument(
+        "--data-licence", metavar="TEXT", help="licence of the training data; default: if known"
+    )
+    parser.add_argument(
+        "--pixel-size-um",
+        type=positive_float,
+        metavar="X",
+        help="side of a pixel of the training images in micrometres; default: if known",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.bundle.onnx import check_exportable
+    from searcher.bundle.write import check_target, write_bundle
+    from searcher.cli.terminal import console
+
+    check_target(args.to, force=args.force)
+    found = find_members(args)
+    source = _source(args, found)
+    pictures: dict[str, bytes] = {}
+    onnx = None
+    if args.onnx:
+        import torch
+
+        models = [member.network.model(torch.device("cpu")) for member in found.members]
+        check_exportable(models)
+        onnx = _exporter(models, args.onnx_size, _real_images(args, source))
+    manifest, sha256 = write_bundle(
+        args.to,
+        args.name or found.name,
+        found.members,
+        data=_data_facts(args, found, source),
+        pixel_size_um=args.pixel_size_um or (source.pixel_size_um if source is not None else None),
+        pictures=pictures,
+        onnx=onnx,
+        force=args.force,
+    )
+    _record(args, found, sha256)
+    networks = "1 network" if len(found.members) == 1 else f"{len(found.members)} networks, averaged"
+    num_bytes = sum(facts.num_bytes for facts in manifest.files.values())
+    console.print(
+        f"{args.to}: {manifest.name}, {networks}, {num_bytes / 1e6:.1f} MB in {len(manifest.files) + 1} files",
+        markup=False,
+        soft_wrap=True,
+    )
+    if manifest.onnx is not None:
+        console.print(
+            f"{manifest.onnx.file}: differs from PyTorch by at most {manifest.onnx.max_difference:.1e} on "
+            f"{', '.join(manifest.onnx.compared_on)}",
+            markup=False,
+        )
+    console.print(f"  searcher predict {args.to} IMAGE… --to DIR", markup=False, soft_wrap=True)
+    return 0
+
+
+def _source(args: argparse.Namespace, found: Found) -> "SampleSource | None":
+    """Return the data set that the networks were trained on, None if it is not to be had.
+
+    Raises:
+        DataError: `--data` names something else.
+    """
+    from data_pipeline.datasets import SyntheticGlands, open_dataset
+    from data_pipeline.exceptions import DataError
+    from searcher.training.dataset import DataRequest
+
+    if args.data is not None:
+        return open_dataset(Path(args.data))
+    if found.study is None:
+        return None
+    if found.study.data_source == SyntheticGlands.name:
+        return DataRequest(None, "", found.members[0].network.config.data).source()
+    try:
+        return open_dataset(Path(found.study.data_source), strict=False)
+    except DataError:  # moved since then: the bundle says what is known without it
+        return None
+
+
+def _data_facts(args: argparse.Namespace, found: Found, source: "SampleSource | None") -> "DataFacts":
+    from searcher.bundle.manifest import DataFacts
+
+    licence = args.data_licence or (source.licence if source is not None else "")
+    return DataFacts(
+        name=source.name if source is not None else "data that are not at hand",
+        licence=licence or "not stated. Ask whoever trained it before you pass it on.",
+        fingerprints=tuple(dict.fromkeys(member.facts.data_fingerprint for member in found.members)),
+    )
+
+
+def _real_images(
+    args: argparse.Namespace, source: "SampleSource | None"
+) -> "Mapping[str, NDArray[np.uint8]]":
+    """Return an image that is none of noise, to compare networks on."""
+    from data_pipeline.datasets import SyntheticGlands
+    from data_pipeline.datasets.files import decode_image
+
+    if args.example is not None:
+        return {args.example.name: decode_image(args.example)}
+    if source is None:
+        source = SyntheticGlands(num_images=1, size_px=args.onnx_size, seed=0)
+    return {f"{source.samples[0].id} of {source.name}": source.read(0)[0]}
+
+
+def _exporter(
+    models: "list[SegmentationModel]", size_px: int, inputs: "Mapping[str, NDArray[np.uint8]]"
+) -> "Callable[[Path], OnnxFacts]":
+    from searcher.bundle.onnx import export_onnx
+
+    return lambda path: export_onnx(models, path, size_px=size_px, inputs=inputs)
+
+
+def _record(args: argparse.Namespace, found: Found, sha256: str) -> None:
+    """Write down in the study database what its trials went into."""
+    from searcher.ledger.database import Database
+    from searcher.ledger.outcomes import record_exports
+    from searcher.ledger.records import ExportRecord
+
+    if found.study is None:
+        return
+    assert found.database is not None
+    records = [
+        ExportRecord(
+            trial=member.facts.trial,
+            epoch=member.facts.epoch,
+            checkpoint_sha256=member.facts.checkpoint_sha256,
+            path=str(args.to.absolute()),
+            sha256=sha256,
+        )
+        for member in found.members
+        if member.facts.trial is not None
+    ]
+    with Database.open(found.database) as database:
+        record_exports(database, found.study.name, records)

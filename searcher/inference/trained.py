@@ -1,0 +1,110 @@
+"""A trained network as plain parts, wherever it was stored, and what predicts with one or several of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from models.base import SegmentationModel
+from models.registry import build_model
+from models.settings import PostprocessSettings
+from searcher.inference.precision import resolve_precision
+from searcher.inference.predictor import Predictor
+from searcher.inference.tuning import Tuned, agreed
+from searcher.study.config import TrialConfig
+
+__all__ = ["TrainedNetwork", "predictor_of", "uses_tta"]
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """Weights, and how they were trained and tuned."""
+
+    config: TrialConfig
+    """What they were trained with."""
+    weights: Mapping[str, Tensor]
+    """The model's state dictionary: the weights that were validated."""
+    tuned: Tuned | None
+    """The way to instances that was tuned for them, None if none was."""
+
+    @classmethod
+    def from_plain(
+        cls, config: Mapping[str, Any], weights: Mapping[str, Tensor], tuned: Mapping[str, Any] | None
+    ) -> Self:
+        """Return the network whose configuration and tuning are plain values, as files hold them.
+
+        Raises:
+            ValueError: They are of another version of searcher; one line.
+        """
+        with _one_line():
+            return cls(
+                TrialConfig.model_validate(config), weights, None if tuned is None else Tuned.from_dict(tuned)
+            )
+
+    @property
+    def postprocess(self) -> PostprocessSettings:
+        """The way to instances: as tuned for these weights, or else as configured."""
+        return self.config.postprocess if self.tuned is None else self.tuned.postprocess
+
+    def model(self, device: torch.device) -> SegmentationModel:
+        """Return a model with these weights, in evaluation mode.
+
+        Raises:
+            ValueError: The weights do not fit this version's model; one line.
+        """
+        with _one_line():
+            model = build_model(self.config.model, self.postprocess)
+            model.load_state_dict(self.weights)
+        model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model.eval()
+
+
+def uses_tta(networks: Sequence[TrainedNetwork]) -> bool:
+    """Return whether all were tuned for the mean of 8 turned and mirrored views."""
+    return all(network.tuned is not None and network.tuned.tta for network in networks)
+
+
+def predictor_of(
+    networks: Sequence[TrainedNetwork],
+    models: Sequence[SegmentationModel],
+    *,
+    device: torch.device,
+    tta: bool | None = None,
+) -> Predictor:
+    """Return what predicts with one network or with several together, as they were tuned.
+
+    Precision and tiles are those that the first was validated with. Several cut instances by the median of what was
+    tuned for each, see `agreed`.
+
+    Args:
+        networks: At least one.
+        models: Their models, on the device, as `TrainedNetwork.model` gives them.
+        device: Where to predict.
+        tta: Whether to take the mean of 8 views; None: if all were tuned for it.
+
+    Raises:
+        UserError: They cannot be asked together, or not with `tta`.
+    """
+    train = networks[0].config.train
+    predictor = Predictor(
+        models,
+        device=device,
+        dtype=resolve_precision(train.precision, device),
+        tta=uses_tta(networks) if tta is None else tta,
+        tile_px=train.eval_tile_px,
+        tile_overlap_px=train.eval_tile_overlap_px,
+    )
+    predictor.postprocess = agreed([network.postprocess for network in networks])
+    return predictor
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn whatever does not fit into a ValueError of one line."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(" ".join(str(error).split())[:160]) from error

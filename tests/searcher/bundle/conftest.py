@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from models.settings import PostprocessSettings
+from searcher.bundle.manifest import DataFacts, MemberFacts
+from searcher.bundle.member import Member
+from searcher.bundle.write import weights_files
+from searcher.inference.trained import TrainedNetwork
+from searcher.inference.tuning import Tuned
+from searcher.study.config import TrialConfig
+
+DATA = DataFacts(name="made up", licence="none needed", fingerprints=("d" * 64,))
+
+
+def member(
+    number: int = 0, of: int = 1, *, seed: int = 0, threshold: float | None = None, **model: object
+) -> Member:
+    """A network with drawn weights; tuned for the mean of 8 views where a threshold is given."""
+    settings = {"name": "unet", "base_channels": 2, "depth": 2, "norm": "batch", "head": "contour"}
+    config = TrialConfig.model_validate({"model": settings | model, "train": {"eval_tile_px": 96}})
+    torch.manual_seed(seed)
+    from models.registry import build_model
+
+    net = build_model(config.model, config.postprocess)
+    tuned = None
+    if threshold is not None:
+        tuned = Tuned(
+            postprocess=PostprocessSettings(threshold=threshold, seed_threshold=threshold),
+            tta=True,
+            metric="object_dice",
+            value_before=0.5,
+            value=0.75,
+            num_images=3,
+        )
+    facts = MemberFacts(
+        weights=weights_files(of)[number],
+        study="s",
+        trial=number,
+        epoch=2,
+        objective="object_dice",
+        value=0.5,
+        params={"optimizer.lr": 0.01},
+        config=config.to_dict(),
+        tuned=None if tuned is None else tuned.to_dict(),
+        checkpoint_sha256="c" * 64,
+        data_fingerprint="d" * 64,
+        history={1: {"object_dice": 0.25}, 2: {"object_dice": 0.5}},
+        lineage=(),
+    )
+    return Member(TrainedNetwork(config, net.state_dict(), tuned), facts)
+
+
+@pytest.fixture(scope="session")
+def new_member():
+    return member
+
+
+@pytest.fixture(scope="session")
+def data_facts():
+    return DATA

@@ -1,0 +1,205 @@
+"""Bundles: what is written is what is opened, and nothing else is opened."""
+
+import hashlib
+import json
+import os
+import pickle
+import stat
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from data_pipeline.datasets import SyntheticGlands
+from searcher.bundle.load import is_bundle, load_bundle
+from searcher.bundle.write import write_bundle
+from searcher.exceptions import UserError
+from searcher.inference.trained import predictor_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def bundle(tmp_path, new_member, data_facts):
+    write_bundle(tmp_path / "b", "a name", [new_member(threshold=0.25)], data=data_facts, pixel_size_um=0.5)
+    return tmp_path / "b"
+
+
+def image():
+    return SyntheticGlands(num_images=1, size_px=112, seed=3).read(0)[0]
+
+
+def test_an_opened_bundle_predicts_what_its_network_does(bundle, new_member):
+    original = new_member(threshold=0.25).network
+    expected = predictor_of([original], [original.model(CPU)], device=CPU)
+    opened = load_bundle(bundle)
+    actual = opened.predictor(device=CPU)
+    assert actual.tta
+    assert expected.tta
+    np.testing.assert_array_equal(actual.see(image()), expected.see(image()))
+    assert actual.postprocess == expected.postprocess
+    assert actual.postprocess.threshold == 0.25
+    one_view = opened.predictor(device=CPU, tta=False)
+    assert not np.array_equal(one_view.see(image()), expected.see(image()))
+
+
+def test_it_says_where_it_comes_from(bundle):
+    opened = load_bundle(bundle)
+    assert (opened.name, opened.pixel_size_um) == ("a name", 0.5)
+    [facts] = [member.facts for member in opened.members]
+    assert (facts.study, facts.trial, facts.epoch, facts.value) == ("s", 0, 2, 0.5)
+    assert facts.history == {1: {"object_dice": 0.25}, 2: {"object_dice": 0.5}}
+    for name, written in opened.manifest.files.items():
+        content = (bundle / name).read_bytes()
+        assert (written.sha256, written.num_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert {path.name for path in bundle.iterdir()} == {*opened.manifest.files, "bundle.json"}
+    assert opened.manifest_sha256 == hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
+    card = (bundle / "README.md").read_text()
+    assert "object_dice 0.7500 on 3 images" in card
+    assert "Licence of the data: none needed" in card
+
+
+def test_an_ensemble_is_one_bundle(tmp_path, new_member, data_facts):
+    members = [new_member(number, 2, seed=number, threshold=0.25 + 0.25 * number) for number in range(2)]
+    write_bundle(tmp_path / "b", "two", members, data=data_facts)
+    opened = load_bundle(tmp_path / "b")
+    maps = opened.predictor(device=CPU, tta=False).see(image())
+    each = [
+        predictor_of([one.network], [one.network.model(CPU)], device=CPU, tta=False).see(image())
+        for one in members
+    ]
+    np.testing.assert_allclose(maps, (each[0] + each[1]) / 2, atol=1e-6)
+    assert opened.manifest.postprocess.threshold == 0.25, (
+        "of an even number, the lower of the two in the middle"
+    )
+
+
+def test_members_whose_maps_differ_are_no_ensemble(tmp_path, new_member, data_facts):
+    members = [new_member(0, 2), new_member(1, 2, head="binary")]
+    with pytest.raises(UserError, match="maps say the same"):
+        write_bundle(tmp_path / "b", "two", members, data=data_facts)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "README.md"])
+@pytest.mark.parametrize("damage", ["flipped bit", "cut short", "deleted", "link"])
+def test_a_damaged_file_is_told(bundle, name, damage, tmp_path):
+    file = bundle / name
+    content = bytearray(file.read_bytes())
+    if damage == "flipped bit":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == "cut short":
+        file.write_bytes(content[:-1])
+    else:
+        file.rename(tmp_path / "elsewhere")
+    if damage == "link":
+        file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError) as error:
+        load_bundle(bundle)
+    assert str(file) in str(error.value)
+    assert "copy the whole folder again" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def manifest_with(bundle, **changes):
+    values = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps(values | changes))
+    return values
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"schema_version": "searcher-bundle-2"}, "use the version of searcher that wrote it"),
+        ({"files": {"../evil": {"sha256": "0" * 64, "num_bytes": 1}}}, "plain name of a file"),
+        ({"files": {}}, "must list every file"),
+        ({"members": []}, "members"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_a_foreign_manifest_is_refused_in_a_line(bundle, changes, word):
+    manifest_with(bundle, **changes)
+    with pytest.raises(UserError, match=word) as error:
+        load_bundle(bundle)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_a_pickle_are_not_unpickled(bundle, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    content = pickle.dumps(Evil())
+    (bundle / "weights.safetensors").write_bytes(content)
+    facts = {"sha256": hashlib.sha256(content).hexdigest(), "num_bytes": len(content)}
+    files = json.loads((bundle / "bundle.json").read_text())["files"]
+    manifest_with(bundle, files=files | {"weights.safetensors": facts})
+    with pytest.raises(UserError, match="must hold weights"):
+        load_bundle(bundle)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_weights_of_another_network_are_refused_in_a_line(bundle, new_member):
+    content = save(dict(new_member(base_channels=4).network.weights))
+    (bundle / "weights.safetensors").write_bytes(content)
+    facts = {"sha256": hashlib.sha256(content).hexdigest(), "num_bytes": len(content)}
+    files = json.loads((bundle / "bundle.json").read_text())["files"]
+    manifest_with(bundle, files=files | {"weights.safetensors": facts})
+    with pytest.raises(UserError, match="must fit this version of searcher") as error:
+        load_bundle(bundle).predictor(device=CPU)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 3}'])
+def test_a_manifest_that_is_none_is_refused_in_a_line(bundle, content):
+    (bundle / "bundle.json").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        load_bundle(bundle)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_manifest_is_no_bundle(tmp_path):
+    assert not is_bundle(tmp_path)
+    with pytest.raises(UserError, match="must be a bundle"):
+        load_bundle(tmp_path)
+
+
+def test_a_bundle_is_replaced_only_by_force_and_other_things_never(bundle, new_member, data_facts, tmp_path):
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    with pytest.raises(UserError, match="--force"):
+        write_bundle(bundle, "another", [new_member(seed=1)], data=data_facts)
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+    write_bundle(bundle, "another", [new_member(seed=1)], data=data_facts, force=True)
+    assert load_bundle(bundle).name == "another"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(UserError, match="must be a new folder or a bundle to replace"):
+            write_bundle(tmp_path / "mine", "x", [new_member()], data=data_facts, force=force)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "mine"]
+
+
+def test_interrupted_or_without_room_nothing_is_left_and_what_was_there_stays(
+    bundle, new_member, data_facts, tmp_path
+):
+    def interrupted(path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    def full(_path):
+        raise OSError(28, "No space left on device")
+
+    for write, error in ((interrupted, KeyboardInterrupt), (full, UserError)):
+        with pytest.raises(error):
+            write_bundle(bundle, "new", [new_member()], data=data_facts, force=True, onnx=write)
+        assert load_bundle(bundle).name == "a name"
+        assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_others_may_read_a_bundle_as_far_as_the_umask_lets_them(bundle):
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(bundle.stat().st_mode) == 0o777 & ~mask
+    assert stat.S_IMODE((bundle / "bundle.json").stat().st_mode) == 0o666 & ~mask
