@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from data_pipeline.store import Store
-    from searcher.inference.measuring import SplitMetrics
+    from searcher.evaluation.summary import Summary
     from searcher.inference.predictor import Predictor
     from searcher.training.checkpoints import Checkpoint, CheckpointFile
 
@@ -58,13 +58,18 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write all figures there too, image by image"
     )
+    parser.add_argument(
+        "--name", help="what it is called in the file and by searcher benchmark; default the study or folder"
+    )
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     from data_pipeline.datasets import open_dataset
     from data_pipeline.store import prepare_store
+    from searcher.cli.summaries import print_summaries
     from searcher.cli.terminal import console, progress_bar
+    from searcher.evaluation.records import EVALUATION_SCHEMA
     from searcher.inference.measuring import measure_split, see_all
 
     check_writable("--json", args.json)
@@ -75,15 +80,17 @@ def _run(args: argparse.Namespace) -> int:
     assert folder is not None
     with progress_bar("preparing images") as advance:
         store = prepare_store(open_dataset(Path(folder)), cache_dir(), progress=advance)
-    splits: dict[str, SplitMetrics] = {}
+    splits: dict[str, Summary] = {}
     wanted = _splits(store, args.splits)
     for split, indices in wanted.items():
         with progress_bar(f"predicting {split}") as advance:
             seen = see_all(predictor, store, indices, advance)
         splits[split] = measure_split(predictor, seen)
-    console.print(_table(splits))
+    print_summaries(splits)
     if args.json is not None:
         record = {
+            "schema": EVALUATION_SCHEMA,
+            "name": args.name or _name(args),
             "data": {"folder": folder, "fingerprint": store.fingerprint},
             "checkpoints": [
                 {
@@ -96,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
             ],
             "postprocess": predictor.postprocess.model_dump(),
             "tta": predictor.tta,
-            "splits": {split: metrics.to_dict() for split, metrics in splits.items()},
+            "splits": {split: summary.to_dict() for split, summary in splits.items()},
         }
         write_text("--json", args.json, json.dumps(record, indent=2) + "\n")
         console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)
@@ -232,17 +239,8 @@ def _splits(store: "Store", wanted: str) -> dict[str, list[int]]:
     return found
 
 
-def _table(splits: "dict[str, SplitMetrics]") -> object:
-    from searcher.cli.terminal import metric, table
-
-    rows = []
-    for name, of in splits.items():
-        for how, values in (("pooled", of.pooled), ("mean over images", of.mean)):
-            shown = [metric(values[key]) for key in ("f1", "object_dice", "object_hausdorff", "pixel_dice")]
-            rows.append((name, of.num_images, how, *shown))
-        poster = of.poster
-        shown = [metric(poster[key]) for key in ("f1", "object_dice", "object_hausdorff")]
-        rows.append((name, of.num_images, "poster's own metrics", *shown, ""))
-    return table(
-        ["split", ">images", "figures", ">F1", ">object Dice", ">object Hausdorff", ">pixel Dice"], rows
-    )
+def _name(args: argparse.Namespace) -> str:
+    """Return what is evaluated in a word or two: the study, or the folders of the checkpoints."""
+    if args.study is not None:
+        return str(args.study)
+    return " + ".join(_checkpoint_file(path).absolute().parent.name for path in args.checkpoints)
