@@ -10,7 +10,7 @@ from searcher.cli.options import Verbs, add_data, cache_dir, check_writable, dat
 
 if TYPE_CHECKING:
     from data_pipeline.store import Store
-    from searcher.inference.measuring import SplitMetrics
+    from searcher.evaluation.summary import Summary
 
 __all__ = ["add_parser"]
 
@@ -31,13 +31,18 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write all figures there too, image by image"
     )
+    parser.add_argument(
+        "--name", help="what it is called in the file and by searcher benchmark; default the study or folder"
+    )
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     from data_pipeline.datasets import open_dataset
     from data_pipeline.store import prepare_store
+    from searcher.cli.summaries import print_summaries
     from searcher.cli.terminal import console, progress_bar
+    from searcher.evaluation.records import EVALUATION_SCHEMA
     from searcher.inference.measuring import measure_split, see_all
 
     check_writable("--json", args.json)
@@ -47,22 +52,23 @@ def _run(args: argparse.Namespace) -> int:
     assert folder is not None
     with progress_bar("preparing images") as advance:
         store = prepare_store(open_dataset(Path(folder)), cache_dir(), progress=advance)
-    splits: dict[str, SplitMetrics] = {}
+    splits: dict[str, Summary] = {}
     wanted = _splits(store, args.splits)
     for split, indices in wanted.items():
         with progress_bar(f"predicting {split}") as advance:
             seen = see_all(predictor, store, indices, advance)
         splits[split] = measure_split(predictor, seen)
-    console.print(_table(splits))
+    print_summaries(splits)
     if args.json is not None:
         record = {
+            "schema": EVALUATION_SCHEMA,
+            "name": args.name or found.name,
             "data": {"folder": folder, "fingerprint": store.fingerprint},
-            "name": found.name,
             "paths": [str(path) for path in found.paths],
             "members": [member.facts.model_dump(mode="json") for member in found.members],
             "postprocess": predictor.postprocess.model_dump(),
             "tta": predictor.tta,
-            "splits": {split: metrics.to_dict() for split, metrics in splits.items()},
+            "splits": {split: summary.to_dict() for split, summary in splits.items()},
         }
         write_text("--json", args.json, json.dumps(record, indent=2) + "\n")
         console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)
@@ -70,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _record(found: Found, splits: "dict[str, SplitMetrics]", data_source: str, data_fingerprint: str) -> None:
+def _record(found: Found, splits: "dict[str, Summary]", data_source: str, data_fingerprint: str) -> None:
     """Write down in the study database what its trials reached."""
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import record_evaluations
@@ -78,7 +84,7 @@ def _record(found: Found, splits: "dict[str, SplitMetrics]", data_source: str, d
     if found.study is None:
         return
     assert found.database is not None
-    keys = ("num_images", "pooled", "mean", "poster")
+    keys = ("num_images", "pooled", "mean", "intervals", "poster")
     with Database.open(found.database) as database:
         record_evaluations(
             database,
@@ -107,19 +113,3 @@ def _splits(store: "Store", wanted: str) -> dict[str, list[int]]:
                 f"{', '.join(there)}"
             )
     return found
-
-
-def _table(splits: "dict[str, SplitMetrics]") -> object:
-    from searcher.cli.terminal import metric, table
-
-    rows = []
-    for name, of in splits.items():
-        for how, values in (("pooled", of.pooled), ("mean over images", of.mean)):
-            shown = [metric(values[key]) for key in ("f1", "object_dice", "object_hausdorff", "pixel_dice")]
-            rows.append((name, of.num_images, how, *shown))
-        poster = of.poster
-        shown = [metric(poster[key]) for key in ("f1", "object_dice", "object_hausdorff")]
-        rows.append((name, of.num_images, "poster's own metrics", *shown, ""))
-    return table(
-        ["split", ">images", "figures", ">F1", ">object Dice", ">object Hausdorff", ">pixel Dice"], rows
-    )

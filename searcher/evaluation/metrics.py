@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from searcher.evaluation.hausdorff import nearest_hausdorff, pair_hausdorff
 from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, overlaps
 
-__all__ = ["ImageComparison", "ObjectTerms", "compare", "mean", "pooled"]
+__all__ = ["METRICS", "ImageComparison", "ObjectTerms", "compare", "from_sums", "mean", "pooled"]
+
+METRICS = ("f1", "object_dice", "object_hausdorff", "pixel_dice")
+"""Names of what `pooled`, `mean` and `from_sums` return, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,19 @@ class ImageComparison:
     def prediction_areas(self) -> NDArray[np.int64]:
         """int64[m], pixels of each predicted object."""
         return self.prediction.areas
+
+    @property
+    def sums(self) -> NDArray[np.float64]:
+        """float64[10], what `from_sums` makes the metrics from; those of a set are the sum over its images.
+
+        TP and shared pixels; then for the true objects, then for the predicted ones: their number, and the sums of
+        area, area x Dice and area x Hausdorff distance.
+        """
+        sides = [
+            [len(side.areas), side.areas.sum(), side.areas @ side.dice, side.areas @ side.hausdorff]
+            for side in (self.truth, self.prediction)
+        ]
+        return np.array([self.tp, self.shared_px, *sides[0], *sides[1]], np.float64)
 
     @property
     def touched_by_empty_rule(self) -> bool:
@@ -129,17 +145,34 @@ def pooled(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
     """
     if not comparisons:
         raise ValueError("metrics need at least one compared image, got none")
-    truth, prediction = _joined([c.truth for c in comparisons]), _joined([c.prediction for c in comparisons])
-    sides = [side for side in (truth, prediction) if len(side.areas)]
-    if not sides:
-        return {"f1": 1.0, "object_dice": 1.0, "object_hausdorff": 0.0, "pixel_dice": 1.0}
-    num_objects = sum(len(side.areas) for side in sides)  # 2 TP + FP + FN: all objects of both sides
-    num_px = sum(int(side.areas.sum()) for side in sides)
+    found = from_sums(np.sum([comparison.sums for comparison in comparisons], axis=0))
+    return {name: float(value) for name, value in found.items()}
+
+
+def from_sums(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return the metrics of many sets of images at once, by the definitions of `pooled`.
+
+    Args:
+        sums: float64[..., 10], `ImageComparison.sums` summed over the images of each set.
+
+    Returns:
+        float64[...] by the names in `METRICS`.
+    """
+    tp, shared_px, *of_sides = np.moveaxis(sums, -1, 0)
+    num, area, dice, hausdorff = (np.stack(pair) for pair in zip(of_sides[:4], of_sides[4:], strict=True))
+    num_sides = (num > 0).sum(axis=0)  # those with objects
+    is_empty = num_sides == 0
+
+    def of_both(weighted: NDArray[np.float64], of_nothing: float) -> NDArray[np.float64]:
+        means = np.divide(weighted, area, out=np.zeros_like(area), where=area > 0)
+        return np.where(is_empty, of_nothing, means.sum(axis=0) / np.maximum(num_sides, 1))
+
+    num_objects, num_px = num.sum(axis=0), area.sum(axis=0)  # 2 TP + FP + FN: all objects of both sides
     return {
-        "f1": 2 * sum(c.tp for c in comparisons) / num_objects,
-        "object_dice": _mean_of([np.average(side.dice, weights=side.areas) for side in sides]),
-        "object_hausdorff": _mean_of([np.average(side.hausdorff, weights=side.areas) for side in sides]),
-        "pixel_dice": 2 * sum(c.shared_px for c in comparisons) / num_px,
+        "f1": np.where(is_empty, 1.0, 2 * tp / np.maximum(num_objects, 1)),
+        "object_dice": of_both(dice, 1.0),
+        "object_hausdorff": of_both(hausdorff, 0.0),
+        "pixel_dice": np.where(is_empty, 1.0, 2 * shared_px / np.maximum(num_px, 1)),
     }
 
 
@@ -151,8 +184,8 @@ def mean(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
     """
     if not comparisons:
         raise ValueError("metrics need at least one compared image, got none")
-    each = [pooled([comparison]) for comparison in comparisons]
-    return {name: _mean_of([metrics[name] for metrics in each]) for name in each[0]}
+    each = from_sums(np.stack([comparison.sums for comparison in comparisons]))
+    return {name: float(values.mean()) for name, values in each.items()}
 
 
 def _dice_terms(objects: LabelledObjects, others: LabelledObjects, of: Overlaps) -> NDArray[np.float64]:
@@ -194,16 +227,3 @@ def _hausdorff_terms(
 def _by_partner(of: Overlaps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers of the objects with a partner, and of those without."""
     return np.flatnonzero(of.partners >= 0), np.flatnonzero(of.partners < 0)
-
-
-def _mean_of(values: Sequence[float]) -> float:
-    return float(np.mean(values))
-
-
-def _joined(terms: Sequence[ObjectTerms]) -> ObjectTerms:
-    """Return the objects of all images as one list."""
-    return ObjectTerms(
-        areas=np.concatenate([t.areas for t in terms]),
-        dice=np.concatenate([t.dice for t in terms]),
-        hausdorff=np.concatenate([t.hausdorff for t in terms]),
-    )

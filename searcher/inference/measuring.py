@@ -1,9 +1,9 @@
 """How good predictions are, on a set of images: the official metrics, and the poster's."""
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from data_pipeline.store import Store
 from searcher.evaluation import metrics, poster
 from searcher.evaluation.metrics import ImageComparison
+from searcher.evaluation.summary import ImageResult, Summary, summarise
 from searcher.inference.predictor import Output, Predictor
 
-__all__ = ["Seen", "SplitMetrics", "measure", "measure_split", "see_all"]
+__all__ = ["Seen", "measure", "measure_split", "see_all"]
 
 _NUM_THREADS = 2
 """Cutting and comparing are numpy's and OpenCV's, which let another thread run."""
@@ -24,30 +25,13 @@ class Seen:
     """An image as the models see it, and the truth about it."""
 
     id: str
+    stratum: str
+    """Such as the grade; empty where unknown."""
     output: Output
     truth: NDArray[np.int32]
     """int32[H, W], instance label map."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitMetrics:
-    """What a predictor reaches on one split."""
-
-    num_images: int
-    pooled: dict[str, float]
-    """The official metrics over the whole set, see `searcher.evaluation.metrics.pooled`: the primary figures."""
-    mean: dict[str, float]
-    """The same of each image alone, averaged over the images."""
-    poster: dict[str, float]
-    """The DTU poster's own metrics, see `searcher.evaluation.poster`; only for its table."""
-    num_touched_by_empty_rule: int
-    """Images with no object on one side, which our rule decides and not the contest's definition."""
-    by_image: dict[str, dict[str, float]]
-    """The official metrics of each image, by its name."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+    seconds: float
+    """Time that the models took."""
 
 
 def see_all(
@@ -66,8 +50,11 @@ def see_all(
     """
     seen = []
     for num_done, index in enumerate(indices, start=1):
-        truth = np.array(store.labels(index), dtype=np.int32)
-        seen.append(Seen(store.samples[index].id, predictor.see(store.image(index)), truth))
+        truth, sample = np.array(store.labels(index), dtype=np.int32), store.samples[index]
+        image = np.array(store.image(index))  # read from the disk before the clock starts
+        started = time.perf_counter()
+        output = predictor.see(image)
+        seen.append(Seen(sample.id, sample.stratum, output, truth, time.perf_counter() - started))
         if progress is not None:
             progress(num_done, len(indices))
     return seen
@@ -89,20 +76,20 @@ def measure(predictor: Predictor, seen: Sequence[Seen], *, hausdorff: bool = Tru
         return list(pool.map(compared, seen))
 
 
-def measure_split(predictor: Predictor, seen: Sequence[Seen]) -> SplitMetrics:
-    """Return all metrics of a set of images, at least one."""
-    comparisons, poster_metrics = [], []
+def measure_split(predictor: Predictor, seen: Sequence[Seen]) -> Summary:
+    """Return all figures of a set of images, at least one, with the time of seeing and cutting each."""
+    results = []
     for each in seen:
+        started = time.perf_counter()
         labels = predictor.cut(each.output).labels
-        comparisons.append(metrics.compare(each.truth, labels))
-        poster_metrics.append(poster.compare(each.truth, labels))
-    return SplitMetrics(
-        num_images=len(seen),
-        pooled=metrics.pooled(comparisons),
-        mean=metrics.mean(comparisons),
-        poster=asdict(poster.mean(poster_metrics)),
-        num_touched_by_empty_rule=sum(each.touched_by_empty_rule for each in comparisons),
-        by_image={
-            each.id: metrics.pooled([comparison]) for each, comparison in zip(seen, comparisons, strict=True)
-        },
-    )
+        seconds = each.seconds + time.perf_counter() - started
+        results.append(
+            ImageResult(
+                id=each.id,
+                stratum=each.stratum,
+                comparison=metrics.compare(each.truth, labels),
+                poster=poster.compare(each.truth, labels),
+                seconds=seconds,
+            )
+        )
+    return summarise(results)

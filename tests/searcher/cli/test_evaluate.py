@@ -57,9 +57,23 @@ def test_all_figures_are_in_the_file(trained, tmp_path, capsys):
     split = record["splits"]["train"]
     assert split["num_images"] == 4
     assert f"{split['pooled']['object_dice']:.4f}" in shown
-    assert len(split["by_image"]) == 4
-    assert record["checkpoints"][0]["sha256"] == hashlib.sha256((run / "best.pt").read_bytes()).hexdigest()
+    assert len(split["images"]) == 4
+    assert split["seconds_per_image"]["median"] > 0
+    assert 0 < split["poster"]["f1"] <= 1
+    assert (record["schema"], record["name"]) == ("searcher-evaluation-1", f"unet-demo/{run.name}")
+    assert (
+        record["members"][0]["checkpoint_sha256"]
+        == hashlib.sha256((run / "best.pt").read_bytes()).hexdigest()
+    )
     assert record["tta"] is False
+
+
+def figures(record):
+    """The record's figures without the time they took."""
+    split = dict(record["splits"]["train"])
+    del split["seconds_per_image"]
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in split.pop("images")]
+    return split, rows
 
 
 def test_a_checkpoint_is_evaluated_as_it_was_tuned_unless_told_otherwise(trained, tmp_path):
@@ -73,15 +87,15 @@ def test_a_checkpoint_is_evaluated_as_it_was_tuned_unless_told_otherwise(trained
         records[wish] = json.loads((tmp_path / "e.json").read_text())
     assert records[""]["postprocess"] == tuned["postprocess"]
     assert [records[wish]["tta"] for wish in ("", "--tta", "--no-tta")] == [tuned["tta"], True, False]
-    assert records["--tta"]["splits"] != records["--no-tta"]["splits"]
-    assert records[""]["splits"] == records["--tta" if tuned["tta"] else "--no-tta"]["splits"]
+    assert figures(records["--tta"]) != figures(records["--no-tta"])
+    assert figures(records[""]) == figures(records["--tta" if tuned["tta"] else "--no-tta"])
 
 
 def test_several_checkpoints_are_an_ensemble(trained, tmp_path):
     runs = [folder_of(trained, name) for name in ("plain", "tta")]
     assert evaluate(trained, *runs, "--json", tmp_path / "e.json") == 0
     record = json.loads((tmp_path / "e.json").read_text())
-    assert [each["path"] for each in record["checkpoints"]] == [str(run / "best.pt") for run in runs]
+    assert record["paths"] == [str(run / "best.pt") for run in runs]
     assert record["tta"] is False, "only if all were tuned so: the first was not"
 
 
@@ -101,7 +115,7 @@ def test_the_best_trial_of_a_study_is_found_in_the_database(trained, stored_stud
     where = ["--data", str(trained / "data"), "--splits", "train", "--json", str(tmp_path / "e.json")]
     assert main(["evaluate", "--study", "s", *where]) == 0
     record = json.loads((tmp_path / "e.json").read_text())
-    assert record["checkpoints"][0]["path"] == str(stored_study.folder(number) / "best.pt")
+    assert record["paths"][0] == str(stored_study.folder(number) / "best.pt")
     capsys.readouterr()
     assert main(["gc", "--study", "s", "--keep", "1"]) == 0
     assert main(["evaluate", "--study", "s", *where]) == 0, "gc keeps the best"
@@ -123,12 +137,10 @@ def test_all_runs_of_a_reranks_winner_are_one_ensemble(trained, stored_study, tm
     where = ["--data", str(trained / "data"), "--splits", "train"]
     assert main(["evaluate", "--study", "again", "--ensemble", *where, "--json", "e.json"]) == 0
     record = json.loads((tmp_path / "e.json").read_text())
-    assert [each["path"] for each in record["checkpoints"]] == [
-        str(again.folder(n) / "best.pt") for n in (1, 3)
-    ]
+    assert record["paths"] == [str(again.folder(n) / "best.pt") for n in (1, 3)]
     assert main(["evaluate", "--study", "again", *where, "--json", "e.json"]) == 0
-    [one] = json.loads((tmp_path / "e.json").read_text())["checkpoints"]
-    assert one["path"] == str(again.folder(3) / "best.pt")
+    [one] = json.loads((tmp_path / "e.json").read_text())["paths"]
+    assert one == str(again.folder(3) / "best.pt")
     capsys.readouterr()
     stored_study.complete(0.5)
     assert main(["evaluate", "--study", "s", "--ensemble", *where]) == 2

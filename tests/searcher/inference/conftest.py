@@ -14,7 +14,9 @@ class Painted:
     name, kind = "painted", "test"
 
     def __init__(self) -> None:
-        self.samples = tuple(Sample(f"painted_{i}", "testA", f"patient {i}", "") for i in range(2))
+        self.samples = tuple(
+            Sample(f"painted_{i}", "testA", f"patient {i}", ("benign", "malignant")[i]) for i in range(2)
+        )
         self.images, self.truths = [], []
         for with_speck in (False, True):
             image, truth = np.zeros((16, 20, 3), np.uint8), np.zeros((16, 20), np.int32)
@@ -27,7 +29,7 @@ class Painted:
             self.truths.append(truth)
 
     def fingerprint(self) -> str:
-        return "painted-for-inference"
+        return "painted-for-inference-2"
 
     def read(self, index: int):
         return self.images[index], self.truths[index]

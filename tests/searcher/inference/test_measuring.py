@@ -21,13 +21,23 @@ def test_a_split_is_measured_as_a_whole_and_image_by_image(painted):
     assert found.mean["f1"] == pytest.approx((1 + 2 * 1 / (2 * 1 + 1)) / 2)
     # Found pixels: 36 + 36 + 2, of which the speck's 2 have no partner.
     assert found.pooled["object_dice"] == pytest.approx((1 + 72 / 74) / 2)
-    assert found.by_image.keys() == {"painted_0", "painted_1"}
-    assert found.by_image["painted_0"] == {
+    assert [image.id for image in found.images] == ["painted_1", "painted_0"]
+    assert found.images[1].metrics == {
         "f1": 1.0,
         "object_dice": 1.0,
         "object_hausdorff": 0.0,
         "pixel_dice": 1.0,
     }
+    assert [(image.num_true, image.num_predicted) for image in found.images] == [(1, 2), (1, 1)]
     assert found.num_touched_by_empty_rule == 0
     assert 0 < found.poster["object_dice"] < 1
-    assert found.to_dict()["pooled"] == found.pooled
+    assert found.strata.keys() == {"benign", "malignant"}
+    assert found.strata["benign"].pooled["f1"] == 1
+
+
+def test_the_time_of_an_image_is_that_of_seeing_and_cutting(painted, monkeypatch):
+    predictor = Predictor([RedIsProbability()], device=torch.device("cpu"))
+    ticks = iter([10.0, 12.0, 20.0, 20.5])  # before and after seeing, before and after cutting
+    monkeypatch.setattr("searcher.inference.measuring.time.perf_counter", lambda: next(ticks))
+    [image] = measure_split(predictor, see_all(predictor, painted, [0])).images
+    assert image.seconds == 2.5

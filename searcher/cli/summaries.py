@@ -1,0 +1,80 @@
+"""What a method reached, in the terminal: the tables of `searcher evaluate` and `searcher metrics`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from searcher.cli.terminal import console, metric, table
+
+if TYPE_CHECKING:
+    from searcher.evaluation.bootstrap import Interval
+    from searcher.evaluation.summary import Estimate, Summary
+
+__all__ = ["print_summaries"]
+
+_SHOWN = ("f1", "object_dice", "object_hausdorff", "pixel_dice")
+
+
+def print_summaries(summaries: "Mapping[str, Summary]") -> None:
+    """Print the figures of each set of images, by its name, and what is to be said about them.
+
+    Intervals are in brackets, where there are any.
+    """
+    rows: list[tuple[object, ...]] = []
+    for name, of in summaries.items():
+        for how, what, values in (("pooled", "pooled", of.pooled), ("mean", "mean over images", of.mean)):
+            ends = of.intervals[how]
+            rows.append(
+                (name, of.num_images, what, *(_with_interval(values[key], ends[key]) for key in _SHOWN))
+            )
+        for stratum, within in of.strata.items():
+            shown = [metric(within.pooled[key]) for key in _SHOWN]
+            rows.append((name, within.num_images, f"{stratum}, pooled", *shown))
+        if of.poster is not None:
+            shown = [metric(of.poster[key]) for key in _SHOWN[:3]]
+            rows.append((name, of.num_images, "poster's own metrics", *shown, ""))
+    columns = [
+        "images of",
+        ">images",
+        "figures",
+        ">F1",
+        ">object Dice",
+        ">object Hausdorff, px",
+        ">pixel Dice",
+    ]
+    console.print(table(columns, rows))
+    for name, of in summaries.items():
+        for line in _remarks(of):
+            console.print(f"{name}: {line}", markup=False, soft_wrap=True)
+
+
+def _remarks(of: "Summary") -> list[str]:
+    num_true = sum(image.num_true for image in of.images)
+    num_predicted = sum(image.num_predicted for image in of.images)
+    counts = ", ".join(
+        f"{label} {_of_estimate(of.counts[key])}"
+        for key, label in (("ratio", "ratio"), ("mae", "MAE"), ("bias", "bias"), ("r2", "R2"))
+    )
+    lines = [f"{num_predicted} objects found of {num_true}; counts by image: {counts}"]
+    if of.num_touched_by_empty_rule:
+        lines.append(
+            f"{of.num_touched_by_empty_rule} of {of.num_images} images have no object on one side and "
+            "go by our rule: F1 and Dice 0, Hausdorff the diagonal; 1, 1 and 0 where both are empty"
+        )
+    if of.seconds_per_image is not None:
+        lines.append(f"predicting took {of.seconds_per_image['median']:.3g} s per image (median)")
+    return lines
+
+
+def _of_estimate(estimate: "Estimate") -> str:
+    return (
+        "undefined"
+        if estimate.value is None
+        else _with_interval(estimate.value, (estimate.low, estimate.high))
+    )
+
+
+def _with_interval(value: float, ends: "Interval") -> str:
+    low, high = ends
+    return (
+        metric(value) if low is None or high is None else f"{metric(value)} [{metric(low)}, {metric(high)}]"
+    )

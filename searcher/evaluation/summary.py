@@ -1,0 +1,226 @@
+"""What a method reached on one set of images: all figures that evaluating, measuring and reporting share."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searcher.evaluation import metrics, poster
+from searcher.evaluation.bootstrap import Interval, interval, resampled_sums
+from searcher.evaluation.counts import count_metrics, count_sums
+from searcher.evaluation.metrics import ImageComparison
+from searcher.evaluation.poster import PosterMetrics
+
+__all__ = ["Estimate", "ImageResult", "StratumSummary", "Summary", "summarise"]
+
+_UNKNOWN_STRATUM = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageResult:
+    """What was found out about one image."""
+
+    id: str
+    comparison: ImageComparison
+    """Prediction against truth, with distances."""
+    stratum: str = ""
+    """Such as the grade; empty where unknown."""
+    poster: PosterMetrics | None = None
+    """The poster's own metrics, where they are wanted."""
+    seconds: float | None = None
+    """Time that predicting took, where it was measured."""
+
+    @property
+    def num_true(self) -> int:
+        """Objects in the truth."""
+        return len(self.comparison.truth_areas)
+
+    @property
+    def num_predicted(self) -> int:
+        """Objects in the prediction."""
+        return len(self.comparison.prediction_areas)
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The official metrics of this image alone."""
+        return metrics.pooled([self.comparison])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StratumSummary:
+    """The official metrics of the images of one stratum."""
+
+    num_images: int
+    pooled: Mapping[str, float]
+    mean: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a method reached on one set of images, such as test A.
+
+    Intervals are 95% percentile intervals over resampled images (`searcher.evaluation.bootstrap`); a single image
+    has none. The keys of `pooled`, `mean` and both parts of `intervals` are `searcher.evaluation.metrics.METRICS`.
+    """
+
+    images: tuple[ImageResult, ...]
+    pooled: Mapping[str, float]
+    """The official metrics over the whole set, see `searcher.evaluation.metrics.pooled`: the primary figures."""
+    mean: Mapping[str, float]
+    """The same of each image alone, averaged over the images."""
+    intervals: Mapping[str, Mapping[str, Interval]]
+    """Of `pooled` and of `mean`, by these names."""
+    counts: Mapping[str, Estimate]
+    """`ratio`, `mae`, `bias` and `r2`, see `searcher.evaluation.counts`."""
+    poster: Mapping[str, float] | None
+    """Means of the poster's own metrics, only to compare with its table; None unless all images have them."""
+    strata: Mapping[str, StratumSummary]
+    """By name; empty where no image's stratum is known. Images without one are `unknown` beside others."""
+
+    @property
+    def num_images(self) -> int:
+        """Images of the set."""
+        return len(self.images)
+
+    @property
+    def num_touched_by_empty_rule(self) -> int:
+        """Images with no object on one side, which our rule decides and not the contest's definition."""
+        return sum(image.comparison.touched_by_empty_rule for image in self.images)
+
+    @property
+    def seconds_per_image(self) -> dict[str, float] | None:
+        """Median and mean of the images' times; None unless all were timed."""
+        times = [image.seconds for image in self.images if image.seconds is not None]
+        if len(times) < len(self.images):
+            return None
+        return {"median": statistics.median(times), "mean": statistics.fmean(times)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, the shape that docs/metrics.md shows; what is not finite is None."""
+        found: dict[str, Any] = {
+            "num_images": self.num_images,
+            "pooled": dict(self.pooled),
+            "mean": dict(self.mean),
+            "intervals": {
+                how: {name: list(ends) for name, ends in of.items()} for how, of in self.intervals.items()
+            },
+            "counts": {name: asdict(estimate) for name, estimate in self.counts.items()}
+            | {
+                "num_true": sum(image.num_true for image in self.images),
+                "num_predicted": sum(image.num_predicted for image in self.images),
+            },
+            "num_touched_by_empty_rule": self.num_touched_by_empty_rule,
+        }
+        if self.poster is not None:
+            found["poster"] = dict(self.poster)
+        if self.strata:
+            found["strata"] = {name: asdict(stratum) for name, stratum in self.strata.items()}
+        if self.seconds_per_image is not None:
+            found["seconds_per_image"] = self.seconds_per_image
+        found["images"] = [_row(image) for image in self.images]
+        plain: dict[str, Any] = _finite(found)
+        return plain
+
+
+def summarise(images: Sequence[ImageResult], *, num_resamples: int = 2000, seed: int = 0) -> Summary:
+    """Return all figures of a set of images.
+
+    Args:
+        images: At least one.
+        num_resamples: Resamples of the images that the intervals are taken from.
+        seed: Of the resamples.
+
+    Raises:
+        ValueError: No image.
+    """
+    comparisons = [image.comparison for image in images]
+    pooled, mean = metrics.pooled(comparisons), metrics.mean(comparisons)
+    sums = np.stack([comparison.sums for comparison in comparisons])
+    alone = metrics.from_sums(sums)
+    counted = count_sums([image.num_true for image in images], [image.num_predicted for image in images])
+    columns = [sums, np.stack([alone[name] for name in metrics.METRICS], axis=1), counted]
+    # One draw for all figures, so that they can be compared resample by resample.
+    drawn = resampled_sums(np.concatenate(columns, axis=1), num_resamples=num_resamples, seed=seed)
+    ends = np.cumsum([part.shape[1] for part in columns])
+    drawn_sums, drawn_alone, drawn_counts = np.split(drawn, ends[:-1], axis=1)
+    means = dict(zip(metrics.METRICS, drawn_alone.T / len(images), strict=True))
+    count_draws = count_metrics(drawn_counts)
+    posters = [image.poster for image in images if image.poster is not None]
+    return Summary(
+        images=tuple(images),
+        pooled=pooled,
+        mean=mean,
+        intervals={
+            "pooled": _intervals(metrics.from_sums(drawn_sums), len(images)),
+            "mean": _intervals(means, len(images)),
+        },
+        counts={
+            name: _estimate(float(value), count_draws[name], len(images))
+            for name, value in count_metrics(counted.sum(axis=0)).items()
+        },
+        poster=asdict(poster.mean(posters)) if len(posters) == len(images) else None,
+        strata=_strata(images),
+    )
+
+
+def _intervals(draws: Mapping[str, NDArray[np.float64]], num_images: int) -> dict[str, Interval]:
+    """Return an interval of each figure; of one image there is none, as it says nothing of the next."""
+    return {name: interval(values) if num_images > 1 else (None, None) for name, values in draws.items()}
+
+
+def _estimate(value: float, draws: NDArray[np.float64], num_images: int) -> Estimate:
+    if not math.isfinite(value):
+        return Estimate(None, None, None)
+    return Estimate(value, *_intervals({"": draws}, num_images)[""])
+
+
+def _strata(images: Sequence[ImageResult]) -> dict[str, StratumSummary]:
+    """Return the metrics by stratum, in the order of the names, unknown ones last."""
+    names = sorted({image.stratum for image in images}, key=lambda name: (not name, name))
+    if names == [""]:
+        return {}
+    found = {}
+    for name in names:
+        comparisons = [image.comparison for image in images if image.stratum == name]
+        found[name or _UNKNOWN_STRATUM] = StratumSummary(
+            num_images=len(comparisons), pooled=metrics.pooled(comparisons), mean=metrics.mean(comparisons)
+        )
+    return found
+
+
+def _row(image: ImageResult) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": image.id,
+        "stratum": image.stratum,
+        **image.metrics,
+        "num_true": image.num_true,
+        "num_predicted": image.num_predicted,
+    }
+    if image.seconds is not None:
+        row["seconds"] = image.seconds
+    if image.poster is not None:
+        row["poster"] = asdict(image.poster)
+    return row
+
+
+def _finite(value: Any) -> Any:
+    """Return plain values with None for NaN and infinity, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
