@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from stored_study import StoredStudy
+from trained_runs import make_runs
 
 from searcher.ledger.database import Database
 
@@ -17,3 +18,11 @@ def stored_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[St
     monkeypatch.setenv("SEARCHER_CACHE", str(tmp_path / "cache"))
     with Database.open("searcher.db", create=True) as database:
         yield StoredStudy(database, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `trained_runs.make_runs`."""
+    root = tmp_path_factory.mktemp("trained")
+    make_runs(root)
+    return root

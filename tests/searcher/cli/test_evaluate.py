@@ -3,41 +3,11 @@
 import hashlib
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 from stored_study import RERANK, StoredStudy
+from trained_runs import folder_of
 
-from data_pipeline.datasets import SyntheticGlands
 from searcher.cli.main import main
-
-SETTINGS = [
-    "data.synthetic_images=12", "data.synthetic_size_px=64", "augment.crop_px=64", "model.base_channels=2",
-    "model.depth=2", "data.samples_per_epoch=16", "tuning.postprocess=true",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Two trials of one epoch, the second tuned for the mean of 8 views, and a folder of images with labels."""
-    root = tmp_path_factory.mktemp("evaluate")
-    source = SyntheticGlands(num_images=4, size_px=64, seed=7)
-    for kind in ("images", "labels"):
-        (root / "data" / kind).mkdir(parents=True)
-    for index in range(4):
-        image, labels = source.read(index)
-        Image.fromarray(image).save(root / "data" / "images" / f"{index}.png")
-        Image.fromarray(labels.astype(np.uint16)).save(root / "data" / "labels" / f"{index}.png")
-    for name, more in (("plain", []), ("tta", ["tuning.tta=true"])):
-        options = [part for setting in SETTINGS + more for part in ("--set", setting)]
-        train = ["train", "--study", "unet-demo", "--epochs", "1", "--storage", str(root / name), *options]
-        assert main(train) == 0
-    return root
-
-
-def folder_of(trained, name):
-    [run] = (trained / name / "unet-demo").iterdir()
-    return run
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,133 @@
+"""`searcher export`: from a study or checkpoints to a bundle that evaluates alike."""
+
+import json
+
+import pytest
+from trained_runs import folder_of
+
+from searcher.bundle.load import load_bundle
+from searcher.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _with_a_cache(cache_dir):
+    """Stores go where the session keeps them."""
+
+
+def evaluated(trained, tmp_path, *arguments):
+    where = ["--data", str(trained / "data"), "--splits", "train", "--json", str(tmp_path / "e.json")]
+    assert main(["evaluate", *map(str, arguments), *where]) == 0
+    return json.loads((tmp_path / "e.json").read_text())
+
+
+def figures(record):
+    split = record["splits"]["train"]
+    return split["pooled"], split["mean"], record["postprocess"], record["tta"]
+
+
+def test_a_bundle_of_folds_reaches_what_its_checkpoints_do(trained, tmp_path, capsys):
+    runs = [folder_of(trained, name) for name in ("plain", "tta")]
+    to = tmp_path / "both"
+    assert (
+        main(["export", *map(str, runs), "--to", str(to), "--name", "both folds", "--pixel-size-um", "0.5"])
+        == 0
+    )
+    assert "both folds, 2 networks, averaged" in capsys.readouterr().out
+    assert figures(evaluated(trained, tmp_path, to)) == figures(evaluated(trained, tmp_path, *runs))
+    bundle = load_bundle(to)
+    assert (bundle.name, bundle.pixel_size_um, bundle.manifest.data.licence[:10]) == (
+        "both folds",
+        0.5,
+        "not stated",
+    )
+    assert bundle.members[0].facts.history[1]["object_dice"] > 0, "from the run's own history"
+
+
+def test_the_winner_of_a_study_is_exported_and_the_database_knows(trained, stored_study, tmp_path, capsys):
+    numbers = []
+    for name, value in (("plain", 0.7), ("tta", 0.9)):
+        number = stored_study.begin()
+        stored_study.save(number, "best", (folder_of(trained, name) / "best.pt").read_bytes())
+        stored_study.ledger.report(number, 1, {"object_dice": value})
+        stored_study.ledger.complete(number, value, best_epoch=1, stop_reason="epochs")
+        numbers.append(number)
+    assert main(["export", "--study", "s", "--to", "winner"]) == 0
+    assert main(["export", "--study", "s", "--trial", str(numbers[0]), "--to", "other"]) == 0
+    winner, other = load_bundle(tmp_path / "winner"), load_bundle(tmp_path / "other")
+    assert [each.members[0].facts.trial for each in (winner, other)] == [numbers[1], numbers[0]]
+    assert winner.members[0].facts.history == {1: {"object_dice": 0.9}}
+    assert winner.members[0].facts.params == stored_study.database.trials("s")[numbers[1]].params
+    assert winner.manifest.data.name == "synthetic glands"
+    evaluated(trained, tmp_path, "--study", "s")
+    capsys.readouterr()
+    assert main(["best", "--study", "s", "--json"]) == 0
+    best = json.loads(capsys.readouterr().out)
+    assert [each["path"] for each in best["exports"]] == [str(tmp_path / "winner")]
+    assert best["exports"][0]["sha256"] == winner.manifest_sha256
+    [written] = best["evaluations"]
+    assert (written["split"], written["metrics"]["num_images"], written["metrics"]["trials"]) == (
+        "train",
+        4,
+        [numbers[1]],
+    )
+    assert main(["best", "--study", "s"]) == 0
+    shown = capsys.readouterr().out
+    assert f"exported: {tmp_path / 'winner'}" in shown
+    assert "evaluated on train of" in shown
+    stored_study.complete(0.95)
+    assert main(["gc", "--study", "s", "--keep", "1"]) == 0
+    kept = {
+        trial.number
+        for trial in stored_study.database.trials("s")
+        if not trial.checkpoints["best"].is_removed
+    }
+    assert {*numbers} <= kept, "what was exported is kept"
+
+
+def test_the_lineage_travels_with_the_bundle(trained, stored_study, tmp_path):
+    from stored_study import RERANK, StoredStudy
+
+    for _ in range(6):
+        stored_study.complete(0.5)
+    (tmp_path / "again").mkdir()
+    again = StoredStudy(stored_study.database, tmp_path / "again", text=RERANK)
+    again.ledger.enqueue(again.spec.enqueue)
+    number = again.begin()
+    again.save(number, "best", (folder_of(trained, "plain") / "best.pt").read_bytes())
+    again.ledger.complete(number, 0.9, best_epoch=1, stop_reason="epochs")
+    assert main(["export", "--study", "again", "--to", "b"]) == 0
+    [before] = load_bundle(tmp_path / "b").members[0].facts.lineage
+    assert (before.study, before.how) == ("s", "rerank")
+    assert "rerank of `s`" in (tmp_path / "b" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "must be given either files or --study NAME, got neither"),
+        (["{run}", "--study", "s"], "got both"),
+        (["{run}", "--trial", "1"], "--trial: must be given with --study"),
+        (["nothing"], "nothing: must be a bundle, a checkpoint or a trial's folder"),
+        (["{run}/config.json"], "must be a whole checkpoint"),
+        (["{run}", "--data", "nowhere"], "nowhere: the data folder must exist"),
+        (["--study", "s", "--trial", "77"], "--trial 77: must be a trial of s, which has 1"),
+        (["--study", "s", "--trial", "0"], "sha256 must be"),
+        (["{run}", "--to", "no/such/folder"], "its folder must exist"),
+        (["{run}", "--pixel-size-um", "0"], "must be a number above 0"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(trained, stored_study, tmp_path, capsys, arguments, word):
+    number = stored_study.complete(0.5)
+    (stored_study.folder(number) / "best.pt").write_bytes(b"damaged")
+    run = str(folder_of(trained, "plain"))
+    before = sorted(tmp_path.iterdir())
+    to = [] if "--to" in arguments else ["--to", "b"]
+    try:
+        code = main(["export", *(each.format(run=run) for each in arguments), *to])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert word in lines[0]
+    assert sorted(tmp_path.iterdir()) == before
