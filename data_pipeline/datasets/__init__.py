@@ -8,6 +8,7 @@ from data_pipeline.datasets.files import images_by_stem
 from data_pipeline.datasets.folder import LabelFolder
 from data_pipeline.datasets.glas import GlasFolder
 from data_pipeline.datasets.synthetic import SyntheticGlands
+from data_pipeline.datasets.writing import write_release
 from data_pipeline.exceptions import DataError
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "SampleSource",
     "SyntheticGlands",
     "open_dataset",
+    "write_release",
 ]
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +50,6 @@ class PairedFolder:
     """
 
     kind = "pairs"
-    licence: ClassVar[str] = ""
-    pixel_size_um: ClassVar[float | None] = None
 
     def __init__(
         self, root: Path, pairs: Iterable[SamplePaths], problems: Iterable[str], *, strict: bool
@@ -73,6 +70,16 @@ class PairedFolder:
     def name(self) -> str:
         """Name of the folder."""
         return self.root.resolve().name
+
+    @property
+    def licence(self) -> str:
+        """What may be done with the images: nobody said."""
+        return ""
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel: nobody said."""
+        return None
 
     @property
     def samples(self) -> Sequence[Sample]:

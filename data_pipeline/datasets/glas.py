@@ -16,6 +16,11 @@ logger = logging.getLogger(__name__)
 _IMAGE_NAME = re.compile(rf"({'|'.join(SPLITS)})_(\d+)")
 _ANNOTATION_SUFFIX = "_anno"
 _GRADES_FILE = "Grade.csv"
+_NUM_TRAIN = 85
+_LICENCE = (
+    "GlaS challenge data: for research only, not for commercial use; cite Sirinukunwattana et al. 2016 "
+    "(arXiv 1603.00275)."
+)
 _ID, _PATIENT, _GRADE = "name", "patient id", "grade (glas)"
 
 
@@ -34,12 +39,6 @@ class GlasFolder(PairedFolder):
     """
 
     kind = "glas"
-    licence = (
-        "GlaS challenge data: for research only, not for commercial use; cite Sirinukunwattana et al. 2016 "
-        "(arXiv 1603.00275)."
-    )
-    pixel_size_um = 0.62005
-    """20x; as the challenge's page of the data set says."""
 
     def __init__(self, root: Path, *, strict: bool = True) -> None:
         files, problems = single_files(images_by_stem(root))
@@ -71,6 +70,22 @@ class GlasFolder(PairedFolder):
                 sample = Sample(stem, stem.partition("_")[0], group, stratum)
                 pairs.append(SamplePaths(sample, images[stem], annotation))
         super().__init__(root, pairs, problems, strict=strict)
+
+    @property
+    def is_the_release(self) -> bool:
+        """Whether these are the challenge's own images, by the names and number of those to train on: not others'."""
+        train = {sample.id for sample in self.samples if sample.split == "train"}
+        return train == {f"train_{number}" for number in range(1, _NUM_TRAIN + 1)}
+
+    @property
+    def licence(self) -> str:
+        """Of the challenge's images; empty for others in this layout."""
+        return _LICENCE if self.is_the_release else ""
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Of the challenge's images (20x, as its page of the data set says); None for others in this layout."""
+        return 0.62005 if self.is_the_release else None
 
     @staticmethod
     def recognises(root: Path) -> bool:

@@ -1,10 +1,10 @@
-"""`searcher data prepare` and `searcher data inspect`."""
+"""`searcher data prepare`, `searcher data inspect` and `searcher data draw`."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_data, add_json, cache_dir
+from searcher.cli.options import Verbs, add_data, add_json, cache_dir, positive_int
 
 if TYPE_CHECKING:
     from data_pipeline.inspect import DatasetReport
@@ -14,7 +14,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("data", help="prepare or inspect a data set")
+    parser = verbs.add_parser("data", help="prepare, inspect or draw a data set")
     actions = parser.add_subparsers(
         title="actions", metavar="ACTION", required=True, parser_class=type(parser)
     )
@@ -25,6 +25,19 @@ def add_parser(verbs: Verbs) -> None:
     add_data(inspect, required=True)
     add_json(inspect)
     inspect.set_defaults(run=_inspect)
+    draw = actions.add_parser("draw", help="write synthetic glands as files, to try everything on")
+    draw.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
+    draw.add_argument(
+        "--images", type=positive_int, default=40, metavar="N", help="of the split train; default 40"
+    )
+    draw.add_argument(
+        "--test-images", type=positive_int, default=12, metavar="N", help="of the split testA; default 12"
+    )
+    draw.add_argument(
+        "--size", type=positive_int, default=192, metavar="PX", help="side of an image; default 192"
+    )
+    draw.add_argument("--seed", type=int, default=0, metavar="N", help="default 0, as studies without --data")
+    draw.set_defaults(run=_draw)
 
 
 def _prepare(args: argparse.Namespace) -> int:
@@ -52,6 +65,26 @@ def _inspect(args: argparse.Namespace) -> int:
     else:
         _print_report(report)
     return 2 if report.problems else 0
+
+
+def _draw(args: argparse.Namespace) -> int:
+    from data_pipeline.datasets import SyntheticGlands, write_release
+    from searcher.cli.terminal import console, progress_bar
+    from searcher.exceptions import UserError
+
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: must be 0 or above, got {args.seed}; leave it out for 0")
+    source = SyntheticGlands(
+        num_images=args.images, size_px=args.size, seed=args.seed, num_test_images=args.test_images
+    )
+    with progress_bar("drawing glands") as advance:
+        write_release(source, args.to, advance)
+    console.print(
+        f"{args.to}: {args.images} images of the split train, {args.test_images} of testA, with label maps",
+        markup=False,
+        soft_wrap=True,
+    )
+    return 0
 
 
 def _print_report(report: "DatasetReport") -> None:

@@ -1,0 +1,69 @@
+"""Writing a data set as files, in the layout of the GlaS release, which `GlasFolder` reads."""
+
+import csv
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data_pipeline.datasets.base import SampleSource
+from data_pipeline.exceptions import DataError
+
+__all__ = ["write_release"]
+
+
+def write_release(
+    source: SampleSource, folder: Path, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Write `train_1.png`, `train_1_anno.png`, .., `Grade.csv`, with the samples' own names.
+
+    All is written beside the folder and renamed: interrupted, nothing is left of it.
+
+    Args:
+        source: A data set whose samples are named as in the release; label maps of up to 65,535 objects.
+        folder: Must be new or empty.
+        progress: Hears how many of how many images are written.
+
+    Raises:
+        DataError: The folder is taken, or cannot be written.
+    """
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(
+            f"{folder}: must be a new or empty folder, got one with something in it; choose another"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise DataError(
+            f"{folder}: must be a place to write to, got {error.strerror}; choose another"
+        ) from error
+    try:
+        _write(source, temporary, progress)
+        mask = os.umask(0o022)
+        os.umask(mask)
+        temporary.chmod(0o777 & ~mask)
+        temporary.rename(folder)
+    except OSError as error:
+        raise DataError(f"{folder}: could not be written: {error.strerror or error}; make room") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(source: SampleSource, folder: Path, progress: Callable[[int, int], None] | None) -> None:
+    for index, sample in enumerate(source.samples):
+        image, labels = source.read(index)
+        assert labels.max() < 2**16, sample.id
+        Image.fromarray(image).save(folder / f"{sample.id}.png")
+        Image.fromarray(labels.astype(np.uint16)).save(folder / f"{sample.id}_anno.png")
+        if progress is not None:
+            progress(index + 1, len(source.samples))
+    with (folder / "Grade.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("name", "patient ID", "grade (GlaS)"))
+        writer.writerows((sample.id, sample.group, sample.stratum) for sample in source.samples)
