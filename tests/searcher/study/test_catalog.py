@@ -52,3 +52,5 @@ def test_maskrcnn_broad_begins_with_the_posters_setting():
     assert (poster.model.mask_layer, poster.model.input_scale) == (256, 0.0)
     assert (poster.optimizer.name, poster.optimizer.lr, poster.optimizer.momentum) == ("sgd", 5e-3, 0.9)
     assert (poster.optimizer.weight_decay, poster.train.batch_size) == (5e-4, 2)
+    assert (poster.train.grad_clip_norm, poster.model.detections_per_image) == (0.0, 100)
+    assert (poster.model.rpn_nms_threshold, poster.model.box_nms_threshold) == (0.7, 0.5)
