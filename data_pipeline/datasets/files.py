@@ -5,7 +5,7 @@ the labels, as they are (OpenCV would turn them into colours).
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from data_pipeline.exceptions import DataError
 __all__ = [
     "MAX_LABELS",
     "decode_image",
+    "decode_label_map",
     "decode_labels",
     "images_by_stem",
     "pair_problems",
@@ -32,11 +33,20 @@ _IMAGE_MODES = {"RGB", "RGBA", "L", "P"}
 _LABEL_MODES = {"L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
-def images_by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files directly in `folder` by name without extension; hidden files are left out."""
+def images_by_stem(folder: Path, more: Collection[str] = ()) -> dict[str, list[Path]]:
+    """Return the image files directly in `folder` by name without extension; hidden files are left out.
+
+    Args:
+        folder: Where to look.
+        more: Extensions that count as well, such as `.npy`.
+    """
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _EXTENSIONS and not path.name.startswith(".") and path.is_file():
+        if (
+            path.suffix.lower() in _EXTENSIONS.union(more)
+            and not path.name.startswith(".")
+            and path.is_file()
+        ):
             found[path.stem].append(path)
     return dict(found)
 
@@ -91,13 +101,7 @@ def decode_labels(path: Path) -> NDArray[np.int32]:
     """
     with _open(path) as opened:
         _check_label_mode(path, opened)
-        labels = _decoded(path, opened, None).astype(np.int32)
-    if labels.min() < 0:
-        # Pillow reads unsigned 32-bit values as signed ones, so this is also what a label above 2^31 gives.
-        raise DataError(
-            f"{path}: labels must lie in 0..{np.iinfo(np.int32).max}, got {labels.min()} (read as signed "
-            f"32 bit); number the instances from 1"
-        )
+        labels = _decoded_labels(path, opened)
     if labels.max() > MAX_LABELS:
         num_labels = np.unique(labels).size - 1
         if num_labels > MAX_LABELS:
@@ -105,6 +109,26 @@ def decode_labels(path: Path) -> NDArray[np.int32]:
                 f"{path}: an image may have {MAX_LABELS} instances, got {num_labels}; cut it into smaller ones"
             )
     return labels
+
+
+def decode_label_map(path: Path) -> NDArray[np.int32]:
+    """Return a label map that any program wrote as int32[H, W]: 0 background, other values as they are in the file.
+
+    Unlike an annotation of a data set it may have any number of labels, and be a colour picture, as some programs
+    write no other, if it is grey: red, green and blue equal everywhere, and no transparency.
+
+    Raises:
+        DataError: The file does not decode, or is no integer label map of 8 to 32 bits.
+    """
+    with _open(path) as opened:
+        if opened.mode not in ("RGB", "RGBA"):
+            _check_label_mode(path, opened, "a label map")
+            return _decoded_labels(path, opened)
+        pixels = _decoded(path, opened, None)
+        grey = pixels[..., 0]
+        if (pixels[..., 1:3] != grey[..., None]).any() or (pixels[..., 3:] != 255).any():
+            _check_label_mode(path, opened, "a label map")
+        return grey.astype(np.int32)
 
 
 @contextmanager
@@ -129,6 +153,17 @@ def _open(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
+def _decoded_labels(path: Path, opened: Image.Image) -> NDArray[np.int32]:
+    labels = _decoded(path, opened, None).astype(np.int32)
+    if labels.min() < 0:
+        # Pillow reads unsigned 32-bit values as signed ones, so this is also what a label above 2^31 gives.
+        raise DataError(
+            f"{path}: labels must lie in 0..{np.iinfo(np.int32).max}, got {labels.min()} (read as signed "
+            f"32 bit); number the instances from 1"
+        )
+    return labels
+
+
 def _decoded(path: Path, opened: Image.Image, mode: str | None) -> NDArray[np.generic]:
     frames = getattr(opened, "n_frames", 1)
     if frames != 1:
@@ -143,12 +178,12 @@ def _check_image_mode(path: Path, opened: Image.Image) -> None:
         )
 
 
-def _check_label_mode(path: Path, opened: Image.Image) -> None:
+def _check_label_mode(path: Path, opened: Image.Image, what: str = "an annotation") -> None:
     if opened.mode in _LABEL_MODES:
         return
     got = {"F": "floating point", "1": "1 bit"}.get(opened.mode, f"{len(opened.getbands())} channels")
     raise DataError(
-        f"{path}: an annotation must be a single-channel integer label map of 8 to 32 bits, got {got} "
+        f"{path}: {what} must be a single-channel integer label map of 8 to 32 bits, got {got} "
         f"(mode {opened.mode}); save it as a 16 bit PNG with one number per instance"
     )
 

@@ -9,7 +9,7 @@ from data_pipeline.datasets.base import SPLITS, Sample
 from data_pipeline.datasets.files import images_by_stem, single_files
 from data_pipeline.datasets.folder import PairedFolder, SamplePaths
 
-__all__ = ["GlasFolder"]
+__all__ = ["GlasFolder", "read_grades"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class GlasFolder(PairedFolder):
                 problems.append(
                     f"{files[stem]}: every annotation needs its image, got none; add it or move this away"
                 )
-        patients, grade_problems = _read_grades(root)
+        patients, grade_problems = read_grades(root)
         problems += grade_problems
         pairs = []
         for stem in sorted(images, key=_release_order):
@@ -112,8 +112,8 @@ def _release_order(stem: str) -> tuple[int, int]:
     return SPLITS.index(match[1]), int(match[2])
 
 
-def _read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str]]:
-    """Return {image: (patient, grade)}, None without the file; and the file's problems."""
+def read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str]]:
+    """Return {image: (patient, grade)} of `Grade.csv`, None without the file; and the file's problems."""
     path = root / _GRADES_FILE
     if not path.exists():
         logger.warning("%s: not found, so no patients are known; every image is its own group", path)

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from searcher._version import __version__
 from searcher.cli import (
+    benchmark,
     best,
     data,
     doctor,
@@ -18,6 +19,7 @@ from searcher.cli import (
     gc,
     launch,
     logs,
+    metrics,
     refine,
     status,
     stop,
@@ -44,6 +46,8 @@ _VERBS = (
     train,
     export,
     evaluate,
+    metrics,
+    benchmark,
     gc,
     doctor,
 )

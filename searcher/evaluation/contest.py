@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["COLUMNS", "ENTRIES", "POSTER", "SINCE", "Entry", "Ranked", "ranked"]
+__all__ = ["COLUMNS", "ENTRIES", "POSTER", "SINCE", "Entry", "Pair", "Ranked", "Source", "ranked"]
 
 Pair = tuple[float | None, float | None]
 """Test A, test B; None where a method was not evaluated."""

@@ -1,0 +1,218 @@
+"""Folders of label maps, any method's against the truth's: which belong together, and all figures of them."""
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipeline.datasets.files import images_by_stem, single_files
+from data_pipeline.datasets.glas import GlasFolder, read_grades
+from data_pipeline.exceptions import DataError
+from searcher.evaluation import metrics, poster
+from searcher.evaluation.label_maps import NUMPY_SUFFIX, read_label_map, relabelled
+from searcher.evaluation.objects import IntArray
+from searcher.evaluation.summary import ImageResult, Summary, summarise
+
+__all__ = ["LabelMapPair", "MeasuredFolders", "measure_folders"]
+
+_ANNOTATION_SUFFIX = "_anno"
+_GRADES_FILE = "Grade.csv"
+_NUM_THREADS = 2
+"""Decoding and comparing are Pillow's, numpy's and OpenCV's, which let another thread run."""
+
+
+@dataclass(frozen=True)
+class LabelMapPair:
+    """The files of one image."""
+
+    id: str
+    """The files' name without extension and without `_anno`."""
+    truth: Path
+    prediction: Path
+    stratum: str
+    """The grade; empty where unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredFolders:
+    """All figures of two folders."""
+
+    summary: Summary
+    """As asked for: relabelled, or as labelled."""
+    as_labelled: Summary | None
+    """The same as labelled, where `summary` is relabelled; else None."""
+    in_pieces: tuple[str, ...]
+    """Images whose truth has one label only, in several places: for the metrics, one object."""
+
+    @property
+    def seems_binary(self) -> bool:
+        """Whether no prediction has more than one label while a truth has several: masks, probably."""
+        images = (self.as_labelled or self.summary).images
+        return max(image.num_predicted for image in images) <= 1 < max(image.num_true for image in images)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One image: as labelled, relabelled where that is wanted, and whether its truth is one label in pieces."""
+
+    plain: ImageResult
+    relabelled: ImageResult | None
+    in_pieces: bool
+
+
+def measure_folders(
+    truth: Path,
+    prediction: Path,
+    *,
+    split: str | None = None,
+    relabel: bool = False,
+    with_poster: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> MeasuredFolders:
+    """Return all figures of the label maps of one folder against those of another.
+
+    Files belong together by their names without extension and without `_anno` (`testA_1_anno.bmp` and `testA_1.png`).
+    Where a folder has both, the one with `_anno` is the label map and the other its image. Strata are the grades of the
+    truth's `Grade.csv`, if it has one.
+
+    Args:
+        truth: Folder of png, tif, bmp or npy files.
+        prediction: Folder of the same.
+        split: In a GlaS release folder, `testA` say, the only images that are looked at, in both folders.
+        relabel: Whether each piece of a label is an object of its own, on both sides; see `relabelled`.
+        with_poster: Whether the poster's own metrics are wanted as well.
+        progress: Hears how many of how many images are done.
+
+    Raises:
+        DataError: Every file without partner, that does not decode, is no label map, or has another size than its
+            partner, one line each.
+    """
+    pairs, problems = _pairs(truth, prediction, split)
+    measured: list[_Measured] = []
+
+    def measure(pair: LabelMapPair) -> _Measured | DataError:
+        try:
+            return _measure(pair, relabel, with_poster)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="measuring") as pool:
+        for num_done, result in enumerate(pool.map(measure, pairs), start=1):
+            if isinstance(result, DataError):
+                problems.extend(result.problems)
+            else:
+                measured.append(result)
+            if progress is not None:
+                progress(num_done, len(pairs))
+    if problems:
+        raise DataError(*problems)
+    plain = summarise([each.plain for each in measured])
+    again = [each.relabelled for each in measured if each.relabelled is not None]
+    return MeasuredFolders(
+        summary=summarise(again) if relabel else plain,
+        as_labelled=plain if relabel else None,
+        in_pieces=tuple(each.plain.id for each in measured if each.in_pieces),
+    )
+
+
+def _measure(pair: LabelMapPair, relabel: bool, with_poster: bool) -> _Measured:
+    truth, prediction = _read_both(pair)
+
+    def result(glands: IntArray, found: IntArray) -> ImageResult:
+        return ImageResult(
+            id=pair.id,
+            stratum=pair.stratum,
+            comparison=metrics.compare(glands, found),
+            poster=poster.compare(glands, found) if with_poster else None,
+        )
+
+    plain = result(truth, prediction)
+    pieces = relabelled(truth) if relabel or plain.num_true == 1 else None
+    return _Measured(
+        plain=plain,
+        relabelled=result(pieces, relabelled(prediction)) if relabel and pieces is not None else None,
+        in_pieces=plain.num_true == 1 and pieces is not None and int(pieces.max()) > 1,
+    )
+
+
+def _read_both(pair: LabelMapPair) -> tuple[IntArray, IntArray]:
+    """Return both label maps.
+
+    Raises:
+        DataError: What is wrong with either, or that their sizes differ.
+    """
+    maps: list[IntArray] = []
+    problems: list[str] = []
+    for path in (pair.truth, pair.prediction):
+        try:
+            maps.append(read_label_map(path))
+        except DataError as error:
+            problems.extend(error.problems)
+    if len(maps) == 2 and maps[0].shape != maps[1].shape:
+        (height, width), (got_height, got_width) = (labels.shape for labels in maps)
+        problems.append(
+            f"{pair.prediction}: must have the size of {pair.truth.name}, {width}x{height}, got "
+            f"{got_width}x{got_height}; predict at the image's own size, or resize with nearest-neighbour interpolation"
+        )
+    if problems:
+        raise DataError(*problems)
+    return maps[0], maps[1]
+
+
+def _pairs(truth: Path, prediction: Path, split: str | None) -> tuple[list[LabelMapPair], list[str]]:
+    """Return the files that belong together, and a line for each that has no partner or is not the only one."""
+    truths, problems = _label_maps(truth)
+    predictions, more_problems = _label_maps(prediction)
+    problems += more_problems
+    is_release = GlasFolder.recognises(truth)
+    if is_release and split is not None:
+        truths, predictions = _of_split(truths, split), _of_split(predictions, split)
+        if not truths:
+            problems.append(f"{truth}: must have label maps of {split}, got none; name another --split")
+    hint = ", or measure one of its splits with --split" if is_release and split is None else ""
+    for these, there, what, remedy in (
+        (truths, predictions, "prediction", f"add it{hint}"),
+        (predictions, truths, "truth", "add it or move this away"),
+    ):
+        folder = prediction if these is truths else truth
+        problems += [
+            f"{these[name]}: must have a {what} of the same name, got none in {folder}; {remedy}"
+            for name in sorted(these.keys() - there.keys(), key=_natural_order)
+        ]
+    grades: dict[str, tuple[str, str]] = {}
+    if (truth / _GRADES_FILE).exists():
+        found, grade_problems = read_grades(truth)
+        problems += grade_problems
+        grades = found or {}
+    both = sorted(truths.keys() & predictions.keys(), key=_natural_order)
+    return [
+        LabelMapPair(name, truths[name], predictions[name], grades.get(name, ("", ""))[1]) for name in both
+    ], problems
+
+
+def _label_maps(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the label maps of a folder by name, and a line for every name that several files claim.
+
+    Raises:
+        DataError: There is no such folder, or no label map in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: must be a folder of label maps, got none; check the path")
+    files = images_by_stem(folder, more={NUMPY_SUFFIX})
+    if not files:
+        raise DataError(
+            f"{folder}: must hold label maps as png, tif, bmp or npy files, got none; check the path"
+        )
+    images = {stem for stem in files if stem + _ANNOTATION_SUFFIX in files}
+    single, problems = single_files({stem: paths for stem, paths in files.items() if stem not in images})
+    return {stem.removesuffix(_ANNOTATION_SUFFIX): path for stem, path in single.items()}, problems
+
+
+def _of_split(files: dict[str, Path], split: str) -> dict[str, Path]:
+    return {name: path for name, path in files.items() if name.startswith(f"{split}_")}
+
+
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts testA_2 before testA_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
