@@ -1,17 +1,21 @@
 """The official metrics: every rule by a hand-calculated example, then everything against plain loops."""
 
+import json
 import math
 import time
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
+from searcher.cli.main import main
 from searcher.evaluation import specks as specks_module
-from searcher.evaluation.metrics import compare, mean, pooled
+from searcher.evaluation.metrics import METRICS, compare, mean, pooled
 
 
 def row(*labels: int) -> np.ndarray:
@@ -257,6 +261,19 @@ def disc(radius):
     return cv2.circle(np.zeros((60, 60), np.int32), (30, 30), radius, 1, -1)
 
 
+def dashes(numbers):
+    """320 objects of two pixels each, 16 in every other row, numbered as told."""
+    labels = np.zeros((40, 50), np.int32)
+    labels[::2, :48:3] = labels[::2, 1:48:3] = np.reshape(numbers, (20, 16))
+    return labels
+
+
+def punched(labels):
+    """The same with a hole of 2 x 2 px in every 6 x 6."""
+    y, x = np.indices(labels.shape)
+    return np.where((y % 6 < 2) & (x % 6 < 2), 0, labels)
+
+
 SHAPE = (40, 50)
 TRUTH = blobs(1, SHAPE, 6, 12)
 HARD = {
@@ -264,6 +281,19 @@ HARD = {
     "merged": (TRUTH, (TRUTH > 0).astype(np.int32)),
     "split": (TRUTH, np.where(TRUTH > 0, TRUTH * 2 + np.arange(50) % 2, 0)),
     "shifted": (TRUTH, np.roll(TRUTH, (5, -9), (0, 1))),
+    "halves of a gland, none above half": (
+        block(SHAPE, (4, 4, 10, 20)),
+        block(SHAPE, (4, 4, 10, 10), (4, 14, 10, 10)),
+    ),
+    "holes": (TRUTH, punched(TRUTH)),
+    "a hole with a gland in it": (ring(SHAPE), block(SHAPE, (10, 10, 5, 5))),
+    "touching the border": (
+        block(SHAPE, (0, 0, 9, 50), (31, 0, 9, 9)),
+        block(SHAPE, (0, 0, 40, 4), (35, 5, 5, 45)),
+    ),
+    "over 255 objects": (dashes(range(1, 321)), np.roll(dashes(range(3000, 440, -8)), 1, 1)),
+    "over 255 objects as one": (dashes(range(1, 321)), np.minimum(dashes(range(1, 321)), 1)),
+    "one pixel each": (block(SHAPE, (7, 7, 1, 1)), block(SHAPE, (7, 7, 1, 1))),
     "one pixel": (block(SHAPE, (0, 0, 1, 1)), block(SHAPE, (39, 49, 1, 1))),
     "specks against glands": (TRUTH, specks(2, SHAPE, 0.04)),
     "specks against specks": (specks(3, SHAPE, 0.015), specks(4, SHAPE, 0.015)),
@@ -333,3 +363,28 @@ def test_without_distances_all_else_is_the_same():
     assert part == whole
     empty = np.zeros_like(truth)
     assert pooled([compare(truth, empty, hausdorff=False)])["f1"] == 0
+
+
+def test_the_command_equals_the_definitions_in_all_hard_cases_at_once(tmp_path, reference):
+    """From files of several kinds to the JSON of `searcher metrics`: pooled, mean and every image's row."""
+    for folder in ("truth", "prediction"):
+        (tmp_path / folder).mkdir()
+    for number, (name, (truth, prediction)) in enumerate(HARD.items()):
+        tifffile.imwrite(
+            tmp_path / "truth" / f"{name}_anno.tif", truth.astype((np.uint16, np.int32)[number % 2])
+        )
+        if number % 3:
+            np.save(tmp_path / "prediction" / f"{name}.npy", prediction)
+        else:
+            Image.fromarray(prediction.astype(np.uint16)).save(tmp_path / "prediction" / f"{name}.png")
+    folders = ["--truth", str(tmp_path / "truth"), "--prediction", str(tmp_path / "prediction")]
+    assert main(["metrics", *folders, "--json", str(tmp_path / "out.json")]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    each = {name: reference.pooled([pair]) for name, pair in HARD.items()}
+    assert len(found["images"]) == len(HARD)
+    for row in found["images"]:
+        assert {name: row[name] for name in METRICS} == pytest.approx(each[row["id"]], abs=1e-6), row["id"]
+    assert found["pooled"] == pytest.approx(reference.pooled(list(HARD.values())), abs=1e-6)
+    assert found["mean"] == pytest.approx(
+        {name: sum(image[name] for image in each.values()) / len(each) for name in METRICS}, abs=1e-6
+    )
