@@ -38,6 +38,19 @@ def test_all_figures_are_in_the_file(trained, tmp_path, capsys):
     assert record["tta"] is False
 
 
+def test_searcher_benchmark_reads_what_was_written(trained, tmp_path, capsys):
+    assert evaluate(trained, folder_of(trained, "plain"), "--json", tmp_path / "e.json", "--name", "toy") == 0
+    record = json.loads((tmp_path / "e.json").read_text())
+    record["splits"]["testA"] = record["splits"].pop("train")  # these images have no test set
+    (tmp_path / "e.json").write_text(json.dumps(record))
+    capsys.readouterr()
+    assert main(["benchmark", str(tmp_path / "e.json"), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    [ours] = [row for row in table["contest"] if row["source"] == "ours"]
+    assert (ours["method"], ours["f1"]) == ("toy", [record["splits"]["testA"]["pooled"]["f1"], None])
+    assert table["poster"][-1]["f1"] == [record["splits"]["testA"]["poster"]["f1"], None]
+
+
 def figures(record):
     """The record's figures without the time they took."""
     split = dict(record["splits"]["train"])
