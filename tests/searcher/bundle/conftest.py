@@ -9,6 +9,15 @@ from searcher.inference.trained import TrainedNetwork
 from searcher.inference.tuning import Tuned
 from searcher.study.config import TrialConfig
 
+SMALL = {
+    "unet": {"name": "unet", "base_channels": 2, "depth": 2, "norm": "batch", "head": "contour"},
+    "mask_rcnn": {
+        "name": "mask_rcnn", "backbone": "resnet18", "fpn_channels": 16, "box_layer": 32, "mask_layer": 16,
+        "anchor_min_px": 8.0, "anchor_octaves": 3.0, "anchor_aspect": 1.5, "detections_per_image": 10,
+        "box_score_threshold": 0.0,
+    },
+}  # fmt: skip
+"""Settings that make each registered model small."""
 DATA = DataFacts(name="made up", licence="none needed", fingerprints=("d" * 64,))
 
 
@@ -16,7 +25,7 @@ def member(
     number: int = 0, of: int = 1, *, seed: int = 0, threshold: float | None = None, **model: object
 ) -> Member:
     """A network with drawn weights; tuned for the mean of 8 views where a threshold is given."""
-    settings = {"name": "unet", "base_channels": 2, "depth": 2, "norm": "batch", "head": "contour"}
+    settings = SMALL[model.get("name", "unet")]
     config = TrialConfig.model_validate({"model": settings | model, "train": {"eval_tile_px": 96}})
     torch.manual_seed(seed)
     from models.registry import build_model

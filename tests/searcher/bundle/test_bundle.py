@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save
 
 from data_pipeline.datasets import SyntheticGlands
+from models.base import Detections
+from models.registry import names
 from searcher.bundle.load import is_bundle, load_bundle
 from searcher.bundle.write import write_bundle
 from searcher.exceptions import UserError
@@ -42,6 +44,18 @@ def test_an_opened_bundle_predicts_what_its_network_does(bundle, new_member):
     assert actual.postprocess.threshold == 0.25
     one_view = opened.predictor(device=CPU, tta=False)
     assert not np.array_equal(one_view.see(image()), expected.see(image()))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_model_comes_back_from_a_bundle(name, tmp_path, new_member, data_facts):
+    original = new_member(name=name).network
+    write_bundle(tmp_path / "b", name, [new_member(name=name)], data=data_facts)
+    expected = predictor_of([original], [original.model(CPU)], device=CPU).see(image())
+    actual = load_bundle(tmp_path / "b").predictor(device=CPU).see(image())
+    parts = zip(actual, expected, strict=True) if isinstance(expected, Detections) else [(actual, expected)]
+    for here, there in parts:
+        np.testing.assert_array_equal(here, there)
+    assert len(getattr(expected, "scores", (1,))) > 0, "nothing was compared"
 
 
 def test_it_says_where_it_comes_from(bundle):

@@ -45,13 +45,6 @@ def test_a_network_that_comes_out_otherwise_is_refused(tmp_path, new_member, mon
 
 
 def test_mask_rcnn_has_no_maps_to_export(new_member):
-    small = {
-        "name": "mask_rcnn", "backbone": "resnet18", "fpn_channels": 16, "box_layer": 32, "mask_layer": 16,
-        "anchor_min_px": 8.0, "anchor_octaves": 3.0, "anchor_aspect": 1.5, "detections_per_image": 10,
-    }  # fmt: skip
-    from models.registry import build_model
-    from models.settings import MaskRCNNSettings, PostprocessSettings
-
-    model = build_model(MaskRCNNSettings(**small), PostprocessSettings())
+    model = new_member(name="mask_rcnn").network.model(CPU)
     with pytest.raises(UserError, match="--onnx: must be given for a model with maps"):
         check_exportable([model])
