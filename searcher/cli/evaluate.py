@@ -11,6 +11,7 @@ from searcher.cli.options import Verbs, add_data, cache_dir, check_writable, dat
 if TYPE_CHECKING:
     from data_pipeline.store import Store
     from searcher.evaluation.summary import Summary
+    from searcher.report.model import SplitReport
 
 __all__ = ["add_parser"]
 
@@ -32,6 +33,12 @@ def add_parser(verbs: Verbs) -> None:
         "--json", type=Path, metavar="FILE", help="write all figures there too, image by image"
     )
     parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write one page to look at: ranks in the contest's table, pictures, figures by grade, training",
+    )
+    parser.add_argument(
         "--name", help="what it is called in the file and by searcher benchmark; default the study or folder"
     )
     parser.set_defaults(run=_run)
@@ -40,24 +47,30 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     from data_pipeline.datasets import open_dataset
     from data_pipeline.store import prepare_store
+    from searcher.cli.evaluation_report import split_report, write_report
     from searcher.cli.summaries import print_summaries
     from searcher.cli.terminal import console, progress_bar
     from searcher.evaluation.records import EVALUATION_SCHEMA
     from searcher.inference.measuring import measure_split, see_all
 
     check_writable("--json", args.json)
+    check_writable("--report", args.report)
     found = find_members(args)
     predictor = predictor_for(found, args.tta)
     folder = data_folder(args)
     assert folder is not None
     with progress_bar("preparing images") as advance:
-        store = prepare_store(open_dataset(Path(folder)), cache_dir(), progress=advance)
+        source = open_dataset(Path(folder))
+        store = prepare_store(source, cache_dir(), progress=advance)
     splits: dict[str, Summary] = {}
+    pages: list[SplitReport] = []
     wanted = _splits(store, args.splits)
     for split, indices in wanted.items():
         with progress_bar(f"predicting {split}") as advance:
             seen = see_all(predictor, store, indices, advance)
         splits[split] = measure_split(predictor, seen)
+        if args.report is not None:
+            pages.append(split_report(split, splits[split], predictor, store, indices, seen))
     print_summaries(splits)
     if args.json is not None:
         record = {
@@ -72,6 +85,9 @@ def _run(args: argparse.Namespace) -> int:
         }
         write_text("--json", args.json, json.dumps(record, indent=2) + "\n")
         console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)
+    if args.report is not None:
+        write_report(args, found, predictor, pages, source=source, fingerprint=store.fingerprint)
+        console.print(f"the report, for a browser: {args.report}", markup=False, soft_wrap=True)
     _record(found, splits, folder, store.fingerprint)
     return 0
 

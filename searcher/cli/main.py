@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 something went wrong while running, 2 bad input, 130 inter
 
 import argparse
 import os
+import shlex
 import sys
 from typing import NoReturn
 
@@ -64,6 +65,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = _parser().parse_args(argv)
+    args.command = shlex.join(["searcher", *(sys.argv[1:] if argv is None else argv)])
     from data_pipeline.exceptions import DataError  # imports numpy, which --help does without
 
     try:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 
 import pytest
+from parsed_page import ParsedPage
 from stored_study import RERANK, StoredStudy
 from trained_runs import folder_of
 
@@ -72,6 +74,31 @@ def test_a_checkpoint_is_evaluated_as_it_was_tuned_unless_told_otherwise(trained
     assert [records[wish]["tta"] for wish in ("", "--tta", "--no-tta")] == [tuned["tta"], True, False]
     assert figures(records["--tta"]) != figures(records["--no-tta"])
     assert figures(records[""]) == figures(records["--tta" if tuned["tta"] else "--no-tta"])
+
+
+def test_the_report_shows_what_the_file_says(trained, tmp_path, capsys):
+    run = folder_of(trained, "plain")
+    files = ["--json", tmp_path / "e.json", "--report", tmp_path / "r.html"]
+    assert evaluate(trained, run, *files, "--name", "mine & yours") == 0
+    assert f"the report, for a browser: {tmp_path / 'r.html'}" in capsys.readouterr().out.replace("\n", "")
+    record = json.loads((tmp_path / "e.json").read_text())
+    page = ParsedPage((tmp_path / "r.html").read_text())
+    split = record["splits"]["train"]
+    assert f"mine & yours outlined {split['counts']['num_predicted']} objects" in page.text
+    [images] = [table for table in page.tables if table.label.startswith("Every image")]
+    for image in split["images"]:
+        assert images.row(image["id"])[2] == f"{image['object_dice']:.3f}"
+    best = max(split["images"], key=lambda image: image["object_dice"])
+    assert re.search(rf"Best(, [a-z ,H]+)? · {best['id']}", page.text)
+    assert record["members"][0]["checkpoint_sha256"][:12] in page.text
+    assert record["data"]["fingerprint"] in page.text
+    assert len(page.of("svg")) == 4, "with the training's curves"
+
+
+def test_a_report_that_cannot_be_written_is_said_before_the_work(trained, tmp_path, capsys):
+    where = tmp_path / "no" / "r.html"
+    assert evaluate(trained, folder_of(trained, "plain"), "--report", where) == 2
+    assert f"--report {where}: its folder must exist" in capsys.readouterr().err
 
 
 def test_several_checkpoints_are_an_ensemble(trained, tmp_path):

@@ -1,0 +1,145 @@
+"""What `searcher evaluate --report` gathers for its page, while it measures and afterwards."""
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from searcher.cli.options import write_text
+
+if TYPE_CHECKING:
+    from data_pipeline.datasets import SampleSource
+    from data_pipeline.store import Store
+    from searcher.bundle.manifest import MemberFacts
+    from searcher.cli.members import Found
+    from searcher.evaluation.summary import Summary
+    from searcher.inference.measuring import Seen
+    from searcher.inference.predictor import Predictor
+    from searcher.report.model import Member, SplitReport
+
+__all__ = ["split_report", "write_report"]
+
+_VERSIONS = ("gland-searcher", "torch", "torchvision", "numpy", "opencv-python-headless")
+
+
+def split_report(
+    name: str,
+    summary: "Summary",
+    predictor: "Predictor",
+    store: "Store",
+    indices: Sequence[int],
+    seen: "Sequence[Seen]",
+) -> "SplitReport":
+    """Return what the page shows of a split; the few images that it pictures are cut once more and copied.
+
+    Args:
+        name: Of the split.
+        summary: What was measured on it.
+        predictor: What measured it.
+        store: Where the images are.
+        indices: Which of them the split has, in the order of `seen`.
+        seen: What the predictor saw of them.
+    """
+    import numpy as np
+
+    from searcher.report.model import Example, SplitReport, choose_examples
+
+    values = summary.to_dict()
+    by_id = {each.id: (index, each) for index, each in zip(indices, seen, strict=True)}
+    examples = []
+    for image, reason in choose_examples(values["images"]).items():
+        index, each = by_id[image]
+        examples.append(
+            Example(
+                id=image,
+                reason=reason,
+                image=np.array(store.image(index)),
+                truth=each.truth,
+                prediction=predictor.cut(each.output).labels,
+            )
+        )
+    return SplitReport(name=name, summary=values, examples=examples)
+
+
+def write_report(
+    args: argparse.Namespace,
+    found: "Found",
+    predictor: "Predictor",
+    splits: "Sequence[SplitReport]",
+    *,
+    source: "SampleSource",
+    fingerprint: str,
+) -> None:
+    """Write the page to where `--report` says.
+
+    Args:
+        args: The command line.
+        found: The networks.
+        predictor: What measured them.
+        splits: See `split_report`.
+        source: The data set.
+        fingerprint: Of the data set.
+
+    Raises:
+        UserError: It could not be written; what was there is untouched.
+    """
+    from searcher.report.html import render
+    from searcher.report.model import DataSet, EvaluationReport
+
+    report = EvaluationReport(
+        method=args.name or found.name,
+        splits=splits,
+        members=[_member(member.facts) for member in found.members],
+        data=DataSet(
+            name=source.name,
+            fingerprint=fingerprint,
+            is_glas=source.kind == "glas",
+            licence=source.licence or None,
+        ),
+        device=_device(),
+        settings={
+            "mean of 8 views": predictor.tta,
+            "postprocess": {key: getattr(predictor.postprocess, key) for key in predictor.postprocess_keys},
+        },
+        command=args.command,
+        versions=_versions(),
+        created_at=datetime.now(UTC),
+    )
+    write_text("--report", args.report, render(report))
+
+
+def _member(facts: "MemberFacts") -> "Member":
+    from searcher.report.model import Ancestor, Member
+
+    return Member(
+        study=facts.study,
+        trial=facts.trial,
+        epoch=facts.epoch,
+        objective=facts.objective,
+        value=facts.value,
+        params=facts.params,
+        config=facts.config,
+        history=facts.history,
+        checkpoint_sha256=facts.checkpoint_sha256,
+        lineage=[
+            Ancestor(study=each.study, how=each.how, trials=each.trials, sha256=each.sha256)
+            for each in facts.lineage
+        ],
+    )
+
+
+def _device() -> str:
+    import torch
+
+    from searcher.inference.precision import default_device
+
+    if default_device().type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import version
+
+    return {"Python": platform.python_version()} | {name: version(name) for name in _VERSIONS}

@@ -1,0 +1,133 @@
+"""What the report of an evaluation shows, as plain data: it is drawn from nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Ancestor", "DataSet", "EvaluationReport", "Example", "Member", "SplitReport", "choose_examples"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Example:
+    """An image that is shown with its outlines."""
+
+    id: str
+    reason: str
+    """Why this one, such as `best`."""
+    image: NDArray[np.uint8]
+    """uint8[H, W, 3], RGB."""
+    truth: NDArray[np.int32]
+    """int32[H, W], instance label map."""
+    prediction: NDArray[np.int32]
+    """int32[H, W], the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitReport:
+    """What was measured on one split."""
+
+    name: str
+    """As the data set calls it, such as `testA`."""
+    summary: Mapping[str, Any]
+    """`searcher.evaluation.summary.Summary.to_dict()`."""
+    examples: Sequence[Example] = ()
+    """See `choose_examples`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ancestor:
+    """A study that another one began from."""
+
+    study: str
+    how: str
+    """What was taken from it: `refine`, `rerank` or `finetune`."""
+    trials: Sequence[int]
+    """Its trials that decided what came after, the best first."""
+    sha256: str | None
+    """Digest of the checkpoint that training began from, where it did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One network of those that predicted together, and how it came to be."""
+
+    study: str | None
+    """None for a checkpoint of which nothing else is known."""
+    trial: int | None
+    epoch: int
+    """Epoch whose weights these are, counted from 1."""
+    objective: str
+    """The metric that chose the epoch."""
+    value: float
+    """That metric, on the validation images."""
+    params: Mapping[str, Any]
+    """What the search chose, by dotted key; empty where nobody knows."""
+    config: Mapping[str, Any]
+    """Resolved configuration, by section."""
+    history: Mapping[int, Mapping[str, float]]
+    """Metrics by epoch, counted from 1; empty where there are none."""
+    checkpoint_sha256: str
+    """Digest of the checkpoint that the weights are of."""
+    lineage: Sequence[Ancestor] = ()
+    """The studies before, the nearest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """The images that were measured on."""
+
+    name: str
+    fingerprint: str
+    """Digest of images, annotations and names."""
+    is_glas: bool = False
+    """Whether it has the layout of the GlaS release, without which its splits are not the contest's."""
+    licence: str | None = None
+    """Terms of use, None where unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationReport:
+    """Everything that the page shows."""
+
+    method: str
+    """What to call the network or networks in a table."""
+    splits: Sequence[SplitReport]
+    """At least one."""
+    members: Sequence[Member]
+    """At least one."""
+    data: DataSet
+    device: str
+    """What predicted, for the time that it took."""
+    settings: Mapping[str, Any]
+    """How it was predicted, such as post-processing, by name."""
+    command: str
+    """What made the page."""
+    versions: Mapping[str, str]
+    created_at: datetime
+
+
+def choose_examples(images: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return which images to show and why, by id: by object Dice the best, one like the average and the worst, and by
+    object Hausdorff distance the worst.
+
+    Args:
+        images: The `images` of a summary, at least one.
+
+    Returns:
+        The reasons in that order; of an image that is chosen twice, both. Of equals the first image is taken.
+    """
+    mean = sum(image["object_dice"] for image in images) / len(images)
+    chosen = (
+        ("best", max(images, key=lambda image: image["object_dice"])),
+        ("average", min(images, key=lambda image: abs(image["object_dice"] - mean))),
+        ("worst", min(images, key=lambda image: image["object_dice"])),
+        ("largest Hausdorff distance", max(images, key=lambda image: image["object_hausdorff"])),
+    )
+    reasons: dict[str, list[str]] = {}
+    for reason, image in chosen:
+        reasons.setdefault(image["id"], []).append(reason)
+    return {name: ", ".join(found) for name, found in reasons.items()}
