@@ -1,14 +1,16 @@
 """`searcher best`: the best trial of a study, and where its checkpoint lies."""
 
 import argparse
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from searcher.cli.options import Verbs, add_reading, database_text
+from searcher.cli.options import Verbs, add_reading, check_writable, database_text, write_bytes
 
 if TYPE_CHECKING:
     from searcher.ledger.database import Database
     from searcher.ledger.records import StudyRecord, TrialRecord
+    from searcher.report.study import StudyPicture
     from searcher.study.rerank import Standing
 
 __all__ = ["Found", "add_parser", "find_best"]
@@ -18,6 +20,12 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("best", help="show the best trial of a study and its checkpoint")
     add_reading(parser)
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE.html|FILE.png",
+        help="write pictures (history, importances, parallel coordinates, learning curves): a page, or one PNG",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -75,12 +83,16 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import evaluations, exports
 
+    _check_plot(args.plot)
     with Database.open(database_text(args)) as database:
         found = find_best(database, args.study)
+        picture = None if args.plot is None else _picture(database, found)
         evaluated = [
             each for each in evaluations(database, args.study) if found.best.number in each.metrics["trials"]
         ]
         exported = [each for each in exports(database, args.study) if each.trial == found.best.number]
+    if picture is not None:
+        _write_plot(args.plot, picture)
     study, best, path = found.study, found.best, found.path
     checkpoint = best.checkpoints.get("best")
     if args.json:
@@ -112,6 +124,8 @@ def _run(args: argparse.Namespace) -> int:
     absent = "none" if checkpoint is None else "removed by `searcher gc`"
     damage = f", but {checkpoint.problem}" if checkpoint is not None and checkpoint.problem else ""
     console.print(f"checkpoint: {path or absent}{damage}", markup=False, soft_wrap=True)
+    if args.plot is not None:
+        console.print(f"pictures: {args.plot}", markup=False, soft_wrap=True)
     for each in evaluated:
         together = (
             ""
@@ -131,6 +145,57 @@ def _run(args: argparse.Namespace) -> int:
 
 def _listed(numbers: "list[int]") -> str:
     return ", ".join(map(str, numbers))
+
+
+def _check_plot(path: Path | None) -> None:
+    from searcher.exceptions import UserError
+
+    if path is not None and path.suffix.lower() not in (".html", ".png"):
+        raise UserError(f"--plot {path}: must end in .html or .png, got {path.name}; choose one of the two")
+    check_writable("--plot", path)
+
+
+def _picture(database: "Database", found: Found) -> "StudyPicture":
+    from searcher.ledger.stored import stored_spec
+    from searcher.lineage.resolve import Parent, importances_of
+    from searcher.report.study import StudyPicture, TriedTrial
+    from searcher.study.space import SearchSpace
+
+    study, objective = found.study, found.study.objective
+    spec = stored_spec(database.study_row(study.name))
+    is_rerank = bool(found.standings)
+    return StudyPicture(
+        name=study.name,
+        objectives=(objective, *study.also),
+        directions=study.directions,
+        space=SearchSpace(()) if is_rerank else spec.space,
+        trials=[
+            TriedTrial(
+                number=each.number,
+                state=each.state,
+                params=each.params,
+                value=each.value,
+                values=each.values,
+                curve={
+                    epoch: value
+                    for epoch, metrics in each.epochs.items()
+                    if (value := metrics.get(objective)) is not None and isfinite(value)
+                },
+            )
+            for each in found.trials
+            if each.state != "WAITING"
+        ],
+        best=found.best.number,
+        importances={} if is_rerank else importances_of(Parent(spec=spec, record=study, trials=found.trials)),
+    )
+
+
+def _write_plot(path: Path, picture: "StudyPicture") -> None:
+    from searcher.report.study_page import study_page
+    from searcher.report.study_png import study_png
+
+    is_page = path.suffix.lower() == ".html"
+    write_bytes("--plot", path, study_page(picture).encode() if is_page else study_png(picture))
 
 
 def _print_front(study: "StudyRecord", front: "list[TrialRecord]") -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "positive_float",
     "positive_int",
     "storage_root",
+    "write_bytes",
     "write_text",
 ]
 
@@ -176,6 +177,11 @@ def check_writable(option: str, path: Path | None) -> None:
 
 
 def write_text(option: str, path: Path, text: str) -> None:
+    """Write a file of text in UTF-8, see `write_bytes`."""
+    write_bytes(option, path, text.encode())
+
+
+def write_bytes(option: str, path: Path, content: bytes) -> None:
     """Write a file atomically.
 
     Raises:
@@ -184,7 +190,7 @@ def write_text(option: str, path: Path, text: str) -> None:
     from searcher.files import write_atomically
 
     try:
-        write_atomically(path, lambda writer: writer.write(text.encode()))
+        write_atomically(path, lambda writer: writer.write(content))
     except OSError as error:
         raise UserError(f"{option} {path}: could not be written: {error.strerror or error}") from error
 

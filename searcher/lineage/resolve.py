@@ -19,7 +19,16 @@ from searcher.study.reader import setting_words
 from searcher.study.refine import Refinement, Tried, refine
 from searcher.study.spec import Candidate, StudySpec
 
-__all__ = ["Narrowing", "Parent", "check_beginning", "is_enough", "narrow", "read_parent", "resolve"]
+__all__ = [
+    "Narrowing",
+    "Parent",
+    "check_beginning",
+    "importances_of",
+    "is_enough",
+    "narrow",
+    "read_parent",
+    "resolve",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +188,13 @@ def narrow(parent: Parent) -> Narrowing:
     return Narrowing(
         parent=parent,
         refinement=refine(space, trials, objective, model=parent.spec.trial_config({}).model.name),
-        importances=importances(space, trials, objective.direction),
+        importances=importances_of(parent),
     )
+
+
+def importances_of(study: Parent) -> dict[str, float]:
+    """Return how much each searched parameter mattered, see `importances`."""
+    return importances(study.spec.space, _tried(study.trials), Objective(study.record.objective).direction)
 
 
 def _launched_parent(spec: StudySpec, database: Database | None) -> Parent:
