@@ -24,13 +24,19 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# A search from coarse to fine on synthetic glands; its winner exported, measured on glands of other patients, and used.
 demo: install
 	@mkdir -p $(DEMO)
 	@$(SEARCHER) launch --study unet-demo-finetune --with-parents $(DEMO_DB) --storage $(DEMO)/runs
 	@for study in unet-demo unet-demo-narrow unet-demo-finetune; do $(SEARCHER) trials --study $$study $(DEMO_DB); done
 	@$(SEARCHER) refine unet-demo $(DEMO_DB)
-	@$(SEARCHER) best --study unet-demo-finetune $(DEMO_DB)
-	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/cache"
+	@$(SEARCHER) best --study unet-demo-finetune $(DEMO_DB) --plot $(DEMO)/study.html
+	@$(SEARCHER) export --study unet-demo-finetune $(DEMO_DB) --to $(DEMO)/bundle --force
+	@test -d $(DEMO)/glands || $(SEARCHER) data draw --to $(DEMO)/glands
+	@$(SEARCHER) evaluate $(DEMO)/bundle --data $(DEMO)/glands --json $(DEMO)/evaluation.json --report $(DEMO)/report.html
+	@$(SEARCHER) predict $(DEMO)/bundle $(DEMO)/glands/testA_1.png $(DEMO)/glands/testA_2.png --to $(DEMO)/predictions --force
+	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/glands"
+	@echo "study:    $(DEMO)/study.html    winner: $(DEMO)/bundle    report: $(DEMO)/report.html    predictions: $(DEMO)/predictions"
 
 # Two processes run the tests. In these rooms, where tests need PostgreSQL and Ray, a whole file goes to one of the two,
 # so that each starts a server and a cluster once.

@@ -71,6 +71,7 @@ def add_members(parser: argparse.ArgumentParser, *, bundles: bool) -> None:
         help="with --study of a rerank: all runs of its winner together, their maps averaged",
     )
     add_database(parser)
+    parser.set_defaults(prog=parser.prog)
 
 
 def find_members(args: argparse.Namespace) -> Found:
@@ -83,7 +84,7 @@ def find_members(args: argparse.Namespace) -> Found:
 
     if bool(args.paths) == (args.study is not None):
         got = "both" if args.paths else "neither"
-        raise UserError(f"searcher: must be given either files or --study NAME, got {got}; see --help")
+        raise UserError(f"{args.prog}: must be given either files or --study NAME, got {got}; see --help")
     if args.study is not None:
         return _of_study(args)
     for option, is_given in (("--ensemble", args.ensemble), ("--trial", args.trial is not None)):

@@ -99,10 +99,10 @@ DEMO = ["launch", "--study", "unet-demo"]
         (["trials", "--study", "x", "--db", "typo.toml"], "--db", "must be an SQLite database"),
         (["best", "--study", "x"], "searcher.db", "the database must exist"),
         (["train", "--study", "unet-broad", "--set", "nope=1"], "--set nope", "unknown"),
-        (["evaluate", "--data", "empty"], "searcher evaluate", "must name either checkpoints or --study"),
-        (["evaluate", "a.pt", "--study", "x", "--data", "empty"], "searcher evaluate", "got both or neither"),
+        (["evaluate", "--data", "empty"], "searcher evaluate", "must be given either files or --study"),
+        (["evaluate", "a.pt", "--study", "x", "--data", "empty"], "searcher evaluate", "got both"),
         (["evaluate", "--study", "x", "--data", "empty"], "searcher.db", "the database must exist"),
-        (["evaluate", "nowhere", "--data", "empty"], "nowhere", "must be a checkpoint or a trial's folder"),
+        (["evaluate", "nowhere", "--data", "empty"], "nowhere", "must be a bundle, a checkpoint or a trial's folder"),
         (
             ["evaluate", "typo.toml", "--data", "empty", "--json", "no/file.json"],
             "--json no/file.json",
