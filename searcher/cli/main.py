@@ -13,6 +13,7 @@ from searcher._version import __version__
 from searcher.cli import (
     benchmark,
     best,
+    dashboard,
     data,
     doctor,
     evaluate,
@@ -49,6 +50,7 @@ _VERBS = (
     evaluate,
     metrics,
     benchmark,
+    dashboard,
     gc,
     doctor,
 )

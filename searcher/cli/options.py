@@ -23,6 +23,7 @@ __all__ = [
     "overrides",
     "positive_float",
     "positive_int",
+    "read_secret",
     "storage_root",
     "write_bytes",
     "write_text",
@@ -146,7 +147,7 @@ def database_text(args: argparse.Namespace) -> str:
     from_environment = os.environ.pop("SEARCHER_DB", None)
     text: str = args.db or from_environment or _DEFAULT_DATABASE
     if text.startswith("@"):
-        return _read_secret(Path(text[1:]))
+        return read_secret("--db @", Path(text[1:]), "the URL")
     if args.db is None:
         return text
     if urlsplit(text).password or "password=" in urlsplit(text).query:
@@ -195,17 +196,27 @@ def write_bytes(option: str, path: Path, content: bytes) -> None:
         raise UserError(f"{option} {path}: could not be written: {error.strerror or error}") from error
 
 
-def _read_secret(path: Path) -> str:
+def read_secret(option: str, path: Path, what: str) -> str:
+    """Return the one line of a file that holds what no command line should show.
+
+    Args:
+        option: What named the file, as it stands before its name.
+        path: The file.
+        what: What it holds, for messages.
+
+    Raises:
+        UserError: It cannot be read, or has no line or several; its content is not shown.
+    """
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text"
         raise UserError(
-            f"--db @{path}: must be a readable file with the URL: {reason}; check the path"
+            f"{option}{path}: must be a readable file with {what}: {reason}; check the path"
         ) from None
     if not text or "\n" in text:
         raise UserError(
-            f"--db @{path}: must hold the URL in one line, got {len(text.splitlines())}; check the file"
+            f"{option}{path}: must hold {what} in one line, got {len(text.splitlines())}; check the file"
         )
     return text
 

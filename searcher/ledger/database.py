@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -41,24 +42,30 @@ class Database:
     Use as a context manager, or `close` it. Safe to use from several threads.
     """
 
-    def __init__(self, url: URL, engine: Engine) -> None:
+    def __init__(self, url: URL, engine: Engine, *, may_write: bool = True) -> None:
         self.url = url
         self.engine = engine
+        self._may_write = may_write
 
     @classmethod
-    def open(cls, text: str, *, create: bool = False) -> Self:
+    def open(cls, text: str, *, create: bool = False, may_write: bool = True) -> Self:
         """Return the open database.
 
         Args:
             text: A URL or the path of an SQLite file.
             create: Make the file and the tables where they are missing, and upgrade those of an older version.
+            may_write: Whether anything can be written; without it the database itself refuses, Optuna's writing
+                too. For whoever hands the database on to code that is not ours.
 
         Raises:
             DatabaseError: It cannot be reached or used, or holds no studies and must not be created, or was written
                 by another version: a newer one always, an older one unless `create`. Nothing is changed then.
         """
+        assert may_write or not create
         url = engines.parse_url(text)
-        database = cls(url, engines.connect(url, create=create))
+        database = cls(url, engines.connect(url, create=create), may_write=may_write)
+        if not may_write:
+            engines.only_reading(database.engine)
         try:
             with database.errors("opened"):
                 check_revision(database.engine, where=f"--db {engines.masked(url)}", may_upgrade=create)
@@ -88,7 +95,10 @@ class Database:
             DatabaseError: Its tables are missing, or of another version of Optuna.
         """
         with self.errors("read"):
-            return open_optuna_storage(self.url, create=False)
+            storage = open_optuna_storage(self.url, create=False)
+        if not self._may_write:
+            engines.only_reading(storage.engine)
+        return storage
 
     def close(self) -> None:
         """Give back all connections."""
@@ -164,6 +174,12 @@ class Database:
         """Return the names of all studies, oldest first."""
         with self.read() as session:
             return list(session.scalars(sa.select(StudyRow.name).order_by(StudyRow.id)))
+
+    def storage_roots(self) -> list[Path]:
+        """Return the folders that studies keep their files in, that of the newest study first, each once."""
+        with self.read() as session:
+            roots = session.scalars(sa.select(StudyRow.storage_root).order_by(StudyRow.id.desc()))
+            return [Path(root) for root in dict.fromkeys(roots)]
 
     def study_row(self, name: str) -> StudyRow:
         """Return a study's row.

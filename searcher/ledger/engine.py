@@ -16,7 +16,16 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger.outage import is_outage
 
-__all__ = ["connect", "engine_options", "masked", "parse_url", "probe", "reason", "write_ahead"]
+__all__ = [
+    "connect",
+    "engine_options",
+    "masked",
+    "only_reading",
+    "parse_url",
+    "probe",
+    "reason",
+    "write_ahead",
+]
 
 BUSY_TIMEOUT_S = 5
 """How long one statement waits for another process's lock on SQLite. The driver waits longer, and says so."""
@@ -124,6 +133,23 @@ def write_ahead(engine: Engine) -> None:
                 if not is_outage(error) or time.monotonic() > give_up_at:
                     raise sa.exc.OperationalError("PRAGMA journal_mode=WAL", None, error) from None
                 time.sleep(0.02)
+
+
+def only_reading(engine: Engine) -> None:
+    """Make the database refuse whatever an engine would write, from now on.
+
+    SQLite's `query_only` and not its `mode=ro`: a file with a write-ahead log that no writer has open at the moment
+    could not be opened so.
+    """
+    engine.dispose()  # of connections that were made before
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        if engine.dialect.name == "sqlite":
+            connection.execute("PRAGMA query_only=ON")
+        else:
+            connection.rollback()  # of what the dialect asked of the server when it connected
+            connection.read_only = True
 
 
 def probe(url: URL) -> None:

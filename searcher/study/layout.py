@@ -4,7 +4,10 @@ from pathlib import Path
 
 from searcher.exceptions import UserError
 
-__all__ = ["LAUNCH_LOG", "TRIAL_LOG", "inside", "trial_folder"]
+__all__ = ["ARTIFACTS", "LAUNCH_LOG", "TRIAL_LOG", "inside", "trial_folder"]
+
+ARTIFACTS = ".artifacts"
+"""Folder of Optuna's artifact store, for all studies of a storage root; no study's name begins with a dot."""
 
 TRIAL_LOG = "trial.log"
 """A worker's log, in its trial's folder."""

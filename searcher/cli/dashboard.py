@@ -1,0 +1,100 @@
+"""`searcher dashboard`: Optuna dashboard on the study database."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searcher.cli.options import Verbs, add_database, database_text, read_secret
+
+if TYPE_CHECKING:
+    from searcher.dashboard.access import Access
+
+__all__ = ["add_parser"]
+
+_PORT = 8080
+_TOKEN_VARIABLE = "SEARCHER_DASHBOARD_TOKEN"
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "dashboard",
+        help="open the studies of a database in the browser",
+        epilog="Ends with Ctrl-C or SIGTERM, exit code 130. It speaks plain HTTP: across a network, use an SSH "
+        "tunnel or put a server with TLS in front.",
+    )
+    add_database(parser)
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; any but loopback demands a token; default 127.0.0.1",
+    )
+    parser.add_argument("--port", type=_port, default=_PORT, help=f"0 takes a free one; default {_PORT}")
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        type=Path,
+        help=f"demand the token in this file, or that in ${_TOKEN_VARIABLE}; where one is demanded and none given, one "
+        "is made and printed",
+    )
+    parser.add_argument("--writable", action="store_true", help="allow to change and delete studies")
+    parser.set_defaults(run=_run)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"must be a port, 0 to 65535, got {text}")
+    return int(text)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from searcher.exceptions import UserError
+
+    try:
+        import optuna_dashboard  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "searcher dashboard: needs the package optuna-dashboard, got none; pip install 'gland-searcher[dashboard]'"
+        ) from None
+    from searcher.dashboard.server import DashboardServer, stopped_by_signals
+    from searcher.ledger.database import Database
+
+    access = _access(args)
+    with (
+        stopped_by_signals(),
+        Database.open(database_text(args), may_write=args.writable) as database,
+        DashboardServer(
+            database, host=args.host, port=args.port, writable=args.writable, access=access
+        ) as server,
+    ):
+        _say(server.url, access, writable=args.writable)
+        server.serve()
+    return 0
+
+
+def _access(args: argparse.Namespace) -> "Access | None":
+    """Return what to demand: the token that was given, or a new one where others can reach the port."""
+    from searcher.dashboard.access import Access
+    from searcher.dashboard.server import is_loopback
+
+    from_environment = os.environ.pop(_TOKEN_VARIABLE, None)
+    if args.token_file is not None:
+        return Access(read_secret("--token-file ", args.token_file, "the token"))
+    if from_environment is not None:
+        return Access(from_environment)
+    return None if is_loopback(args.host) else Access.make()
+
+
+def _say(url: str, access: "Access | None", *, writable: bool) -> None:
+    lines = [f"dashboard: {url}"]
+    if access is not None:
+        lines.append(f"log in once with: {url}/login/{access.login_code}")
+    if access is not None and access.was_made:
+        lines.append(f"token, for programs and further browsers: {access.token}")
+    lines.append(
+        "writable: studies can be changed and deleted there"
+        if writable
+        else "read-only; --writable changes that"
+    )
+    print("\n".join(lines), flush=True)

@@ -1,0 +1,1 @@
+"""Optuna dashboard on the study database, behind a guard: who may look, and that looking changes nothing."""

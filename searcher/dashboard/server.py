@@ -1,0 +1,150 @@
+"""Serving the dashboard: the standard library's server, a thread per connection, as Optuna dashboard's own command."""
+
+import errno
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socketserver import TCPServer, ThreadingMixIn
+from types import FrameType
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from optuna_dashboard import wsgi
+
+from searcher.dashboard.access import Access
+from searcher.dashboard.artifacts import StudyArtifacts
+from searcher.dashboard.guard import Guard
+from searcher.exceptions import UserError
+from searcher.ledger.database import Database
+
+__all__ = ["DashboardServer", "is_loopback", "stopped_by_signals"]
+
+logger = logging.getLogger(__name__)
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_IDLE_LIMIT_S = 30.0
+"""How long a connection may stay silent before its thread ends."""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that listens here; no for a name but localhost."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class DashboardServer:
+    """A server that listens from its construction on. Use as a context manager.
+
+    Args:
+        database: The study database; open to read only unless `writable`.
+        host: Address or name to listen on.
+        port: 0 takes a free one.
+        writable: Whether studies can be changed and deleted.
+        access: The token to demand; None, on loopback only, demands none.
+
+    Raises:
+        UserError: It cannot listen there.
+    """
+
+    def __init__(
+        self, database: Database, *, host: str, port: int, writable: bool, access: Access | None
+    ) -> None:
+        try:
+            self._server = _Server(host, port)
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from None
+        self._host = host
+        self.port = int(self._server.server_address[1])
+        """Where it listens."""
+        local = _LOOPBACK_NAMES | {host.lower()} if is_loopback(host) else None
+        app = wsgi(database.optuna_storage, artifact_store=StudyArtifacts(database))
+        self._server.set_app(Guard(app, writable=writable, access=access, hosts=local, port=self.port))
+
+    @property
+    def url(self) -> str:
+        """What to open in a browser."""
+        unspecified = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}
+        host = unspecified.get(self._host, self._host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def serve(self) -> None:
+        """Answer requests until the thread is interrupted."""
+        self._server.serve_forever(poll_interval=0.1)
+
+    def stop(self) -> None:
+        """End `serve`, which runs in another thread."""
+        self._server.shutdown()
+
+    def __enter__(self) -> "DashboardServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.server_close()
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt the main thread as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, interrupt) for number in (getattr(signal, name) for name in names)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without asking a name server for this machine's name, as `HTTPServer` would."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Say what went wrong with a connection, but not that a browser went away."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            logger.error("%s: %s", client_address, error)
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _IDLE_LIMIT_S
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log quietly; never the address of a login, which is a secret until it was opened."""
+        if not str(getattr(self, "path", "")).startswith("/login/"):
+            logger.debug(format, *args)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> UserError:
+    if error.errno == errno.EADDRINUSE:
+        return UserError(
+            f"--port {port}: must be free, got one that another program listens on; "
+            "choose another, or 0 for any that is free"
+        )
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return UserError(
+            f"--host {host}: must be an address of this machine, got another ({error.strerror}); "
+            "0.0.0.0 listens on all of them"
+        )
+    return UserError(f"--host {host} --port {port}: must be free to listen on: {error.strerror or error}")
