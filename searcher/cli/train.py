@@ -59,7 +59,9 @@ def _run(args: argparse.Namespace) -> int:
     if not args.json:
         console.print(f"{spec.name}: {params_text(params)}", markup=False, soft_wrap=True)
     progress = _Progress(config.train.epochs, quiet=args.json)
-    with Trainer(config, spec.objective, store=store, run_dir=run_dir) as trainer:
+    with Trainer(
+        config, spec.objective, store=store, run_dir=run_dir, num_pictures=spec.resources.pictures
+    ) as trainer:
         outcome = trainer.fit(progress)
     if args.json:
         tuned = None if outcome.tuned is None else outcome.tuned.to_dict()

@@ -32,6 +32,8 @@ class TrialJob:
     """The objective by epoch up to that checkpoint, for the scheduler."""
     micro_batches: int = 1
     """Parts of a batch to compute one after the other, to save memory."""
+    num_pictures: int = 0
+    """Worst validation images to draw at the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,10 @@ class TrialOutcome:
     """`Tuned.to_dict()` of the best checkpoint, if it was tuned."""
     tuning_problem: str | None = None
     """Why it was not, though that was asked for."""
+    pictures: tuple[str, ...] = ()
+    """Files in the trial's folder."""
+    pictures_problem: str | None = None
+    """Why there are none, though they were wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)

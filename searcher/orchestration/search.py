@@ -34,7 +34,7 @@ from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.common_ground import common_ground
 from searcher.orchestration.listener import StudyListener
-from searcher.orchestration.messages import TrialJob, TrialMessage
+from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.study.config import TrialConfig
 from searcher.study.layout import trial_folder
 from searcher.study.space import Value
@@ -201,6 +201,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             warm_start=self._warm_start,
             past_values={} if checkpoint is None else trial.intermediate_values,
             micro_batches=int(trial.user_attrs.get("micro_batches", 1)),
+            num_pictures=self._spec.resources.pictures,
         )
 
     # ---- Ray tells -------------------------------------------------------------------------------------
@@ -231,6 +232,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             if outcome.tuning_problem is not None:
                 self._ledger.note(number, tuning_problem=outcome.tuning_problem)
                 self._listener.said(f"trial {number}: could not be tuned: {outcome.tuning_problem}")
+            self._attach_pictures(number, outcome)  # while it may still be written to
             self._ledger.complete(
                 number,
                 outcome.best_value,
@@ -271,6 +273,16 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             self._ledger.note(number, warm_start=dict(message.transfer))
         for checkpoint in message.checkpoints:
             self._ledger.checkpoint(number, checkpoint)
+
+    def _attach_pictures(self, number: int, outcome: TrialOutcome) -> None:
+        """Let the trial carry its pictures. Without them it is as good as with them."""
+        problem = outcome.pictures_problem
+        try:
+            self._ledger.attach(number, outcome.pictures, self._storage_root)
+        except OSError as error:
+            problem = f"they could not be kept: {error.strerror or error}"
+        if problem is not None:
+            self._listener.said(f"trial {number}: has no pictures: {problem}")
 
     def _value(self, message: TrialMessage) -> float:
         assert message.metrics is not None

@@ -144,6 +144,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             resume_sha256=None if job.resume_from is None else job.resume_from.sha256,
             warm_start=self._warm_start(),
             micro_batches=job.micro_batches,
+            num_pictures=job.num_pictures,
         )
 
     def _resume_from(self) -> Path | None:
@@ -199,4 +200,6 @@ def _outcome(outcome: "Outcome") -> TrialOutcome:
         stop_reason=outcome.stop_reason,
         tuned=None if outcome.tuned is None else outcome.tuned.to_dict(),
         tuning_problem=outcome.tuning_problem,
+        pictures=outcome.pictures,
+        pictures_problem=outcome.pictures_problem,
     )

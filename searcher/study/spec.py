@@ -127,6 +127,9 @@ class ResourcesSection(Section):
     """Trials at a time; 0 is as many as fit."""
     keep_best: int = Field(default=0, ge=0)
     """Of how many best trials to keep the checkpoint; 0 keeps that of every trial."""
+    pictures: int = Field(default=3, ge=0, le=20)
+    """Of each COMPLETE trial, how many of the worst validation images to draw, for the dashboard, with its learning
+    curve; 0 draws nothing."""
 
 
 CANDIDATE = "parent.trial"

@@ -100,6 +100,10 @@ class RunFolder:
         self._truncate_history(self.path / _HISTORY, last_epoch=checkpoint.epoch)
         self._check_history(checkpoint.epoch)
 
+    def history(self) -> list[dict[str, float | None]]:
+        """Return the metrics of the epochs so far, as `read_history` gives them."""
+        return read_history(self.path / _HISTORY)
+
     def add_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Append an epoch's metrics to the history.
 

@@ -25,6 +25,7 @@ from searcher.study.objectives import Objective
 from searcher.training.checkpoint_tuning import tune_checkpoint
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.data_defaults import fitted_to_data
+from searcher.training.event_file import EventFile
 from searcher.training.failures import diagnose
 from searcher.training.learner import Learner
 from searcher.training.plateau import PlateauCounter
@@ -59,6 +60,10 @@ class Outcome:
     """How the best checkpoint's output is best cut into instances, if the configuration wants that tuned."""
     tuning_problem: str | None = None
     """Why that could not be found out; the best checkpoint is as it was trained."""
+    pictures: tuple[str, ...] = ()
+    """Files in the run's folder: the worst validation images of the best checkpoint, and the learning curve."""
+    pictures_problem: str | None = None
+    """Why there are none, though they were wanted."""
 
 
 class Trainer:
@@ -85,6 +90,8 @@ class Trainer:
         micro_batches: Parts of a batch that go through the network one after the other, to save memory; see
             `Learner` for what stays equal. No part of the configuration: a checkpoint may be resumed with
             another number. With 1, nothing is split. Validation, an image at a time, takes what it takes.
+        num_pictures: Of the worst validation images, drawn once the trial is trained, with its learning curve; with 0,
+            nothing is drawn. No part of the configuration either.
 
     Raises:
         CheckpointError: The checkpoint cannot be continued, or the folder holds another run.
@@ -105,6 +112,7 @@ class Trainer:
         resume_sha256: str | None = None,
         warm_start: Path | None = None,
         micro_batches: int = 1,
+        num_pictures: int = 0,
     ) -> None:
         assert resume_sha256 is None or resume_from is not None, resume_sha256
         assert warm_start is None or (config.warm_start.sha256 and resume_from is None), warm_start
@@ -121,6 +129,9 @@ class Trainer:
         self._tuned: Tuned | None = None
         self._tuning_problem: str | None = None
         self._micro_batches = micro_batches
+        self._num_pictures = num_pictures
+        self._pictures: tuple[str, ...] | None = None
+        self._pictures_problem: str | None = None
         self._folder = RunFolder(run_dir)
         self._resources = contextlib.ExitStack()
         self._learner: Learner | None = None
@@ -130,6 +141,8 @@ class Trainer:
                 self._folder.begin(config)
             else:
                 self._resume(resume_from, resume_sha256)
+            self._events = EventFile(run_dir, self._folder.history())
+            self._resources.callback(self._events.close)
         except BaseException:
             self.close()
             raise
@@ -258,6 +271,7 @@ class Trainer:
             Exception: Whatever the reporter raises. In every case the trainer is closed.
 
         Tuning that fails costs no trained trial: it is logged and said in the outcome. Only a full disk is raised.
+        Pictures that cannot be drawn cost nothing, whatever the reason.
         """
         if self._stop_reason is None:
             try:
@@ -270,6 +284,8 @@ class Trainer:
             return None
         if self.config.tuning.postprocess and self._stop_reason != "reporter":
             self._tune_once()
+        if self._num_pictures and self._stop_reason != "reporter":
+            self._draw_once()
         return self._outcome(self._stop_reason)
 
     def _run_epoch(self, epoch: int, reporter: Reporter) -> Decision:
@@ -334,6 +350,39 @@ class Trainer:
         self._folder.add_to_best(tuned.to_dict())
         return tuned
 
+    def _draw_once(self) -> None:
+        if self._pictures is not None:
+            return
+        self._pictures = ()
+        try:
+            self._pictures = tuple(self._draw())
+        except Exception as error:  # anything: it is only to be looked at
+            logger.exception("the trial's pictures could not be drawn")
+            self._pictures_problem = diagnose(error).reason
+        except BaseException:
+            self.close()
+            raise
+
+    def _draw(self) -> list[str]:
+        if self._folder.best is None:
+            return []
+        from searcher.training.pictures import draw_learning_curve, draw_worst_images  # imports Matplotlib
+
+        self._learner = None  # its memory is needed now
+        folder = self._folder.path
+        with self._random.active():  # building a model draws weights, which are then replaced
+            worst = draw_worst_images(
+                self._folder.best,
+                self.config,
+                self._store,
+                self._val_indices,
+                self._device,
+                folder,
+                num_images=self._num_pictures,
+            )
+        best_epoch = self._progress.best_epoch
+        return worst + draw_learning_curve(self._folder.history(), folder, best_epoch=best_epoch)
+
     def _conclude(self, epoch: int, metrics: dict[str, float]) -> None:
         """Count the epoch, let its value steer what depends on it, and put all of it on disk."""
         value = metrics[self.objective.name]
@@ -342,6 +391,7 @@ class Trainer:
         is_best = self._progress.update(epoch, value)
         self.learner.learning_rate.end_epoch(epoch, value)
         self._folder.add_epoch(epoch, metrics)
+        self._events.add(epoch, metrics)
         self._folder.save(self._checkpoint(value), is_best=is_best)
         logger.info("epoch %d of %d: %s=%g", epoch, self.config.train.epochs, self.objective.name, value)
 
@@ -401,6 +451,8 @@ class Trainer:
             last_metrics=dict(self._metrics),
             tuned=self._tuned,
             tuning_problem=self._tuning_problem,
+            pictures=self._pictures or (),
+            pictures_problem=self._pictures_problem,
         )
 
     def close(self) -> None:
