@@ -93,6 +93,7 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
 
     with _existing(database_url) as database:
         spec = resolve(spec, database, storage_root=root)
+    command = shlex.join(["searcher", *sys.argv[1:]])
     data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
     with progress_bar("preparing images") as advance:
         store = data.prepare(advance)
@@ -105,10 +106,11 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
             storage_root=root,
             listener=view,
             address=args.address,
+            command=command,
         )
     view.print_result(
         result,
-        shlex.join(["searcher", *sys.argv[1:]]),
+        command,
         database_url=_shown(args),
         storage=args.storage,
     )

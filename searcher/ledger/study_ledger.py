@@ -6,6 +6,7 @@ import logging
 import math
 import mimetypes
 import uuid
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from searcher.ledger.database import Database, checkpoint_record
 from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retention import Freed, collect
-from searcher.ledger.tables import CheckpointRow, EpochRow, utc_now
+from searcher.ledger.study_note import launch_text, read_note, study_text, write_note
+from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, utc_now
 from searcher.study.layout import ARTIFACTS, trial_folder
 from searcher.study.objectives import direction_of
 from searcher.study.space import Value
@@ -36,6 +38,7 @@ MAX_RETRIES = 2
 """How often the parameters of an interrupted trial are tried again."""
 
 _Step = TypeVar("_Step", bound=Callable[..., Any])
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +124,45 @@ class StudyLedger:
                 sampler=sampler,
                 pruner=optuna.pruners.NopPruner(),
             )
+
+    # ---- what people read --------------------------------------------------------------------------------
+
+    def note_launch(self, command: str, *, num_images: int, num_training_images: int) -> None:
+        """Add this launch to the study's note in Optuna dashboard, and name the objectives there.
+
+        What is in the note stays, a person's words among it.
+
+        Args:
+            command: What was typed, empty where nothing was.
+            num_images: Of the data set.
+            num_training_images: Of those, how many are there to train and validate on.
+        """
+        storage, study_id = self.database.optuna_storage, self.optuna_study._study_id
+        before = self._patiently(lambda: read_note(storage, study_id))
+        row = self._patiently(lambda: self.database.study_row(self.spec.name))
+        launch = self._patiently(self._newest_launch)
+        text = before or study_text(
+            row, self.spec, num_images=num_images, num_training_images=num_training_images
+        )
+        line = launch_text(launch, command)
+        if line not in text:
+            text = f"{text.rstrip()}\n{line}" if before else text + line
+        self._patiently(lambda: write_note(storage, study_id, text))
+        self._patiently(self._name_objectives)
+
+    def _newest_launch(self) -> LaunchRow:
+        with self.database.read() as session:
+            query = sa.select(LaunchRow).where(LaunchRow.study_id == self.study_id)
+            return session.scalars(query.order_by(LaunchRow.id.desc()).limit(1)).one()
+
+    def _name_objectives(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.optuna_study.set_metric_names([self.spec.objective.name, *self.spec.study.also])
+
+    @_patient
+    def _patiently(self, act: Callable[[], _T]) -> _T:
+        return act()
 
     # ---- asking ----------------------------------------------------------------------------------------
 

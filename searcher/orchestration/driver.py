@@ -29,6 +29,7 @@ from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
+from searcher.orchestration.mlflow_mirror import MlflowMirror, withheld_from_workers
 from searcher.orchestration.node_watch import NodeWatch
 from searcher.orchestration.preflight import check_disk, check_weights
 from searcher.orchestration.samplers import build_sampler
@@ -68,6 +69,7 @@ def launch(
     storage_root: Path,
     listener: StudyListener,
     address: str | None = None,
+    command: str = "",
 ) -> LaunchResult:
     """Run a study until its budget is used, or until it is interrupted; every launch continues it.
 
@@ -81,6 +83,7 @@ def launch(
         storage_root: Folder of all studies' checkpoints and logs, the same on every node.
         listener: Hears of the progress.
         address: A running Ray cluster; None starts one for this launch.
+        command: What a person typed to launch, for the study's note.
 
     Raises:
         StudyConflictError: The study is another one than the database has, or another driver runs it.
@@ -102,7 +105,8 @@ def launch(
     with log, ExitStack() as cluster:
         resources = None
         if remaining:
-            cluster.enter_context(ray_cluster(address))
+            with withheld_from_workers():
+                cluster.enter_context(ray_cluster(address))
             resources = trial_resources(spec.resources)
             check_disk(
                 spec,
@@ -123,7 +127,7 @@ def launch(
                     opened, spec, patience=Patience(log.said, stop, before_again=lease.check)
                 )
                 launch = _Launch(ledger, lease, cluster, log, stop)
-                return launch.run(data=data, study=study, resources=resources)
+                return launch.run(data=data, store=store, study=study, resources=resources, command=command)
 
 
 def _look(database: str, study: Registration) -> int:
@@ -170,14 +174,29 @@ class _Launch:
         self._cluster = cluster
         self._log = log
         self._stop = stop
+        self._mirror: MlflowMirror | None = None
 
     def run(
-        self, *, data: DataRequest, study: Registration, resources: TrialResources | None
+        self,
+        *,
+        data: DataRequest,
+        store: Store,
+        study: Registration,
+        resources: TrialResources | None,
+        command: str,
     ) -> LaunchResult:
         """Mend what the last driver left, search, and write down how it ended."""
         problem: str | None = None
         try:
             self._open()
+            self._ledger.note_launch(
+                command,
+                num_images=len(store.samples),
+                num_training_images=len(store.indices("train")),
+            )
+            self._mirror = MlflowMirror.start(
+                self._ledger.database, self._spec.name, study.storage_root, self._log.said
+            )
             if resources is not None and self._ledger.num_done() < self._spec.study.trials:
                 search = StudySearch(
                     self._ledger,
@@ -189,6 +208,7 @@ class _Launch:
                     stop=self._stop,
                     advisor=self._advisor(study.data_fingerprint),
                     warm_start=self._warm_start(),
+                    on_trial_ended=None if self._mirror is None else self._mirror.wake,
                 )
                 self._search(search, resources)
                 problem = search.problem
@@ -262,6 +282,8 @@ class _Launch:
         except SearcherError as error:  # away, or the study was deleted: the next launch mends it
             self._log.said(f"could not write down the end of the launch: {error}")
             return "failed", 0
+        if self._mirror is not None:
+            self._mirror.close()
         outcome = "finished" if num_done >= spec.study.trials else "failed" if problem else "interrupted"
         self._lease.ends_as(outcome)
         self._log.ended(outcome, problem)

@@ -91,6 +91,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         stop: threading.Event,
         advisor: Advisor | None = None,
         warm_start: CheckpointRecord | None = None,
+        on_trial_ended: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         self.problem: str | None = None
@@ -108,6 +109,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._stop = stop
         self._advisor = advisor  # of a narrowed study; None leaves proposals to Optuna
         self._warm_start = warm_start
+        self._on_trial_ended = on_trial_ended  # after its state is written down
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
         self._num_done = ledger.num_done()
         self._failures: list[tuple[Mapping[str, Value], str]] = []  # in a row: parameters and reason
@@ -288,10 +290,16 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         assert message.metrics is not None
         return message.metrics[self._spec.objective.name]
 
+    def _ended(self, number: int, state: str, *, value: float | None, reason: str) -> None:
+        """Tell whoever wants to know."""
+        self._listener.trial_ended(number, state, value=value, reason=reason)
+        if self._on_trial_ended is not None:
+            self._on_trial_ended()
+
     def _done(self, number: int, state: str, value: float, reason: str) -> None:
         self._num_done = self._ledger.num_done()
         self._failures.clear()
-        self._listener.trial_ended(number, state, value=value, reason=reason)
+        self._ended(number, state, value=value, reason=reason)
         freed = self._ledger.collect(number, keep_best=self._spec.resources.keep_best or None)
         for problem in freed.problems:
             self._listener.said(problem)
@@ -320,9 +328,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     ) -> None:
         again = self._ledger.fail(number, reason, retry=retry, counts=counts, micro_batches=micro_batches)
         halved = " with its batch in parts" if again and micro_batches else ""
-        self._listener.trial_ended(
-            number, "FAIL", value=None, reason=f"{reason}; queued again{halved}" if again else reason
-        )
+        self._ended(number, "FAIL", value=None, reason=f"{reason}; queued again{halved}" if again else reason)
         if again:  # a lost worker or node says nothing about the next trial
             return
         self._failures.append((self._ledger.trial(number).params, reason))
