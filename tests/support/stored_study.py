@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 
 from searcher.ledger.database import Database
+from searcher.ledger.lease import Lease
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
@@ -68,6 +69,10 @@ class StoredStudy:
 
     def folder(self, number: int) -> Path:
         return self.root / trial_folder(self.name, number)
+
+    def lease(self) -> Lease:
+        """Begin a launch."""
+        return Lease.acquire(self.database, self.name)
 
     def begin(self) -> int:
         """Ask for a trial, the queued ones first, and make its folder."""

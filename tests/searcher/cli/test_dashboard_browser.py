@@ -1,0 +1,117 @@
+"""`searcher dashboard` as a person meets it: started in a terminal, opened in a browser, ended with a signal."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import Browser, find_chromium
+from PIL import Image
+from stored_study import StoredStudy
+
+from data_pipeline.datasets import SyntheticGlands
+from searcher.ledger.database import Database
+from searcher.report.overlays import overlay
+
+PICTURE_PX = 96
+STUDY_IS_LISTED = "location.pathname == '/dashboard' && document.body.innerText.includes('1. s\\n')"
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """A page in Chromium."""
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("needs Chromium: make chromium, or install Debian's package chromium")
+    with Browser(chromium, tmp_path / "profile") as browser:
+        yield browser
+
+
+@pytest.fixture
+def pictured_study(tmp_path: Path) -> StoredStudy:
+    """A study with a note and one COMPLETE trial that has a picture."""
+    with Database.open(str(tmp_path / "searcher.db"), create=True) as database:
+        study = StoredStudy(database, tmp_path)
+        with study.lease():
+            study.ledger.note_launch("searcher launch --study s", num_images=12, num_training_images=12)
+        number = study.begin()
+        image, labels = SyntheticGlands(num_images=4, size_px=PICTURE_PX, seed=1).read(0)
+        Image.fromarray(overlay(image, labels, np.roll(labels, 5, axis=1))).save(
+            study.folder(number) / "worst-1.jpg"
+        )
+        study.ledger.report(number, 1, {"object_dice": 0.75})
+        study.ledger.attach(number, ["worst-1.jpg"], study.root)
+        study.ledger.complete(number, 0.75, best_epoch=1, stop_reason="epochs")
+    return study
+
+
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Start the verb in a folder; what it printed, and its process."""
+    command = [sys.executable, "-m", "searcher.cli.main", "dashboard", "--port", "0", *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=folder, env=os.environ | {"SEARCHER_DB": "searcher.db"}, **pipes)
+    assert process.stdout is not None
+    printed = ""
+    try:
+        while "--writable" not in printed:
+            line = process.stdout.readline()
+            assert line, process.communicate()[1]
+            printed += line
+        yield printed, process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_study_its_trial_and_its_picture_are_seen_and_nothing_can_be_deleted(
+    pictured_study, tmp_path, browser
+):
+    with started(tmp_path) as (printed, process):
+        url = re.search(r"dashboard: (http://127\.0\.0\.1:\d+)\n", printed)[1]
+        browser.open(f"{url}/dashboard")
+        browser.wait_for(STUDY_IS_LISTED)
+        browser.open(f"{url}/dashboard/studies/1/note")
+        browser.wait_for("document.body.innerText.includes('searcher launch --study s')")
+        browser.open(f"{url}/dashboard/studies/1/trials?numbers=0")
+        browser.wait_for("document.body.innerText.includes('Trial 0')")
+        seen = browser.wait_for(
+            "Array.from(document.images).filter(i => i.src.includes('/artifacts/') && i.complete && i.naturalWidth)"
+            ".map(i => i.naturalWidth)[0]"
+        )
+        assert seen == PICTURE_PX
+        status, reason = browser.evaluate(
+            "fetch('/api/studies/1', {method: 'DELETE', headers: {'Content-Type': 'application/json'}, body: '{}'})"
+            ".then(answer => answer.json().then(body => [answer.status, body.reason]))"
+        )
+        assert status == 403
+        assert reason.startswith("this dashboard is read-only")
+        browser.open(f"{url}/dashboard")
+        browser.wait_for(STUDY_IS_LISTED)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 130
+    with Database.open(str(tmp_path / "searcher.db")) as database:
+        assert [trial.state for trial in database.trials("s")] == ["COMPLETE"]
+
+
+def test_away_from_loopback_a_token_is_made_and_the_printed_link_opens_the_studies(
+    pictured_study, tmp_path, browser
+):
+    with started(tmp_path, "--host", "0.0.0.0") as (printed, process):
+        port = re.search(r"dashboard: http://.+:(\d+)\n", printed)[1]
+        link = re.search(r"log in once with: http://[^/]+(/login/\S+)\n", printed)[1]
+        token = re.search(r"token, .*: (\S+)\n", printed)[1]
+        browser.open(f"http://127.0.0.1:{port}/dashboard")
+        browser.wait_for("!!document.querySelector('input[type=password]')")
+        browser.open(f"http://127.0.0.1:{port}{link}")
+        browser.wait_for(STUDY_IS_LISTED)
+        assert token not in browser.evaluate("document.cookie + document.documentElement.outerHTML")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert token not in process.stderr.read()
