@@ -64,7 +64,8 @@ def study_text(row: StudyRow, spec: StudySpec, *, num_images: int, num_training_
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in lines.items())
     about = " ".join(spec.study.description.split())
-    return f"# {row.name}\n\n{about}\n\n| | |\n|---|---|\n{table}\n\n## Launches\n"
+    parts = [f"# {row.name}", about, f"| | |\n|---|---|\n{table}", "## Launches"]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def launch_text(launch: LaunchRow, command: str) -> str:

@@ -3,15 +3,19 @@
 import hashlib
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
 import psutil
 import pytest
+from optuna_dashboard._note import get_note
+from PIL import Image
 from tiny_study import RecordingListener, tiny
 
 from searcher.exceptions import DatabaseError, SearcherError, StudyConflictError, UserError
 from searcher.ledger.database import Database
+from searcher.study.layout import ARTIFACTS
 
 
 def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path):
@@ -25,6 +29,10 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
             for t in optuna.load_study(study_name="tiny", storage=database.optuna_storage).trials
         }
         assert database.study("tiny").last_launch.outcome == "finished"
+        pictures = artifacts_by_trial(database, "tiny", tmp_path / "runs")
+        assert "| data | `synthetic glands`: 12 images" in get_note(
+            optuna.load_study(study_name="tiny", storage=database.optuna_storage)
+        )
     for trial in trials:
         assert list(trial.epochs) == list(range(1, trial.num_epochs + 1))
         assert {epoch: metrics["loss"] for epoch, metrics in trial.epochs.items()} == pytest.approx(
@@ -35,6 +43,8 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
         if trial.state == "COMPLETE":
             assert trial.num_epochs == 4
             assert trial.notes["stop_reason"] == "epochs"
+            names = sorted(name.partition("-dice-")[0] for name in pictures.pop(trial.number))
+            assert names == ["learning-curve.png", "worst-1", "worst-2", "worst-3"]
             assert trial.value == min(metrics["loss"] for metrics in trial.epochs.values())
         else:
             assert trial.num_epochs == trial.notes["pruned_epoch"] < 4
@@ -46,6 +56,21 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
         [kept] = [checkpoint for checkpoint in trial.checkpoints.values() if not checkpoint.is_removed]
         assert hashlib.sha256((folder / "best.pt").read_bytes()).hexdigest() == kept.sha256
         assert (folder / "trial.log").stat().st_size > 0
+        assert len(list(folder.glob("events.out.tfevents.*"))) == 1, "TensorBoard's"
+    assert not any(pictures.values()), "a trial that was stopped has no pictures"
+
+
+def artifacts_by_trial(database: Database, study: str, root: Path) -> dict[int, list[str]]:
+    """Return the names of each trial's artifacts, as Optuna finds them; each is a whole picture."""
+    storage, found = database.optuna_storage, {}
+    store = optuna.artifacts.FileSystemArtifactStore(root / ARTIFACTS)
+    for trial in optuna.load_study(study_name=study, storage=storage).trials:
+        metas = optuna.artifacts.get_all_artifact_meta(study_or_trial=trial, storage=storage)
+        for meta in metas:
+            with store.open_reader(meta.artifact_id) as file, Image.open(file) as picture:
+                picture.load()
+        found[trial.number] = [meta.filename for meta in metas]
+    return found
 
 
 def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny):

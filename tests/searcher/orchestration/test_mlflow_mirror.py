@@ -1,0 +1,123 @@
+"""Finished trials in a real MLflow, where it is installed: pip install mlflow."""
+
+import importlib.util
+import os
+
+import pytest
+from stored_study import StoredStudy
+
+from searcher.ledger.database import Database
+from searcher.orchestration.mlflow_mirror import MlflowMirror, withheld_from_workers
+
+HAS_MLFLOW = importlib.util.find_spec("mlflow") is not None
+needs_mlflow = pytest.mark.skipif(not HAS_MLFLOW, reason="needs MLflow, which is not among our dependencies")
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study with a COMPLETE trial that has a picture, a PRUNED and a FAILed one."""
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+        study = StoredStudy(database, tmp_path)
+        complete, pruned, failed = study.begin(), study.begin(), study.begin()
+        study.write(complete, "worst-1.jpg", b"picture")
+        for epoch, value in ((1, 0.5), (2, 0.75)):
+            study.ledger.report(complete, epoch, {"object_dice": value, "loss": 1 - value, "epoch_s": 2.0})
+        study.ledger.report(pruned, 1, {"object_dice": 0.25, "loss": float("nan")})
+        study.ledger.complete(complete, 0.75, best_epoch=2, stop_reason="epochs")
+        study.ledger.prune(pruned, 1)
+        study.ledger.fail(failed, "no luck", retry=False)
+        yield study
+
+
+def copy(study: StoredStudy) -> list[str]:
+    """Copy as a launch does, and return what was said."""
+    said: list[str] = []
+    mirror = MlflowMirror.start(study.database, "s", study.root, said.append)
+    if mirror is not None:
+        mirror.close()
+    return said
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts
+    from mlflow import MlflowClient
+
+    return MlflowClient()
+
+
+def runs_of(client) -> dict[str, object]:
+    experiment = client.get_experiment_by_name("s")
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_without_its_address_nothing_is_copied(study):
+    assert MlflowMirror.start(study.database, "s", study.root, print) is None
+
+
+@pytest.mark.skipif(HAS_MLFLOW, reason="MLflow is installed")
+def test_an_address_without_mlflow_is_said(study, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cret-pw@127.0.0.1:9")
+    [said] = copy(study)
+    assert "mlflow is not installed" in said
+    assert "s3cret" not in said
+
+
+def test_no_worker_inherits_its_password(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-pw")
+    with withheld_from_workers():
+        assert "s3cret-pw" not in os.environ.values()
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "s3cret-pw"
+
+
+@needs_mlflow
+def test_every_ended_trial_becomes_one_run_however_often_it_is_copied(study, client):
+    for _ in range(2):
+        assert copy(study) == []
+    runs = runs_of(client)
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "s-trial-0": "FINISHED",
+        "s-trial-1": "KILLED",
+        "s-trial-2": "FAILED",
+    }
+    run = runs["s-trial-0"]
+    history = client.get_metric_history(run.info.run_id, "object_dice")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.75)]
+    assert history[1].timestamp - history[0].timestamp == 2000
+    assert run.data.params == {name: str(value) for name, value in study.ledger.trial(0).params.items()}
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "pictures")] == [
+        "pictures/worst-1.jpg"
+    ]
+    assert runs["s-trial-2"].data.tags["searcher.fail_reason"] == "no luck"
+    assert "loss" not in runs["s-trial-1"].data.metrics  # it was not finite
+
+
+@needs_mlflow
+def test_a_run_that_a_kill_left_in_the_middle_is_made_anew(study, client):
+    copy(study)
+    whole = runs_of(client)["s-trial-0"]
+    client.delete_run(whole.info.run_id)
+    half = client.create_run(
+        whole.info.experiment_id, run_name="half", tags={"searcher.trial": whole.data.tags["searcher.trial"]}
+    )
+    assert copy(study) == []
+    runs = runs_of(client)
+    assert sorted(runs) == ["s-trial-0", "s-trial-1", "s-trial-2"]
+    assert half.info.run_id not in [run.info.run_id for run in runs.values()]
+
+
+@needs_mlflow
+def test_a_server_that_is_away_is_said_once_and_without_its_password(study, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cret-pw@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    said: list[str] = []
+    mirror = MlflowMirror.start(study.database, "s", study.root, said.append)
+    for _ in range(3):
+        mirror.wake()
+    mirror.close()
+    assert len(said) == 1
+    assert said[0].startswith("not copied to MLflow (")
+    assert "s3cret" not in said[0]
