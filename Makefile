@@ -11,7 +11,7 @@ SEARCHER := SEARCHER_CACHE=$(DEMO)/cache $(BIN)/searcher
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --group dev --all-extras \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
-.PHONY: install demo test check chaos bench glas lock packaging clean
+.PHONY: install demo test check chaos bench glas lock packaging chromium clean
 
 install: $(INSTALLED)
 
@@ -42,9 +42,16 @@ demo: install
 # so that each starts a server and a cluster once.
 WITH_SERVERS := tests/searcher/cli tests/searcher/ledger tests/searcher/orchestration
 
-test: install
+test: install chromium
 	$(BIN)/python -m pytest -m "not packaging and not chaos" -n 2 $(addprefix --ignore=,$(WITH_SERVERS))
 	$(BIN)/python -m pytest $(WITH_SERVERS) -n 2 --dist loadfile
+
+# For the tests that open the dashboard in a browser: Debian's package, where it can be installed.
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		command -v apt-get >/dev/null && test "$$(id -u)" = 0 && echo "installing chromium" && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	} || echo "no Chromium: the tests that open the dashboard in a browser are skipped; apt-get install chromium as root"
 
 chaos: install
 	$(BIN)/python -m pytest tests/chaos -n 2 $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
