@@ -102,7 +102,11 @@ DEMO = ["launch", "--study", "unet-demo"]
         (["evaluate", "--data", "empty"], "searcher evaluate", "must be given either files or --study"),
         (["evaluate", "a.pt", "--study", "x", "--data", "empty"], "searcher evaluate", "got both"),
         (["evaluate", "--study", "x", "--data", "empty"], "searcher.db", "the database must exist"),
-        (["evaluate", "nowhere", "--data", "empty"], "nowhere", "must be a bundle, a checkpoint or a trial's folder"),
+        (
+            ["evaluate", "nowhere", "--data", "empty"],
+            "nowhere",
+            "must be a bundle, a checkpoint or a trial's folder",
+        ),
         (
             ["evaluate", "typo.toml", "--data", "empty", "--json", "no/file.json"],
             "--json no/file.json",

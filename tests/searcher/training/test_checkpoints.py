@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from searcher import files
 from searcher.exceptions import CheckpointError
 from searcher.study.config import TrialConfig
-from searcher.training import files
 from searcher.training.checkpoints import (
     FORMAT,
     Checkpoint,
