@@ -1,11 +1,11 @@
 #!/bin/sh
-# What a container of searcher runs; a machine without containers runs it just as well (docker/slurm.sh does).
+# What our containers run; a machine without containers runs it just as well (docker/slurm.sh does).
 #
 #   entrypoint.sh head   [options of ray start]    the head of a Ray cluster
 #   entrypoint.sh worker --address=HOST:PORT [options of ray start]
 #   entrypoint.sh dashboard [options of searcher dashboard]
 #   entrypoint.sh health URL...                    exit code 0 if each answers, whatever it thinks of strangers
-#   entrypoint.sh COMMAND ...                      any other command, searcher for one
+#   entrypoint.sh COMMAND ...                      any other command
 #
 # Ray demands its token (RAY_AUTH_MODE=token) unless the environment says otherwise; the token is in the file that
 # RAY_AUTH_TOKEN_PATH names. The database is in the file that SEARCHER_DB=@FILE names. Neither is ever printed.

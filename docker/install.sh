@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what searcher needs into a virtual environment: exactly what requirements.lock has, hash by hash. Run where
-# pyproject.toml and requirements.lock are.
+# Installs the project's dependencies into a virtual environment: exactly what requirements.lock has, hash by hash.
+# Run where pyproject.toml and requirements.lock are.
 #
 #   docker/install.sh cuda|cpu VENV [options of uv pip install, --dry-run for one]
 #

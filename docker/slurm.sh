@@ -33,10 +33,14 @@ first=(--overlap --nodes=1 --ntasks=1 --cpus-per-task=1 --gres=none --nodelist="
 scratch=${TMPDIR:-/tmp}/searcher-$SLURM_JOB_ID
 srun "${everywhere[@]}" mkdir -m 700 "$scratch"
 
-started=()
+launch="" ray=()
 finish() {
-    kill "${started[@]}" 2>/dev/null || true
-    wait "${started[@]}" 2>/dev/null || true
+    trap '' TERM
+    # The launch first, so that it ends its trials in order while there still is a cluster.
+    for process in $launch "${ray[@]}"; do
+        kill "$process" 2>/dev/null || true
+        wait "$process" 2>/dev/null || true
+    done
     srun "${everywhere[@]}" rm -rf "$scratch"
 }
 trap finish EXIT
@@ -45,18 +49,18 @@ trap 'exit 143' TERM
 # The head starts no trials, so that the launch and its database have attention.
 srun "${first[@]}" "$here/docker/entrypoint.sh" head --node-ip-address="$head" --port="$port" --num-cpus=0 \
     --num-gpus=0 --include-dashboard=false --dashboard-agent-listen-port="$agent" --temp-dir="$scratch" &
-started+=($!)
+ray=($! "${ray[@]}")
 for _ in $(seq 120); do
     "$here/docker/entrypoint.sh" health "http://$head:$agent/api/local_raylet_healthz" 2>/dev/null && break
     sleep 1
 done
+kill -0 "${ray[0]}" 2>/dev/null || { printf 'the head of the Ray cluster did not start\n' >&2 && exit 1; }
 
 srun "${everywhere[@]}" "$here/docker/entrypoint.sh" worker --address="$head:$port" \
     --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --dashboard-agent-listen-port="$((agent + 1))" --temp-dir="$scratch" &
-started+=($!)
+ray=($! "${ray[@]}")
 
 # In the background and waited for, so that a signal is heard at once and reaches it: the study stays resumable.
 srun "${first[@]}" searcher launch --address "$head:$port" "$@" &
 launch=$!
-started=("$launch" "${started[@]}")
 wait "$launch"
