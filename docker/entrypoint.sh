@@ -40,10 +40,12 @@ shift
 case $role in
 head)
     demand_token
+    unset SEARCHER_DB # a launch names it; Ray's processes, and so the trials, need not know where it is
     exec ray start --head --block --disable-usage-stats --object-store-memory="$object_store_bytes" "$@"
     ;;
 worker)
     demand_token
+    unset SEARCHER_DB
     exec ray start --block --disable-usage-stats --object-store-memory="$object_store_bytes" "$@"
     ;;
 dashboard)

@@ -93,7 +93,7 @@ def _node(arguments: list[str], urls: list[str], log: Path, environment: dict[st
 def cluster(folder: Path, secret: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     script = str(folder / "entrypoint.sh")
     scratch = tmp_path_factory.mktemp("r")
-    environment = _environment(RAY_AUTH_TOKEN_PATH=str(secret))
+    environment = _environment(RAY_AUTH_TOKEN_PATH=str(secret), SEARCHER_DB="@/run/secrets/database_url")
     port, web, head_agent, worker_agent = (find_free_port() for _ in range(4))
     head_arguments = [
         *(script, "head", f"--node-ip-address={_HEAD}", f"--port={port}", "--num-cpus=0", "--num-gpus=0"),
@@ -191,13 +191,15 @@ def test_a_launch_from_the_heads_container_trains_on_the_worker(
     assert "unet-demo" in json.dumps(json.loads(status.stdout))
 
 
-def test_no_process_shows_the_token(cluster: Cluster) -> None:
+def test_no_process_shows_the_token_or_knows_the_database(cluster: Cluster) -> None:
     for process in cluster.processes():
         try:
-            shown = " ".join(process.cmdline()) + str(process.environ())
+            environment = process.environ()
+            shown = " ".join(process.cmdline()) + str(environment)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         assert _TOKEN not in shown, process.name()
+        assert "SEARCHER_DB" not in environment, process.name()
 
 
 _UNREADABLE = "must be a readable file with a token in it"
