@@ -40,7 +40,7 @@ demo: install
 
 # Two processes run the tests. In these rooms, where tests need PostgreSQL and Ray, a whole file goes to one of the two,
 # so that each starts a server and a cluster once.
-WITH_SERVERS := tests/searcher/cli tests/searcher/ledger tests/searcher/orchestration
+WITH_SERVERS := tests/docker tests/searcher/cli tests/searcher/ledger tests/searcher/orchestration
 
 test: install chromium
 	$(BIN)/python -m pytest -m "not packaging and not chaos" -n 2 $(addprefix --ignore=,$(WITH_SERVERS))

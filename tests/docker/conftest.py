@@ -1,0 +1,31 @@
+"""The files of docker/, read once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def folder() -> Path:
+    return REPOSITORY / "docker"
+
+
+@pytest.fixture(scope="session")
+def compose(folder: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load((folder / "compose.yaml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def kubernetes(folder: Path) -> dict[str, Any]:
+    """The manifest's objects by kind and name."""
+    documents = yaml.safe_load_all((folder / "kuberay.yaml").read_text())
+    return {f"{document['kind']}/{document['metadata']['name']}": document for document in documents}
