@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.members import Found, add_members, find_members
+from searcher.cli.members import Found, add_members, find_members, predictor_for
 from searcher.cli.options import Verbs, positive_float, positive_int
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
     check_target(args.to, force=args.force)
     found = find_members(args)
     source = _source(args, found)
-    pictures: dict[str, bytes] = {}
+    pictures = _pictures(args, found)
     onnx = None
     if args.onnx:
         import torch
@@ -129,6 +129,42 @@ def _source(args: argparse.Namespace, found: Found) -> "SampleSource | None":
         return open_dataset(Path(found.study.data_source), strict=False)
     except DataError:  # moved since then: the bundle says what is known without it
         return None
+
+
+def _pictures(args: argparse.Namespace, found: Found) -> dict[str, bytes]:
+    """Return the model card's pictures by file name: learning curves, and an image with what is found in it.
+
+    The image is one that the command line gives or synthetic: training data often must not be passed on.
+    """
+    from data_pipeline.datasets import SyntheticGlands
+    from data_pipeline.datasets.files import decode_image
+    from searcher.report.pictures import learning_curve, overlay_jpeg
+
+    pictures = {}
+    for number, facts in enumerate((member.facts for member in found.members), start=1):
+        if facts.history:
+            lines: list[dict[str, float | None]] = [
+                {"epoch": epoch, **metrics} for epoch, metrics in sorted(facts.history.items())
+            ]
+            name = "learning-curve.png" if len(found.members) == 1 else f"learning-curve-{number}.png"
+            pictures[name] = learning_curve(lines, best_epoch=facts.epoch)
+    if args.example is not None:
+        image, truth = decode_image(args.example), None
+    elif found.study is not None and found.study.data_source == SyntheticGlands.name:
+        data = found.members[0].network.config.data
+        glands = SyntheticGlands(
+            num_images=data.synthetic_images,
+            size_px=data.synthetic_size_px,
+            seed=data.synthetic_seed,
+            num_test_images=1,  # of a patient that was not trained on
+        )
+        image, truth = glands.read(data.synthetic_images)
+    else:
+        return pictures
+    predictor = predictor_for(found, None)
+    prediction = predictor.cut(predictor.see(image)).labels
+    pictures["example.jpg"] = overlay_jpeg(image, truth, prediction)
+    return pictures
 
 
 def _data_facts(args: argparse.Namespace, found: Found, source: "SampleSource | None") -> "DataFacts":

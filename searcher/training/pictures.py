@@ -2,25 +2,20 @@
 
 import dataclasses
 import heapq
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from PIL import Image
 
 from data_pipeline.store import Store
 from searcher.evaluation.metrics import compare, pooled
 from searcher.files import write_atomically
 from searcher.inference.precision import resolve_precision
 from searcher.inference.predictor import Predictor
-from searcher.report.overlays import overlay
+from searcher.report.pictures import learning_curve, overlay_jpeg
 from searcher.study.config import TrialConfig
 from searcher.training.checkpoints import CheckpointFile, load_checkpoint
 from searcher.training.trained import trained_model
@@ -28,9 +23,6 @@ from searcher.training.trained import trained_model
 __all__ = ["LEARNING_CURVE", "draw_learning_curve", "draw_worst_images"]
 
 LEARNING_CURVE = "learning-curve.png"
-_METRICS = ("pixel_dice", "object_f1", "object_dice")
-_LONGEST_SIDE_PX = 1024
-"""Of a picture: it is to be looked at in a browser, not measured."""
 
 
 def draw_worst_images(
@@ -67,13 +59,10 @@ def draw_worst_images(
     names = []
     for rank, (dice, index, prediction) in enumerate(worst, start=1):
         truth = np.array(store.labels(index), dtype=np.int32)
-        picture = Image.fromarray(overlay(np.array(store.image(index)), truth, prediction))
-        picture.thumbnail((_LONGEST_SIDE_PX, _LONGEST_SIDE_PX))
-        content = io.BytesIO()
-        picture.save(content, "JPEG", quality=90, subsampling=0)  # outlines keep their colour
+        picture = overlay_jpeg(np.array(store.image(index)), truth, prediction)
         image_id = re.sub(r"[^\w.-]+", "-", store.samples[index].id)[:60]
         names.append(f"worst-{rank}-dice-{dice:.3f}-{image_id}.jpg")
-        _write(folder / names[-1], content)
+        _write(folder / names[-1], picture)
     return names
 
 
@@ -93,19 +82,12 @@ def draw_learning_curve(
     Raises:
         OSError: It could not be written.
     """
-    figure = Figure(figsize=(8.0, 3.2), dpi=110, layout="constrained")
-    losses, metrics = figure.subplots(1, 2)
-    _draw(losses, history, ("train_loss", "loss"), ("training loss", "validation loss"), best_epoch)
-    _draw(metrics, history, _METRICS, ("pixel Dice", "object F1", "object Dice"), best_epoch)
-    metrics.set_ylim(0, 1)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    _write(folder / LEARNING_CURVE, content)
+    _write(folder / LEARNING_CURVE, learning_curve(history, best_epoch=best_epoch))
     return [LEARNING_CURVE]
 
 
-def _write(path: Path, content: io.BytesIO) -> None:
-    write_atomically(path, lambda writer: writer.write(content.getvalue()))
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda writer: writer.write(content))
 
 
 def _worst_images(
@@ -139,22 +121,3 @@ def _worst_images(
         if len(heap) > num_images:
             heapq.heappop(heap)
     return [(-dice, -index, labels) for dice, index, labels in sorted(heap, reverse=True)]
-
-
-def _draw(
-    axes: Axes,
-    history: Sequence[Mapping[str, float | None]],
-    names: Sequence[str],
-    words: Sequence[str],
-    best_epoch: int,
-) -> None:
-    epochs = [line["epoch"] for line in history]
-    for name, label in zip(names, words, strict=True):
-        values = [np.nan if line.get(name) is None else line[name] for line in history]
-        axes.plot(epochs, values, label=label, marker="o", markersize=2.5, linewidth=1.4)  # type: ignore[arg-type]
-    axes.axvline(best_epoch, color="0.6", linewidth=0.8, linestyle="--", label="best epoch")
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(visible=True, color="0.9", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)

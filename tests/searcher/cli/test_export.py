@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 from trained_runs import folder_of
 
 from searcher.bundle.load import load_bundle
@@ -41,6 +42,8 @@ def test_a_bundle_of_folds_reaches_what_its_checkpoints_do(trained, tmp_path, ca
         "not stated",
     )
     assert bundle.members[0].facts.history[1]["object_dice"] > 0, "from the run's own history"
+    assert {"learning-curve-1.png", "learning-curve-2.png"} <= bundle.manifest.files.keys()
+    assert "example.jpg" not in bundle.manifest.files, "nobody said that tissue may be shown"
 
 
 def test_the_winner_of_a_study_is_exported_and_the_database_knows(trained, stored_study, tmp_path, capsys):
@@ -58,6 +61,9 @@ def test_the_winner_of_a_study_is_exported_and_the_database_knows(trained, store
     assert winner.members[0].facts.history == {1: {"object_dice": 0.9}}
     assert winner.members[0].facts.params == stored_study.database.trials("s")[numbers[1]].params
     assert winner.manifest.data.name == "synthetic glands"
+    for name in ("example.jpg", "learning-curve.png"):
+        assert f"]({name})" in (tmp_path / "winner" / "README.md").read_text()
+        Image.open(tmp_path / "winner" / name).load()
     evaluated(trained, tmp_path, "--study", "s")
     capsys.readouterr()
     assert main(["best", "--study", "s", "--json"]) == 0
