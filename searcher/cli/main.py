@@ -18,6 +18,7 @@ from searcher.cli import (
     gc,
     launch,
     logs,
+    predict,
     refine,
     status,
     stop,
@@ -44,6 +45,7 @@ _VERBS = (
     train,
     export,
     evaluate,
+    predict,
     gc,
     doctor,
 )
