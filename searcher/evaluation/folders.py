@@ -17,6 +17,8 @@ from searcher.evaluation.summary import ImageResult, Summary, summarise
 __all__ = ["LabelMapPair", "MeasuredFolders", "measure_folders"]
 
 _ANNOTATION_SUFFIX = "_anno"
+_PREDICTED_SUFFIX, _OVERLAY_SUFFIX = ".labels", ".overlay"
+"""As `searcher predict` names what it writes."""
 _GRADES_FILE = "Grade.csv"
 _NUM_THREADS = 2
 """Decoding and comparing are Pillow's, numpy's and OpenCV's, which let another thread run."""
@@ -73,8 +75,9 @@ def measure_folders(
     """Return all figures of the label maps of one folder against those of another.
 
     Files belong together by their names without extension and without `_anno` (`testA_1_anno.bmp` and `testA_1.png`).
-    Where a folder has both, the one with `_anno` is the label map and the other its image. Strata are the grades of the
-    truth's `Grade.csv`, if it has one.
+    Where a folder has both, the one with `_anno` is the label map and the other its image. What `searcher predict`
+    wrote is taken as it is: `testA_1.labels.tif`, not the overlay beside it. Strata are the grades of the truth's
+    `Grade.csv`, if it has one.
 
     Args:
         truth: Folder of png, tif, bmp or npy files.
@@ -204,9 +207,17 @@ def _label_maps(folder: Path) -> tuple[dict[str, Path], list[str]]:
         raise DataError(
             f"{folder}: must hold label maps as png, tif, bmp or npy files, got none; check the path"
         )
-    images = {stem for stem in files if stem + _ANNOTATION_SUFFIX in files}
-    single, problems = single_files({stem: paths for stem, paths in files.items() if stem not in images})
-    return {stem.removesuffix(_ANNOTATION_SUFFIX): path for stem, path in single.items()}, problems
+    pictures = {stem for stem in files if stem + _ANNOTATION_SUFFIX in files}
+    pictures |= {
+        stem.removesuffix(_PREDICTED_SUFFIX) + _OVERLAY_SUFFIX
+        for stem in files
+        if stem.endswith(_PREDICTED_SUFFIX)
+    }
+    single, problems = single_files({stem: paths for stem, paths in files.items() if stem not in pictures})
+    return {
+        stem.removesuffix(_ANNOTATION_SUFFIX).removesuffix(_PREDICTED_SUFFIX): path
+        for stem, path in single.items()
+    }, problems
 
 
 def _of_split(files: dict[str, Path], split: str) -> dict[str, Path]:

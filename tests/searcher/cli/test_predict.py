@@ -188,3 +188,29 @@ def test_an_interruption_leaves_whole_files_only_and_can_be_continued(
     assert predict(bundle, images, "--to", out, "--skip-existing") == 0
     assert f"{num_done} left out whose outputs were there" in capsys.readouterr().out
     assert len(names(out)) == 3 * 4 + 1
+
+
+def test_what_was_predicted_is_measured_as_evaluate_does(bundle, trained, tmp_path, cache_dir, capsys):
+    data, out = trained / "data", tmp_path / "out"
+    assert (
+        main(
+            ["evaluate", str(bundle), "--data", str(data), "--splits", "train", "--json", str(tmp_path / "e")]
+        )
+        == 0
+    )
+    assert predict(bundle, data / "images", "--to", out) == 0
+    measure = [
+        "metrics",
+        "--truth",
+        str(data / "labels"),
+        "--prediction",
+        str(out),
+        "--json",
+        str(tmp_path / "m"),
+    ]
+    assert main(measure) == 0
+    evaluated = json.loads((tmp_path / "e").read_text())["splits"]["train"]
+    measured = json.loads((tmp_path / "m").read_text())
+    for key in ("pooled", "mean", "counts"):
+        assert measured[key] == evaluated[key]
+    capsys.readouterr()
