@@ -1,12 +1,12 @@
 """Large images in overlapping tiles, and what was computed on the tiles put together without a seam."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Tile", "apply_tiled", "stitch", "tile_grid"]
+__all__ = ["Tile", "apply_tiled", "stitch", "summed_weights", "tile_grid", "tile_weight"]
 
 
 class Tile(NamedTuple):
@@ -55,26 +55,51 @@ def stitch(
     so that near an edge, where a network sees the least context, the neighbour counts.
 
     Args:
-        parts: Tiles, each with its float32[C, tile height, tile width]; together they cover the image.
+        parts: Tiles of a grid, each with its float32[C, tile height, tile width]; together they cover the image.
         height: Of the image.
         width: Of the image.
         overlap_px: Width of the ramps; no more than the tiles' overlap, or weights never reach 1 (harmless).
     """
     total: NDArray[np.float32] | None = None
-    weights = np.zeros((height, width), dtype=np.float32)
+    tiles = []
     for tile, part in parts:
         assert part.shape[1:] == (tile.height, tile.width), (part.shape, tile)
         if total is None:
             total = np.zeros((part.shape[0], height, width), dtype=np.float32)
-        weight = np.outer(
-            _ramp(tile.y, tile.height, height, overlap_px), _ramp(tile.x, tile.width, width, overlap_px)
-        )
-        total[(slice(None), *tile.window)] += part * weight
-        weights[tile.window] += weight
+        total[(slice(None), *tile.window)] += part * tile_weight(tile, height, width, overlap_px=overlap_px)
+        tiles.append(tile)
     assert total is not None, "no parts"
-    assert weights.min() > 0, "the parts do not cover the image"
-    total /= weights
+    total /= np.outer(*summed_weights(tiles, height, width, overlap_px=overlap_px))
     return total
+
+
+def tile_weight(tile: Tile, height: int, width: int, *, overlap_px: int) -> NDArray[np.float32]:
+    """Return how much each pixel of a tile counts, float32[tile height, tile width] in (0, 1]; see `stitch`."""
+    return np.outer(
+        _ramp(tile.y, tile.height, height, overlap_px), _ramp(tile.x, tile.width, width, overlap_px)
+    )
+
+
+def summed_weights(
+    tiles: Sequence[Tile], height: int, width: int, *, overlap_px: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the sum of all tiles' weights at each pixel as two factors, by row float32[H] and by column float32[W].
+
+    Args:
+        tiles: A grid that covers the image, as `tile_grid` makes it.
+        height: Of the image.
+        width: Of the image.
+        overlap_px: See `stitch`.
+    """
+    rows, columns = np.zeros(height, np.float32), np.zeros(width, np.float32)
+    row_spans = {(tile.y, tile.height) for tile in tiles}
+    column_spans = {(tile.x, tile.width) for tile in tiles}
+    assert len(tiles) == len(row_spans) * len(column_spans), "the parts are no grid"
+    for sums, spans in ((rows, row_spans), (columns, column_spans)):
+        for start, length in sorted(spans):
+            sums[start : start + length] += _ramp(start, length, len(sums), overlap_px)
+        assert sums.min() > 0, "the parts do not cover the image"
+    return rows, columns
 
 
 def apply_tiled(

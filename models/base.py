@@ -18,6 +18,7 @@ __all__ = [
     "DenseModel",
     "DetectionModel",
     "Detections",
+    "Evidence",
     "ModelParts",
     "Prediction",
     "SegmentationModel",
@@ -41,6 +42,15 @@ class Prediction(NamedTuple):
     """int32[H, W], 0 is background, instances are 1 to n without gaps."""
     scores: NDArray[np.float32]
     """float32[n], confidence in 0 to 1; `scores[i]` belongs to label `i + 1`."""
+
+
+class Evidence(NamedTuple):
+    """What a dense model's maps say about where instances are: all that instances are cut from."""
+
+    probability: NDArray[np.float32]
+    """float32[H, W], 0 to 1, that a pixel belongs to an instance."""
+    core: NDArray[np.float32] | None = None
+    """float32[H, W], 0 to 1, high in the middle of instances, low at their borders; None where nothing is known."""
 
 
 class Detections(NamedTuple):
@@ -164,12 +174,22 @@ class DenseModel(SegmentationModel):
         return self.training_step(batch), self.predict_maps(batch.images)
 
     @abstractmethod
+    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
+        """Return what the maps of one image, or of a part of it, say; a pixel's depends on its own values alone.
+
+        Args:
+            maps: float32[C, H, W], as `predict_maps` gives them for one image.
+        """
+
     def instances_from_maps(self, maps: NDArray[np.float32]) -> Prediction:
         """Return the instances in the maps of one image, following `postprocess`.
 
         Args:
             maps: float32[C, H, W], as `predict_maps` gives them for one image.
         """
+        from models.postprocess import instances_from_evidence  # which needs this module
+
+        return instances_from_evidence(self.evidence(maps), self.postprocess)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> list[Prediction]:

@@ -9,7 +9,7 @@ from models.base import Detections, Prediction
 from models.postprocess import fill_holes
 from models.settings import PostprocessSettings
 
-__all__ = ["instances_from_detections"]
+__all__ = ["claim", "instances_from_detections", "mask_of"]
 
 
 def instances_from_detections(detections: Detections, settings: PostprocessSettings) -> Prediction:
@@ -31,21 +31,50 @@ def instances_from_detections(detections: Detections, settings: PostprocessSetti
     for index in np.argsort(-detections.scores, kind="stable"):
         if detections.scores[index] <= settings.min_score:
             break
-        rows, columns = _window(detections.boxes[index], detections.size)
-        mask = _paste(detections.masks[index], detections.boxes[index], rows, columns) > settings.threshold
-        if settings.fill_holes and mask.size:
-            mask = fill_holes(mask.view(np.uint8)).view(np.bool_)
-        view = labels[rows, columns]
-        free = mask & (view == 0)
-        num_all, num_free = np.count_nonzero(mask), np.count_nonzero(free)
-        if (
-            num_free < max(1, settings.min_object_area_px)
-            or num_all - num_free > settings.max_overlap * num_all
-        ):
-            continue
-        scores.append(detections.scores[index])
-        view[free] = len(scores)
+        window, mask = mask_of(detections.boxes[index], detections.masks[index], detections.size, settings)
+        free = claim(mask, labels[window], settings)
+        if free is not None:
+            scores.append(detections.scores[index])
+            labels[window][free] = len(scores)
     return Prediction(labels, np.array(scores, np.float32))
+
+
+def mask_of(
+    box: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    size: tuple[int, int],
+    settings: PostprocessSettings,
+) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """Return the rows and columns that a detection covers, and which of their pixels are its own, bool[rows, columns].
+
+    Args:
+        box: float32[4], as `Detections.boxes` has it.
+        mask: float32[M, M], as `Detections.masks` has it.
+        size: Height and width of the image.
+        settings: Threshold, hole filling.
+    """
+    window = _window(box, size)
+    pixels = _paste(mask, box, *window) > settings.threshold
+    if settings.fill_holes and pixels.size:
+        pixels = fill_holes(pixels.view(np.uint8)).view(np.bool_)
+    return window, pixels
+
+
+def claim(
+    mask: NDArray[np.bool_], taken: NDArray[np.int32], settings: PostprocessSettings
+) -> NDArray[np.bool_] | None:
+    """Return the pixels that a detection gets, or None if it is left out; see `instances_from_detections`.
+
+    Args:
+        mask: bool[h, w], the pixels that it claims.
+        taken: int32[h, w], not 0 where a better one has the pixel.
+        settings: `max_overlap`, `min_object_area_px`.
+    """
+    free: NDArray[np.bool_] = mask & (taken == 0)
+    num_all, num_free = np.count_nonzero(mask), np.count_nonzero(free)
+    if num_free < max(1, settings.min_object_area_px) or num_all - num_free > settings.max_overlap * num_all:
+        return None
+    return free
 
 
 def _window(box: NDArray[np.float32], size: tuple[int, int]) -> tuple[slice, slice]:

@@ -12,12 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from models.base import Prediction
+from models.base import Evidence, Prediction
 from models.settings import PostprocessSettings
 
-__all__ = ["fill_holes", "instances_from_cores", "instances_from_probability"]
+__all__ = [
+    "fill_holes",
+    "flood",
+    "instances_from_cores",
+    "instances_from_evidence",
+    "instances_from_probability",
+    "smooth",
+]
 
 Window = tuple[slice, slice]
+
+
+def instances_from_evidence(evidence: Evidence, settings: PostprocessSettings) -> Prediction:
+    """Return the instances of one image, split where it has several cores if cores are known.
+
+    Args:
+        evidence: What is known of the image.
+        settings: How instances are cut; see `instances_from_probability` and `instances_from_cores`.
+    """
+    if evidence.core is None:
+        return instances_from_probability(evidence.probability, settings)
+    return instances_from_cores(evidence.probability, evidence.core, settings)
 
 
 def instances_from_probability(probability: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
@@ -30,7 +49,7 @@ def instances_from_probability(probability: NDArray[np.float32], settings: Postp
         probability: float32[H, W], 0 to 1; a pixel is foreground strictly above the threshold.
         settings: Smoothing, threshold, hole filling, smallest area.
     """
-    probability = _smooth(probability, settings.smoothing_sigma_px)
+    probability = smooth(probability, settings.smoothing_sigma_px)
     mask = (probability > settings.threshold).view(np.uint8)
     if settings.fill_holes:
         mask = fill_holes(mask)
@@ -60,8 +79,8 @@ def instances_from_cores(
             strictly above `seed_threshold`.
         settings: How.
     """
-    probability = _smooth(probability, settings.smoothing_sigma_px)
-    core = _smooth(core, settings.smoothing_sigma_px)
+    probability = smooth(probability, settings.smoothing_sigma_px)
+    core = smooth(core, settings.smoothing_sigma_px)
     mask = (probability > settings.threshold).view(np.uint8)
     num_components, components, boxes, _ = cv2.connectedComponentsWithStats(
         mask, connectivity=8, ltype=cv2.CV_32S
@@ -73,7 +92,7 @@ def instances_from_cores(
     for component in np.flatnonzero(num_seeds > 1):
         window = _window_of(boxes[component])
         is_here = components[window] == component
-        flooded = _flood(core[window], np.where(is_here, seeds[window], np.int32(0)), is_here)
+        flooded = flood(core[window], np.where(is_here, seeds[window], np.int32(0)), is_here)
         # Seeds are numbered from 1 over the whole image: behind the components, all labels differ.
         np.copyto(labels[window], flooded + np.int32(num_components - 1), where=is_here)
     if settings.fill_holes:
@@ -96,8 +115,13 @@ def fill_holes(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return filled
 
 
-def _smooth(values: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
-    """Return the map under a Gaussian, continued by reflection; itself for a sigma of 0."""
+def smooth(values: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
+    """Return the map under a Gaussian of `4 * sigma_px` radius, continued by reflection; itself for a sigma of 0.
+
+    Args:
+        values: float32[H, W], at most 1.
+        sigma_px: Standard deviation.
+    """
     if not sigma_px:
         return values
     smoothed = cv2.GaussianBlur(values, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT_101)
@@ -123,7 +147,7 @@ def _seeds_per_component(
     return np.bincount(component_of_seed[1:], minlength=num_components)
 
 
-def _flood(core: NDArray[np.float32], seeds: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+def flood(core: NDArray[np.float32], seeds: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return the mask's pixels labelled by the seed that reaches them first when the core's level falls."""
     from skimage.segmentation import watershed  # half a second to import, and most images never need it
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.base import DenseModel, ModelParts, Prediction, TensorBatch
+from models.base import DenseModel, Evidence, ModelParts, TensorBatch
 from models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
 from models.boxes import resize_labels
 from models.encoders import build_encoder
@@ -193,9 +193,9 @@ class UNet(DenseModel):
         losses = self.head.losses(logits, resize_labels(batch.labels, *logits.shape[2:]))
         return losses, self.head.maps(_resize(logits, batch.images.shape[1:3]))
 
-    def instances_from_maps(self, maps: NDArray[np.float32]) -> Prediction:
-        """Return the head's instances in the maps of one image; see `DenseModel.instances_from_maps`."""
-        return self.head.instances(maps, self.postprocess)
+    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
+        """Return what the head's maps say; see `DenseModel.evidence`."""
+        return self.head.evidence(maps)
 
     def _scaled(self, x: Tensor) -> Tensor:
         """Return float[B, C, H, W] resized by `input_scale`, each pixel a mean of those that it stands for."""

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.base import Prediction
-from models.settings import PostprocessSettings
+from models.base import Evidence
 from models.targets import border_weight
 
 __all__ = ["CORE_KEYS", "Head", "HeadOptions", "Targets"]
@@ -119,12 +118,11 @@ class Head(ABC):
         """
 
     @abstractmethod
-    def instances(self, maps: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
-        """Return the instances of one image.
+    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
+        """Return what instances are cut from; see `DenseModel.evidence`.
 
         Args:
             maps: float32[C, H, W], as `maps` gives them for one image.
-            settings: How instances are cut.
         """
 
     def pixel_weights(self, labels: Tensor) -> Tensor | None:

@@ -4,11 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.base import Prediction
+from models.base import Evidence
 from models.heads.base import Head, Targets
 from models.losses import binary_losses
-from models.postprocess import instances_from_probability
-from models.settings import PostprocessSettings
 from models.targets import foreground
 
 __all__ = ["BinaryHead"]
@@ -38,6 +36,6 @@ class BinaryHead(Head):
         """Return float32[B, 1, H, W], the probability of gland."""
         return logits.float().sigmoid()
 
-    def instances(self, maps: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
-        """Return the connected components of the thresholded probability float32[1, H, W]."""
-        return instances_from_probability(maps[0], settings)
+    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
+        """Return the probability of gland, from float32[1, H, W]; nothing is known of cores."""
+        return Evidence(maps[0])

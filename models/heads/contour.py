@@ -4,11 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.base import Prediction
+from models.base import Evidence
 from models.heads.base import CORE_KEYS, Head, Targets
 from models.losses import class_losses
-from models.postprocess import instances_from_cores
-from models.settings import PostprocessSettings
 from models.targets import CONTOUR, INSIDE, contour_classes
 
 __all__ = ["ContourHead"]
@@ -43,8 +41,8 @@ class ContourHead(Head):
         """Return float32[B, 3, H, W], the probabilities of background, inside, contour."""
         return logits.float().softmax(dim=1)
 
-    def instances(self, maps: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
-        """Return inside and contour, split into what grows from each piece of inside; from float32[3, H, W]."""
+    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
+        """Return the probability of inside or contour, with inside as core; from float32[3, H, W]."""
         # A sum of rounded probabilities may exceed 1 in the last digit.
         probability = np.minimum(maps[INSIDE] + maps[CONTOUR], np.float32(1))
-        return instances_from_cores(probability, maps[INSIDE], settings)
+        return Evidence(probability, maps[INSIDE])

@@ -5,11 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.base import Prediction
+from models.base import Evidence
 from models.heads.base import CORE_KEYS, Head, Targets
 from models.losses import binary_losses, distance_loss
-from models.postprocess import instances_from_cores
-from models.settings import PostprocessSettings
 from models.targets import foreground, inner_distance
 
 __all__ = ["DistanceHead"]
@@ -53,6 +51,6 @@ class DistanceHead(Head):
         logits = logits.float()
         return torch.cat([logits[:, :1].sigmoid(), logits[:, 1:].clamp(0, 1)], dim=1)
 
-    def instances(self, maps: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
-        """Return the foreground, split into what grows from each deep piece; from float32[2, H, W]."""
-        return instances_from_cores(maps[0], maps[1], settings)
+    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
+        """Return the probability of gland, with the distance as core; from float32[2, H, W]."""
+        return Evidence(maps[0], maps[1])

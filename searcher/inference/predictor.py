@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_pipeline.tiling import apply_tiled
-from models.base import DenseModel, DetectionModel, Detections, Prediction, SegmentationModel
+from models.base import DenseModel, DetectionModel, Detections, Evidence, Prediction, SegmentationModel
 from models.settings import PostprocessSettings
 from models.tta import dihedral_average
 from searcher.exceptions import UserError
@@ -84,6 +84,35 @@ class Predictor:
         """The settings that matter to these models."""
         return self._models[0].postprocess_keys
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether the models say something of every pixel, so that large images can be shown tile by tile."""
+        return bool(self._dense)
+
+    @property
+    def tile_px(self) -> int:
+        """Side of the tiles that dense models see; 0 for whole images."""
+        return self._tile_px
+
+    @property
+    def tile_overlap_px(self) -> int:
+        """Overlap of neighbouring tiles."""
+        return self._tile_overlap_px
+
+    @torch.no_grad()
+    def see_tile(self, tile: NDArray[np.uint8]) -> Output:
+        """Return what is known of a tile that the models see at once, however large it is.
+
+        Args:
+            tile: uint8[H, W, 3], RGB.
+        """
+        if self._dense:
+            return self._maps(tile)
+        [model] = self._models
+        assert isinstance(model, DetectionModel), type(model)
+        with autocast(self._device, self._dtype):
+            return model.detect(self._tensor(tile))[0]
+
     @torch.no_grad()
     def see(self, image: NDArray[np.uint8]) -> Output:
         """Return the maps of an image, or what is detected in it.
@@ -92,16 +121,17 @@ class Predictor:
             image: uint8[H, W, 3], RGB.
         """
         if not self._dense:
-            [model] = self._models
-            assert isinstance(model, DetectionModel), type(model)
-            with autocast(self._device, self._dtype):
-                return model.detect(self._tensor(image))[0]
+            return self.see_tile(image)
         return apply_tiled(
             self._maps,
             image,
             tile_px=self._tile_px or max(image.shape[:2]),
             overlap_px=min(self._tile_overlap_px, (self._tile_px or max(image.shape[:2])) - 1),
         )
+
+    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
+        """Return what dense models' maps say; see `DenseModel.evidence`."""
+        return self._dense[0].evidence(maps)
 
     def cut(self, output: Output) -> Prediction:
         """Return the instances in what was seen of an image, following `postprocess`."""

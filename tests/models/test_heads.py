@@ -7,6 +7,7 @@ import torch
 
 from models.base import TensorBatch
 from models.heads import HeadOptions, build_head
+from models.postprocess import instances_from_evidence
 from models.settings import PostprocessSettings
 from models.unet import UNet
 from searcher.evaluation.metrics import compare, pooled
@@ -85,7 +86,9 @@ def test_distance_maps_are_a_probability_and_a_distance_cut_to_its_range():
 def test_foreground_of_the_contour_head_is_inside_or_contour():
     maps = np.zeros((3, 1, 4), np.float32)
     maps[:, 0] = np.array([[0.4, 0.3, 0.3], [0.4, 0.0, 0.6], [0.6, 0.2, 0.2], [0.0, 1.0, 0.0]]).T
-    prediction = build_head("contour", HeadOptions()).instances(maps, PostprocessSettings())
+    prediction = instances_from_evidence(
+        build_head("contour", HeadOptions()).evidence(maps), PostprocessSettings()
+    )
     assert prediction.labels.tolist() == [[1, 1, 0, 2]]
     assert prediction.scores.tolist() == pytest.approx([0.6, 1.0])
 

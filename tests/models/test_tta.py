@@ -30,7 +30,7 @@ class Toy(DenseModel):
     def training_step(self, batch: TensorBatch) -> dict[str, torch.Tensor]:
         raise NotImplementedError
 
-    def instances_from_maps(self, maps):
+    def evidence(self, maps):
         raise NotImplementedError
 
     def predict_maps(self, images):

@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 
-from models.base import DenseModel, DetectionModel, Detections, ModelParts, Prediction, TensorBatch
-from models.postprocess import instances_from_probability
+from models.base import DenseModel, DetectionModel, Detections, Evidence, ModelParts, Prediction, TensorBatch
 from models.settings import PostprocessSettings
 
 
@@ -32,8 +31,8 @@ class RedIsProbability(DenseModel):
         self.sizes.append(tuple(images.shape[1:3]))
         return images[..., 0].float()[:, None] / 255 * self.factor
 
-    def instances_from_maps(self, maps) -> Prediction:
-        return instances_from_probability(maps[0], self.postprocess)
+    def evidence(self, maps) -> Evidence:
+        return Evidence(maps[0])
 
 
 class OneBox(DetectionModel):
