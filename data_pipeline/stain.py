@@ -1,20 +1,61 @@
-"""Jitter of how strongly a slide was stained, in the space where stains add up.
+"""How strongly a slide is stained, in the space where stains add up: measured, and jittered.
 
 Light that passes tissue is weakened by each stain by a factor, so in optical density, the logarithm, stains add up:
 each pixel's is an amount of haematoxylin, of eosin and of a rest, times the stain's own colour (Ruifrok and Johnston
-2001, Analytical and Quantitative Cytology and Histology 23(4), whose colours scikit-image has). Here amounts are
-scaled and shifted at random (Tellez et al. 2018, arXiv 1808.05896), as between laboratories.
+2001, Analytical and Quantitative Cytology and Histology 23(4), whose colours scikit-image has). For training, amounts
+are scaled and shifted at random (Tellez et al. 2018, arXiv 1808.05896), as between laboratories.
 """
 
 import threading
+from functools import cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["StainJitter"]
+__all__ = ["StainJitter", "optical_density", "stain_amounts"]
 
 _LEVELS = 256
+
+
+def optical_density(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the decadic optical density of each channel, 0 for white: `log10(256 / (1 + intensity))`.
+
+    Args:
+        pixels: uint8, of any shape.
+
+    Returns:
+        float32 of the same shape, 0 to 2.41.
+    """
+    # Intensities count from 1: black has an optical density, too.
+    density: NDArray[np.float32] = np.log10(_LEVELS / np.arange(1, _LEVELS + 1)).astype(np.float32)[pixels]
+    return density
+
+
+def stain_amounts(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return how much haematoxylin, eosin and rest each pixel has, in decadic optical density.
+
+    That is 6 times what `skimage.color.rgb2hed` gives, which divides by the density of its darkest colour, 1e-6; and
+    amounts below 0, of colours that no mixture of the stains has, are not cut to 0, so that means are unbiased.
+
+    Args:
+        pixels: uint8[..., 3], RGB.
+
+    Returns:
+        float32[..., 3].
+    """
+    amounts: NDArray[np.float32] = optical_density(pixels) @ np.linalg.inv(_stain_colours()).astype(
+        np.float32
+    )
+    return amounts
+
+
+@cache
+def _stain_colours() -> NDArray[np.float64]:
+    """Return float64[3, 3]: what one unit of haematoxylin, eosin and rest adds to red, green and blue."""
+    from skimage.color import rgb_from_hed  # a second to import
+
+    return np.asarray(rgb_from_hed, dtype=np.float64)
 
 
 class StainJitter:
@@ -27,12 +68,10 @@ class StainJitter:
     """
 
     def __init__(self, *, scale: float, shift: float, probability: float) -> None:
-        from skimage.color import rgb_from_hed  # a second to import
-
         self._scale = scale
         self._shift = shift
         self._probability = probability
-        self._colours = np.asarray(rgb_from_hed, dtype=np.float64)
+        self._colours = _stain_colours()
         self._amounts = np.linalg.inv(self._colours)
         # Intensities count from 1: black has an optical density, too.
         self._log = np.log(np.arange(1, _LEVELS + 1)).astype(np.float32)[None]

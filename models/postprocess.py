@@ -17,6 +17,7 @@ from models.settings import PostprocessSettings
 
 __all__ = [
     "fill_holes",
+    "fill_instances",
     "flood",
     "instances_from_cores",
     "instances_from_evidence",
@@ -96,7 +97,7 @@ def instances_from_cores(
         # Seeds are numbered from 1 over the whole image: behind the components, all labels differ.
         np.copyto(labels[window], flooded + np.int32(num_components - 1), where=is_here)
     if settings.fill_holes:
-        labels = _fill_instances(labels)
+        labels = fill_instances(labels)
     areas = np.bincount(labels.ravel(), minlength=1)
     keep = (areas > 0) & (areas >= settings.min_object_area_px)
     return _scored(_relabel(labels, keep, len(areas)), probability)
@@ -160,7 +161,7 @@ def flood(core: NDArray[np.float32], seeds: NDArray[np.int32], mask: NDArray[np.
     return np.where(surrounded, seeds, flooded)
 
 
-def _fill_instances(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+def fill_instances(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the labels with each instance's holes filled, other instances in them included."""
     filled = labels.copy()
     areas = np.bincount(labels.ravel(), minlength=1)

@@ -1,0 +1,171 @@
+"""Instances in images of any size, from a model that finds them one by one.
+
+Such a model sees overlapping tiles. What it finds in all of them is decided as in one image: from the highest score
+down, each detection gets the pixels that are still free. Only that a detection that ends at a tile's edge, beyond which
+the image goes on, comes after all others: its neighbour's tile has it whole, and takes the pixels first.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.tiling import Tile, tile_grid
+from models.base import Detections
+from models.instances import claim, mask_of
+from models.settings import PostprocessSettings
+from searcher.inference.predictor import Predictor
+from searcher.prediction.label_map import LabelMap
+from searcher.prediction.raster import Raster
+from searcher.prediction.scratch import ScratchArray
+
+__all__ = ["DETECTION_OVERLAP_PX", "DETECTION_TILE_PX", "Detected", "cut_detected", "see_detections"]
+
+DETECTION_TILE_PX = 1024
+"""Side of a tile: somewhat larger than the images of GlaS (775 x 522), so that the most detections of one image, which
+the model has from its training images, are enough for a tile."""
+DETECTION_OVERLAP_PX = 512
+"""An instance up to this size is whole in a tile. Of a larger one, what the best tile sees may be all."""
+_EDGE_PX = 3.0
+"""A box that ends as near to a tile's edge as this is cut off by it: boxes are off by a pixel or two."""
+
+
+class Detected:
+    """What was found in all tiles of an image; the masks in a scratch file. A context manager.
+
+    Args:
+        height: Of the image.
+        width: Of the image.
+        folder: For the scratch file.
+    """
+
+    def __init__(self, height: int, width: int, folder: Path) -> None:
+        self.height = height
+        self.width = width
+        self._masks = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 closed with this
+        self._tiles: list[Tile] = []
+        self._boxes: list[NDArray[np.float32]] = []
+        self._scores: list[NDArray[np.float32]] = []
+        self._is_cut: list[NDArray[np.bool_]] = []
+        self._mask_side = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._masks.close()
+
+    def add(self, tile: Tile, found: Detections) -> None:
+        """Keep what was found in a tile, whose size is that of `found`."""
+        assert found.size == (tile.height, tile.width), (found.size, tile)
+        x1, y1, x2, y2 = found.boxes.T
+        is_cut = (x1 < _EDGE_PX) & (tile.x > 0)
+        is_cut |= (y1 < _EDGE_PX) & (tile.y > 0)
+        is_cut |= (x2 > tile.width - _EDGE_PX) & (tile.x + tile.width < self.width)
+        is_cut |= (y2 > tile.height - _EDGE_PX) & (tile.y + tile.height < self.height)
+        self._tiles += [tile] * len(found.scores)
+        self._boxes.append(found.boxes)
+        self._scores.append(found.scores)
+        self._is_cut.append(is_cut)
+        self._mask_side = found.masks.shape[-1]
+        view = memoryview(np.ascontiguousarray(found.masks, np.float32).reshape(-1).view(np.uint8).data)
+        while view:
+            view = view[self._masks.write(view) :]
+
+    def cut(self, settings: PostprocessSettings, labels: ScratchArray[np.int32]) -> NDArray[np.float32]:
+        """Write the label map, labels 1 to n in the order in which pixels were given away; return scores float32[n].
+
+        Args:
+            settings: See `instances_from_detections`.
+            labels: int32[H, W], all 0.
+        """
+        boxes = np.concatenate([np.zeros((0, 4), np.float32), *self._boxes])
+        scores = np.concatenate([np.zeros(0, np.float32), *self._scores])
+        is_cut = np.concatenate([np.zeros(0, np.bool_), *self._is_cut])
+        kept: list[float] = []
+        for index in np.lexsort((-scores, is_cut)):
+            if scores[index] <= settings.min_score:
+                continue
+            tile = self._tiles[index]
+            (rows, columns), mask = mask_of(
+                boxes[index], self._mask(int(index)), (tile.height, tile.width), settings
+            )
+            if not mask.size:
+                continue
+            window = Tile(tile.y + rows.start, tile.x + columns.start, *mask.shape)
+            there = labels.read(window)
+            free = claim(mask, there, settings)
+            if free is not None:
+                kept.append(scores[index])
+                there[free] = len(kept)
+                labels.write(window, there)
+        return np.array(kept, np.float32)
+
+    def _mask(self, index: int) -> NDArray[np.float32]:
+        num_bytes = self._mask_side**2 * np.dtype(np.float32).itemsize
+        data = os.pread(self._masks.fileno(), num_bytes, index * num_bytes)
+        return np.frombuffer(data, np.float32).reshape(self._mask_side, self._mask_side)
+
+
+def see_detections(
+    predictor: Predictor,
+    raster: Raster,
+    folder: Path,
+    *,
+    tile_px: int = DETECTION_TILE_PX,
+    overlap_px: int = DETECTION_OVERLAP_PX,
+    progress: Callable[[int, int], None] | None = None,
+) -> Detected:
+    """Return what a model finds in the tiles of an image; of one that is no larger than a tile, in the whole.
+
+    Args:
+        predictor: Of a model that finds instances one by one.
+        raster: The image.
+        folder: For scratch files.
+        tile_px: Side of a tile.
+        overlap_px: Least overlap of neighbours.
+        progress: Hears how many of how many tiles are done.
+
+    Raises:
+        OSError: The scratch file could not be written.
+    """
+    tiles = tile_grid(raster.height, raster.width, tile_px=tile_px, overlap_px=overlap_px)
+    detected = Detected(raster.height, raster.width, folder)
+    try:
+        for num_done, tile in enumerate(tiles, start=1):
+            found = predictor.see_tile(raster.read(tile))
+            assert isinstance(found, Detections)
+            detected.add(tile, found)
+            if progress is not None:
+                progress(num_done, len(tiles))
+    except BaseException:
+        detected.__exit__(None, None, None)
+        raise
+    return detected
+
+
+def cut_detected(detected: Detected, settings: PostprocessSettings, folder: Path) -> LabelMap:
+    """Return the instances of an image; of one tile, those of `instances_from_detections`.
+
+    Args:
+        detected: What was found.
+        settings: How instances are cut.
+        folder: For scratch files: 4 bytes for each pixel.
+
+    Raises:
+        OSError: The scratch file could not be written.
+    """
+    labels = ScratchArray((detected.height, detected.width), np.int32, folder)
+    try:
+        scores = detected.cut(settings, labels)
+    except BaseException:
+        labels.close()
+        raise
+    return LabelMap(labels, np.arange(len(scores) + 1, dtype=np.int32), scores, sign=1)

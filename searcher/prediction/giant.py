@@ -1,0 +1,210 @@
+"""A piece of foreground too large for memory, flooded window by window.
+
+Its seeds are found and counted over the whole piece, so a piece with one seed, or of a model that knows no cores, is
+one instance however large it is: what it would be in memory. One with several is flooded in windows with a margin, each
+beginning from its seeds and from what its neighbours have flooded already. That may differ from the flood in memory
+near the windows' borders, and a hole that is larger than the margin may stay open.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.tiling import Tile
+from models.base import Evidence
+from models.postprocess import fill_instances, flood
+from models.settings import PostprocessSettings
+from searcher.prediction.components import blocks_of, label_components
+from searcher.prediction.scratch import ScratchArray
+
+__all__ = ["Giant", "cut_giant"]
+
+
+class Giant(NamedTuple):
+    """A piece of foreground; windows are in the image's coordinates."""
+
+    window: Tile
+    """Its bounding box."""
+    evidence: Callable[[Tile], Evidence]
+    """Returns what is known of a window, smoothed."""
+    is_here: Callable[[Tile], NDArray[np.bool_]]
+    """Returns where in a window the piece is, its filled holes included, as long as nothing was written there."""
+
+
+Write = Callable[[Tile, NDArray[np.int32]], None]
+
+
+def cut_giant(
+    giant: Giant,
+    settings: PostprocessSettings,
+    folder: Path,
+    width: int,
+    write: Write,
+    *,
+    block_px: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Cut a piece into instances, and say of each what its first pixel in the image is, and its mean probability.
+
+    Args:
+        giant: The piece.
+        settings: How instances are cut.
+        folder: For scratch files: 8 bytes for each pixel of the bounding box.
+        width: Of the image; a first pixel is `row * width + column`.
+        write: Gets a window and its labels int32[h, w], 1 to n, 0 for none. Windows are written once.
+        block_px: Side of a window; its margin is a quarter of that.
+
+    Returns:
+        int64[n] and float32[n].
+    """
+    top, left, height, box_width = giant.window
+    with (
+        ScratchArray((height, box_width), np.int32, folder) as seeds,
+        ScratchArray((height, box_width), np.int32, folder) as labels,
+    ):
+        shifted = giant._replace(
+            evidence=lambda part: giant.evidence(_moved(part, top, left)),
+            is_here=lambda part: giant.is_here(_moved(part, top, left)),
+        )
+        flooding = _Flooding(shifted, settings, seeds, labels, block_px)
+        num_labels = flooding.run()
+        tally = _Tally(num_labels)
+        for block in blocks_of(height, box_width, block_px):
+            tally.add(
+                flooding.filled(block), shifted.evidence(block).probability, _moved(block, top, left), width
+            )
+        number_of, first_pixels, scores = tally.close(settings.min_object_area_px)
+        for block in blocks_of(height, box_width, block_px):
+            write(_moved(block, top, left), number_of[flooding.filled(block)])
+        return first_pixels, scores
+
+
+class _Flooding:
+    """The flood of a piece. Windows are in the bounding box's coordinates."""
+
+    def __init__(
+        self,
+        giant: Giant,
+        settings: PostprocessSettings,
+        seeds: ScratchArray[np.int32],
+        labels: ScratchArray[np.int32],
+        block_px: int,
+    ) -> None:
+        self._giant = giant
+        self._settings = settings
+        self._seeds = seeds
+        self._labels = labels
+        self._block_px = block_px
+        self._is_one = False
+
+    def run(self) -> int:
+        """Flood, and return the number of labels; not all need have pixels."""
+        settings = self._settings
+        is_split = self._giant.evidence(Tile(0, 0, 1, 1)).core is not None
+        found = label_components(
+            self._seed_mask, self._seeds, connectivity=8, block_px=self._block_px,
+            min_area_px=settings.min_seed_area_px,
+        ) if is_split else None  # fmt: skip
+        num_seeds = 0 if found is None else len(found.areas) - 1
+        if num_seeds <= 1:
+            self._is_one = not is_split or num_seeds == 1 or settings.keep_unseeded
+            return int(self._is_one)
+        assert found is not None
+        height, width = self._labels.shape[:2]
+        blocks = list(blocks_of(height, width, self._block_px))
+        is_changed = True
+        while is_changed:  # a window without seeds waits until its neighbours have reached it
+            is_changed = sum(self._flood(block, found.number_of) for block in blocks) > 0
+            blocks.reverse()
+        if not settings.keep_unseeded:
+            return num_seeds
+        rest = label_components(self._dry, self._seeds, connectivity=8, block_px=self._block_px)
+        for block in blocks:
+            values, extra = self._labels.read(block), rest.number_of[self._seeds.read(block)]
+            np.copyto(values, extra + np.int32(num_seeds), where=extra > 0)
+            self._labels.write(block, values)
+        return num_seeds + len(rest.areas) - 1
+
+    def filled(self, block: Tile) -> NDArray[np.int32]:
+        """Return the labels of a block with the instances' holes filled, if they are to be."""
+        if self._is_one:
+            return self._giant.is_here(block).astype(np.int32)
+        if not self._settings.fill_holes:
+            return self._labels.read(block)
+        grown, inner = self._grown(block)
+        return fill_instances(self._labels.read(grown))[inner]
+
+    def _flood(self, block: Tile, number_of_seed: NDArray[np.int32]) -> bool:
+        """Flood what is dry of a block, and return whether anything was reached."""
+        grown, inner = self._grown(block)
+        evidence = self._giant.evidence(grown)
+        assert evidence.core is not None
+        mask = self._foreground(evidence, grown)
+        reached = self._labels.read(grown)
+        is_dry = mask[inner] & (reached[inner] == 0)
+        if not is_dry.any():
+            return False
+        sources = np.where(reached > 0, reached, number_of_seed[self._seeds.read(grown)])
+        flooded = flood(evidence.core, np.where(mask, sources, np.int32(0)), mask)[inner]
+        self._labels.write(block, flooded)
+        return bool((flooded[is_dry] > 0).any())
+
+    def _seed_mask(self, block: Tile) -> NDArray[np.uint8]:
+        evidence = self._giant.evidence(block)
+        assert evidence.core is not None
+        is_core = evidence.core > self._settings.seed_threshold
+        is_core &= self._foreground(evidence, block)
+        return is_core.view(np.uint8)
+
+    def _dry(self, block: Tile) -> NDArray[np.uint8]:
+        mask = self._foreground(self._giant.evidence(block), block)
+        mask &= self._labels.read(block) == 0
+        return mask.view(np.uint8)
+
+    def _foreground(self, evidence: Evidence, block: Tile) -> NDArray[np.bool_]:
+        mask: NDArray[np.bool_] = evidence.probability > self._settings.threshold
+        mask &= self._giant.is_here(block)
+        return mask
+
+    def _grown(self, block: Tile) -> tuple[Tile, tuple[slice, slice]]:
+        """Return a block with its margin, and where the block is in that."""
+        margin = self._block_px // 4
+        height, width = self._labels.shape[:2]
+        y, x = max(0, block.y - margin), max(0, block.x - margin)
+        bottom = min(height, block.y + block.height + margin)
+        right = min(width, block.x + block.width + margin)
+        inner = Tile(block.y - y, block.x - x, block.height, block.width)
+        return Tile(y, x, bottom - y, right - x), inner.window
+
+
+class _Tally:
+    """First pixel, area and mean probability of labels, gathered window by window."""
+
+    def __init__(self, num_labels: int) -> None:
+        self._first = np.full(num_labels + 1, np.iinfo(np.int64).max)
+        self._areas = np.zeros(num_labels + 1, np.int64)
+        self._totals = np.zeros(num_labels + 1)
+
+    def add(
+        self, labels: NDArray[np.int32], probability: NDArray[np.float32], window: Tile, width: int
+    ) -> None:
+        """Count a window of the image, which is `width` pixels wide."""
+        flat, num = labels.ravel(), len(self._areas)
+        self._areas += np.bincount(flat, minlength=num)
+        self._totals += np.bincount(flat, weights=probability.ravel(), minlength=num)
+        rows, columns = np.divmod(np.flatnonzero(flat), window.width)
+        np.minimum.at(self._first, flat[flat > 0], (rows + window.y) * width + columns + window.x)
+
+    def close(self, min_area_px: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
+        """Return the number 1 to n of each label that is large enough, and first pixel and mean of each number."""
+        is_kept = self._areas >= max(1, min_area_px)
+        is_kept[0] = False
+        number_of = np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)
+        scores = self._totals[is_kept] / self._areas[is_kept]
+        return number_of, self._first[is_kept], scores.astype(np.float32)
+
+
+def _moved(part: Tile, top: int, left: int) -> Tile:
+    return part._replace(y=part.y + top, x=part.x + left)

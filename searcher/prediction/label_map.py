@@ -1,0 +1,115 @@
+"""An instance label map on disk, at the resolution of the image that it belongs to."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.tiling import Tile
+from searcher.prediction.components import blocks_of
+from searcher.prediction.scratch import ScratchArray
+
+__all__ = ["LabelMap"]
+
+_BLOCK_PX = 2048
+
+
+class LabelMap:
+    """Instances 1 to n of an image, read window by window. A context manager: the scratch file goes with it.
+
+    Args:
+        scratch: int32[h, w], values of whatever meaning.
+        number_of: int32[values], the instance of `abs(value)`, 0 for none. Values of the other sign are background.
+        sign: 1 or -1, the sign of values that mean instances.
+        scores: float32[n], confidence in each instance, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        scratch: ScratchArray[np.int32],
+        number_of: NDArray[np.int32],
+        scores: NDArray[np.float32],
+        *,
+        sign: int,
+    ) -> None:
+        self._scratch = scratch
+        self._number_of = number_of
+        self._sign = np.int32(sign)
+        self.scores = scores
+        """float32[n]; `scores[i]` belongs to label `i + 1`."""
+        self.height, self.width = scratch.shape[:2]
+        self._sizes_there = (self.height, self.width)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._scratch.close()
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def blocks(self) -> Iterator[Tile]:
+        """Yield windows that partition the image, row by row, each small enough for memory."""
+        return blocks_of(self.height, self.width, _BLOCK_PX)
+
+    def read(self, window: Tile) -> NDArray[np.int32]:
+        """Return the labels int32[h, w] of a window, 0 outside the image."""
+        inside = Tile(
+            max(window.y, 0),
+            max(window.x, 0),
+            min(window.y + window.height, self.height) - max(window.y, 0),
+            min(window.x + window.width, self.width) - max(window.x, 0),
+        )
+        labels = self._read_inside(inside)
+        if inside == window:
+            return labels
+        padded = np.zeros((window.height, window.width), np.int32)
+        top, left = inside.y - window.y, inside.x - window.x
+        padded[top : top + inside.height, left : left + inside.width] = labels
+        return padded
+
+    def resize(self, height: int, width: int) -> None:
+        """Give the map another size: each pixel gets the instance at its centre. Those that get none go.
+
+        Those left are numbered anew, in the same order.
+        """
+        if (height, width) == (self.height, self.width):
+            return
+        self.height, self.width = height, width
+        there_height, there_width = self._sizes_there
+        if height >= there_height and width >= there_width:
+            return  # nothing can get lost
+        is_left = np.zeros(len(self) + 1, np.bool_)
+        for block in self.blocks():
+            is_left[np.unique(self.read(block))] = True
+        is_left[0] = False
+        number_of = np.where(is_left, np.cumsum(is_left), 0).astype(np.int32)
+        self._number_of = number_of[self._number_of]
+        self.scores = self.scores[is_left[1:]]
+
+    def _read_inside(self, window: Tile) -> NDArray[np.int32]:
+        if (self.height, self.width) == self._sizes_there:
+            return self._numbers(window)
+        rows = _nearest(window.y, window.height, self.height, self._sizes_there[0])
+        columns = _nearest(window.x, window.width, self.width, self._sizes_there[1])
+        there = Tile(
+            int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+        )
+        labels: NDArray[np.int32] = self._numbers(there)[np.ix_(rows - rows[0], columns - columns[0])]
+        return labels
+
+    def _numbers(self, window: Tile) -> NDArray[np.int32]:
+        values = self._scratch.read(window)
+        numbers: NDArray[np.int32] = self._number_of[np.maximum(values * self._sign, 0)]
+        return numbers
+
+
+def _nearest(start: int, length: int, size: int, size_there: int) -> NDArray[np.int64]:
+    """Return which of `size_there` cells holds the centre of each of `length` cells, of `size`, from `start` on."""
+    doubled = 2 * np.arange(start, start + length, dtype=np.int64) + 1
+    return np.minimum(doubled * size_there // (2 * size), size_there - 1)

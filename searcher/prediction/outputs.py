@@ -1,0 +1,213 @@
+"""What is written about an image: label TIFF, overlay PNG, table of objects, GeoJSON; all of them or none.
+
+Everything of an image is written into a folder beside the outputs, and moved to its place when all is complete. The
+folder's name is fixed, so one that a killed process left goes when its image is predicted again.
+"""
+
+import csv
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from data_pipeline.tiling import Tile
+from searcher.prediction.components import blocks_of
+from searcher.prediction.label_map import LabelMap
+from searcher.prediction.morphology import Column
+from searcher.prediction.outlines import Polygon, outline
+from searcher.prediction.raster import Raster
+
+__all__ = [
+    "OUTPUTS",
+    "all_or_nothing",
+    "output_paths",
+    "write_csv",
+    "write_geojson",
+    "write_labels",
+    "write_overlay",
+]
+
+OUTPUTS = {
+    "labels": ".labels.tif",
+    "overlay": ".overlay.png",
+    "csv": ".objects.csv",
+    "geojson": ".geojson",
+}
+"""What can be written, and what is put behind an image's name for it."""
+
+_TIFF_TILE_PX = 512
+_TIFF_STRIPS_UP_TO_PX = 4096
+"""Longest side of label maps in strips, which any TIFF reader knows; larger ones are tiled."""
+_CLASSIC_TIFF_BYTES = 4 * 2**30 - 2**26
+_OVERLAY_PX = 4096
+_OVERLAY_BLOCK_PX = 2048
+_OUTLINE_PX = 2
+_OUTLINE_RGB = (60, 255, 60)
+
+
+def output_paths(folder: Path, stem: str, wanted: Sequence[str]) -> dict[str, Path]:
+    """Return the file of each wanted output of an image."""
+    return {name: folder / f"{stem}{OUTPUTS[name]}" for name in wanted}
+
+
+@contextmanager
+def all_or_nothing(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    """Yield where to write files instead; they are moved to `paths` if the body ends well, and else removed.
+
+    Args:
+        paths: At least one file; all in one folder.
+
+    Raises:
+        OSError: A file could not be made durable, or moved.
+    """
+    first = next(iter(paths.values()))
+    partial = first.parent / f".{first.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        written = {name: partial / path.name for name, path in paths.items()}
+        yield written
+        for path in written.values():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        for name, path in paths.items():
+            written[name].replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_labels(path: Path, labels: LabelMap, pixel_size_um: float | None) -> None:
+    """Write the label map as a TIFF, deflated, 16 bit where that is enough; in tiles if it is large."""
+    dtype = np.dtype(np.uint16 if len(labels) <= np.iinfo(np.uint16).max else np.uint32)
+    is_tiled = max(labels.height, labels.width) > _TIFF_STRIPS_UP_TO_PX
+    resolution: dict[str, Any] = {}
+    if pixel_size_um is not None:
+        resolution = {"resolution": (1e4 / pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
+
+    def tiles() -> Iterator[NDArray[Any]]:
+        for window in blocks_of(labels.height, labels.width, _TIFF_TILE_PX):
+            yield labels.read(Tile(window.y, window.x, _TIFF_TILE_PX, _TIFF_TILE_PX)).astype(dtype)
+
+    tifffile.imwrite(
+        path,
+        tiles() if is_tiled else labels.read(Tile(0, 0, labels.height, labels.width)).astype(dtype),
+        shape=(labels.height, labels.width),
+        dtype=dtype,
+        bigtiff=labels.height * labels.width * dtype.itemsize > _CLASSIC_TIFF_BYTES,
+        tile=(_TIFF_TILE_PX, _TIFF_TILE_PX) if is_tiled else None,
+        compression="zlib",
+        photometric="minisblack",
+        metadata=None,
+        software="gland-searcher",
+        **resolution,
+    )
+
+
+def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
+    """Write the image with the objects' outlines on it; reduced to a longer side of 4096 px at most."""
+    factor = math.ceil(max(labels.height, labels.width) / _OVERLAY_PX)
+    height, width = max(1, labels.height // factor), max(1, labels.width // factor)
+    pixels = np.empty((height, width, 3), np.uint8)
+    small = np.empty((height, width), np.int32)
+    side = max(1, _OVERLAY_BLOCK_PX // factor)
+    for part in blocks_of(height, width, side):
+        window = Tile(
+            part.y * factor,
+            part.x * factor,
+            min(part.height * factor, labels.height - part.y * factor),
+            min(part.width * factor, labels.width - part.x * factor),
+        )
+        block = Image.fromarray(np.ascontiguousarray(raster.read(window)))
+        pixels[part.window] = np.asarray(block.reduce(factor) if factor > 1 else block)
+        middle = slice(factor // 2 if min(labels.height, labels.width) >= factor else 0, None, factor)
+        small[part.window] = labels.read(window)[middle, middle]
+    pixels[_outlines(small)] = _OUTLINE_RGB
+    Image.fromarray(pixels).save(path, "PNG")
+
+
+def _outlines(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return the objects' pixels within `_OUTLINE_PX` of another label's, along rows, columns and diagonals."""
+    is_edge = np.zeros(labels.shape, np.uint8)
+    for one, other in (
+        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+    ):
+        differs = labels[one] != labels[other]
+        is_edge[one] |= differs
+        is_edge[other] |= differs
+    thick = cv2.dilate(is_edge, np.ones((2 * _OUTLINE_PX - 1,) * 2, np.uint8)).view(np.bool_)
+    return thick & (labels > 0)
+
+
+def write_csv(path: Path, table: Mapping[str, Column]) -> None:
+    """Write a table, numbers with eight digits; nothing where there is no value."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(table)
+        writer.writerows(
+            [_text(value) for value in row]
+            for row in zip(*(column.tolist() for column in table.values()), strict=True)
+        )
+
+
+def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], class_name: str) -> None:
+    """Write the objects as QuPath reads them: a detection each, with outline, class and measurements.
+
+    Coordinates are pixels of the image at full resolution, (0, 0) the upper left corner of its first pixel.
+    """
+    columns = {name: column.tolist() for name, column in table.items()}
+    # QuPath has the area itself, and places by the outline.
+    measured = [name for name in columns if not name.startswith(("label", "bbox", "centroid"))]
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for index in range(len(labels)):
+            y, x, height, width = (
+                columns[f"bbox_{name}_px"][index] for name in ("y", "x", "height", "width")
+            )
+            feature = {
+                "type": "Feature",
+                "geometry": _geometry(outline(labels, index + 1, Tile(y, x, height, width))),
+                "properties": {
+                    "objectType": "detection",
+                    "name": str(index + 1),
+                    "classification": {"name": class_name, "color": list(_OUTLINE_RGB)},
+                    "measurements": {
+                        name: _rounded(columns[name][index])
+                        for name in measured
+                        if math.isfinite(columns[name][index])
+                    },
+                },
+            }
+            file.write(",\n" if index else "\n")
+            file.write(json.dumps(feature, allow_nan=False))
+        file.write("\n]}\n")
+
+
+def _geometry(polygons: list[Polygon]) -> dict[str, Any]:
+    rings = [
+        [[list(corner) for corner in [*ring, ring[0]]] for ring in (polygon.exterior, *polygon.holes)]
+        for polygon in polygons
+    ]
+    if len(rings) == 1:
+        return {"type": "Polygon", "coordinates": rings[0]}
+    return {"type": "MultiPolygon", "coordinates": rings}
+
+
+def _rounded(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.8g}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.8g}" if math.isfinite(value) else ""
+    return str(value)

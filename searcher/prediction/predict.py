@@ -1,0 +1,207 @@
+"""From an image file to files about its objects; and many images, of which some may be broken."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.exceptions import DataError
+from searcher.exceptions import UserError
+from searcher.inference.predictor import Predictor
+from searcher.prediction.dense import cut_blended, see_dense
+from searcher.prediction.detections import cut_detected, see_detections
+from searcher.prediction.images import open_image
+from searcher.prediction.label_map import LabelMap
+from searcher.prediction.morphology import measure_objects
+from searcher.prediction.outputs import (
+    OUTPUTS,
+    all_or_nothing,
+    output_paths,
+    write_csv,
+    write_geojson,
+    write_labels,
+    write_overlay,
+)
+from searcher.prediction.raster import MAX_SCALE, Raster, Resampled
+
+__all__ = ["Failure", "ImageResult", "Options", "find_objects", "predict_image", "predict_images"]
+
+_SAME_SIZE = 0.01
+"""Pixel sizes that differ less are taken to be the same."""
+
+Progress = Callable[[str, int, int], None]
+"""Hears what is being done, and how many of how many steps of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is wanted of every image."""
+
+    folder: Path
+    """Where outputs go; scratch files, too."""
+    trained_um: float | None = None
+    """Pixel size of the images that the models were trained on."""
+    pixel_size_um: float | None = None
+    """Pixel size of the images, whatever their files say."""
+    outputs: Sequence[str] = tuple(OUTPUTS)
+    """Of `OUTPUTS`."""
+    class_name: str = "Gland"
+    """Class of the objects in GeoJSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageResult:
+    """What was found in an image."""
+
+    name: str
+    """Its file's name."""
+    height: int
+    width: int
+    pixel_size_um: float | None
+    """Of the image; None where it is not known."""
+    scale: float
+    """Pixels that the network saw per pixel of the image; 1 where nothing was resampled."""
+    objects: int
+    area_px: int | None
+    """Of all objects; None where they were not measured."""
+    seconds: float
+
+    @property
+    def area_um2(self) -> float | None:
+        """Of all objects."""
+        if self.area_px is None or self.pixel_size_um is None:
+            return None
+        return self.area_px * self.pixel_size_um**2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**vars(self), "area_um2": self.area_um2}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be predicted."""
+
+    name: str
+    """Its file's name."""
+    reason: str
+    """One line with the file's path."""
+
+
+def predict_images(
+    paths: Sequence[Path],
+    predictor: Predictor,
+    options: Options,
+    *,
+    done: Callable[[ImageResult | Failure], None],
+    progress: Progress | None = None,
+) -> None:
+    """Predict images one after the other; a broken one is left out, and said.
+
+    Args:
+        paths: Files of different names without extension.
+        predictor: The models.
+        options: What is wanted.
+        done: Hears what came out of each.
+        progress: Hears what is being done.
+
+    Raises:
+        UserError: The outputs cannot be written: the disk is full, say. What was done before is complete.
+    """
+    for path in paths:
+        try:
+            result: ImageResult | Failure = predict_image(path, predictor, options, progress)
+        except (UserError, DataError) as error:
+            result = Failure(path.name, " ".join(str(error).split()))
+        except OSError as error:
+            raise UserError(
+                f"{options.folder}: outputs of {path.name} could not be written: {error.strerror or error}; "
+                "make room, and go on with --skip-existing"
+            ) from error
+        done(result)
+
+
+def predict_image(
+    path: Path, predictor: Predictor, options: Options, progress: Progress | None = None
+) -> ImageResult:
+    """Predict an image and write what is wanted of it.
+
+    Raises:
+        UserError: The image cannot be used.
+        OSError: Outputs or scratch files cannot be written.
+    """
+    began = time.monotonic()
+    say = progress or (lambda *_: None)
+    with open_image(path, options.folder) as raster:
+        pixel_size_um = options.pixel_size_um or raster.pixel_size_um
+        scale = _scale(path, pixel_size_um, options.trained_um)
+        paths = output_paths(options.folder, path.stem, options.outputs)
+        seen = raster if scale == 1 else Resampled(raster, scale)
+        with (
+            find_objects(predictor, seen, options.folder, lambda *step: say("predicting", *step)) as labels,
+            all_or_nothing(paths) as written,
+        ):
+            labels.resize(raster.height, raster.width)
+            area_px = None
+            if {"csv", "geojson"} & {*written}:
+                table = measure_objects(labels, raster, pixel_size_um, lambda *step: say("measuring", *step))
+                area_px = int(table["area_px"].sum())
+            say("writing", 0, 1)
+            if "labels" in written:
+                write_labels(written["labels"], labels, pixel_size_um)
+            if "overlay" in written:
+                write_overlay(written["overlay"], labels, raster)
+            if "csv" in written:
+                write_csv(written["csv"], table)
+            if "geojson" in written:
+                write_geojson(written["geojson"], labels, table, options.class_name)
+        return ImageResult(
+            name=path.name,
+            height=raster.height,
+            width=raster.width,
+            pixel_size_um=pixel_size_um,
+            scale=scale,
+            objects=len(labels),
+            area_px=area_px,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+
+def find_objects(
+    predictor: Predictor,
+    raster: Raster,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelMap:
+    """Return the objects in an image of any size, at the size that it has.
+
+    Args:
+        predictor: The models.
+        raster: The image.
+        folder: For scratch files.
+        progress: Hears how many of how many tiles are done.
+
+    Raises:
+        UserError: The image does not decode.
+        OSError: No room for scratch files.
+    """
+    settings = predictor.postprocess
+    if predictor.is_dense:
+        with see_dense(predictor, raster, folder, progress=progress) as blended:
+            return cut_blended(blended, settings, folder)
+    with see_detections(predictor, raster, folder, progress=progress) as detected:
+        return cut_detected(detected, settings, folder)
+
+
+def _scale(path: Path, pixel_size_um: float | None, trained_um: float | None) -> float:
+    """Return how many pixels the network is to see per pixel of an image; 1 where either's size is not known."""
+    if pixel_size_um is None or trained_um is None:
+        return 1.0
+    scale = pixel_size_um / trained_um
+    if not 1 / MAX_SCALE <= scale <= MAX_SCALE:
+        raise UserError(
+            f"{path}: an image's pixels must be at most {MAX_SCALE:g} times larger or smaller than those that "
+            f"were trained on ({trained_um:g} um), got {pixel_size_um:g} um; give --pixel-size-um"
+        )
+    return 1.0 if abs(scale - 1) < _SAME_SIZE else scale
