@@ -22,6 +22,7 @@ from searcher.cli import (
     launch,
     logs,
     metrics,
+    predict,
     refine,
     status,
     stop,
@@ -51,6 +52,7 @@ _VERBS = (
     metrics,
     benchmark,
     dashboard,
+    predict,
     gc,
     doctor,
 )

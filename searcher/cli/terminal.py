@@ -5,15 +5,25 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["console", "metric", "params_text", "print_json", "progress_bar", "seconds", "table"]
+__all__ = [
+    "console",
+    "metric",
+    "params_text",
+    "print_json",
+    "progress_bar",
+    "progress_bars",
+    "seconds",
+    "table",
+]
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 """Where everything is printed. A pipe or a file gets lines of 160 columns."""
@@ -77,12 +87,21 @@ def params_text(params: Mapping[str, object]) -> str:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar while the body runs; yields what is called with (done, total)."""
+    with progress_bars(title) as (advance,):
+        yield lambda done, total: advance(None, done, total)
+
+
+@contextmanager
+def progress_bars(*titles: str) -> Iterator[Sequence[Callable[[str | None, int, int], None]]]:
+    """Show several progress bars; yields for each what is called with (another title or None, done, total)."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     shown = Console(stderr=True)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
-        task = progress.add_task(title, total=None)
+        tasks = [progress.add_task(title, total=None) for title in titles]
 
-        def advance(done: int, total: int) -> None:
+        def advance(task: TaskID, title: str | None, done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
+            if title is not None:
+                progress.update(task, description=title)
 
-        yield advance
+        yield [partial(advance, task) for task in tasks]

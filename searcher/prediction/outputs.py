@@ -145,8 +145,9 @@ def _outlines(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
         differs = labels[one] != labels[other]
         is_edge[one] |= differs
         is_edge[other] |= differs
-    thick = cv2.dilate(is_edge, np.ones((2 * _OUTLINE_PX - 1,) * 2, np.uint8)).view(np.bool_)
-    return thick & (labels > 0)
+    thick = cv2.dilate(is_edge, np.ones((2 * _OUTLINE_PX - 1,) * 2, np.uint8))
+    is_outline: NDArray[np.bool_] = (thick > 0) & (labels > 0)
+    return is_outline
 
 
 def write_csv(path: Path, table: Mapping[str, Column]) -> None:
