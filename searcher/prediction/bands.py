@@ -26,6 +26,7 @@ __all__ = ["FileRaster", "decode_into_scratch"]
 
 _BAND_BYTES = 1 << 25
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 6: 4}
 """Bytes of a pixel by colour type: grey, RGB, palette, RGBA."""
 
@@ -69,8 +70,11 @@ def decode_into_scratch(path: Path, folder: Path) -> FileRaster:
         height, width, bands = _opened(path)
         pixels = on_failure.enter_context(ScratchArray((height, width, 3), np.uint8, folder))
         if bands is None:
+            data = path.read_bytes()
+            if data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):  # which libjpeg makes up for with grey
+                raise ValueError("the file ends early")
             with pixels.mapped() as mapped:
-                imagecodecs.jpeg8_decode(path.read_bytes(), outcolorspace="RGB", out=mapped)
+                imagecodecs.jpeg8_decode(data, outcolorspace="RGB", out=mapped)
         else:
             y = 0
             for band in bands:

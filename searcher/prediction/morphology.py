@@ -187,7 +187,8 @@ def _gather_border(
     points = np.stack([columns + block.x, rows + block.y], axis=1).astype(np.int32)[order]
     ends = np.cumsum(np.bincount(label - 1, minlength=len(objects)))
     for index, part in zip(objects, np.split(points, ends[:-1]), strict=True):
-        gathered.hulls[index].append(cv2.convexHull(part)[:, 0])
+        if len(part):  # none of an object that is larger than the block around
+            gathered.hulls[index].append(cv2.convexHull(part)[:, 0])
 
 
 def _length_of_code() -> NDArray[np.float64]:

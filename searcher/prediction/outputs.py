@@ -80,10 +80,19 @@ def all_or_nothing(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
         for path in written.values():
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-        for name, path in paths.items():
-            written[name].replace(path)
+        try:
+            _move(written, paths)
+        except KeyboardInterrupt:  # all is complete, so let all of it come to its place
+            _move(written, paths)
+            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(written: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
+    for name, path in written.items():
+        if path.exists():
+            path.replace(paths[name])
 
 
 def write_labels(path: Path, labels: LabelMap, pixel_size_um: float | None) -> None:

@@ -5,6 +5,7 @@ a slide, are passed over. Tiles are decoded as they are asked for, the last ones
 tiled is read where it lies. Strips span the image's width, so they are decoded once, into a scratch file if many.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -22,6 +23,8 @@ from searcher.prediction.raster import Closing, Raster, decoding
 from searcher.prediction.scratch import FileArray, ScratchArray
 
 __all__ = ["open_tiff"]
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file, an exception says, too
 
 _CACHE_BYTES = 1 << 27
 _MAX_SEGMENT_BYTES = 1 << 28
@@ -210,6 +213,8 @@ def _single_image(path: Path, tiff: tifffile.TiffFile) -> tuple[Sequence[Any], A
     Raises:
         UserError: The file holds something else.
     """
+    if not tiff.series:
+        raise ValueError("no image in it")
     series = tiff.series[0]
     is_of_known_structure = tiff.is_ome or tiff.is_svs or tiff.is_ndpi or tiff.is_scn or tiff.is_bif
     if not is_of_known_structure and not all(_is_smaller(each, series) for each in tiff.series[1:]):

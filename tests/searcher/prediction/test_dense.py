@@ -1,6 +1,7 @@
 """Cut block by block is cut whole, instance for instance."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from scipy import ndimage
 from data_pipeline.tiling import Tile
 from models.base import DenseModel, Evidence
 from models.settings import PostprocessSettings
+from models.unet import UNet
 from searcher.inference.predictor import Predictor
 from searcher.prediction.dense import cut_blended, see_dense
 from searcher.prediction.raster import ArrayRaster
@@ -79,7 +81,7 @@ POSTPROCESS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     height=st.integers(1, 150),
     width=st.integers(1, 150),
@@ -104,3 +106,115 @@ def test_blocks_cut_what_the_whole_image_does(
     )
     np.testing.assert_array_equal(labels, whole.labels)
     np.testing.assert_allclose(scores, whole.scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["binary", "contour", "distance"])
+def test_the_heads_of_a_network_are_cut_alike(tmp_path, head):
+    torch.manual_seed(1)
+    postprocess = PostprocessSettings(smoothing_sigma_px=1.5, min_object_area_px=20, seed_threshold=0.4)
+    model = UNet(base_channels=4, depth=2, head=head, postprocess=postprocess)
+    image = painting(150, 190, 3, 4.0)
+    with torch.no_grad():  # decided, and torn into pieces
+        model.classifier.weight *= 20
+        model.classifier.bias -= model.eval()(torch.from_numpy(image)[None]).mean(dim=(0, 2, 3))
+    whole, labels, scores = cut_both_ways(image, model, tmp_path, tile_px=96, overlap_px=32, block_px=40)
+    assert len(whole.scores) > 3
+    np.testing.assert_array_equal(labels, whole.labels)
+    np.testing.assert_allclose(scores, whole.scores, rtol=1e-6)
+
+
+def test_a_network_without_tiles_sees_small_images_whole_and_large_ones_in_tiles(tmp_path):
+    shapes = []
+
+    class Recording(Painted):
+        def predict_maps(self, images):
+            shapes.append(tuple(images.shape[1:3]))
+            return super().predict_maps(images)
+
+    predictor = Predictor([Recording(has_core=False)], device=CPU)
+    for width in (64, 65):
+        image = painting(20, width, 0, 2.0)
+        with see_dense(predictor, ArrayRaster(image), tmp_path, default_tile_px=64) as blended:
+            evidence = blended.read(Tile(0, 0, 20, width), smoothing_sigma_px=0)
+        np.testing.assert_allclose(evidence.probability, image[..., 0] / 255, rtol=1e-5)
+    assert shapes == [(20, 64), (20, 64), (20, 64)]
+
+
+def test_no_foreground_and_nothing_but_foreground(tmp_path):
+    for value, expected in ((0, 0), (255, 1)):
+        image = np.full((40, 50, 3), value, np.uint8)
+        for has_core in (False, True):
+            _, labels, scores = cut_both_ways(
+                image, Painted(has_core=has_core), tmp_path, tile_px=0, overlap_px=8, block_px=16
+            )
+            np.testing.assert_array_equal(labels, np.full((40, 50), expected))
+            assert len(scores) == expected
+
+
+class TestPiecesTooLargeForMemory:
+    """A piece of foreground larger than `max_window_px` is never looked at as a whole."""
+
+    def test_without_cores_it_is_what_it_would_be(self, tmp_path):
+        for seed in range(5):
+            image = painting(120, 130, seed, 5.0)
+            model = Painted(has_core=False, threshold=0.4, min_object_area_px=30)
+            whole, labels, scores = cut_both_ways(
+                image, model, tmp_path, tile_px=0, overlap_px=8, block_px=32, max_window_px=100
+            )
+            np.testing.assert_array_equal(labels, whole.labels)
+            np.testing.assert_allclose(scores, whole.scores, rtol=1e-6)
+
+    def test_one_instance_that_covers_everything_is_one(self, tmp_path):
+        image = np.full((100, 140, 3), 250, np.uint8)
+        image[40:60, 50:90] = 0
+        whole, labels, _ = cut_both_ways(
+            image, Painted(has_core=True), tmp_path, tile_px=0, overlap_px=8, block_px=16, max_window_px=100
+        )
+        np.testing.assert_array_equal(labels, whole.labels)
+        assert labels.all(), "the hole is larger than a window's margin, and filled all the same"
+
+    def test_touching_instances_are_told_apart_and_numbered(self, tmp_path):
+        """A sheet of touching squares, 20 px each, with a seed in each middle: every one of them keeps its place."""
+        side, num = 20, 6
+        rows, columns = np.indices((side * num, side * num)) % side
+        depth = np.minimum(np.minimum(rows, columns), side - 1 - np.maximum(rows, columns))
+        image = np.zeros((side * num, side * num, 3), np.uint8)
+        image[..., 0] = 255
+        image[..., 1] = 60 + 20 * depth
+        model = Painted(has_core=True, seed_threshold=0.6)
+        whole, labels, scores = cut_both_ways(
+            image, model, tmp_path, tile_px=0, overlap_px=8, block_px=48, max_window_px=1000
+        )
+        assert len(scores) == len(whole.scores) == num**2
+        assert (labels == whole.labels).mean() > 0.99
+        np.testing.assert_array_equal(labels[10::20, 10::20].ravel(), np.arange(1, num**2 + 1))
+
+    def test_a_long_way_to_the_only_seeds_is_flooded_all_the_way(self, tmp_path):
+        image = np.zeros((12, 400, 3), np.uint8)
+        image[2:10, 2:398, 0] = 255
+        image[2:10, 2:6, 1] = image[2:10, 8:12, 1] = 200
+        model = Painted(has_core=True)
+        _, labels, _ = cut_both_ways(
+            image, model, tmp_path, tile_px=0, overlap_px=8, block_px=16, max_window_px=50
+        )
+        np.testing.assert_array_equal(labels > 0, image[..., 0] > 0)
+        assert set(np.unique(labels)) == {0, 1, 2}
+        assert (labels[5, 12:398] == 2).all()
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_hardly_a_pixel_changes_hands_and_none_is_lost(self, tmp_path, seed):
+        model = Painted(has_core=True, threshold=0.4, keep_unseeded=seed > 0, fill_holes=seed < 2)
+        whole, labels, _ = cut_both_ways(
+            painting(160, 160, seed, 4.0),
+            model,
+            tmp_path,
+            tile_px=0,
+            overlap_px=8,
+            block_px=64,
+            max_window_px=400,
+        )
+        assert whole.labels.max() > 20
+        assert labels.max() == whole.labels.max()
+        np.testing.assert_array_equal(labels > 0, whole.labels > 0)
+        partner = [np.bincount(whole.labels[labels == label]).argmax() for label in range(labels.max() + 1)]
+        assert (np.array(partner)[labels] == whole.labels).mean() > 0.995

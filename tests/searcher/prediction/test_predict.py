@@ -1,0 +1,156 @@
+"""From an image file to files: sizes, pixel sizes, broken images, full disks."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from label_maps import mapped
+from PIL import Image
+from toy_models import RedIsProbability
+
+from data_pipeline.tiling import Tile
+from searcher.exceptions import UserError
+from searcher.inference.predictor import Predictor
+from searcher.prediction import predict as predict_module
+from searcher.prediction.predict import Failure, ImageResult, Options, predict_image, predict_images
+from searcher.prediction.scratch import ScratchArray
+
+
+def predictor(**kwargs) -> Predictor:
+    return Predictor([RedIsProbability()], device=torch.device("cpu"), **kwargs)
+
+
+def discs(*centres, size=(90, 120), radius=11) -> np.ndarray:
+    rows, columns = np.indices(size)
+    image = np.zeros((*size, 3), np.uint8)
+    for y, x in centres:
+        image[np.hypot(rows - y, columns - x) <= radius] = 255
+    return image
+
+
+def test_outputs_agree_with_one_another(tmp_path):
+    image = discs((30, 30), (60, 90))
+    Image.fromarray(image).save(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    options = Options(folder=tmp_path / "out", pixel_size_um=0.5)
+    result = predict_image(tmp_path / "a.png", predictor(tile_px=40, tile_overlap_px=10), options)
+    labels = tifffile.imread(tmp_path / "out" / "a.labels.tif")
+    np.testing.assert_array_equal(labels > 0, image[..., 0] > 0)
+    assert result.objects == labels.max() == 2
+    assert result.area_px == (labels > 0).sum()
+    assert result.area_um2 == result.area_px / 4
+    collection = json.loads((tmp_path / "out" / "a.geojson").read_text())
+    assert len(collection["features"]) == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.geojson", "a.labels.tif", "a.objects.csv", "a.overlay.png"
+    ]  # fmt: skip
+
+
+class TestPixelSize:
+    def predicted(self, tmp_path, image, *, seen_sizes=None, **options):
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            image,
+            photometric="rgb",
+            resolution=(20000, 20000),
+            resolutionunit="CENTIMETER",
+        )
+        model = RedIsProbability()
+        (tmp_path / "out").mkdir(exist_ok=True)
+        result = predict_image(
+            tmp_path / "a.tif",
+            Predictor([model], device=torch.device("cpu")),
+            Options(folder=tmp_path / "out", **options),
+        )
+        return result, tifffile.imread(tmp_path / "out" / "a.labels.tif"), model.sizes
+
+    def test_the_network_sees_the_size_that_it_was_trained_at(self, tmp_path):
+        """The file says 0.5 um; trained at 1 um, the network sees half as many pixels, and objects come back whole."""
+        image = discs((30, 30), (60, 90))
+        result, labels, sizes = self.predicted(tmp_path, image, trained_um=1.0)
+        assert sizes == [(45, 60)]
+        assert (result.pixel_size_um, result.scale) == (0.5, 0.5)
+        assert labels.shape == (90, 120)
+        assert labels.max() == 2
+        union, both = ((labels > 0) | (image[..., 0] > 0)).sum(), ((labels > 0) & (image[..., 0] > 0)).sum()
+        assert both / union > 0.9
+
+    def test_the_command_line_knows_better_than_the_file(self, tmp_path):
+        result, _, sizes = self.predicted(tmp_path, discs((30, 30)), trained_um=1.0, pixel_size_um=2.0)
+        assert sizes == [(180, 240)]
+        assert (result.pixel_size_um, result.scale) == (2.0, 2.0)
+
+    def test_where_one_of_both_is_unknown_nothing_is_resampled(self, tmp_path):
+        result, _, sizes = self.predicted(tmp_path, discs((30, 30)))
+        assert sizes == [(90, 120)]
+        assert (result.pixel_size_um, result.scale) == (0.5, 1)
+        Image.fromarray(discs((30, 30))).save(tmp_path / "b.png")
+        result = predict_image(
+            tmp_path / "b.png", predictor(), Options(folder=tmp_path / "out", trained_um=0.5)
+        )
+        assert (result.pixel_size_um, result.scale, result.area_um2) == (None, 1, None)
+
+    def test_sizes_that_cannot_be_are_refused(self, tmp_path):
+        with pytest.raises(UserError, match=r"a.tif: .* \(0.5 um\), got 50 um; give --pixel-size-um"):
+            self.predicted(tmp_path, discs((30, 30)), trained_um=0.5, pixel_size_um=50.0)
+
+
+def test_objects_that_fall_between_the_pixels_are_not_counted(tmp_path):
+    labels = np.zeros((40, 40), np.int32)
+    labels[0, 0], labels[10:20, 10:20], labels[31, 31] = 1, 2, 3
+    with mapped(labels, tmp_path) as there:
+        there.resize(20, 20)  # pixel n gets what lies at 2n + 1
+        read = there.read(Tile(0, 0, 20, 20))
+        np.testing.assert_array_equal(
+            read, np.where(labels[1::2, 1::2] == 2, 1, np.where(labels[1::2, 1::2], 2, 0))
+        )
+        assert len(there) == 2
+
+
+def test_997_of_1000(tmp_path):
+    """Smaller, but as it is: 10 images, 3 of them broken in different ways."""
+    for number in range(10):
+        Image.fromarray(discs((15, 15), size=(30, 30))).save(tmp_path / f"{number}.png")
+    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:60])
+    (tmp_path / "5.png").write_bytes(b"")
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "8.png")
+    (tmp_path / "out").mkdir()
+    results: list[ImageResult | Failure] = []
+    paths = sorted(tmp_path.glob("*.png"))
+    predict_images(paths, predictor(), Options(folder=tmp_path / "out", outputs=["csv"]), done=results.append)
+    failed = {each.name: each.reason for each in results if isinstance(each, Failure)}
+    assert sorted(failed) == ["2.png", "5.png", "8.png"]
+    assert all(str(tmp_path / name) in reason and "\n" not in reason for name, reason in failed.items())
+    assert len(list((tmp_path / "out").iterdir())) == 7
+
+
+def test_a_full_disk_ends_the_work_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    for name in "ab":
+        Image.fromarray(discs((15, 15), size=(30, 30))).save(tmp_path / f"{name}.png")
+    (tmp_path / "out").mkdir()
+    real, count = predict_module.write_csv, iter(range(10))
+
+    def full(path, table):
+        real(path, table)
+        if next(count) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(predict_module, "write_csv", full)
+    options = Options(folder=tmp_path / "out", outputs=["labels", "csv"])
+    with pytest.raises(
+        UserError, match=r"b.png could not be written: No space .* go on with --skip-existing"
+    ):
+        predict_images(sorted(tmp_path.glob("*.png")), predictor(), options, done=lambda _: None)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.labels.tif", "a.objects.csv"]
+
+
+def test_a_scratch_file_that_does_not_fit_is_an_error_and_no_signal(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with ScratchArray((4, 4), np.int32, tmp_path) as scratch, pytest.raises(OSError, match="No space"):
+        scratch.write(Tile(0, 0, 4, 4), np.zeros((4, 4), np.int32))
