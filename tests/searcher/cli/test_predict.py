@@ -1,0 +1,190 @@
+"""`searcher predict`: from a bundle and images to outputs; broken images, interruptions, what is there already."""
+
+import csv
+import json
+import pkgutil
+import signal
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from trained_runs import folder_of
+
+from data_pipeline.datasets import SyntheticGlands
+from searcher.bundle.load import load_bundle
+from searcher.cli.main import main
+
+ENDINGS = (".labels.tif", ".overlay.png", ".objects.csv", ".geojson")
+
+
+@pytest.fixture(scope="module")
+def bundle(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict") / "bundle"
+    export = ["export", str(folder_of(trained, "plain")), "--to", str(folder), "--pixel-size-um", "0.5"]
+    assert main([*export, "--name", "small"]) == 0
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    source = SyntheticGlands(num_images=3, size_px=96, seed=5)
+    (tmp_path / "images").mkdir()
+    for index, name in enumerate(("a.png", "b.jpg", "c.tif")):
+        Image.fromarray(source.read(index)[0]).save(tmp_path / "images" / name)
+    return tmp_path / "images"
+
+
+def predict(bundle, *arguments):
+    return main(["predict", str(bundle), *map(str, arguments)])
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_of_images(bundle, images, tmp_path, capsys):
+    out = tmp_path / "new" / "out"
+    assert predict(bundle, images, "--to", out) == 0
+    assert names(out) == sorted([f"{stem}{end}" for stem in "abc" for end in ENDINGS] + ["predictions.csv"])
+    shown = capsys.readouterr().out
+    assert f"3 images predicted with small: {out}" in shown
+    assert "the pixel size of 3 images is not known" in shown
+    predictor = load_bundle(bundle).predictor(device=torch.device("cpu"))
+    image = np.asarray(Image.open(images / "a.png"))
+    labels = tifffile.imread(out / "a.labels.tif")
+    np.testing.assert_array_equal(labels, predictor.cut(predictor.see(image)).labels)
+    with (out / "predictions.csv").open() as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["a.png", "b.jpg", "c.tif"]
+    assert int(rows["a.png"]["objects"]) == labels.max()
+    assert int(rows["a.png"]["area_px"]) == (labels > 0).sum()
+
+
+def test_the_pixel_size_is_honoured_and_said(bundle, images, tmp_path, capsys):
+    assert predict(bundle, images / "a.png", "--to", tmp_path / "o", "--pixel-size-um", "0.25", "--json") == 0
+    [image] = json.loads(capsys.readouterr().out)["images"]
+    assert (image["pixel_size_um"], image["scale"]) == (0.25, 0.5)
+    assert tifffile.imread(tmp_path / "o" / "a.labels.tif").shape == (96, 96)
+    with (tmp_path / "o" / "a.objects.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert float(row["area_um2"]) == pytest.approx(int(row["area_px"]) / 16)
+
+
+def test_broken_images_are_named_and_the_others_done(bundle, images, tmp_path, capsys):
+    (images / "bad.png").write_bytes(b"no image")
+    (images / "cut.tif").write_bytes((images / "c.tif").read_bytes()[:5000])
+    assert predict(bundle, images, "--to", tmp_path / "o", "--outputs", "csv,labels") == 1
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == [str(images / "bad.png"), str(images / "cut.tif")]
+    assert lines[2] == "2 of 5 images could not be predicted, see above"
+    assert "3 images predicted" in shown.out
+    assert len(names(tmp_path / "o")) == 2 * 3 + 1
+
+
+def test_going_on_and_doing_again(bundle, images, tmp_path, capsys):
+    out = tmp_path / "o"
+    assert predict(bundle, images / "a.png", "--to", out) == 0
+    before = (out / "a.labels.tif").stat().st_mtime_ns
+    assert predict(bundle, images, "--to", out) == 2
+    assert (
+        "got those of a.png; go on with --skip-existing, or replace them with --force"
+        in capsys.readouterr().err
+    )
+    (out / "b.geojson").write_text("only one of the four")
+    assert predict(bundle, images, "--to", out, "--skip-existing", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in record["images"]] == ["b.jpg", "c.tif"]
+    assert record["skipped"] == 1
+    assert (out / "a.labels.tif").stat().st_mtime_ns == before
+    assert len((out / "predictions.csv").read_text().splitlines()) == 4, (
+        "all three images, whenever they were done"
+    )
+    assert predict(bundle, images, "--to", out, "--force") == 0
+    assert (out / "a.labels.tif").stat().st_mtime_ns != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (
+            ["images/none.png", "--to", "o"],
+            "images/none.png: must be an image or a folder of images, got nothing",
+        ),
+        (["empty", "--to", "o"], "empty: must hold images, got none directly in it"),
+        (
+            ["images", "twin/a.bmp", "--to", "o"],
+            "twin/a.bmp: images must have different names without extension",
+        ),
+        (["images", "--to", "images"], "--to images: must not be a folder of images to predict"),
+        (["images", "--to", "file"], "--to file: must be a folder, got a file"),
+        (
+            ["images", "--to", "o", "--outputs", "labels,maps"],
+            "--outputs labels,maps: must be of labels, overlay, csv",
+        ),
+        (["images", "--to", "o", "--pixel-size-um", "0"], "--pixel-size-um: must be"),
+        (["images", "--to", "o", "--force", "--skip-existing"], "not allowed with"),
+    ],
+)
+def test_bad_input_is_said_in_one_line_before_anything_is_written(
+    bundle, images, tmp_path, monkeypatch, capsys, arguments, what
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("empty", "twin"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "twin" / "a.bmp")
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    try:
+        code = predict(bundle, *arguments)
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2
+    error = capsys.readouterr().err
+    assert what in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_is_no_bundle(images, tmp_path, capsys):
+    assert predict(images, images / "a.png", "--to", tmp_path / "o") == 2
+    assert "must be a bundle" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("where", "num_done"),
+    [
+        ("searcher.inference.predictor.Predictor.see_tile", 1),
+        ("searcher.prediction.predict.write_overlay", 1),
+        ("searcher.prediction.outputs._move", 2),  # all was complete: it comes to its place
+    ],
+)
+def test_an_interruption_leaves_whole_files_only_and_can_be_continued(
+    bundle, images, tmp_path, monkeypatch, capsys, number, where, num_done
+):
+    module, _, name = where.rpartition(".")
+    real, calls = pkgutil.resolve_name(where), iter(range(100))
+
+    def interrupted(*args, **kwargs):
+        if next(calls) == 1:
+            signal.raise_signal(number)
+        return real(*args, **kwargs)
+
+    out = tmp_path / "o"
+    with monkeypatch.context() as patch:
+        patch.setattr(pkgutil.resolve_name(module), name, interrupted)
+        assert predict(bundle, images, "--to", out) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    done = "abc"[:num_done]
+    assert {each for each in names(out) if each[0] in "abc"} == {
+        f"{stem}{end}" for stem in done for end in ENDINGS
+    }
+    assert not [each for each in names(out) if "partial" in each or "tmp" in each]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert predict(bundle, images, "--to", out, "--skip-existing") == 0
+    assert f"{num_done} left out whose outputs were there" in capsys.readouterr().out
+    assert len(names(out)) == 3 * 4 + 1
