@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.color import combine_stains, hed_from_rgb, rgb_from_hed, separate_stains
 
-from data_pipeline.stain import StainJitter
+from data_pipeline.stain import StainJitter, optical_density, stain_amounts
 
 ONE, ZERO = np.ones(3), np.zeros(3)
 
@@ -118,3 +118,23 @@ def test_importing_the_pipeline_imports_no_scikit_image_and_building_strong_does
         "assert 'albumentations' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_optical_density_by_hand() -> None:
+    """White has none, half the light log10 of 2, black log10 of 256."""
+    density = optical_density(np.array([[255, 127, 0]], np.uint8))
+    np.testing.assert_allclose(density, [[0, np.log10(2), np.log10(256)]], rtol=1e-6)
+
+
+def test_amounts_are_those_that_an_image_was_made_of() -> None:
+    decadic = np.log(10)
+    image = stained(0.4 * decadic, 0.2 * decadic, 0.1 * decadic)
+    np.testing.assert_allclose(stain_amounts(image), np.broadcast_to([0.4, 0.2, 0.1], (4, 4, 3)), atol=0.01)
+
+
+def test_amounts_are_six_times_scikit_images() -> None:
+    rng = np.random.default_rng(0)
+    image = np.rint(256 * 10 ** -(rng.uniform(0.05, 0.5, (50, 50, 3)) @ rgb_from_hed) - 1).astype(np.uint8)
+    theirs = 6 * separate_stains((image + 1.0) / 256, hed_from_rgb)
+    ours = stain_amounts(image)
+    np.testing.assert_allclose(np.where(ours > 0, ours, 0), theirs, atol=1e-5)
