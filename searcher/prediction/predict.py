@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from data_pipeline.exceptions import DataError
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
@@ -107,7 +109,8 @@ def predict_images(
         progress: Hears what is being done.
 
     Raises:
-        UserError: The outputs cannot be written: the disk is full, say. What was done before is complete.
+        UserError: The outputs cannot be written, since the disk is full, say, or the device's memory is. What was done
+            before is complete.
     """
     for path in paths:
         try:
@@ -118,6 +121,11 @@ def predict_images(
             raise UserError(
                 f"{options.folder}: outputs of {path.name} could not be written: {error.strerror or error}; "
                 "make room, and go on with --skip-existing"
+            ) from error
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{path}: a tile must fit the device's memory, which is full; end what else runs there, or take the "
+                "CPU (CUDA_VISIBLE_DEVICES='')"
             ) from error
         done(result)
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from data_pipeline.tiling import Tile
 from models.base import DenseModel, Evidence
+from models.postprocess import smooth
 from models.settings import PostprocessSettings
 from models.unet import UNet
 from searcher.inference.predictor import Predictor
@@ -106,6 +107,22 @@ def test_blocks_cut_what_the_whole_image_does(
     )
     np.testing.assert_array_equal(labels, whole.labels)
     np.testing.assert_allclose(scores, whole.scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sigma_px", [0.0, 1.0, 3.0])
+def test_windows_are_smoothed_as_the_whole_image_is_to_the_last_bit(tmp_path, sigma_px):
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(60, 300, (12, 2)):
+        image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        predictor = Predictor([Painted(has_core=True)], device=CPU)
+        with see_dense(predictor, ArrayRaster(image), tmp_path) as blended:
+            whole = [smooth(image[..., n] / np.float32(255), sigma_px) for n in range(2)]
+            for _ in range(8):
+                y, x = int(rng.integers(height)), int(rng.integers(width))
+                window = Tile(y, x, int(rng.integers(1, height - y + 1)), int(rng.integers(1, width - x + 1)))
+                seen = blended.read(window, smoothing_sigma_px=sigma_px)
+                for part, expected in zip(seen, whole, strict=True):
+                    np.testing.assert_array_equal(part, expected[window.window])
 
 
 @pytest.mark.parametrize("head", ["binary", "contour", "distance"])

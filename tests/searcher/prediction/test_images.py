@@ -50,11 +50,15 @@ def _both_ways(request, monkeypatch):
 
 @pytest.mark.usefixtures("_both_ways")
 class TestPngJpgBmp:
-    @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
-    @pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])
+    @pytest.mark.parametrize(
+        ("suffix", "mode"),
+        [
+            *((".png", mode) for mode in ("RGB", "L", "RGBA", "P")),
+            *((".bmp", mode) for mode in ("RGB", "L", "RGBA")),
+            *((".jpg", mode) for mode in ("RGB", "L")),
+        ],
+    )
     def test_pixels_are_pillows(self, tmp_path, mode, suffix):
-        if (suffix == ".jpg" and mode in {"RGBA", "P"}) or (suffix == ".bmp" and mode == "P"):
-            pytest.skip("there are none")
         image = Image.fromarray(tissue()).convert(mode)
         image.save(tmp_path / f"a{suffix}", **({"quality": 90} if suffix == ".jpg" else {}))
         with Image.open(tmp_path / f"a{suffix}") as again:

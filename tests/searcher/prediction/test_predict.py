@@ -147,6 +147,18 @@ def test_a_full_disk_ends_the_work_and_leaves_nothing_half_written(tmp_path, mon
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.labels.tif", "a.objects.csv"]
 
 
+def test_a_full_device_is_said_in_one_line(tmp_path):
+    class TooLarge(RedIsProbability):
+        def predict_maps(self, images):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    Image.fromarray(discs((15, 15), size=(30, 30))).save(tmp_path / "a.png")
+    full = Predictor([TooLarge()], device=torch.device("cpu"))
+    with pytest.raises(UserError, match=r"a.png: a tile must fit the device's memory"):
+        predict_images([tmp_path / "a.png"], full, Options(folder=tmp_path), done=lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_a_scratch_file_that_does_not_fit_is_an_error_and_no_signal(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
