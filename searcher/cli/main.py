@@ -53,6 +53,7 @@ _VERBS = (
     benchmark,
     predict,
     dashboard,
+    predict,
     gc,
     doctor,
 )

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import Column
 from searcher.prediction.outlines import Polygon, outline
 from searcher.prediction.raster import Raster
+from searcher.report.overlays import PREDICTION_COLOUR, overlay
 
 __all__ = [
     "OUTPUTS",
@@ -51,8 +51,10 @@ _TIFF_STRIPS_UP_TO_PX = 4096
 _CLASSIC_TIFF_BYTES = 4 * 2**30 - 2**26
 _OVERLAY_PX = 4096
 _OVERLAY_BLOCK_PX = 2048
+_OVERLAY_BAND_PX = 512
+_OVERLAY_MARGIN_PX = 16
+"""More than a line and its edges are wide: what lies further away changes nothing."""
 _OUTLINE_PX = 2
-_OUTLINE_RGB = (60, 255, 60)
 
 
 def output_paths(folder: Path, stem: str, wanted: Sequence[str]) -> dict[str, Path]:
@@ -126,7 +128,8 @@ def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
     """Write the image with the objects' outlines on it; reduced to a longer side of 4096 px at most."""
     factor = math.ceil(max(labels.height, labels.width) / _OVERLAY_PX)
     height, width = max(1, labels.height // factor), max(1, labels.width // factor)
-    pixels = np.empty((height, width, 3), np.uint8)
+    shown = np.empty((height, width, 3), np.uint8)
+    pixels = np.empty_like(shown)
     small = np.empty((height, width), np.int32)
     side = max(1, _OVERLAY_BLOCK_PX // factor)
     for part in blocks_of(height, width, side):
@@ -137,26 +140,14 @@ def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
             min(part.width * factor, labels.width - part.x * factor),
         )
         block = Image.fromarray(np.ascontiguousarray(raster.read(window)))
-        pixels[part.window] = np.asarray(block.reduce(factor) if factor > 1 else block)
+        shown[part.window] = np.asarray(block.reduce(factor) if factor > 1 else block)
         middle = slice(factor // 2 if min(labels.height, labels.width) >= factor else 0, None, factor)
         small[part.window] = labels.read(window)[middle, middle]
-    pixels[_outlines(small)] = _OUTLINE_RGB
+    for y in range(0, height, _OVERLAY_BAND_PX):  # drawing takes some 50 bytes for each pixel
+        top, bottom = max(0, y - _OVERLAY_MARGIN_PX), min(height, y + _OVERLAY_BAND_PX + _OVERLAY_MARGIN_PX)
+        drawn = overlay(shown[top:bottom], None, small[top:bottom], width_px=_OUTLINE_PX)
+        pixels[y : y + _OVERLAY_BAND_PX] = drawn[y - top :][:_OVERLAY_BAND_PX]
     Image.fromarray(pixels).save(path, "PNG")
-
-
-def _outlines(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return the objects' pixels within `_OUTLINE_PX` of another label's, along rows, columns and diagonals."""
-    is_edge = np.zeros(labels.shape, np.uint8)
-    for one, other in (
-        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
-        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
-    ):
-        differs = labels[one] != labels[other]
-        is_edge[one] |= differs
-        is_edge[other] |= differs
-    thick = cv2.dilate(is_edge, np.ones((2 * _OUTLINE_PX - 1,) * 2, np.uint8))
-    is_outline: NDArray[np.bool_] = (thick > 0) & (labels > 0)
-    return is_outline
 
 
 def write_csv(path: Path, table: Mapping[str, Column]) -> None:
@@ -190,7 +181,7 @@ def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], cla
                 "properties": {
                     "objectType": "detection",
                     "name": str(index + 1),
-                    "classification": {"name": class_name, "color": list(_OUTLINE_RGB)},
+                    "classification": {"name": class_name, "color": list(PREDICTION_COLOUR)},
                     "measurements": {
                         name: _rounded(columns[name][index])
                         for name in measured

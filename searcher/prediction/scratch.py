@@ -6,8 +6,11 @@ Nothing is memory-mapped: mapped pages would count as the process's memory, and 
 """
 
 import math
+import mmap
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,8 @@ from numpy.typing import NDArray
 from data_pipeline.tiling import Tile
 
 __all__ = ["FileArray", "ScratchArray"]
+
+_RELEASE_S = 0.02
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -113,15 +118,30 @@ class ScratchArray(FileArray[_Scalar]):
 
     @contextmanager
     def mapped(self) -> Iterator[NDArray[_Scalar]]:
-        """Yield the whole array mapped into memory, for code that can only write into arrays.
+        """Yield the whole array mapped into memory, for code that can only write into arrays and lets threads run.
 
-        Room for it is taken first, where the system can, so that a full disk is an error and no signal.
+        Room for it is taken first, where the system can, so that a full disk is an error and no signal. On Linux, what
+        was written leaves the process's memory again and again: it is in the file.
         """
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self._file.fileno(), 0, self.num_bytes)
-        mapped = np.memmap(self._file, self.dtype, "r+", shape=self.shape)
-        yield mapped
-        mapped.flush()
+        area = mmap.mmap(self._file.fileno(), self.num_bytes)
+        is_done = threading.Event()
+
+        def release() -> None:
+            while not is_done.wait(_RELEASE_S):
+                area.madvise(mmap.MADV_DONTNEED)  # of a shared mapping, no byte is lost
+
+        releasing = threading.Thread(target=release, name="scratch", daemon=True)
+        if sys.platform == "linux":
+            releasing.start()
+        try:
+            yield np.frombuffer(area, self.dtype).reshape(self.shape)
+        finally:
+            is_done.set()
+            if releasing.ident is not None:
+                releasing.join()
+            area.flush()  # not closed here: the caller may hold the array until it returns
 
 
 def _read_all(descriptor: int, view: memoryview, offset: int) -> None:

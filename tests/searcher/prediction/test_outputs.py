@@ -21,6 +21,7 @@ from searcher.prediction.outputs import (
     write_overlay,
 )
 from searcher.prediction.raster import ArrayRaster
+from searcher.report.overlays import PREDICTION_COLOUR, overlay
 
 
 def some_labels() -> np.ndarray:
@@ -78,13 +79,14 @@ class TestLabels:
 
 
 class TestOverlay:
-    def test_shows_the_image_but_for_the_outlines(self, tmp_path, there, image):
+    @pytest.mark.parametrize("band_px", [7, 512])
+    def test_shows_the_image_but_for_the_outlines(self, tmp_path, there, image, monkeypatch, band_px):
+        monkeypatch.setattr(outputs, "_OVERLAY_BAND_PX", band_px)
         write_overlay(tmp_path / "o.png", there, ArrayRaster(image))
         shown = np.asarray(Image.open(tmp_path / "o.png"))
-        is_outline = (shown != image).any(axis=2)
-        assert not is_outline[some_labels() == 0].any()
-        assert not is_outline[44:46, 54:56].any(), "inside"
-        assert (shown[40, 50:60] == (60, 255, 60)).all()
+        np.testing.assert_array_equal(shown, overlay(image, None, some_labels(), width_px=2))
+        assert (shown[40, 50:60] == PREDICTION_COLOUR).all()
+        assert (shown[44:46, 54:56] == image[44:46, 54:56]).all(), "inside"
 
     @pytest.mark.parametrize("block_px", [8, 2048])
     def test_a_large_image_is_reduced_to_means(self, tmp_path, monkeypatch, block_px):
