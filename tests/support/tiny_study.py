@@ -17,6 +17,7 @@ grace_epochs = 1
 reduction_factor = 2
 [resources]
 max_concurrent = 2
+pictures = 0
 [data]
 synthetic_images = 12
 synthetic_size_px = 64
@@ -63,7 +64,7 @@ def child_text(
         f'[parent]\nstudy = "{parent}"\nhow = "{how}"',
         *about,
     ]
-    return "\n".join([*lines, "[resources]\nmax_concurrent = 1", rest]) + "\n"
+    return "\n".join([*lines, "[resources]\nmax_concurrent = 1\npictures = 0", rest]) + "\n"
 
 
 def tiny(text: str = TINY, **overrides: object) -> StudySpec:

@@ -69,7 +69,11 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def own_folder(folder, tmp_path) -> Path:
     """The same, to be changed."""
-    return shutil.copytree(folder, tmp_path / "own")
+    own = shutil.copytree(folder, tmp_path / "own")
+    with closing(sqlite3.connect(own / "s.db")) as connection:
+        connection.execute("UPDATE searcher_studies SET storage_root = ?", [str(own / "runs")])
+        connection.commit()
+    return own
 
 
 def content(folder: Path) -> str:
@@ -130,9 +134,15 @@ def test_a_writable_dashboard_deletes_a_study(own_folder):
             status, _, text = send(server, "DELETE", "/api/studies/1", {}, **headers)
             assert (status, "another site" in text) == (403, True)
         own = {"Sec_Fetch_Site": "same-origin", "Origin": server.url}
+        upload = {"file": "data:text/plain;base64,aGVsbG8=", "filename": "a.txt"}
+        status, _, text = send(server, "POST", "/api/artifacts/1", upload, **own)
+        path = f"/artifacts/1/{json.loads(text)['artifact_id']}"
+        assert (status, send(server, "GET", path)[2]) == (201, "hello")
         assert send(server, "DELETE", "/api/studies/1", {}, **own)[0] == 204
     with Database.open(str(own_folder / "s.db")) as database:
         assert optuna.get_all_study_names(database.optuna_storage) == []
+        [root] = database.storage_roots()
+    assert list((root / ARTIFACTS).iterdir()) == [], "its artifacts went with it"
 
 
 def test_the_database_itself_refuses_to_be_written(tmp_path, fresh_postgres_url):
@@ -144,7 +154,7 @@ def test_the_database_itself_refuses_to_be_written(tmp_path, fresh_postgres_url)
             with pytest.raises(optuna.exceptions.StorageInternalError):
                 database.optuna_storage.set_study_user_attr(1, "key", "value")
             with (
-                pytest.raises(DatabaseError, match=r"could not be written: .*read-?only"),
+                pytest.raises(DatabaseError, match=r"(could not be written|is away): .*read-?only"),
                 database.write() as session,
             ):
                 session.execute(sa.update(StudyRow).values(budget=1))

@@ -19,7 +19,7 @@ from searcher.study.layout import ARTIFACTS
 
 
 def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path):
-    result, listener, trials = launch_tiny(tiny(study__trials=6))
+    result, listener, trials = launch_tiny(tiny(study__trials=6, resources__pictures=3))
     assert (result.outcome, result.num_done, result.budget) == ("finished", 6, 6)
     states = [trial.state for trial in trials]
     assert set(states) == {"COMPLETE", "PRUNED"}, states
