@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data_pipeline.exceptions import DataError
@@ -36,6 +36,8 @@ _SAY_AFTER_S = 10.0
 _MOUNTED_WITHIN_S = 20.0
 """For a folder that is mounted while its node begins; and so long that the node, where it fails, does not draw one
 trial after the other from the nodes that can train them."""
+_GONE = object()
+"""In place of an answer, where the node has left the cluster."""
 _OURS = "driver"
 """The file of a probe that the driver writes."""
 
@@ -74,6 +76,7 @@ def check_nodes(
     nodes = nodes_for(resources)
     with _probe_folder(storage_root) as (folder, nonce):
         answers = _ask_all(nodes, _look, str(folder), nonce, within_s=_ANSWER_WITHIN_S)
+        _say_gone(nodes, answers, say)
         for node, answer in answers.items():
             if not isinstance(answer, str):
                 answers[node] = _problem(answer, storage_root, folder / node, nonce) or answer
@@ -84,6 +87,7 @@ def check_nodes(
             f"SEARCHER_DB is in the environment of {', '.join(knowing)}, where every process of the cluster can read "
             "it; start Ray there without it"
         )
+    nodes = {node: name for node, name in nodes.items() if node in answers}
     stores = _ask_all(
         nodes, _prepare, data, fingerprint, say=lambda: say("waiting for the nodes' data stores")
     )
@@ -222,12 +226,15 @@ def _ask_all(
     if say is not None and ray.wait([*asked.values()], num_returns=len(asked), timeout=_SAY_AFTER_S)[1]:
         say()
     ray.wait([*asked.values()], num_returns=len(asked), timeout=within_s)
-    return {node: _answer(reference, within_s) for node, reference in asked.items()}
+    answers = {node: _answer(reference, within_s) for node, reference in asked.items()}
+    return {node: answer for node, answer in answers.items() if answer is not _GONE}
 
 
 def _answer(reference: Any, within_s: float | None) -> Any:
     try:
         return ray.get(reference, timeout=None if within_s is None else 0)
+    except (NodeDiedError, TaskUnschedulableError):
+        return _GONE
     except GetTimeoutError:
         return f"must answer, got nothing within {within_s:.0f} s; look whether its disks hang"
     except RayError as error:
@@ -235,6 +242,21 @@ def _answer(reference: Any, within_s: float | None) -> Any:
         return (
             f"must be able to run a task of searcher, got {lines[-1][:300]}; install searcher there as here"
         )
+
+
+def _say_gone(nodes: Mapping[str, str], answers: Mapping[str, object], say: Callable[[str], None]) -> None:
+    """Say which nodes have left meanwhile: Ray takes a dead one for alive for a while.
+
+    Raises:
+        UserError: All have.
+    """
+    gone = [name for node, name in nodes.items() if node not in answers]
+    if gone and not answers:
+        raise UserError(
+            f"--address: some node must answer, got none of {', '.join(gone)}; look at `ray status`"
+        )
+    if gone:
+        say(f"going on without {', '.join(gone)}, which left the cluster")
 
 
 def _refuse(nodes: Mapping[str, str], answers: Mapping[str, Any]) -> None:

@@ -4,13 +4,10 @@ import shutil
 import socket
 from pathlib import Path
 
-import numpy as np
 import pytest
-from node_apart import can_set_apart, node_apart
-from skimage.io import imsave
 from tiny_study import tiny
 
-from searcher.exceptions import NodeError, UserError
+from searcher.exceptions import NodeError
 from searcher.orchestration import node_probe
 from searcher.orchestration.cluster import ray_cluster
 from searcher.orchestration.messages import TrialJob
@@ -19,23 +16,10 @@ from searcher.orchestration.resources import TrialResources
 from searcher.study.layout import trial_folder
 from searcher.training.dataset import DataRequest
 
-needs_mounts = pytest.mark.skipif(not can_set_apart(), reason="mounts of its own need root and Linux")
-
-
-def write_images(folder: Path, brightness: int) -> None:
-    """Two images with one square gland each."""
-    labels = np.zeros((32, 32), np.uint8)
-    labels[8:24, 8:24] = 1
-    for kind, picture in (("images", np.full((32, 32, 3), brightness, np.uint8)), ("labels", labels)):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        for name in ("a", "b"):
-            imsave(folder / kind / f"{name}.png", picture, check_contrast=False)
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataRequest:
-    write_images(tmp_path / "data", brightness=200)
-    return DataRequest(str(tmp_path / "data"), str(tmp_path / "cache"), tiny().trial_config({}).data)
+    return DataRequest(None, str(tmp_path / "cache"), tiny().trial_config({}).data)
 
 
 @pytest.fixture
@@ -60,44 +44,6 @@ def check(ray_nodes, data: DataRequest, tmp_path: Path):
 def test_nodes_that_share_the_folder_pass_and_nothing_of_it_stays(check, tmp_path):
     assert check() == []
     assert not (tmp_path / "runs").exists()
-
-
-@needs_mounts
-def test_nodes_with_a_folder_or_data_of_their_own_are_named_and_nothing_begins(
-    ray_nodes, check, tmp_path, launch_tiny
-):
-    runs, data, cache, empty = (tmp_path / name for name in ("runs", "data", "cache", "empty"))
-    for folder in (runs, cache, empty):
-        folder.mkdir()
-    write_images(tmp_path / "other images", brightness=100)
-    here = f"node {socket.gethostname()} (127.0.0.1)"
-
-    with node_apart(ray_nodes.address, {runs: empty}), pytest.raises(UserError) as caught:
-        launch_tiny(tiny())
-    assert str(caught.value) == (
-        f"{here}: --storage {runs} must be the same folder on every node, got one without the file that the driver "
-        "has just written there; mount the shared folder there"
-    )
-    assert [*runs.iterdir()] == []
-    assert not (tmp_path / "s.db").exists()
-
-    other_data = {data: tmp_path / "other images", cache: empty}
-    with node_apart(ray_nodes.address, other_data), pytest.raises(UserError) as caught:
-        check()
-    assert str(caught.value).startswith(
-        f"{here}: --data {data}: must hold the same files on every node, got "
-    )
-
-
-@needs_mounts
-def test_a_node_builds_its_own_store_once(ray_nodes, check, tmp_path):
-    cache, own_cache = tmp_path / "cache", tmp_path / "own cache"
-    cache.mkdir()
-    own_cache.mkdir()
-    with node_apart(ray_nodes.address, {cache: own_cache}):
-        assert check() == []
-    [store] = (path for path in cache.iterdir() if path.is_dir())
-    assert (own_cache / store.name / "pixels.bin").read_bytes() == (store / "pixels.bin").read_bytes()
 
 
 def test_a_trial_on_a_node_that_came_later_without_the_folder_fails_with_the_reason(
