@@ -9,6 +9,7 @@ import os
 import secrets
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from searcher.exceptions import UserError
 from searcher.orchestration.cluster import TOKEN_REMEDY, check_reachable
 
 __all__ = ["Job", "current_job", "find_job", "submit"]
+
+_AGENT_WITHIN_S = 60.0
+"""A head that was just started takes jobs only once its agent is up, seconds after its dashboard."""
 
 
 @dataclass
@@ -85,6 +89,9 @@ def submit(address: str, study: str, arguments: Sequence[str], environment: Mapp
         UserError: The cluster cannot be reached, has no job API, or takes another token.
     """
     client, dashboard = _client(address)
+    if "://" not in address:
+        # Ray tells a job the address of the machine's newest cluster (2.60), which may be another one.
+        arguments = [*arguments, "--address", services.canonicalize_bootstrap_address_or_die(address)]
     here = shlex.quote(str(Path(sys.executable).parent))
     variables = [shlex.quote(f"{name}={value}") for name, value in environment.items()]
     # `exec`: no shell stays between Ray and the driver, which is to get Ray's signals.
@@ -92,9 +99,18 @@ def submit(address: str, study: str, arguments: Sequence[str], environment: Mapp
         ["exec env", f'"PATH=$PATH":{here}', *variables, shlex.join(["searcher", *arguments])]
     )
     job = f"searcher-{study}-{secrets.token_hex(4)}"
+    give_up_at = time.monotonic() + _AGENT_WITHIN_S
     with _Errors(dashboard):
-        client.submit_job(entrypoint=entrypoint, submission_id=job, metadata={"searcher_study": study})
-    return Job(job, dashboard, client)
+        while True:
+            try:
+                client.submit_job(
+                    entrypoint=entrypoint, submission_id=job, metadata={"searcher_study": study}
+                )
+                return Job(job, dashboard, client)
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(1.0)
 
 
 def find_job(address: str, job: str) -> Job:

@@ -94,7 +94,7 @@ def test_who_is_not_welcome_is_told_so_in_one_line(room: MachineRoom, shell: She
         "--detach: must have a cluster to run on; give --address": [shell.start(*launch, "--detach")],
         "SEARCHER_DB: must not hold a password where a Ray job is to use it": [
             shell.start(
-                *[*launch, "--detach", "--address", room.dashboard],
+                *[*launch, "--detach", "--address", room.address],
                 SEARCHER_DB=f"postgresql://u:{PASSWORD}@127.0.0.1/x",
                 **room.known,
             )
@@ -163,7 +163,7 @@ def test_a_job_that_ends_early_leaves_a_study_that_goes_on(
 ):
     (tmp_path / "database").write_text(fresh_postgres_url)
     about = ["--study", "tiny", "--db", "@database"]
-    launch = ["launch", "--study", "tiny.toml", "--db", "@database", "--detach", "--address", room.dashboard]
+    launch = ["launch", "--study", "tiny.toml", "--db", "@database", "--detach", "--address", room.address]
     launch += ["--epochs", "150", "--set", "pruner.name=none"]
     bearer = {"Authorization": f"Bearer {room.token}"}
 
