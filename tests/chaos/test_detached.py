@@ -91,6 +91,16 @@ def test_who_is_not_welcome_is_told_so_in_one_line(room: MachineRoom, shell: She
                 **room.known,
             )
         ],
+        f"--address {room.address}: must be a Ray cluster that takes this process; got Ray: ": [
+            shell.start(
+                *launch,
+                "--address",
+                room.address,
+                before="import searcher.orchestration, ray._private.utils as utils\n"
+                "utils.compute_version_info = lambda: (utils.ray.__version__, '3.12.1')",
+                **room.known,
+            )
+        ],
         "--detach: must have a cluster to run on; give --address": [shell.start(*launch, "--detach")],
         "SEARCHER_DB: must not hold a password where a Ray job is to use it": [
             shell.start(
