@@ -9,7 +9,8 @@
     │   └── StudyConflictError          what is asked contradicts what the study already is, or who runs it
     └── TrialError                      one trial cannot go on; its reason is recorded, the study goes on
         ├── NonFiniteLossError          a loss became NaN or infinite
-        └── CheckpointError             a checkpoint that is missing, damaged or of another configuration
+        ├── CheckpointError             a checkpoint that is missing, damaged or of another configuration
+        └── NodeError                   the node cannot run trials of this study; another one may
 
 Unusable images and annotations raise `data_pipeline.exceptions.DataError`, of the same form as `UserError`:
 the data pipeline does not import searcher. The command line turns both into one line and exit code 2.
@@ -19,6 +20,7 @@ __all__ = [
     "CheckpointError",
     "DatabaseAwayError",
     "DatabaseError",
+    "NodeError",
     "NonFiniteLossError",
     "SearcherError",
     "StudyConflictError",
@@ -75,3 +77,7 @@ class NonFiniteLossError(TrialError):
 
 class CheckpointError(TrialError):
     """A checkpoint is missing, damaged, or of another configuration."""
+
+
+class NodeError(TrialError):
+    """A node that lacks what the study's trials need, such as the shared storage folder."""

@@ -9,8 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from searcher.cli.detach import arguments, detach
 from searcher.cli.options import (
     Verbs,
+    add_address,
     add_database,
     add_training,
     cache_dir,
@@ -18,6 +20,7 @@ from searcher.cli.options import (
     database_text,
     overrides,
     positive_int,
+    ray_address,
     storage_root,
 )
 
@@ -43,8 +46,11 @@ def add_parser(verbs: Verbs) -> None:
         help="launch the studies that this one comes from first, as far as they are not done; "
         "--trials, --epochs and --set are about this one alone",
     )
+    add_address(parser, "HOST:PORT of a running Ray cluster's head; without it, a cluster on this machine")
     parser.add_argument(
-        "--address", metavar="RAY", help="a running Ray cluster; without it, one on this machine"
+        "--detach",
+        action="store_true",
+        help="let the cluster run the driver, as a Ray job; --address may be http://HOST:8265 too",
     )
     parser.set_defaults(run=_run)
 
@@ -56,8 +62,12 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.study.catalog import load_study
 
     spec = load_study(args.study, overrides(args))
+    args.address = ray_address(args)
+    command = arguments(args) if args.detach else []  # before the environment's database leaves it
     database_url = database_text(args)
     Database.probe(database_url)
+    if args.detach:
+        return detach(args, spec, command, database_url)
     root = storage_root(args.storage)
     with _existing(database_url) as database:
         studies = chain(spec, database) if args.with_parents else [spec]

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_database, database_text, positive_int
+from searcher.cli.options import Verbs, add_address, add_database, database_text, positive_int, ray_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,10 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--follow", action="store_true", help="go on with what is added")
     parser.add_argument("--lines", type=positive_int, metavar="N", help="begin with the last N lines")
     add_database(parser)
+    add_address(
+        parser,
+        "where a launch is a Ray job and its storage is not in reach here: the cluster, for the job's log",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -65,6 +69,10 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
         launch = newest_launch(database, row.name, launch_id=launch_id)
         return launch is None or not launch.is_running
 
+    job = None if launch is None else launch.row.job
+    if job is not None and not path.parent.is_dir():  # on the cluster's disk, not on this machine's
+        _show_job(args, job, path, is_over)
+        return
     if not path.is_file() and not (args.follow and not is_over()):
         why = (
             "it was launched by a version without one, or the folder was moved"
@@ -73,6 +81,30 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
         )
         _refuse(f"--study {row.name}", path, why)
     _show(path, args, is_over)
+
+
+def _show_job(args: argparse.Namespace, job: str, path: Path, is_over: "Callable[[], bool]") -> None:
+    """Print what the driver of a launch printed, as its cluster has it."""
+    from searcher.cli.log_file import harmless
+    from searcher.orchestration.jobs import find_job
+
+    address = ray_address(args)
+    if address is None:
+        why = f"its driver is Ray job {job}: give the cluster with --address, for what the job printed"
+        _refuse(f"--study {args.study}", path, why)
+        return
+    log = find_job(address, job)
+    output = _Output()
+    text = log.read()
+    if args.lines is not None:
+        text = "".join(text.splitlines(keepends=True)[-args.lines :])
+    output.write(harmless(text))
+    over = not args.follow
+    while not over:
+        time.sleep(_POLL_DATABASE_S)
+        over = log.is_over() or _agrees(is_over)
+        output.write(harmless(log.read()))
+    output.end_line()
 
 
 def _show_trial(args: argparse.Namespace, database: "Database") -> None:

@@ -11,6 +11,7 @@ from searcher.exceptions import UserError
 
 __all__ = [
     "Verbs",
+    "add_address",
     "add_data",
     "add_database",
     "add_json",
@@ -19,10 +20,12 @@ __all__ = [
     "cache_dir",
     "check_writable",
     "data_folder",
+    "database_option",
     "database_text",
     "overrides",
     "positive_float",
     "positive_int",
+    "ray_address",
     "read_secret",
     "storage_root",
     "write_bytes",
@@ -156,6 +159,41 @@ def database_text(args: argparse.Namespace) -> str:
             "put the whole URL into a file for --db @FILE, or into the environment variable SEARCHER_DB"
         )
     return text
+
+
+def database_option(args: argparse.Namespace) -> str:
+    """Return what `--db` has to say to a process in another folder that everybody can look into, a Ray job say.
+
+    Raises:
+        UserError: The URL holds a password; what else `database_text` refuses.
+    """
+    from searcher.ledger.engine import holds_secret
+
+    text: str = args.db or os.environ.get("SEARCHER_DB") or _DEFAULT_DATABASE
+    if text.startswith("@"):
+        return f"@{Path(text[1:]).absolute()}"
+    if holds_secret(text):
+        raise UserError(
+            f"{'--db' if args.db else 'SEARCHER_DB'}: must not hold a password where a Ray job is to use it, which "
+            "everybody who reaches the cluster's dashboard could read; put the whole URL into a file that the "
+            "cluster's head can read too, for --db @FILE"
+        )
+    return text if "://" in text else str(Path(text).absolute())
+
+
+def ray_address(args: argparse.Namespace) -> str | None:
+    """Return the Ray cluster that the command line or `RAY_ADDRESS` names, None for one of our own.
+
+    The variables leave the environment: Ray lets them win over what it is called with.
+    """
+    os.environ.pop("RAY_API_SERVER_ADDRESS", None)
+    from_environment = os.environ.pop("RAY_ADDRESS", None)
+    return args.address or from_environment or None
+
+
+def add_address(parser: argparse.ArgumentParser, what_for: str) -> None:
+    """Add `--address`."""
+    parser.add_argument("--address", metavar="RAY", help=f"{what_for}; default $RAY_ADDRESS")
 
 
 def check_writable(option: str, path: Path | None) -> None:

@@ -65,4 +65,5 @@ def _launch_text(launch: object) -> str:
     assert isinstance(launch, LaunchRecord)
     if launch.outcome is not None:
         return f"{launch.outcome} {launch.ended_at:%Y-%m-%d %H:%M}" if launch.ended_at else launch.outcome
-    return f"running on {launch.host}, process {launch.pid}"
+    job = "" if launch.job is None else f", Ray job {launch.job}"
+    return f"running on {launch.host}, process {launch.pid}{job}"

@@ -347,4 +347,5 @@ def _launch_record(row: LaunchRow, now: datetime) -> LaunchRecord:
         renewed_at=row.renewed_at,
         ended_at=row.ended_at,
         outcome="lost" if row.ended_at is None and driver_is_gone(row, now) else row.outcome,
+        job=row.job,
     )

@@ -19,6 +19,7 @@ from searcher.ledger.outage import is_outage
 __all__ = [
     "connect",
     "engine_options",
+    "holds_secret",
     "masked",
     "only_reading",
     "parse_url",
@@ -75,6 +76,16 @@ def parse_url(text: str) -> URL:
     if url.drivername == "sqlite" and url.database in (None, "", ":memory:"):
         raise DatabaseError("--db sqlite://: must name a file, got a database in memory; give a path")
     return url
+
+
+def holds_secret(text: str) -> bool:
+    """Return whether a database URL, for `--db` or `SEARCHER_DB`, has a password in it.
+
+    Raises:
+        DatabaseError: It is no such URL.
+    """
+    url = parse_url(text)
+    return bool(url.password) or any(_is_secret(key) for key in url.query)
 
 
 def masked(url: URL) -> str:

@@ -73,8 +73,13 @@ class Lease:
         self._thread.start()
 
     @classmethod
-    def acquire(cls, database: Database, study_name: str) -> Self:
+    def acquire(cls, database: Database, study_name: str, *, job: str | None = None) -> Self:
         """Return the lease on a study; takes `WATCH_S` where only a silent holder's silence can tell.
+
+        Args:
+            database: With the study.
+            study_name: The study.
+            job: The Ray job that this process is the driver of, to be written down.
 
         Raises:
             StudyConflictError: Another driver holds it; the message gives host, process, age and the remedy.
@@ -82,7 +87,7 @@ class Lease:
         study_id = database.study_row(study_name).id
         for _ in range(_MAX_ROUNDS):
             gone = _gone_drivers(database, study_id, study_name)
-            launch_id = _take_over(database, study_id, gone)
+            launch_id = _take_over(database, study_id, gone, job)
             if launch_id is not None:
                 return cls(database, study_name, launch_id)
         raise StudyConflictError(
@@ -289,13 +294,13 @@ def _watched_state(database: Database, launch: LaunchRow) -> Literal["alive", "g
     return "gone"
 
 
-def _take_over(database: Database, study_id: int, gone: dict[int, datetime]) -> int | None:
+def _take_over(database: Database, study_id: int, gone: dict[int, datetime], job: str | None) -> int | None:
     """End the launches of drivers that are gone and begin one.
 
     Returns:
         The new launch, None if a driver came or came back in between: then nothing is changed.
     """
-    launch = _this_launch(study_id)
+    launch = _this_launch(study_id, job)
     with database.write() as session:
         # Locks the study's row on PostgreSQL; on SQLite the transaction holds the only write lock already.
         session.execute(sa.select(StudyRow.id).where(StudyRow.id == study_id).with_for_update())
@@ -317,7 +322,7 @@ def _take_over(database: Database, study_id: int, gone: dict[int, datetime]) -> 
         return launch.id
 
 
-def _this_launch(study_id: int) -> LaunchRow:
+def _this_launch(study_id: int, job: str | None) -> LaunchRow:
     process_space, process_started = own_process()
     return LaunchRow(
         study_id=study_id,
@@ -329,6 +334,7 @@ def _this_launch(study_id: int) -> LaunchRow:
         renewed_at=database_now(),
         versions=_versions(),
         git_revision=_git_revision(),
+        job=job,
     )
 
 

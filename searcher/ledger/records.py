@@ -90,6 +90,8 @@ class LaunchRecord:
     ended_at: datetime | None
     outcome: str | None
     """`finished`, `interrupted`, `failed`, `lost` or, by `doctor --fix`, `mended`; None while it runs."""
+    job: str | None = None
+    """Submission id of the Ray job that its driver is."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -85,6 +85,8 @@ class LaunchRow(Base):
     outcome: Mapped[str | None] = mapped_column(sa.String(20))
     stop_requested_at: Mapped[datetime | None]
     """When `searcher stop` asked the driver to end."""
+    job: Mapped[str | None] = mapped_column(sa.String(200))
+    """Submission id of the Ray job that the driver is. None: a process that somebody started."""
     versions: Mapped[dict[str, Any]]
     git_revision: Mapped[str | None] = mapped_column(sa.String(64))
 

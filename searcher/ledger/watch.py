@@ -10,7 +10,15 @@ from searcher.ledger.database import Database
 from searcher.ledger.liveness import driver_is_gone
 from searcher.ledger.tables import LaunchRow, utc_now
 
-__all__ = ["Launch", "TrialEnd", "frozen_trials", "newest_launch", "request_stop", "trial_end"]
+__all__ = [
+    "Launch",
+    "TrialEnd",
+    "frozen_trials",
+    "launch_of_job",
+    "newest_launch",
+    "request_stop",
+    "trial_end",
+]
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,13 @@ def newest_launch(database: Database, name: str, *, launch_id: int | None = None
         row = session.scalar(query.order_by(LaunchRow.id.desc()).limit(1))
         now = session.scalars(sa.select(database_now())).one()
     return None if row is None else Launch(row, row.ended_at is None and driver_is_gone(row, now))
+
+
+def launch_of_job(database: Database, job: str) -> int | None:
+    """Return the number of the newest launch that a Ray job's driver holds or held, None if there is none yet."""
+    query = sa.select(LaunchRow.id).where(LaunchRow.job == job).order_by(LaunchRow.id.desc())
+    with database.read() as session:
+        return session.scalar(query.limit(1))
 
 
 def request_stop(database: Database, launch_id: int) -> None:

@@ -2,119 +2,146 @@
 
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 
-# Before ray is imported, which reads them once. Nothing phones home; the terminal belongs to us, not to Ray.
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
-
+import grpc
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
+from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+from ray.exceptions import AuthenticationError
 
 from searcher.exceptions import UserError
 from searcher.orchestration.scratch import scratch_folder
-from searcher.study.spec import ResourcesSection
 
-__all__ = [
-    "TrialResources",
-    "can_place",
-    "check_reachable",
-    "num_concurrent",
-    "ray_cluster",
-    "trial_resources",
-]
+__all__ = ["TOKEN_REMEDY", "check_reachable", "ray_cluster"]
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange a few numbers; images never go through Ray's object store."""
-
-
-@dataclass(frozen=True)
-class TrialResources:
-    """What Ray reserves for one trial, or what a node has."""
-
-    cpus: float
-    gpus: float
-
-    def to_ray(self) -> dict[str, float]:
-        """Return Ray's own names; no GPU entry when none is needed."""
-        return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
-
-    def __str__(self) -> str:
-        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+_KNOCK_TIMEOUT_S = 10.0
+TOKEN_REMEDY = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with the cluster's token"
+"""What to do where a cluster does not know this process's token."""
 
 
 @contextmanager
 def ray_cluster(address: str | None = None) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine and stop it at the end.
 
-    A cluster of our own listens on loopback only, keeps its files in a scratch folder, and has no dashboard.
+    A cluster of our own listens on loopback only, keeps its files in a scratch folder, and has no dashboard. One that
+    was joined is left as it was found.
 
     Raises:
-        UserError: There is no cluster at the address.
+        UserError: There is no cluster at the address, or it does not take this process.
     """
     if address is not None:
-        check_reachable(address)
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"--address {address}: must be a running Ray cluster: {reason}") from error
-        try:
+        with _joined(address):
             yield
-        finally:
-            ray.shutdown()
         return
     with scratch_folder() as scratch:
         try:
             with _loopback_only():
-                ray.init(
-                    address="local",
-                    num_cpus=len(os.sched_getaffinity(0))
-                    if hasattr(os, "sched_getaffinity")
-                    else os.cpu_count(),
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
-                    _temp_dir=str(scratch),
-                )
+                _start(scratch)
                 yield
         finally:
             ray.shutdown()
 
 
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    check_reachable(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
+        raise UserError(
+            f"--address {address}: must be a Ray cluster that takes this process; {_why(error)}"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()  # leaves the cluster; only what `ray.init` started would be stopped
+
+
+def _why(error: Exception) -> str:
+    """Return in one line why Ray could not join, and what to do."""
+    text = " ".join(str(error).split())
+    if text.startswith("Version mismatch"):
+        there, _, here = text.partition(" This process")
+        there, here = there.partition("with: ")[2], here.partition("with: ")[2]
+        return f"got {there} there and {here} here; install the cluster's versions here"
+    return f"got {text[:200]}; a driver must run on one of the cluster's nodes: submit it from elsewhere with --detach"
+
+
+def _start(scratch: Path) -> None:
+    affinity = hasattr(os, "sched_getaffinity")
+    ray.init(
+        address="local",
+        num_cpus=len(os.sched_getaffinity(0)) if affinity else os.cpu_count(),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=str(scratch),
+    )
+
+
 def check_reachable(address: str | None) -> None:
-    """Knock at HOST:PORT: Ray itself tries for minutes, and then ends the process.
+    """Knock at the head of a cluster and ask it for its version, in one call.
+
+    Ray itself tries for 20 to 80 s where the token is another or something else listens there, writes its attempts to
+    the terminal, and then may end the process (2.60).
 
     Raises:
-        UserError: Nobody answers, or it is not the address of a cluster's head.
+        UserError: Nobody answers, it is not the address of a cluster's head, or it takes another token or version.
     """
     if address is None:
         return
+    where = f"--address {address}"
     if "://" in address:
         raise UserError(
-            f"--address {address}: must be the head's HOST:PORT, got a client address; the driver must run on a node "
-            "of the cluster, so that no connection to the database travels"
+            f"{where}: must be the head's HOST:PORT, got a client address; the driver must run on a node of the "
+            "cluster, so that no connection to the database travels; from elsewhere submit it with --detach"
         )
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        return  # `auto`
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
+        canonical = services.canonicalize_bootstrap_address_or_die(address)
+    except (ConnectionError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where}: must be HOST:PORT of a running Ray cluster: {reason}") from error
+    version = _knock(where, canonical)
+    if version != ray.__version__:
         raise UserError(
-            f"--address {address}: must be a running Ray cluster: {error.strerror or error}; "
-            "start one with `ray start --head`, or leave the option out"
-        ) from error
+            f"{where}: must run the same Ray as this process, got {version} there and {ray.__version__} here; install "
+            f"ray=={version} here, or start the cluster with {ray.__version__}"
+        )
+
+
+def _knock(where: str, address: str) -> str:
+    """Return the version of the cluster whose head listens at HOST:PORT."""
+    try:
+        token = [(name.lower(), value) for name, value in get_auth_headers_if_auth_enabled({}).items()]
+        with grpc.insecure_channel(address) as channel:
+            head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+            request = gcs_service_pb2.CheckAliveRequest()
+            answer = head.CheckAlive(request, timeout=_KNOCK_TIMEOUT_S, metadata=token)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise UserError(
+                f"{where}: the cluster must know this process's token, got another or none; {TOKEN_REMEDY}"
+            ) from None
+        raise UserError(
+            f"{where}: must be a running Ray cluster: {_reason(error)}; start one with `ray start --head`, or leave "
+            "the option out"
+        ) from None
+    return str(answer.ray_version)
+
+
+def _reason(error: grpc.RpcError) -> str:
+    text = " ".join(str(error.details() or "").split())
+    if "http1.x" in text:
+        return "that is a web server, the dashboard perhaps; give the port of the head itself, mostly 6379"
+    return text.rpartition(": ")[2].rstrip("]") or error.code().name.lower()
 
 
 @contextmanager
@@ -136,41 +163,3 @@ def _loopback_only() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-def trial_resources(wanted: ResourcesSection) -> TrialResources:
-    """Return what one trial reserves on the cluster that is running.
-
-    Raises:
-        UserError: No node has as much, so that the first trial would wait for ever.
-    """
-    nodes = _nodes()
-    most_gpus = max((node.gpus for node in nodes), default=0.0)
-    gpus = float(min(1.0, most_gpus)) if wanted.gpus == "auto" else float(wanted.gpus)
-    resources = TrialResources(wanted.cpus, gpus)
-    if not can_place(resources):
-        raise UserError(
-            f"resources: one node must offer what a trial needs, got cpus={wanted.cpus:g} gpus={gpus:g} where the "
-            f"nodes have {', '.join(map(str, nodes))}; lower them with --set resources.cpus=N --set resources.gpus=N"
-        )
-    return resources
-
-
-def can_place(resources: TrialResources) -> bool:
-    """Return whether some node of the cluster, once it is idle, could run a trial."""
-    return any(node.cpus >= resources.cpus and node.gpus >= resources.gpus for node in _nodes())
-
-
-def num_concurrent(wanted: ResourcesSection, resources: TrialResources) -> int:
-    """Return how many trials can run at a time on the cluster that is running."""
-    fitting = 0
-    for node in _nodes():
-        by_gpu = node.gpus / resources.gpus if resources.gpus else float("inf")
-        fitting += int(min(node.cpus / resources.cpus, by_gpu))
-    return min(fitting, wanted.max_concurrent or fitting)
-
-
-def _nodes() -> list[TrialResources]:
-    """Return what each node that is alive has."""
-    offered = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [TrialResources(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in offered]

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Before ray: see there.
-from searcher.orchestration.cluster import TrialResources, num_concurrent, ray_cluster, trial_resources
-
-from optuna.trial import FrozenTrial, TrialState  # isort: skip
-from ray import tune  # isort: skip
-from ray.tune.error import TuneError  # isort: skip
-from ray.tune.experiment import Trial  # isort: skip
+from optuna.trial import FrozenTrial, TrialState
+from ray import tune
+from ray.tune.error import TuneError
+from ray.tune.experiment import Trial
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.store import Store
@@ -27,11 +24,15 @@ from searcher.ledger.study_ledger import StudyLedger
 from searcher.lineage.imports import parents_trials
 from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.advisor import Advisor
+from searcher.orchestration.cluster import ray_cluster
+from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.mlflow_mirror import MlflowMirror, withheld_from_workers
+from searcher.orchestration.node_probe import check_nodes, mark_storage
 from searcher.orchestration.node_watch import NodeWatch
 from searcher.orchestration.preflight import check_disk, check_weights
+from searcher.orchestration.resources import TrialResources, num_concurrent, trial_resources
 from searcher.orchestration.samplers import build_sampler
 from searcher.orchestration.scheduler import build_scheduler
 from searcher.orchestration.scratch import scratch_folder
@@ -88,8 +89,9 @@ def launch(
     Raises:
         StudyConflictError: The study is another one than the database has, or another driver runs it.
         DatabaseError: The database cannot be used.
-        UserError: The cluster cannot be reached or can never place a trial, the disk is too small, pretrained
-            weights cannot be had, or the checkpoint that trials begin from is not whole.
+        UserError: The cluster cannot be reached or can never place a trial, a node of it lacks the data or the
+            storage folder, the disk is too small, pretrained weights cannot be had, or the checkpoint that trials
+            begin from is not whole.
         SearcherError: The search broke off.
     """
     study = Registration(
@@ -114,10 +116,18 @@ def launch(
                 num_remaining=remaining,
                 num_concurrent=num_concurrent(spec.resources, resources),
             )
+            if address is not None:
+                check_nodes(
+                    resources,
+                    storage_root=storage_root,
+                    data=data,
+                    fingerprint=store.fingerprint,
+                    say=listener.said,
+                )
         # Only now: Ray puts its own handlers in place when it starts.
         with stop_on_signals(log) as stop, Database.open(database, create=True) as opened:
             study.register(opened)
-            with Lease.acquire(opened, spec.name) as lease:
+            with Lease.acquire(opened, spec.name, job=current_job()) as lease:
                 lease.on_lost(lambda: _stop(stop, log, "another driver has taken the study over"))
                 lease.on_stop(
                     lambda: _stop(stop, log, "asked to stop by `searcher stop`; stopping after this step")
@@ -126,7 +136,7 @@ def launch(
                 ledger = StudyLedger(
                     opened, spec, patience=Patience(log.said, stop, before_again=lease.check)
                 )
-                launch = _Launch(ledger, lease, cluster, log, stop)
+                launch = _Launch(ledger, lease, cluster, log, stop, is_joined=address is not None)
                 return launch.run(data=data, store=store, study=study, resources=resources, command=command)
 
 
@@ -166,7 +176,14 @@ class _Launch:
     """One launch from the moment that it holds the lease."""
 
     def __init__(
-        self, ledger: StudyLedger, lease: Lease, cluster: ExitStack, log: LaunchLog, stop: Stop
+        self,
+        ledger: StudyLedger,
+        lease: Lease,
+        cluster: ExitStack,
+        log: LaunchLog,
+        stop: Stop,
+        *,
+        is_joined: bool,
     ) -> None:
         self._ledger = ledger
         self._spec = ledger.spec
@@ -175,6 +192,7 @@ class _Launch:
         self._log = log
         self._stop = stop
         self._mirror: MlflowMirror | None = None
+        self._is_joined = is_joined  # the cluster, which has other machines then
 
     def run(
         self,
@@ -203,6 +221,9 @@ class _Launch:
                     data=data,
                     data_fingerprint=study.data_fingerprint,
                     storage_root=study.storage_root,
+                    storage_mark=mark_storage(study.storage_root, self._spec.name)
+                    if self._is_joined
+                    else None,
                     num_threads=max(1, int(self._spec.resources.cpus)),
                     listener=self._log,
                     stop=self._stop,

@@ -24,6 +24,8 @@ class TrialJob:
     storage_root: str
     run_dir: str
     """Folder of the trial, relative to the storage root."""
+    storage_mark: str | None = None
+    """What the study's folder holds on every node of a cluster; None on one machine. See `node_probe`."""
     resume_from: CheckpointRecord | None = None
     """Checkpoint to go on from."""
     warm_start: CheckpointRecord | None = None

@@ -7,7 +7,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from searcher.orchestration.cluster import TrialResources, can_place
+from searcher.orchestration.resources import TrialResources, can_place
 
 __all__ = ["NodeWatch"]
 

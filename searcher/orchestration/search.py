@@ -8,7 +8,8 @@ report, and leaves failed ones RUNNING. Here each trial gets the state that it e
     the trainer failed                  FAIL, with fail_reason
     it ran out of memory                FAIL, and once more in two halves of a batch
     the disk is full                    FAIL, queued again, and the study stops
-    its worker is gone                  FAIL, and its parameters are queued again from the last checkpoint
+    its worker or node is gone, or
+    the node lacks the study's storage  FAIL, and its parameters are queued again from the last checkpoint
 
 The calls come from one thread, that of `tune.run`. For one result Ray 2.60 calls, in this order: `on_trial_result`
 (not if the trial ends with it), then `on_trial_complete` if it ends; for an errored trial `on_trial_complete`
@@ -86,6 +87,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         data: DataRequest,
         data_fingerprint: str,
         storage_root: Path,
+        storage_mark: str | None = None,
         num_threads: int,
         listener: StudyListener,
         stop: threading.Event,
@@ -104,6 +106,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._data = data
         self._data_fingerprint = data_fingerprint
         self._storage_root = storage_root
+        self._storage_mark = storage_mark
         self._num_threads = num_threads
         self._listener = listener
         self._stop = stop
@@ -199,6 +202,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             data_fingerprint=self._data_fingerprint,
             storage_root=str(self._storage_root),
             run_dir=trial_folder(self._spec.name, number),
+            storage_mark=self._storage_mark,
             resume_from=checkpoint,
             warm_start=self._warm_start,
             past_values={} if checkpoint is None else trial.intermediate_values,
@@ -315,7 +319,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
                 f"trial {number}: {failure.reason}; make room, by `searcher gc --study {self._spec.name}` perhaps"
             )
         else:
-            self._failed(number, failure.reason)
+            self._failed(number, failure.reason, retry=failure.cause == "node")
 
     def _failed(
         self,

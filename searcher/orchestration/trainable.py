@@ -17,6 +17,7 @@ from searcher.exceptions import CheckpointError
 from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
+from searcher.orchestration.node_probe import check_storage, open_store
 from searcher.study.config import TrialConfig
 from searcher.study.layout import TRIAL_LOG
 from searcher.study.objectives import Objective
@@ -129,6 +130,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         from searcher.training.trainer import Trainer
 
         job = self._job
+        check_storage(job)
         run_dir = Path(job.storage_root) / job.run_dir
         run_dir.mkdir(parents=True, exist_ok=True)
         self._log = logging.FileHandler(run_dir / TRIAL_LOG)
@@ -138,7 +140,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         return Trainer(
             config,
             Objective(job.objective),
-            store=job.data.open(job.data_fingerprint),
+            store=open_store(job),
             run_dir=run_dir,
             resume_from=self._resume_from(),
             resume_sha256=None if job.resume_from is None else job.resume_from.sha256,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from searcher.exceptions import UserError
 
-__all__ = ["ARTIFACTS", "LAUNCH_LOG", "TRIAL_LOG", "inside", "trial_folder"]
+__all__ = ["ARTIFACTS", "LAUNCH_LOG", "STORAGE_MARK", "TRIAL_LOG", "inside", "trial_folder"]
 
 ARTIFACTS = ".artifacts"
 """Folder of Optuna's artifact store, for all studies of a storage root; no study's name begins with a dot."""
@@ -13,6 +13,8 @@ TRIAL_LOG = "trial.log"
 """A worker's log, in its trial's folder."""
 LAUNCH_LOG = "launch.log"
 """What the drivers of a study said, in the study's folder."""
+STORAGE_MARK = "storage.mark"
+"""By which a node knows that the study's folder is the driver's; new with every launch on a cluster."""
 
 
 def trial_folder(study: str, number: int) -> str:

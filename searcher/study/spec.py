@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, Section, TrialConfig
@@ -122,7 +122,9 @@ class ResourcesSection(Section):
     cpus: float = Field(default=1.0, gt=0.0)
     """CPU cores of a trial."""
     gpus: float | Literal["auto"] = "auto"
-    """GPUs of a trial, fractions allowed; `auto` is one where the cluster has any, else none."""
+    """GPUs of a trial, a fraction to let trials share one; `auto` is one where the cluster has any, else none."""
+    memory_gib: float = Field(default=0.0, ge=0.0)
+    """Main memory of a trial, reserved on its node; 0 reserves none. Ray does not hold a trial to it."""
     max_concurrent: int = Field(default=0, ge=0)
     """Trials at a time; 0 is as many as fit."""
     keep_best: int = Field(default=0, ge=0)
@@ -130,6 +132,13 @@ class ResourcesSection(Section):
     pictures: int = Field(default=3, ge=0, le=20)
     """Of each COMPLETE trial, how many of the worst validation images to draw, for the dashboard, with its learning
     curve; 0 draws nothing."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float | str) -> float | str:
+        if isinstance(gpus, float | int) and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
+            raise ValueError(f"gpus must be a fraction up to 1 or a whole number, got {gpus:g}")
+        return gpus
 
 
 CANDIDATE = "parent.trial"

@@ -10,13 +10,14 @@ from types import FrameType
 from typing import Literal
 
 from data_pipeline.exceptions import DataError
-from searcher.exceptions import SearcherError
+from searcher.exceptions import NodeError, SearcherError
 
 __all__ = ["Cause", "Failure", "diagnose"]
 
-Cause = Literal["trial", "memory", "disk"]
+Cause = Literal["trial", "memory", "disk", "node"]
 """What a failure is about: `memory`: there was too little, on the device or the host; `disk`: it is full, or the
-quota used up; `trial`: the trial itself, its parameters, its data or the code."""
+quota used up; `node`: this node, where another may do; `trial`: the trial itself, its parameters, its data or the
+code."""
 
 _MAX_TEXT = 500
 
@@ -79,6 +80,8 @@ def _cause(error: BaseException) -> Cause | None:
 
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk"
+    if isinstance(error, NodeError):
+        return "node"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "memory"
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from chaos_harness import PLAN, Study, python_path, study_text
+from chaos_nodes import Nodes
 from chaos_postgres import Server
 from chaos_table import fact, pytest_addoption, pytest_runtest_makereport, pytest_terminal_summary
 
@@ -56,6 +57,14 @@ def cluster_address(cluster_plan: Path) -> Iterator[str]:
     os.environ.update(environment)
     yield cluster.address
     cluster.shutdown()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """A cluster of three raylets with one CPU each."""
+    cluster = Nodes(tmp_path / "nodes-plan.json")
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture

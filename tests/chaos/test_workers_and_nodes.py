@@ -1,64 +1,12 @@
 """What runs a trial is killed: its worker's process, or the whole node."""
 
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psutil
 import pytest
 from chaos_facts import assert_finished, assert_went_on
-from chaos_harness import PLAN, Driver, Study, fault, python_path, wait_until
-
-
-class Nodes:
-    """A cluster of three raylets with one CPU each, to be destroyed."""
-
-    def __init__(self, plan: Path) -> None:
-        from ray.cluster_utils import Cluster
-
-        import searcher.orchestration.cluster  # noqa: F401  sets what ray reads when it is imported
-
-        self.plan = plan
-        environment = dict(os.environ)
-        os.environ |= {PLAN: str(plan), "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-        )
-        self._others = [self._cluster.add_node(num_cpus=1) for _ in range(2)]
-        os.environ.clear()
-        os.environ.update(environment)
-        self.address = self._cluster.address
-
-    def workers(self) -> list[psutil.Process]:
-        """Return the processes that train on the nodes beside the head."""
-        return [worker for node in self._others for worker in _workers(node)]
-
-    def kill_one(self) -> list[psutil.Process]:
-        """Kill a node's raylet outright; return the processes that trained there."""
-        node = self._others.pop()
-        workers = _workers(node)
-        self._cluster.remove_node(node, allow_graceful=False)
-        return workers
-
-    def close(self) -> None:
-        """Stop what is left."""
-        self._cluster.shutdown()
-
-
-def _workers(node) -> list[psutil.Process]:
-    [raylet] = node.all_processes["raylet"]
-    return [
-        process
-        for process in psutil.Process(raylet.process.pid).children(recursive=True)
-        if "TrialTrainable" in " ".join(process.cmdline())
-    ]
-
-
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Nodes]:
-    cluster = Nodes(tmp_path / "nodes-plan.json")
-    yield cluster
-    cluster.close()
+from chaos_harness import Driver, Study, fault, wait_until
+from chaos_nodes import Nodes
 
 
 def start_and_halt(study: Study) -> Driver:

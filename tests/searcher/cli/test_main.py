@@ -77,6 +77,13 @@ DEMO = ["launch", "--study", "unet-demo"]
         ),
         ([*DEMO, "--address", "ray://127.0.0.1:1"], "--address", "must be the head's HOST:PORT"),
         ([*DEMO, "--address", "127.0.0.1:1"], "--address", "must be a running Ray cluster"),
+        ([*DEMO, "--detach"], "--detach", "must have a cluster to run on"),
+        (
+            [*DEMO, "--detach", "--address", "http://127.0.0.1:1"],
+            "--address",
+            "must be the dashboard of a running",
+        ),
+        ([*DEMO, "--detach", "--address", "127.0.0.1:1"], "--address", "must be a running Ray cluster"),
         (
             ["train", "--study", "unet-demo", "--storage", "typo.toml"],
             "--storage",

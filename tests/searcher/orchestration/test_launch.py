@@ -163,7 +163,7 @@ def test_a_driver_that_breaks_off_says_so_in_one_line_and_leaves_nothing_running
 
 
 def test_a_launch_that_is_refused_leaves_nothing_behind(launch_tiny, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="one node must offer what a trial needs, got cpus=64 gpus=0"):
+    with pytest.raises(UserError, match="one node must offer what a trial needs, got 64 CPUs and 0 GPUs"):
         launch_tiny(tiny(resources__cpus=64))
     full = SimpleNamespace(free=2**20)
     monkeypatch.setattr("searcher.orchestration.preflight.shutil.disk_usage", lambda _: full)

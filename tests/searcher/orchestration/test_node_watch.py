@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from searcher.orchestration import node_watch
-from searcher.orchestration.cluster import TrialResources
 from searcher.orchestration.node_watch import GIVE_UP_AFTER_S, NodeWatch
+from searcher.orchestration.resources import TrialResources
 
 
 @pytest.fixture

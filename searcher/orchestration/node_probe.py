@@ -1,0 +1,274 @@
+"""What every node of a cluster must have: this version, the same storage folder, the same data.
+
+Asked of each node that could run a trial before the first one starts. A node that comes later is asked by its first
+trial (`check_storage`, `open_store`): if it lacks something, that trial FAILs with the reason and is queued again.
+"""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from data_pipeline.exceptions import DataError
+from data_pipeline.store import Store
+from searcher._version import __version__
+from searcher.exceptions import NodeError, UserError
+from searcher.files import write_atomically
+from searcher.orchestration.messages import TrialJob
+from searcher.orchestration.resources import TrialResources, nodes_for
+from searcher.study.layout import STORAGE_MARK
+from searcher.training.dataset import DataRequest
+
+__all__ = ["check_nodes", "check_storage", "mark_storage", "open_store"]
+
+_ANSWER_WITHIN_S = 120.0
+"""For a node to start a process and to read and write two small files; a network disk that hangs takes longer."""
+_SAY_AFTER_S = 10.0
+_MOUNTED_WITHIN_S = 20.0
+"""For a folder that is mounted while its node begins; and so long that the node, where it fails, does not draw one
+trial after the other from the nodes that can train them."""
+_GONE = object()
+"""In place of an answer, where the node has left the cluster."""
+_OURS = "driver"
+"""The file of a probe that the driver writes."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a node says about itself."""
+
+    version: str
+    problem: str | None
+    """Why it cannot use the storage folder, None if it can."""
+    knows_database: bool
+    """Whether its processes were started with SEARCHER_DB, which anybody's trial there could read."""
+
+
+def check_nodes(
+    resources: TrialResources,
+    *,
+    storage_root: Path,
+    data: DataRequest,
+    fingerprint: str,
+    say: Callable[[str], None],
+) -> None:
+    """Check every node that could run a trial, and let each build its store of the data where it has none.
+
+    Args:
+        resources: What a trial needs.
+        storage_root: The folder that must be the same one on every node; made if it is missing.
+        data: The data set, whose store each node builds once, under a lock.
+        fingerprint: Of the driver's data.
+        say: Told what a person should know.
+
+    Raises:
+        UserError: Some cannot run trials of the study; one line for each.
+    """
+    nodes = nodes_for(resources)
+    with _probe_folder(storage_root) as (folder, nonce):
+        answers = _ask_all(nodes, _look, str(folder), nonce, within_s=_ANSWER_WITHIN_S)
+        _say_gone(nodes, answers, say)
+        for node, answer in answers.items():
+            if not isinstance(answer, str):
+                answers[node] = _problem(answer, storage_root, folder / node, nonce) or answer
+    _refuse(nodes, answers)
+    knowing = [nodes[node] for node, answer in answers.items() if getattr(answer, "knows_database", False)]
+    if knowing:
+        say(
+            f"SEARCHER_DB is in the environment of {', '.join(knowing)}, where every process of the cluster can read "
+            "it; start Ray there without it"
+        )
+    nodes = {node: name for node, name in nodes.items() if node in answers}
+    stores = _ask_all(
+        nodes, _prepare, data, fingerprint, say=lambda: say("waiting for the nodes' data stores")
+    )
+    _refuse(nodes, stores)
+
+
+def mark_storage(storage_root: Path, study: str) -> str:
+    """Write a new mark into the study's folder and return it, for `check_storage` on nodes that come later.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    mark = secrets.token_hex(16)
+    path = storage_root / study / STORAGE_MARK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda writer: writer.write(mark.encode()))
+    except OSError as error:
+        raise UserError(
+            f"--storage {storage_root}: must be writable, got {error.strerror}; make room, or choose another path"
+        ) from error
+    return mark
+
+
+def check_storage(job: TrialJob) -> None:
+    """Check that this node's storage folder is the driver's. A launch on one machine has no mark.
+
+    Raises:
+        NodeError: It is not.
+    """
+    if job.storage_mark is None:
+        return
+    path = Path(job.storage_root) / Path(job.run_dir).parent / STORAGE_MARK
+    give_up_at = time.monotonic() + _MOUNTED_WITHIN_S
+    while _read(path) != job.storage_mark:
+        if time.monotonic() < give_up_at:
+            time.sleep(1.0)
+            continue
+        raise NodeError(
+            f"node {os.uname().nodename}: --storage {job.storage_root} must be the same folder on every node, got "
+            f"one without this launch's {STORAGE_MARK}; mount the shared folder there"
+        )
+
+
+def open_store(job: TrialJob) -> Store:
+    """Return the store of a trial's data on this node.
+
+    Raises:
+        NodeError: This node of a cluster lacks the data, or has others.
+        DataError: This machine does.
+    """
+    try:
+        return job.data.open(job.data_fingerprint)
+    except DataError as error:
+        if job.storage_mark is None:
+            raise
+        raise NodeError(f"node {os.uname().nodename}: {error}") from error
+
+
+# ---- on the node -------------------------------------------------------------------------------------------------
+
+
+def _look(folder: str, nonce: str, node: str) -> _Answer:
+    """Read what the driver wrote into the shared folder, and write something for it to read."""
+    place, problem = Path(folder), None
+    if _read(place / _OURS) != nonce:
+        problem = "got one without the file that the driver has just written there"
+    else:
+        try:
+            (place / node).write_text(nonce)
+        except OSError as error:
+            problem = f"got one that cannot be written: {error.strerror}"
+    return _Answer(__version__, problem, "SEARCHER_DB" in os.environ)
+
+
+def _prepare(data: DataRequest, fingerprint: str, _node: str) -> str | None:
+    """Open or build the node's store; return why that is not possible."""
+    try:
+        data.open(fingerprint)
+    except DataError as error:
+        return " | ".join(error.problems)
+    return None
+
+
+# ---- in the driver -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _probe_folder(storage_root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield a folder in the storage root with a file for the nodes to read; gone afterwards."""
+    was_there = storage_root.exists()
+    nonce = secrets.token_hex(16)
+    folder = storage_root / f".probe-{nonce}"
+    try:
+        folder.mkdir(parents=True)
+        (folder / _OURS).write_text(nonce)
+    except OSError as error:
+        raise UserError(
+            f"--storage {storage_root}: must be writable, got {error.strerror}; choose another path"
+        ) from error
+    try:
+        yield folder, nonce
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not was_there:
+            with suppress(OSError):  # what a trial's folder needs is made again
+                storage_root.rmdir()
+
+
+def _problem(answer: _Answer, storage_root: Path, written: Path, nonce: str) -> str | None:
+    if answer.version != __version__:
+        return f"must have gland-searcher {__version__} as the driver, got {answer.version}; install that"
+    problem = answer.problem
+    if problem is None and _read(written) != nonce:
+        problem = "got one whose files the driver does not see"
+    rule = f"--storage {storage_root} must be the same folder on every node"
+    return problem and f"{rule}, {problem}; mount the shared folder there"
+
+
+def _ask_all(
+    nodes: Mapping[str, str],
+    task: Callable[..., Any],
+    *args: object,
+    within_s: float | None = None,
+    say: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Run a task once on every node, at the same time; return each one's answer, or in a text why it gave none."""
+    # No CPU: it must not wait for a trial of somebody else's to end.
+    remote = ray.remote(num_cpus=0, max_retries=0)(task)
+    asked = {
+        node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            *args, node
+        )
+        for node in nodes
+    }
+    if say is not None and ray.wait([*asked.values()], num_returns=len(asked), timeout=_SAY_AFTER_S)[1]:
+        say()
+    ray.wait([*asked.values()], num_returns=len(asked), timeout=within_s)
+    answers = {node: _answer(reference, within_s) for node, reference in asked.items()}
+    return {node: answer for node, answer in answers.items() if answer is not _GONE}
+
+
+def _answer(reference: Any, within_s: float | None) -> Any:
+    try:
+        return ray.get(reference, timeout=None if within_s is None else 0)
+    except (NodeDiedError, TaskUnschedulableError):
+        return _GONE
+    except GetTimeoutError:
+        return f"must answer, got nothing within {within_s:.0f} s; look whether its disks hang"
+    except RayError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return (
+            f"must be able to run a task of searcher, got {lines[-1][:300]}; install searcher there as here"
+        )
+
+
+def _say_gone(nodes: Mapping[str, str], answers: Mapping[str, object], say: Callable[[str], None]) -> None:
+    """Say which nodes have left meanwhile: Ray takes a dead one for alive for a while.
+
+    Raises:
+        UserError: All have.
+    """
+    gone = [name for node, name in nodes.items() if node not in answers]
+    if gone and not answers:
+        raise UserError(
+            f"--address: some node must answer, got none of {', '.join(gone)}; look at `ray status`"
+        )
+    if gone:
+        say(f"going on without {', '.join(gone)}, which left the cluster")
+
+
+def _refuse(nodes: Mapping[str, str], answers: Mapping[str, Any]) -> None:
+    problems = [
+        f"node {nodes[node]}: {answer}" for node, answer in answers.items() if isinstance(answer, str)
+    ]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,135 @@
+"""What a trial occupies, and whether some node of the cluster that is running can ever offer it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray._private.state import state as cluster_state
+
+from searcher.exceptions import UserError
+from searcher.study.spec import ResourcesSection
+
+__all__ = ["TrialResources", "can_place", "nodes_for", "num_concurrent", "trial_resources"]
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class TrialResources:
+    """What Ray reserves for one trial, or what a node has."""
+
+    cpus: float
+    gpus: float
+    memory_bytes: int = 0
+
+    def to_ray(self) -> dict[str, float]:
+        """Return Ray's own names; nothing for what is not needed."""
+        optional = {"gpu": self.gpus, "memory": float(self.memory_bytes)}
+        return {"cpu": self.cpus} | {name: amount for name, amount in optional.items() if amount}
+
+    def holds(self, wanted: "TrialResources") -> bool:
+        """Return whether a node that has this could run such a trial, once it is idle."""
+        return (
+            self.cpus >= wanted.cpus and self.gpus >= wanted.gpus and self.memory_bytes >= wanted.memory_bytes
+        )
+
+    def times(self, wanted: "TrialResources") -> int:
+        """Return how many such trials a node that has this could run at a time."""
+        shares = [
+            (self.cpus, wanted.cpus),
+            (self.gpus, wanted.gpus),
+            (self.memory_bytes, wanted.memory_bytes),
+        ]
+        return int(min(has / needs for has, needs in shares if needs))
+
+    def __str__(self) -> str:
+        gpus = f"{self.gpus:g} GPUs"
+        if not self.memory_bytes:
+            return f"{self.cpus:g} CPUs and {gpus}"
+        return f"{self.cpus:g} CPUs, {gpus} and {self.memory_bytes / _GIB:.1f} GiB of memory"
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Nodes of one kind that the cluster's autoscaler may start."""
+
+    name: str
+    offer: TrialResources
+    at_most: int
+
+
+def trial_resources(wanted: ResourcesSection) -> TrialResources:
+    """Return what one trial reserves on the cluster that is running.
+
+    What counts is what a node has in all, not what is free now: a trial waits for a busy node. Nodes that the
+    autoscaler may still start count too, where it has told the cluster about them (autoscaler v2, KubeRay).
+
+    Raises:
+        UserError: No node has as much, or may come, so that the first trial would wait for ever.
+    """
+    there = [offer for _, offer in _alive()]
+    offers = there + [group.offer for group in _to_come()]
+    most_gpus = max((offer.gpus for offer in offers), default=0.0)
+    gpus = float(min(1.0, most_gpus)) if wanted.gpus == "auto" else float(wanted.gpus)
+    resources = TrialResources(wanted.cpus, gpus, int(wanted.memory_gib * _GIB))
+    if any(offer.holds(resources) for offer in offers):
+        return resources
+    if gpus and not most_gpus:
+        raise UserError(
+            f"resources.gpus: must be 0 where no node has a GPU, got {gpus:g}; leave it out, or join a cluster that "
+            "has one with --address"
+        )
+    largest = max(
+        offers, key=lambda offer: (offer.gpus >= resources.gpus, offer.cpus, offer.memory_bytes, offer.gpus)
+    )
+    where = "this machine" if len(there) == 1 else f"the largest of the cluster's {len(there)} nodes"
+    raise UserError(
+        f"resources: one node must offer what a trial needs, got {resources} where {where} has {largest}; lower it "
+        "with --set resources.cpus=N, resources.gpus=N or resources.memory_gib=N"
+    )
+
+
+def can_place(resources: TrialResources) -> bool:
+    """Return whether some node that is there, once it is idle, could run a trial."""
+    return any(offer.holds(resources) for _, offer in _alive())
+
+
+def nodes_for(resources: TrialResources) -> dict[str, str]:
+    """Return the nodes that are there and could run a trial: Ray's identifier of each, and a name for people."""
+    return {
+        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        for node, offer in _alive()
+        if offer.holds(resources)
+    }
+
+
+def num_concurrent(wanted: ResourcesSection, resources: TrialResources) -> int:
+    """Return how many trials can run at a time on the cluster that is running, and as far as it may grow."""
+    fitting = sum(offer.times(resources) for _, offer in _alive())
+    fitting = max(fitting, sum(group.at_most * group.offer.times(resources) for group in _to_come()))
+    return min(fitting, wanted.max_concurrent or fitting)
+
+
+def _alive() -> Iterator[tuple[dict[str, Any], TrialResources]]:
+    """Yield each node that is alive, with what it has."""
+    for node in ray.nodes():
+        if node["Alive"]:
+            yield node, _offer(node["Resources"])
+
+
+def _to_come() -> list[_Group]:
+    """Return what the cluster's autoscaler may start, as far as it has told the cluster."""
+    config = cluster_state.get_cluster_config()
+    groups = [] if config is None else config.node_group_configs
+    return [
+        _Group(group.name, _offer(dict(group.resources)), group.max_count)
+        for group in groups
+        if group.max_count > 0
+    ]
+
+
+def _offer(resources: dict[str, float]) -> TrialResources:
+    return TrialResources(
+        resources.get("CPU", 0.0), resources.get("GPU", 0.0), int(resources.get("memory", 0))
+    )

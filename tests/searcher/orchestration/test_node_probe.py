@@ -1,0 +1,88 @@
+"""Every node of a cluster is asked for the shared folder and the same data before the first trial."""
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from tiny_study import tiny
+
+from searcher.exceptions import NodeError
+from searcher.orchestration import node_probe
+from searcher.orchestration.cluster import ray_cluster
+from searcher.orchestration.messages import TrialJob
+from searcher.orchestration.node_probe import check_nodes, check_storage, mark_storage
+from searcher.orchestration.resources import TrialResources
+from searcher.study.layout import trial_folder
+from searcher.training.dataset import DataRequest
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataRequest:
+    return DataRequest(None, str(tmp_path / "cache"), tiny().trial_config({}).data)
+
+
+@pytest.fixture
+def check(ray_nodes, data: DataRequest, tmp_path: Path):
+    """A function that checks the cluster's nodes for the data and the storage root."""
+    said: list[str] = []
+
+    def run() -> list[str]:
+        with ray_cluster(ray_nodes.address):
+            check_nodes(
+                TrialResources(1, 0),
+                storage_root=tmp_path / "runs",
+                data=data,
+                fingerprint=data.prepare().fingerprint,
+                say=said.append,
+            )
+        return said
+
+    return run
+
+
+def test_nodes_that_share_the_folder_pass_and_nothing_of_it_stays(check, tmp_path):
+    assert check() == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_trial_on_a_node_that_came_later_without_the_folder_fails_with_the_reason(
+    data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(node_probe, "_MOUNTED_WITHIN_S", 0.0)
+    mark = mark_storage(tmp_path / "runs", "tiny")
+
+    def job(root: Path, storage_mark: str | None) -> TrialJob:
+        return TrialJob(
+            number=0,
+            config={},
+            objective="loss",
+            data=data,
+            data_fingerprint="",
+            storage_root=str(root),
+            run_dir=trial_folder("tiny", 0),
+            storage_mark=storage_mark,
+        )
+
+    check_storage(job(tmp_path / "runs", mark))
+    check_storage(job(tmp_path / "elsewhere", None))
+    shutil.copytree(tmp_path / "runs", tmp_path / "a copy")
+    newer = mark_storage(tmp_path / "runs", "tiny")
+    check_storage(job(tmp_path / "runs", newer))
+    for root in (tmp_path / "a copy", tmp_path / "missing"):
+        with pytest.raises(
+            NodeError, match="must be the same folder on every node, got one without this launch's"
+        ):
+            check_storage(job(root, newer))
+
+
+def test_a_database_in_a_nodes_environment_is_said(ray_nodes, check, monkeypatch):
+    monkeypatch.setenv("SEARCHER_DB", "postgresql://u@h/x")
+    node = ray_nodes.add_node(num_cpus=1)
+    monkeypatch.delenv("SEARCHER_DB")
+    try:
+        [said] = check()
+    finally:
+        ray_nodes.remove_node(node)
+    assert said.startswith(f"SEARCHER_DB is in the environment of {socket.gethostname()} (127.0.0.1), where ")
+    assert "postgresql" not in said

@@ -1,0 +1,53 @@
+"""A Ray cluster of three nodes on this machine, to be destroyed."""
+
+import os
+from pathlib import Path
+
+import psutil
+from chaos_harness import PLAN, python_path
+
+__all__ = ["Nodes"]
+
+
+class Nodes:
+    """A cluster of three raylets with one CPU each, to be destroyed."""
+
+    def __init__(self, plan: Path) -> None:
+        from ray.cluster_utils import Cluster
+
+        import searcher.orchestration.cluster  # noqa: F401  sets what ray reads when it is imported
+
+        self.plan = plan
+        environment = dict(os.environ)
+        os.environ |= {PLAN: str(plan), "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+        )
+        self._others = [self._cluster.add_node(num_cpus=1) for _ in range(2)]
+        os.environ.clear()
+        os.environ.update(environment)
+        self.address = self._cluster.address
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes that train on the nodes beside the head."""
+        return [worker for node in self._others for worker in _workers(node)]
+
+    def kill_one(self) -> list[psutil.Process]:
+        """Kill a node's raylet outright; return the processes that trained there."""
+        node = self._others.pop()
+        workers = _workers(node)
+        self._cluster.remove_node(node, allow_graceful=False)
+        return workers
+
+    def close(self) -> None:
+        """Stop what is left."""
+        self._cluster.shutdown()
+
+
+def _workers(node) -> list[psutil.Process]:
+    [raylet] = node.all_processes["raylet"]
+    return [
+        process
+        for process in psutil.Process(raylet.process.pid).children(recursive=True)
+        if "TrialTrainable" in " ".join(process.cmdline())
+    ]
