@@ -53,7 +53,6 @@ _VERBS = (
     benchmark,
     predict,
     dashboard,
-    predict,
     gc,
     doctor,
 )
