@@ -64,6 +64,8 @@ def _serve(folder: Path) -> None:
 
     head = {"num_cpus": 1, "temp_dir": str(folder), "object_store_memory": _STORE_BYTES}
     dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
+    # Any free port: the default may be another cluster's on this machine, and without its agent a head takes no jobs.
+    dashboard |= {"dashboard_agent_listen_port": None}
     cluster = Cluster(initialize_head=True, head_node_args=head | dashboard)
     for _ in range(2):
         cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)

@@ -401,10 +401,10 @@ def test_a_driver_that_renews_after_it_was_watched_keeps_its_study(studied, monk
     open_launch(studied, age_s=100)
     take_over, taken = leases._take_over, []
 
-    def renewed_at_the_last_moment(database, study_id, gone):
+    def renewed_at_the_last_moment(database, study_id, gone, job):
         if not taken:
             change(database, renewed_at=utc_now())
-        taken.append(take_over(database, study_id, gone))
+        taken.append(take_over(database, study_id, gone, job))
         return taken[-1]
 
     monkeypatch.setattr(leases, "_take_over", renewed_at_the_last_moment)
