@@ -41,6 +41,8 @@ case $role in
 head)
     demand_token
     unset SEARCHER_DB # a launch names it; Ray's processes, and so the trials, need not know where it is
+    # A detached launch that `ray job stop` ends has the time to end its trials in order; Ray's 3 s are not enough.
+    export RAY_JOB_STOP_WAIT_TIME_S="${RAY_JOB_STOP_WAIT_TIME_S:-60}"
     exec ray start --head --block --disable-usage-stats --object-store-memory="$object_store_bytes" "$@"
     ;;
 worker)
