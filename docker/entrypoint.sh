@@ -30,7 +30,8 @@ demand_token() {
     [ -n "${RAY_AUTH_TOKEN_PATH:-}" ] ||
         fail "RAY_AUTH_TOKEN_PATH: must name the file with the cluster's token, got nothing; docker/secrets.sh makes one"
     [ -r "$RAY_AUTH_TOKEN_PATH" ] && [ -s "$RAY_AUTH_TOKEN_PATH" ] ||
-        fail "RAY_AUTH_TOKEN_PATH: must be a readable file with a token in it, got $RAY_AUTH_TOKEN_PATH as user $(id -u); see docs/containers.md"
+        fail "RAY_AUTH_TOKEN_PATH: must be a readable file with a token in it, got $RAY_AUTH_TOKEN_PATH as user $(id -u);\
+ see docs/containers.md"
 }
 
 [ $# -gt 0 ] || fail "entrypoint.sh: needs head, worker, dashboard, health or a command; got nothing"
