@@ -30,7 +30,8 @@ demand_token() {
     [ -n "${RAY_AUTH_TOKEN_PATH:-}" ] ||
         fail "RAY_AUTH_TOKEN_PATH: must name the file with the cluster's token, got nothing; docker/secrets.sh makes one"
     [ -r "$RAY_AUTH_TOKEN_PATH" ] && [ -s "$RAY_AUTH_TOKEN_PATH" ] ||
-        fail "RAY_AUTH_TOKEN_PATH: must be a readable file with a token in it, got $RAY_AUTH_TOKEN_PATH as user $(id -u); see docs/containers.md"
+        fail "RAY_AUTH_TOKEN_PATH: must be a readable file with a token in it, got $RAY_AUTH_TOKEN_PATH as user $(id -u);\
+ see docs/containers.md"
 }
 
 [ $# -gt 0 ] || fail "entrypoint.sh: needs head, worker, dashboard, health or a command; got nothing"
@@ -41,6 +42,8 @@ case $role in
 head)
     demand_token
     unset SEARCHER_DB # a launch names it; Ray's processes, and so the trials, need not know where it is
+    # A detached launch that `ray job stop` ends has the time to end its trials in order; Ray's 3 s are not enough.
+    export RAY_JOB_STOP_WAIT_TIME_S="${RAY_JOB_STOP_WAIT_TIME_S:-60}"
     exec ray start --head --block --disable-usage-stats --object-store-memory="$object_store_bytes" "$@"
     ;;
 worker)

@@ -56,9 +56,7 @@ def _commands(text: str) -> list[tuple[str, str, list[str]]]:
 
 
 def _sources(folder: Path, repository: Path) -> dict[str, str]:
-    files = [
-        path for path in folder.iterdir() if path.suffix in {".sh", ".yaml"} or path.name == "Dockerfile"
-    ]
+    files = [path for path in folder.iterdir() if path.suffix in {".sh", ".yaml"}]
     return {path.name: path.read_text() for path in [*files, repository / "docs" / "containers.md"]}
 
 

@@ -38,16 +38,16 @@ class Cluster:
         roots = [psutil.Process(self.head.pid), psutil.Process(self.worker.pid)]
         return roots + [child for root in roots for child in root.children(recursive=True)]
 
-    def get(self, path: str, token: str | None) -> int:
-        """Return the status that the head's web server answers with."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.web_port}{path}", headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return error.code
+
+def _status(url: str, token: str | None) -> int:
+    """Return the HTTP status that a request with this token gets."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -85,7 +85,7 @@ def _node(arguments: list[str], urls: list[str], log: Path, environment: dict[st
                     process.terminate()
                     process.wait(60)
                 return
-            time.sleep(0.2)
+            time.sleep(0.5)
     pytest.fail(f"{urls}: not healthy; exit code {process.returncode}\n{log.read_text()[-2000:]}")
 
 
@@ -134,9 +134,10 @@ def cluster(folder: Path, secret: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_strangers_are_refused(cluster: Cluster) -> None:
-    assert cluster.get("/api/jobs/", token=None) == 401
-    assert cluster.get("/api/jobs/", token="ffffffff" * 8) == 403
-    assert cluster.get("/api/jobs/", token=_TOKEN) == 200
+    jobs = f"http://127.0.0.1:{cluster.web_port}/api/jobs/"
+    assert _status(jobs, token=None) == 401
+    assert _status(jobs, token="ffffffff" * 8) == 403
+    assert _status(jobs, token=_TOKEN) == 200
     stranger = _environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="ffffffff" * 8)
     command = ["ray", "health-check", "--address", f"{_HEAD}:{cluster.port}"]
     run = subprocess.run(command, env=stranger, capture_output=True, text=True, timeout=100)
@@ -144,11 +145,13 @@ def test_strangers_are_refused(cluster: Cluster) -> None:
     assert "InvalidAuthToken" in run.stderr
 
 
-def test_a_launch_from_the_heads_container_trains_on_the_worker(
-    cluster: Cluster, folder: Path, tmp_path: Path, cache_dir: Path
-) -> None:
-    """As `compose exec head searcher launch` does it, the database in a file that SEARCHER_DB names."""
-    (tmp_path / "database_url").write_text(f"{tmp_path / 'searcher.db'}\n")
+@pytest.fixture(scope="module")
+def launched(
+    cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
+    """A launch as `compose exec head searcher launch` does it, the database in a file that SEARCHER_DB names."""
+    room = tmp_path_factory.mktemp("launch")
+    (room / "database_url").write_text(f"{room / 'searcher.db'}\n")
     settings = [
         "model.depth=2",
         "data.synthetic_images=8",
@@ -174,21 +177,39 @@ def test_a_launch_from_the_heads_container_trains_on_the_worker(
         ),
     ]
     environment = cluster.environment | {
-        "SEARCHER_DB": f"@{tmp_path / 'database_url'}",
-        "SEARCHER_CACHE": str(cache_dir),
+        "SEARCHER_DB": f"@{room / 'database_url'}",
+        "SEARCHER_CACHE": str(tmp_path_factory.getbasetemp() / "stores"),
     }
-    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "all 1 trials done" in run.stdout
-    status = subprocess.run(
-        [folder / "entrypoint.sh", "searcher", "status", "--study", "unet-demo", "--json"],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    run = subprocess.run(command, env=environment, cwd=room, capture_output=True, text=True, timeout=200)
+    return run, environment
+
+
+def test_a_launch_from_the_heads_container_trains_on_the_worker(
+    folder: Path, launched: tuple[subprocess.CompletedProcess[str], dict[str, str]]
+) -> None:
+    launch, environment = launched
+    assert launch.returncode == 0, launch.stdout + launch.stderr
+    assert "all 1 trials done" in launch.stdout
+    command = [folder / "entrypoint.sh", "searcher", "status", "--study", "unet-demo", "--json"]
+    status = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "unet-demo" in json.dumps(json.loads(status.stdout))
+
+
+def test_the_dashboard_shows_it_to_whoever_has_the_token(
+    folder: Path,
+    launched: tuple[subprocess.CompletedProcess[str], dict[str, str]],
+    secret: Path,
+    tmp_path: Path,
+) -> None:
+    port = find_free_port()
+    url = f"http://127.0.0.1:{port}/"
+    script = str(folder / "entrypoint.sh")
+    arguments = [script, "dashboard", "--host=127.0.0.1", f"--port={port}", f"--token-file={secret}"]
+    log = tmp_path / "log"
+    with _node(arguments, [url], log, launched[1]):
+        assert _status(f"{url}api/studies", token=None) == 401
+        assert _status(f"{url}api/studies", token=_TOKEN) == 200
+    assert _TOKEN not in log.read_text()
 
 
 def test_no_process_shows_the_token_or_knows_the_database(cluster: Cluster) -> None:
