@@ -61,9 +61,10 @@ def test_the_outcome_names_the_best_epoch(finished):
 
 def test_the_files_of_a_run(finished):
     run_dir, config, reporter, outcome, (last, best) = finished
-    assert sorted(path.name for path in run_dir.iterdir()) == [
+    assert sorted(path.name.partition(".out.")[0] for path in run_dir.iterdir()) == [
         "best.pt",
         "config.json",
+        "events",  # TensorBoard's, with a time and the host behind it
         "last.pt",
         "metrics.jsonl",
         "previous-best.pt",  # the last epoch is the best, as the third was
