@@ -10,7 +10,8 @@ from searcher.cli.main import main
 
 SETTINGS = [
     "data.synthetic_images=12", "data.synthetic_size_px=64", "augment.crop_px=64", "model.base_channels=2",
-    "model.depth=2", "data.samples_per_epoch=16", "tuning.postprocess=true",
+    "model.depth=2", "data.samples_per_epoch=16", "tuning.postprocess=true", "study.objective=pixel_dice",
+    "model.head=binary", "model.loss=bce+dice",
 ]  # fmt: skip
 
 
