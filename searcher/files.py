@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["HashingWriter", "WrittenFile", "link_or_copy", "sha256_of", "write_atomically"]
+__all__ = ["HashingWriter", "WrittenFile", "link_or_copy", "sha256_of", "sync_folder", "write_atomically"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -83,7 +83,7 @@ def write_atomically(path: Path, write: Callable[[HashingWriter], object]) -> Wr
                 raise writer.error
             os.fsync(file.fileno())
         temporary.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return WrittenFile(path=path, sha256=writer.sha256(), num_bytes=writer.num_bytes)
 
 
@@ -107,7 +107,7 @@ def link_or_copy(source: Path, path: Path) -> None:
         temporary.replace(path)
         # Renaming one of two links of the same file over the other does nothing and keeps both names.
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def sha256_of(file: BinaryIO) -> tuple[str, int]:
@@ -132,7 +132,8 @@ def _temporary(path: Path) -> Iterator[Path]:
         raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's names to disk, after files in it were renamed."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from data_pipeline.datasets.base import SPLITS, Sample
-from data_pipeline.datasets.files import images_by_stem, single_files
+from data_pipeline.datasets.files import decode_image, images_by_stem, single_files
 from data_pipeline.datasets.folder import PairedFolder, SamplePaths
 
 __all__ = ["GlasFolder", "read_grades"]
@@ -17,6 +17,7 @@ _IMAGE_NAME = re.compile(rf"({'|'.join(SPLITS)})_(\d+)")
 _ANNOTATION_SUFFIX = "_anno"
 _GRADES_FILE = "Grade.csv"
 _NUM_TRAIN = 85
+_FIRST_SIZE = (522, 775)  # height, width
 _LICENCE = (
     "GlaS challenge data: for research only, not for commercial use; cite Sirinukunwattana et al. 2016 "
     "(arXiv 1603.00275)."
@@ -73,9 +74,14 @@ class GlasFolder(PairedFolder):
 
     @property
     def is_the_release(self) -> bool:
-        """Whether these are the challenge's own images, by the names and number of those to train on: not others'."""
-        train = {sample.id for sample in self.samples if sample.split == "train"}
-        return train == {f"train_{number}" for number in range(1, _NUM_TRAIN + 1)}
+        """Whether these are the challenge's own images, by what there is to train on, and not others in its layout.
+
+        By the number of the images, their names, and the size of the first.
+        """
+        train = {pair.sample.id: pair.image for pair in self._pairs if pair.sample.split == "train"}
+        if train.keys() != {f"train_{number}" for number in range(1, _NUM_TRAIN + 1)}:
+            return False
+        return decode_image(train["train_1"]).shape[:2] == _FIRST_SIZE
 
     @property
     def licence(self) -> str:

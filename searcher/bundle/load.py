@@ -135,7 +135,7 @@ def load_bundle(path: Path) -> Bundle:
 def _json(file: Path, text: bytes) -> dict[str, Any]:
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: must be JSON, got {error}; use the bundle as it was exported") from error
     if not isinstance(values, dict):
         raise UserError(f"{file}: must be a JSON object, got {type(values).__name__}; use another folder")

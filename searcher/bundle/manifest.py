@@ -7,12 +7,13 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from models.settings import PostprocessSettings
+from searcher.study.ancestor import Ancestor
 from searcher.study.config import Section
 
 __all__ = [
     "MANIFEST",
+    "MAX_NAME",
     "SCHEMA",
-    "Ancestor",
     "BundleManifest",
     "DataFacts",
     "FileFacts",
@@ -21,6 +22,8 @@ __all__ = [
 ]
 
 MANIFEST = "bundle.json"
+MAX_NAME = 200
+"""Signs of a bundle's name."""
 SCHEMA = "searcher-bundle-1"
 """What a bundle says it is; the number is raised when an older reader would misread a newer bundle."""
 
@@ -48,19 +51,6 @@ class FileFacts(Section):
 
     sha256: Sha256
     num_bytes: int = Field(ge=0)
-
-
-class Ancestor(Section):
-    """A study that another one began from."""
-
-    study: str
-    """Its name."""
-    how: str
-    """What was taken from it: `refine`, `rerank` or `finetune`."""
-    trials: tuple[int, ...]
-    """Its trials that decided what came after, the best first."""
-    sha256: Sha256 | None
-    """Digest of the checkpoint that training began from, where it did."""
 
 
 class MemberFacts(Section):
@@ -121,7 +111,7 @@ class BundleManifest(Section):
     """All of `bundle.json`."""
 
     schema_version: str = SCHEMA
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=MAX_NAME)
     """What the bundle is called in tables and reports."""
     created_at: datetime
     versions: dict[str, str]

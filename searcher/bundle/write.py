@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as save_tensors
 
+from models.base import SegmentationModel
 from searcher._version import __version__
 from searcher.bundle.card import model_card
 from searcher.bundle.load import is_bundle
 from searcher.bundle.manifest import MANIFEST, BundleManifest, DataFacts, FileFacts, OnnxFacts
 from searcher.bundle.member import Member
 from searcher.exceptions import UserError
-from searcher.files import write_atomically
+from searcher.files import sha256_of, sync_folder, write_atomically
 from searcher.inference.trained import predictor_of, uses_tta
 
 __all__ = ["CARD", "ONNX", "check_target", "weights_files", "write_bundle"]
@@ -68,6 +69,7 @@ def write_bundle(
     target: Path,
     name: str,
     members: Sequence[Member],
+    models: Sequence[SegmentationModel],
     *,
     data: DataFacts,
     pixel_size_um: float | None = None,
@@ -78,12 +80,13 @@ def write_bundle(
     """Write a bundle and return its manifest with the SHA-256 of `bundle.json`.
 
     All is written into a folder beside the target and flushed to disk; then that is renamed. Interrupted, nothing is
-    left of it.
+    left of it. (Killed in the instant in which a bundle is replaced, the old one is left as `.NAME.replaced.*`.)
 
     Args:
         target: The folder to be.
         name: What the bundle is called.
         members: At least one; several are an ensemble. Their `facts.weights` are names as `weights_files` gives.
+        models: Their models, on the CPU: that they could be built proves that whoever opens the bundle can.
         data: What they were trained on.
         pixel_size_um: Of those images.
         pictures: Image files for the model card, by file name.
@@ -94,13 +97,11 @@ def write_bundle(
         UserError: The target is taken or cannot be written, or the members cannot be asked together.
     """
     check_target(target, force=force)
-    cpu = torch.device("cpu")
     networks = [member.network for member in members]
-    # Building them all proves that whoever opens the bundle can.
-    predictor = predictor_of(networks, [network.model(cpu) for network in networks], device=cpu)
+    predictor = predictor_of(networks, models, device=torch.device("cpu"))
     train = networks[0].config.train
     try:
-        with _new_folder(target) as folder:
+        with _new_folder(target, force=force) as folder:
             files = {}
             for member in members:
                 weights = {key: tensor.contiguous() for key, tensor in member.network.weights.items()}
@@ -110,7 +111,7 @@ def write_bundle(
             onnx_facts = None
             if onnx is not None:
                 onnx_facts = onnx(folder / ONNX)
-                files[ONNX] = _write(folder / ONNX, (folder / ONNX).read_bytes())
+                files[ONNX] = _flushed(folder / ONNX)
             manifest = BundleManifest(
                 name=name,
                 created_at=datetime.now(UTC),
@@ -142,16 +143,25 @@ def _write(path: Path, content: bytes) -> FileFacts:
     return FileFacts(sha256=written.sha256, num_bytes=written.num_bytes)
 
 
+def _flushed(path: Path) -> FileFacts:
+    """Return what a file is that something else wrote, once it is safely on disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+        sha256, num_bytes = sha256_of(file)
+    return FileFacts(sha256=sha256, num_bytes=num_bytes)
+
+
 @contextlib.contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
+def _new_folder(target: Path, *, force: bool) -> Iterator[Path]:
     """Yield an empty folder that takes the target's place at the end; after an error it is gone."""
     parent = target.absolute().parent
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
     try:
         folder.chmod(0o777 & ~_umask())
         yield folder
+        check_target(target, force=force)  # something may have come there meanwhile
         replaced = None
-        if target.is_dir():
+        if force and target.is_dir():
             replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced.", dir=parent))
             target.rename(replaced)  # over an empty folder, which POSIX allows
         try:
@@ -162,7 +172,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
             raise
         if replaced is not None:
             shutil.rmtree(replaced, ignore_errors=True)
-        _sync(parent)
+        sync_folder(parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -171,14 +181,6 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _versions() -> dict[str, str]:

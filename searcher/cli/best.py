@@ -50,9 +50,8 @@ def find_best(database: "Database", name: str) -> Found:
         UserError: There is no such study, or none of its trials is COMPLETE.
     """
     from searcher.exceptions import UserError
-    from searcher.ledger.best import best_compromises, best_trial, rerank_standings
+    from searcher.ledger.best import best_checkpoint, best_compromises, best_trial, rerank_standings
     from searcher.ledger.stored import stored_spec
-    from searcher.study.layout import inside
     from searcher.study.spec import CANDIDATE
 
     study, trials = database.study(name), database.trials(name)
@@ -64,15 +63,11 @@ def find_best(database: "Database", name: str) -> Found:
             f"--study {name}: must have a COMPLETE trial, got {study.num_done} done and none complete; "
             "launch it again with more trials"
         )
-    checkpoint = best.checkpoints.get("best")
-    is_there = checkpoint is not None and not checkpoint.is_removed
     return Found(
         study=study,
         trials=trials,
         best=best,
-        path=inside(Path(study.storage_root), checkpoint.uri)
-        if checkpoint is not None and is_there
-        else None,
+        path=best_checkpoint(study, best),
         standings=[] if parent is None else rerank_standings(study, trials, parent.candidates),
         front=best_compromises(study, trials) if study.also else [],
     )

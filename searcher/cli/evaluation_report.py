@@ -83,6 +83,7 @@ def write_report(
     Raises:
         UserError: It could not be written; what was there is untouched.
     """
+    from data_pipeline.datasets import GlasFolder
     from searcher.report.html import render
     from searcher.report.model import DataSet, EvaluationReport
 
@@ -93,7 +94,7 @@ def write_report(
         data=DataSet(
             name=source.name,
             fingerprint=fingerprint,
-            is_glas=source.kind == "glas",
+            is_glas=isinstance(source, GlasFolder) and source.is_the_release,
             licence=source.licence or None,
         ),
         device=_device(),
@@ -109,7 +110,7 @@ def write_report(
 
 
 def _member(facts: "MemberFacts") -> "Member":
-    from searcher.report.model import Ancestor, Member
+    from searcher.report.model import Member
 
     return Member(
         study=facts.study,
@@ -121,10 +122,7 @@ def _member(facts: "MemberFacts") -> "Member":
         config=facts.config,
         history=facts.history,
         checkpoint_sha256=facts.checkpoint_sha256,
-        lineage=[
-            Ancestor(study=each.study, how=each.how, trials=each.trials, sha256=each.sha256)
-            for each in facts.lineage
-        ],
+        lineage=facts.lineage,
     )
 
 

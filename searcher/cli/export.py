@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.members import Found, add_members, find_members, predictor_for
+from searcher.cli.members import Found, add_members, find_members, models_for, predictor_for
 from searcher.cli.options import Verbs, positive_float, positive_int
 
 if TYPE_CHECKING:
@@ -66,25 +66,27 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    import torch
+
     from searcher.bundle.onnx import check_exportable
     from searcher.bundle.write import check_target, write_bundle
     from searcher.cli.terminal import console
 
     check_target(args.to, force=args.force)
     found = find_members(args)
+    name = _name(args, found)
     source = _source(args, found)
-    pictures = _pictures(args, found)
+    models = models_for(found, torch.device("cpu"))
     onnx = None
     if args.onnx:
-        import torch
-
-        models = [member.network.model(torch.device("cpu")) for member in found.members]
         check_exportable(models)
         onnx = _exporter(models, args.onnx_size, _real_images(args, source))
+    pictures = _pictures(args, found)
     manifest, sha256 = write_bundle(
         args.to,
-        args.name or found.name,
+        name,
         found.members,
+        models,
         data=_data_facts(args, found, source),
         pixel_size_um=args.pixel_size_um or (source.pixel_size_um if source is not None else None),
         pictures=pictures,
@@ -109,26 +111,51 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _name(args: argparse.Namespace, found: Found) -> str:
+    from searcher.bundle.manifest import MAX_NAME
+    from searcher.exceptions import UserError
+
+    name: str = args.name or found.name
+    if len(name) > MAX_NAME:
+        raise UserError(
+            f"--name: must have at most {MAX_NAME} characters, got {len(name)}; give a shorter one"
+        )
+    return name
+
+
 def _source(args: argparse.Namespace, found: Found) -> "SampleSource | None":
     """Return the data set that the networks were trained on, None if it is not to be had.
 
     Raises:
-        DataError: `--data` names something else.
+        DataError: `--data` names no data set.
+        UserError: It names another one.
     """
     from data_pipeline.datasets import SyntheticGlands, open_dataset
     from data_pipeline.exceptions import DataError
+    from searcher.exceptions import UserError
     from searcher.training.dataset import DataRequest
 
     if args.data is not None:
-        return open_dataset(Path(args.data))
+        source: SampleSource = open_dataset(Path(args.data))
+        if not _is_what_was_trained_on(source, found):
+            raise UserError(
+                f"--data {args.data}: must be what the networks were trained on, got other images; leave it out, or "
+                "give that folder"
+            )
+        return source
     if found.study is None:
         return None
     if found.study.data_source == SyntheticGlands.name:
         return DataRequest(None, "", found.members[0].network.config.data).source()
     try:
-        return open_dataset(Path(found.study.data_source), strict=False)
-    except DataError:  # moved since then: the bundle says what is known without it
+        source = open_dataset(Path(found.study.data_source))
+        return source if _is_what_was_trained_on(source, found) else None
+    except DataError:  # moved or changed since then: the bundle says what is known without it
         return None
+
+
+def _is_what_was_trained_on(source: "SampleSource", found: Found) -> bool:
+    return {source.fingerprint()} == {member.facts.data_fingerprint for member in found.members}
 
 
 def _pictures(args: argparse.Namespace, found: Found) -> dict[str, bytes]:

@@ -11,14 +11,20 @@ from searcher.cli.best import find_best
 from searcher.cli.options import add_database, database_text
 
 if TYPE_CHECKING:
+    import torch
+
+    from models.base import SegmentationModel
     from searcher.bundle.load import Bundle
-    from searcher.bundle.manifest import Ancestor
     from searcher.bundle.member import Member
     from searcher.inference.predictor import Predictor
     from searcher.ledger.database import Database
     from searcher.ledger.records import StudyRecord, TrialRecord
+    from searcher.study.ancestor import Ancestor
 
-__all__ = ["Found", "add_members", "find_members", "predictor_for"]
+__all__ = ["Found", "add_members", "find_members", "models_for", "predictor_for"]
+
+_MAX_NAMED = 3
+"""Of checkpoints that are named by their folders."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,11 @@ def find_members(args: argparse.Namespace) -> Found:
         raise UserError(f"{args.prog}: must be given either files or --study NAME, got {got}; see --help")
     if args.study is not None:
         return _of_study(args)
-    for option, is_given in (("--ensemble", args.ensemble), ("--trial", args.trial is not None)):
+    for option, is_given in (
+        ("--ensemble", args.ensemble),
+        ("--trial", args.trial is not None),
+        ("--db", args.db is not None),
+    ):
         if is_given:
             raise UserError(f"{option}: must be given with --study, got files; leave it out")
     return _of_files(args.paths)
@@ -103,7 +113,6 @@ def predictor_for(found: Found, tta: bool | None) -> "Predictor":
     Raises:
         UserError: They do not fit this version, or cannot be asked together or so.
     """
-    from searcher.exceptions import UserError
     from searcher.inference.precision import default_device
     from searcher.inference.trained import predictor_of
 
@@ -111,15 +120,26 @@ def predictor_for(found: Found, tta: bool | None) -> "Predictor":
     if found.bundle is not None:
         return found.bundle.predictor(device=device, tta=tta)
     networks = [member.network for member in found.members]
+    return predictor_of(networks, models_for(found, device), device=device, tta=tta)
+
+
+def models_for(found: Found, device: "torch.device") -> "list[SegmentationModel]":
+    """Return the models of checkpoints, on a device, in evaluation mode.
+
+    Raises:
+        UserError: They do not fit this version.
+    """
+    from searcher.exceptions import UserError
+
     models = []
-    for network, path in zip(networks, found.paths, strict=True):
+    for member, path in zip(found.members, found.paths, strict=True):
         try:
-            models.append(network.model(device))
+            models.append(member.network.model(device))
         except ValueError as error:
             raise UserError(
                 f"{path}: its weights must fit this version of searcher, got {error}; use the version that wrote it"
             ) from error
-    return predictor_of(networks, models, device=device, tta=tta)
+    return models
 
 
 def _of_files(paths: Sequence[Path]) -> Found:
@@ -136,32 +156,31 @@ def _of_files(paths: Sequence[Path]) -> Found:
         return Found(bundle.name, bundle.members, (bundle.path,), bundle=bundle)
     files = [_checkpoint_file(path) for path in paths]
     members = tuple(_member(file, None, (), number, len(files)) for number, file in enumerate(files))
-    name = " + ".join(dict.fromkeys(f"{file.parent.parent.name}/{file.parent.name}" for file in files))
+    names = dict.fromkeys(f"{file.parent.parent.name}/{file.parent.name}" for file in files)
+    name = " + ".join(names) if len(names) <= _MAX_NAMED else f"{next(iter(names))} and {len(names) - 1} more"
     return Found(name, members, tuple(files))
 
 
 def _of_study(args: argparse.Namespace) -> Found:
-    from searcher.bundle.manifest import Ancestor
     from searcher.exceptions import UserError
+    from searcher.ledger.best import best_checkpoint
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import ancestors
-    from searcher.study.layout import inside
 
     text = database_text(args)
     with Database.open(text) as database:
         study, chosen = _chosen(args, database)
-        before = tuple(Ancestor(**vars(each)) for each in ancestors(database, study.name))
+        before = tuple(ancestors(database, study.name))
     paths, members = [], []
     for number, trial in enumerate(chosen):
-        record = trial.checkpoints.get("best")
-        if record is None or record.is_removed:
-            what = "none yet" if record is None else "one that was removed"
+        path = best_checkpoint(study, trial)
+        if path is None:
+            what = "one that was removed" if "best" in trial.checkpoints else "none yet"
             raise UserError(
                 f"--study {args.study}: trial {trial.number} must have a checkpoint, got {what}; name another one"
             )
-        path = inside(Path(study.storage_root), record.uri)
         paths.append(path)
-        members.append(_member(path, (study, trial, record.sha256), before, number, len(chosen)))
+        members.append(_member(path, (study, trial), before, number, len(chosen)))
     numbers = ", ".join(str(trial.number) for trial in chosen)
     return Found(
         name=f"{study.name}, trial{'s' if len(chosen) > 1 else ''} {numbers}",
@@ -203,7 +222,7 @@ def _chosen(args: argparse.Namespace, database: "Database") -> "tuple[StudyRecor
 
 def _member(
     path: Path,
-    of: "tuple[StudyRecord, TrialRecord, str] | None",
+    of: "tuple[StudyRecord, TrialRecord] | None",
     lineage: "tuple[Ancestor, ...]",
     number: int,
     num_members: int,
@@ -216,7 +235,9 @@ def _member(
     from searcher.training.trained import trained_network
 
     try:
-        checkpoint, file = load_checkpoint(path, sha256=None if of is None else of[2])
+        checkpoint, file = load_checkpoint(
+            path, sha256=None if of is None else of[1].checkpoints["best"].sha256
+        )
         network = trained_network(checkpoint)
     except CheckpointError as error:  # here it is what the command line names, not what a trial wrote
         raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
@@ -248,7 +269,7 @@ def _checkpoint_file(path: Path) -> Path:
         raise UserError(
             f"{path}: must be a bundle, a checkpoint or a trial's folder, got none of them; `searcher best` names one"
         )
-    return file
+    return file.absolute()
 
 
 def _history(checkpoint: Path) -> dict[int, dict[str, float]]:

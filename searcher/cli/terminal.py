@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from searcher.report.words import key_leaf
+
 __all__ = [
     "console",
     "metric",
@@ -78,9 +80,8 @@ def params_text(params: Mapping[str, object]) -> str:
     """Return parameters as `optimizer=adamw lr=0.001`: the last part of a key, its table where that is `name`."""
     parts = []
     for key, value in params.items():
-        table_name, _, leaf = key.rpartition(".")
         shown = f"{value:.3g}" if isinstance(value, float) else str(value)
-        parts.append(f"{table_name if leaf == 'name' else leaf}={shown}")
+        parts.append(f"{key_leaf(key)}={shown}")
     return " ".join(parts)
 
 

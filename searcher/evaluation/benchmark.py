@@ -4,14 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from searcher.evaluation.contest import ENTRIES, POSTER, SINCE, Entry, Pair, Ranked, Source, ranked
+from searcher.evaluation.contest import (
+    ENTRIES,
+    NUM_IMAGES,
+    POSTER,
+    SINCE,
+    Entry,
+    Pair,
+    Ranked,
+    Source,
+    ranked,
+)
 from searcher.evaluation.records import TEST_SETS, Figures, MeasuredSet
 from searcher.exceptions import UserError
 
 __all__ = ["ContestTable", "contest_table", "figure_texts", "to_markdown"]
-
-_NUM_IMAGES = {"testA": 60, "testB": 20}
-"""Of the challenge's test sets."""
 
 POSTER_TITLE = "By the poster's own metrics, which are not the contest's"
 SINCE_TITLE = "Published since, by the contest's metrics; the authors' figures"
@@ -104,9 +111,9 @@ def _remarks(by_method: dict[str, dict[str, MeasuredSet]]) -> list[str]:
             )
     for method, sets in by_method.items():
         for split, one in sets.items():
-            if one.num_images != _NUM_IMAGES[split]:
+            if one.num_images != NUM_IMAGES[split]:
                 lines.append(
-                    f"{method}: measured on {one.num_images} images of {split}, the contest's has {_NUM_IMAGES[split]}"
+                    f"{method}: measured on {one.num_images} images of {split}, the contest's has {NUM_IMAGES[split]}"
                 )
             if one.is_relabelled:
                 lines.append(f"{method}: {split} relabelled, each piece of a label taken as an object")

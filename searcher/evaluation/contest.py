@@ -8,13 +8,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["COLUMNS", "ENTRIES", "POSTER", "SINCE", "Entry", "Pair", "Ranked", "Source", "ranked"]
+__all__ = [
+    "COLUMNS",
+    "ENTRIES",
+    "NUM_IMAGES",
+    "POSTER",
+    "SINCE",
+    "Entry",
+    "Pair",
+    "Ranked",
+    "Source",
+    "ranked",
+]
 
 Pair = tuple[float | None, float | None]
 """Test A, test B; None where a method was not evaluated."""
 
 Source = Literal["contest", "poster", "since", "ours"]
 """Whose figures they are: the contest's, the DTU poster's (by its own metrics), a later publication's, or ours."""
+
+NUM_IMAGES = {"testA": 60, "testB": 20}
+"""Of the contest's test sets: other numbers are other images."""
 
 COLUMNS = (
     "F1, test A",

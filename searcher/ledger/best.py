@@ -1,14 +1,23 @@
 """Which trial of a study is the best."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from searcher.ledger.records import StudyRecord, TrialRecord
+from searcher.study.layout import inside
 from searcher.study.objectives import Objective, pareto_front
 from searcher.study.rerank import Standing, ranking, standings
 from searcher.study.spec import CANDIDATE, Candidate
 
-__all__ = ["best_compromises", "best_trial", "rerank_standings", "runs_of", "values_by_candidate"]
+__all__ = [
+    "best_checkpoint",
+    "best_compromises",
+    "best_trial",
+    "rerank_standings",
+    "runs_of",
+    "values_by_candidate",
+]
 
 
 def best_trial(study: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -24,6 +33,18 @@ def best_trial(study: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord
         winner = ranking(again, objective)[0]
         complete = [trial for trial in complete if trial.params.get(CANDIDATE) == winner]
     return min(complete, key=lambda trial: (objective.cost(trial.value or 0.0), trial.number), default=None)
+
+
+def best_checkpoint(study: StudyRecord, trial: TrialRecord) -> Path | None:
+    """Return where a trial's best checkpoint lies; None if it was never written or was removed.
+
+    Raises:
+        UserError: It lies outside the storage root.
+    """
+    record = trial.checkpoints.get("best")
+    if record is None or record.is_removed:
+        return None
+    return inside(Path(study.storage_root), record.uri)
 
 
 def values_by_candidate(

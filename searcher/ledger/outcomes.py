@@ -7,25 +7,26 @@ import sqlalchemy as sa
 
 from searcher.exceptions import StudyFileError
 from searcher.ledger.database import Database
-from searcher.ledger.records import AncestorRecord, EvaluationRecord, ExportRecord
+from searcher.ledger.records import EvaluationRecord, ExportRecord
 from searcher.ledger.stored import stored_spec
 from searcher.ledger.tables import EvaluationRow, ExportRow, StudyRow
+from searcher.study.ancestor import Ancestor
 
 __all__ = ["ancestors", "evaluations", "exports", "record_evaluations", "record_exports"]
 
 
-def ancestors(database: Database, name: str) -> list[AncestorRecord]:
+def ancestors(database: Database, name: str) -> list[Ancestor]:
     """Return the studies that a study began from, the nearest first; up to one that was deleted.
 
     Raises:
         UnknownStudyError: There is no such study.
     """
-    found: list[AncestorRecord] = []
+    found: list[Ancestor] = []
     row: StudyRow | None = database.study_row(name)
     seen = {name}
     while row is not None and row.parent_study is not None and row.parent_study not in seen:
         found.append(
-            AncestorRecord(
+            Ancestor(
                 study=row.parent_study,
                 how=_how(row),
                 trials=tuple(row.parent_trials or ()),

@@ -9,7 +9,6 @@ from searcher.study.objectives import Direction
 from searcher.study.space import Value
 
 __all__ = [
-    "AncestorRecord",
     "CheckpointRecord",
     "EvaluationRecord",
     "ExportRecord",
@@ -129,19 +128,6 @@ class StudyRecord:
         record = asdict(self) | {"created_at": self.created_at.isoformat(), "num_done": self.num_done}
         record["last_launch"] = self.last_launch.to_dict() if self.last_launch else None
         return record
-
-
-@dataclass(frozen=True, kw_only=True)
-class AncestorRecord:
-    """A study that another one began from."""
-
-    study: str
-    how: str
-    """What was taken from it: `refine`, `rerank` or `finetune`."""
-    trials: tuple[int, ...]
-    """Its trials that decided what came after, the best first."""
-    sha256: str | None
-    """Digest of the checkpoint that training began from, where it did."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,18 +14,17 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from searcher.evaluation.contest import COLUMNS, ENTRIES, POSTER, SINCE, Entry, Ranked, ranked
+from searcher.evaluation.contest import ENTRIES, NUM_IMAGES, POSTER, SINCE, Entry, Ranked, ranked
 from searcher.report import figures
 from searcher.report.model import EvaluationReport, Example, SplitReport
 from searcher.report.overlays import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, outlines, truth_width_px
 from searcher.report.templates import templates
 from searcher.report.words import capital, metric_words
+from searcher.study.spec import flat
 
 __all__ = ["render"]
 
 _SPLIT_TITLES = {"testA": "test A", "testB": "test B", "train": "the training images"}
-_CONTEST_IMAGES = {"testA": 60, "testB": 20}
-"""Images of the contest's test sets: other numbers are other images."""
 _METRICS = (
     ("f1", "F1", "detection"),
     ("object_dice", "object Dice", "segmentation"),
@@ -69,8 +68,8 @@ def render(report: EvaluationReport) -> str:
         poster=_poster_rows(report),
         training={name: Markup(svg) for name, svg in figures.training_curves(members).items()},
         searched=_table_of([member.params for member in members]),
-        configuration=_table_of([_flat(member.config) for member in members]),
-        settings=_flat(report.settings),
+        configuration=_table_of([flat(member.config) for member in members]),
+        settings=flat(report.settings),
         steps=_STEPS,
         colours={"truth": _css(TRUTH_COLOUR), "prediction": _css(PREDICTION_COLOUR)},
     )
@@ -150,7 +149,6 @@ class _ExampleView:
 class _Contest:
     """The contest's table."""
 
-    columns: tuple[str, ...]
     rows: Sequence[Ranked]
     since: Sequence[Entry]
     ours: Entry | None
@@ -163,20 +161,19 @@ def _contest(report: EvaluationReport) -> _Contest:
     pairs: dict[str, tuple[float | None, float | None]] = {}
     measured = {split.name: split.summary["pooled"] for split in report.splits if _is_contests(report, split)}
     for key, _, _ in _METRICS:
-        a, b = (measured[name][key] if name in measured else None for name in _CONTEST_IMAGES)
+        a, b = (measured[name][key] if name in measured else None for name in NUM_IMAGES)
         pairs[key] = (a, b)
     ours = Entry(report.method, pairs["f1"], pairs["object_dice"], pairs["object_hausdorff"], "ours")
     return _Contest(
-        columns=COLUMNS,
         rows=ranked([*ENTRIES, ours] if measured else ENTRIES),
         since=SINCE,
         ours=ours if measured else None,
-        missing=[_title(name) for name in _CONTEST_IMAGES if name not in measured],
+        missing=[_title(name) for name in NUM_IMAGES if name not in measured],
     )
 
 
 def _is_contests(report: EvaluationReport, split: SplitReport) -> bool:
-    return report.data.is_glas and _CONTEST_IMAGES.get(split.name) == split.summary["num_images"]
+    return report.data.is_glas and NUM_IMAGES.get(split.name) == split.summary["num_images"]
 
 
 def _poster_rows(report: EvaluationReport) -> list[dict[str, Any]]:
@@ -193,7 +190,7 @@ def _poster_rows(report: EvaluationReport) -> list[dict[str, Any]]:
         )
         if not _is_contests(report, split):
             continue
-        at = list(_CONTEST_IMAGES).index(split.name)
+        at = list(NUM_IMAGES).index(split.name)
         for entry in POSTER:
             theirs = {key: getattr(entry, key)[at] for key, _, _ in _METRICS}
             rows.append(
@@ -209,17 +206,6 @@ def _table_of(columns: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]
     """Return a row for each key that any column has, with the columns' values."""
     keys = dict.fromkeys(key for column in columns for key in column)
     return [(key, [_plain(column[key]) if key in column else _DASH for column in columns]) for key in keys]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values by dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 # ---- words -------------------------------------------------------------------------------------------------

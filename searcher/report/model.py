@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ancestor", "DataSet", "EvaluationReport", "Example", "Member", "SplitReport", "choose_examples"]
+from searcher.study.ancestor import Ancestor
+
+__all__ = ["DataSet", "EvaluationReport", "Example", "Member", "SplitReport", "choose_examples"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,19 +38,6 @@ class SplitReport:
     """`searcher.evaluation.summary.Summary.to_dict()`."""
     examples: Sequence[Example] = ()
     """See `choose_examples`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ancestor:
-    """A study that another one began from."""
-
-    study: str
-    how: str
-    """What was taken from it: `refine`, `rerank` or `finetune`."""
-    trials: Sequence[int]
-    """Its trials that decided what came after, the best first."""
-    sha256: str | None
-    """Digest of the checkpoint that training began from, where it did."""
 
 
 @dataclass(frozen=True, kw_only=True)

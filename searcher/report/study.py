@@ -90,7 +90,12 @@ class StudyPicture:
 
     @property
     def title(self) -> str:
-        """Name, numbers of trials, and the best."""
+        """Name and summary."""
+        return f"{self.name}: {self.summary}"
+
+    @property
+    def summary(self) -> str:
+        """Numbers of trials, and the best."""
         counts: dict[str, int] = {}
         for trial in self.trials:
             counts[trial.state] = counts.get(trial.state, 0) + 1
@@ -98,7 +103,7 @@ class StudyPicture:
         value = next((each.value for each in self.trials if each.number == self.best), None)
         if value is not None:
             parts.append(f"best {self.objective} {value:.4g} (trial {self.best})")
-        return f"{self.name}: {', '.join(parts)}"
+        return ", ".join(parts)
 
     @property
     def front(self) -> list[TriedTrial]:

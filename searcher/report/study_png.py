@@ -71,7 +71,7 @@ def _draw_history(axes: Axes, picture: StudyPicture) -> None:
         if trials:
             axes.plot(
                 [each.number for each in trials],
-                [each.value or 0.0 for each in trials],
+                [each.value for each in trials],  # type: ignore[arg-type]  # neither list has one without
                 linestyle="none",
                 marker="o",
                 markersize=6,

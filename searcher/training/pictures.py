@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from data_pipeline.store import Store
 from searcher.evaluation.metrics import compare, pooled
 from searcher.files import write_atomically
-from searcher.inference.precision import resolve_precision
-from searcher.inference.predictor import Predictor
+from searcher.inference.trained import predictor_of
 from searcher.report.pictures import learning_curve, overlay_jpeg
-from searcher.study.config import TrialConfig
 from searcher.training.checkpoints import CheckpointFile, load_checkpoint
-from searcher.training.trained import trained_model
+from searcher.training.trained import trained_model, trained_network
 
 __all__ = ["LEARNING_CURVE", "draw_learning_curve", "draw_worst_images"]
 
@@ -27,7 +25,6 @@ LEARNING_CURVE = "learning-curve.png"
 
 def draw_worst_images(
     file: CheckpointFile,
-    config: TrialConfig,
     store: Store,
     val_indices: Sequence[int],
     device: torch.device,
@@ -41,7 +38,6 @@ def draw_worst_images(
 
     Args:
         file: The checkpoint.
-        config: What it was trained with.
         store: Prepared images.
         val_indices: Those that it was not trained on.
         device: Where to predict.
@@ -55,7 +51,7 @@ def draw_worst_images(
         CheckpointError: The checkpoint cannot be read.
         OSError: A picture could not be written.
     """
-    worst = _worst_images(file, config, store, val_indices, device, num_images)
+    worst = _worst_images(file, store, val_indices, device, num_images)
     names = []
     for rank, (dice, index, prediction) in enumerate(worst, start=1):
         truth = np.array(store.labels(index), dtype=np.int32)
@@ -92,7 +88,6 @@ def _write(path: Path, content: bytes) -> None:
 
 def _worst_images(
     file: CheckpointFile,
-    config: TrialConfig,
     store: Store,
     val_indices: Sequence[int],
     device: torch.device,
@@ -103,12 +98,9 @@ def _worst_images(
     One image at a time, and of its label maps only those that are wanted so far: memory does not grow with the images.
     """
     checkpoint, _ = load_checkpoint(file.path, sha256=file.sha256)
-    predictor = Predictor(
-        [trained_model(dataclasses.replace(checkpoint, tuned=None), device=device)],
-        device=device,
-        dtype=resolve_precision(config.train.precision, device),
-        tile_px=config.train.eval_tile_px,
-        tile_overlap_px=config.train.eval_tile_overlap_px,
+    untuned = dataclasses.replace(checkpoint, tuned=None)
+    predictor = predictor_of(
+        [trained_network(untuned)], [trained_model(untuned, device=device)], device=device
     )
     heap: list[
         tuple[float, int, NDArray[np.int32]]

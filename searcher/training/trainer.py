@@ -373,7 +373,6 @@ class Trainer:
         with self._random.active():  # building a model draws weights, which are then replaced
             worst = draw_worst_images(
                 self._folder.best,
-                self.config,
                 self._store,
                 self._val_indices,
                 self._device,

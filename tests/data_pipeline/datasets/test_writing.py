@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_pipeline.datasets import SyntheticGlands, open_dataset, write_release
 from data_pipeline.exceptions import DataError
@@ -43,6 +44,10 @@ def test_only_the_challenges_own_images_have_its_licence_and_pixel_size(tmp_path
     others = open_dataset(tmp_path / "84")
     assert (others.licence, others.pixel_size_um) == ("", None)
     write_release(SyntheticGlands(num_images=85, size_px=16, seed=0, num_test_images=1), tmp_path / "85")
+    as_many = open_dataset(tmp_path / "85")
+    assert (as_many.licence, as_many.pixel_size_um) == ("", None)
+    for name in ("train_1.png", "train_1_anno.png"):
+        Image.open(tmp_path / "85" / name).resize((775, 522)).save(tmp_path / "85" / name)
     release = open_dataset(tmp_path / "85")
     assert "for research only" in release.licence
     assert release.pixel_size_um == 0.62005

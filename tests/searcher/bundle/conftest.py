@@ -4,7 +4,7 @@ import torch
 from models.settings import PostprocessSettings
 from searcher.bundle.manifest import DataFacts, MemberFacts
 from searcher.bundle.member import Member
-from searcher.bundle.write import weights_files
+from searcher.bundle.write import weights_files, write_bundle
 from searcher.inference.trained import TrainedNetwork
 from searcher.inference.tuning import Tuned
 from searcher.study.config import TrialConfig
@@ -57,6 +57,17 @@ def member(
         lineage=(),
     )
     return Member(TrainedNetwork(config, net.state_dict(), tuned), facts)
+
+
+@pytest.fixture(scope="session")
+def write():
+    """`write_bundle` with the members' models."""
+
+    def write(target, name, members, **options):
+        models = [each.network.model(torch.device("cpu")) for each in members]
+        return write_bundle(target, name, members, models, **options)
+
+    return write
 
 
 @pytest.fixture(scope="session")

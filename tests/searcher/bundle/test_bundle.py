@@ -15,7 +15,7 @@ from data_pipeline.datasets import SyntheticGlands
 from models.base import Detections
 from models.registry import names
 from searcher.bundle.load import is_bundle, load_bundle
-from searcher.bundle.write import write_bundle
+from searcher.bundle.manifest import OnnxFacts
 from searcher.exceptions import UserError
 from searcher.inference.trained import predictor_of
 
@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def bundle(tmp_path, new_member, data_facts):
-    write_bundle(tmp_path / "b", "a name", [new_member(threshold=0.25)], data=data_facts, pixel_size_um=0.5)
+def bundle(write, tmp_path, new_member, data_facts):
+    write(tmp_path / "b", "a name", [new_member(threshold=0.25)], data=data_facts, pixel_size_um=0.5)
     return tmp_path / "b"
 
 
@@ -47,9 +47,9 @@ def test_an_opened_bundle_predicts_what_its_network_does(bundle, new_member):
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_model_comes_back_from_a_bundle(name, tmp_path, new_member, data_facts):
+def test_every_model_comes_back_from_a_bundle(write, name, tmp_path, new_member, data_facts):
     original = new_member(name=name).network
-    write_bundle(tmp_path / "b", name, [new_member(name=name)], data=data_facts)
+    write(tmp_path / "b", name, [new_member(name=name)], data=data_facts)
     expected = predictor_of([original], [original.model(CPU)], device=CPU).see(image())
     actual = load_bundle(tmp_path / "b").predictor(device=CPU).see(image())
     parts = zip(actual, expected, strict=True) if isinstance(expected, Detections) else [(actual, expected)]
@@ -74,9 +74,9 @@ def test_it_says_where_it_comes_from(bundle):
     assert "Licence of the data: none needed" in card
 
 
-def test_an_ensemble_is_one_bundle(tmp_path, new_member, data_facts):
+def test_an_ensemble_is_one_bundle(write, tmp_path, new_member, data_facts):
     members = [new_member(number, 2, seed=number, threshold=0.25 + 0.25 * number) for number in range(2)]
-    write_bundle(tmp_path / "b", "two", members, data=data_facts)
+    write(tmp_path / "b", "two", members, data=data_facts)
     opened = load_bundle(tmp_path / "b")
     maps = opened.predictor(device=CPU, tta=False).see(image())
     each = [
@@ -89,10 +89,10 @@ def test_an_ensemble_is_one_bundle(tmp_path, new_member, data_facts):
     )
 
 
-def test_members_whose_maps_differ_are_no_ensemble(tmp_path, new_member, data_facts):
+def test_members_whose_maps_differ_are_no_ensemble(write, tmp_path, new_member, data_facts):
     members = [new_member(0, 2), new_member(1, 2, head="binary")]
     with pytest.raises(UserError, match="maps say the same"):
-        write_bundle(tmp_path / "b", "two", members, data=data_facts)
+        write(tmp_path / "b", "two", members, data=data_facts)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -166,7 +166,7 @@ def test_weights_of_another_network_are_refused_in_a_line(bundle, new_member):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 3}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"[]", b"\xff\xfe", b'{"schema_version": 3}'])
 def test_a_manifest_that_is_none_is_refused_in_a_line(bundle, content):
     (bundle / "bundle.json").write_bytes(content)
     with pytest.raises(UserError) as error:
@@ -180,23 +180,25 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path):
         load_bundle(tmp_path)
 
 
-def test_a_bundle_is_replaced_only_by_force_and_other_things_never(bundle, new_member, data_facts, tmp_path):
+def test_a_bundle_is_replaced_only_by_force_and_other_things_never(
+    write, bundle, new_member, data_facts, tmp_path
+):
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
     with pytest.raises(UserError, match="--force"):
-        write_bundle(bundle, "another", [new_member(seed=1)], data=data_facts)
+        write(bundle, "another", [new_member(seed=1)], data=data_facts)
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
-    write_bundle(bundle, "another", [new_member(seed=1)], data=data_facts, force=True)
+    write(bundle, "another", [new_member(seed=1)], data=data_facts, force=True)
     assert load_bundle(bundle).name == "another"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     for force in (False, True):
         with pytest.raises(UserError, match="must be a new folder or a bundle to replace"):
-            write_bundle(tmp_path / "mine", "x", [new_member()], data=data_facts, force=force)
+            write(tmp_path / "mine", "x", [new_member()], data=data_facts, force=force)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "mine"]
 
 
 def test_interrupted_or_without_room_nothing_is_left_and_what_was_there_stays(
-    bundle, new_member, data_facts, tmp_path
+    write, bundle, new_member, data_facts, tmp_path
 ):
     def interrupted(path):
         path.write_bytes(b"half")
@@ -205,9 +207,9 @@ def test_interrupted_or_without_room_nothing_is_left_and_what_was_there_stays(
     def full(_path):
         raise OSError(28, "No space left on device")
 
-    for write, error in ((interrupted, KeyboardInterrupt), (full, UserError)):
+    for onnx, error in ((interrupted, KeyboardInterrupt), (full, UserError)):
         with pytest.raises(error):
-            write_bundle(bundle, "new", [new_member()], data=data_facts, force=True, onnx=write)
+            write(bundle, "new", [new_member()], data=data_facts, force=True, onnx=onnx)
         assert load_bundle(bundle).name == "a name"
         assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
@@ -217,3 +219,15 @@ def test_others_may_read_a_bundle_as_far_as_the_umask_lets_them(bundle):
     os.umask(mask)
     assert stat.S_IMODE(bundle.stat().st_mode) == 0o777 & ~mask
     assert stat.S_IMODE((bundle / "bundle.json").stat().st_mode) == 0o666 & ~mask
+
+
+def test_what_comes_there_meanwhile_is_not_lost(write, new_member, data_facts, tmp_path):
+    def somebody_else(path):
+        path.write_bytes(b"onnx")
+        write(tmp_path / "b", "theirs", [new_member(seed=1)], data=data_facts)
+        return OnnxFacts(file=path.name, height=1, width=1, opset=20, max_difference=0.0, compared_on=())
+
+    with pytest.raises(UserError, match="--force"):
+        write(tmp_path / "b", "mine", [new_member()], data=data_facts, onnx=somebody_else)
+    assert load_bundle(tmp_path / "b").name == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]

@@ -8,19 +8,18 @@ import torch
 from data_pipeline.datasets import SyntheticGlands
 from searcher.bundle.load import load_bundle
 from searcher.bundle.onnx import check_exportable, export_onnx
-from searcher.bundle.write import write_bundle
 from searcher.exceptions import SearcherError, UserError
 from searcher.inference.trained import predictor_of
 
 CPU = torch.device("cpu")
 
 
-def test_the_onnx_network_of_an_ensemble_is_the_mean_of_its_networks(tmp_path, new_member, data_facts):
+def test_the_onnx_network_of_an_ensemble_is_the_mean_of_its_networks(write, tmp_path, new_member, data_facts):
     members = [new_member(number, 2, seed=number, input_scale=0.5) for number in range(2)]
     models = [member.network.model(CPU) for member in members]
     tissue = SyntheticGlands(num_images=3, size_px=96, seed=5)
     inputs = {"tissue": tissue.read(0)[0]}
-    write_bundle(
+    write(
         tmp_path / "b",
         "two",
         members,

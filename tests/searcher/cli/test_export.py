@@ -1,13 +1,18 @@
 """`searcher export`: from a study or checkpoints to a bundle that evaluates alike."""
 
+import dataclasses
 import json
+from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 from trained_runs import folder_of
 
 from searcher.bundle.load import load_bundle
 from searcher.cli.main import main
+from searcher.training.checkpoints import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +112,38 @@ def test_the_lineage_travels_with_the_bundle(trained, stored_study, tmp_path):
     assert "rerank of `s`" in (tmp_path / "b" / "README.md").read_text()
 
 
+def foreign_checkpoint(run, tmp_path):
+    """A checkpoint whose weights are those of another network than its configuration says."""
+    checkpoint, _ = load_checkpoint(Path(run) / "best.pt")
+    config = checkpoint.config | {"model": checkpoint.config["model"] | {"base_channels": 4}}
+    return save_checkpoint(dataclasses.replace(checkpoint, config=config), tmp_path / "foreign.pt").path
+
+
+def test_a_checkpoint_named_from_where_it_lies_keeps_its_name(trained, tmp_path, monkeypatch):
+    run = folder_of(trained, "plain")
+    monkeypatch.chdir(run)
+    assert main(["export", "best.pt", "--to", str(tmp_path / "b")]) == 0
+    assert load_bundle(tmp_path / "b").name == f"unet-demo/{run.name}"
+    assert main(["export", ".", "--to", str(tmp_path / "b"), "--force", "--name", "again"]) == 0
+    assert load_bundle(tmp_path / "b").name == "again"
+
+
+def test_onnx_is_compared_on_what_the_command_line_gives_and_the_card_shows_it(trained, tmp_path, capsys):
+    example = trained / "data" / "images" / "0.png"
+    to = tmp_path / "b"
+    onnx = ["--onnx", "--onnx-size", "64", "--example", str(example)]
+    assert main(["export", str(folder_of(trained, "plain")), "--to", str(to), *onnx]) == 0
+    facts = load_bundle(to).manifest.onnx
+    assert facts.compared_on == ("random pixels", "0.png")
+    assert 0 < facts.max_difference < 1e-4
+    assert "model.onnx: differs from PyTorch by at most" in capsys.readouterr().out
+    assert "](example.jpg)" in (to / "README.md").read_text()
+    [maps] = onnxruntime.InferenceSession(to / "model.onnx").run(
+        None, {"images": np.asarray(Image.open(example))[None]}
+    )
+    assert maps.shape[2:] == (64, 64)
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -120,16 +157,21 @@ def test_the_lineage_travels_with_the_bundle(trained, stored_study, tmp_path):
         (["--study", "s", "--trial", "0"], "sha256 must be"),
         (["{run}", "--to", "no/such/folder"], "its folder must exist"),
         (["{run}", "--pixel-size-um", "0"], "must be a number above 0"),
+        (["{run}", "--name", "x" * 201], "--name: must have at most 200 characters, got 201"),
+        (["{run}", "--data", "{other}"], "must be what the networks were trained on, got other images"),
+        (["{run}", "--db", "postgresql://u:pw@h/d"], "--db: must be given with --study"),
+        (["{foreign}"], "its weights must fit this version of searcher"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(trained, stored_study, tmp_path, capsys, arguments, word):
     number = stored_study.complete(0.5)
     (stored_study.folder(number) / "best.pt").write_bytes(b"damaged")
     run = str(folder_of(trained, "plain"))
+    named = {"run": run, "other": str(trained / "data"), "foreign": str(foreign_checkpoint(run, tmp_path))}
     before = sorted(tmp_path.iterdir())
     to = [] if "--to" in arguments else ["--to", "b"]
     try:
-        code = main(["export", *(each.format(run=run) for each in arguments), *to])
+        code = main(["export", *(each.format(**named) for each in arguments), *to])
     except SystemExit as error:
         code = error.code
     assert code == 2

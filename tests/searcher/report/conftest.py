@@ -11,7 +11,6 @@ from data_pipeline.datasets import SyntheticGlands
 from searcher.evaluation import metrics, poster
 from searcher.evaluation.summary import ImageResult, summarise
 from searcher.report.model import (
-    Ancestor,
     DataSet,
     EvaluationReport,
     Example,
@@ -19,6 +18,7 @@ from searcher.report.model import (
     SplitReport,
     choose_examples,
 )
+from searcher.study.ancestor import Ancestor
 
 
 def moved(labels: np.ndarray, by_px: int) -> np.ndarray:
@@ -70,8 +70,8 @@ def member() -> Member:
         },
         checkpoint_sha256="c" * 64,
         lineage=[
-            Ancestor(study="unet-rerank", how="finetune", trials=[5], sha256="d" * 64),
-            Ancestor(study="unet-broad", how="rerank", trials=[7, 1, 4], sha256=None),
+            Ancestor(study="unet-rerank", how="finetune", trials=(5,), sha256="d" * 64),
+            Ancestor(study="unet-broad", how="rerank", trials=(7, 1, 4), sha256=None),
         ],
     )
 
