@@ -32,21 +32,19 @@ def optical_density(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return density
 
 
-def stain_amounts(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def stain_amounts(density: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return how much haematoxylin, eosin and rest each pixel has, in decadic optical density.
 
     That is 6 times what `skimage.color.rgb2hed` gives, which divides by the density of its darkest colour, 1e-6; and
     amounts below 0, of colours that no mixture of the stains has, are not cut to 0, so that means are unbiased.
 
     Args:
-        pixels: uint8[..., 3], RGB.
+        density: float32[..., 3], `optical_density` of red, green and blue.
 
     Returns:
         float32[..., 3].
     """
-    amounts: NDArray[np.float32] = optical_density(pixels) @ np.linalg.inv(_stain_colours()).astype(
-        np.float32
-    )
+    amounts: NDArray[np.float32] = density @ np.linalg.inv(_stain_colours()).astype(np.float32)
     return amounts
 
 

@@ -18,6 +18,7 @@ from models.settings import PostprocessSettings
 __all__ = [
     "fill_holes",
     "fill_instances",
+    "first_pixels",
     "flood",
     "instances_from_cores",
     "instances_from_evidence",
@@ -195,6 +196,22 @@ def _scored(labels: NDArray[np.int32], probability: NDArray[np.float32]) -> Pred
     return Prediction(labels, (total / num_pixels).astype(np.float32))
 
 
+def first_pixels(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
+    """Return int64[num_labels], the first pixel of each label as `row * W + column`.
+
+    That of 0, the background, is not looked for: it gets `H * W`, as do labels without pixels.
+
+    Args:
+        labels: int32[H, W], 0 to `num_labels` - 1.
+        num_labels: How many, the background counted.
+    """
+    flat = labels.ravel()
+    foreground = np.flatnonzero(flat)
+    first = np.full(num_labels, flat.size, np.int64)
+    first[flat[foreground[::-1]]] = foreground[::-1]  # the last assignment stays: the first pixel
+    return first
+
+
 def _relabel(
     components: NDArray[np.int32], keep: NDArray[np.bool_], num_components: int
 ) -> NDArray[np.int32]:
@@ -202,10 +219,7 @@ def _relabel(
 
     OpenCV's own order depends on its algorithm and its number of threads; results must not.
     """
-    flat = components.ravel()
-    foreground = np.flatnonzero(flat)
-    first = np.full(num_components, flat.size)
-    first[flat[foreground[::-1]]] = foreground[::-1]  # the last assignment stays: the first pixel
+    first = first_pixels(components, num_components)
     kept = np.flatnonzero(keep[1:]) + 1
     lookup = np.zeros(num_components, np.int32)
     lookup[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ __all__ = [
     "decode_image",
     "decode_label_map",
     "decode_labels",
+    "grey_channel",
     "images_by_stem",
     "pair_problems",
     "single_files",
@@ -121,14 +123,24 @@ def decode_label_map(path: Path) -> NDArray[np.int32]:
         DataError: The file does not decode, or is no integer label map of 8 to 32 bits.
     """
     with _open(path) as opened:
-        if opened.mode not in ("RGB", "RGBA"):
-            _check_label_mode(path, opened, "a label map")
-            return _decoded_labels(path, opened)
-        pixels = _decoded(path, opened, None)
-        grey = pixels[..., 0]
-        if (pixels[..., 1:3] != grey[..., None]).any() or (pixels[..., 3:] != 255).any():
-            _check_label_mode(path, opened, "a label map")
-        return grey.astype(np.int32)
+        if opened.mode in ("RGB", "RGBA"):
+            grey = grey_channel(_decoded(path, opened, None))
+            if grey is not None:
+                return grey.astype(np.int32)
+        _check_label_mode(path, opened, "a label map")
+        return _decoded_labels(path, opened)
+
+
+def grey_channel(pixels: NDArray[Any]) -> NDArray[Any] | None:
+    """Return [H, W], the channel of a grey picture in colour; None if the colours differ or it is not opaque.
+
+    Args:
+        pixels: integer[H, W, 3 or 4].
+    """
+    grey: NDArray[Any] = pixels[..., 0]
+    if (pixels[..., 1:3] != grey[..., None]).any() or (pixels[..., 3:] != np.iinfo(pixels.dtype).max).any():
+        return None
+    return grey
 
 
 @contextmanager

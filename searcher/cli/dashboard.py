@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from searcher.cli.interrupts import signals_interrupt
 from searcher.cli.options import Verbs, add_database, database_text, read_secret
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ def _run(args: argparse.Namespace) -> int:
         raise UserError(
             "searcher dashboard: needs the package optuna-dashboard, got none; pip install 'gland-searcher[dashboard]'"
         ) from None
-    from searcher.dashboard.server import DashboardServer, stopped_by_signals
+    from searcher.dashboard.server import DashboardServer
     from searcher.ledger.database import Database
 
     access = _access(args)
     with (
-        stopped_by_signals(),
+        signals_interrupt(),
         Database.open(database_text(args), may_write=args.writable) as database,
         DashboardServer(
             database, host=args.host, port=args.port, writable=args.writable, access=access

@@ -3,19 +3,18 @@
 import argparse
 import csv
 import io
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from searcher.cli.interrupts import signals_interrupt
 from searcher.cli.options import Verbs, add_json, positive_float
 from searcher.exceptions import SearcherError, UserError
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from searcher.bundle.load import Bundle
     from searcher.prediction.predict import Failure, ImageResult, Options
 
@@ -24,6 +23,8 @@ __all__ = ["add_parser"]
 SUMMARY = "predictions.csv"
 """The table of images in the folder of outputs."""
 _SUMMARY_COLUMNS = ("image", "height", "width", "pixel_size_um", "objects", "area_px", "area_um2", "seconds")
+_SUMMARY_EVERY_S = 5.0
+"""It is written as a whole, so with many images not after each."""
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -63,7 +64,7 @@ def add_parser(verbs: Verbs) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace outputs that are there")
     existing.add_argument(
-        "--skip-existing", action="store_true", help="leave out images whose outputs are there: go on"
+        "--skip-existing", action="store_true", help="leave out images that are done: go on"
     )
     add_json(parser)
     parser.set_defaults(run=_run)
@@ -91,18 +92,21 @@ def _run(args: argparse.Namespace) -> int:
     results: list[ImageResult | Failure] = []
     from searcher.cli.terminal import progress_bars
 
-    try:
-        with _signals_interrupt(), progress_bars("images", "opening") as (of_images, of_steps):
-            of_images(None, 0, len(todo))
+    with (
+        signals_interrupt(),
+        closing(_Table(args.to / SUMMARY, todo)) as summary,
+        progress_bars("images", "opening") as (of_images, of_steps),
+    ):
+        of_images(None, 0, len(todo))
 
-            def done(result: "ImageResult | Failure") -> None:
-                results.append(result)
-                of_images(None, len(results), len(todo))
+        def done(result: "ImageResult | Failure") -> None:
+            results.append(result)
+            if isinstance(result, ImageResult):
+                summary.add(result)
+            of_images(None, len(results), len(todo))
 
-            predict_images(todo, predictor, options, done=done, progress=of_steps)
-    finally:
-        found = [each for each in results if isinstance(each, ImageResult)]
-        _write_summary(args.to / SUMMARY, found)
+        predict_images(todo, predictor, options, done=done, progress=of_steps)
+    found = [each for each in results if isinstance(each, ImageResult)]
     if args.json:
         print_json(
             {
@@ -181,19 +185,17 @@ def _todo(args: argparse.Namespace, paths: Sequence[Path], outputs: Sequence[str
             f"--to {folder}: must not be a folder of images to predict: outputs would be taken for images next time; "
             "choose another folder"
         )
-    there = [
-        path
+    if args.force:
+        return list(paths)
+    are_there = {
+        path: [output.exists() for output in output_paths(folder, path.stem, outputs).values()]
         for path in paths
-        if all(output.exists() for output in output_paths(folder, path.stem, outputs).values())
-    ]
-    partly = [
-        path
-        for path in paths
-        if any(output.exists() for output in output_paths(folder, path.stem, outputs).values())
-    ]
+    }
     if args.skip_existing:
-        return [path for path in paths if path not in {*there}]
-    if partly and not args.force:
+        rows = _rows(folder / SUMMARY)
+        return [path for path in paths if path.name not in rows or not all(are_there[path])]
+    partly = [path for path in paths if any(are_there[path])]
+    if partly:
         raise UserError(
             f"--to {folder}: must hold no outputs of the images yet, got those of {partly[0].name}"
             f"{f' and {len(partly) - 1} more' if len(partly) > 1 else ''}; go on with --skip-existing, or replace "
@@ -211,41 +213,58 @@ def _create(folder: Path) -> None:
         ) from error
 
 
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Let a batch system's SIGTERM and a closing terminal's SIGHUP end the work as Ctrl-C does."""
+class _Table:
+    """The table of images. Rows of images that were predicted before, and are not now, stay.
 
-    def interrupt(_number: int, _frame: "FrameType | None") -> None:
-        raise KeyboardInterrupt
+    Args:
+        path: The file.
+        todo: What is predicted now: rows of it are of outputs that are about to be replaced, and go at once.
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    Raises:
+        UserError: It could not be written.
+    """
+
+    def __init__(self, path: Path, todo: Sequence[Path]) -> None:
+        self._path = path
+        before, now = _rows(path), {each.name for each in todo}
+        self._rows = {name: row for name, row in before.items() if name not in now}
+        self._is_written = True
+        if len(self._rows) < len(before):
+            self.write()
+        self._written_at = time.monotonic()
+
+    def add(self, result: "ImageResult") -> None:
+        """Add a row, and write the table now and then: whatever ends the process, few rows are missing."""
+        self._rows[result.name] = {**result.to_dict(), "image": result.name}
+        self._is_written = False
+        if time.monotonic() - self._written_at >= _SUMMARY_EVERY_S:
+            self.write()
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        if not self._is_written:
+            self.write()
+
+    def write(self) -> None:
+        """Write the table, atomically."""
+        from searcher.cli.options import write_text
+
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, _SUMMARY_COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self._rows[name] for name in sorted(self._rows))
+        write_text("--to", self._path, text.getvalue())
+        self._is_written = True
+        self._written_at = time.monotonic()
 
 
-def _write_summary(path: Path, found: "Sequence[ImageResult]") -> None:
-    """Write the table of images; rows of images that were predicted before, and are not now, stay."""
-    if not found:
-        return
-    from searcher.cli.options import write_text
-
-    rows: dict[str, Mapping[str, object]] = {}
+def _rows(path: Path) -> dict[str, Mapping[str, object]]:
+    """Return the rows of a table of images by the images' names; none if there is no such table."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = {row["image"]: row for row in csv.DictReader(file) if row.get("image")}
+            return {row["image"]: row for row in csv.DictReader(file) if row.get("image")}
     except (OSError, UnicodeDecodeError, csv.Error):
-        rows = {}
-    for each in found:
-        rows[each.name] = {**each.to_dict(), "image": each.name}
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _SUMMARY_COLUMNS, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows[name] for name in sorted(rows))
-    write_text("--to", path, text.getvalue())
+        return {}
 
 
 def _print_results(
@@ -267,7 +286,9 @@ def _print_results(
         console.print(line, markup=False, soft_wrap=True)
     skipped = f", {num_skipped} left out whose outputs were there" if num_skipped else ""
     console.print(
-        f"{len(found)} images predicted with {bundle.name}{skipped}: {args.to}", markup=False, soft_wrap=True
+        f"{_images_text(len(found))} predicted with {bundle.name}{skipped}: {args.to}",
+        markup=False,
+        soft_wrap=True,
     )
 
 
@@ -277,17 +298,19 @@ def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options
     resampled = [each for each in found if each.scale != 1]
     lines = []
     if resampled:
+        was = "was" if len(resampled) == 1 else "were"
         lines.append(
-            f"{len(resampled)} images were resampled to the {_um(options.trained_um)} um that {bundle.name} was "
-            "trained at; outputs are at their own resolution"
+            f"{_images_text(len(resampled))} {was} resampled to the {_um(options.trained_um)} um that {bundle.name} "
+            "was trained at; outputs are at their own resolution"
         )
     if options.trained_um is None and len(unknown) < len(found):
         lines.append(
             f"{bundle.name} does not say what pixel size it was trained at: images were taken as they are"
         )
     if unknown:
+        taken = "it was taken as it is" if len(unknown) == 1 else "they were taken as they are"
         lines.append(
-            f"the pixel size of {len(unknown)} images is not known: they were taken as they are, and measured in "
+            f"the pixel size of {_images_text(len(unknown))} is not known: {taken}, and measured in "
             "pixels only; --pixel-size-um gives it"
         )
     return lines
@@ -298,8 +321,12 @@ def _say_failures(failed: "Sequence[Failure]", num_images: int) -> int:
     for each in failed:
         print(each.reason, file=sys.stderr)
     if failed:
-        raise SearcherError(f"{len(failed)} of {num_images} images could not be predicted, see above")
+        raise SearcherError(f"{len(failed)} of {_images_text(num_images)} could not be predicted, see above")
     return 0
+
+
+def _images_text(num: int) -> str:
+    return "1 image" if num == 1 else f"{num} images"
 
 
 def _um(value: float | None) -> str:

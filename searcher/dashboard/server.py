@@ -3,13 +3,9 @@
 import errno
 import ipaddress
 import logging
-import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from socketserver import TCPServer, ThreadingMixIn
-from types import FrameType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -21,7 +17,7 @@ from searcher.dashboard.guard import Guard
 from searcher.exceptions import UserError
 from searcher.ledger.database import Database
 
-__all__ = ["DashboardServer", "is_loopback", "stopped_by_signals"]
+__all__ = ["DashboardServer", "is_loopback"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,24 +82,6 @@ class DashboardServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.server_close()
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP interrupt the main thread as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {
-        number: signal.signal(number, interrupt) for number in (getattr(signal, name) for name in names)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -1,6 +1,7 @@
 """Folders of label maps, any method's against the truth's: which belong together, and all figures of them."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,8 +77,8 @@ def measure_folders(
 
     Files belong together by their names without extension and without `_anno` (`testA_1_anno.bmp` and `testA_1.png`).
     Where a folder has both, the one with `_anno` is the label map and the other its image. What `searcher predict`
-    wrote is taken as it is: `testA_1.labels.tif`, not the overlay beside it. Strata are the grades of the truth's
-    `Grade.csv`, if it has one.
+    wrote is taken as it is: `testA_1.labels.tif`, not the overlay or the image beside it. Strata are the grades of the
+    truth's `Grade.csv`, if it has one.
 
     Args:
         truth: Folder of png, tif, bmp or npy files.
@@ -207,17 +208,15 @@ def _label_maps(folder: Path) -> tuple[dict[str, Path], list[str]]:
         raise DataError(
             f"{folder}: must hold label maps as png, tif, bmp or npy files, got none; check the path"
         )
-    pictures = {stem for stem in files if stem + _ANNOTATION_SUFFIX in files}
-    pictures |= {
-        stem.removesuffix(_PREDICTED_SUFFIX) + _OVERLAY_SUFFIX
-        for stem in files
-        if stem.endswith(_PREDICTED_SUFFIX)
-    }
-    single, problems = single_files({stem: paths for stem, paths in files.items() if stem not in pictures})
-    return {
-        stem.removesuffix(_ANNOTATION_SUFFIX).removesuffix(_PREDICTED_SUFFIX): path
-        for stem, path in single.items()
-    }, problems
+    name_of = {stem: stem.removesuffix(_ANNOTATION_SUFFIX).removesuffix(_PREDICTED_SUFFIX) for stem in files}
+    pictures = {name for stem, name in name_of.items() if name != stem}
+    pictures |= {name + _OVERLAY_SUFFIX for stem, name in name_of.items() if stem == name + _PREDICTED_SUFFIX}
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for stem, paths in files.items():
+        claiming = [path for path in paths if stem not in pictures or path.suffix.lower() == NUMPY_SUFFIX]
+        if claiming:
+            by_name[name_of[stem]] += claiming
+    return single_files(by_name)
 
 
 def _of_split(files: dict[str, Path], split: str) -> dict[str, Path]:

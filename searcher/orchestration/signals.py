@@ -25,7 +25,8 @@ class Stop(threading.Event):
 def stop_on_signals(listener: StudyListener) -> Iterator[Stop]:
     """Yield an event that the first SIGINT, SIGTERM or SIGHUP sets; the second raises KeyboardInterrupt.
 
-    Outside the main thread, where Python allows no handlers, the event is never set from here.
+    A signal that is ignored stays so: SIGHUP under `nohup`, SIGINT in a shell script's background job. Outside the main
+    thread, where Python allows no handlers, the event is never set from here.
     """
     stop = Stop()
     num_signals = 0
@@ -44,7 +45,8 @@ def stop_on_signals(listener: StudyListener) -> Iterator[Stop]:
     before: dict[int, Callable[..., Any] | int | None] = {}
     if threading.current_thread() is threading.main_thread():
         for stopping in _STOPPING:
-            before[stopping] = signal.signal(stopping, on_signal)
+            if signal.getsignal(stopping) is not signal.SIG_IGN:
+                before[stopping] = signal.signal(stopping, on_signal)
     try:
         yield stop
     finally:

@@ -8,21 +8,21 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
-from searcher.prediction.raster import Closing, decoding
-from searcher.prediction.scratch import FileArray, ScratchArray
+from searcher.prediction.raster import decoding
+from searcher.prediction.scratch import Closing, FileArray, ScratchArray
 
-__all__ = ["FileRaster", "decode_into_scratch"]
+__all__ = ["FileRaster", "decode_into_scratch", "opened_at_any_size"]
 
 _BAND_BYTES = 1 << 25
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -53,6 +53,17 @@ class FileRaster(Closing):
     def close(self) -> None:
         """Give the room back."""
         self._pixels.close()
+
+
+@contextmanager
+def opened_at_any_size(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """Yield an image by Pillow, for its header: without the limit of pixels that guards decoding in memory."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as opened:
+            yield opened
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def decode_into_scratch(path: Path, folder: Path) -> FileRaster:
@@ -86,13 +97,9 @@ def decode_into_scratch(path: Path, folder: Path) -> FileRaster:
 
 def _opened(path: Path) -> tuple[int, int, Iterator[Pixels] | None]:
     """Return height, width and the bands of an image; no bands for a jpg, which libjpeg reads by itself."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # which guards decoding in memory
-    try:
-        with Image.open(path) as opened:
-            kind, mode, (width, height) = opened.format, opened.mode, opened.size
-            is_progressive, layout = bool(opened.info.get("progressive")), list(opened.tile)
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with opened_at_any_size(path) as opened:
+        kind, mode, (width, height) = opened.format, opened.mode, opened.size
+        is_progressive, layout = bool(opened.info.get("progressive")), list(opened.tile)
     if mode not in {"RGB", "RGBA", "L", "P"}:
         raise UserError(
             f"{path}: an image must be 8 bit colour or grey, got mode {mode}; convert it to 8 bit RGB"

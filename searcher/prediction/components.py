@@ -10,6 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from data_pipeline.tiling import Tile
+from models.postprocess import first_pixels
 from searcher.prediction.scratch import ScratchArray
 
 __all__ = ["Components", "blocks_of", "label_components"]
@@ -104,10 +105,7 @@ def _pieces(
     is_inside &= (left + width < block.width) | (block.x + block.width == size[1])
     keep = ~is_inside | (area >= min_area_px)
     keep[0] = False
-    flat = labels.ravel()
-    foreground = np.flatnonzero(flat)
-    first = np.zeros(num, np.int64)
-    first[flat[foreground[::-1]]] = foreground[::-1]  # the last assignment stays: the first pixel
+    first = first_pixels(labels, num)
     rows, columns = np.divmod(first, block.width)
     kept = np.flatnonzero(keep)
     kept = kept[np.argsort(first[kept])]  # OpenCV's own order depends on its number of threads

@@ -12,22 +12,20 @@ Only a piece too large for that, say of tissue whose glands all touch, is floode
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.tiling import Tile, summed_weights, tile_grid, tile_weight
 from models.base import Evidence, Prediction
-from models.postprocess import instances_from_evidence, smooth
+from models.postprocess import first_pixels, instances_from_evidence, smooth
 from models.settings import PostprocessSettings
 from searcher.inference.predictor import Predictor
 from searcher.prediction.components import Components, blocks_of, label_components
 from searcher.prediction.giant import Giant, cut_giant
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.raster import Raster
-from searcher.prediction.scratch import ScratchArray
+from searcher.prediction.scratch import Closing, ScratchArray
 
 __all__ = ["DEFAULT_TILE_PX", "Blended", "cut_blended", "see_dense"]
 
@@ -42,7 +40,7 @@ _ALIGNMENT_PX = 64
 columns of an array, up to a vector's length of them, in another way, which would differ in the last bit."""
 
 
-class Blended:
+class Blended(Closing):
     """The maps of all tiles of an image, blended, in a scratch file. A context manager."""
 
     def __init__(
@@ -56,12 +54,8 @@ class Blended:
         self._evidence = evidence
         self.height, self.width = maps.shape[:2]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give the scratch file's room back."""
         self._maps.close()
 
     def read(self, window: Tile, *, smoothing_sigma_px: float) -> Evidence:
@@ -256,9 +250,7 @@ class _Cutter:
         found = instances_from_evidence(alone, smoothed)
         if not len(found.scores):
             return
-        values = self._scratch.read(window)
-        np.copyto(values, -(found.labels + np.int32(self._num_found)), where=found.labels > 0)
-        self._scratch.write(window, values)
+        self._write(window, found.labels)
         self._keep(self._first_pixels_of(found, window), found.scores)
 
     def _cut_giant(self, pieces: Components, number: int, window: Tile) -> None:
@@ -270,22 +262,19 @@ class _Cutter:
             ),
             is_here=lambda part: self._piece_of(pieces, part) == number,
         )
-
-        def write(part: Tile, labels: NDArray[np.int32]) -> None:
-            values = self._scratch.read(part)
-            np.copyto(values, -(labels + np.int32(self._num_found)), where=labels > 0)
-            self._scratch.write(part, values)
-
         first_pixels, scores = cut_giant(
-            giant, self._settings, self._folder, self._blended.width, write, block_px=self._block_px
+            giant, self._settings, self._folder, self._blended.width, self._write, block_px=self._block_px
         )
         self._keep(first_pixels, scores)
 
+    def _write(self, window: Tile, labels: NDArray[np.int32]) -> None:
+        """Write instances int32[h, w], 1 to n, behind those that were found before; elsewhere the pieces stay."""
+        values = self._scratch.read(window)
+        np.copyto(values, -(labels + np.int32(self._num_found)), where=labels > 0)
+        self._scratch.write(window, values)
+
     def _first_pixels_of(self, found: Prediction, window: Tile) -> NDArray[np.int64]:
-        flat = found.labels.ravel()
-        foreground = np.flatnonzero(flat)
-        first = np.zeros(len(found.scores), np.int64)
-        first[flat[foreground[::-1]] - 1] = foreground[::-1]
+        first = first_pixels(found.labels, len(found.scores) + 1)[1:]
         rows, columns = np.divmod(first, window.width)
         return (rows + window.y) * self._blended.width + columns + window.x
 

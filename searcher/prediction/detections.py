@@ -9,8 +9,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +20,7 @@ from models.settings import PostprocessSettings
 from searcher.inference.predictor import Predictor
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.raster import Raster
-from searcher.prediction.scratch import ScratchArray
+from searcher.prediction.scratch import Closing, ScratchArray
 
 __all__ = ["DETECTION_OVERLAP_PX", "DETECTION_TILE_PX", "Detected", "cut_detected", "see_detections"]
 
@@ -35,7 +33,7 @@ _EDGE_PX = 3.0
 """A box that ends as near to a tile's edge as this is cut off by it: boxes are off by a pixel or two."""
 
 
-class Detected:
+class Detected(Closing):
     """What was found in all tiles of an image; the masks in a scratch file. A context manager.
 
     Args:
@@ -54,12 +52,8 @@ class Detected:
         self._is_cut: list[NDArray[np.bool_]] = []
         self._mask_side = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give the scratch file's room back."""
         self._masks.close()
 
     def add(self, tile: Tile, found: Detections) -> None:
@@ -146,7 +140,7 @@ def see_detections(
             if progress is not None:
                 progress(num_done, len(tiles))
     except BaseException:
-        detected.__exit__(None, None, None)
+        detected.close()
         raise
     return detected
 

@@ -14,11 +14,9 @@ slide's own metadata or a TIFF's resolution; what png, jpg and bmp say is about 
 
 from pathlib import Path
 
-from PIL import Image
-
 from data_pipeline.datasets.files import decode_image
 from searcher.exceptions import UserError
-from searcher.prediction.bands import decode_into_scratch
+from searcher.prediction.bands import decode_into_scratch, opened_at_any_size
 from searcher.prediction.raster import ArrayRaster, Raster, decoding
 
 __all__ = ["EXTENSIONS", "images_in", "open_image"]
@@ -86,9 +84,7 @@ def _open_plain(path: Path, scratch_folder: Path) -> Raster:
 def _num_pixels(path: Path) -> int:
     """Return an image's pixels by its header; 0 if it has none that can be read: decoding says why."""
     try:
-        with Image.open(path) as opened:
+        with opened_at_any_size(path) as opened:
             return opened.width * opened.height
-    except Image.DecompressionBombError:
-        return _IN_MEMORY_PX + 1
     except Exception:  # Pillow's plugins raise nearly anything here
         return 0

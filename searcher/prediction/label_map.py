@@ -1,22 +1,20 @@
 """An instance label map on disk, at the resolution of the image that it belongs to."""
 
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.tiling import Tile
 from searcher.prediction.components import blocks_of
-from searcher.prediction.scratch import ScratchArray
+from searcher.prediction.scratch import Closing, ScratchArray
 
 __all__ = ["LabelMap"]
 
 _BLOCK_PX = 2048
 
 
-class LabelMap:
+class LabelMap(Closing):
     """Instances 1 to n of an image, read window by window. A context manager: the scratch file goes with it.
 
     Args:
@@ -42,12 +40,8 @@ class LabelMap:
         self.height, self.width = scratch.shape[:2]
         self._sizes_there = (self.height, self.width)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give the scratch file's room back."""
         self._scratch.close()
 
     def __len__(self) -> int:

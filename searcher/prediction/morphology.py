@@ -151,10 +151,10 @@ def _gather(gathered: _Gathered, labels: LabelMap, raster: Raster, block: Tile) 
     gathered.position.add(
         objects, _Moments.of(group, len(objects), rows + float(block.y), columns + float(block.x))
     )
-    pixels = raster.read(block)[rows, columns]
-    amounts = stain_amounts(pixels)
+    density = optical_density(raster.read(block)[rows, columns])
+    amounts = stain_amounts(density)
     gathered.stain.add(objects, _Moments.of(group, len(objects), amounts[:, 0], amounts[:, 1]))
-    is_pale = (optical_density(pixels) < LUMEN_DENSITY).all(axis=1)
+    is_pale = (density < LUMEN_DENSITY).all(axis=1)
     gathered.pale_px[objects] += np.bincount(group, is_pale, len(objects))
     for index, box in zip(objects, find_objects(found), strict=True):
         (top, bottom), (left, right) = ((side.start, side.stop) for side in box)

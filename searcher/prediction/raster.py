@@ -15,8 +15,9 @@ from PIL import Image
 from data_pipeline.exceptions import DataError
 from data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
+from searcher.prediction.scratch import Closing
 
-__all__ = ["MAX_SCALE", "ArrayRaster", "Closing", "Raster", "Resampled", "decoding"]
+__all__ = ["MAX_SCALE", "ArrayRaster", "Raster", "Resampled", "decoding"]
 
 MAX_SCALE = 16.0
 """An image is enlarged or reduced at most by this factor: beyond it, a pixel size is wrong."""
@@ -69,21 +70,6 @@ class Raster(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-class Closing:
-    """What rasters share: they are left without anything to do, unless they hold something open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close what is held open."""
 
 
 class ArrayRaster(Closing):

@@ -22,14 +22,29 @@ from numpy.typing import NDArray
 
 from data_pipeline.tiling import Tile
 
-__all__ = ["FileArray", "ScratchArray"]
+__all__ = ["Closing", "FileArray", "ScratchArray"]
 
 _RELEASE_S = 0.02
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
-class FileArray(Generic[_Scalar]):
+class Closing:
+    """A context manager whose end closes what it holds open: nothing, unless `close` is overridden."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is held open."""
+
+
+class FileArray(Closing, Generic[_Scalar]):
     """An array [height, width, *tail] that lies in a file row by row, uncompressed. A context manager.
 
     Args:
@@ -45,14 +60,6 @@ class FileArray(Generic[_Scalar]):
         self._file = file
         self._offset = offset
         self._pixel_bytes = math.prod(shape[2:]) * self.dtype.itemsize
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -9,7 +9,8 @@ from PIL import Image
 
 from data_pipeline.tiling import Tile
 from searcher.prediction.pixel_size import square
-from searcher.prediction.raster import Closing, Raster, decoding
+from searcher.prediction.raster import Raster, decoding
+from searcher.prediction.scratch import Closing
 
 __all__ = ["open_slide"]
 

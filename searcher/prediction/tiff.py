@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.prediction.pixel_size import pixel_size_of_tiff
-from searcher.prediction.raster import Closing, Raster, decoding
-from searcher.prediction.scratch import FileArray, ScratchArray
+from searcher.prediction.raster import Raster, decoding
+from searcher.prediction.scratch import Closing, FileArray, ScratchArray
 
 __all__ = ["open_tiff"]
 

@@ -160,6 +160,27 @@ def test_every_bad_file_is_named_and_nothing_is_written(tmp_path, capsys):
     assert not (tmp_path / "out.json").exists()
 
 
+def test_a_predicted_image_and_its_overlay_beside_the_label_map_are_passed_over(tmp_path):
+    save(tmp_path / "t" / "a.png", GLANDS)
+    save(tmp_path / "p" / "a.labels.tif", GLANDS)
+    for name in ("a.png", "a.overlay.png"):
+        Image.new("RGB", (30, 20), "red").save(tmp_path / "p" / name)
+    assert measure("--json", "out.json") == 0
+    assert json.loads((tmp_path / "out.json").read_text())["pooled"]["f1"] == 1
+
+
+@pytest.mark.parametrize(
+    "names", [("a.labels.tif", "a_anno.bmp"), ("a.labels.tif", "a.npy"), ("a.npy", "a_anno.bmp")]
+)
+def test_two_label_maps_of_one_image_are_refused_however_they_are_called(tmp_path, capsys, names):
+    save(tmp_path / "t" / "a.png", GLANDS)
+    for name in names:
+        save(tmp_path / "p" / name, GLANDS)
+    assert measure() == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"p: a must be one file, got {', '.join(names)}; keep one of them"
+
+
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [

@@ -44,13 +44,18 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def rows(folder):
+    with (folder / "predictions.csv").open() as file:
+        return [row["image"] for row in csv.DictReader(file)]
+
+
 def test_a_folder_of_images(bundle, images, tmp_path, capsys):
     out = tmp_path / "new" / "out"
     assert predict(bundle, images, "--to", out) == 0
     assert names(out) == sorted([f"{stem}{end}" for stem in "abc" for end in ENDINGS] + ["predictions.csv"])
     shown = capsys.readouterr().out
     assert f"3 images predicted with small: {out}" in shown
-    assert "the pixel size of 3 images is not known" in shown
+    assert "the pixel size of 3 images is not known: they were taken as they are" in shown
     predictor = load_bundle(bundle).predictor(device=torch.device("cpu"))
     image = np.asarray(Image.open(images / "a.png"))
     labels = tifffile.imread(out / "a.labels.tif")
@@ -156,15 +161,15 @@ def test_a_folder_that_is_no_bundle(images, tmp_path, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
-    ("where", "num_done"),
+    ("where", "num_whole"),
     [
         ("searcher.inference.predictor.Predictor.see_tile", 1),
         ("searcher.prediction.predict.write_overlay", 1),
-        ("searcher.prediction.outputs._move", 2),  # all was complete: it comes to its place
+        ("searcher.prediction.outputs._move", 2),  # all was complete: it comes to its place, but has no row
     ],
 )
 def test_an_interruption_leaves_whole_files_only_and_can_be_continued(
-    bundle, images, tmp_path, monkeypatch, capsys, number, where, num_done
+    bundle, images, tmp_path, monkeypatch, capsys, number, where, num_whole
 ):
     module, _, name = where.rpartition(".")
     real, calls = pkgutil.resolve_name(where), iter(range(100))
@@ -179,15 +184,48 @@ def test_an_interruption_leaves_whole_files_only_and_can_be_continued(
         patch.setattr(pkgutil.resolve_name(module), name, interrupted)
         assert predict(bundle, images, "--to", out) == 130
     assert capsys.readouterr().err == "interrupted\n"
-    done = "abc"[:num_done]
     assert {each for each in names(out) if each[0] in "abc"} == {
-        f"{stem}{end}" for stem in done for end in ENDINGS
+        f"{stem}{end}" for stem in "abc"[:num_whole] for end in ENDINGS
     }
+    assert rows(out) == ["a.png"]
     assert not [each for each in names(out) if "partial" in each or "tmp" in each]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert predict(bundle, images, "--to", out, "--skip-existing") == 0
-    assert f"{num_done} left out whose outputs were there" in capsys.readouterr().out
+    assert "2 images predicted with small, 1 left out" in capsys.readouterr().out
+    assert rows(out) == ["a.png", "b.jpg", "c.tif"]
     assert len(names(out)) == 3 * 4 + 1
+
+
+def test_rows_are_written_as_images_are_done(bundle, images, tmp_path, monkeypatch, capsys):
+    """What SIGKILL would leave: the rows before the image that is being predicted."""
+    out = tmp_path / "o"
+    monkeypatch.setattr("searcher.cli.predict._SUMMARY_EVERY_S", 0.0)
+    real, seen = pkgutil.resolve_name("searcher.prediction.predict.predict_image"), []
+
+    def watched(path, *args):
+        seen.append(rows(out) if (out / "predictions.csv").exists() else None)
+        return real(path, *args)
+
+    monkeypatch.setattr("searcher.prediction.predict.predict_image", watched)
+    assert predict(bundle, images, "--to", out) == 0
+    assert seen == [None, ["a.png"], ["a.png", "b.jpg"]]
+    seen.clear()
+    assert predict(bundle, images / "b.jpg", images / "a.png", "--to", out, "--force") == 0
+    assert seen == [["c.tif"], ["b.jpg", "c.tif"]], "rows of outputs that are being replaced are gone"
+    capsys.readouterr()
+
+
+def test_whole_outputs_without_a_row_are_predicted_again(bundle, images, tmp_path, capsys):
+    out = tmp_path / "o"
+    assert predict(bundle, images / "a.png", "--to", out) == 0
+    shown = capsys.readouterr().out
+    assert f"1 image predicted with small: {out}" in shown
+    assert "the pixel size of 1 image is not known: it was taken as it is" in shown
+    (out / "predictions.csv").unlink()
+    assert predict(bundle, images / "a.png", "--to", out, "--skip-existing") == 0
+    assert rows(out) == ["a.png"]
+    assert predict(bundle, images / "a.png", "--to", out, "--skip-existing") == 0
+    assert "0 images predicted with small, 1 left out" in capsys.readouterr().out
 
 
 def test_what_was_predicted_is_measured_as_evaluate_does(bundle, trained, tmp_path, cache_dir, capsys):

@@ -27,6 +27,18 @@ def test_tif_and_npy_of_all_depths(tmp_path, dtype, suffix):
     np.testing.assert_array_equal(read_label_map(path), many(dtype))
 
 
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("suffix", [".tif", ".tiff", ".npy"])
+def test_the_largest_label_of_32_bits(tmp_path, suffix, byteorder):
+    labels = np.array([[0, 2**32 - 1, 2**31, 2**31 - 1]], np.dtype(np.uint32).newbyteorder(byteorder))
+    path = tmp_path / f"map{suffix}"
+    if suffix == ".npy":
+        np.save(path, labels)
+    else:
+        tifffile.imwrite(path, labels, byteorder=byteorder)
+    assert read_label_map(path).tolist() == [[0, 2**32 - 1, 2**31, 2**31 - 1]]
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
 def test_compressed_tif(tmp_path, dtype, compression):
@@ -49,16 +61,48 @@ def test_npy_of_any_integers_in_any_order(tmp_path, dtype):
     assert labels.dtype in (np.int32, np.int64)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_grey_picture_saved_in_colour_is_a_label_map(tmp_path, mode):
-    Image.fromarray(LABELS.astype(np.uint8)).convert(mode).save(tmp_path / "map.png")
-    np.testing.assert_array_equal(read_label_map(tmp_path / "map.png"), LABELS)
+def test_a_grey_picture_saved_in_colour_is_a_label_map(tmp_path, mode, suffix):
+    Image.fromarray(LABELS.astype(np.uint8)).convert(mode).save(tmp_path / f"map{suffix}")
+    np.testing.assert_array_equal(read_label_map(tmp_path / f"map{suffix}"), LABELS)
+
+
+def test_a_palettes_indices_are_the_labels(tmp_path):
+    image = Image.fromarray(LABELS.astype(np.uint8), "P")
+    image.putpalette([255, 0, 0, 0, 255, 0] * 128)
+    image.save(tmp_path / "map.tif")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "map.tif"), LABELS)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.9])
+def test_a_tif_that_was_cut_off_is_named_in_one_line(tmp_path, capfd, compression, kept):
+    labels = np.random.default_rng(0).integers(0, 2**32, (64, 64), np.uint32)
+    tifffile.imwrite(tmp_path / "cut.tif", labels, compression=compression, rowsperstrip=16)
+    data = (tmp_path / "cut.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(
+        DataError, match=r"cut.tif: the file must decode as an image, got .+; replace"
+    ) as refused:
+        read_label_map(tmp_path / "cut.tif")
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr() == ("", ""), "tifffile says nothing besides"
 
 
 def test_more_labels_than_a_data_set_may_have(tmp_path):
     labels = np.arange(70_000, dtype=np.int32).reshape(700, 100)
     tifffile.imwrite(tmp_path / "map.tif", labels)
     np.testing.assert_array_equal(read_label_map(tmp_path / "map.tif"), labels)
+
+
+def test_a_tif_whose_header_is_damaged_does_not_fill_the_memory(tmp_path):
+    tifffile.imwrite(tmp_path / "map.tif", LABELS.astype(np.uint32))
+    with tifffile.TiffFile(tmp_path / "map.tif", mode="r+b") as tiff:
+        for side in ("ImageWidth", "ImageLength"):
+            tiff.pages.first.tags[side].overwrite(100_000)
+    with pytest.raises(DataError, match=r"map.tif: a label map must take at most 1024 MiB, got 38146 MiB"):
+        read_label_map(tmp_path / "map.tif")
 
 
 class Trap:
@@ -94,11 +138,14 @@ COLOURED[0, 0] = (255, 0, 0)
         ("a.npy", lambda p: p.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr'"), "must be a whole array"),
         ("a.npy", lambda p: p.write_bytes(b""), "must be a whole array"),
         ("a.png", lambda p: p.write_bytes(b"no picture"), "must decode as an image"),
-        ("a.tif", lambda p: tifffile.imwrite(p, np.ones((3, 4), np.float32)), "single-channel integer .* floating"),
+        ("a.tif", lambda p: tifffile.imwrite(p, np.ones((3, 4), np.float32)), "must be of integers, got float32"),
+        ("a.tif", lambda p: tifffile.imwrite(p, np.array([[0, -1]], np.int32)), "got -1 to 0"),
+        ("a.tif", lambda p: tifffile.imwrite(p, COLOURED, photometric="rgb"), r"got shape \(3, 4, 3\)"),
+        ("a.tif", lambda p: p.write_bytes(b"II*\0no picture"), "must decode as an image"),
         ("a.png", lambda p: Image.fromarray(COLOURED).save(p), "a label map must be a single-channel .* 3 channels"),
         ("a.png", lambda p: Image.new("RGBA", (4, 3), (5, 5, 5, 9)).save(p), "4 channels"),
         ("a.png", lambda p: Image.new("1", (4, 3)).save(p), "1 bit"),
-        ("a.tif", lambda p: tifffile.imwrite(p, np.full((3, 4), 2**32 - 1, np.uint32)), "labels must lie in"),
+        ("a.tif", lambda p: tifffile.imwrite(p, np.array([[2**63]], np.uint64)), "labels must lie in"),
         ("a.tif", lambda p: tifffile.imwrite(p, np.zeros((2, 3, 4), np.uint16), photometric="minisblack"), "2 pages"),
     ],
 )  # fmt: skip

@@ -40,6 +40,19 @@ def test_while_the_launch_is_brought_to_its_end_no_signal_raises(before):
     assert listener.lines[-1] == "SIGTERM: the launch is ending, one moment"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_ignored_signal_stays_ignored(number):
+    """SIGHUP under nohup, SIGINT in a script's background job: the launch goes on."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with stop_on_signals(RecordingListener()) as stop:
+            send(number)
+            assert not stop.is_set()
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 def test_handlers_are_put_back():
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with stop_on_signals(RecordingListener()):

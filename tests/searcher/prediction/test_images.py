@@ -98,6 +98,21 @@ class TestPngJpgBmp:
             open_image(tmp_path / "deep.png", tmp_path)
 
 
+def test_pillows_limit_of_pixels_warns_of_nothing(tmp_path, recwarn):
+    """Its warning is for more than 89 million pixels, its error for twice as many: both are decoded in bands."""
+    for side in (10_000, 14_000):
+        header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+        chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(side + 1))), (b"IEND", b"")]
+        data = b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
+        (tmp_path / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+        with pytest.raises(UserError, match=rf"large.png: .* got {side} rows are missing"):
+            open_image(tmp_path / "large.png", tmp_path)
+    assert not recwarn.list
+
+
 TIFFS = {
     "raw": {},
     "strips": {"compression": "zlib", "rowsperstrip": 16, "predictor": True},

@@ -1,0 +1,31 @@
+"""SIGTERM and SIGHUP end what a verb does as Ctrl-C does."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["signals_interrupt"]
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Let a batch system's SIGTERM and a closing terminal's SIGHUP raise KeyboardInterrupt in the main thread.
+
+    One that is ignored, as SIGHUP under `nohup`, stays so.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
