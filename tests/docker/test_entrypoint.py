@@ -3,14 +3,17 @@
 Both are on addresses of loopback that Ray does not turn into the machine's own, which it does with 127.0.0.1 (2.60).
 """
 
+import contextlib
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,6 @@ from typing import Any
 
 import psutil
 import pytest
-from ray._common.network_utils import find_free_port
 
 _HEAD, _WORKER = "127.0.0.2", "127.0.0.3"
 _TOKEN = "5eaf00d5" * 8
@@ -65,11 +67,29 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def _free_port() -> int:
+    """Return a port that nothing listens on, and that the system gives to no outgoing connection either."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
+
+
 @contextmanager
-def _node(arguments: list[str], urls: list[str], log: Path, environment: dict[str, str]) -> Iterator[Any]:
-    """A healthy node of the cluster; started again if it ends before it is one, as compose does."""
-    script = arguments[0]
+def _node(
+    start: Callable[[], tuple[list[str], list[str]]], log: Path, environment: dict[str, str]
+) -> Iterator[Any]:
+    """A healthy node of the cluster; started again, on other ports, if it ends before it is one, as compose does.
+
+    Args:
+        start: Returns the command, and the URLs that say whether the node is healthy.
+        log: Where its output goes.
+        environment: Its environment.
+    """
     for _ in range(3):  # a raylet has 30 s to come up, wherever else the machine is busy (Ray 2.60)
+        arguments, urls = start()
+        script = arguments[0]
         with log.open("ab") as stream:
             process = subprocess.Popen(
                 arguments, stdout=stream, stderr=stream, env=environment, start_new_session=True
@@ -94,36 +114,37 @@ def cluster(folder: Path, secret: Path, tmp_path_factory: pytest.TempPathFactory
     script = str(folder / "entrypoint.sh")
     scratch = tmp_path_factory.mktemp("r")
     environment = _environment(RAY_AUTH_TOKEN_PATH=str(secret), SEARCHER_DB="@/run/secrets/database_url")
-    port, web, head_agent, worker_agent = (find_free_port() for _ in range(4))
-    head_arguments = [
-        *(script, "head", f"--node-ip-address={_HEAD}", f"--port={port}", "--num-cpus=0", "--num-gpus=0"),
-        *(
-            "--dashboard-host=127.0.0.1",
-            f"--dashboard-port={web}",
-            f"--dashboard-agent-listen-port={head_agent}",
-        ),
-        f"--temp-dir={scratch}",
-    ]
-    worker_arguments = [
-        *(script, "worker", f"--address={_HEAD}:{port}", f"--node-ip-address={_WORKER}"),
-        *(
-            "--num-cpus=1",
-            "--num-gpus=0",
-            f"--dashboard-agent-listen-port={worker_agent}",
-            f"--temp-dir={scratch}",
-        ),
-    ]
-    head_urls = [
-        f"http://{_HEAD}:{head_agent}/api/local_raylet_healthz",
-        f"http://127.0.0.1:{web}/api/gcs_healthz",
-    ]
-    worker_urls = [f"http://{_WORKER}:{worker_agent}/api/local_raylet_healthz"]
+    ports: dict[str, int] = {}
+
+    def start_head() -> tuple[list[str], list[str]]:
+        ports.update(head=_free_port(), web=_free_port(), agent=_free_port(), client=_free_port())
+        arguments = [
+            *(script, "head", f"--node-ip-address={_HEAD}", f"--port={ports['head']}"),
+            *("--num-cpus=0", "--num-gpus=0", f"--temp-dir={scratch}"),
+            *("--dashboard-host=127.0.0.1", f"--dashboard-port={ports['web']}"),
+            f"--dashboard-agent-listen-port={ports['agent']}",
+            f"--ray-client-server-port={ports['client']}",
+        ]
+        return arguments, [
+            f"http://{_HEAD}:{ports['agent']}/api/local_raylet_healthz",
+            f"http://127.0.0.1:{ports['web']}/api/gcs_healthz",
+        ]
+
+    def start_worker() -> tuple[list[str], list[str]]:
+        agent = _free_port()
+        arguments = [
+            *(script, "worker", f"--address={_HEAD}:{ports['head']}", f"--node-ip-address={_WORKER}"),
+            *("--num-cpus=1", "--num-gpus=0", f"--temp-dir={scratch}"),
+            f"--dashboard-agent-listen-port={agent}",
+        ]
+        return arguments, [f"http://{_WORKER}:{agent}/api/local_raylet_healthz"]
+
     head_log, worker_log = scratch / "head.log", scratch / "worker.log"
     with (
-        _node(head_arguments, head_urls, head_log, environment) as head,
-        _node(worker_arguments, worker_urls, worker_log, environment) as worker,
+        _node(start_head, head_log, environment) as head,
+        _node(start_worker, worker_log, environment) as worker,
     ):
-        running = Cluster(head, worker, port, web, environment)
+        running = Cluster(head, worker, ports["head"], ports["web"], environment)
         yield running
         everything = running.processes()
         assert len(everything) > 5
@@ -201,7 +222,7 @@ def test_the_dashboard_shows_it_to_whoever_has_the_token(
     secret: Path,
     tmp_path: Path,
 ) -> None:
-    port = find_free_port()
+    port = _free_port()
     url = f"http://127.0.0.1:{port}/"
     script = str(folder / "entrypoint.sh")
     arguments = [script, "dashboard", "--host=127.0.0.1", f"--port={port}", f"--token-file={secret}"]
@@ -250,7 +271,7 @@ def test_without_its_token_no_node_starts(folder: Path, role: str, path: str, ru
 
 
 def test_health_says_what_does_not_answer(folder: Path) -> None:
-    url = f"http://127.0.0.1:{find_free_port()}/"
+    url = f"http://127.0.0.1:{_free_port()}/"
     run = subprocess.run(
         [folder / "entrypoint.sh", "health", url], env=_environment(), capture_output=True, text=True
     )
