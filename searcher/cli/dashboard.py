@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,13 @@ def _access(args: argparse.Namespace) -> "Access | None":
 def _say(url: str, access: "Access | None", *, writable: bool) -> None:
     lines = [f"dashboard: {url}"]
     if access is not None:
-        lines.append(f"log in once with: {url}/login/{access.login_code}")
+        # Not where its output goes into a log, whose readers need not be those who may read the token.
+        is_for_reader = access.was_made or sys.stdout.isatty()
+        lines.append(
+            f"log in once with: {url}/login/{access.login_code}"
+            if is_for_reader
+            else f"log in at {url}/login"
+        )
     if access is not None and access.was_made:
         lines.append(f"token, for programs and further browsers: {access.token}")
     lines.append(

@@ -1,8 +1,6 @@
 """`searcher launch`: run a study, or go on with it."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -103,7 +101,6 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
 
     with _existing(database_url) as database:
         spec = resolve(spec, database, storage_root=root)
-    command = shlex.join(["searcher", *sys.argv[1:]])
     data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
     with progress_bar("preparing images") as advance:
         store = data.prepare(advance)
@@ -116,11 +113,11 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
             storage_root=root,
             listener=view,
             address=args.address,
-            command=command,
+            command=args.command,
         )
     view.print_result(
         result,
-        command,
+        args.command,
         database_url=_shown(args),
         storage=args.storage,
     )

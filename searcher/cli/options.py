@@ -5,7 +5,6 @@ import math
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from searcher.exceptions import UserError
 
@@ -144,18 +143,20 @@ def database_text(args: argparse.Namespace) -> str:
     `SEARCHER_DB` leaves the environment, so that no process started from here, a Ray worker say, inherits it.
 
     Raises:
-        UserError: A password on the command line, where the process list shows it to everybody; or a file
-            that cannot be read.
+        UserError: A password on the command line, where the process list shows it to everybody; no path and no
+            URL; or a file that cannot be read.
     """
+    from searcher.ledger.engine import holds_secret
+
     from_environment = os.environ.pop("SEARCHER_DB", None)
     text: str = args.db or from_environment or _DEFAULT_DATABASE
     if text.startswith("@"):
         return read_secret("--db @", Path(text[1:]), "the URL")
     if args.db is None:
         return text
-    if urlsplit(text).password or "password=" in urlsplit(text).query:
+    if holds_secret(text):
         raise UserError(
-            f"--db {urlsplit(text).scheme}://…: must not hold a password, which the process list would show; "
+            "--db: must not hold a password, which the process list would show; "
             "put the whole URL into a file for --db @FILE, or into the environment variable SEARCHER_DB"
         )
     return text

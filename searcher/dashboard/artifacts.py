@@ -1,6 +1,5 @@
 """Where the dashboard finds the trials' pictures: below the storage roots of the database's studies."""
 
-from pathlib import Path
 from typing import BinaryIO
 
 from bottle import HTTPError
@@ -40,8 +39,17 @@ class StudyArtifacts:
         raise HTTPError(404, "this file is in none of the studies' storage roots on this machine")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Keep what a person uploads, in the newest study's root."""
-        root = self._database.storage_roots()[0] / ARTIFACTS
+        """Keep what a person uploads, in the newest study's root.
+
+        Raises:
+            HTTPError: No study has one, 409.
+        """
+        roots = self._database.storage_roots()
+        if not roots:
+            raise HTTPError(
+                409, "a file is kept in a study's storage root; no study was launched with searcher yet"
+            )
+        root = roots[0] / ARTIFACTS
         root.mkdir(parents=True, exist_ok=True)
         FileSystemArtifactStore(root).write(artifact_id, content_body)
 
@@ -54,4 +62,4 @@ class StudyArtifacts:
                 continue
 
     def _stores(self) -> list[FileSystemArtifactStore]:
-        return [FileSystemArtifactStore(Path(root) / ARTIFACTS) for root in self._database.storage_roots()]
+        return [FileSystemArtifactStore(root / ARTIFACTS) for root in self._database.storage_roots()]

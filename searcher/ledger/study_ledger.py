@@ -1,23 +1,18 @@
 """Writing down what happens in one study, in the order that keeps it true after a crash at any line."""
 
 import functools
-import json
 import logging
 import math
-import mimetypes
-import uuid
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import optuna
 import sqlalchemy as sa
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX, DEFAULT_MIME_TYPE, ArtifactMeta
 from optuna.trial import FrozenTrial, TrialState
 
-from searcher.files import link_or_copy
 from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
 from searcher.ledger.database import Database, checkpoint_record
 from searcher.ledger.patience import Patience
@@ -25,7 +20,7 @@ from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retention import Freed, collect
 from searcher.ledger.study_note import launch_text, read_note, study_text, write_note
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, utc_now
-from searcher.study.layout import ARTIFACTS, trial_folder
+from searcher.ledger.trial_artifacts import keep_artifacts
 from searcher.study.objectives import direction_of
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
@@ -333,9 +328,6 @@ class StudyLedger:
     def attach(self, number: int, names: Sequence[str], storage_root: Path) -> None:
         """Keep files of a running trial's folder as its artifacts, in Optuna's store for the storage root.
 
-        As `optuna.artifacts.upload_artifact` does it, but under a name that follows from the file, so that a step that
-        is repeated finds its own; and the file first, so that what the database names is there.
-
         Args:
             number: The trial. One that has ended already has its artifacts.
             names: The files' names.
@@ -345,18 +337,8 @@ class StudyLedger:
             OSError: A file could not be kept; those before it are.
         """
         trial = self.trial(number)
-        if trial.state.is_finished() or not names:
-            return
-        folder = trial_folder(self.spec.name, number)
-        (storage_root / ARTIFACTS).mkdir(exist_ok=True)
-        for name in names:
-            artifact_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{folder}/{name}"))
-            link_or_copy(storage_root / folder / name, storage_root / ARTIFACTS / artifact_id)
-            mimetype = mimetypes.guess_type(name)[0] or DEFAULT_MIME_TYPE
-            about = ArtifactMeta(artifact_id=artifact_id, filename=name, mimetype=mimetype, encoding=None)
-            self.database.optuna_storage.set_trial_system_attr(
-                trial._trial_id, ARTIFACTS_ATTR_PREFIX + artifact_id, json.dumps(asdict(about))
-            )
+        if not trial.state.is_finished():
+            keep_artifacts(self.database.optuna_storage, self.spec.name, trial, names, storage_root)
 
     # ---- ending a trial --------------------------------------------------------------------------------
 

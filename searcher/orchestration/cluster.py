@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import ray
 from ray._private import ray_constants, services
-from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
+from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.exceptions import AuthenticationError
 
@@ -33,7 +33,8 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
     was joined is left as it was found.
 
     Raises:
-        UserError: There is no cluster at the address, or it does not take this process.
+        UserError: There is no cluster at the address, or it does not take this process; or one of our own could not
+            write what it starts with.
     """
     if address is not None:
         with _joined(address):
@@ -75,16 +76,23 @@ def _why(error: Exception) -> str:
 
 def _start(scratch: Path) -> None:
     affinity = hasattr(os, "sched_getaffinity")
-    ray.init(
-        address="local",
-        num_cpus=len(os.sched_getaffinity(0)) if affinity else os.cpu_count(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(scratch),
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)) if affinity else os.cpu_count(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(scratch),
+        )
+    except (OSError, AuthenticationError) as error:  # it makes ~/.ray/auth_token where there is no token
+        raise UserError(
+            "a cluster on this machine: must be able to find or write Ray's token, and to write its files, "
+            f"got {_first_sentence(error)}; "
+            "set HOME to a folder that can be written, or RAY_AUTH_TOKEN_PATH to a file with a token"
+        ) from error
 
 
 def check_reachable(address: str | None) -> None:
@@ -120,11 +128,14 @@ def check_reachable(address: str | None) -> None:
 def _knock(where: str, address: str) -> str:
     """Return the version of the cluster whose head listens at HOST:PORT."""
     try:
-        token = [(name.lower(), value) for name, value in get_auth_headers_if_auth_enabled({}).items()]
-        with grpc.insecure_channel(address) as channel:
+        with init_grpc_channel(address, ray_constants.GLOBAL_GRPC_OPTIONS) as channel:
             head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
-            request = gcs_service_pb2.CheckAliveRequest()
-            answer = head.CheckAlive(request, timeout=_KNOCK_TIMEOUT_S, metadata=token)
+            answer = head.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=_KNOCK_TIMEOUT_S)
+    except (AuthenticationError, RuntimeError, OSError) as error:  # what the environment names is not there
+        raise UserError(
+            f"{where}: must have the token and the certificates that Ray's variables name, got "
+            f"{_first_sentence(error)}; check RAY_AUTH_TOKEN_PATH and RAY_TLS_*"
+        ) from None
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             raise UserError(
@@ -135,6 +146,10 @@ def _knock(where: str, address: str) -> str:
             "the option out"
         ) from None
     return str(answer.ray_version)
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).partition(". ")[0].rstrip(".")
 
 
 def _reason(error: grpc.RpcError) -> str:

@@ -95,6 +95,7 @@ class MlflowMirror:
             try:
                 self._copy_all()
             except Exception as error:  # anything: it is only a copy
+                self._copied = None  # half a run may be there, which asking MLflow anew removes
                 # Not its text, which may hold the address with a password.
                 kind = type(error).__name__
                 logger.debug("not copied to MLflow: %s", kind)
@@ -119,10 +120,17 @@ class MlflowMirror:
         )
         if self._copied is None:
             self._copied = _whole_runs(client, experiment_id)
+        problem: Exception | None = None
         for trial in ended:
-            if _key(trial) not in self._copied:
+            if _key(trial) in self._copied:
+                continue
+            try:
                 self._copy(client, experiment_id, trial)
                 self._copied.add(_key(trial))
+            except Exception as error:  # the others may go well
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
     def _copy(self, client: Any, experiment_id: str, trial: TrialRecord) -> None:
         from mlflow.entities import Metric, Param

@@ -31,14 +31,15 @@ def check_disk(spec: StudySpec, storage_root: Path, *, num_remaining: int, num_c
         spec: The study.
         storage_root: Folder of the checkpoints; may not exist yet.
         num_remaining: Trials of the budget that are still to run.
-        num_concurrent: Trials that run at a time.
+        num_concurrent: Trials that the cluster could run at a time.
 
     Raises:
         UserError: It has not.
     """
     keep = spec.resources.keep_best
     num_kept = min(num_remaining, keep) if keep else num_remaining
-    num_files = _FILES_OF_A_RUNNING_TRIAL * min(num_concurrent, num_remaining) + num_kept
+    at_a_time = min(num_concurrent, num_remaining)
+    num_files = _FILES_OF_A_RUNNING_TRIAL * at_a_time + num_kept
     num_bytes = _largest_checkpoint(spec)
     needed = num_files * num_bytes + _RESERVE_BYTES
     existing = next(place for place in [storage_root, *storage_root.parents] if place.exists())
@@ -46,7 +47,7 @@ def check_disk(spec: StudySpec, storage_root: Path, *, num_remaining: int, num_c
     if free < needed:
         raise UserError(
             f"--storage {storage_root}: must have room for {num_files} checkpoints of up to {_gib(num_bytes)} "
-            f"({num_remaining} trials, {num_concurrent} at a time), {_gib(needed)}, got {_gib(free)} free; "
+            f"({num_remaining} trials, {at_a_time} at a time), {_gib(needed)}, got {_gib(free)} free; "
             "make room, keep fewer with --set resources.keep_best=5, or choose another --storage"
         )
 

@@ -1,5 +1,6 @@
 """What a trial occupies, and whether some node of the cluster that is running can ever offer it."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from searcher.study.spec import ResourcesSection
 __all__ = ["TrialResources", "can_place", "nodes_for", "num_concurrent", "trial_resources"]
 
 _GIB = 2**30
+_UNLIMITED = -1
+"""How Ray writes that any number of nodes may come."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,10 @@ def nodes_for(resources: TrialResources) -> dict[str, str]:
 
 
 def num_concurrent(wanted: ResourcesSection, resources: TrialResources) -> int:
-    """Return how many trials can run at a time on the cluster that is running, and as far as it may grow."""
+    """Return how many trials can run at a time on the cluster that is running, and as far as it may grow.
+
+    Where it may grow without limit, that is `sys.maxsize` or more.
+    """
     fitting = sum(offer.times(resources) for _, offer in _alive())
     fitting = max(fitting, sum(group.at_most * group.offer.times(resources) for group in _to_come()))
     return min(fitting, wanted.max_concurrent or fitting)
@@ -123,9 +129,13 @@ def _to_come() -> list[_Group]:
     config = cluster_state.get_cluster_config()
     groups = [] if config is None else config.node_group_configs
     return [
-        _Group(group.name, _offer(dict(group.resources)), group.max_count)
+        _Group(
+            group.name,
+            _offer(dict(group.resources)),
+            sys.maxsize if group.max_count == _UNLIMITED else group.max_count,
+        )
         for group in groups
-        if group.max_count > 0
+        if group.max_count
     ]
 
 

@@ -124,6 +124,10 @@ def test_data_is_read_only_and_the_trials_share_what_they_write(compose: dict[st
         ]
 
 
+def test_the_dashboard_reads_the_pictures_that_the_trials_write(compose: dict[str, Any]) -> None:
+    assert compose["services"]["dashboard"]["volumes"] == ["${SEARCHER_RUNS:-runs}:/work/runs:ro"]
+
+
 def test_the_gpu_worker_asks_for_all_of_them(compose: dict[str, Any]) -> None:
     reservations = compose["services"]["worker-gpu"]["deploy"]["resources"]["reservations"]
     assert reservations == {"devices": [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]}

@@ -52,22 +52,26 @@ def pictured_study(tmp_path: Path) -> StoredStudy:
 
 
 @contextmanager
-def started(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Start the verb in a folder; what it printed, and its process."""
+def started(
+    folder: Path, *options: str, is_terminal: bool = False
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Start the verb in a folder, its output into a pipe or into a terminal; what it printed, and its process."""
     command = [sys.executable, "-m", "searcher.cli.main", "dashboard", "--port", "0", *options]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    reading, writing = os.openpty() if is_terminal else os.pipe()
+    pipes = {"stdout": writing, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=folder, env=os.environ | {"SEARCHER_DB": "searcher.db"}, **pipes)
-    assert process.stdout is not None
+    os.close(writing)
     printed = ""
-    try:
-        while "--writable" not in printed:
-            line = process.stdout.readline()
-            assert line, process.communicate()[1]
-            printed += line
-        yield printed, process
-    finally:
-        process.kill()
-        process.communicate()
+    with os.fdopen(reading, encoding="utf-8") as output:
+        try:
+            while "--writable" not in printed:
+                line = output.readline()
+                assert line, process.communicate()[1]
+                printed += line
+            yield printed, process
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def test_a_study_its_trial_and_its_picture_are_seen_and_nothing_can_be_deleted(
@@ -115,3 +119,15 @@ def test_away_from_loopback_a_token_is_made_and_the_printed_link_opens_the_studi
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert token not in process.stderr.read()
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_link_that_logs_in_is_printed_for_whoever_gave_the_token_but_into_no_log(
+    pictured_study, tmp_path, is_terminal
+):
+    (tmp_path / "token.txt").write_text("0123456789abcdef-token\n")
+    with started(tmp_path, "--token-file", "token.txt", is_terminal=is_terminal) as (printed, _):
+        assert bool(re.search(r"^log in once with: http://\S+/login/\S{32}$", printed, re.M)) == is_terminal
+        assert bool(re.search(r"^log in at http://127\.0\.0\.1:\d+/login$", printed, re.M)) != is_terminal
+        assert ("/login/" in printed) == is_terminal
+        assert "0123456789abcdef-token" not in printed

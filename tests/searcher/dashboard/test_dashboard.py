@@ -145,6 +145,16 @@ def test_a_writable_dashboard_deletes_a_study(own_folder):
     assert list((root / ARTIFACTS).iterdir()) == [], "its artifacts went with it"
 
 
+def test_where_no_study_has_a_storage_root_an_upload_is_refused(tmp_path):
+    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+        optuna.create_study(storage=database.optuna_storage, study_name="of another tool")
+    upload = {"file": "data:text/plain;base64,aGVsbG8=", "filename": "a.txt"}
+    with served(str(tmp_path / "s.db"), writable=True) as server:
+        status, _, text = send(server, "POST", "/api/artifacts/1", upload)
+        assert (status, "no study was launched with searcher" in json.loads(text)["reason"]) == (409, True)
+        assert json.loads(send(server, "GET", "/api/studies/1")[2])["artifacts"] == []
+
+
 def test_the_database_itself_refuses_to_be_written(tmp_path, fresh_postgres_url):
     for url in (str(tmp_path / "s.db"), fresh_postgres_url):
         with Database.open(url, create=True) as writing:

@@ -1,10 +1,12 @@
 """What the driver writes for Optuna dashboard: artifacts of trials, the note of a study."""
 
+import shutil
 import sqlite3
 import threading
 
 import optuna
 import pytest
+from optuna.artifacts import _upload
 from optuna_dashboard._note import get_note
 from small_ledger import register
 from stored_study import StoredStudy
@@ -13,6 +15,7 @@ from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.patience import Patience
 from searcher.ledger.study_note import read_note, write_note
+from searcher.ledger.trial_artifacts import ATTRIBUTE_PREFIX, OTHER_MIMETYPE
 from searcher.study.layout import ARTIFACTS
 
 
@@ -75,6 +78,26 @@ def test_attaching_again_after_a_break_anywhere_ends_with_each_once(study, monke
     assert "waiting" in said[0]
     study.ledger.complete(number, 0.5, best_epoch=1, stop_reason="epochs")
     study.ledger.attach(number, ["a.jpg"], study.root)  # Optuna lets nobody write on an ended trial
+
+
+def test_another_database_with_a_study_of_that_name_in_the_same_root_takes_no_picture_away(tmp_path):
+    with (
+        Database.open(str(tmp_path / "old.db"), create=True) as old,
+        Database.open(str(tmp_path / "new.db"), create=True) as new,
+    ):
+        studies = []
+        for database in (old, new):
+            shutil.rmtree(tmp_path / "runs" / "s", ignore_errors=True)
+            studies.append(study := StoredStudy(database, tmp_path))
+            study.write(study.begin(), "a.jpg", f"of {database.url.database}".encode())
+            study.ledger.attach(0, ["a.jpg"], study.root)
+        for study, name in zip(studies, ("old.db", "new.db"), strict=True):
+            assert artifacts(study, 0) == {"a.jpg": f"of {tmp_path / name}".encode()}
+
+
+def test_what_an_artifact_is_called_is_as_the_installed_optuna_has_it():
+    assert ATTRIBUTE_PREFIX == _upload.ARTIFACTS_ATTR_PREFIX
+    assert OTHER_MIMETYPE == _upload.DEFAULT_MIME_TYPE
 
 
 def test_a_file_that_is_not_there_names_nothing_in_the_database(study):

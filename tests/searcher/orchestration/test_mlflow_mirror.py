@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import time
 
 import pytest
 from stored_study import StoredStudy
@@ -52,6 +53,12 @@ def client(tmp_path, monkeypatch):
 def runs_of(client) -> dict[str, object]:
     experiment = client.get_experiment_by_name("s")
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def runs_by_status(client) -> list[tuple[str, str]]:
+    experiment = client.get_experiment_by_name("s")
+    runs = client.search_runs([experiment.experiment_id])
+    return sorted((run.info.run_name, run.info.status) for run in runs)
 
 
 def test_without_its_address_nothing_is_copied(study):
@@ -107,6 +114,28 @@ def test_a_run_that_a_kill_left_in_the_middle_is_made_anew(study, client):
     runs = runs_of(client)
     assert sorted(runs) == ["s-trial-0", "s-trial-1", "s-trial-2"]
     assert half.info.run_id not in [run.info.run_id for run in runs.values()]
+
+
+@needs_mlflow
+def test_a_trial_that_cannot_be_copied_holds_up_no_other_and_is_one_run_in_the_end(study, client):
+    picture = study.folder(0) / "worst-1.jpg"
+    picture.rename(study.folder(0) / "away")
+    picture.symlink_to(study.folder(0) / "none")
+    said: list[str] = []
+    mirror = MlflowMirror.start(study.database, "s", study.root, said.append)
+    mirror.wake()
+    deadline = time.monotonic() + 60
+    while not said and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert runs_by_status(client) == [
+        ("s-trial-0", "RUNNING"), ("s-trial-1", "KILLED"), ("s-trial-2", "FAILED")
+    ]  # fmt: skip
+    (study.folder(0) / "away").replace(picture)
+    mirror.close()
+    assert len(said) == 1
+    assert runs_by_status(client) == [
+        ("s-trial-0", "FINISHED"), ("s-trial-1", "KILLED"), ("s-trial-2", "FAILED")
+    ]  # fmt: skip
 
 
 @needs_mlflow

@@ -19,12 +19,17 @@ def joined(ray_nodes):
 
 
 @pytest.fixture
-def one_gpu_node_may_come(joined):
+def max_count():
+    return 2
+
+
+@pytest.fixture
+def gpu_nodes_may_come(joined, max_count):
     """What an autoscaler tells the cluster of the nodes that it may start."""
     from ray._raylet import GCS_AUTOSCALER_CLUSTER_CONFIG_KEY, GCS_AUTOSCALER_STATE_NAMESPACE
     from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_put
 
-    group = autoscaler_pb2.NodeGroupConfig(name="gpus", max_count=2, resources={"CPU": 8, "GPU": 1})
+    group = autoscaler_pb2.NodeGroupConfig(name="gpus", max_count=max_count, resources={"CPU": 8, "GPU": 1})
     config = autoscaler_pb2.ClusterConfig(node_group_configs=[group])
     key, namespace = GCS_AUTOSCALER_CLUSTER_CONFIG_KEY.encode(), GCS_AUTOSCALER_STATE_NAMESPACE.encode()
     _internal_kv_put(key, config.SerializeToString(), namespace=namespace)
@@ -62,13 +67,27 @@ def test_what_no_node_has_is_refused_with_the_largest_offer(joined, wanted, said
     assert "\n" not in str(caught.value)
 
 
-def test_nodes_that_the_autoscaler_may_start_count(one_gpu_node_may_come):
+def test_nodes_that_the_autoscaler_may_start_count(gpu_nodes_may_come):
     half = resources(cpus=4, gpus=0.5, max_concurrent=0)
     assert trial_resources(half) == TrialResources(4, 0.5, 0)
     assert num_concurrent(half, trial_resources(half)) == 4, "two on each of two nodes"
     assert trial_resources(resources()).gpus == 1
     with pytest.raises(UserError, match=r"where the largest of the cluster's 3 nodes has 8 CPUs and 1 GPUs"):
         trial_resources(resources(cpus=16, gpus=1))
+
+
+@pytest.mark.parametrize("max_count", [-1])
+def test_a_group_of_any_number_of_nodes_counts(gpu_nodes_may_come):
+    wanted = resources(cpus=4, gpus=0.5)
+    assert trial_resources(wanted) == TrialResources(4, 0.5, 0)
+    assert num_concurrent(resources(max_concurrent=0), TrialResources(4, 0.5, 0)) > 10**6
+    assert num_concurrent(resources(max_concurrent=7), TrialResources(4, 0.5, 0)) == 7
+
+
+@pytest.mark.parametrize("max_count", [0])
+def test_a_group_that_may_have_no_node_does_not(gpu_nodes_may_come):
+    with pytest.raises(UserError, match=r"resources\.gpus: must be 0 where no node has a GPU"):
+        trial_resources(resources(gpus=1))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Files of a trial's folder as its artifacts, which Optuna's own readers and its dashboard find."""
+
+import json
+import mimetypes
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from optuna.artifacts import ArtifactMeta
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from searcher.files import link_or_copy
+from searcher.study.layout import ARTIFACTS, trial_folder
+
+__all__ = ["ATTRIBUTE_PREFIX", "OTHER_MIMETYPE", "keep_artifacts"]
+
+ATTRIBUTE_PREFIX = "artifacts:"
+"""How the name of a trial's system attribute begins that describes an artifact. Optuna's own constant is private."""
+OTHER_MIMETYPE = "application/octet-stream"
+"""Of a file whose name says nothing, as with Optuna."""
+
+
+def keep_artifacts(
+    storage: BaseStorage, study: str, trial: FrozenTrial, names: Sequence[str], storage_root: Path
+) -> None:
+    """Keep files of a running trial's folder in Optuna's store for the storage root, and name them in the database.
+
+    As `optuna.artifacts.upload_artifact` does it, but under an identifier that follows from the file and its trial, so
+    that a step that is repeated finds its own; and the file first, so that what the database names is there.
+
+    Args:
+        storage: Optuna's, of the study database.
+        study: The study's name.
+        trial: The trial, as the database has it.
+        names: The files' names.
+        storage_root: Where the study's files lie.
+
+    Raises:
+        OSError: A file could not be kept; those before it are.
+    """
+    if not names:
+        return
+    folder = trial_folder(study, trial.number)
+    (storage_root / ARTIFACTS).mkdir(exist_ok=True)
+    for name in names:
+        # With the time at which the trial began: another database may have a study of that name and the same root.
+        artifact_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{folder}/{name} {trial.datetime_start}"))
+        link_or_copy(storage_root / folder / name, storage_root / ARTIFACTS / artifact_id)
+        mimetype = mimetypes.guess_type(name)[0] or OTHER_MIMETYPE
+        about = ArtifactMeta(artifact_id=artifact_id, filename=name, mimetype=mimetype, encoding=None)
+        storage.set_trial_system_attr(
+            trial._trial_id, ATTRIBUTE_PREFIX + artifact_id, json.dumps(asdict(about))
+        )

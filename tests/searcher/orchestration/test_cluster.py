@@ -1,0 +1,64 @@
+"""What keeps a launch from its cluster is said in one line: a proxy, certificates or a token that are not there."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tiny_study import TINY
+
+from searcher.exceptions import UserError
+from searcher.orchestration.cluster import check_reachable
+
+
+def test_a_clusters_head_is_not_looked_for_behind_the_machines_proxy(ray_nodes, monkeypatch):
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    check_reachable(ray_nodes.address)
+
+
+def test_tls_without_its_certificates(monkeypatch):
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    for name in ("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        UserError, match=r"--address 127\.0\.0\.1:1: must have .* RAY_TLS_SERVER_CERT, "
+    ) as error:
+        check_reachable("127.0.0.1:1")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "said"),
+    [
+        (
+            {"HOME": "file"},
+            [],
+            "a cluster on this machine: must be able to find or write Ray's token, and to write its files, got ",
+        ),
+        (
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "none"},
+            ["--address", "127.0.0.1:1"],
+            "--address 127.0.0.1:1: must have the token and the certificates that Ray's variables name, got ",
+        ),
+    ],
+)
+def test_a_token_that_cannot_be_had(tmp_path, cache_dir, variables, options, said):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "file").touch()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment |= {name: value.replace("file", str(tmp_path / "file")) for name, value in variables.items()}
+    done = subprocess.run(
+        [sys.executable, "-m", "searcher.cli.main", "launch", "--study", "tiny.toml", *options],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(said)
+    assert "RAY_AUTH_TOKEN_PATH" in done.stderr
+    assert ("HOME" in done.stderr) == ("HOME" in variables)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "tiny.toml"], "nothing is left behind"
