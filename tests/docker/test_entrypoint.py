@@ -10,6 +10,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -110,9 +111,15 @@ def _node(
 
 
 @pytest.fixture(scope="module")
-def cluster(folder: Path, secret: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def scratch() -> Iterator[Path]:
+    """Ray's folder, short as a container's: what it makes for its sockets there may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path, secret: Path, scratch: Path) -> Iterator[Cluster]:
     script = str(folder / "entrypoint.sh")
-    scratch = tmp_path_factory.mktemp("r")
     environment = _environment(RAY_AUTH_TOKEN_PATH=str(secret), SEARCHER_DB="@/run/secrets/database_url")
     ports: dict[str, int] = {}
 
