@@ -4,10 +4,11 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-__all__ = ["Norm", "ResidualConv", "Upsampling", "double_conv", "doubling", "norm_layer"]
+__all__ = ["LikeImageNet", "Norm", "ResidualConv", "Upsampling", "double_conv", "doubling", "norm_layer"]
 
 Norm = Literal["none", "batch", "group"]
 Upsampling = Literal["transposed", "bilinear"]
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def double_conv(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
@@ -45,6 +46,15 @@ class ResidualConv(nn.Module):
     def begin_as_shortcut(self) -> None:
         """Set the body's last factor to 0: a fresh block is its shortcut, however deep the network is."""
         nn.init.zeros_(self.get_parameter(f"body.{len(self.body) - 1}.weight"))
+
+
+class LikeImageNet(nn.Module):
+    """Brings images to the mean and deviation that pretrained weights expect."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float[B, 3, H, W] with ImageNet's mean 0 and standard deviation 1, from -1 to 1."""
+        mean, deviation = (x.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
+        return ((x + 1) / 2 - mean) / deviation
 
 
 def norm_layer(channels: int, norm: Norm) -> nn.Module:

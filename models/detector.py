@@ -4,6 +4,7 @@ The names in the state dictionary are torchvision's, so that its weights load.
 """
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from torchvision.models.detection.rpn import (  # type: ignore[import-untyped]
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign  # type: ignore[import-untyped]
 
 from models.anchors import Anchors
+from models.efficientnets import efficientnet_levels
 from models.settings import MaskRCNNSettings
 
 __all__ = ["DetectorParts", "Sampler", "build_detector"]
@@ -147,8 +149,10 @@ def build_detector(settings: MaskRCNNSettings, anchors: Anchors) -> DetectorPart
 
 
 def _build_backbone(settings: MaskRCNNSettings, norm: NormLayer, fpn_norm: NormLayer | None) -> nn.Module:
-    body = getattr(resnet, settings.backbone)(norm_layer=norm)
     num_trained = len(_STAGES) if settings.weights == "none" else settings.trainable_layers
+    if settings.backbone.startswith("efficientnet"):
+        return _build_efficientnet(settings, num_trained, fpn_norm)
+    body = getattr(resnet, settings.backbone)(norm_layer=norm)
     trained = (*_STAGES[:num_trained], *(("bn1",) if num_trained == len(_STAGES) else ()))
     for name, parameter in body.named_parameters():
         parameter.requires_grad_(name.startswith(trained))
@@ -162,6 +166,27 @@ def _build_backbone(settings: MaskRCNNSettings, norm: NormLayer, fpn_norm: NormL
     )
     if settings.weights == "coco" and settings.version == "v1":
         _forget_epsilon(pyramid)
+    return pyramid
+
+
+def _build_efficientnet(
+    settings: MaskRCNNSettings, num_trained: int, fpn_norm: NormLayer | None
+) -> nn.Module:
+    levels = efficientnet_levels(settings.backbone)
+    body = nn.Sequential(OrderedDict((f"level{n}", level) for n, level in enumerate(levels.modules, start=1)))
+    for level in levels.modules[: len(levels.modules) - num_trained]:
+        level.requires_grad_(False)
+    if settings.resolved_norm == "frozen":
+        from timm.layers.norm_act import freeze_batch_norm_2d
+
+        body = freeze_batch_norm_2d(body)  # type: ignore[no-untyped-call]
+    pyramid: nn.Module = BackboneWithFPN(
+        body,
+        return_layers={f"level{n}": str(n - 2) for n in (2, 3, 4, 5)},
+        in_channels_list=levels.channels[1:],
+        out_channels=settings.fpn_channels,
+        norm_layer=fpn_norm,
+    )
     return pyramid
 
 

@@ -10,6 +10,7 @@ from torchvision.models.detection import (  # type: ignore[import-untyped]
     MaskRCNN_ResNet50_FPN_Weights,
 )
 
+from models import efficientnets
 from models.exceptions import WeightsError
 from models.pretrained import fetch, read_weights
 from models.settings import MaskRCNNSettings
@@ -36,6 +37,8 @@ def pretrained_state(settings: MaskRCNNSettings) -> dict[str, Tensor] | None:
         "v1": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
         "v2": MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
     }
+    if settings.backbone.startswith("efficientnet"):
+        return _efficientnet_state(settings.backbone, settings.weights)
     match settings.weights:
         case "none":
             return None
@@ -47,11 +50,20 @@ def pretrained_state(settings: MaskRCNNSettings) -> dict[str, Tensor] | None:
             return read_weights(Path(path))
 
 
+def _efficientnet_state(name: str, weights: str) -> dict[str, Tensor] | None:
+    """Return weights with the names that they have in a detector: those of a detector, or the backbone's alone."""
+    state = efficientnets.pretrained_state(name, weights)
+    if state is None or any(key.startswith("backbone.") for key in state):
+        return state
+    levels = enumerate(efficientnets.by_level(state), start=1)
+    return {f"{_BODY}level{number}.{key}": value for number, level in levels for key, value in level.items()}
+
+
 def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
     """Load pretrained weights.
 
     They are of a detector with torchvision's names, of which a predictor that does not fit is left out as a whole
-    (COCO has 91 classes), or of a ResNet classifier, which becomes the backbone.
+    (COCO has 91 classes), or of its backbone alone, or of a ResNet classifier, which becomes the backbone.
 
     Args:
         detector: With torchvision's names.
@@ -62,12 +74,13 @@ def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source:
         WeightsError: They are of another network. The detector may hold some of them then.
     """
     own = detector.state_dict()
-    if any(name.startswith("backbone.") for name in state):
+    if any(name.startswith("backbone.") and not name.startswith(_BODY) for name in state):
         left_out = (*_unfit_predictors(own, state), *_FROM_SETTINGS)
         state = {name: value for name, value in state.items() if not name.startswith(left_out)}
         needed = [name for name in own if not name.startswith((*_PREDICTORS, *_FROM_SETTINGS))]
     else:
-        state = {_BODY + name: value for name, value in state.items() if not name.startswith("fc.")}
+        if not any(name.startswith(_BODY) for name in state):
+            state = {_BODY + name: value for name, value in state.items() if not name.startswith("fc.")}
         needed = [name for name in own if name.startswith(_BODY)]
     try:
         missing, unknown = detector.load_state_dict(state, strict=False)

@@ -5,15 +5,20 @@
 | `plain` | twice 3x3 convolution, norm, ReLU; pooling between levels |
 | `residual` | the same, added to a 1x1 convolution of its input; pooling between levels |
 | `resnet18`, `resnet34`, `resnet50` | the image itself, then torchvision's stem and layers, which halve themselves |
+| `efficientnet_lite0`, `_lite1`, `_lite2` | the image itself, then timm's stem and stages, which halve themselves |
+
+The last two rows are backbones: networks of a kept library, for which there are weights of ImageNet. The library is
+imported where one is asked for.
 """
 
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.blocks import Norm, ResidualConv, double_conv
+from models.settings import BACKBONES
 
-__all__ = ["EncoderParts", "build_encoder"]
+__all__ = ["EncoderParts", "build_encoder", "load_backbone", "pretrained_state"]
 
 
 class EncoderParts(NamedTuple):
@@ -25,8 +30,8 @@ class EncoderParts(NamedTuple):
     """The deepest level."""
     channels: list[int]
     """What the levels make, and last the bottleneck."""
-    is_resnet: bool
-    """Whether it is torchvision's: every level but the first halves its input, and has its fresh weights already."""
+    is_backbone: bool
+    """Whether it is a library's: every level but the first halves its input, and has its fresh weights already."""
 
 
 def build_encoder(name: str, *, base_channels: int, depth: int, norm: Norm) -> EncoderParts:
@@ -34,24 +39,67 @@ def build_encoder(name: str, *, base_channels: int, depth: int, norm: Norm) -> E
 
     Args:
         name: See above.
-        base_channels: Channels of the first level; every level below doubles them. A ResNet has its own.
-        depth: Number of halvings, at least 1; of a ResNet at most 5.
-        norm: Normalisation after every convolution.
+        base_channels: Channels of the first level; every level below doubles them. A backbone has its own.
+        depth: Number of halvings, at least 1; of a backbone at most 5.
+        norm: Normalisation after every convolution. An EfficientNet-Lite has batch norm.
 
     Raises:
         ValueError: No such encoder; the message lists the known ones.
     """
     if name.startswith("resnet"):
-        from models.resnets import build_resnet  # torchvision, which other encoders do without
+        from models.resnets import build_resnet
 
         return build_resnet(name, depth=depth, norm=norm)
+    if name.startswith("efficientnet"):
+        from models.efficientnets import build_efficientnet
+
+        return build_efficientnet(name, depth=depth)
     blocks = {"plain": double_conv, "residual": ResidualConv}
     if name not in blocks:
-        raise ValueError(
-            f"encoder must be one of {', '.join(blocks)}, resnet18, resnet34, resnet50, got {name!r}"
-        )
+        raise ValueError(f"encoder must be one of {', '.join([*blocks, *BACKBONES])}, got {name!r}")
     channels = [base_channels * 2**level for level in range(depth + 1)]
     *levels, bottleneck = (
         blocks[name](before, after, norm) for before, after in zip([3, *channels[:-1]], channels, strict=True)
     )
-    return EncoderParts(levels, bottleneck, channels, is_resnet=False)
+    return EncoderParts(levels, bottleneck, channels, is_backbone=False)
+
+
+def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
+    """Return a state dictionary for a backbone, with its library's names; None for no weights.
+
+    Args:
+        name: A backbone's.
+        weights: `none`, `imagenet`, or a file.
+
+    Raises:
+        WeightsError: It cannot be had.
+    """
+    if name.startswith("resnet"):
+        from models import resnets
+
+        return resnets.pretrained_state(name, weights)
+    from models import efficientnets
+
+    return efficientnets.pretrained_state(name, weights)
+
+
+def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], *, source: str) -> None:
+    """Load weights into the levels of a backbone.
+
+    Args:
+        name: The backbone's.
+        levels: As `build_encoder` made them, with the bottleneck.
+        state: Weights by the library's names; what is deeper, and the classifier, are left out.
+        source: What they are, for messages.
+
+    Raises:
+        WeightsError: They are of another network. The levels may hold some of them then.
+    """
+    if name.startswith("resnet"):
+        from models.resnets import load_resnet
+
+        load_resnet(levels, state, source=source)
+    else:
+        from models.efficientnets import load_efficientnet
+
+        load_efficientnet(levels, state, source=source)

@@ -18,7 +18,7 @@ from torchvision.models import (  # type: ignore[import-untyped]
 )
 from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
 
-from models.blocks import Norm, norm_layer
+from models.blocks import LikeImageNet, Norm, norm_layer
 from models.encoders import EncoderParts
 from models.exceptions import WeightsError
 from models.pretrained import fetch, read_weights
@@ -31,7 +31,6 @@ _RESNETS: dict[str, tuple[Callable[..., Any], Any]] = {
     "resnet50": (resnet50, ResNet50_Weights.IMAGENET1K_V2),
 }
 _WIDTHS = (64, 128, 256, 512)
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class _Stem(nn.Sequential):
@@ -48,15 +47,6 @@ class _FirstLayer(nn.Sequential):
     def __init__(self, resnet: Any) -> None:
         super().__init__()
         self.maxpool, self.layer1 = resnet.maxpool, resnet.layer1
-
-
-class _LikeImageNet(nn.Module):
-    """Brings images to the mean and deviation that pretrained weights expect."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return float[B, 3, H, W] with ImageNet's mean 0 and standard deviation 1, from -1 to 1."""
-        mean, deviation = (x.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
-        return ((x + 1) / 2 - mean) / deviation
 
 
 def build_resnet(name: str, *, depth: int, norm: Norm) -> EncoderParts:
@@ -80,7 +70,7 @@ def build_resnet(name: str, *, depth: int, norm: Norm) -> EncoderParts:
             if isinstance(block, BasicBlock | Bottleneck):
                 nn.init.zeros_((block.conv2 if isinstance(block, BasicBlock) else block.conv3).weight)
     levels = [
-        _LikeImageNet(),
+        LikeImageNet(),
         _Stem(resnet),
         _FirstLayer(resnet),
         resnet.layer2,
@@ -89,7 +79,7 @@ def build_resnet(name: str, *, depth: int, norm: Norm) -> EncoderParts:
     ]
     expansion = resnet.layer1[0].expansion
     channels = [3, 64, *(width * expansion for width in _WIDTHS)]
-    return EncoderParts(levels[:depth], levels[depth], channels[: depth + 1], is_resnet=True)
+    return EncoderParts(levels[:depth], levels[depth], channels[: depth + 1], is_backbone=True)
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:

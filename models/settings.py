@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "BACKBONES",
     "SETTINGS",
     "MaskRCNNSettings",
     "ModelSettings",
@@ -15,6 +16,17 @@ __all__ = [
     "PostprocessSettings",
     "UNetSettings",
 ]
+
+
+BACKBONES = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+)
+"""The encoders that are networks of a kept library, for which there are weights of ImageNet."""
 
 
 class _Settings(BaseModel):
@@ -75,15 +87,24 @@ class UNetSettings(_ModelSettings):
 
     name: Literal["unet"] = "unet"
     """Which model this is."""
-    encoder: Literal["plain", "residual", "resnet18", "resnet34", "resnet50"] = "plain"
-    """What goes down: plain or residual blocks, or a ResNet that may have pretrained weights."""
+    encoder: Literal[
+        "plain",
+        "residual",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "efficientnet_lite0",
+        "efficientnet_lite1",
+        "efficientnet_lite2",
+    ] = "plain"
+    """What goes down: plain or residual blocks, or a backbone (the others), which may have pretrained weights."""
     weights: Annotated[str, AfterValidator(_names_encoder_weights)] = "none"
-    """What a ResNet encoder begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever `norm`
-    says; unused by the others."""
+    """What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever `norm` says;
+    unused by other encoders. An EfficientNet-Lite always has batch norm."""
     input_scale: float = Field(default=1.0, gt=0.0, le=4.0)
     """Factor by which images are enlarged for the network; losses are taken at that scale, maps enlarged back."""
     base_channels: int = Field(default=64, ge=1, le=1024)
-    """Channels of the first level; every level below doubles them. Beside a ResNet encoder, of the decoder alone."""
+    """Channels of the first level; every level below doubles them. Beside a backbone, of the decoder alone."""
     depth: int = Field(default=4, ge=1, le=8)
     """Number of poolings."""
     norm: Literal["none", "batch", "group"] = "none"
@@ -115,8 +136,8 @@ class UNetSettings(_ModelSettings):
     """In training, each level of the decoder predicts; a level's losses count half of those of the one above."""
 
     @model_validator(mode="after")
-    def _resnets_end(self) -> Self:
-        if self.encoder.startswith("resnet") and self.depth > 5:
+    def _backbones_end(self) -> Self:
+        if self.encoder in BACKBONES and self.depth > 5:
             raise ValueError(f"encoder={self.encoder!r} needs a depth of at most 5, got depth={self.depth}")
         return self
 
@@ -143,14 +164,15 @@ class MaskRCNNSettings(_ModelSettings):
     """Which model this is."""
     version: Literal["v1", "v2"] = "v1"
     """torchvision's `maskrcnn_resnet50_fpn`, or `_v2`: norms in pyramid and heads, deeper heads."""
-    backbone: Literal["resnet50", "resnet18"] = "resnet50"
-    """Network below the feature pyramid."""
+    backbone: Literal["resnet50", "resnet18", "efficientnet_lite0"] = "resnet50"
+    """Network below the feature pyramid. An EfficientNet-Lite has batch norm, trained or frozen."""
     weights: Annotated[str, AfterValidator(_names_weights)] = "none"
     """What training begins from: `none`, `imagenet` (backbone), `coco` (all but the two predictors), or a file."""
     trainable_layers: int = Field(default=3, ge=0, le=5)
     """Of the backbone's five stages, how many are trained, from the deepest; without weights all are."""
     norm: Literal["auto", "frozen", "batch", "group"] = "auto"
-    """Normalisation. `auto`: `frozen` statistics with pretrained weights, `group` without (batches are small)."""
+    """Normalisation. `auto`: `frozen` statistics with pretrained weights, `group` without (batches are small), but
+    `batch` in an EfficientNet-Lite."""
     fpn_channels: int = Field(default=256, ge=16, le=1024)
     """Channels of the feature pyramid and of the heads' convolutions; 256 in pretrained weights."""
     box_layer: int = Field(default=1024, ge=16, le=4096)
@@ -201,6 +223,8 @@ class MaskRCNNSettings(_ModelSettings):
             raise ValueError(
                 f"norm='group' needs weights='none', got weights={self.weights!r}; use norm='auto'"
             )
+        if self.norm == "group" and self.backbone.startswith("efficientnet"):
+            raise ValueError(f"norm='group' needs a ResNet, got backbone={self.backbone!r}; use norm='auto'")
         if self.norm == "frozen" and self.weights == "none":
             raise ValueError("norm='frozen' needs weights, got weights='none'; use norm='auto'")
         return self
@@ -220,7 +244,9 @@ class MaskRCNNSettings(_ModelSettings):
         """The normalisation that `auto` means here."""
         if self.norm != "auto":
             return self.norm
-        return "group" if self.weights == "none" else "frozen"
+        if self.weights != "none":
+            return "frozen"
+        return "batch" if self.backbone.startswith("efficientnet") else "group"
 
     @property
     def wants_objects(self) -> bool:

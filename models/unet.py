@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from models.base import DenseModel, Evidence, ModelParts, TensorBatch
 from models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
 from models.boxes import resize_labels
-from models.encoders import build_encoder
+from models.encoders import build_encoder, load_backbone, pretrained_state
 from models.heads import HeadOptions, build_head
 from models.registry import register
-from models.settings import ModelSettings, PostprocessSettings, UNetSettings
+from models.settings import BACKBONES, ModelSettings, PostprocessSettings, UNetSettings
 
 __all__ = ["UNet"]
 
@@ -30,11 +30,11 @@ class UNet(DenseModel):
 
     Args:
         encoder: What goes down; see `models.encoders`.
-        weights: What a ResNet encoder begins from: `none`, `imagenet`, or a file, with which it has batch norm
-            whatever `norm` says. Unused by the others.
+        weights: What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever
+            `norm` says. Unused by other encoders.
         input_scale: Pixels of the network's input per pixel of the image. Losses are taken of the input's pixels;
             what is given in pixels of the image, a contour's width say, is scaled with them.
-        base_channels: Channels of the first level; every level below doubles them. Beside a ResNet encoder, of
+        base_channels: Channels of the first level; every level below doubles them. Beside a backbone, of
             the decoder alone.
         depth: Number of poolings.
         norm: Normalisation between every convolution and its ReLU; such convolutions have no bias.
@@ -85,8 +85,10 @@ class UNet(DenseModel):
         self.head = build_head(head, options)
         self.input_scale = input_scale
         self.size_multiple = 2**depth
-        is_pretrained = encoder.startswith("resnet") and weights != "none"
-        encoder_norm: Norm = "batch" if is_pretrained else norm
+        is_backbone = encoder in BACKBONES
+        is_pretrained = is_backbone and weights != "none"
+        has_own_norm = is_pretrained or encoder.startswith("efficientnet")
+        encoder_norm: Norm = "batch" if has_own_norm else norm
         # A norm over a single value is undefined, so the deepest level keeps at least 2x2 pixels for it.
         self.min_size = self.size_multiple * (1 if norm == encoder_norm == "none" else 2)
 
@@ -107,7 +109,7 @@ class UNet(DenseModel):
         self.auxiliary = nn.ModuleList(
             nn.Conv2d(width, self.head.num_channels, 1) for width in widths[: -1 if deep_supervision else 0]
         )
-        self._resnet = encoder if parts.is_resnet else None
+        self._backbone = encoder if is_backbone else None
         self._weights = weights if is_pretrained else "none"
         self._initialise()
 
@@ -145,7 +147,7 @@ class UNet(DenseModel):
             if level is self.encoder[-1]:
                 x = self.dropout(x)
             skips.append(x)
-            if self._resnet is None:
+            if self._backbone is None:
                 x = F.max_pool2d(x, 2)
         x = self.dropout(self.bottleneck(x))
         outputs = []
@@ -161,20 +163,18 @@ class UNet(DenseModel):
     def fetch_pretrained(cls, settings: ModelSettings) -> None:
         """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
         assert isinstance(settings, UNetSettings)
-        if settings.encoder.startswith("resnet") and settings.weights != "none":
-            from models.resnets import pretrained_state
-
+        if settings.encoder in BACKBONES and settings.weights != "none":
             pretrained_state(settings.encoder, settings.weights)
 
     def load_pretrained(self) -> None:
         """Load the encoder's weights that `weights` names; see `SegmentationModel.load_pretrained`."""
-        if self._resnet is None or self._weights == "none":
+        if self._backbone is None or self._weights == "none":
             return
-        from models.resnets import load_resnet, pretrained_state
-
-        state = pretrained_state(self._resnet, self._weights)
+        state = pretrained_state(self._backbone, self._weights)
         assert state is not None
-        load_resnet([*self.encoder, self.bottleneck], state, source=f"model.weights={self._weights}")
+        load_backbone(
+            self._backbone, [*self.encoder, self.bottleneck], state, source=f"model.weights={self._weights}"
+        )
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Return the head's losses by name; see `SegmentationModel.training_step`."""
@@ -211,12 +211,12 @@ class UNet(DenseModel):
 
         He et al. 2015 (arXiv 1502.01852, eq. 10): a variance of 2 / fan-in before a ReLU. Where no ReLU
         follows it is 1 / fan-in; a transposed convolution with kernel = stride gives each output pixel one
-        tap, so its fan-in is the input channels alone. A ResNet has its weights from torchvision.
+        tap, so its fan-in is the input channels alone. A backbone has its weights from its library.
         """
         for name, module in self.named_modules():
             if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 continue
-            if self._resnet is not None and name.startswith(("encoder", "bottleneck")):
+            if self._backbone is not None and name.startswith(("encoder", "bottleneck")):
                 continue
             is_linear = name.startswith(("upsample", "classifier", "auxiliary"))
             if is_linear:

@@ -1,10 +1,11 @@
 """What scale, head, loss, encoder, augmentation, test-time augmentation and tuned post-processing bring on GlaS.
 
-    python tests/benchmarks/ablation.py --data GLAS --seeds 3 --steps 200 --json ablation.json
+    python tests/benchmarks/ablation.py --data GLAS --seeds 0 1 2 --steps 200 --json ablation.json
 
-It takes about 20 minutes a seed on two cores, and goes on from the file where it was stopped.
+It takes about 20 minutes a seed on two cores, and goes on from the file where it was stopped. Several processes with a
+seed and a file each are put together by `--merge FILE...`.
 
-Every variant is the first trial of `studies/unet-instances.toml` with one thing changed, trained once per seed; a seed
+Every variant is a small network as `studies/unet-instances.toml` trains it with one thing changed, once a seed, which
 decides the split by patient, the weights and the crops, so variants are compared pair by pair. All figures are of the
 validation images, the official metrics pooled over them. Three rows change nothing in training: they look at the first
 variant's networks again. Post-processing is tuned on one half of the validation patients and measured on the
@@ -20,13 +21,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import torch
-
 from data_pipeline.datasets import open_dataset
 from data_pipeline.splits import split_by_group
 from data_pipeline.store import Store, prepare_store
 from searcher.evaluation.metrics import ImageComparison, pooled
 from searcher.inference.measuring import measure, see_all
+from searcher.inference.precision import default_device
 from searcher.inference.predictor import Predictor
 from searcher.inference.tuning import tune_postprocess
 from searcher.study.catalog import load_study
@@ -37,7 +37,20 @@ from searcher.training.reporter import NullReporter
 from searcher.training.trained import trained_model
 from searcher.training.trainer import Trainer
 
-FIRST = "as shipped: half scale, contour head, ce+dice, plain encoder, strong"
+FIRST = "half scale, contour head, ce+dice, plain encoder, strong"
+BASE: Mapping[str, Any] = {
+    "model.input_scale": 0.5,
+    "model.head": "contour",
+    "model.contour_width_px": 8,
+    "model.loss": "ce+dice",
+    "model.border_weight": 0.0,
+    "model.encoder": "plain",
+    "model.weights": "none",
+    "augment.preset": "strong",
+    "augment.strength": 1.0,
+    "augment.crop_px": 384,
+    "optimizer.lr": 2e-3,
+}
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     FIRST: {},
     "native scale, crops of 192 px (as many pixels for the network)": {
@@ -45,9 +58,16 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "augment.crop_px": 192,
     },
     "binary head": {"model.head": "binary"},
-    "distance head": {"model.head": "distance"},
+    "distance head": {"model.head": "distance", "model.distance_cap_px": 16},
     "loss ce": {"model.loss": "ce"},
-    "ResNet-18 encoder": {"model.encoder": "resnet18"},
+    "border weights of 5": {"model.border_weight": 5.0},
+    "ResNet-18 encoder, random weights": {"model.encoder": "resnet18"},
+    "EfficientNet-Lite0 encoder, random weights": {"model.encoder": "efficientnet_lite0"},
+    "EfficientNet-Lite0 encoder, weights of ImageNet, half the rate": {
+        "model.encoder": "efficientnet_lite0",
+        "model.weights": "imagenet",
+        "optimizer.lr": 1e-3,
+    },
     "augmentation: flips and turns only": {"augment.preset": "standard", "augment.strength": 0.0},
 }
 VIEWS, TUNED, BOTH = AFTERWARDS = (
@@ -64,6 +84,7 @@ def config_of(changes: Mapping[str, Any], *, seed: int, num_steps: int) -> Trial
     spec = load_study(
         "unet-instances",
         {
+            **BASE,
             **changes,
             "train.epochs": max(1, num_steps // STEPS_PER_EPOCH),
             "data.samples_per_epoch": 8 * STEPS_PER_EPOCH,
@@ -76,7 +97,7 @@ def config_of(changes: Mapping[str, Any], *, seed: int, num_steps: int) -> Trial
             "tuning.tta": False,
         },
     )
-    return spec.trial_config(spec.enqueue[0])
+    return spec.trial_config({})
 
 
 def train(config: TrialConfig, store: Store) -> tuple[Any, list[int]]:
@@ -94,7 +115,7 @@ def train(config: TrialConfig, store: Store) -> tuple[Any, list[int]]:
         with Trainer(config, Objective("object_dice"), store=store, run_dir=Path(folder)) as trainer:
             trainer.fit(NullReporter())
         checkpoint, _ = load_checkpoint(Path(folder) / "last.pt")
-    return trained_model(checkpoint, device=torch.device("cpu")), list(split.val)
+    return trained_model(checkpoint, device=default_device()), list(split.val)
 
 
 def halves(store: Store, indices: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -110,7 +131,7 @@ def halves(store: Store, indices: Sequence[int]) -> tuple[list[int], list[int]]:
 
 def tuned_elsewhere(model: Any, store: Store, indices: Sequence[int], *, tta: bool) -> dict[str, float]:
     """Return the metrics with post-processing tuned on the other half of the patients."""
-    predictor = Predictor([model], device=torch.device("cpu"), tta=tta)
+    predictor = Predictor([model], device=default_device(), tta=tta)
     start = predictor.postprocess
     seen = [see_all(predictor, store, part) for part in halves(store, indices)]
     compared: list[ImageComparison] = []
@@ -124,7 +145,7 @@ def tuned_elsewhere(model: Any, store: Store, indices: Sequence[int], *, tta: bo
 
 def figures_of(model: Any, store: Store, indices: Sequence[int], *, tta: bool = False) -> dict[str, float]:
     """Return the metrics as trained."""
-    predictor = Predictor([model], device=torch.device("cpu"), tta=tta)
+    predictor = Predictor([model], device=default_device(), tta=tta)
     return pooled(measure(predictor, see_all(predictor, store, indices)))
 
 
@@ -134,7 +155,10 @@ def main() -> None:
     )
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "gland-searcher-stores")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED")
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", default=[], help="take over the runs in these files first"
+    )
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument(
         "--json", type=Path, required=True, help="results, written after each run; goes on from there"
@@ -142,7 +166,9 @@ def main() -> None:
     args = parser.parse_args()
     store = prepare_store(open_dataset(args.data), args.cache)
     results = Results(args.json, num_steps=args.steps, fingerprint=store.fingerprint)
-    for seed in range(args.seeds):
+    for path in args.merge:
+        results.take_over(path)
+    for seed in args.seeds:
         for name, changes in VARIANTS.items():
             if results.has(name, seed):
                 continue
@@ -170,11 +196,18 @@ class Results:
             "data": fingerprint,
         }
         self._content: dict[str, Any] = {**made_of, "by_variant": {}}
-        if path.exists():
-            self._content = json.loads(path.read_text())
-            there = {key: self._content.get(key) for key in made_of}
-            assert there == made_of, f"{path}: must hold runs of {made_of}, got {there}"
         self._by_variant: dict[str, dict[str, dict[str, float]]] = self._content["by_variant"]
+        self._made_of = made_of
+        if path.exists():
+            self.take_over(path)
+
+    def take_over(self, path: Path) -> None:
+        """Add the runs that another file holds, of the same making."""
+        content = json.loads(path.read_text())
+        there = {key: content.get(key) for key in self._made_of}
+        assert there == self._made_of, f"{path}: must hold runs of {self._made_of}, got {there}"
+        for name, runs in content["by_variant"].items():
+            self._by_variant.setdefault(name, {}).update(runs)
 
     def has(self, name: str, seed: int) -> bool:
         """Return whether that run is there."""
