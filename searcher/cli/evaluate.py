@@ -94,11 +94,11 @@ def _run(args: argparse.Namespace) -> int:
 
 def _record(found: Found, splits: "dict[str, Summary]", data_source: str, data_fingerprint: str) -> None:
     """Write down in the study database what its trials reached."""
+    if found.study is None:
+        return
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import record_evaluations
 
-    if found.study is None:
-        return
     assert found.database is not None
     keys = ("num_images", "pooled", "mean", "intervals", "poster")
     with Database.open(found.database) as database:
