@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from searcher.study.config import TrialConfig
 from searcher.study.space import Choice, Domain, Value
 from searcher.study.spec import CANDIDATE, StudySpec
 
-__all__ = ["MARGIN", "Measured", "MemoryMeter", "MemoryUse", "largest_trial"]
+__all__ = ["MARGIN", "Measured", "MemoryMeter", "MemoryUse", "largest_trial", "params_and_use"]
 
 MARGIN = 0.1
 """What a trial is given beyond what was measured: batches and images differ, and so do the allocator's pieces."""
@@ -26,6 +27,8 @@ _FINEST = 10_000
 """Parts of a GPU that Ray (2.60) counts in."""
 _DECIDING = ("model.", "optimizer.name", "train.precision", "train.compile", "warm_start.freeze", CANDIDATE)
 """How the names begin of what can change a trial's memory without being a number."""
+_NAMED = (*_DECIDING, "train.batch_size", "train.ema_decay", "augment.crop_px")
+"""How the names begin of what decides most about it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +84,19 @@ class Measured:
     """A configuration of a study and what it takes."""
 
     params: Mapping[str, Value]
-    """What is searched, as far as it decides."""
+    """What is searched."""
     use: MemoryUse
+
+    @property
+    def deciding(self) -> dict[str, Value]:
+        """Those of the parameters that are worth naming where memory is the matter."""
+        return {name: value for name, value in self.params.items() if name.startswith(_NAMED)}
 
 
 class MemoryMeter:
     """Measures configurations one after the other, in a process of its own that leaves nothing behind.
 
-    On a GPU it is one process for all of them, whose memory is emptied in between; on the CPU each has its own. Use as
-    a context manager.
+    Of a GPU the memory is emptied in between. Use as a context manager.
 
     Args:
         store: Folder of the data's store.
@@ -126,20 +133,20 @@ class MemoryMeter:
         with suppress(BrokenPipeError):  # why it ended is said below
             process.stdin.write(json.dumps(config.to_dict()) + "\n")
             process.stdin.flush()
-        try:
-            answer = self._answer(process)
-        except _KilledError:  # the system does that to whoever takes the last of the main memory
-            return MemoryUse(**self._about, peak_bytes=0, host_bytes=0, fits=False)
+        answer = self._answer(process)
         problem = answer.pop("problem")
         if problem is not None and problem["cause"] != "memory":
             raise SearcherError(f"the memory of a trial could not be measured: {problem['reason']}")
-        if not self._about["is_gpu"]:
-            self._end()
         return MemoryUse(**self._about, **answer, fits=problem is None)
 
     def _begin(self) -> "subprocess.Popen[str]":
         self._process = process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+            start_new_session=True,
         )
         self._about = self._answer(process)
         return process
@@ -152,8 +159,6 @@ class MemoryMeter:
             return answer
         code = process.wait()
         self._end()
-        if code == -signal.SIGKILL and self._about:
-            raise _KilledError
         self._said.seek(0)
         last = next(
             (line for line in reversed(self._said.read().splitlines()) if line.strip()), f"exit code {code}"
@@ -162,13 +167,9 @@ class MemoryMeter:
 
     def _end(self) -> None:
         if self._process is not None:
-            with self._process as process:
-                process.kill()
+            with self._process as process, suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what it may have started to measure in
             self._process = None
-
-
-class _KilledError(Exception):
-    """The measuring process was killed."""
 
 
 def largest_trial(
@@ -221,6 +222,18 @@ def largest_trial(
         assert problem is not None
         raise problem
     return largest
+
+
+def params_and_use(measured: Measured) -> str:
+    """Return in one line what was measured, and what it takes."""
+    use = measured.use
+    named = (
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in measured.deciding.items()
+    )
+    took = f"{use.peak_bytes / 2**30:.2f} GiB" if use.fits else "more than there is"
+    where = f"the {use.total_bytes / 2**30:.1f} GiB of {use.device_name}"
+    return f"{' '.join(named) or 'the largest trial'} takes {took} of {where}"
 
 
 def _changes(spec: StudySpec) -> Iterator[Mapping[str, Value]]:

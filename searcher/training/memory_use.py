@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +120,7 @@ class _Cpu:
         self.total_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     def forget(self) -> None:
-        """Nothing is forgotten: of main memory only a new process begins anew."""
+        """Do nothing: each configuration has a process of its own."""
 
     def peak_bytes(self) -> int:
         return _host_peak_bytes()
@@ -143,18 +144,39 @@ def _answers(store: Store, device: torch.device, requests: TextIO) -> Iterator[d
         "total_bytes": memory.total_bytes,
         "others_bytes": memory.others_bytes,
     }
+    answer = _answer if device.type == "cuda" else _answer_apart
     for request in requests:
-        memory.forget()
-        problem = None
-        try:
-            measure(TrialConfig.model_validate_json(request), store, device=device)
-        except Exception as error:  # it becomes the answer
-            problem = vars(diagnose(error))
-        yield {
-            "peak_bytes": memory.peak_bytes(),
-            "host_bytes": _host_peak_bytes(),
-            "problem": problem,
-        }
+        yield answer(request, memory, store, device)
+
+
+def _answer(request: str, memory: "_Gpu | _Cpu", store: Store, device: torch.device) -> dict[str, Any]:
+    memory.forget()
+    problem = None
+    try:
+        measure(TrialConfig.model_validate_json(request), store, device=device)
+    except Exception as error:  # it becomes the answer
+        problem = vars(diagnose(error))
+    return {"peak_bytes": memory.peak_bytes(), "host_bytes": _host_peak_bytes(), "problem": problem}
+
+
+def _answer_apart(request: str, memory: "_Gpu | _Cpu", store: Store, device: torch.device) -> dict[str, Any]:
+    """Answer from a process that has not measured before, since main memory that is freed may stay with its process."""
+    reader, writer = os.pipe()
+    process = os.fork()  # no thread has been started yet
+    if not process:
+        with os.fdopen(writer, "w") as pipe:
+            json.dump(_answer(request, memory, store, device), pipe)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if text:
+        answer: dict[str, Any] = json.loads(text)
+        return answer
+    # The system kills whoever takes the last of the main memory.
+    problem = {"cause": "memory" if code == -signal.SIGKILL else "trial", "reason": f"exit code {code}"}
+    return {"peak_bytes": 0, "host_bytes": 0, "problem": problem}
 
 
 def _main(store: str, device: str = "") -> None:
