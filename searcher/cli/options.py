@@ -15,6 +15,7 @@ __all__ = [
     "add_database",
     "add_json",
     "add_reading",
+    "add_study",
     "add_training",
     "cache_dir",
     "check_writable",
@@ -93,20 +94,12 @@ def add_reading(parser: argparse.ArgumentParser, *, study_required: bool = True)
     add_json(parser)
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
-    """Add what every verb that trains has: `--study`, `--data`, `--storage`, `--epochs`, `--set`."""
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb has that takes a study file and data: `--study`, `--data`, `--set`."""
     parser.add_argument(
         "--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file"
     )
     add_data(parser)
-    parser.add_argument(
-        "--storage",
-        metavar="DIR",
-        type=Path,
-        default=Path("runs"),
-        help="folder of checkpoints and logs; default runs",
-    )
-    parser.add_argument("--epochs", type=positive_int, metavar="N", help="epochs of a trial (train.epochs)")
     parser.add_argument(
         "--set",
         dest="settings",
@@ -115,6 +108,19 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="set any key of the study file, e.g. model.base_channels=16; a searched one becomes fixed",
     )
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb that trains has: `--study`, `--data`, `--set`, `--storage`, `--epochs`."""
+    add_study(parser)
+    parser.add_argument(
+        "--storage",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs"),
+        help="folder of checkpoints and logs; default runs",
+    )
+    parser.add_argument("--epochs", type=positive_int, metavar="N", help="epochs of a trial (train.epochs)")
 
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:
@@ -131,7 +137,10 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         if not equals or not key:
             raise UserError(f"--set {setting}: must be KEY=VALUE, got {setting!r}; e.g. --set train.epochs=3")
         chosen[key.strip()] = parse_value(text.strip())
-    for key, value in (("study.trials", getattr(args, "trials", None)), ("train.epochs", args.epochs)):
+    for key, value in (
+        ("study.trials", getattr(args, "trials", None)),
+        ("train.epochs", getattr(args, "epochs", None)),
+    ):
         if value is not None:
             chosen[key] = value
     return chosen

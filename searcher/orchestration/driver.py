@@ -25,6 +25,7 @@ from searcher.lineage.imports import parents_trials
 from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.cluster import ray_cluster
+from searcher.orchestration.gpu_probe import check_gpu_share
 from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
@@ -90,8 +91,8 @@ def launch(
         StudyConflictError: The study is another one than the database has, or another driver runs it.
         DatabaseError: The database cannot be used.
         UserError: The cluster cannot be reached or can never place a trial, a node of it lacks the data or the
-            storage folder, the disk is too small, pretrained weights cannot be had, or the checkpoint that trials
-            begin from is not whole.
+            storage folder, the disk is too small, or a trial's part of a GPU; pretrained weights cannot be had, or
+            the checkpoint that trials begin from is not whole.
         SearcherError: The search broke off.
     """
     study = Registration(
@@ -124,6 +125,7 @@ def launch(
                     fingerprint=store.fingerprint,
                     say=listener.said,
                 )
+            check_gpu_share(spec, resources, data=data, fingerprint=store.fingerprint, say=listener.said)
         # Only now: Ray puts its own handlers in place when it starts.
         with stop_on_signals(log) as stop, Database.open(database, create=True) as opened:
             study.register(opened)
@@ -225,6 +227,7 @@ class _Launch:
                     if self._is_joined
                     else None,
                     num_threads=max(1, int(self._spec.resources.cpus)),
+                    device_share=resources.device_share,
                     listener=self._log,
                     stop=self._stop,
                     advisor=self._advisor(study.data_fingerprint),

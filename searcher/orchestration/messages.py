@@ -34,6 +34,8 @@ class TrialJob:
     """The objective by epoch up to that checkpoint, for the scheduler."""
     micro_batches: int = 1
     """Parts of a batch to compute one after the other, to save memory."""
+    device_share: float = 1.0
+    """Part of its GPU's memory that it may have."""
     num_pictures: int = 0
     """Worst validation images to draw at the end."""
 

@@ -28,7 +28,7 @@ from searcher.orchestration.resources import TrialResources, nodes_for
 from searcher.study.layout import STORAGE_MARK
 from searcher.training.dataset import DataRequest
 
-__all__ = ["check_nodes", "check_storage", "mark_storage", "open_store"]
+__all__ = ["ask_nodes", "check_nodes", "check_storage", "mark_storage", "open_store"]
 
 _ANSWER_WITHIN_S = 120.0
 """For a node to start a process and to read and write two small files; a network disk that hangs takes longer."""
@@ -75,7 +75,7 @@ def check_nodes(
     """
     nodes = nodes_for(resources)
     with _probe_folder(storage_root) as (folder, nonce):
-        answers = _ask_all(nodes, _look, str(folder), nonce, within_s=_ANSWER_WITHIN_S)
+        answers = ask_nodes(nodes, _look, str(folder), nonce, within_s=_ANSWER_WITHIN_S)
         _say_gone(nodes, answers, say)
         for node, answer in answers.items():
             if not isinstance(answer, str):
@@ -88,7 +88,7 @@ def check_nodes(
             "it; start Ray there without it"
         )
     nodes = {node: name for node, name in nodes.items() if node in answers}
-    stores = _ask_all(
+    stores = ask_nodes(
         nodes, _prepare, data, fingerprint, say=lambda: say("waiting for the nodes' data stores")
     )
     _refuse(nodes, stores)
@@ -207,16 +207,29 @@ def _problem(answer: _Answer, storage_root: Path, written: Path, nonce: str) -> 
     return problem and f"{rule}, {problem}; mount the shared folder there"
 
 
-def _ask_all(
+def ask_nodes(
     nodes: Mapping[str, str],
     task: Callable[..., Any],
     *args: object,
+    gpus: float = 0.0,
     within_s: float | None = None,
     say: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Run a task once on every node, at the same time; return each one's answer, or in a text why it gave none."""
+    """Run a task once on every node, at the same time, and return what each one answers.
+
+    Args:
+        nodes: Ray's identifier of each, and a name for people.
+        task: Called with `args` and the node's identifier.
+        args: Plain values.
+        gpus: GPUs that the task has to itself; it waits until they are free.
+        within_s: For how long to wait for the answers, None for as long as it takes.
+        say: Called if the answers take long.
+
+    Returns:
+        The answers by node, or in a text why there is none; nodes that have left the cluster are left out.
+    """
     # No CPU: it must not wait for a trial of somebody else's to end.
-    remote = ray.remote(num_cpus=0, max_retries=0)(task)
+    remote = ray.remote(num_cpus=0, num_gpus=gpus, max_retries=0)(task)
     asked = {
         node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
             *args, node

@@ -1,7 +1,7 @@
 """What a trial occupies, and whether some node of the cluster that is running can ever offer it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,20 @@ from ray._private.state import state as cluster_state
 from searcher.exceptions import UserError
 from searcher.study.spec import ResourcesSection
 
-__all__ = ["TrialResources", "can_place", "nodes_for", "num_concurrent", "trial_resources"]
+__all__ = [
+    "TrialResources",
+    "can_place",
+    "node_of_each_gpu",
+    "nodes_for",
+    "num_concurrent",
+    "trial_resources",
+]
 
 _GIB = 2**30
 _UNLIMITED = -1
 """How Ray writes that any number of nodes may come."""
+_KIND_OF_GPU = "accelerator_type:"
+"""How the resource begins by which Ray (2.60) names a node's kind of GPU."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,11 @@ class TrialResources:
     cpus: float
     gpus: float
     memory_bytes: int = 0
+
+    @property
+    def device_share(self) -> float:
+        """Part of its GPU's memory that a trial may have: 1 unless trials share a GPU."""
+        return self.gpus if 0.0 < self.gpus < 1.0 else 1.0
 
     def to_ray(self) -> dict[str, float]:
         """Return Ray's own names; nothing for what is not needed."""
@@ -100,11 +114,17 @@ def can_place(resources: TrialResources) -> bool:
 
 def nodes_for(resources: TrialResources) -> dict[str, str]:
     """Return the nodes that are there and could run a trial: Ray's identifier of each, and a name for people."""
-    return {
-        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-        for node, offer in _alive()
-        if offer.holds(resources)
-    }
+    return {node["NodeID"]: _name(node) for node, offer in _alive() if offer.holds(resources)}
+
+
+def node_of_each_gpu(resources: TrialResources) -> dict[str, str]:
+    """Return of the nodes that are there and could run a trial one for every kind of GPU, as `nodes_for` does."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for node, offer in _alive():
+        if offer.gpus and offer.holds(resources):
+            kind = next((name for name in node["Resources"] if name.startswith(_KIND_OF_GPU)), "")
+            kinds.setdefault(kind, node)
+    return {node["NodeID"]: _name(node) for node in kinds.values()}
 
 
 def num_concurrent(wanted: ResourcesSection, resources: TrialResources) -> int:
@@ -115,6 +135,10 @@ def num_concurrent(wanted: ResourcesSection, resources: TrialResources) -> int:
     fitting = sum(offer.times(resources) for _, offer in _alive())
     fitting = max(fitting, sum(group.at_most * group.offer.times(resources) for group in _to_come()))
     return min(fitting, wanted.max_concurrent or fitting)
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
 
 
 def _alive() -> Iterator[tuple[dict[str, Any], TrialResources]]:

@@ -89,6 +89,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         storage_root: Path,
         storage_mark: str | None = None,
         num_threads: int,
+        device_share: float = 1.0,
         listener: StudyListener,
         stop: threading.Event,
         advisor: Advisor | None = None,
@@ -108,6 +109,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._storage_root = storage_root
         self._storage_mark = storage_mark
         self._num_threads = num_threads
+        self._device_share = device_share
         self._listener = listener
         self._stop = stop
         self._advisor = advisor  # of a narrowed study; None leaves proposals to Optuna
@@ -207,6 +209,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             warm_start=self._warm_start,
             past_values={} if checkpoint is None else trial.intermediate_values,
             micro_batches=int(trial.user_attrs.get("micro_batches", 1)),
+            device_share=self._device_share,
             num_pictures=self._spec.resources.pictures,
         )
 

@@ -146,6 +146,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             resume_sha256=None if job.resume_from is None else job.resume_from.sha256,
             warm_start=self._warm_start(),
             micro_batches=job.micro_batches,
+            device_share=job.device_share,
             num_pictures=job.num_pictures,
         )
 

@@ -8,10 +8,11 @@ from data_pipeline.datasets import open_dataset
 from data_pipeline.datasets.base import SampleSource
 from data_pipeline.datasets.synthetic import SyntheticGlands
 from data_pipeline.exceptions import DataError
+from data_pipeline.splits import Split, split_by_group
 from data_pipeline.store import Store, prepare_store
 from searcher.study.config import DataConfig
 
-__all__ = ["DataRequest"]
+__all__ = ["DataRequest", "split_store"]
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,19 @@ class DataRequest:
                 f"got {store.fingerprint[:12]} where the driver has {fingerprint[:12]}; copy the folder anew"
             )
         return store
+
+
+def split_store(store: Store, config: DataConfig) -> Split:
+    """Return which training images of a store are trained on, and which are validated on.
+
+    Raises:
+        DataError: They cannot be split so.
+    """
+    return split_by_group(
+        store.samples,
+        store.indices("train"),
+        fraction=config.val_fraction,
+        folds=config.folds,
+        fold=config.fold,
+        seed=config.split_seed,
+    )

@@ -12,11 +12,8 @@ from typing import Any, Literal, Self
 import torch
 
 from data_pipeline.augment import build_augmentation
-from data_pipeline.batch import Batch
-from data_pipeline.splits import split_by_group
 from data_pipeline.store import Store
 from data_pipeline.stream import BatchStream
-from models.base import TensorBatch
 from searcher.exceptions import CheckpointError, UserError
 from searcher.inference.precision import default_device, resolve_precision
 from searcher.inference.tuning import Tuned
@@ -25,6 +22,8 @@ from searcher.study.objectives import Objective
 from searcher.training.checkpoint_tuning import tune_checkpoint
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.data_defaults import fitted_to_data
+from searcher.training.dataset import split_store
+from searcher.training.device import keep_to_share, to_device
 from searcher.training.event_file import EventFile
 from searcher.training.failures import diagnose
 from searcher.training.learner import Learner
@@ -90,6 +89,8 @@ class Trainer:
         micro_batches: Parts of a batch that go through the network one after the other, to save memory; see
             `Learner` for what stays equal. No part of the configuration: a checkpoint may be resumed with
             another number. With 1, nothing is split. Validation, an image at a time, takes what it takes.
+        device_share: Part of a GPU's memory that the process may have, 1 for all of it; see `keep_to_share`. No part of
+            the configuration.
         num_pictures: Of the worst validation images, drawn once the trial is trained, with its learning curve; with 0,
             nothing is drawn. No part of the configuration either.
 
@@ -112,6 +113,7 @@ class Trainer:
         resume_sha256: str | None = None,
         warm_start: Path | None = None,
         micro_batches: int = 1,
+        device_share: float = 1.0,
         num_pictures: int = 0,
     ) -> None:
         assert resume_sha256 is None or resume_from is not None, resume_sha256
@@ -122,6 +124,7 @@ class Trainer:
         """Epochs trained."""
         self._store = store
         self._device = default_device() if device is None else torch.device(device)
+        keep_to_share(self._device, device_share)
         self._progress = PlateauCounter(objective)
         self._metrics: dict[str, float] = {}
         self._stop_reason: StopReason | None = None
@@ -167,14 +170,7 @@ class Trainer:
     def _set_up(self, *, is_new: bool, parent: Parent | None) -> None:
         config, train = self.config, self.config.train
         dtype = resolve_precision(train.precision, self._device)
-        split = split_by_group(
-            self._store.samples,
-            self._store.indices("train"),
-            fraction=config.data.val_fraction,
-            folds=config.data.folds,
-            fold=config.data.fold,
-            seed=config.data.split_seed,
-        )
+        split = split_store(self._store, config.data)
         self._val_indices = split.val
         self._stream = BatchStream(
             self._store,
@@ -304,7 +300,7 @@ class Trainer:
         sums: dict[str, float] = {}
         num_images = 0
         for batch in self._stream.epoch(epoch - 1):  # the stream counts from 0
-            for name, loss in learner.learn(_to_device(batch, self._device)).items():
+            for name, loss in learner.learn(to_device(batch, self._device)).items():
                 sums[name] = sums.get(name, 0.0) + loss * len(batch.ids)
             num_images += len(batch.ids)
         return {
@@ -472,13 +468,3 @@ class Trainer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _to_device(batch: Batch, device: torch.device) -> TensorBatch:
-    """Return the batch as uint8 and int32 tensors on the device; on the CPU they are views of its buffers."""
-    images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
-    if device.type == "cuda":
-        # Page-locked memory lets the copy run beside the GPU's work, and frees the stream's buffers at once.
-        images = images.pin_memory().to(device, non_blocking=True)
-        labels = labels.pin_memory().to(device, non_blocking=True)
-    return TensorBatch(images=images, labels=labels)

@@ -28,7 +28,7 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     for verb in (
         *("studies", "validate", "data", "launch", "status", "trials", "best", "stop", "logs", "train"),
-        *("evaluate", "doctor", "gc"),
+        *("evaluate", "doctor", "gc", "probe"),
     ):
         assert verb in done.stdout
 

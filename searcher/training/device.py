@@ -1,0 +1,33 @@
+"""A trial's device: how batches get there, and how much of its memory the trial may have."""
+
+import torch
+
+from data_pipeline.batch import Batch
+from models.base import TensorBatch
+
+__all__ = ["keep_to_share", "to_device"]
+
+
+def keep_to_share(device: torch.device, share: float) -> None:
+    """Let this process's tensors have no more than a share of a GPU's memory, so that its neighbours keep theirs.
+
+    What goes beyond fails with torch's `OutOfMemoryError`, as on a GPU that is full. Only torch's allocator is held to
+    it: the CUDA context, some 0.5 GiB, comes on top. Nothing is done for a whole GPU, or for the CPU.
+
+    Args:
+        device: That the trial trains on.
+        share: Part of its memory, above 0 and up to 1.
+    """
+    assert 0.0 < share <= 1.0, share
+    if device.type == "cuda" and share < 1.0:
+        torch.cuda.set_per_process_memory_fraction(share, device)
+
+
+def to_device(batch: Batch, device: torch.device) -> TensorBatch:
+    """Return the batch as uint8 and int32 tensors on the device; on the CPU they are views of its buffers."""
+    images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
+    if device.type == "cuda":
+        # Page-locked memory lets the copy run beside the GPU's work, and frees the stream's buffers at once.
+        images = images.pin_memory().to(device, non_blocking=True)
+        labels = labels.pin_memory().to(device, non_blocking=True)
+    return TensorBatch(images=images, labels=labels)

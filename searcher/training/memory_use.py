@@ -1,0 +1,191 @@
+"""How much memory a configuration takes to train and validate, measured in a process that does nothing else.
+
+    python -m searcher.training.memory_use STORE [DEVICE]
+
+reads one configuration in JSON per line and answers each with one line; the first line that it writes is about the
+device. `memory_probe` starts it.
+"""
+
+import gc
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+
+from data_pipeline.batch import Batch
+from data_pipeline.datasets.synthetic import SyntheticGlands
+from data_pipeline.store import Store
+from searcher.inference.precision import default_device, resolve_precision
+from searcher.study.config import TrialConfig
+from searcher.study.objectives import Objective
+from searcher.training.data_defaults import fitted_to_data
+from searcher.training.dataset import split_store
+from searcher.training.device import to_device
+from searcher.training.failures import diagnose
+from searcher.training.learner import Learner
+from searcher.training.validation import Validator
+
+__all__ = ["measure"]
+
+_LEARNING_RATE = 1e-9
+"""Whatever the configuration's: it decides about no memory, and this one lets no loss become infinite."""
+_LARGEST_CONTEXT_BYTES = 2**30
+"""What a CUDA context takes before the first kernel is 0.3 to 0.6 GiB. What is in use beyond this is others'."""
+
+
+def measure(config: TrialConfig, store: Store, *, device: torch.device) -> None:
+    """Make the steps that take most memory: two of training, then a validation, then one more of training.
+
+    The optimiser has its state from the first step on, so the second takes more; and after a validation, whose images
+    have another size, memory is in other pieces. Network, average, optimiser and number format are the trial's; weights
+    are random, which need none from the network. A batch has as many synthetic glands as fit, so that the heads of
+    detectors are given what they take at most, or nearly: a few in a hundred of what training takes may be missing.
+    Validated is the largest of the validation images.
+
+    Raises:
+        Exception: Whatever training raises; when memory is out, what `diagnose` knows for that.
+    """
+    dtype = resolve_precision(config.train.precision, device)
+    split = split_store(store, config.data)
+    calm = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": _LEARNING_RATE})})
+    learner = Learner(
+        fitted_to_data(calm, store, split.train),
+        Objective("loss"),
+        device=device,
+        dtype=dtype,
+        steps_per_epoch=2,
+        pretrained=False,
+    )
+    largest = max(split.val, key=lambda index: store.image(index).size)
+    validator = Validator(
+        store,
+        [largest],
+        device=device,
+        dtype=dtype,
+        tile_px=config.train.eval_tile_px,
+        tile_overlap_px=config.train.eval_tile_overlap_px,
+    )
+    batch = _batch(config)
+    for _ in range(2):
+        learner.learn(to_device(batch, device))
+    validator.measure(learner.evaluated, epoch=1)
+    learner.learn(to_device(batch, device))
+
+
+def _batch(config: TrialConfig) -> Batch:
+    size_px, num = config.augment.crop_px, config.train.batch_size
+    images, labels = zip(
+        *map(SyntheticGlands(num_images=num, size_px=size_px, seed=0).read, range(num)), strict=True
+    )
+    return Batch(np.stack(images), np.stack(labels), tuple(map(str, range(num))))
+
+
+class _Gpu:
+    """What this process has of a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        torch.cuda.set_device(device)
+        self._device = device
+        free, self.total_bytes = torch.cuda.mem_get_info(device)
+        in_use = self.total_bytes - free  # by this process's context, and by other processes
+        self.others_bytes = max(0, in_use - _LARGEST_CONTEXT_BYTES)
+        self.name = torch.cuda.get_device_name(device)
+
+    def forget(self) -> None:
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self._device)
+
+    def peak_bytes(self) -> int:
+        """Return the most that torch has reserved, and what the context with its kernels takes beside it."""
+        free, total = torch.cuda.mem_get_info(self._device)
+        beside = total - free - torch.cuda.memory_reserved(self._device) - self.others_bytes
+        return int(torch.cuda.max_memory_reserved(self._device)) + max(0, beside)
+
+
+class _Cpu:
+    """What this process has of the machine's main memory."""
+
+    name = "CPU"
+    others_bytes = 0
+
+    def __init__(self) -> None:
+        self.total_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    def forget(self) -> None:
+        """Do nothing: each configuration has a process of its own."""
+
+    def peak_bytes(self) -> int:
+        return _host_peak_bytes()
+
+
+def _host_peak_bytes() -> int:
+    """Return the most main memory that this process has had, torch's own code included."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux `getrusage` has the most of the process that started this one, too
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _answers(store: Store, device: torch.device, requests: TextIO) -> Iterator[dict[str, Any]]:
+    memory = _Gpu(device) if device.type == "cuda" else _Cpu()
+    yield {
+        "device_name": memory.name,
+        "is_gpu": device.type == "cuda",
+        "total_bytes": memory.total_bytes,
+        "others_bytes": memory.others_bytes,
+    }
+    answer = _answer if device.type == "cuda" else _answer_apart
+    for request in requests:
+        yield answer(request, memory, store, device)
+
+
+def _answer(request: str, memory: "_Gpu | _Cpu", store: Store, device: torch.device) -> dict[str, Any]:
+    memory.forget()
+    problem = None
+    try:
+        measure(TrialConfig.model_validate_json(request), store, device=device)
+    except Exception as error:  # it becomes the answer
+        problem = vars(diagnose(error))
+    return {"peak_bytes": memory.peak_bytes(), "host_bytes": _host_peak_bytes(), "problem": problem}
+
+
+def _answer_apart(request: str, memory: "_Gpu | _Cpu", store: Store, device: torch.device) -> dict[str, Any]:
+    """Answer from a process that has not measured before, since main memory that is freed may stay with its process."""
+    reader, writer = os.pipe()
+    process = os.fork()  # no thread has been started yet
+    if not process:
+        with os.fdopen(writer, "w") as pipe:
+            json.dump(_answer(request, memory, store, device), pipe)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if text:
+        answer: dict[str, Any] = json.loads(text)
+        return answer
+    # The system kills whoever takes the last of the main memory.
+    problem = {"cause": "memory" if code == -signal.SIGKILL else "trial", "reason": f"exit code {code}"}
+    return {"peak_bytes": 0, "host_bytes": 0, "problem": problem}
+
+
+def _main(store: str, device: str = "") -> None:
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    chosen = torch.device(device) if device else default_device()
+    for answer in _answers(Store.open(Path(store)), chosen, sys.stdin):
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

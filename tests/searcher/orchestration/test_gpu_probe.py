@@ -1,0 +1,57 @@
+"""A part of a GPU that is too small for the study's largest trial is refused before the first one, on a real node."""
+
+import pytest
+from tiny_study import tiny
+
+from searcher.exceptions import UserError
+from searcher.orchestration.cluster import ray_cluster
+from searcher.orchestration.gpu_probe import check_gpu_share
+from searcher.orchestration.resources import TrialResources
+from searcher.training.dataset import DataRequest
+
+
+@pytest.fixture(scope="module")
+def with_a_gpu(ray_nodes):
+    """The cluster with a fourth node that says it has a GPU; torch finds none there."""
+    node = ray_nodes.add_node(num_cpus=1, num_gpus=1)
+    with ray_cluster(ray_nodes.address):
+        yield
+    ray_nodes.remove_node(node)
+
+
+@pytest.fixture
+def check(with_a_gpu, cache_dir):
+    """A function that checks a part of a GPU; main memory is measured in its place. Returns what was said."""
+    spec = tiny(optimizer__name="sgd")
+    data = DataRequest(None, str(cache_dir), spec.trial_config({}).data)
+    fingerprint = data.prepare().fingerprint
+
+    def run(gpus: float, device: str | None) -> list[str]:
+        said: list[str] = []
+        resources = TrialResources(1, gpus)
+        check_gpu_share(spec, resources, data=data, fingerprint=fingerprint, say=said.append, device=device)
+        return said
+
+    return run
+
+
+def test_a_part_that_is_too_small_is_refused_with_one_that_fits(check):
+    with pytest.raises(UserError) as error:
+        check(0.001, "cpu")
+    message = str(error.value)
+    assert "\n" not in message
+    assert "resources.gpus: must be at least 0." in message
+    assert "got 0.001: " in message
+    assert " GiB of CPU; use --set resources.gpus=0." in message
+    fitting = float(message.rpartition("resources.gpus=")[2])
+    [said] = [line for line in check(fitting, "cpu") if "is enough" in line]
+    assert said.endswith(f"resources.gpus={fitting:g} is enough")
+
+
+def test_a_node_where_torch_finds_no_gpu_is_said(check):
+    assert any("torch finds no GPU there" in line for line in check(0.5, None))
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2])
+def test_nothing_is_measured_where_trials_do_not_share_a_gpu(check, gpus):
+    assert check(gpus, "cpu") == []
