@@ -77,10 +77,11 @@ def _measure(
     spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None, _node: str
 ) -> Measured | str | None:
     """Measure on the node; return in a text why that is not possible, None where there is no GPU."""
-    import torch
+    if device is None:
+        import torch  # seconds
 
-    if device is None and not torch.cuda.is_available():
-        return None
+        if not torch.cuda.is_available():
+            return None
     try:
         return largest_trial(spec, Path(data.open(fingerprint).path), device=device)
     except (SearcherError, DataError) as error:
