@@ -13,6 +13,7 @@ __all__ = [
     "EvaluationRecord",
     "ExportRecord",
     "LaunchRecord",
+    "ResultRecord",
     "StudyRecord",
     "TrialRecord",
 ]
@@ -38,8 +39,8 @@ class CheckpointRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """One trial: what was tried, how far it came, what became of it."""
+class ResultRecord:
+    """One trial: what was tried, and what it reached."""
 
     number: int
     state: str
@@ -49,6 +50,12 @@ class TrialRecord:
     """The objective: its best epoch for a complete trial, its last for a pruned one."""
     values: tuple[float, ...]
     """All objectives of a COMPLETE trial, where the study has several; else that one, or none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord(ResultRecord):
+    """All that is known of one trial: how far it came, what became of it, and what it left."""
+
     epochs: Mapping[int, Mapping[str, float]]
     """All metrics by epoch, counted from 1."""
     notes: Mapping[str, Any]
@@ -117,6 +124,11 @@ class StudyRecord:
     counts: Mapping[str, int]
     """Number of trials by state."""
     last_launch: LaunchRecord | None
+
+    @property
+    def num_trials(self) -> int:
+        """Trials in any state."""
+        return sum(self.counts.values())
 
     @property
     def num_done(self) -> int:
