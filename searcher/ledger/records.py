@@ -1,7 +1,7 @@
 """What the database says, as plain values: no SQLAlchemy or Optuna object leaves the ledger's readers."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -59,7 +59,7 @@ class TrialRecord(ResultRecord):
     epochs: Mapping[int, Mapping[str, float]]
     """All metrics by epoch, counted from 1."""
     notes: Mapping[str, Any]
-    """What the driver wrote down: `best_epoch`, `stop_reason`, `fail_reason`, `retry_of`, `config_digest`."""
+    """What the driver wrote down: `best_epoch`, `stop_reason`, `fail_reason`, `retry_of`, `config_digest`, `node`."""
     checkpoints: Mapping[str, CheckpointRecord] = field(default_factory=dict)
     """The newest checkpoint of each kind."""
     started_at: datetime | None = None
@@ -79,7 +79,10 @@ class TrialRecord(ResultRecord):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        record = asdict(self)
+        record = {
+            each.name: getattr(self, each.name) for each in fields(self)
+        }  # `asdict` would copy every epoch
+        record["checkpoints"] = {kind: asdict(each) for kind, each in self.checkpoints.items()}
         record["started_at"] = self.started_at.isoformat() if self.started_at else None
         record["ended_at"] = self.ended_at.isoformat() if self.ended_at else None
         return record | {"num_epochs": self.num_epochs, "duration_s": self.duration_s}

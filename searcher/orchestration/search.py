@@ -275,8 +275,11 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         if message.metrics is not None:
             self._ledger.report(number, message.epoch, message.metrics)
             self._listener.epoch_done(number, message.epoch, self._value(message))
-        if message.transfer is not None:
-            self._ledger.note(number, warm_start=dict(message.transfer))
+        self._ledger.note(
+            number,
+            node=message.node or None,
+            warm_start=None if message.transfer is None else dict(message.transfer),
+        )
         for checkpoint in message.checkpoints:
             self._ledger.checkpoint(number, checkpoint)
 

@@ -166,7 +166,9 @@ def ask_dashboard(environment: dict[str, str]) -> dict[str, Cost]:
     """
     command = [sys.executable, "-m", "searcher.cli.main", "dashboard", "--port", "0"]
     started = time.monotonic()
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert server.stdout is not None
         url = server.stdout.readline().split()[1]
