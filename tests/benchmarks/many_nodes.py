@@ -68,10 +68,11 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory(prefix="n-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
-        text = STUDY.format(trials=args.trials, sampler="tpe", pictures=0)
-        text = text.replace("max_concurrent = 2", f"max_concurrent = {args.nodes}")
+        text = STUDY.format(trials=args.trials, concurrent=args.nodes, sampler="tpe", pictures=0)
         (folder / "short.toml").write_text(text.replace("epochs = 1", f"epochs = {args.epochs}"))
-        environment = os.environ | {"SEARCHER_CACHE": str(folder / "cache")}
+        environment = os.environ | {
+            "SEARCHER_CACHE": str(folder / "cache"),
+        }
         began = time.monotonic()
         cluster = start(args.nodes, folder / "ray")
         print(f"{args.nodes} nodes up after {time.monotonic() - began:.0f} s")

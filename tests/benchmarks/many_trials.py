@@ -36,7 +36,7 @@ sampler = "{sampler}"
 name = "none"
 [resources]
 cpus = 1
-max_concurrent = 2
+max_concurrent = {concurrent}
 pictures = {pictures}
 [data]
 synthetic_images = 12
@@ -210,6 +210,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--concurrent", type=int, default=2, help="trials at a time")
     parser.add_argument("--sampler", default="tpe")
     parser.add_argument("--pictures", type=int, default=0, help="of each trial; 3 is what a study has")
     parser.add_argument("--url", help="an empty PostgreSQL database; default an SQLite file")
@@ -218,7 +219,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="many-", dir="/tmp") as scratch:
         folder = Path(scratch)
         study = folder / "short.toml"
-        study.write_text(STUDY.format(trials=args.trials, sampler=args.sampler, pictures=args.pictures))
+        settings = {name: getattr(args, name) for name in ("trials", "concurrent", "sampler", "pictures")}
+        study.write_text(STUDY.format(**settings))
         where = args.url or str(folder / "searcher.db")
         command = [sys.executable, "-m", "searcher.cli.main", "launch", "--study", str(study)]
         environment: dict[str, Any] = {
