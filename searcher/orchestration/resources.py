@@ -11,7 +11,7 @@ from ray._private.state import state as cluster_state
 from searcher.exceptions import UserError
 from searcher.study.spec import ResourcesSection
 
-__all__ = ["TrialResources", "can_place", "nodes_for", "num_concurrent", "trial_resources"]
+__all__ = ["TrialResources", "can_place", "nodes_for", "num_concurrent", "num_places", "trial_resources"]
 
 _GIB = 2**30
 _UNLIMITED = -1
@@ -107,13 +107,19 @@ def nodes_for(resources: TrialResources) -> dict[str, str]:
     }
 
 
+def num_places(resources: TrialResources) -> int:
+    """Return how many trials the nodes that are there now have room for, once they are idle."""
+    return sum(offer.times(resources) for _, offer in _alive())
+
+
 def num_concurrent(wanted: ResourcesSection, resources: TrialResources) -> int:
     """Return how many trials can run at a time on the cluster that is running, and as far as it may grow.
 
     Where it may grow without limit, that is `sys.maxsize` or more.
     """
-    fitting = sum(offer.times(resources) for _, offer in _alive())
-    fitting = max(fitting, sum(group.at_most * group.offer.times(resources) for group in _to_come()))
+    fitting = max(
+        num_places(resources), sum(group.at_most * group.offer.times(resources) for group in _to_come())
+    )
     return min(fitting, wanted.max_concurrent or fitting)
 
 

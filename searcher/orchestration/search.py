@@ -89,6 +89,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         storage_root: Path,
         storage_mark: str | None = None,
         num_threads: int,
+        num_places: Callable[[], int],
         listener: StudyListener,
         stop: threading.Event,
         advisor: Advisor | None = None,
@@ -108,6 +109,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._storage_root = storage_root
         self._storage_mark = storage_mark
         self._num_threads = num_threads
+        self._num_places = num_places  # how many trials the cluster has room for now
         self._listener = listener
         self._stop = stop
         self._advisor = advisor  # of a narrowed study; None leaves proposals to Optuna
@@ -129,7 +131,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         remaining = self._spec.study.trials - self._num_done
         if remaining <= 0 or self._stop.is_set() or self.problem is not None:
             return str(Searcher.FINISHED)
-        if len(self._running) >= min(remaining, self._spec.resources.max_concurrent or remaining):
+        # One more than there is room for: it waits, and an autoscaler sees that there is need of a node.
+        at_most = self._spec.resources.max_concurrent or self._num_places() + 1
+        if len(self._running) >= min(remaining, at_most):
             return None
         job = self._next_job()
         if job is None:

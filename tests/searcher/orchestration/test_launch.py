@@ -18,6 +18,15 @@ from searcher.ledger.database import Database
 from searcher.study.layout import ARTIFACTS
 
 
+def test_as_many_trials_begin_at_once_as_there_is_room_for_and_one_waits(launch_tiny):
+    begun: list[int] = []
+    listener = RecordingListener(
+        on_epoch=lambda *_: begun.append(sum(line.startswith("start") for line in listener.lines))
+    )
+    launch_tiny(tiny(study__trials=6, resources__max_concurrent=0), listener)
+    assert begun[0] == 3 + 1, "three nodes of one CPU each"
+
+
 def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path, ray_nodes):
     result, listener, trials = launch_tiny(tiny(study__trials=6, resources__pictures=3))
     assert (result.outcome, result.num_done, result.budget) == ("finished", 6, 6)
