@@ -9,7 +9,7 @@ from searcher.cli.options import Verbs, add_reading, check_writable, database_te
 
 if TYPE_CHECKING:
     from searcher.ledger.database import Database
-    from searcher.ledger.records import StudyRecord, TrialRecord
+    from searcher.ledger.records import ResultRecord, StudyRecord, TrialRecord
     from searcher.report.study import StudyPicture
     from searcher.study.rerank import Standing
 
@@ -33,7 +33,7 @@ class Found(NamedTuple):
     """A study and what is best in it."""
 
     study: "StudyRecord"
-    trials: "list[TrialRecord]"
+    results: "list[ResultRecord]"
     best: "TrialRecord"
     path: Path | None
     """Where its checkpoint lies; None if it was never written or was removed."""
@@ -54,22 +54,25 @@ def find_best(database: "Database", name: str) -> Found:
     from searcher.ledger.stored import stored_spec
     from searcher.study.spec import CANDIDATE
 
-    study, trials = database.study(name), database.trials(name)
-    is_rerank = any(CANDIDATE in trial.params for trial in trials)
+    study, results = database.study(name), database.results(name)
+    is_rerank = any(CANDIDATE in result.params for result in results)
     parent = stored_spec(database.study_row(name)).parent if is_rerank else None
-    best = best_trial(study, trials)
-    if best is None:
+    winner = best_trial(study, results)
+    if winner is None:
         raise UserError(
             f"--study {name}: must have a COMPLETE trial, got {study.num_done} done and none complete; "
             "launch it again with more trials"
         )
+    front = [each.number for each in best_compromises(study, results)] if study.also else []
+    known = {each.number: each for each in database.trials(name, {winner.number, *front})}
+    best = known[winner.number]
     return Found(
         study=study,
-        trials=trials,
+        results=results,
         best=best,
         path=best_checkpoint(study, best),
-        standings=[] if parent is None else rerank_standings(study, trials, parent.candidates),
-        front=best_compromises(study, trials) if study.also else [],
+        standings=[] if parent is None else rerank_standings(study, results, parent.candidates),
+        front=[known[number] for number in front],
     )
 
 
@@ -157,7 +160,7 @@ def _picture(database: "Database", found: Found) -> "StudyPicture":
     from searcher.study.space import SearchSpace
 
     study, objective = found.study, found.study.objective
-    spec = stored_spec(database.study_row(study.name))
+    spec, trials = stored_spec(database.study_row(study.name)), database.trials(study.name)
     is_rerank = bool(found.standings)
     return StudyPicture(
         name=study.name,
@@ -177,11 +180,11 @@ def _picture(database: "Database", found: Found) -> "StudyPicture":
                     if (value := metrics.get(objective)) is not None and isfinite(value)
                 },
             )
-            for each in found.trials
+            for each in trials
             if each.state != "WAITING"
         ],
         best=found.best.number,
-        importances={} if is_rerank else importances_of(Parent(spec=spec, record=study, trials=found.trials)),
+        importances={} if is_rerank else importances_of(Parent(spec=spec, record=study, trials=trials)),
     )
 
 

@@ -201,17 +201,17 @@ def _chosen(args: argparse.Namespace, database: "Database") -> "tuple[StudyRecor
             raise UserError(
                 "--trial: must not be given with --ensemble, which takes all runs of the winner; leave one out"
             )
-        study, trials = database.study(args.study), database.trials(args.study)
-        chosen = [trial for trial in trials if trial.number == args.trial]
+        study, chosen = database.study(args.study), database.trials(args.study, [args.trial])
         if not chosen:
             raise UserError(
-                f"--trial {args.trial}: must be a trial of {args.study}, which has {len(trials)}; see searcher trials"
+                f"--trial {args.trial}: must be a trial of {args.study}, which has {study.num_trials}; "
+                "see searcher trials"
             )
         return study, chosen
     found = find_best(database, args.study)
     if not args.ensemble:
         return found.study, [found.best]
-    runs = runs_of(found.best, found.trials)
+    runs = database.trials(args.study, runs_of(found.best, found.results))
     if len(runs) < 2:
         raise UserError(
             f"--ensemble: must name a rerank with several COMPLETE runs of its winner, got {len(runs)} of "

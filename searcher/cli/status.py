@@ -22,7 +22,7 @@ def _run(args: argparse.Namespace) -> int:
     with Database.open(database_text(args)) as database:
         names = [args.study] if args.study else database.study_names()
         studies = [database.study(name) for name in names]
-        bests = [best_trial(study, database.trials(study.name)) for study in studies]
+        bests = [best_trial(study, database.results(study.name)) for study in studies]
     if args.json:
         print_json(
             [

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from searcher.ledger.records import StudyRecord, TrialRecord
+from searcher.ledger.records import ResultRecord, StudyRecord, TrialRecord
 from searcher.study.layout import inside
 from searcher.study.objectives import Objective, pareto_front
 from searcher.study.rerank import Standing, ranking, standings
@@ -20,7 +20,10 @@ __all__ = [
 ]
 
 
-def best_trial(study: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+_Result = TypeVar("_Result", bound=ResultRecord)
+
+
+def best_trial(study: StudyRecord, trials: Sequence[_Result]) -> _Result | None:
     """Return the COMPLETE trial with the best value, the earliest of equals; None if none is complete.
 
     Pruned trials do not compete: their value was measured after fewer epochs. In a rerank, the best run of the
@@ -62,20 +65,19 @@ def values_by_candidate(
     return values
 
 
-def runs_of(best: TrialRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return all COMPLETE runs of the best trial's candidate, by number; in a study that is no rerank, that trial.
+def runs_of(best: ResultRecord, results: Sequence[ResultRecord]) -> list[int]:
+    """Return the numbers of all COMPLETE runs of the best trial's candidate; in a study that is no rerank, its own.
 
     Args:
         best: As `best_trial` gives it.
-        trials: All trials of the study.
+        results: Of the study.
     """
     if CANDIDATE not in best.params:
-        return [best]
-    same = [trial for trial in trials if trial.params.get(CANDIDATE) == best.params[CANDIDATE]]
-    return [trial for trial in same if trial.state == "COMPLETE"]
+        return [best.number]
+    return [each.number for each in results if each.params.get(CANDIDATE) == best.params[CANDIDATE]]
 
 
-def best_compromises(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+def best_compromises(study: StudyRecord, trials: Sequence[_Result]) -> list[_Result]:
     """Return the COMPLETE trials that no other one beats in all objectives, the best of the first objective first."""
     complete = [
         trial for trial in trials if trial.state == "COMPLETE" and len(trial.values) == len(study.directions)
@@ -86,7 +88,7 @@ def best_compromises(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[
 
 
 def rerank_standings(
-    study: StudyRecord, trials: Sequence[TrialRecord], candidates: Sequence[Candidate]
+    study: StudyRecord, trials: Sequence[ResultRecord], candidates: Sequence[Candidate]
 ) -> list[Standing]:
     """Return what each candidate of a rerank reached, the best mean first."""
     values = values_by_candidate((trial.params, trial.value) for trial in trials if trial.state == "COMPLETE")

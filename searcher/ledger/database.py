@@ -3,7 +3,7 @@
 import difflib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -25,8 +25,9 @@ from searcher.ledger.clock import database_now
 from searcher.ledger.liveness import driver_is_gone
 from searcher.ledger.migrations import check_revision, upgrade
 from searcher.ledger.optuna_tables import open_optuna_storage
+from searcher.ledger.optuna_trials import count_states, read_results, read_trials
 from searcher.ledger.outage import is_outage
-from searcher.ledger.records import CheckpointRecord, LaunchRecord, StudyRecord, TrialRecord
+from searcher.ledger.records import CheckpointRecord, LaunchRecord, ResultRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
 from searcher.study.objectives import Direction
 
@@ -203,10 +204,9 @@ class Database:
             UnknownStudyError: There is no such study.
         """
         row = self.study_row(name)
-        counts: dict[str, int] = {}
-        for trial in self._optuna_trials(name):
-            counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
+        optuna_id = self.optuna_study_id(name)
         with self.read() as session:
+            counts = count_states(session.connection(), optuna_id)
             newest = (
                 sa.select(LaunchRow, database_now())
                 .where(LaunchRow.study_id == row.id)
@@ -229,23 +229,42 @@ class Database:
             last_launch=None if launch is None else _launch_record(*launch),
         )
 
-    def trials(self, name: str) -> list[TrialRecord]:
-        """Return all trials of a study, by number.
+    def results(self, name: str) -> list[ResultRecord]:
+        """Return what the COMPLETE trials of a study had and reached, by number; much less to read than `trials`.
+
+        Raises:
+            UnknownStudyError: There is no such study.
+        """
+        self.study_row(name)
+        optuna_id = self.optuna_study_id(name)
+        with self.read() as session:
+            return read_results(session.connection(), optuna_id)
+
+    def trials(self, name: str, numbers: Collection[int] | None = None) -> list[TrialRecord]:
+        """Return trials of a study with all that is known of them, by number.
+
+        Args:
+            name: The study.
+            numbers: Which; None for all. One that the study does not have is left out.
 
         Raises:
             UnknownStudyError: There is no such study.
         """
         study_id = self.study_row(name).id
-        frozen = self._optuna_trials(name)
+        optuna_id = self.optuna_study_id(name)
+
+        def chosen(table: type[EpochRow] | type[CheckpointRow]) -> sa.ColumnElement[bool]:
+            is_of_study = table.study_id == study_id
+            return is_of_study if numbers is None else sa.and_(is_of_study, table.trial.in_(numbers))
+
         with self.read() as session:
+            frozen = read_trials(session.connection(), optuna_id, numbers=numbers)
             epochs: dict[int, dict[int, dict[str, float]]] = {}
-            by_epoch = sa.select(EpochRow).where(EpochRow.study_id == study_id).order_by(EpochRow.epoch)
-            for row in session.scalars(by_epoch):
-                epochs.setdefault(row.trial, {})[row.epoch] = row.metrics
+            by_epoch = sa.select(EpochRow.trial, EpochRow.epoch, EpochRow.metrics).order_by(EpochRow.epoch)
+            for number, epoch, metrics in session.execute(by_epoch.where(chosen(EpochRow))):
+                epochs.setdefault(number, {})[epoch] = metrics
             checkpoints: dict[int, dict[str, CheckpointRecord]] = {}
-            for written in session.scalars(
-                sa.select(CheckpointRow).where(CheckpointRow.study_id == study_id)
-            ):
+            for written in session.scalars(sa.select(CheckpointRow).where(chosen(CheckpointRow))):
                 checkpoints.setdefault(written.trial, {})[written.kind] = checkpoint_record(written)
         return [
             _trial_record(trial, epochs.get(trial.number, {}), checkpoints.get(trial.number, {}))
@@ -280,11 +299,6 @@ class Database:
                     f"--study {name}: must be in Optuna's tables too, but was deleted from them, its trials with it; "
                     "restore a backup of the database, or launch under another name with --set study.name=NAME"
                 ) from None
-
-    def _optuna_trials(self, name: str) -> list[FrozenTrial]:
-        study_id = self.optuna_study_id(name)
-        with self.errors("read"):
-            return self.optuna_storage.get_all_trials(study_id, deepcopy=False)
 
     def directions(self, name: str) -> list[Direction]:
         """Return the directions of a study's objectives.

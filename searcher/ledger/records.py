@@ -1,7 +1,7 @@
 """What the database says, as plain values: no SQLAlchemy or Optuna object leaves the ledger's readers."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ __all__ = [
     "EvaluationRecord",
     "ExportRecord",
     "LaunchRecord",
+    "ResultRecord",
     "StudyRecord",
     "TrialRecord",
 ]
@@ -38,8 +39,8 @@ class CheckpointRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """One trial: what was tried, how far it came, what became of it."""
+class ResultRecord:
+    """One trial: what was tried, and what it reached."""
 
     number: int
     state: str
@@ -49,10 +50,16 @@ class TrialRecord:
     """The objective: its best epoch for a complete trial, its last for a pruned one."""
     values: tuple[float, ...]
     """All objectives of a COMPLETE trial, where the study has several; else that one, or none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord(ResultRecord):
+    """All that is known of one trial: how far it came, what became of it, and what it left."""
+
     epochs: Mapping[int, Mapping[str, float]]
     """All metrics by epoch, counted from 1."""
     notes: Mapping[str, Any]
-    """What the driver wrote down: `best_epoch`, `stop_reason`, `fail_reason`, `retry_of`, `config_digest`."""
+    """What the driver wrote down: `best_epoch`, `stop_reason`, `fail_reason`, `retry_of`, `config_digest`, `node`."""
     checkpoints: Mapping[str, CheckpointRecord] = field(default_factory=dict)
     """The newest checkpoint of each kind."""
     started_at: datetime | None = None
@@ -72,7 +79,10 @@ class TrialRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        record = asdict(self)
+        record = {
+            each.name: getattr(self, each.name) for each in fields(self)
+        }  # `asdict` would copy every epoch
+        record["checkpoints"] = {kind: asdict(each) for kind, each in self.checkpoints.items()}
         record["started_at"] = self.started_at.isoformat() if self.started_at else None
         record["ended_at"] = self.ended_at.isoformat() if self.ended_at else None
         return record | {"num_epochs": self.num_epochs, "duration_s": self.duration_s}
@@ -117,6 +127,11 @@ class StudyRecord:
     counts: Mapping[str, int]
     """Number of trials by state."""
     last_launch: LaunchRecord | None
+
+    @property
+    def num_trials(self) -> int:
+        """Trials in any state."""
+        return sum(self.counts.values())
 
     @property
     def num_done(self) -> int:

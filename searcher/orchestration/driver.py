@@ -1,9 +1,12 @@
 """A launch: open the study, mend what the last driver left, search, write down how it ended."""
 
 import logging
+import os
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ from searcher.orchestration.mlflow_mirror import MlflowMirror, withheld_from_wor
 from searcher.orchestration.node_probe import check_nodes, mark_storage
 from searcher.orchestration.node_watch import NodeWatch
 from searcher.orchestration.preflight import check_disk, check_weights
-from searcher.orchestration.resources import TrialResources, num_concurrent, trial_resources
+from searcher.orchestration.resources import TrialResources, num_concurrent, num_places, trial_resources
 from searcher.orchestration.samplers import build_sampler
 from searcher.orchestration.scheduler import build_scheduler
 from searcher.orchestration.scratch import scratch_folder
@@ -47,6 +50,9 @@ from searcher.training.dataset import DataRequest
 __all__ = ["LaunchResult", "launch"]
 
 logger = logging.getLogger(__name__)
+
+_MAX_PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
+"""Ray Tune's variable for how many trials may wait for an actor."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +234,7 @@ class _Launch:
                     else None,
                     num_threads=max(1, int(self._spec.resources.cpus)),
                     device_share=resources.device_share,
+                    num_places=partial(num_places, resources),
                     listener=self._log,
                     stop=self._stop,
                     advisor=self._advisor(study.data_fingerprint),
@@ -329,7 +336,7 @@ def _run_tune(
     `tune.run` and not `Tuner`: the latter pickles its configuration, search algorithm included, to disk.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    with scratch_folder() as scratch:
+    with scratch_folder() as scratch, _actors_start_together(num_places(watch.resources)):
         tune.run(
             TrialTrainable,
             name="study",
@@ -345,6 +352,25 @@ def _run_tune(
             callbacks=[ErrorCallback(search), watch],
             verbose=0,
         )
+
+
+@contextmanager
+def _actors_start_together(num_places: int) -> Iterator[None]:
+    """Let Ray Tune ask for as many trials at once as there is room for, and start their actors together.
+
+    By itself (2.60) it asks for one more when the last one's actor is up. And a trial that waits for its own is given
+    the next one that becomes free, while what was starting for it is thrown away: with trials shorter than an actor's
+    start, most nodes of a cluster would never get one.
+    """
+    before = os.environ.get(_MAX_PENDING)
+    os.environ[_MAX_PENDING] = str(max(1, num_places))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_MAX_PENDING]
+        else:
+            os.environ[_MAX_PENDING] = before
 
 
 def _trial_dirname(trial: Trial) -> str:

@@ -66,6 +66,8 @@ class TrialMessage:
     checkpoints: tuple[CheckpointRecord, ...] = ()
     config_digest: str = ""
     """Digest of the configuration that the trainer applied."""
+    node: str = ""
+    """Where it runs: the machine's name and the beginning of Ray's identifier, as one machine may be several nodes."""
     transfer: Mapping[str, Any] | None = None
     """`Transfer.to_dict()` of what the trial began from, with its first epoch."""
     outcome: TrialOutcome | None = None

@@ -17,6 +17,7 @@ __all__ = [
     "node_of_each_gpu",
     "nodes_for",
     "num_concurrent",
+    "num_places",
     "trial_resources",
 ]
 
@@ -127,13 +128,19 @@ def node_of_each_gpu(resources: TrialResources) -> dict[str, str]:
     return {node["NodeID"]: _name(node) for node in kinds.values()}
 
 
+def num_places(resources: TrialResources) -> int:
+    """Return how many trials the nodes that are there now have room for, once they are idle."""
+    return sum(offer.times(resources) for _, offer in _alive())
+
+
 def num_concurrent(wanted: ResourcesSection, resources: TrialResources) -> int:
     """Return how many trials can run at a time on the cluster that is running, and as far as it may grow.
 
     Where it may grow without limit, that is `sys.maxsize` or more.
     """
-    fitting = sum(offer.times(resources) for _, offer in _alive())
-    fitting = max(fitting, sum(group.at_most * group.offer.times(resources) for group in _to_come()))
+    fitting = max(
+        num_places(resources), sum(group.at_most * group.offer.times(resources) for group in _to_come())
+    )
     return min(fitting, wanted.max_concurrent or fitting)
 
 

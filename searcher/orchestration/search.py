@@ -90,6 +90,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         storage_mark: str | None = None,
         num_threads: int,
         device_share: float = 1.0,
+        num_places: Callable[[], int],
         listener: StudyListener,
         stop: threading.Event,
         advisor: Advisor | None = None,
@@ -110,6 +111,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._storage_mark = storage_mark
         self._num_threads = num_threads
         self._device_share = device_share
+        self._num_places = num_places  # how many trials the cluster has room for now
         self._listener = listener
         self._stop = stop
         self._advisor = advisor  # of a narrowed study; None leaves proposals to Optuna
@@ -131,7 +133,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         remaining = self._spec.study.trials - self._num_done
         if remaining <= 0 or self._stop.is_set() or self.problem is not None:
             return str(Searcher.FINISHED)
-        if len(self._running) >= min(remaining, self._spec.resources.max_concurrent or remaining):
+        # One more than there is room for: it waits, and an autoscaler sees that there is need of a node.
+        at_most = self._spec.resources.max_concurrent or self._num_places() + 1
+        if len(self._running) >= min(remaining, at_most):
             return None
         job = self._next_job()
         if job is None:
@@ -278,8 +282,11 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         if message.metrics is not None:
             self._ledger.report(number, message.epoch, message.metrics)
             self._listener.epoch_done(number, message.epoch, self._value(message))
-        if message.transfer is not None:
-            self._ledger.note(number, warm_start=dict(message.transfer))
+        self._ledger.note(
+            number,
+            node=message.node or None,
+            warm_start=None if message.transfer is None else dict(message.transfer),
+        )
         for checkpoint in message.checkpoints:
             self._ledger.checkpoint(number, checkpoint)
 

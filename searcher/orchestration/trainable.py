@@ -7,10 +7,12 @@ traceback.
 """
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 
 from searcher.exceptions import CheckpointError
@@ -118,6 +120,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             metrics=self._reporter.metrics or None,  # None: it resumed from its last epoch
             checkpoints=self._checkpoints(self._trainer),
             config_digest=self._trainer.config.digest(),
+            node=_node(),
             transfer=self._transfer(self._trainer),
             outcome=None if outcome is None else _outcome(outcome),
         )
@@ -184,6 +187,11 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             for kind, file in written.items()
             if file is not None
         )
+
+
+def _node() -> str:
+    identifier = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    return f"{os.uname().nodename} {identifier[:8]}".strip()
 
 
 def _find(job: TrialJob, record: CheckpointRecord) -> Path:

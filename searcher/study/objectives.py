@@ -53,7 +53,12 @@ def pareto_front(points: Sequence[Sequence[float]], directions: Sequence[Directi
     def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
         return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
-    return [n for n, cost in enumerate(costs) if not any(beats(other, cost) for other in costs)]
+    # What beats a point comes before it in this order, and so does one that nothing beats and that beats it too.
+    front: list[int] = []
+    for n in sorted(range(len(costs)), key=costs.__getitem__):
+        if not any(beats(costs[other], costs[n]) for other in front):
+            front.append(n)
+    return sorted(front)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,16 @@ from searcher.ledger.database import Database
 from searcher.study.layout import ARTIFACTS
 
 
-def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path):
+def test_as_many_trials_begin_at_once_as_there_is_room_for_and_one_waits(launch_tiny):
+    begun: list[int] = []
+    listener = RecordingListener(
+        on_epoch=lambda *_: begun.append(sum(line.startswith("start") for line in listener.lines))
+    )
+    launch_tiny(tiny(study__trials=6, resources__max_concurrent=0), listener)
+    assert begun[0] == 3 + 1, "three nodes of one CPU each"
+
+
+def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path, ray_nodes):
     result, listener, trials = launch_tiny(tiny(study__trials=6, resources__pictures=3))
     assert (result.outcome, result.num_done, result.budget) == ("finished", 6, 6)
     states = [trial.state for trial in trials]
@@ -33,7 +42,9 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
         assert "| data | `synthetic glands`: 12 images" in get_note(
             optuna.load_study(study_name="tiny", storage=database.optuna_storage)
         )
+    nodes = {f"{os.uname().nodename} {node.node_id[:8]}" for node in ray_nodes.list_all_nodes()}
     for trial in trials:
+        assert trial.notes["node"] in nodes
         assert list(trial.epochs) == list(range(1, trial.num_epochs + 1))
         assert {epoch: metrics["loss"] for epoch, metrics in trial.epochs.items()} == pytest.approx(
             curves[trial.number]

@@ -43,6 +43,7 @@ def world(tmp_path, cache_dir):
             ledger = StudyLedger(database, study, optuna.samplers.RandomSampler(seed=0))
             return ledger, StudySearch(
                 ledger, data=data, data_fingerprint=store.fingerprint, storage_root=root, num_threads=1,
+                num_places=lambda: 1,
                 listener=RecordingListener(), stop=threading.Event(), warm_start=record,
             )  # fmt: skip
 
