@@ -5,6 +5,7 @@ What is in a mirror may be removed at any time; the object store has all of it.
 
 import hashlib
 import os
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -81,8 +82,8 @@ def fetch(root: Path, name: str, *, sha256: str | None = None) -> bool:
     return origin.download(name, _below(root, name), sha256=sha256) is not None
 
 
-def fetch_folder(root: Path, folder: str) -> None:
-    """Bring the files of one folder of a mirror up to date, so far as their sizes or ages say that they are not.
+def fetch_folder(root: Path, folder: str, suffixes: Collection[str]) -> None:
+    """Bring the files of one folder of a mirror up to date that have one of the suffixes; `.pt` are named by content.
 
     Raises:
         StorageError: As `fetch`.
@@ -92,8 +93,8 @@ def fetch_folder(root: Path, folder: str) -> None:
         return
     for name, facts in origin.list(folder).items():
         path = _below(root, name)
-        is_whole = path.suffix == ".pt" and path.is_file() and path.stat().st_size == facts.num_bytes
-        if not is_whole:  # a checkpoint is named by its content
+        is_there = path.suffix == ".pt" and path.is_file() and path.stat().st_size == facts.num_bytes
+        if path.suffix in suffixes and not is_there:
             origin.download(name, path)
 
 
