@@ -27,6 +27,8 @@ _CHUNK_BYTES = 8 << 20
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 
+_GOOGLE = ("gs://", "gcs://")
+_GOOGLE_LIMIT_S = 10
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SECRET_KEY = re.compile(r"secret|password|passwd|token|key|credential|signature|^sig$|^sas", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(r"^(AWS|GOOGLE|GCS|AZURE)_.*(KEY|SECRET|TOKEN|PASSWORD)", re.IGNORECASE)
@@ -87,13 +89,13 @@ def normal_uri(option: str, text: str) -> str:
         StorageError: It holds a secret, which the process list would show and the database keep; or pyarrow does not
             know it. The message shows no secret.
     """
-    parts = urllib.parse.urlsplit(text)
-    buckets = parts.scheme in (
-        "s3",
-        "gs",
-        "gcs",
-    )  # elsewhere the part before @ may be a container, that of : a port
-    if ":" in parts.netloc.rpartition("@")[0] or (buckets and any(mark in parts.netloc for mark in "@:")):
+    try:
+        parts = urllib.parse.urlsplit(text)
+    except ValueError:  # its text would show the URI
+        raise StorageError(
+            f"{option}: must be a URI as s3://BUCKET/FOLDER, got one that is none; check it"
+        ) from None
+    if _holds_key(parts):
         raise StorageError(
             f"{option} {parts.scheme}: must not hold a key, which process list and database would show; put it into "
             "the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, say) of every node"
@@ -115,6 +117,15 @@ def normal_uri(option: str, text: str) -> str:
     )
     ObjectStore(uri, option=option).check_uri()
     return uri
+
+
+def _holds_key(parts: urllib.parse.SplitResult) -> bool:
+    """Return whether a URI's authority is more than a bucket, a container at an account, or a host with its port."""
+    user, at, _ = parts.netloc.rpartition("@")
+    if ":" in user:
+        return True
+    is_bucket = parts.scheme in ("s3", "gs", "gcs")
+    return is_bucket and (":" in parts.netloc or (bool(at) and user != "anonymous"))
 
 
 class ObjectStore:
@@ -292,7 +303,10 @@ class ObjectStore:
     def _place(self) -> tuple[Any, str]:
         from pyarrow.fs import FileSystem
 
-        filesystem, base = FileSystem.from_uri(self.uri)
+        uri = self.uri
+        if uri.startswith(_GOOGLE) and "retry_limit_seconds" not in uri:  # else 15 minutes without a word
+            uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={_GOOGLE_LIMIT_S}"
+        filesystem, base = FileSystem.from_uri(uri)
         return filesystem, base.rstrip("/")
 
     @property

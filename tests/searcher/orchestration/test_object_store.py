@@ -13,7 +13,9 @@ from tiny_study import RecordingListener, tiny
 
 from data_pipeline.datasets import SyntheticGlands, write_release
 from searcher.cli.main import main
+from searcher.dashboard.artifacts import StudyArtifacts
 from searcher.exceptions import NodeError, StorageError
+from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
 from searcher.ledger.database import Database
 from searcher.orchestration.messages import TrialJob
 from searcher.orchestration.node_probe import check_storage
@@ -110,10 +112,13 @@ def test_a_study_with_data_and_files_in_an_object_store(
 
     shutil.rmtree(root)  # another machine
     database = ["--db", "s.db"]
+    with Database.open("s.db") as opened:
+        [name, *_] = [name.rpartition("/")[2] for name in store.list(ARTIFACTS)]
+        with StudyArtifacts(opened).open_reader(name) as picture:
+            assert picture.read(4) in (b"\x89PNG", b"\xff\xd8\xff\xe0")
     assert main(["best", "--study", "tiny", *database]) == 0
     assert f"checkpoint: {below(bucket_uri, record.uri)}" in capsys.readouterr().out
     assert main(["export", "--study", "tiny", "--to", "bundle", *database]) == 0
-    assert main(["evaluate", "bundle", "--data", data_uri, "--splits", "testA"]) == 0
     assert main(["evaluate", "--study", "tiny", "--data", data_uri, "--splits", "testA", *database]) == 0
     assert main(["logs", "--study", "tiny", "--trial", str(best.number), *database]) == 0
     assert "epoch 3 of 3" in capsys.readouterr().out
@@ -178,6 +183,28 @@ def test_a_report_finds_its_checkpoint_in_the_store_and_the_one_before_too(job, 
     place.close()
     assert store.read("tiny/trial-0003/trial.log") == b"begun\nended\n"
     assert not scratch.exists()
+
+
+def test_a_record_and_what_is_in_the_store(job, root, bucket_uri):
+    place, store = trial_place(job), ObjectStore(bucket_uri)
+    place.run_dir.mkdir(parents=True)
+    [record] = place.kept({"last": write(place.run_dir, "last.pt", b"three", 3)})
+    place.close()
+    assert damage_of(root, record) is None
+    assert (root / record.uri).read_bytes() == b"three", "fetched"
+    (root / record.uri).write_bytes(b"THREE")
+    assert find_checkpoint(root, record) == root / record.uri, "damaged here, fetched again"
+    shutil.rmtree(root / "tiny")
+    for content, damage in (
+        (b"THREE", "its bytes are others"),
+        (b"", "0 bytes, recorded 5"),
+        (None, "missing"),
+    ):
+        store.remove(record.uri)
+        if content is not None:
+            store.write(record.uri, content)
+        assert damage_of(root, record) == damage
+        assert not (root / record.uri).exists()
 
 
 def test_no_report_goes_out_while_its_checkpoint_is_not_in_the_store(job, s3_server):

@@ -33,6 +33,7 @@ def test_what_names_an_object_store(text, is_one):
         ("abfss://box@acc.dfs.core.windows.net/x?client_secret=hush-hush", "got the parameter client_secret"),
         ("file:///tmp/x", "must be a folder or an object store"),
         ("s3://", "must name a bucket"),
+        ("s3://[hush-hush/x", "--storage: must be a URI"),
         ("nosuch://bucket/x", "Unrecognized filesystem type"),
         ("s3://bucket/x?nosuch=1", "Unexpected query parameter in S3 URI: 'nosuch'"),
     ],
@@ -43,6 +44,13 @@ def test_a_uri_that_is_refused_is_one_line_without_the_secret(text, says):
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "hush-hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "uri", ["gs://anonymous@bucket/x", "abfss://box@acc.dfs.core.windows.net/x", "gs://bucket"]
+)
+def test_what_holds_no_key_is_taken(uri):
+    assert normal_uri("--data", uri) == uri
 
 
 def test_what_makes_no_difference_leaves_a_uri(s3_server):
