@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,12 @@ def test_other_bytes_than_asked_for_replace_nothing(store, tmp_path):
     assert store.download("a", tmp_path / "a", sha256=hashlib.sha256(b"mine").hexdigest()) is None
     assert (tmp_path / "a").read_bytes() == b"mine"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_that_cannot_be_read_to_its_end_leaves_no_object(store):
+    with pytest.raises(OSError, match="Input/output error"):
+        store.upload(Path("/proc/self/mem"), "a")  # its first bytes cannot be read
+    assert store.list() == {}
 
 
 def test_a_pickle_holds_no_key(store):
