@@ -6,6 +6,7 @@
     │   ├── UnknownStudyError           no such study, shipped or in the database
     │   ├── DatabaseError               a database that cannot be opened or used
     │   │   └── DatabaseAwayError       one that may come back: out of reach, or locked
+    │   ├── StorageError                an object store that cannot be reached or used
     │   └── StudyConflictError          what is asked contradicts what the study already is, or who runs it
     └── TrialError                      one trial cannot go on; its reason is recorded, the study goes on
         ├── NonFiniteLossError          a loss became NaN or infinite
@@ -23,6 +24,7 @@ __all__ = [
     "NodeError",
     "NonFiniteLossError",
     "SearcherError",
+    "StorageError",
     "StudyConflictError",
     "StudyFileError",
     "TrialError",
@@ -61,6 +63,13 @@ class DatabaseError(UserError):
 
 class DatabaseAwayError(DatabaseError):
     """A database that is out of reach, locked or full now, and may be there again in a while."""
+
+
+class StorageError(UserError):
+    """An object store that cannot be reached or used. Keys are never shown."""
+
+    is_final = True
+    """Whether trying again is of no use."""
 
 
 class StudyConflictError(UserError):

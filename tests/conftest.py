@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3_server import S3Server
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# What a real store's credentials would be: before Ray starts, whose workers inherit them.
+os.environ.update(
+    AWS_ACCESS_KEY_ID="AKIATESTS", AWS_SECRET_ACCESS_KEY="s3cret-object-key", AWS_EC2_METADATA_DISABLED="true"
+)
 # Before torch is imported: tiny tensors on many threads are several times slower than on one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The tests' own cluster stays on loopback; see `searcher.orchestration.cluster`, which does this for a launch's own.
@@ -50,6 +55,21 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.getbasetemp() / "stores"
     monkeypatch.setenv("SEARCHER_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 server on loopback, with no bucket yet."""
+    server = S3Server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket_uri(s3_server: S3Server, request: pytest.FixtureRequest) -> str:
+    """URI of an empty folder in a bucket of the server."""
+    s3_server.make_bucket("glands")
+    return s3_server.uri(f"glands/{abs(hash(request.node.nodeid))}")
 
 
 @pytest.fixture(scope="session")

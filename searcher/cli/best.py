@@ -35,7 +35,7 @@ class Found(NamedTuple):
     study: "StudyRecord"
     results: "list[ResultRecord]"
     best: "TrialRecord"
-    path: Path | None
+    path: str | None
     """Where its checkpoint lies; None if it was never written or was removed."""
     standings: "list[Standing]"
     """Of a rerank: what each candidate reached, the best first."""
@@ -50,7 +50,7 @@ def find_best(database: "Database", name: str) -> Found:
         UserError: There is no such study, or none of its trials is COMPLETE.
     """
     from searcher.exceptions import UserError
-    from searcher.ledger.best import best_checkpoint, best_compromises, best_trial, rerank_standings
+    from searcher.ledger.best import best_compromises, best_location, best_trial, rerank_standings
     from searcher.ledger.stored import stored_spec
     from searcher.study.spec import CANDIDATE
 
@@ -70,7 +70,7 @@ def find_best(database: "Database", name: str) -> Found:
         study=study,
         results=results,
         best=best,
-        path=best_checkpoint(study, best),
+        path=best_location(study, best),
         standings=[] if parent is None else rerank_standings(study, results, parent.candidates),
         front=[known[number] for number in front],
     )
@@ -94,7 +94,7 @@ def _run(args: argparse.Namespace) -> int:
     study, best, path = found.study, found.best, found.path
     checkpoint = best.checkpoints.get("best")
     if args.json:
-        record = best.to_dict() | {"study": study.name, "checkpoint": None if path is None else str(path)}
+        record = best.to_dict() | {"study": study.name, "checkpoint": path}
         if found.standings:
             record["rerank"] = [each.to_dict() for each in found.standings]
         if found.front:

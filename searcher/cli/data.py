@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_data, add_json, cache_dir, positive_int
+from searcher.cli.options import Verbs, add_data, add_json, open_source, positive_int
+from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from data_pipeline.inspect import DatasetReport
@@ -41,11 +42,10 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from data_pipeline.datasets import open_dataset
     from data_pipeline.store import prepare_store
     from searcher.cli.terminal import console, progress_bar
 
-    source = open_dataset(Path(args.data))
+    source = open_source(args)
     with progress_bar(f"decoding {source.name}") as advance:
         store = prepare_store(source, cache_dir(), progress=advance)
     console.print(f"{len(store)} images ({source.kind}) ready in {store.path}", markup=False, soft_wrap=True)
@@ -53,11 +53,10 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from data_pipeline.datasets import open_dataset
     from data_pipeline.inspect import inspect_dataset
     from searcher.cli.terminal import print_json, progress_bar
 
-    source = open_dataset(Path(args.data), strict=False)
+    source = open_source(args, strict=False)
     with progress_bar(f"reading {source.name}") as advance:
         report = inspect_dataset(source, progress=advance)
     if args.json:

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import cache_dir, data_folder, database_option
+from searcher.cli.options import data_folder, database_option, storage_text
 from searcher.exceptions import UserError
+from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.orchestration.jobs import Job
@@ -70,7 +71,7 @@ def arguments(args: argparse.Namespace) -> list[str]:
     """
     study = str(Path(args.study).absolute()) if args.study.endswith(".toml") else args.study
     words = ["launch", "--study", study, "--db", database_option(args)]
-    words += ["--storage", str(args.storage.absolute())]
+    words += ["--storage", storage_text(args)]
     if args.data is not None:
         words += ["--data", str(data_folder(args))]
     for option, value in (("--trials", args.trials), ("--epochs", args.epochs)):

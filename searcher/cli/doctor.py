@@ -3,7 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_reading, cache_dir, database_text
+from searcher.cli.options import Verbs, add_reading, database_text
+from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.ledger.doctor import Finding

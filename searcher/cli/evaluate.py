@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, predictor_for
-from searcher.cli.options import Verbs, add_data, cache_dir, check_writable, data_folder, write_text
+from searcher.cli.options import Verbs, add_data, check_writable, data_folder, open_source, write_text
+from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from data_pipeline.store import Store
@@ -45,7 +46,6 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from data_pipeline.datasets import open_dataset
     from data_pipeline.store import prepare_store
     from searcher.cli.evaluation_report import split_report, write_report
     from searcher.cli.summaries import print_summaries
@@ -59,8 +59,8 @@ def _run(args: argparse.Namespace) -> int:
     predictor = predictor_for(found, args.tta)
     folder = data_folder(args)
     assert folder is not None
+    source = open_source(args)
     with progress_bar("preparing images") as advance:
-        source = open_dataset(Path(folder))
         store = prepare_store(source, cache_dir(), progress=advance)
     splits: dict[str, Summary] = {}
     pages: list[SplitReport] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, models_for, predictor_for
-from searcher.cli.options import Verbs, positive_float, positive_int
+from searcher.cli.options import Verbs, open_source, positive_float, positive_int
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,13 +130,15 @@ def _source(args: argparse.Namespace, found: Found) -> "SampleSource | None":
         DataError: `--data` names no data set.
         UserError: It names another one.
     """
-    from data_pipeline.datasets import SyntheticGlands, open_dataset
+    from data_pipeline.datasets import SyntheticGlands
     from data_pipeline.exceptions import DataError
-    from searcher.exceptions import UserError
+    from searcher.exceptions import StorageError, UserError
+    from searcher.storage.data import open_data
+    from searcher.storage.mirror import cache_dir
     from searcher.training.dataset import DataRequest
 
     if args.data is not None:
-        source: SampleSource = open_dataset(Path(args.data))
+        source: SampleSource = open_source(args)
         if not _is_what_was_trained_on(source, found):
             raise UserError(
                 f"--data {args.data}: must be what the networks were trained on, got other images; leave it out, or "
@@ -148,9 +150,9 @@ def _source(args: argparse.Namespace, found: Found) -> "SampleSource | None":
     if found.study.data_source == SyntheticGlands.name:
         return DataRequest(None, "", found.members[0].network.config.data).source()
     try:
-        source = open_dataset(Path(found.study.data_source))
+        source = open_data(found.study.data_source, cache_dir())
         return source if _is_what_was_trained_on(source, found) else None
-    except DataError:  # moved or changed since then: the bundle says what is known without it
+    except (DataError, StorageError):  # moved or changed since then: the bundle says what is known without it
         return None
 
 

@@ -13,14 +13,15 @@ from searcher.cli.options import (
     add_address,
     add_database,
     add_training,
-    cache_dir,
     data_folder,
     database_text,
     overrides,
     positive_int,
     ray_address,
     storage_root,
+    storage_text,
 )
+from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.ledger.database import Database
@@ -61,12 +62,14 @@ def _run(args: argparse.Namespace) -> int:
 
     spec = load_study(args.study, overrides(args))
     args.address = ray_address(args)
+    for check in (data_folder, storage_text):  # a key in a URI goes nowhere, not even to a cluster
+        check(args)
     command = arguments(args) if args.detach else []  # before the environment's database leaves it
     database_url = database_text(args)
     Database.probe(database_url)
     if args.detach:
         return detach(args, spec, command, database_url)
-    root = storage_root(args.storage)
+    root = storage_root(args)
     with _existing(database_url) as database:
         studies = chain(spec, database) if args.with_parents else [spec]
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from searcher.cli.terminal import console, metric, params_text, seconds, table
 from searcher.orchestration.driver import LaunchResult
+from searcher.storage.objects import below
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
 
@@ -103,7 +103,7 @@ class LaunchView:
 
     # ---- drawing ---------------------------------------------------------------------------------------
 
-    def print_result(self, result: LaunchResult, command: str, *, database_url: str, storage: Path) -> None:
+    def print_result(self, result: LaunchResult, command: str, *, database_url: str, storage: str) -> None:
         """Say how it ended and what to do next."""
         name = self._spec.name
         if result.outcome == "finished":
@@ -114,7 +114,7 @@ class LaunchView:
             why = f": {result.problem}" if result.problem else ""
             self._line(f"{name}: {result.outcome} with {result.num_done} of {result.budget} trials done{why}")
             self._line(f"  to go on: {command}")
-        self._line(f"  checkpoints and logs: {storage / name}")
+        self._line(f"  checkpoints and logs: {below(storage, name)}")
 
     def _line(self, text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)

@@ -58,10 +58,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _show_launches(args: argparse.Namespace, database: "Database") -> None:
     from searcher.ledger.watch import newest_launch
-    from searcher.study.layout import LAUNCH_LOG, inside
+    from searcher.storage.objects import is_object_uri
+    from searcher.study.layout import LAUNCH_LOG
 
     row = database.study_row(args.study)
-    path = inside(Path(row.storage_root), f"{row.name}/{LAUNCH_LOG}")
     launch = newest_launch(database, row.name)
     launch_id = None if launch is None else launch.row.id
 
@@ -70,6 +70,12 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
         return launch is None or not launch.is_running
 
     job = None if launch is None else launch.row.job
+    if (
+        job is not None and args.follow and is_object_uri(row.storage_root)
+    ):  # there it is a line or two behind
+        _show_job(args, job, Path(LAUNCH_LOG), is_over)
+        return
+    path = _log(args, row.storage_root, f"{row.name}/{LAUNCH_LOG}")
     if job is not None and not path.parent.is_dir():  # on the cluster's disk, not on this machine's
         _show_job(args, job, path, is_over)
         return
@@ -81,6 +87,25 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
         )
         _refuse(f"--study {row.name}", path, why)
     _show(path, args, is_over)
+
+
+def _log(args: argparse.Namespace, storage_root: str, name: str) -> Path:
+    """Return where a log lies on this machine, fetched anew where the storage root is an object store."""
+    from searcher.exceptions import UserError
+    from searcher.storage.mirror import fetch, local_root, origin_of
+    from searcher.study.layout import inside
+
+    root = local_root(storage_root)
+    path = inside(root, name)
+    if origin_of(root) is not None:
+        if args.follow:
+            raise UserError(
+                f"--follow: must have a log in a folder, got one in {storage_root}, which is brought up to date with "
+                "every epoch; ask again without it"
+            )
+        if not fetch(root, name):
+            path.unlink(missing_ok=True)  # of a study of that name that was there before
+    return path
 
 
 def _show_job(args: argparse.Namespace, job: str, path: Path, is_over: "Callable[[], bool]") -> None:
@@ -110,7 +135,7 @@ def _show_job(args: argparse.Namespace, job: str, path: Path, is_over: "Callable
 def _show_trial(args: argparse.Namespace, database: "Database") -> None:
     from searcher.exceptions import UserError
     from searcher.ledger.watch import newest_launch, trial_end
-    from searcher.study.layout import TRIAL_LOG, inside, trial_folder
+    from searcher.study.layout import TRIAL_LOG, trial_folder
 
     row = database.study_row(args.study)
     end = trial_end(database, row.name, args.trial)
@@ -118,7 +143,7 @@ def _show_trial(args: argparse.Namespace, database: "Database") -> None:
         raise UserError(
             f"--trial {args.trial}: must be a trial of {row.name}; see searcher trials --study {row.name}"
         )
-    path = inside(Path(row.storage_root), f"{trial_folder(row.name, args.trial)}/{TRIAL_LOG}")
+    path = _log(args, row.storage_root, f"{trial_folder(row.name, args.trial)}/{TRIAL_LOG}")
 
     def is_over() -> bool:
         nonlocal end

@@ -4,9 +4,12 @@ import argparse
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from searcher.exceptions import UserError
+
+if TYPE_CHECKING:
+    from data_pipeline.datasets import GlasFolder, LabelFolder
 
 __all__ = [
     "Verbs",
@@ -17,17 +20,18 @@ __all__ = [
     "add_reading",
     "add_study",
     "add_training",
-    "cache_dir",
     "check_writable",
     "data_folder",
     "database_option",
     "database_text",
+    "open_source",
     "overrides",
     "positive_float",
     "positive_int",
     "ray_address",
     "read_secret",
     "storage_root",
+    "storage_text",
     "write_bytes",
     "write_text",
 ]
@@ -80,9 +84,10 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
     remark = "" if required else "; without it, synthetic glands"
     parser.add_argument(
         "--data",
-        metavar="DIR",
+        metavar="DIR|URI",
         required=required,
-        help=f"a GlaS release folder, or a folder with images/ and labels/{remark}",
+        help="a GlaS release folder, or a folder with images/ and labels/, or one of the two in an object store "
+        f"(s3://BUCKET/FOLDER){remark}",
     )
 
 
@@ -115,10 +120,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument(
         "--storage",
-        metavar="DIR",
-        type=Path,
-        default=Path("runs"),
-        help="folder of checkpoints and logs; default runs",
+        metavar="DIR|URI",
+        default="runs",
+        help="folder of checkpoints and logs, or an object store (s3://BUCKET/FOLDER); default runs",
     )
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="epochs of a trial (train.epochs)")
 
@@ -269,32 +273,70 @@ def read_secret(option: str, path: Path, what: str) -> str:
     return text
 
 
-def cache_dir() -> Path:
-    """Return the folder of the data stores: `SEARCHER_CACHE`, or the user's cache folder."""
-    chosen = os.environ.get("SEARCHER_CACHE")
-    if chosen:
-        return Path(chosen).absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache").absolute() / "gland-searcher"
-
-
 def data_folder(args: argparse.Namespace) -> str | None:
-    """Return the data set's folder as every process finds it, wherever it runs."""
-    return None if args.data is None else str(Path(args.data).absolute())
-
-
-def storage_root(folder: Path) -> Path:
-    """Return the storage root, absolute.
+    """Return the data set's folder as every process finds it, wherever it runs, or its URI.
 
     Raises:
-        UserError: It is no folder, or none can be written there.
+        UserError: The URI holds a secret, or is none that pyarrow knows.
     """
-    root = folder.absolute()
+    from searcher.storage.objects import is_object_uri, normal_uri
+
+    if args.data is None:
+        return None
+    return normal_uri("--data", args.data) if is_object_uri(args.data) else str(Path(args.data).absolute())
+
+
+def open_source(args: argparse.Namespace, *, strict: bool = True) -> "GlasFolder | LabelFolder":
+    """Return the data set that `--data` names, fetched first where it lies in an object store.
+
+    Raises:
+        UserError: The object store cannot be used.
+        DataError: There is no data set.
+    """
+    from searcher.cli.terminal import progress_bar
+    from searcher.storage.data import open_data
+    from searcher.storage.mirror import cache_dir
+
+    folder = data_folder(args)
+    assert folder is not None
+    with progress_bar("fetching images") as advance:
+        return open_data(folder, cache_dir(), strict=strict, progress=advance)
+
+
+def storage_text(args: argparse.Namespace) -> str:
+    """Return the storage root as every process finds it, wherever it runs, and as the database has it.
+
+    Raises:
+        UserError: It is a URI that holds a secret, or none that pyarrow knows.
+    """
+    from searcher.storage.objects import is_object_uri, normal_uri
+
+    if is_object_uri(args.storage):
+        return normal_uri("--storage", args.storage)
+    return str(Path(args.storage).absolute())
+
+
+def storage_root(args: argparse.Namespace) -> Path:
+    """Return this machine's folder of the storage root, absolute: of an object store, its mirror.
+
+    Raises:
+        UserError: It is no folder, or none can be written there; or the object store cannot be used.
+    """
+    from searcher.storage.mirror import local_root, origin_of
+
+    text = storage_text(args)
+    root = local_root(text)
+    origin = origin_of(root)
+    if origin is not None:
+        origin.check_use()
+        return root
     existing = next(place for place in [root, *root.parents] if place.exists())
     if not existing.is_dir():
-        raise UserError(f"--storage {folder}: must be a folder, got the file {existing}; choose another path")
+        raise UserError(
+            f"--storage {args.storage}: must be a folder, got the file {existing}; choose another path"
+        )
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(
-            f"--storage {folder}: must be writable, got {existing} without permission; choose another path"
+            f"--storage {args.storage}: must be writable, got {existing} without permission; choose another path"
         )
     return root

@@ -3,7 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, add_json, add_study, cache_dir, data_folder, overrides
+from searcher.cli.options import Verbs, add_json, add_study, data_folder, overrides
+from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.study.spec import StudySpec

@@ -9,11 +9,11 @@ from searcher.cli.options import (
     Verbs,
     add_json,
     add_training,
-    cache_dir,
     data_folder,
     overrides,
     storage_root,
 )
+from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.study.spec import StudySpec
@@ -32,6 +32,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.exceptions import UserError
+    from searcher.storage.objects import is_object_uri
     from searcher.study.catalog import load_study
 
     spec = load_study(args.study, overrides(args))
@@ -47,7 +48,11 @@ def _run(args: argparse.Namespace) -> int:
             f"{spec.source}: warm_start.sha256: must not be set for a single trial, which has no database to find the "
             f"checkpoint in, got {config.warm_start.sha256[:12]}; use searcher launch"
         )
-    root = storage_root(args.storage)
+    if is_object_uri(args.storage):
+        raise UserError(
+            "--storage: must be a folder for a single trial, got an object store; leave it out, or use searcher launch"
+        )
+    root = storage_root(args)
 
     from searcher.cli.terminal import console, metric, params_text, print_json, progress_bar, tuning_text
     from searcher.training.dataset import DataRequest

@@ -1,12 +1,15 @@
 """Where the dashboard finds the trials' pictures: below the storage roots of the database's studies."""
 
+from pathlib import Path
 from typing import BinaryIO
 
 from bottle import HTTPError
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
+from searcher.exceptions import StorageError
 from searcher.ledger.database import Database
+from searcher.storage.mirror import fetch, origin_of, push
 from searcher.study.layout import ARTIFACTS
 
 __all__ = ["StudyArtifacts"]
@@ -29,37 +32,50 @@ class StudyArtifacts:
         """Return an artifact's file, open.
 
         Raises:
-            HTTPError: No root has it, 404; the folder may be another machine's.
+            HTTPError: No root has it, 404; the folder may be another machine's. An object store cannot be used, 502.
         """
-        for store in self._stores():
+        for root in self._database.storage_roots():
             try:
-                return store.open_reader(artifact_id)
+                if not (root / ARTIFACTS / artifact_id).is_file():
+                    fetch(root, f"{ARTIFACTS}/{artifact_id}")
+                return _store(root).open_reader(artifact_id)
             except ArtifactNotFound:
                 continue
+            except StorageError as error:
+                raise HTTPError(502, str(error)) from error
         raise HTTPError(404, "this file is in none of the studies' storage roots on this machine")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Keep what a person uploads, in the newest study's root.
 
         Raises:
-            HTTPError: No study has one, 409.
+            HTTPError: No study has one, 409; an object store cannot be used, 502.
         """
         roots = self._database.storage_roots()
         if not roots:
             raise HTTPError(
                 409, "a file is kept in a study's storage root; no study was launched with searcher yet"
             )
-        root = roots[0] / ARTIFACTS
-        root.mkdir(parents=True, exist_ok=True)
-        FileSystemArtifactStore(root).write(artifact_id, content_body)
+        (roots[0] / ARTIFACTS).mkdir(parents=True, exist_ok=True)
+        _store(roots[0]).write(artifact_id, content_body)
+        try:
+            push(roots[0], f"{ARTIFACTS}/{artifact_id}")
+        except StorageError as error:
+            raise HTTPError(502, str(error)) from error
 
     def remove(self, artifact_id: str) -> None:
         """Remove an artifact. One that is gone already is fine: a study must be deletable without its pictures."""
-        for store in self._stores():
+        for root in self._database.storage_roots():
+            if (origin := origin_of(root)) is not None:
+                try:
+                    origin.remove(f"{ARTIFACTS}/{artifact_id}")
+                except StorageError as error:
+                    raise HTTPError(502, str(error)) from error
             try:
-                store.remove(artifact_id)
+                _store(root).remove(artifact_id)
             except ArtifactNotFound:
                 continue
 
-    def _stores(self) -> list[FileSystemArtifactStore]:
-        return [FileSystemArtifactStore(root / ARTIFACTS) for root in self._database.storage_roots()]
+
+def _store(root: Path) -> FileSystemArtifactStore:
+    return FileSystemArtifactStore(root / ARTIFACTS)

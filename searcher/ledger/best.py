@@ -4,7 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from searcher.exceptions import UserError
+from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import ResultRecord, StudyRecord, TrialRecord
+from searcher.storage.mirror import local_root
+from searcher.storage.objects import below, is_object_uri
 from searcher.study.layout import inside
 from searcher.study.objectives import Objective, pareto_front
 from searcher.study.rerank import Standing, ranking, standings
@@ -13,6 +17,7 @@ from searcher.study.spec import CANDIDATE, Candidate
 __all__ = [
     "best_checkpoint",
     "best_compromises",
+    "best_location",
     "best_trial",
     "rerank_standings",
     "runs_of",
@@ -38,8 +43,8 @@ def best_trial(study: StudyRecord, trials: Sequence[_Result]) -> _Result | None:
     return min(complete, key=lambda trial: (objective.cost(trial.value or 0.0), trial.number), default=None)
 
 
-def best_checkpoint(study: StudyRecord, trial: TrialRecord) -> Path | None:
-    """Return where a trial's best checkpoint lies; None if it was never written or was removed.
+def best_location(study: StudyRecord, trial: TrialRecord) -> str | None:
+    """Return the path, or in an object store the URI, of a trial's best checkpoint; None if there is none any more.
 
     Raises:
         UserError: It lies outside the storage root.
@@ -47,7 +52,28 @@ def best_checkpoint(study: StudyRecord, trial: TrialRecord) -> Path | None:
     record = trial.checkpoints.get("best")
     if record is None or record.is_removed:
         return None
-    return inside(Path(study.storage_root), record.uri)
+    if is_object_uri(study.storage_root):
+        return below(study.storage_root, record.uri)
+    return str(inside(Path(study.storage_root), record.uri))
+
+
+def best_checkpoint(study: StudyRecord, trial: TrialRecord) -> Path | None:
+    """Return the file of a trial's best checkpoint on this machine; None if it was never written or was removed.
+
+    Raises:
+        UserError: It lies outside the storage root, or cannot be fetched from the object store.
+    """
+    location = best_location(study, trial)
+    if location is None or not is_object_uri(location):
+        return None if location is None else Path(location)
+    record = trial.checkpoints["best"]
+    path = find_checkpoint(local_root(study.storage_root), record)
+    if path is None:
+        raise UserError(
+            f"{location}: must be the checkpoint with sha256 {record.sha256[:12]}, got none with it; restore it, "
+            "or name another trial"
+        )
+    return path
 
 
 def values_by_candidate(

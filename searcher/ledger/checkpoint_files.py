@@ -1,28 +1,35 @@
 """A checkpoint's record and the bytes on disk: the record says which bytes count, wherever in the folder they are."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from searcher.ledger.records import CheckpointRecord
+from searcher.storage.mirror import fetch, origin_of
+from searcher.storage.objects import ObjectFacts
 from searcher.study.layout import inside
 
-__all__ = ["damage_of", "find_checkpoint"]
+__all__ = ["damage_of", "find_checkpoint", "listed_damage"]
 
 
 def find_checkpoint(storage_root: Path, record: CheckpointRecord) -> Path | None:
     """Return the file with a record's bytes, None if there is none.
 
     It is looked for under the record's own name first, then beside it: a worker that was stopped between writing
-    a checkpoint and reporting it has moved the recorded one to another name of the same folder.
+    a checkpoint and reporting it has moved the recorded one to another name of the same folder. Below the mirror of an
+    object store, it is fetched where it is not there yet.
 
     Raises:
         UserError: The record names a file outside the storage root.
+        StorageError: The object store cannot be reached or used.
     """
     named = inside(storage_root, record.uri)
     beside = sorted(path for path in named.parent.glob("*.pt") if path != named)
     for path in (named, *beside):
         if _sha256(path, num_bytes=record.num_bytes) == record.sha256:
             return path
+    if origin_of(storage_root) is not None and fetch(storage_root, record.uri, sha256=record.sha256):
+        return named
     return None
 
 
@@ -34,6 +41,8 @@ def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
     """
     if find_checkpoint(storage_root, record) is not None:
         return None
+    if (origin := origin_of(storage_root)) is not None:
+        return listed_damage(origin.list(str(Path(record.uri).parent)), record) or "its bytes are others"
     named = inside(storage_root, record.uri)
     if not named.is_file():
         return "missing"
@@ -41,6 +50,16 @@ def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
     if num_bytes != record.num_bytes:
         return f"{num_bytes} bytes, recorded {record.num_bytes}"
     return f"sha256 is {_sha256(named)[:12]}…, recorded {record.sha256[:12]}…"
+
+
+def listed_damage(listing: Mapping[str, ObjectFacts], record: CheckpointRecord) -> str | None:
+    """Return what the listing of an object store has against a record, None for nothing. Reads no content."""
+    facts = listing.get(record.uri)
+    if facts is None:
+        return "missing"
+    if facts.num_bytes != record.num_bytes:
+        return f"{facts.num_bytes} bytes, recorded {record.num_bytes}"
+    return None
 
 
 def _sha256(path: Path, *, num_bytes: int | None = None) -> str:

@@ -29,6 +29,7 @@ from searcher.ledger.optuna_trials import count_states, read_results, read_trial
 from searcher.ledger.outage import is_outage
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, ResultRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
+from searcher.storage.mirror import local_root
 from searcher.study.objectives import Direction
 
 __all__ = ["Database", "checkpoint_record", "value_of"]
@@ -177,10 +178,10 @@ class Database:
             return list(session.scalars(sa.select(StudyRow.name).order_by(StudyRow.id)))
 
     def storage_roots(self) -> list[Path]:
-        """Return the folders that studies keep their files in, that of the newest study first, each once."""
+        """Return this machine's folders of the studies' storage roots, that of the newest study first, each once."""
         with self.read() as session:
             roots = session.scalars(sa.select(StudyRow.storage_root).order_by(StudyRow.id.desc()))
-            return [Path(root) for root in dict.fromkeys(roots)]
+            return [local_root(root) for root in dict.fromkeys(roots)]
 
     def study_row(self, name: str) -> StudyRow:
         """Return a study's row.

@@ -12,6 +12,8 @@ from searcher.exceptions import StudyConflictError
 from searcher.ledger.database import Database
 from searcher.ledger.identity import differences
 from searcher.ledger.tables import CheckpointRow, StudyRow
+from searcher.storage.mirror import origin_of, root_text
+from searcher.storage.objects import below
 from searcher.study.layout import inside
 from searcher.study.spec import StudySpec
 
@@ -47,12 +49,19 @@ class Registration:
                 known = self._check_row(session)
             if known:
                 database.optuna_study_id(name)
-        folder = self.storage_root / name
-        if not known and folder.is_dir() and any(folder.glob("trial-*")):
+        if not known and self._holds_trials():
+            root = root_text(self.storage_root)
             raise StudyConflictError(
-                f"--storage {self.storage_root}: must hold no trials of a study that the database does not know, "
-                f"got {folder}; name the database it belongs to, or choose another --storage"
+                f"--storage {root}: must hold no trials of a study that the database does not know, "
+                f"got {below(root, name)}; name the database it belongs to, or choose another --storage"
             )
+
+    def _holds_trials(self) -> bool:
+        name = self.spec.name
+        if (origin := origin_of(self.storage_root)) is not None:
+            return any(each.startswith(f"{name}/trial-") for each in origin.list(name))
+        folder = self.storage_root / name
+        return folder.is_dir() and any(folder.glob("trial-*"))
 
     def register(self, database: Database) -> None:
         """Make the study if it is not there. Changes no existing one.
@@ -104,7 +113,7 @@ class Registration:
             "spec_source": self.spec.origin,
             "overrides": dict(self.spec.overrides),
             "data_source": self.data_source,
-            "storage_root": str(self.storage_root),
+            "storage_root": root_text(self.storage_root),
             **self._lineage(),
         }
 
@@ -150,8 +159,13 @@ def _refuse_differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -
 
 def _refuse_lost_checkpoints(row: StudyRow, uris: Sequence[str], storage_root: Path) -> None:
     """Refuse another storage root, unless the checkpoints were moved there."""
-    if str(storage_root) != row.storage_root and any(not (storage_root / uri).is_file() for uri in uris):
+    root = root_text(storage_root)
+    if root == row.storage_root:
+        return
+    origin = origin_of(storage_root)
+    there = None if origin is None else origin.list(row.name)
+    if any(not (storage_root / uri).is_file() if there is None else uri not in there for uri in uris):
         raise StudyConflictError(
-            f"--storage {storage_root}: must hold the study's checkpoints, got a folder without them; "
+            f"--storage {root}: must hold the study's checkpoints, got a folder without them; "
             f"launch with --storage {row.storage_root}, or move them"
         )

@@ -10,11 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from searcher.exceptions import StudyConflictError, UserError
+from searcher.exceptions import StorageError, StudyConflictError, UserError
 from searcher.ledger.best import values_by_candidate
 from searcher.ledger.database import Database
 from searcher.ledger.tables import CheckpointRow, ExportRow, StudyRow, utc_now
 from searcher.ledger.watch import frozen_trials
+from searcher.storage.mirror import local_root, origin_of
+from searcher.storage.objects import ObjectStore
 from searcher.study.layout import inside, trial_folder
 from searcher.study.objectives import Direction, Objective, pareto_front
 from searcher.study.rerank import ranking
@@ -76,7 +78,7 @@ def collect(
     row = database.study_row(study_name)
     frozen = frozen_trials(database, study_name)
     records = _records(database, row.id)
-    root = Path(row.storage_root)
+    root = local_root(row.storage_root)
     if records and not root.is_dir():
         raise StudyConflictError(
             f"--study {study_name}: its checkpoints must lie on this machine, in {root}, got no such folder; "
@@ -90,6 +92,16 @@ def collect(
         protected=_protected(database, row),
     )
     numbers = [trial.number for trial in frozen if trials is None or trial.number in trials]
+    if (origin := origin_of(root)) is not None:
+        objects = _ObjectPlan(study_name)
+        try:
+            objects.decide(origin, numbers, records, rules)
+        except StorageError as error:
+            objects.problems.append(str(error))
+        if not dry_run:
+            _mark_removed(database, objects.given_up)
+            objects.remove(origin, root)
+        return objects.freed()
     plan = _Plan()
     for number in numbers:
         _plan_trial(plan, rules, root, study_name, number, records.get(number, []))
@@ -177,6 +189,66 @@ class _Plan:
             freed_bytes=sum(gone.values()),
             num_kept=len(self.staying),
             kept_bytes=sum(kept.values()),
+            problems=tuple(self.problems),
+        )
+
+
+@dataclass
+class _ObjectPlan:
+    """What goes and what stays in an object store, whose checkpoints are named by their digests."""
+
+    study: str
+    going: dict[str, int] = field(default_factory=dict)
+    """Bytes by name."""
+    staying: dict[str, int] = field(default_factory=dict)
+    given_up: list[CheckpointRow] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def decide(
+        self,
+        origin: ObjectStore,
+        numbers: Iterable[int],
+        records: Mapping[int, Sequence[CheckpointRow]],
+        rules: _Rules,
+    ) -> None:
+        """Decide about the checkpoints of trials, after one look at what is there."""
+        there = {
+            name: facts.num_bytes for name, facts in origin.list(self.study).items() if name.endswith(".pt")
+        }
+        for number in numbers:
+            folder = f"{trial_folder(self.study, number)}/"
+            files = {name: size for name, size in there.items() if name.startswith(folder)}
+            if number in rules.at_work or number in rules.needed:
+                self.staying |= files
+                continue
+            rows = records.get(number, [])
+            keeps_best = number in rules.keeps_best
+            wanted = {row.sha256 for row in rows if keeps_best and row.kind == "best"} | rules.protected
+            stays = {name: size for name, size in files.items() if Path(name).stem in wanted}
+            self.staying |= stays
+            self.going |= {name: size for name, size in files.items() if name not in stays}
+            found = {Path(name).stem for name in stays}
+            self.given_up += [
+                row for row in rows if not (keeps_best and row.kind == "best") and row.sha256 not in found
+            ]
+
+    def remove(self, origin: ObjectStore, root: Path) -> None:
+        """Remove what goes, and this machine's copies."""
+        for name in list(self.going):
+            try:
+                origin.remove(name)
+                (root / name).unlink(missing_ok=True)
+            except (StorageError, OSError) as error:
+                del self.going[name]
+                self.problems.append(str(error))
+
+    def freed(self) -> Freed:
+        return Freed(
+            study=self.study,
+            removed=tuple(self.going),
+            freed_bytes=sum(self.going.values()),
+            num_kept=len(self.staying),
+            kept_bytes=sum(self.staying.values()),
             problems=tuple(self.problems),
         )
 

@@ -318,7 +318,9 @@ class StudyLedger:
             if checkpoint.kind == "last" and row is not None:
                 before = checkpoint_record(row)
                 previous = by_kind.get("previous") or self._new_checkpoint(number)
-                _fill(previous, before, kind="previous", uri=_beside(before.uri, "previous.pt"))
+                # In an object store it is named by its content, and keeps its name.
+                moved = _beside(before.uri, "previous.pt") if before.uri.endswith("/last.pt") else before.uri
+                _fill(previous, before, kind="previous", uri=moved)
                 session.add(previous)
             row = row or self._new_checkpoint(number)
             _fill(row, checkpoint, kind=checkpoint.kind, uri=checkpoint.uri)

@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 
 from searcher.ledger.tables import LaunchRow, StudyRow
+from searcher.storage.objects import below
 from searcher.study.spec import StudySpec
 
 __all__ = ["launch_text", "read_note", "study_text", "write_note"]
@@ -60,7 +61,7 @@ def study_text(row: StudyRow, spec: StudySpec, *, num_images: int, num_training_
         f"fingerprint {_code(row.data_fingerprint)}",
         **_parent(spec),
         "study file": _code(row.spec_source or spec.source),
-        "checkpoints, logs": _code(f"{row.storage_root}/{row.name}"),
+        "checkpoints, logs": _code(f"{below(row.storage_root, row.name)}"),
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in lines.items())
     about = " ".join(spec.study.description.split())

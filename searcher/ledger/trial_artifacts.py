@@ -12,6 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from searcher.files import link_or_copy
+from searcher.storage.mirror import fetch, push
 from searcher.study.layout import ARTIFACTS, trial_folder
 
 __all__ = ["ATTRIBUTE_PREFIX", "OTHER_MIMETYPE", "keep_artifacts"]
@@ -39,6 +40,7 @@ def keep_artifacts(
 
     Raises:
         OSError: A file could not be kept; those before it are.
+        StorageError: The object store cannot be reached or used.
     """
     if not names:
         return
@@ -47,7 +49,9 @@ def keep_artifacts(
     for name in names:
         # With the time at which the trial began: another database may have a study of that name and the same root.
         artifact_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{folder}/{name} {trial.datetime_start}"))
+        fetch(storage_root, f"{folder}/{name}")
         link_or_copy(storage_root / folder / name, storage_root / ARTIFACTS / artifact_id)
+        push(storage_root, f"{ARTIFACTS}/{artifact_id}")
         mimetype = mimetypes.guess_type(name)[0] or OTHER_MIMETYPE
         about = ArtifactMeta(artifact_id=artifact_id, filename=name, mimetype=mimetype, encoding=None)
         storage.set_trial_system_attr(

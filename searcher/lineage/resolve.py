@@ -13,6 +13,8 @@ from searcher.ledger.records import StudyRecord, TrialRecord
 from searcher.ledger.stored import stored_spec
 from searcher.lineage.chain import parent_name
 from searcher.lineage.importance import importances
+from searcher.storage.mirror import root_text
+from searcher.storage.objects import below
 from searcher.study.derive import as_stored, finetuned, inherited, refined, reranked
 from searcher.study.objectives import Objective
 from searcher.study.reader import setting_words
@@ -291,15 +293,16 @@ def _finetuned(spec: StudySpec, parent: Parent, storage_root: Path) -> StudySpec
     if record is None or record.is_removed:
         what = "none" if record is None else "one that was removed to make room"
         raise UserError(f"{where} must have its best checkpoint, got {what}; choose another parent")
-    if Path(parent.record.storage_root) != storage_root:
+    root = root_text(storage_root)
+    if parent.record.storage_root != root:
         raise UserError(
             f"{where} must have its checkpoint in this study's storage, got {parent.record.storage_root} beside "
-            f"{storage_root}; launch with --storage {parent.record.storage_root}"
+            f"{root}; launch with --storage {parent.record.storage_root}"
         )
     damage = damage_of(storage_root, record)
     if damage is not None:
         raise UserError(
-            f"{where} must have its best checkpoint whole, got {storage_root / record.uri}: {damage}; "
+            f"{where} must have its best checkpoint whole, got {below(root, record.uri)}: {damage}; "
             "restore it, or choose another parent"
         )
     config = parent.spec.trial_config(best.params)

@@ -43,6 +43,9 @@ from searcher.orchestration.scratch import scratch_folder
 from searcher.orchestration.search import ErrorCallback, StudySearch
 from searcher.orchestration.signals import Stop, stop_on_signals
 from searcher.orchestration.trainable import TrialTrainable
+from searcher.orchestration.trial_place import AWAY_LIMIT_S
+from searcher.storage.mirror import origin_of, root_text
+from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
@@ -88,7 +91,8 @@ def launch(
         database: The study database, a URL or the path of an SQLite file; made where it is missing.
         data: The data set, for the workers.
         store: The data set's store on this node.
-        storage_root: Folder of all studies' checkpoints and logs, the same on every node.
+        storage_root: Folder of all studies' checkpoints and logs, the same on every node; or this machine's mirror of
+            the object store that is.
         listener: Hears of the progress.
         address: A running Ray cluster; None starts one for this launch.
         command: What a person typed to launch, for the study's note.
@@ -110,19 +114,21 @@ def launch(
     remaining = _look(database, study)
     if remaining and address is None:  # each node of a cluster fetches its own, and this may be none of them
         check_weights(spec)
-    log = LaunchLog(storage_root / spec.name / LAUNCH_LOG, listener)
+    origin = origin_of(storage_root)
+    log = _launch_log(spec.name, storage_root, listener)
     with log, ExitStack() as cluster:
         resources = None
         if remaining:
             with withheld_from_workers():
                 cluster.enter_context(ray_cluster(address))
             resources = trial_resources(spec.resources)
-            check_disk(
-                spec,
-                storage_root,
-                num_remaining=remaining,
-                num_concurrent=num_concurrent(spec.resources, resources),
-            )
+            if origin is None:
+                check_disk(
+                    spec,
+                    storage_root,
+                    num_remaining=remaining,
+                    num_concurrent=num_concurrent(spec.resources, resources),
+                )
             if address is not None:
                 check_nodes(
                     resources,
@@ -132,6 +138,8 @@ def launch(
                     say=listener.said,
                 )
             check_gpu_share(spec, resources, data=data, fingerprint=store.fingerprint, say=listener.said)
+        if origin is not None:
+            origin.patience_s = AWAY_LIMIT_S
         # Only now: Ray puts its own handlers in place when it starts.
         with stop_on_signals(log) as stop, Database.open(database, create=True) as opened:
             study.register(opened)
@@ -146,6 +154,18 @@ def launch(
                 )
                 launch = _Launch(ledger, lease, cluster, log, stop, is_joined=address is not None)
                 return launch.run(data=data, store=store, study=study, resources=resources, command=command)
+
+
+def _launch_log(study: str, storage_root: Path, listener: StudyListener) -> LaunchLog:
+    if origin_of(storage_root) is None:
+        return LaunchLog(storage_root / study / LAUNCH_LOG, listener)
+    # Beside the mirror's copy, which whoever reads the log here replaces; and without patience: it is but a log.
+    return LaunchLog(
+        storage_root / f".{study}.{LAUNCH_LOG}",
+        listener,
+        origin=ObjectStore(root_text(storage_root)),
+        name=f"{study}/{LAUNCH_LOG}",
+    )
 
 
 def _look(database: str, study: Registration) -> int:

@@ -1,15 +1,22 @@
 """The launch's log: what its terminal showed, for whoever comes back on Monday."""
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from searcher.exceptions import StorageError
 from searcher.orchestration.listener import StudyListener
+from searcher.storage.objects import ObjectStore
 from searcher.study.space import Value
 
 __all__ = ["LaunchLog"]
+
+logger = logging.getLogger(__name__)
+
+_SHARE_EVERY_S = 15.0
 
 
 class LaunchLog:
@@ -21,15 +28,24 @@ class LaunchLog:
     Args:
         path: The file; made with its folder when the first line comes.
         listener: Who hears it too.
+        origin: The object store that the file is put into, every few seconds and at the end; None for no such store.
+        name: What the file is called there.
     """
 
-    def __init__(self, path: Path, listener: StudyListener) -> None:
+    def __init__(
+        self, path: Path, listener: StudyListener, *, origin: ObjectStore | None = None, name: str = ""
+    ) -> None:
         self._path = path
+        self._origin = origin
+        self._name = name
+        self._shared_at = float("-inf")
         self._listener = listener
         self._failed = False
         self._has_begun = False
 
     def __enter__(self) -> Self:
+        if self._origin is not None and self._origin.download(self._name, self._path) is None:
+            self._path.unlink(missing_ok=True)  # of another study of that name
         return self
 
     def __exit__(
@@ -37,6 +53,8 @@ class LaunchLog:
     ) -> None:
         if error is not None and self._has_begun:  # a launch that is refused leaves nothing behind
             self._write(f"broke off: {type(error).__name__}: {' '.join(str(error).split())}")
+        if self._has_begun:
+            self._share(at_once=True)
 
     def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
         """Write where the study stands."""
@@ -91,3 +109,13 @@ class LaunchLog:
                 )
         else:
             self._failed = False
+            self._share()
+
+    def _share(self, *, at_once: bool = False) -> None:
+        if self._origin is None or (not at_once and time.monotonic() - self._shared_at < _SHARE_EVERY_S):
+            return
+        try:
+            self._origin.upload(self._path, self._name)
+        except (StorageError, OSError) as error:  # of the trials' files it is said elsewhere
+            logger.warning("the launch's log could not be kept: %s", error)
+        self._shared_at = time.monotonic()

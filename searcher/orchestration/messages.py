@@ -22,6 +22,7 @@ class TrialJob:
     data: DataRequest
     data_fingerprint: str
     storage_root: str
+    """Absolute path of a folder, or URI of an object store."""
     run_dir: str
     """Folder of the trial, relative to the storage root."""
     storage_mark: str | None = None

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from searcher.ledger.database import Database
 from searcher.ledger.records import TrialRecord
+from searcher.storage.mirror import fetch_folder
 from searcher.study.layout import trial_folder
 
 __all__ = ["MlflowMirror", "withheld_from_workers"]
@@ -29,6 +30,7 @@ _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _BATCH = 1000
 """Metrics that MLflow takes at a time."""
 _LAST_WAIT_S = 30.0
+_PICTURES = (".jpg", ".png")
 
 
 class MlflowMirror:
@@ -155,8 +157,10 @@ class MlflowMirror:
         client.log_batch(run_id, params=params)
         for first in range(0, len(metrics), _BATCH):
             client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
-        folder = self._storage_root / trial_folder(self._study, trial.number)
-        for picture in sorted([*folder.glob("*.jpg"), *folder.glob("*.png")]):
+        name = trial_folder(self._study, trial.number)
+        fetch_folder(self._storage_root, name, _PICTURES)
+        folder = self._storage_root / name
+        for picture in sorted(path for path in folder.glob("*") if path.suffix in _PICTURES):
             client.log_artifact(run_id, str(picture), "pictures")
         client.set_terminated(run_id, _STATUS[trial.state], _milliseconds(trial.ended_at))
 

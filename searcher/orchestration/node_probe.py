@@ -21,10 +21,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from data_pipeline.exceptions import DataError
 from data_pipeline.store import Store
 from searcher._version import __version__
-from searcher.exceptions import NodeError, UserError
+from searcher.exceptions import NodeError, StorageError, UserError
 from searcher.files import write_atomically
 from searcher.orchestration.messages import TrialJob
 from searcher.orchestration.resources import TrialResources, nodes_for
+from searcher.storage.mirror import origin_of, root_text
+from searcher.storage.objects import ObjectStore, below, is_object_uri
 from searcher.study.layout import STORAGE_MARK
 from searcher.training.dataset import DataRequest
 
@@ -65,7 +67,8 @@ def check_nodes(
 
     Args:
         resources: What a trial needs.
-        storage_root: The folder that must be the same one on every node; made if it is missing.
+        storage_root: The folder that must be the same one on every node, made if it is missing; or the mirror of an
+            object store, which every node must be able to use.
         data: The data set, whose store each node builds once, under a lock.
         fingerprint: Of the driver's data.
         say: Told what a person should know.
@@ -75,11 +78,11 @@ def check_nodes(
     """
     nodes = nodes_for(resources)
     with _probe_folder(storage_root) as (folder, nonce):
-        answers = ask_nodes(nodes, _look, str(folder), nonce, within_s=_ANSWER_WITHIN_S)
+        answers = ask_nodes(nodes, _look, folder, nonce, within_s=_ANSWER_WITHIN_S)
         _say_gone(nodes, answers, say)
         for node, answer in answers.items():
             if not isinstance(answer, str):
-                answers[node] = _problem(answer, storage_root, folder / node, nonce) or answer
+                answers[node] = _problem(answer, root_text(storage_root), folder, node, nonce) or answer
     _refuse(nodes, answers)
     knowing = [nodes[node] for node, answer in answers.items() if getattr(answer, "knows_database", False)]
     if knowing:
@@ -101,10 +104,8 @@ def mark_storage(storage_root: Path, study: str) -> str:
         UserError: It cannot be written.
     """
     mark = secrets.token_hex(16)
-    path = storage_root / study / STORAGE_MARK
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda writer: writer.write(mark.encode()))
+        _write(below(root_text(storage_root), study), STORAGE_MARK, mark)
     except OSError as error:
         raise UserError(
             f"--storage {storage_root}: must be writable, got {error.strerror}; make room, or choose another path"
@@ -120,16 +121,19 @@ def check_storage(job: TrialJob) -> None:
     """
     if job.storage_mark is None:
         return
-    path = Path(job.storage_root) / Path(job.run_dir).parent / STORAGE_MARK
+    folder = below(job.storage_root, str(Path(job.run_dir).parent))
     give_up_at = time.monotonic() + _MOUNTED_WITHIN_S
-    while _read(path) != job.storage_mark:
-        if time.monotonic() < give_up_at:
-            time.sleep(1.0)
-            continue
-        raise NodeError(
-            f"node {os.uname().nodename}: --storage {job.storage_root} must be the same folder on every node, got "
-            f"one without this launch's {STORAGE_MARK}; mount the shared folder there"
-        )
+    while True:
+        try:
+            if _read(folder, STORAGE_MARK) == job.storage_mark:
+                return
+            problem = f"got one without this launch's {STORAGE_MARK}"
+        except StorageError as error:
+            problem = f"got: {error}"
+        if time.monotonic() >= give_up_at:
+            rule, remedy = _rule(job.storage_root)
+            raise NodeError(f"node {os.uname().nodename}: {rule}, {problem}; {remedy}")
+        time.sleep(1.0)
 
 
 def open_store(job: TrialJob) -> Store:
@@ -152,14 +156,16 @@ def open_store(job: TrialJob) -> Store:
 
 def _look(folder: str, nonce: str, node: str) -> _Answer:
     """Read what the driver wrote into the shared folder, and write something for it to read."""
-    place, problem = Path(folder), None
-    if _read(place / _OURS) != nonce:
-        problem = "got one without the file that the driver has just written there"
-    else:
-        try:
-            (place / node).write_text(nonce)
-        except OSError as error:
-            problem = f"got one that cannot be written: {error.strerror}"
+    problem = None
+    try:
+        if _read(folder, _OURS) != nonce:
+            problem = "got one without the file that the driver has just written there"
+        else:
+            _write(folder, node, nonce)
+    except StorageError as error:
+        problem = f"got: {error}"
+    except OSError as error:
+        problem = f"got one that cannot be written: {error.strerror}"
     return _Answer(__version__, problem, "SEARCHER_DB" in os.environ)
 
 
@@ -176,8 +182,19 @@ def _prepare(data: DataRequest, fingerprint: str, _node: str) -> str | None:
 
 
 @contextmanager
-def _probe_folder(storage_root: Path) -> Iterator[tuple[Path, str]]:
+def _probe_folder(storage_root: Path) -> Iterator[tuple[str, str]]:
     """Yield a folder in the storage root with a file for the nodes to read; gone afterwards."""
+    if (origin := origin_of(storage_root)) is not None:
+        nonce = secrets.token_hex(16)
+        name = f".probe-{nonce}"
+        origin.write(f"{name}/{_OURS}", nonce.encode())
+        try:
+            yield below(origin.uri, name), nonce
+        finally:
+            with suppress(StorageError):
+                for each in origin.list(name):
+                    origin.remove(each)
+        return
     was_there = storage_root.exists()
     nonce = secrets.token_hex(16)
     folder = storage_root / f".probe-{nonce}"
@@ -189,7 +206,7 @@ def _probe_folder(storage_root: Path) -> Iterator[tuple[Path, str]]:
             f"--storage {storage_root}: must be writable, got {error.strerror}; choose another path"
         ) from error
     try:
-        yield folder, nonce
+        yield str(folder), nonce
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if not was_there:
@@ -197,14 +214,14 @@ def _probe_folder(storage_root: Path) -> Iterator[tuple[Path, str]]:
                 storage_root.rmdir()
 
 
-def _problem(answer: _Answer, storage_root: Path, written: Path, nonce: str) -> str | None:
+def _problem(answer: _Answer, storage_root: str, folder: str, node: str, nonce: str) -> str | None:
     if answer.version != __version__:
         return f"must have gland-searcher {__version__} as the driver, got {answer.version}; install that"
     problem = answer.problem
-    if problem is None and _read(written) != nonce:
+    if problem is None and _read(folder, node) != nonce:
         problem = "got one whose files the driver does not see"
-    rule = f"--storage {storage_root} must be the same folder on every node"
-    return problem and f"{rule}, {problem}; mount the shared folder there"
+    rule, remedy = _rule(storage_root)
+    return problem and f"{rule}, {problem}; {remedy}"
 
 
 def ask_nodes(
@@ -280,8 +297,32 @@ def _refuse(nodes: Mapping[str, str], answers: Mapping[str, Any]) -> None:
         raise UserError("\n".join(problems))
 
 
-def _read(path: Path) -> str | None:
+def _rule(storage_root: str) -> tuple[str, str]:
+    """Return what a node must fulfil, and what to do where it does not."""
+    if is_object_uri(storage_root):
+        return (
+            f"--storage {storage_root} must be the same on every node",
+            "give Ray there the environment that the store's tools need",
+        )
+    return f"--storage {storage_root} must be the same folder on every node", "mount the shared folder there"
+
+
+def _read(folder: str, name: str) -> str | None:
+    """Return a file of a folder or object store, None if there is none."""
+    if is_object_uri(folder):
+        content = ObjectStore(folder).read(name)
+        return None if content is None else content.decode(errors="replace")
     try:
-        return path.read_text(errors="replace")
+        return (Path(folder) / name).read_text(errors="replace")
     except OSError:
         return None
+
+
+def _write(folder: str, name: str, text: str) -> None:
+    """Write a file into a folder, which is made if it is missing, or into an object store."""
+    if is_object_uri(folder):
+        ObjectStore(folder).write(name, text.encode())
+        return
+    path = Path(folder) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda writer: writer.write(text.encode()))

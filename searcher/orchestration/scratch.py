@@ -1,4 +1,7 @@
-"""Folders for what Ray writes and nobody reads, removed at the end, or by the next launch if this one is killed."""
+"""Folders for what Ray writes and nobody reads, and for trials whose files are kept elsewhere.
+
+They are removed at the end, or by the next process that makes one where this one is killed.
+"""
 
 import os
 import re
@@ -17,11 +20,18 @@ _LONGEST_PARENT = 20
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yield an empty folder with a short path; it is gone afterwards, and so are those of killed processes."""
-    parent = Path(tempfile.gettempdir())
-    if len(str(parent)) > _LONGEST_PARENT:
-        parent = Path("/tmp")
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder; it is gone afterwards, and so are those of killed processes.
+
+    Args:
+        parent: Where to make it, on this machine's own disk or in a folder that no other machine uses; made if it is
+            missing. None takes one with a short path.
+    """
+    if parent is None:
+        parent = Path(tempfile.gettempdir())
+        if len(str(parent)) > _LONGEST_PARENT:
+            parent = Path("/tmp")
+    parent.mkdir(parents=True, exist_ok=True)
     space = _process_space()
     _remove_leftovers(parent, space)
     folder = Path(tempfile.mkdtemp(prefix=f"searcher-{space}-{os.getpid()}-", dir=parent))

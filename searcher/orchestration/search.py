@@ -29,13 +29,14 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from searcher.exceptions import StudyFileError
+from searcher.exceptions import StorageError, StudyFileError
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.common_ground import common_ground
 from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
+from searcher.storage.mirror import root_text
 from searcher.study.config import TrialConfig
 from searcher.study.layout import trial_folder
 from searcher.study.space import Value
@@ -206,7 +207,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             objective=self._spec.objective.name,
             data=self._data,
             data_fingerprint=self._data_fingerprint,
-            storage_root=str(self._storage_root),
+            storage_root=root_text(self._storage_root),
             run_dir=trial_folder(self._spec.name, number),
             storage_mark=self._storage_mark,
             resume_from=checkpoint,
@@ -295,6 +296,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         problem = outcome.pictures_problem
         try:
             self._ledger.attach(number, outcome.pictures, self._storage_root)
+        except StorageError as error:
+            problem = f"they could not be kept: {error}"
         except OSError as error:
             problem = f"they could not be kept: {error.strerror or error}"
         if problem is not None:

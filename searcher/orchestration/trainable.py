@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from searcher.exceptions import CheckpointError
-from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.orchestration.node_probe import check_storage, open_store
+from searcher.orchestration.trial_place import TrialPlace, trial_place
 from searcher.study.config import TrialConfig
 from searcher.study.layout import TRIAL_LOG
 from searcher.study.objectives import Objective
@@ -101,6 +100,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         self._trainer: Trainer | None = None
         self._reporter = _LastReport()
         self._log: logging.Handler | None = None
+        self._place: TrialPlace | None = None
 
     def _end(self) -> None:
         if self._trainer is not None:
@@ -110,6 +110,9 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             logging.getLogger().removeHandler(self._log)
             self._log.close()
             self._log = None
+        if self._place is not None:
+            self._place.close()
+            self._place = None
 
     def _train_epoch(self) -> TrialMessage:
         if self._trainer is None:
@@ -134,59 +137,31 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
         job = self._job
         check_storage(job)
-        run_dir = Path(job.storage_root) / job.run_dir
+        self._place = place = trial_place(job)
+        run_dir = place.run_dir
         run_dir.mkdir(parents=True, exist_ok=True)
         self._log = logging.FileHandler(run_dir / TRIAL_LOG)
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._log)
         config = TrialConfig.model_validate(dict(job.config))
+        resume_from, warm_start = _begins_from(place)
         return Trainer(
             config,
             Objective(job.objective),
             store=open_store(job),
             run_dir=run_dir,
-            resume_from=self._resume_from(),
+            resume_from=resume_from,
             resume_sha256=None if job.resume_from is None else job.resume_from.sha256,
-            warm_start=self._warm_start(),
+            warm_start=warm_start,
             micro_batches=job.micro_batches,
             device_share=job.device_share,
             num_pictures=job.num_pictures,
         )
 
-    def _resume_from(self) -> Path | None:
-        """Return the checkpoint to go on from: the one that, byte for byte, the database knows.
-
-        The driver has verified it; but the worker of a driver that was killed may have moved it since.
-
-        Raises:
-            CheckpointError: It is not there any more.
-        """
-        return None if self._job.resume_from is None else _find(self._job, self._job.resume_from)
-
-    def _warm_start(self) -> Path | None:
-        """Return the checkpoint to begin from, None for a trial that goes on from its own.
-
-        Raises:
-            CheckpointError: It is not there any more.
-        """
-        job = self._job
-        return None if job.warm_start is None or job.resume_from is not None else _find(job, job.warm_start)
-
     def _checkpoints(self, trainer: "Trainer") -> tuple[CheckpointRecord, ...]:
+        assert self._place is not None
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
-        root = Path(self._job.storage_root)
-        return tuple(
-            CheckpointRecord(
-                kind=kind,
-                epoch=file.epoch,
-                uri=file.path.relative_to(root).as_posix(),
-                sha256=file.sha256,
-                num_bytes=file.num_bytes,
-                value=file.value,
-            )
-            for kind, file in written.items()
-            if file is not None
-        )
+        return self._place.kept({kind: file for kind, file in written.items() if file is not None})
 
 
 def _node() -> str:
@@ -194,14 +169,19 @@ def _node() -> str:
     return f"{os.uname().nodename} {identifier[:8]}".strip()
 
 
-def _find(job: TrialJob, record: CheckpointRecord) -> Path:
-    path = find_checkpoint(Path(job.storage_root), record)
-    if path is None:
-        raise CheckpointError(
-            f"{record.uri}: must be the checkpoint of epoch {record.epoch} with sha256 {record.sha256[:12]}, "
-            "got none with it; it was there before"
-        )
-    return path
+def _begins_from(place: TrialPlace) -> tuple[Path | None, Path | None]:
+    """Return the checkpoint to go on from, and that of another trial to begin from: one of them, or none.
+
+    Byte for byte, they are what the database knows. The driver has verified it; but the worker of a driver that was
+    killed may have moved it since.
+
+    Raises:
+        CheckpointError: It is not there any more.
+    """
+    job = place.job
+    if job.resume_from is not None:
+        return place.find_to_go_on(job.resume_from), None
+    return None, None if job.warm_start is None else place.find(job.warm_start)
 
 
 def _outcome(outcome: "Outcome") -> TrialOutcome:

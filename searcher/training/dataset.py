@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.datasets import open_dataset
 from data_pipeline.datasets.base import SampleSource
 from data_pipeline.datasets.synthetic import SyntheticGlands
 from data_pipeline.exceptions import DataError
 from data_pipeline.splits import Split, split_by_group
 from data_pipeline.store import Store, prepare_store
+from searcher.exceptions import StorageError
+from searcher.storage.data import open_data
 from searcher.study.config import DataConfig
 
 __all__ = ["DataRequest", "split_store"]
@@ -20,20 +21,23 @@ class DataRequest:
     """A data set and where its store lies. Plain values: no open file, no image."""
 
     folder: str | None
-    """The data set's folder; None for synthetic glands."""
+    """The data set's folder, or the URI of one in an object store; None for synthetic glands."""
     cache_dir: str
     """Folder of the stores on every node."""
     synthetic: DataConfig
     """Size and seed of the synthetic glands."""
 
-    def source(self) -> SampleSource:
-        """Return the data set itself.
+    def source(self, progress: Callable[[int, int], None] | None = None) -> SampleSource:
+        """Return the data set itself, fetched to this machine where it lies in an object store.
 
         Raises:
-            DataError: The folder is missing, empty, or holds no data set that is known.
+            DataError: The folder is missing, empty, holds no data set that is known, or cannot be fetched.
         """
         if self.folder is not None:
-            return open_dataset(Path(self.folder))
+            try:
+                return open_data(self.folder, Path(self.cache_dir), progress=progress)
+            except StorageError as error:
+                raise DataError(str(error)) from error
         return SyntheticGlands(
             num_images=self.synthetic.synthetic_images,
             size_px=self.synthetic.synthetic_size_px,
@@ -46,7 +50,7 @@ class DataRequest:
         Raises:
             DataError: An image or annotation cannot be used.
         """
-        return prepare_store(self.source(), Path(self.cache_dir), progress=progress)
+        return prepare_store(self.source(progress), Path(self.cache_dir), progress=progress)
 
     def open(self, fingerprint: str) -> Store:
         """Return the store that the driver prepared; a node that lacks it builds its own.

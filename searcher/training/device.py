@@ -20,7 +20,12 @@ def keep_to_share(device: torch.device, share: float) -> None:
     """
     assert 0.0 < share <= 1.0, share
     if device.type == "cuda" and share < 1.0:
-        torch.cuda.set_per_process_memory_fraction(share, device)
+        torch.cuda.set_per_process_memory_fraction(share, _index(device))
+
+
+def _index(device: torch.device) -> int:
+    """Return which of the GPUs it is: where it does not say, the one that this process takes."""
+    return torch.cuda.current_device() if device.index is None else device.index
 
 
 def to_device(batch: Batch, device: torch.device) -> TensorBatch:

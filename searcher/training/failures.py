@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Literal
 
 from data_pipeline.exceptions import DataError
-from searcher.exceptions import NodeError, SearcherError
+from searcher.exceptions import NodeError, SearcherError, StorageError
 
 __all__ = ["Cause", "Failure", "diagnose"]
 
@@ -80,7 +80,7 @@ def _cause(error: BaseException) -> Cause | None:
 
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk"
-    if isinstance(error, NodeError):
+    if isinstance(error, NodeError | StorageError):
         return "node"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "memory"

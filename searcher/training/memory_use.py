@@ -91,12 +91,15 @@ class _Gpu:
     """What this process has of a GPU."""
 
     def __init__(self, device: torch.device) -> None:
-        torch.cuda.set_device(device)
-        self._device = device
-        free, self.total_bytes = torch.cuda.mem_get_info(device)
+        # Some of torch's functions want to be told which of the GPUs.
+        self._device = torch.device(
+            "cuda", torch.cuda.current_device() if device.index is None else device.index
+        )
+        torch.cuda.set_device(self._device)
+        free, self.total_bytes = torch.cuda.mem_get_info(self._device)
         in_use = self.total_bytes - free  # by this process's context, and by other processes
         self.others_bytes = max(0, in_use - _LARGEST_CONTEXT_BYTES)
-        self.name = torch.cuda.get_device_name(device)
+        self.name = torch.cuda.get_device_name(self._device)
 
     def forget(self) -> None:
         gc.collect()

@@ -172,9 +172,9 @@ class RunFolder:
         if checkpoint.best_epoch == checkpoint.epoch:
             return file
         folders = dict.fromkeys([file.path.parent, self.path])
-        for path in (folder / name for folder in folders for name in _CHECKPOINTS):
-            if not path.exists():
-                continue
+        named = [path for folder in folders for name in _CHECKPOINTS if (path := folder / name).exists()]
+        fetched = sorted(file.path.parent.glob("*.pt"))  # from an object store: named by their content
+        for path in dict.fromkeys([*named, *fetched]):
             try:
                 best, best_file = load_checkpoint(path, config_digest=checkpoint.meaning)
             except CheckpointError as error:

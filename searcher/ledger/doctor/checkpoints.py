@@ -6,7 +6,7 @@ import hashlib
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -14,12 +14,14 @@ import sqlalchemy as sa
 
 from data_pipeline.datasets import SyntheticGlands
 from searcher.exceptions import UserError
-from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
+from searcher.ledger.checkpoint_files import damage_of, find_checkpoint, listed_damage
 from searcher.ledger.database import checkpoint_record
 from searcher.ledger.doctor.finding import Finding
 from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.retention import needed_to_go_on
 from searcher.ledger.tables import CheckpointRow, utc_now
+from searcher.storage.mirror import origin_of
+from searcher.storage.objects import ObjectFacts, is_object_uri
 from searcher.study.layout import inside
 from searcher.study.reader import setting_words
 
@@ -27,7 +29,7 @@ __all__ = ["checkpoints"]
 
 
 def checkpoints(patient: Patient, progress: Callable[[int, int], None] | None = None) -> Iterator[Finding]:
-    """Compare every record with the bytes on disk; reads all checkpoints of the study.
+    """Compare every record with the bytes on disk; reads all checkpoints of the study, from an object store none.
 
     Args:
         patient: The study.
@@ -36,7 +38,9 @@ def checkpoints(patient: Patient, progress: Callable[[int, int], None] | None = 
     if patient.trials is None or not patient.records:
         return
     folder = patient.root / patient.name
-    if not folder.is_dir():
+    origin = origin_of(patient.root)
+    listing = None if origin is None else origin.list(patient.name)
+    if listing is None and not folder.is_dir():
         yield Finding(
             kind="checkpoint",
             study=patient.name,
@@ -53,16 +57,27 @@ def checkpoints(patient: Patient, progress: Callable[[int, int], None] | None = 
         state = patient.state_of(row.trial)
         is_being_written = patient.driver is not None and state in ("RUNNING", "WAITING")
         if state is not None and not is_being_written:
-            yield from _compare(patient, row, state, is_needed=row.trial in needed)
+            yield from _compare(patient, row, state, listing, is_needed=row.trial in needed)
 
 
-def _compare(patient: Patient, row: CheckpointRow, state: str, *, is_needed: bool) -> Iterator[Finding]:
+def _compare(
+    patient: Patient,
+    row: CheckpointRow,
+    state: str,
+    listing: Mapping[str, ObjectFacts] | None,
+    *,
+    is_needed: bool,
+) -> Iterator[Finding]:
     record = checkpoint_record(row)
     finding = functools.partial(Finding, kind="checkpoint", study=patient.name, where=row.uri)
     try:
         named = inside(patient.root, row.uri)
-        found = find_checkpoint(patient.root, record)
-        problem = None if found is not None else damage_of(patient.root, record)
+        if listing is not None:  # sizes alone: a checkpoint is named there by the digest that was sent
+            problem = listed_damage(listing, record)
+            found = named if problem is None else None
+        else:
+            found = find_checkpoint(patient.root, record)
+            problem = None if found is not None else damage_of(patient.root, record)
     except UserError as error:
         yield finding(
             what=str(error),
@@ -182,7 +197,9 @@ def _train_again(patient: Patient, number: int) -> str | None:
         return None
     assert patient.trials is not None
     settings = {**(row.overrides or {}), **patient.trials[number].params}
-    words = ["searcher", "train", "--study", row.spec_source, "--storage", row.storage_root]
+    words = ["searcher", "train", "--study", row.spec_source]
+    if not is_object_uri(row.storage_root):  # a single trial is kept in a folder
+        words += ["--storage", row.storage_root]
     if row.data_source != SyntheticGlands.name:
         words += ["--data", row.data_source]
     return shlex.join([*words, *setting_words(settings)])

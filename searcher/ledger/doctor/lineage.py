@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from searcher.exceptions import UserError
+from searcher.exceptions import StorageError, UserError
 from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.doctor.finding import Finding
 from searcher.ledger.doctor.patient import Patient
@@ -72,6 +72,8 @@ def _what_is_gone(patient: Patient, parent_study: str) -> str | None:
     try:
         if record is not None and find_checkpoint(patient.root, record) is not None:
             return None
+    except StorageError:
+        raise
     except UserError:  # the record names a file outside the storage root
         pass
     return f"its checkpoint {patient.row.parent_sha256[:12]}… is gone"

@@ -12,6 +12,7 @@ from searcher.ledger.database import Database
 from searcher.ledger.liveness import driver_is_gone
 from searcher.ledger.tables import CheckpointRow, LaunchRow, StudyRow
 from searcher.ledger.watch import frozen_trials
+from searcher.storage.mirror import local_root
 
 __all__ = ["Patient"]
 
@@ -71,8 +72,8 @@ class Patient:
 
     @property
     def root(self) -> Path:
-        """The storage root."""
-        return Path(self.row.storage_root)
+        """The storage root's folder on this machine."""
+        return local_root(self.row.storage_root)
 
     @property
     def is_done(self) -> bool:

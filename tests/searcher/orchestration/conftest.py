@@ -16,16 +16,21 @@ def launch_tiny(ray_nodes, tmp_path: Path, cache_dir: Path):
     from searcher.training.dataset import DataRequest
 
     def run(
-        spec: StudySpec, listener: RecordingListener | None = None, *, address: str | None = ray_nodes.address
+        spec: StudySpec,
+        listener: RecordingListener | None = None,
+        *,
+        address: str | None = ray_nodes.address,
+        storage_root: Path = tmp_path / "runs",
+        data_folder: str | None = None,
     ):
         listener = listener or RecordingListener()
-        data = DataRequest(None, str(cache_dir), spec.trial_config({}).data)
+        data = DataRequest(data_folder, str(cache_dir), spec.trial_config({}).data)
         result = launch(
             spec,
             database=str(tmp_path / "s.db"),
             data=data,
             store=data.prepare(),
-            storage_root=tmp_path / "runs",
+            storage_root=storage_root,
             listener=listener,
             address=address,
         )

@@ -7,7 +7,8 @@ import pytest
 
 from searcher.exceptions import CheckpointError
 from searcher.ledger.records import CheckpointRecord
-from searcher.orchestration.trainable import TrialTrainable
+from searcher.orchestration.trainable import _begins_from
+from searcher.orchestration.trial_place import TrialPlace
 
 
 @pytest.mark.parametrize(
@@ -30,11 +31,11 @@ def test_the_checkpoint_with_the_recorded_digest_is_taken_or_the_trial_fails(tmp
         num_bytes=len(recorded),
         value=0.5,
     )
-    worker = SimpleNamespace(_job=SimpleNamespace(storage_root=str(tmp_path), resume_from=record))
+    place = TrialPlace(SimpleNamespace(run_dir="trial", resume_from=record), tmp_path)
     if expected is None:
         with pytest.raises(
             CheckpointError, match=r"trial/last\.pt: must be the checkpoint of epoch 3 with sha256"
         ):
-            TrialTrainable._resume_from(worker)
+            _begins_from(place)[0]
     else:
-        assert TrialTrainable._resume_from(worker) == tmp_path / "trial" / expected
+        assert _begins_from(place)[0] == tmp_path / "trial" / expected
