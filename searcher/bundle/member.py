@@ -1,9 +1,11 @@
 """A trained network with its provenance: what bundles are made of and what they give back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from searcher.bundle.manifest import MemberFacts
 from searcher.inference.trained import TrainedNetwork
+from searcher.inference.tuning import Tuned
 
 __all__ = ["Member"]
 
@@ -14,3 +16,8 @@ class Member:
 
     network: TrainedNetwork
     facts: MemberFacts
+
+    def with_tuning(self, tuned: Tuned) -> Self:
+        """Return the network with another way to instances."""
+        network = replace(self.network, tuned=tuned)
+        return replace(self, network=network, facts=self.facts.model_copy(update={"tuned": tuned.to_dict()}))

@@ -1,6 +1,7 @@
 """`searcher export`: trained networks as a bundle, which needs neither database nor cluster nor training data."""
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,12 @@ def add_parser(verbs: Verbs) -> None:
         help="where the training data are now, to state what they are; default: as the study says",
     )
     parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="tune post-processing anew for the networks together, each asked about the images it was validated on; "
+        "needs the training data",
+    )
+    parser.add_argument(
         "--data-licence", metavar="TEXT", help="licence of the training data; default: if known"
     )
     parser.add_argument(
@@ -76,6 +83,8 @@ def _run(args: argparse.Namespace) -> int:
     found = find_members(args)
     name = _name(args, found)
     source = _source(args, found)
+    if args.tune:
+        found = _tuned_together(found, source)
     models = models_for(found, torch.device("cpu"))
     onnx = None
     if args.onnx:
@@ -158,6 +167,41 @@ def _source(args: argparse.Namespace, found: Found) -> "SampleSource | None":
 
 def _is_what_was_trained_on(source: "SampleSource", found: Found) -> bool:
     return {source.fingerprint()} == {member.facts.data_fingerprint for member in found.members}
+
+
+def _tuned_together(found: Found, source: "SampleSource | None") -> Found:
+    """Return the networks with post-processing that was tuned for all of them on all their validation images.
+
+    Raises:
+        UserError: There are no training data.
+    """
+    from data_pipeline.store import prepare_store
+    from searcher.cli.terminal import console, progress_bar, tuning_text
+    from searcher.exceptions import UserError
+    from searcher.inference.precision import default_device
+    from searcher.inference.tuning import tuning_target
+    from searcher.storage.mirror import cache_dir
+    from searcher.study.objectives import Objective
+    from searcher.training.checkpoint_tuning import tune_together
+
+    if source is None:
+        raise UserError("--tune: must have the training data, got none at hand; add --data DIR")
+    with progress_bar("preparing images") as advance:
+        store = prepare_store(source, cache_dir(), progress=advance)
+    config, device = found.members[0].network.config, default_device()
+    objective = Objective(found.members[0].facts.objective)
+    tuned = tune_together(
+        [
+            (member.network.config, model)
+            for member, model in zip(found.members, models_for(found, device), strict=True)
+        ],
+        tuning_target(config.tuning.metric, objective),
+        store,
+        device=device,
+        tta=config.tuning.tta,
+    )
+    console.print(tuning_text(tuned.to_dict()), markup=False, soft_wrap=True)
+    return dataclasses.replace(found, members=tuple(member.with_tuning(tuned) for member in found.members))
 
 
 def _pictures(args: argparse.Namespace, found: Found) -> dict[str, bytes]:

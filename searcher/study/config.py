@@ -175,7 +175,9 @@ class TuningConfig(Section):
     """What is tuned on the validation images once a trial is trained, and travels with its best checkpoint."""
 
     postprocess: bool = False
-    """Tune `[postprocess]` for the study's objective: nothing is trained for it, it takes seconds."""
+    """Tune `[postprocess]`: nothing is trained for it, it takes seconds."""
+    metric: Literal["objective", "object_f1", "object_dice", "object_f1+object_dice"] = "objective"
+    """What is tuned for: the study's objective, a metric, or the mean of two."""
     tta: bool = False
     """Tune it for the mean over the 8 turned and mirrored versions of an image, too, and predict so if that is better;
     takes `postprocess`."""

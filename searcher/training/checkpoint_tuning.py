@@ -1,4 +1,4 @@
-"""Tuning what a trial's best checkpoint is cut into instances by, on the images that it was validated on."""
+"""Tuning what trained networks are cut into instances by, on the images that they were validated on."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,19 +6,21 @@ from collections.abc import Sequence
 import torch
 
 from data_pipeline.store import Store
-from searcher.inference.measuring import see_all
+from models.base import SegmentationModel
+from searcher.inference.measuring import Seen, see_all
 from searcher.inference.precision import resolve_precision
 from searcher.inference.predictor import Predictor
-from searcher.inference.tuning import Tuned, best_of, tune_postprocess
+from searcher.inference.tuning import Tuned, best_of, tune_postprocess, tuning_target
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.checkpoints import CheckpointFile, load_checkpoint
+from searcher.training.dataset import split_store
 from searcher.training.trained import trained_model
 
-__all__ = ["tune_checkpoint"]
+__all__ = ["tune_checkpoint", "tune_together"]
 
-_MAX_IMAGES = 64
-"""Of the validation images, evenly spread: what the network says of each stays in memory while tuning."""
+_MAX_IMAGES = 96
+"""Of the validation images, evenly spread: what the networks say of each stays in memory while tuning."""
 
 
 def tune_checkpoint(
@@ -26,7 +28,6 @@ def tune_checkpoint(
     config: TrialConfig,
     objective: Objective,
     store: Store,
-    val_indices: Sequence[int],
     device: torch.device,
 ) -> Tuned:
     """Return the best way from a checkpoint's output to instances, for one view of an image or the mean of 8.
@@ -34,29 +35,54 @@ def tune_checkpoint(
     Args:
         file: The checkpoint. Nothing is written.
         config: What it was trained with.
-        objective: What to tune for.
+        objective: What to tune for, if `config.tuning` does not say.
         store: Prepared images.
-        val_indices: Those that it was not trained on.
         device: Where to predict.
 
     Raises:
         CheckpointError: The file cannot be read.
     """
-    train, tuning = config.train, config.tuning
     checkpoint, _ = load_checkpoint(file.path, sha256=file.sha256)
     model = trained_model(dataclasses.replace(checkpoint, tuned=None), device=device)
-    step = -(-len(val_indices) // _MAX_IMAGES)
+    target = tuning_target(config.tuning.metric, objective)
+    return tune_together([(config, model)], target, store, device=device, tta=config.tuning.tta)
+
+
+def tune_together(
+    networks: Sequence[tuple[TrialConfig, SegmentationModel]],
+    target: str,
+    store: Store,
+    *,
+    device: torch.device,
+    tta: bool,
+) -> Tuned:
+    """Return the best way to instances that networks have in common, each asked about the images it was validated on.
+
+    The networks of several folds are tuned on all images so, none of which its network was trained on. What they say
+    alone is less smooth than the mean of them all will be.
+
+    Args:
+        networks: Models of the same kind on the device, with what they were trained with; at least one.
+        target: What to tune for, one of `TARGETS`.
+        store: Prepared images, those that they were trained on among them.
+        device: Where to predict.
+        tta: Whether to try the mean of 8 views, too.
+    """
+    val = [split_store(store, config.data).val for config, _ in networks]
+    step = -(-sum(map(len, val)) // _MAX_IMAGES)
     by_views: list[Tuned] = []
-    for tta in (False, True) if tuning.tta else (False,):
-        model.postprocess = config.postprocess
-        predictor = Predictor(
-            [model],
-            device=device,
-            dtype=resolve_precision(train.precision, device),
-            tta=tta,
-            tile_px=train.eval_tile_px,
-            tile_overlap_px=train.eval_tile_overlap_px,
-        )
-        seen = see_all(predictor, store, val_indices[::step])
-        by_views.append(tune_postprocess(predictor, seen, objective, tta=tta))
+    for views in (False, True) if tta else (False,):
+        seen: list[Seen] = []
+        for (config, model), indices in zip(networks, val, strict=True):
+            model.postprocess = networks[0][0].postprocess
+            predictor = Predictor(
+                [model],
+                device=device,
+                dtype=resolve_precision(config.train.precision, device),
+                tta=views,
+                tile_px=config.train.eval_tile_px,
+                tile_overlap_px=config.train.eval_tile_overlap_px,
+            )
+            seen += see_all(predictor, store, indices[::step])
+        by_views.append(tune_postprocess(predictor, seen, target, tta=views))
     return best_of(by_views)

@@ -340,9 +340,7 @@ class Trainer:
             return None  # or the objective never had a value
         self._learner = None  # its memory is needed now
         with self._random.active():  # building a model draws weights, which are then replaced
-            tuned = tune_checkpoint(
-                self._folder.best, self.config, self.objective, self._store, self._val_indices, self._device
-            )
+            tuned = tune_checkpoint(self._folder.best, self.config, self.objective, self._store, self._device)
         self._folder.add_to_best(tuned.to_dict())
         return tuned
 

@@ -137,7 +137,7 @@ def tuned_elsewhere(model: Any, store: Store, indices: Sequence[int], *, tta: bo
     compared: list[ImageComparison] = []
     for here, there in ((0, 1), (1, 0)):
         predictor.postprocess = start
-        tune_postprocess(predictor, seen[here], Objective("object_dice"))
+        tune_postprocess(predictor, seen[here], "object_f1+object_dice")
         compared += measure(predictor, seen[there])
     predictor.postprocess = start
     return pooled(compared)

@@ -112,6 +112,23 @@ def test_the_lineage_travels_with_the_bundle(trained, stored_study, tmp_path):
     assert "rerank of `s`" in (tmp_path / "b" / "README.md").read_text()
 
 
+def test_networks_are_tuned_together_on_what_each_was_validated_on(trained, stored_study, tmp_path, capsys):
+    number = stored_study.begin()
+    stored_study.save(number, "best", (folder_of(trained, "plain") / "best.pt").read_bytes())
+    stored_study.ledger.report(number, 1, {"object_dice": 0.7})
+    stored_study.ledger.complete(number, 0.7, best_epoch=1, stop_reason="epochs")
+    assert main(["export", "--study", "s", "--to", "tuned", "--tune"]) == 0
+    before = load_checkpoint(folder_of(trained, "plain") / "best.pt")[0].tuned
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"tuned on {before['num_images']} validation images: {before['metric']}" in said
+    [member] = load_bundle(tmp_path / "tuned").members
+    assert member.network.tuned.to_dict() == before == member.facts.tuned, "alone it is tuned as after training"
+    runs = [str(folder_of(trained, name)) for name in ("plain", "tta")]
+    assert main(["export", *runs, "--to", "both", "--tune"]) == 2
+    assert "--tune: must have the training data, got none at hand; add --data DIR" in capsys.readouterr().err
+    assert not (tmp_path / "both").exists()
+
+
 def foreign_checkpoint(run, tmp_path):
     """A checkpoint whose weights are those of another network than its configuration says."""
     checkpoint, _ = load_checkpoint(Path(run) / "best.pt")

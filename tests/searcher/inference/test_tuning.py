@@ -1,14 +1,23 @@
 """Tuning from output to instances: by hand on two painted images, where the best settings are known."""
 
+import numpy as np
 import pytest
 import torch
-from toy_models import OneBox, RedIsProbability
+from toy_models import RedIsProbability
 
 from models.registry import build_model, names
 from models.settings import SETTINGS, PostprocessSettings
+from searcher.inference import tuning
 from searcher.inference.measuring import measure_split, see_all
 from searcher.inference.predictor import Predictor
-from searcher.inference.tuning import CANDIDATES, Tuned, agreed, best_of, tune_postprocess
+from searcher.inference.tuning import (
+    CANDIDATES,
+    Tuned,
+    agreed,
+    best_of,
+    tune_postprocess,
+    tuning_target,
+)
 from searcher.study.objectives import Objective
 
 CPU = torch.device("cpu")
@@ -32,7 +41,7 @@ def test_the_best_settings_are_found_and_the_record_says_what_they_bring(painted
     start = PostprocessSettings(threshold=0.3)
     predictor = Predictor([RedIsProbability(postprocess=start)], device=CPU)
     seen = see_all(predictor, painted, [0, 1])
-    tuned = tune_postprocess(predictor, seen, Objective("object_dice"), tta=True)
+    tuned = tune_postprocess(predictor, seen, "object_dice", tta=True)
     assert tuned.value_before == pytest.approx((0.72 + 0.72 * 128 / 130) / 2)
     # The halo goes; the speck stays, since the first area that drops it, 50 px, would drop the glands of 36 px too.
     assert tuned.value == pytest.approx((1 + 72 / 74) / 2)
@@ -46,23 +55,67 @@ def test_the_best_settings_are_found_and_the_record_says_what_they_bring(painted
 def test_settings_stay_where_nothing_is_gained(painted):
     start = PostprocessSettings(threshold=0.5, min_object_area_px=3)
     predictor = Predictor([RedIsProbability(postprocess=start)], device=CPU)
-    tuned = tune_postprocess(predictor, see_all(predictor, painted, [0, 1]), Objective("object_dice"))
+    tuned = tune_postprocess(predictor, see_all(predictor, painted, [0, 1]), "object_dice")
     assert (tuned.postprocess, tuned.value_before, tuned.value) == (start, 1.0, 1.0)
 
 
 def test_a_distance_is_tuned_downwards(painted):
     predictor = Predictor([RedIsProbability(postprocess=PostprocessSettings(threshold=0.3))], device=CPU)
-    tuned = tune_postprocess(predictor, see_all(predictor, painted, [0]), Objective("object_hausdorff"))
+    tuned = tune_postprocess(predictor, see_all(predictor, painted, [0]), "object_hausdorff")
     assert tuned.value_before == pytest.approx(2**0.5)  # the halo's corner
     assert tuned.value == 0.0
 
 
-def test_a_study_of_the_loss_tunes_for_object_dice(painted):
-    predictor = Predictor([OneBox()], device=CPU)
-    assert (
-        tune_postprocess(predictor, see_all(predictor, painted, [0]), Objective("loss")).metric
-        == "object_dice"
-    )
+@pytest.mark.parametrize(
+    ("metric", "objective", "target"),
+    [
+        ("objective", "object_f1", "object_f1"),
+        ("objective", "loss", "object_dice"),
+        ("object_dice", "object_hausdorff", "object_dice"),
+        ("object_f1+object_dice", "loss", "object_f1+object_dice"),
+    ],
+)
+def test_what_is_tuned_for(metric, objective, target):
+    assert tuning_target(metric, Objective(objective)) == target
+
+
+def test_small_objects_go_where_f1_counts_too(painted):
+    """A speck of 2 px beside a gland of 36 px: for F1 it is one of three objects."""
+    start = PostprocessSettings(threshold=0.5)
+    predictor = Predictor([RedIsProbability(postprocess=start)], device=CPU)
+    seen = see_all(predictor, painted, [0, 1])
+    tuned = tune_postprocess(predictor, seen, "object_f1+object_dice")
+    assert tuned.value_before == pytest.approx((4 / 5 + (1 + 72 / 74) / 2) / 2)
+
+
+def images(*rows):
+    """Sums of images with one found and one true object each: whether they match, and the Dice of both."""
+    return np.array([[tp, 0, 1, 100, 100 * dice, 0, 1, 100, 100 * dice, 0] for tp, dice in rows], dtype=float)
+
+
+def test_the_standard_error_of_a_gain_is_the_jackknifes():
+    """Gains of .1, .2 and .3 in three images of equal weight: the mean's error is that of the mean, .1 / 3 ** .5."""
+    before = tuning._measured(images((1, 0.5), (1, 0.5), (1, 0.5)), "object_dice")
+    after = tuning._measured(images((1, 0.6), (1, 0.7), (1, 0.8)), "object_dice")
+    assert (before.value, after.value) == pytest.approx((0.5, 0.7))
+    assert before.error_against(after) == pytest.approx(0.1 / 3**0.5)
+    alone = tuning._measured(images((1, 0.5)), "object_dice")
+    assert alone.error_against(alone) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gains", "threshold"),
+    [
+        ((0.01, 0.01, 0.01), 0.6),  # in all images
+        ((0.13, -0.05, -0.05), 0.5),  # in one of three: .01 on the average, too
+    ],
+)
+def test_a_gain_within_its_own_error_changes_nothing(gains, threshold):
+    measured = {
+        0.5: tuning._measured(images(*((1, 0.8),) * 3), "object_dice"),
+        0.6: tuning._measured(images(*((1, 0.8 + gain) for gain in gains)), "object_dice"),
+    }
+    assert tuning._step(PostprocessSettings(threshold=0.5), "threshold", measured).threshold == threshold
 
 
 def test_the_record_survives_a_checkpoint():
