@@ -122,7 +122,9 @@ def test_networks_are_tuned_together_on_what_each_was_validated_on(trained, stor
     said = " ".join(capsys.readouterr().out.split())
     assert f"tuned on {before['num_images']} validation images: {before['metric']}" in said
     [member] = load_bundle(tmp_path / "tuned").members
-    assert member.network.tuned.to_dict() == before == member.facts.tuned, "alone it is tuned as after training"
+    assert member.network.tuned.to_dict() == before == member.facts.tuned, (
+        "alone it is tuned as after training"
+    )
     runs = [str(folder_of(trained, name)) for name in ("plain", "tta")]
     assert main(["export", *runs, "--to", "both", "--tune"]) == 2
     assert "--tune: must have the training data, got none at hand; add --data DIR" in capsys.readouterr().err

@@ -1,0 +1,37 @@
+"""Tuning several networks together: each is asked about its own validation images, and about no others."""
+
+import pytest
+import torch
+from toy_models import RedIsProbability
+
+from models.settings import PostprocessSettings
+from searcher.training.checkpoint_tuning import tune_together
+from searcher.training.dataset import split_store
+
+
+class Asked(RedIsProbability):
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__(postprocess=PostprocessSettings())
+        self.images: list[bytes] = []
+
+    def predict_maps(self, images):
+        self.images.append(images.numpy().tobytes())
+        return super().predict_maps(images)
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_folds_are_tuned_on_all_images_and_none_that_a_network_was_trained_on(store, tiny, tta):
+    configs = [tiny(data={"folds": 5, "fold": fold}) for fold in (0, 3)]
+    models = [Asked(), Asked()]
+    tuned = tune_together(
+        list(zip(configs, models, strict=True)), "object_f1", store, device=torch.device("cpu"), tta=tta
+    )
+    val = [split_store(store, config.data).val for config in configs]
+    assert [len(indices) for indices in val] == [2, 2]
+    assert (tuned.num_images, tuned.metric) == (4, "object_f1")
+    for model, indices in zip(models, val, strict=True):
+        assert set(model.images) >= {store.image(index).tobytes() for index in indices}
+        others = set(range(10)) - set(indices)
+        assert not {store.image(index).tobytes() for index in others} & set(model.images)
