@@ -78,7 +78,8 @@ glas: install
 	@test -n "$(GLAS_ROOT)" || { echo "GLAS_ROOT: must name the folder of the GlaS release; make glas GLAS_ROOT=DIR"; exit 2; }
 	@mkdir -p glas
 	$(BIN)/searcher launch --study unet-instances-folds --with-parents --data $(GLAS_ROOT) $(GLAS)
-	$(BIN)/searcher evaluate --study unet-instances-folds --ensemble --db glas/searcher.db --data $(GLAS_ROOT) --json glas/unet.json
+	$(BIN)/searcher export --study unet-instances-folds --ensemble --tune --db glas/searcher.db --to glas/unet --force
+	$(BIN)/searcher evaluate glas/unet --data $(GLAS_ROOT) --json glas/unet.json --report glas/unet.html
 	$(BIN)/searcher launch --study maskrcnn-finetune --with-parents --data $(GLAS_ROOT) $(GLAS)
 	$(BIN)/searcher evaluate --study maskrcnn-finetune --db glas/searcher.db --data $(GLAS_ROOT) --json glas/maskrcnn.json
 
