@@ -18,6 +18,8 @@ os.environ.update(
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The tests' own cluster stays on loopback; see `searcher.orchestration.cluster`, which does this for a launch's own.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+# Of the cluster's three actors the tests' trials of a second each mostly need one, and each costs seconds to start.
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1")
 # A shell's background job ignores Ctrl-C, one under nohup SIGHUP, and so would all that the tests start and interrupt.
 for ignorable, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(ignorable) is signal.SIG_IGN:

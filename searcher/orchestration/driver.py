@@ -380,17 +380,16 @@ def _actors_start_together(num_places: int) -> Iterator[None]:
 
     By itself (2.60) it asks for one more when the last one's actor is up. And a trial that waits for its own is given
     the next one that becomes free, while what was starting for it is thrown away: with trials shorter than an actor's
-    start, most nodes of a cluster would never get one.
+    start, most nodes of a cluster would never get one. Who has set Ray Tune's variable is left to it.
     """
-    before = os.environ.get(_MAX_PENDING)
+    if _MAX_PENDING in os.environ:
+        yield
+        return
     os.environ[_MAX_PENDING] = str(max(1, num_places))
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_MAX_PENDING]
-        else:
-            os.environ[_MAX_PENDING] = before
+        del os.environ[_MAX_PENDING]
 
 
 def _trial_dirname(trial: Trial) -> str:

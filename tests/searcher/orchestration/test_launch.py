@@ -18,7 +18,8 @@ from searcher.ledger.database import Database
 from searcher.study.layout import ARTIFACTS
 
 
-def test_as_many_trials_begin_at_once_as_there_is_room_for_and_one_waits(launch_tiny):
+def test_as_many_trials_begin_at_once_as_there_is_room_for_and_one_waits(launch_tiny, monkeypatch):
+    monkeypatch.delenv("TUNE_MAX_PENDING_TRIALS_PG")  # the tests' own
     begun: list[int] = []
     listener = RecordingListener(
         on_epoch=lambda *_: begun.append(sum(line.startswith("start") for line in listener.lines))
