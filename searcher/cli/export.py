@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, models_for, predictor_for
 from searcher.cli.options import Verbs, open_source, positive_float, positive_int
+from searcher.study.objectives import TUNING_TARGETS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,9 +57,12 @@ def add_parser(verbs: Verbs) -> None:
     )
     parser.add_argument(
         "--tune",
-        action="store_true",
-        help="tune post-processing anew for the networks together, each asked about the images it was validated on; "
-        "needs the training data",
+        nargs="?",
+        const="objective",
+        choices=("objective", *TUNING_TARGETS),
+        metavar="METRIC",
+        help="tune post-processing anew for the networks together, each asked about the images it was validated on: "
+        f"for what they were tuned for, or one of {', '.join(TUNING_TARGETS)}; needs the training data",
     )
     parser.add_argument(
         "--data-licence", metavar="TEXT", help="licence of the training data; default: if known"
@@ -84,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
     name = _name(args, found)
     source = _source(args, found)
     if args.tune:
-        found = _tuned_together(found, source)
+        found = _tuned_together(args.tune, found, source)
     models = models_for(found, torch.device("cpu"))
     onnx = None
     if args.onnx:
@@ -169,7 +173,7 @@ def _is_what_was_trained_on(source: "SampleSource", found: Found) -> bool:
     return {source.fingerprint()} == {member.facts.data_fingerprint for member in found.members}
 
 
-def _tuned_together(found: Found, source: "SampleSource | None") -> Found:
+def _tuned_together(metric: str, found: Found, source: "SampleSource | None") -> Found:
     """Return the networks with post-processing that was tuned for all of them on all their validation images.
 
     Raises:
@@ -195,7 +199,7 @@ def _tuned_together(found: Found, source: "SampleSource | None") -> Found:
             (member.network.config, model)
             for member, model in zip(found.members, models_for(found, device), strict=True)
         ],
-        tuning_target(config.tuning.metric, objective),
+        tuning_target(config.tuning.metric if metric == "objective" else metric, objective),
         store,
         device=device,
         tta=config.tuning.tta,

@@ -20,7 +20,7 @@ from searcher.inference.measuring import Seen, measure
 from searcher.inference.predictor import Predictor
 from searcher.study.objectives import OFFICIAL, Objective
 
-__all__ = ["CANDIDATES", "TARGETS", "Tuned", "agreed", "best_of", "tune_postprocess", "tuning_target"]
+__all__ = ["CANDIDATES", "Tuned", "agreed", "best_of", "tune_postprocess", "tuning_target"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +38,6 @@ CANDIDATES: Mapping[str, tuple[Any, ...]] = {
 _MAX_ROUNDS = 4
 _LEAST_GAIN = 1e-4
 """A smaller gain is no reason to leave a value, however sure it is: relative, of the metric."""
-_SUM = "object_f1+object_dice"
-TARGETS = (*OFFICIAL, _SUM)
-"""What can be tuned for: an official metric, or the mean of two, both of which the contest ranks by. The object Dice
-weighs by area, and alone says little about small objects that are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +48,7 @@ class Tuned:
     tta: bool
     """Whether the maps were the mean of 8 turned and mirrored versions. Predict likewise: they are smoother."""
     metric: str
-    """What was tuned for, one of `TARGETS`."""
+    """What was tuned for, one of `TUNING_TARGETS`."""
     value_before: float
     """The metric with the settings as they were trained with, of one view."""
     value: float
@@ -96,7 +92,7 @@ class _Measured:
 
 
 def tuning_target(metric: str, objective: Objective) -> str:
-    """Return what to tune for, one of `TARGETS`.
+    """Return what to tune for, one of `TUNING_TARGETS`.
 
     Args:
         metric: One of them, or `objective`.
@@ -115,7 +111,7 @@ def tune_postprocess(predictor: Predictor, seen: Sequence[Seen], target: str, *,
     Args:
         predictor: What cuts instances.
         seen: Images that the models were not trained on, at least one.
-        target: What to tune for, one of `TARGETS`.
+        target: What to tune for, one of `TUNING_TARGETS`.
         tta: Whether they were seen with test-time augmentation; for the record.
     """
     known: dict[PostprocessSettings, _Measured] = {}
@@ -159,7 +155,7 @@ def _measured(sums: NDArray[np.float64], target: str) -> _Measured:
 
     Args:
         sums: float64[N, 10], `ImageComparison.sums` of each.
-        target: One of `TARGETS`.
+        target: One of `TUNING_TARGETS`.
     """
     total = sums.sum(axis=0)
     found = from_sums(np.vstack([total, total - sums]))

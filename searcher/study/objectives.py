@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["COSTS", "METRICS", "OFFICIAL", "Direction", "Objective", "direction_of", "pareto_front"]
+__all__ = [
+    "COSTS",
+    "METRICS",
+    "OFFICIAL",
+    "TUNING_TARGETS",
+    "Direction",
+    "Objective",
+    "direction_of",
+    "pareto_front",
+]
 
 Direction = Literal["minimize", "maximize"]
 
@@ -28,6 +37,10 @@ OFFICIAL = {
     "pixel_dice": "pixel_dice",
 }
 """What `searcher.evaluation.metrics` calls those that depend on the instances found."""
+
+TUNING_TARGETS = (*OFFICIAL, "object_f1+object_dice")
+"""What post-processing can be tuned for: one of those, or the mean of two, both of which the contest ranks by. The
+object Dice weighs by area, and alone says little about small objects that are none."""
 
 
 def direction_of(name: str) -> Direction:

@@ -63,7 +63,7 @@ def tune_together(
 
     Args:
         networks: Models of the same kind on the device, with what they were trained with; at least one.
-        target: What to tune for, one of `TARGETS`.
+        target: What to tune for, one of `TUNING_TARGETS`.
         store: Prepared images, those that they were trained on among them.
         device: Where to predict.
         tta: Whether to try the mean of 8 views, too.
