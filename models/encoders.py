@@ -46,6 +46,9 @@ def build_encoder(name: str, *, base_channels: int, depth: int, norm: Norm) -> E
     Raises:
         ValueError: No such encoder; the message lists the known ones.
     """
+    blocks = {"plain": double_conv, "residual": ResidualConv}
+    if name not in (*blocks, *BACKBONES):
+        raise ValueError(f"encoder must be one of {', '.join([*blocks, *BACKBONES])}, got {name!r}")
     if name.startswith("resnet"):
         from models.resnets import build_resnet
 
@@ -54,9 +57,6 @@ def build_encoder(name: str, *, base_channels: int, depth: int, norm: Norm) -> E
         from models.efficientnets import build_efficientnet
 
         return build_efficientnet(name, depth=depth)
-    blocks = {"plain": double_conv, "residual": ResidualConv}
-    if name not in blocks:
-        raise ValueError(f"encoder must be one of {', '.join([*blocks, *BACKBONES])}, got {name!r}")
     channels = [base_channels * 2**level for level in range(depth + 1)]
     *levels, bottleneck = (
         blocks[name](before, after, norm) for before, after in zip([3, *channels[:-1]], channels, strict=True)

@@ -178,7 +178,7 @@ def test_a_pretrained_encoder_has_batch_norm_whatever_norm_says():
 
 def test_unknown_encoders_list_the_known():
     for name in ("vgg", "resnet7", "efficientnet_b0"):
-        with pytest.raises(ValueError, match=rf"encoder must be one of .*resnet50, .*, got '{name}'"):
+        with pytest.raises(ValueError, match=rf"encoder must be one of plain, .*resnet50, .*, got '{name}'"):
             UNet(encoder=name)
 
 
