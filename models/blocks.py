@@ -4,11 +4,22 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-__all__ = ["LikeImageNet", "Norm", "ResidualConv", "Upsampling", "double_conv", "doubling", "norm_layer"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "LikeImageNet",
+    "Norm",
+    "ResidualConv",
+    "Upsampling",
+    "double_conv",
+    "doubling",
+    "norm_layer",
+]
 
 Norm = Literal["none", "batch", "group"]
 Upsampling = Literal["transposed", "bilinear"]
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue in 0 to 1: what all pretrained weights expect."""
 
 
 def double_conv(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
@@ -53,7 +64,7 @@ class LikeImageNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float[B, 3, H, W] with ImageNet's mean 0 and standard deviation 1, from -1 to 1."""
-        mean, deviation = (x.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
+        mean, deviation = (x.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         return ((x + 1) / 2 - mean) / deviation
 
 

@@ -21,7 +21,6 @@ __all__ = [
     "build_efficientnet",
     "by_level",
     "efficientnet_levels",
-    "load_efficientnet",
     "pretrained_state",
 ]
 
@@ -88,7 +87,7 @@ def build_efficientnet(name: str, *, depth: int) -> EncoderParts:
     if depth > len(levels.modules):
         raise ValueError(f"encoder={name!r} needs a depth of at most 5, got depth={depth}")
     modules = [LikeImageNet(), *levels.modules]
-    return EncoderParts(modules[:depth], modules[depth], [3, *levels.channels[:depth]], is_backbone=True)
+    return EncoderParts(modules[:depth], modules[depth], [3, *levels.channels[:depth]])
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
@@ -106,27 +105,6 @@ def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
         return None
     state = read_weights(_packaged(name) if weights == "imagenet" else Path(weights))
     return _with_timm_names(name, state) if "_conv_stem.weight" in state else state
-
-
-def load_efficientnet(levels: list[nn.Module], state: dict[str, Tensor], *, source: str) -> None:
-    """Load weights into the levels of an EfficientNet-Lite.
-
-    Args:
-        levels: As `build_efficientnet` made them, with the bottleneck.
-        state: Weights by timm's names; stages that are deeper, and the classifier, are left out.
-        source: What they are, for messages.
-
-    Raises:
-        WeightsError: They are of another network. The levels may hold some of them then.
-    """
-    for level, part in zip(levels[1:], by_level(state), strict=False):
-        try:
-            level.load_state_dict(part)
-        except RuntimeError as error:  # its first line only says that there are errors
-            first = [line.strip() for line in str(error).splitlines()][:2][-1][:160]
-            raise WeightsError(
-                f"{source}: must be of the network that model.encoder names, got: {first}"
-            ) from error
 
 
 def by_level(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:

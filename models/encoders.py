@@ -7,8 +7,8 @@
 | `resnet18`, `resnet34`, `resnet50` | the image itself, then torchvision's stem and layers, which halve themselves |
 | `efficientnet_lite0`, `_lite1`, `_lite2` | the image itself, then timm's stem and stages, which halve themselves |
 
-The last two rows are backbones: networks of a kept library, for which there are weights of ImageNet. The library is
-imported where one is asked for.
+The last two rows are backbones: networks of a kept library, for which there are weights of ImageNet. Every level but
+the first halves its input, and has its fresh weights already. The library is imported where one is asked for.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from models.blocks import Norm, ResidualConv, double_conv
+from models.exceptions import WeightsError
 from models.settings import BACKBONES
 
 __all__ = ["EncoderParts", "build_encoder", "load_backbone", "pretrained_state"]
@@ -30,8 +31,6 @@ class EncoderParts(NamedTuple):
     """The deepest level."""
     channels: list[int]
     """What the levels make, and last the bottleneck."""
-    is_backbone: bool
-    """Whether it is a library's: every level but the first halves its input, and has its fresh weights already."""
 
 
 def build_encoder(name: str, *, base_channels: int, depth: int, norm: Norm) -> EncoderParts:
@@ -61,7 +60,7 @@ def build_encoder(name: str, *, base_channels: int, depth: int, norm: Norm) -> E
     *levels, bottleneck = (
         blocks[name](before, after, norm) for before, after in zip([3, *channels[:-1]], channels, strict=True)
     )
-    return EncoderParts(levels, bottleneck, channels, is_backbone=False)
+    return EncoderParts(levels, bottleneck, channels)
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
@@ -96,10 +95,14 @@ def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], 
         WeightsError: They are of another network. The levels may hold some of them then.
     """
     if name.startswith("resnet"):
-        from models.resnets import load_resnet
-
-        load_resnet(levels, state, source=source)
+        from models.resnets import by_level
     else:
-        from models.efficientnets import load_efficientnet
-
-        load_efficientnet(levels, state, source=source)
+        from models.efficientnets import by_level
+    for level, part in zip(levels[1:], by_level(state), strict=False):
+        try:
+            level.load_state_dict(part)
+        except RuntimeError as error:  # its first line only says that there are errors
+            first = [line.strip() for line in str(error).splitlines()][:2][-1][:160]
+            raise WeightsError(
+                f"{source}: must be of the network that model.encoder names, got: {first}"
+            ) from error

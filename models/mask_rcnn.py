@@ -17,6 +17,7 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers  # typ
 
 from models.anchors import Anchors
 from models.base import DetectionModel, Detections, ModelParts, Prediction, TensorBatch
+from models.blocks import IMAGENET_MEAN, IMAGENET_STD
 from models.boxes import Instances, find_instances, mask_targets
 from models.detector import build_detector
 from models.detector_weights import load_into_detector, pretrained_state
@@ -35,8 +36,6 @@ _MIN_INPUT_PX = 64
 """A norm over a single value is undefined, so that the deepest level keeps 2 x 2 positions."""
 _ANCHORS, _PROPOSALS = "rpn.anchor_generator.", "rpn.head."
 """In the state dictionary: the anchors, and the weights that mean corrections of them."""
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue in 0 to 1: what all pretrained weights expect."""
 
 
 class _Proposed(NamedTuple):
@@ -85,8 +84,8 @@ class MaskRCNN(DetectionModel):
         )
         self.backbone, self.rpn, self.roi_heads = build_detector(self.settings, anchors)
         self.register_buffer("detections_per_image", torch.tensor(complete.detections_per_image))
-        self.register_buffer("_mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("_std", torch.tensor(_STD)[:, None, None], persistent=False)
+        self.register_buffer("_mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("_std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
     @property
     def postprocess_keys(self) -> tuple[str, ...]:

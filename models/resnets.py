@@ -20,10 +20,9 @@ from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[imp
 
 from models.blocks import LikeImageNet, Norm, norm_layer
 from models.encoders import EncoderParts
-from models.exceptions import WeightsError
 from models.pretrained import fetch, read_weights
 
-__all__ = ["build_resnet", "load_resnet", "pretrained_state"]
+__all__ = ["build_resnet", "by_level", "pretrained_state"]
 
 _RESNETS: dict[str, tuple[Callable[..., Any], Any]] = {
     "resnet18": (resnet18, ResNet18_Weights.IMAGENET1K_V1),
@@ -79,7 +78,7 @@ def build_resnet(name: str, *, depth: int, norm: Norm) -> EncoderParts:
     ]
     expansion = resnet.layer1[0].expansion
     channels = [3, 64, *(width * expansion for width in _WIDTHS)]
-    return EncoderParts(levels[:depth], levels[depth], channels[: depth + 1], is_backbone=True)
+    return EncoderParts(levels[:depth], levels[depth], channels[: depth + 1])
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
@@ -97,33 +96,15 @@ def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
     return fetch(_RESNETS[name][1]) if weights == "imagenet" else read_weights(Path(weights))
 
 
-def load_resnet(levels: list[nn.Module], state: dict[str, Tensor], *, source: str) -> None:
-    """Load weights into the levels of a ResNet.
+def by_level(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the weights of each of the five levels, with the names that they have inside of it.
 
     Args:
-        levels: As `build_resnet` made them, with the bottleneck.
-        state: Weights by torchvision's names; layers that are deeper, and the classifier, are left out.
-        source: What they are, for messages.
-
-    Raises:
-        WeightsError: They are of another network. The levels may hold some of them then.
+        state: Weights by torchvision's names; the classifier is left out.
     """
-    layers = {f"layer{number}.": level for number, level in enumerate(levels[3:], start=2)}
-    for prefix, module in {"": nn.ModuleDict(_named_parts(levels[:3])), **layers}.items():
-        wanted = module.state_dict().keys()
-        part = {
-            key.removeprefix(prefix): value
-            for key, value in state.items()
-            if key.startswith(prefix) and (prefix or key in wanted)
-        }
-        try:
-            module.load_state_dict(part)
-        except RuntimeError as error:  # its first line only says that there are errors
-            first = [line.strip() for line in str(error).splitlines()][:2][-1][:160]
-            raise WeightsError(
-                f"{source}: must be of the network that model.encoder names, got: {first}"
-            ) from error
 
+    def inside(*prefixes: str, without: str = "") -> dict[str, Tensor]:
+        return {key.removeprefix(without): value for key, value in state.items() if key.startswith(prefixes)}
 
-def _named_parts(levels: list[nn.Module]) -> dict[str, nn.Module]:
-    return {name: child for level in levels for name, child in level.named_children()}
+    deeper = [inside(f"layer{n}.", without=f"layer{n}.") for n in (2, 3, 4)]
+    return [inside("conv1.", "bn1."), inside("layer1."), *deeper]

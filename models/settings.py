@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -18,14 +18,10 @@ __all__ = [
 ]
 
 
-BACKBONES = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "efficientnet_lite0",
-    "efficientnet_lite1",
-    "efficientnet_lite2",
-)
+Backbone = Literal[
+    "resnet18", "resnet34", "resnet50", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"
+]
+BACKBONES: tuple[str, ...] = get_args(Backbone)
 """The encoders that are networks of a kept library, for which there are weights of ImageNet."""
 
 
@@ -87,16 +83,7 @@ class UNetSettings(_ModelSettings):
 
     name: Literal["unet"] = "unet"
     """Which model this is."""
-    encoder: Literal[
-        "plain",
-        "residual",
-        "resnet18",
-        "resnet34",
-        "resnet50",
-        "efficientnet_lite0",
-        "efficientnet_lite1",
-        "efficientnet_lite2",
-    ] = "plain"
+    encoder: Literal["plain", "residual", Backbone] = "plain"
     """What goes down: plain or residual blocks, or a backbone (the others), which may have pretrained weights."""
     weights: Annotated[str, AfterValidator(_names_encoder_weights)] = "none"
     """What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever `norm` says;
