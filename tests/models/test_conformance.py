@@ -45,7 +45,7 @@ VARIANTS = {
         {"encoder": "residual", "head": "contour", "loss": "focal+dice"},
         {"encoder": "residual", "norm": "group", "loss": "ce", "border_weight": 2.0},
         {"encoder": "resnet18", "depth": 5, "norm": "group", "head": "distance"},
-        {"encoder": "efficientnet_lite0", "depth": 5, "norm": "batch", "head": "contour"},
+        {"encoder": "efficientnet_lite0", "depth": 3, "norm": "batch", "head": "contour"},
         {"input_scale": 0.5, "head": "contour", "norm": "batch"},
         {"input_scale": 1.5},
         # As built, without the weights.
