@@ -2,7 +2,7 @@
 
     python tests/benchmarks/ablation.py --data GLAS --seeds 0 1 2 --steps 200 --json ablation.json
 
-It takes about 20 minutes a seed on two cores, and goes on from the file where it was stopped. Several processes with a
+It takes about 25 minutes a seed on two cores, and goes on from the file where it was stopped. Several processes with a
 seed and a file each are put together by `--merge FILE...`.
 
 Every variant is a small network as `studies/unet-instances.toml` trains it with one thing changed, once a seed, which
@@ -37,38 +37,43 @@ from searcher.training.reporter import NullReporter
 from searcher.training.trained import trained_model
 from searcher.training.trainer import Trainer
 
-FIRST = "half scale, contour head, ce+dice, plain encoder, strong"
+FIRST = "half scale, contour head, ce+dice, EfficientNet-Lite0 from ImageNet's weights, strong"
 BASE: Mapping[str, Any] = {
     "model.input_scale": 0.5,
     "model.head": "contour",
     "model.contour_width_px": 8,
     "model.loss": "ce+dice",
     "model.border_weight": 0.0,
-    "model.encoder": "plain",
-    "model.weights": "none",
+    "model.encoder": "efficientnet_lite0",
+    "model.weights": "imagenet",
+    "model.base_channels": 8,
     "augment.preset": "strong",
     "augment.strength": 1.0,
     "augment.crop_px": 384,
-    "optimizer.lr": 2e-3,
+    "optimizer.lr": 1e-3,
 }
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     FIRST: {},
+    "binary head": {"model.head": "binary"},
+    "distance head": {"model.head": "distance", "model.distance_cap_px": 16},
     "native scale, crops of 192 px (as many pixels for the network)": {
         "model.input_scale": 1.0,
         "augment.crop_px": 192,
     },
-    "binary head": {"model.head": "binary"},
-    "distance head": {"model.head": "distance", "model.distance_cap_px": 16},
     "loss ce": {"model.loss": "ce"},
-    "border weights of 5": {"model.border_weight": 5.0},
-    "ResNet-18 encoder, random weights": {"model.encoder": "resnet18"},
-    "EfficientNet-Lite0 encoder, random weights": {"model.encoder": "efficientnet_lite0"},
-    "EfficientNet-Lite0 encoder, weights of ImageNet, half the rate": {
-        "model.encoder": "efficientnet_lite0",
-        "model.weights": "imagenet",
-        "optimizer.lr": 1e-3,
-    },
     "augmentation: flips and turns only": {"augment.preset": "standard", "augment.strength": 0.0},
+    "border weights of 5": {"model.border_weight": 5.0},
+    "EfficientNet-Lite0 from random weights": {"model.weights": "none"},
+    "plain encoder of 16 channels, random weights, twice the rate": {
+        "model.encoder": "plain",
+        "model.weights": "none",
+        "model.base_channels": 16,
+        "optimizer.lr": 2e-3,
+    },
+    "three quarters of the scale, crops of 448 px (three times the pixels)": {
+        "model.input_scale": 0.75,
+        "augment.crop_px": 448,
+    },
 }
 VIEWS, TUNED, BOTH = AFTERWARDS = (
     "with the mean of 8 views",
@@ -218,20 +223,24 @@ class Results:
         self._by_variant.setdefault(name, {})[str(seed)] = {key: figures[key] for key in METRICS}
         self._path.write_text(json.dumps(self._content, indent=2) + "\n")
 
+    def _gain(self, runs: Mapping[str, Mapping[str, float]], metric: str) -> str:
+        """Return the mean difference to the first variant, seed by seed, and its standard error."""
+        first = self._by_variant[FIRST]
+        gains = [run[metric] - first[seed][metric] for seed, run in runs.items() if seed in first]
+        error = stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
+        return f"{fmean(gains):+.3f} ± {error:.3f}"
+
     def print_table(self) -> None:
-        """Print a row for each variant: means over seeds, mean difference to the first and its standard error."""
-        print("\n| variant | seeds | F1 | object Dice | object Hausdorff | object Dice, difference |")
-        print("|---|---:|---:|---:|---:|---:|")
+        """Print a row for each variant: means over seeds, mean differences to the first and their standard errors."""
+        print(
+            "\n| variant | seeds | F1 | object Dice | object Hausdorff | F1, difference | object Dice, difference |"
+        )
+        print("|---|---:|---:|---:|---:|---:|---:|")
         order = [FIRST, *AFTERWARDS, *(name for name in VARIANTS if name != FIRST)]
         for name, runs in ((name, self._by_variant[name]) for name in order if name in self._by_variant):
-            means = [fmean(run[key] for run in runs.values()) for key in METRICS]
-            first = self._by_variant[FIRST]
-            gains = [
-                run["object_dice"] - first[seed]["object_dice"] for seed, run in runs.items() if seed in first
-            ]
-            error = stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
-            gain = "" if name == FIRST else f"{fmean(gains):+.3f} ± {error:.3f}"
-            print(f"| {name} | {len(runs)} | {means[0]:.3f} | {means[1]:.3f} | {means[2]:.1f} | {gain} |")
+            f1, dice, hausdorff = (fmean(run[key] for run in runs.values()) for key in METRICS)
+            gains = "|" if name == FIRST else f"{self._gain(runs, 'f1')} | {self._gain(runs, 'object_dice')}"
+            print(f"| {name} | {len(runs)} | {f1:.3f} | {dice:.3f} | {hausdorff:.1f} | {gains} |")
         print(
             "\n±: standard error of the paired differences over the seeds. Their splits share patients, so it is"
         )
