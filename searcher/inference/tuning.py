@@ -3,7 +3,8 @@
 Nothing is trained and the network is not asked again: what it said of the validation images is kept, and cut into
 instances in other ways. One setting is changed at a time, until nothing improves. The values are the ones that make a
 difference by eye, and a gain must be larger than its own standard error over the images: of a dozen of them most gains
-are not, and what is fitted to their noise makes other patients' images worse.
+are not, and what is fitted to their noise makes other patients' images worse. For the same reason the mean of 8 views
+stays unless one view is surely better: a mean of predictions is the safer one before any image is looked at.
 """
 
 import logging
@@ -20,7 +21,7 @@ from searcher.inference.measuring import Seen, measure
 from searcher.inference.predictor import Predictor
 from searcher.study.objectives import OFFICIAL, Objective
 
-__all__ = ["CANDIDATES", "Tuned", "agreed", "best_of", "tune_postprocess", "tuning_target"]
+__all__ = ["CANDIDATES", "Measured", "Tuned", "agreed", "choose_views", "tune_postprocess", "tuning_target"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Tuned:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """A metric of a set of images."""
 
     value: float
@@ -79,7 +80,7 @@ class _Measured:
     costs_without: NDArray[np.float64]
     """float64[N]: of the set without each of its images."""
 
-    def error_against(self, other: "_Measured") -> float:
+    def error_against(self, other: "Measured") -> float:
         """Return the standard error of the difference of the two, by the jackknife; 0 of a single image.
 
         Efron and Stein 1981, The jackknife estimate of variance.
@@ -103,8 +104,10 @@ def tuning_target(metric: str, objective: Objective) -> str:
     return objective.name if objective.name in OFFICIAL else "object_dice"
 
 
-def tune_postprocess(predictor: Predictor, seen: Sequence[Seen], target: str, *, tta: bool = False) -> Tuned:
-    """Return the settings that give the best metric on some images, from `predictor.postprocess` on.
+def tune_postprocess(
+    predictor: Predictor, seen: Sequence[Seen], target: str, *, tta: bool = False
+) -> tuple[Tuned, Measured]:
+    """Return the settings that give the best metric on some images, from `predictor.postprocess` on, and the metric.
 
     The predictor's settings are the tuned ones afterwards.
 
@@ -114,9 +117,9 @@ def tune_postprocess(predictor: Predictor, seen: Sequence[Seen], target: str, *,
         target: What to tune for, one of `TUNING_TARGETS`.
         tta: Whether they were seen with test-time augmentation; for the record.
     """
-    known: dict[PostprocessSettings, _Measured] = {}
+    known: dict[PostprocessSettings, Measured] = {}
 
-    def measured(settings: PostprocessSettings) -> _Measured:
+    def measured(settings: PostprocessSettings) -> Measured:
         if (
             settings not in known
         ):  # the last round, in which nothing improves, has mostly been measured before
@@ -140,7 +143,7 @@ def tune_postprocess(predictor: Predictor, seen: Sequence[Seen], target: str, *,
     logger.info(
         "post-processing tuned on %d images: %s %.4f, was %.4f", len(seen), target, after.value, before.value
     )
-    return Tuned(
+    tuned = Tuned(
         postprocess=best,
         tta=tta,
         metric=target,
@@ -148,9 +151,10 @@ def tune_postprocess(predictor: Predictor, seen: Sequence[Seen], target: str, *,
         value=after.value,
         num_images=len(seen),
     )
+    return tuned, after
 
 
-def _measured(sums: NDArray[np.float64], target: str) -> _Measured:
+def _measured(sums: NDArray[np.float64], target: str) -> Measured:
     """Return the target of a set of images.
 
     Args:
@@ -162,17 +166,21 @@ def _measured(sums: NDArray[np.float64], target: str) -> _Measured:
     names = [OFFICIAL[name] for name in target.split("+")]
     values = np.mean([found[name] for name in names], axis=0)
     costs = values if target == "object_hausdorff" else -values
-    return _Measured(float(values[0]), float(costs[0]), costs[1:] if len(sums) > 1 else costs[:0])
+    return Measured(float(values[0]), float(costs[0]), costs[1:] if len(sums) > 1 else costs[:0])
 
 
-def best_of(tunings: Sequence[Tuned]) -> Tuned:
-    """Return the tuning with the best value, the first of equals, with what the first began from.
+def choose_views(one: tuple[Tuned, Measured], eight: tuple[Tuned, Measured]) -> Tuned:
+    """Return the tuning for the mean of 8 views, or that for one view where it is better by more than chance.
 
     Args:
-        tunings: Of the same network, images and metric; first the one that looks at one view.
+        one: What `tune_postprocess` found for one view of each image.
+        eight: What it found for the mean of 8 views, for the same network, images and metric.
     """
-    best = min(tunings, key=lambda each: each.value if each.metric == "object_hausdorff" else -each.value)
-    return replace(best, value_before=tunings[0].value_before)
+    (tuned, measured), (tuned_of_eight, measured_of_eight) = one, eight
+    loss = measured_of_eight.cost - measured.cost
+    if loss > measured.error_against(measured_of_eight):
+        return tuned
+    return replace(tuned_of_eight, value_before=tuned.value_before)
 
 
 def agreed(settings: Sequence[PostprocessSettings]) -> PostprocessSettings:
@@ -188,7 +196,7 @@ def agreed(settings: Sequence[PostprocessSettings]) -> PostprocessSettings:
     )
 
 
-def _step(settings: PostprocessSettings, key: str, measured: Mapping[Any, _Measured]) -> PostprocessSettings:
+def _step(settings: PostprocessSettings, key: str, measured: Mapping[Any, Measured]) -> PostprocessSettings:
     """Return the settings with a better value of one key; as they are if no value is surely better.
 
     Of the values that are not surely worse than the best the middle one is taken: it is the farthest from where it gets

@@ -10,7 +10,7 @@ from models.base import SegmentationModel
 from searcher.inference.measuring import Seen, see_all
 from searcher.inference.precision import resolve_precision
 from searcher.inference.predictor import Predictor
-from searcher.inference.tuning import Tuned, best_of, tune_postprocess, tuning_target
+from searcher.inference.tuning import Measured, Tuned, choose_views, tune_postprocess, tuning_target
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.checkpoints import CheckpointFile, load_checkpoint
@@ -66,11 +66,11 @@ def tune_together(
         target: What to tune for, one of `TUNING_TARGETS`.
         store: Prepared images, those that they were trained on among them.
         device: Where to predict.
-        tta: Whether to try the mean of 8 views, too.
+        tta: Whether to predict by the mean of 8 views, unless one is surely better.
     """
     val = [split_store(store, config.data).val for config, _ in networks]
     step = -(-sum(map(len, val)) // _MAX_IMAGES)
-    by_views: list[Tuned] = []
+    by_views: list[tuple[Tuned, Measured]] = []
     for views in (False, True) if tta else (False,):
         seen: list[Seen] = []
         for (config, model), indices in zip(networks, val, strict=True):
@@ -85,4 +85,4 @@ def tune_together(
             )
             seen += see_all(predictor, store, indices[::step])
         by_views.append(tune_postprocess(predictor, seen, target, tta=views))
-    return best_of(by_views)
+    return choose_views(*by_views) if tta else by_views[0][0]
