@@ -211,7 +211,7 @@ class StudyLedger:
     def begin_trial(
         self, running: Collection[int], propose: Callable[[], Proposal] | None = None
     ) -> tuple[int, dict[str, Value]]:
-        """Draw the next trial and return its number and parameters: a queued one, or else a new one.
+        """Draw the next trial and return its number and parameters: a queued one, retries first, or else a new one.
 
         A database that goes away in the middle may leave trials that nobody got to know: they become FAIL, and
         what was queued for them is queued again.
@@ -224,12 +224,21 @@ class StudyLedger:
         if propose is not None and not self.trials(TrialState.WAITING):
             proposal = propose()
             self.optuna_study.enqueue_trial(dict(proposal.params), user_attrs=dict(proposal.notes))
-        trial = self.optuna_study.ask()
+        trial = self._queued_retry() or self.optuna_study.ask()
         params = dict(self.spec.space.suggest(trial))
         for left in self.trials(TrialState.RUNNING):
             if left.number != trial.number and left.number not in running:
                 self.fail(left.number, "the database went away while it began", retry=True, counts=False)
         return trial.number, params
+
+    def _queued_retry(self) -> optuna.Trial | None:
+        """Begin the first queued retry. Optuna would take what was queued first, which may use up the budget."""
+        for trial in self.trials(TrialState.WAITING):
+            if "retry_of" in trial.user_attrs and self.database.optuna_storage.set_trial_state_values(
+                trial._trial_id, TrialState.RUNNING
+            ):
+                return optuna.Trial(self.optuna_study, trial._trial_id)
+        return None
 
     @_patient
     def queued_twice(self, number: int) -> bool:

@@ -179,8 +179,8 @@ class TuningConfig(Section):
     metric: Literal["objective", "object_f1", "object_dice", "object_f1+object_dice"] = "objective"
     """What is tuned for: the study's objective, a metric, or the mean of two."""
     tta: bool = False
-    """Tune it for the mean over the 8 turned and mirrored versions of an image, too, and predict so if that is better;
-    takes `postprocess`."""
+    """Tune it for the mean over the 8 turned and mirrored versions of an image, and predict so unless one view is
+    surely better; takes `postprocess`."""
 
     @model_validator(mode="after")
     def _tta_is_tuned_for(self) -> "TuningConfig":

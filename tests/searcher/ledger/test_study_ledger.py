@@ -95,6 +95,17 @@ def test_an_interruption_by_a_person_is_no_attempt(database):
     assert ledger.trial(number).user_attrs["attempt"] == 0
 
 
+def test_a_retry_does_not_wait_behind_points_that_were_queued_before_it(database):
+    """Else, with a budget of one trial, the second point would take the place of the first one's retry."""
+    ledger = register(database)
+    points = [{"optimizer.name": "adam", "optimizer.lr": lr} for lr in (0.01, 0.02)]
+    ledger.enqueue(points)
+    first = ask(ledger)
+    ledger.fail(first, "its worker was lost", retry=True)
+    assert ledger.trial(ask(ledger)).user_attrs["retry_of"] == first
+    assert ledger.trial(ask(ledger)).params == points[1]
+
+
 def test_a_driver_killed_between_queueing_the_retry_and_failing_the_trial_queues_it_once(database):
     ledger = register(database)
     number = ask(ledger)
