@@ -38,13 +38,9 @@ demo: install
 	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/glands"
 	@echo "study:    $(DEMO)/study.html    winner: $(DEMO)/bundle    report: $(DEMO)/report.html    predictions: $(DEMO)/predictions"
 
-# Two processes run the tests. In these rooms, where tests need PostgreSQL and Ray, a whole file goes to one of the two,
-# so that each starts a server and a cluster once.
-WITH_SERVERS := tests/docker tests/searcher/cli tests/searcher/ledger tests/searcher/orchestration
-
+# Two processes run the tests; tests/conftest.py says what goes to one of them as a whole.
 test: install chromium
-	$(BIN)/python -m pytest -m "not packaging and not chaos" -n 2 $(addprefix --ignore=,$(WITH_SERVERS))
-	$(BIN)/python -m pytest $(WITH_SERVERS) -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not packaging and not chaos" -n 2 --dist loadgroup --no-loadscope-reorder
 
 # For the tests that open the dashboard in a browser: Debian's package, where it can be installed.
 chromium:

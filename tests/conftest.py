@@ -26,6 +26,20 @@ for ignorable, default in ((signal.SIGINT, signal.default_int_handler), (signal.
         signal.signal(ignorable, default)
 
 
+_SERVERS = {"ray_nodes": "ray", "fresh_postgres_url": "postgresql", "database_url": "postgresql"}
+"""Fixtures that start a server, and who shares it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup`, let all tests of a server go to one process, and else whole files; the longest first."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        server = next((server for name, server in _SERVERS.items() if name in names), None)
+        item.add_marker(pytest.mark.xdist_group(server or item.nodeid.partition("::")[0]))
+    order = {server: place for place, server in enumerate(dict.fromkeys(_SERVERS.values()))}
+    items.sort(key=lambda item: order.get(item.get_closest_marker("xdist_group").args[0], len(order)))
+
+
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real PostgreSQL server with a password in it."""

@@ -28,6 +28,7 @@ from searcher.lineage.imports import parents_trials
 from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.cluster import ray_cluster
+from searcher.orchestration.ended_trials import EndedTrials
 from searcher.orchestration.gpu_probe import check_gpu_share
 from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
@@ -56,6 +57,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 """Ray Tune's variable for how many trials may wait for an actor."""
+_SNAPSHOT_EVERY_S = "TUNE_GLOBAL_CHECKPOINT_S"
+"""Ray Tune's variable for how often it writes down, and keeps in memory, all that it knows of all trials."""
 
 
 @dataclass(frozen=True)
@@ -356,7 +359,7 @@ def _run_tune(
     `tune.run` and not `Tuner`: the latter pickles its configuration, search algorithm included, to disk.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    with scratch_folder() as scratch, _actors_start_together(num_places(watch.resources)):
+    with scratch_folder() as scratch, _variables_of_tune(num_places(watch.resources)):
         tune.run(
             TrialTrainable,
             name="study",
@@ -369,27 +372,28 @@ def _run_tune(
             storage_path=str(scratch),
             trial_dirname_creator=_trial_dirname,
             raise_on_failed_trial=False,
-            callbacks=[ErrorCallback(search), watch],
+            callbacks=[ErrorCallback(search), watch, EndedTrials()],
             verbose=0,
         )
 
 
 @contextmanager
-def _actors_start_together(num_places: int) -> Iterator[None]:
-    """Let Ray Tune ask for as many trials at once as there is room for, and start their actors together.
+def _variables_of_tune(num_places: int) -> Iterator[None]:
+    """Let Ray Tune start the actors of as many trials together as there is room for, and write no snapshots.
 
     By itself (2.60) it asks for one more when the last one's actor is up. And a trial that waits for its own is given
     the next one that becomes free, while what was starting for it is thrown away: with trials shorter than an actor's
-    start, most nodes of a cluster would never get one. Who has set Ray Tune's variable is left to it.
+    start, most nodes of a cluster would never get one. Its snapshots are for restoring a run, which the database does.
+    Who has set Ray Tune's variables is left to it.
     """
-    if _MAX_PENDING in os.environ:
-        yield
-        return
-    os.environ[_MAX_PENDING] = str(max(1, num_places))
+    wanted = {_MAX_PENDING: str(max(1, num_places)), _SNAPSHOT_EVERY_S: "inf"}
+    ours = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(ours)
     try:
         yield
     finally:
-        del os.environ[_MAX_PENDING]
+        for name in ours:
+            del os.environ[name]
 
 
 def _trial_dirname(trial: Trial) -> str:

@@ -226,7 +226,7 @@ def test_of_several_processes_one_fetches_and_the_others_wait(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(3)
+        for _ in range(2)
     ]
     try:
         for process in processes:

@@ -1,5 +1,6 @@
 """Whole studies on a real Ray cluster: what the database says afterwards."""
 
+import gc
 import hashlib
 import os
 import signal
@@ -11,6 +12,7 @@ import psutil
 import pytest
 from optuna_dashboard._note import get_note
 from PIL import Image
+from ray.tune.experiment import Trial
 from tiny_study import RecordingListener, tiny
 
 from searcher.exceptions import DatabaseError, SearcherError, StudyConflictError, UserError
@@ -24,12 +26,16 @@ def test_as_many_trials_begin_at_once_as_there_is_room_for_and_one_waits(launch_
     listener = RecordingListener(
         on_epoch=lambda *_: begun.append(sum(line.startswith("start") for line in listener.lines))
     )
-    launch_tiny(tiny(study__trials=6, resources__max_concurrent=0), listener)
+    launch_tiny(tiny(study__trials=4, train__epochs=1, resources__max_concurrent=0), listener)
     assert begun[0] == 3 + 1, "three nodes of one CPU each"
 
 
 def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path, ray_nodes):
-    result, listener, trials = launch_tiny(tiny(study__trials=6, resources__pictures=3))
+    remembered: list[dict[str, object]] = []
+    listener = RecordingListener(lambda *_: remembered.extend(kept_by_ray_tune()))
+    result, _, trials = launch_tiny(tiny(study__trials=6, resources__pictures=3), listener)
+    assert remembered
+    assert not any(remembered), "a driver of thousands of trials would grow by them"
     assert (result.outcome, result.num_done, result.budget) == ("finished", 6, 6)
     states = [trial.state for trial in trials]
     assert set(states) == {"COMPLETE", "PRUNED"}, states
@@ -72,6 +78,12 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tin
     assert not any(pictures.values()), "a trial that was stopped has no pictures"
 
 
+def kept_by_ray_tune() -> list[dict[str, object]]:
+    """Return the configurations and results that Ray Tune has of trials that are over."""
+    trials = [each for each in gc.get_objects() if type(each) is Trial and each.is_finished()]
+    return [kept for each in trials for kept in (each.config, each.run_metadata.last_result)]
+
+
 def artifacts_by_trial(database: Database, study: str, root: Path) -> dict[int, list[str]]:
     """Return the names of each trial's artifacts, as Optuna finds them; each is a whole picture."""
     storage, found = database.optuna_storage, {}
@@ -86,13 +98,13 @@ def artifacts_by_trial(database: Database, study: str, root: Path) -> dict[int, 
 
 
 def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny):
-    launch_tiny(tiny(study__trials=2))
-    result, listener, trials = launch_tiny(tiny(study__trials=4))
+    launch_tiny(tiny(study__trials=2, train__epochs=2))
+    result, listener, trials = launch_tiny(tiny(study__trials=3, train__epochs=2))
     assert listener.opened["num_done"] == 2
-    assert result.num_done == 4
-    assert len(trials) == 4
-    assert len({str(sorted(trial.params.items())) for trial in trials}) == 4, "no parameters twice"
-    again, listener, _ = launch_tiny(tiny(study__trials=4))
+    assert result.num_done == 3
+    assert len(trials) == 3
+    assert len({str(sorted(trial.params.items())) for trial in trials}) == 3, "no parameters twice"
+    again, listener, _ = launch_tiny(tiny(study__trials=3, train__epochs=2))
     assert (again.outcome, listener.epochs) == ("finished", [])
 
 
