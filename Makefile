@@ -38,9 +38,9 @@ demo: install
 	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/glands"
 	@echo "study:    $(DEMO)/study.html    winner: $(DEMO)/bundle    report: $(DEMO)/report.html    predictions: $(DEMO)/predictions"
 
-# Two processes run the tests; tests/conftest.py says what goes to one of them as a whole.
+# One process more than CI has cores: the one with Ray mostly waits. tests/conftest.py says what goes to one as a whole.
 test: install chromium
-	$(BIN)/python -m pytest -m "not packaging and not chaos" -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not packaging and not chaos" -n 3 --dist loadfile --no-loadscope-reorder
 
 # For the tests that open the dashboard in a browser: Debian's package, where it can be installed.
 chromium:

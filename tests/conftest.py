@@ -4,9 +4,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_server import S3Server
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -20,24 +22,34 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 # Of the cluster's three actors the tests' trials of a second each mostly need one, and each costs seconds to start.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1")
+# Ray's workers are as important as the tests beside them, which else take all the processor.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # A shell's background job ignores Ctrl-C, one under nohup SIGHUP, and so would all that the tests start and interrupt.
 for ignorable, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(ignorable) is signal.SIG_IGN:
         signal.signal(ignorable, default)
 
 
-_SERVERS = {"ray_nodes": "ray", "fresh_postgres_url": "postgresql", "database_url": "postgresql"}
-"""Fixtures that start a server, and who shares it."""
+_WITH_A_SERVER = ("tests/searcher/orchestration/", "tests/searcher/ledger/")
+"""Rooms most of whose tests share a server: Ray, PostgreSQL. They take longest."""
+
+
+class _ByServer(LoadScopeScheduling):
+    """Gives rooms with a server to one process as a whole, so that it is started once; of the others whole files."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((room for room in _WITH_A_SERVER if nodeid.startswith(room)), nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Take ours for `--dist loadfile`. (Groups by a mark do not work with xdist 3.8 and pytest 9.2.)"""
+    return _ByServer(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, let all tests of a server go to one process, and else whole files; the longest first."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        server = next((server for name, server in _SERVERS.items() if name in names), None)
-        item.add_marker(pytest.mark.xdist_group(server or item.nodeid.partition("::")[0]))
-    order = {server: place for place, server in enumerate(dict.fromkeys(_SERVERS.values()))}
-    items.sort(key=lambda item: order.get(item.get_closest_marker("xdist_group").args[0], len(order)))
+    """Put those rooms first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_WITH_A_SERVER))
 
 
 @pytest.fixture(scope="session")

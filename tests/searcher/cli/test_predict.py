@@ -179,7 +179,7 @@ def test_an_interruption_leaves_whole_files_only_and_can_be_continued(
             signal.raise_signal(number)
         return real(*args, **kwargs)
 
-    out = tmp_path / "o"
+    out, before = tmp_path / "o", signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         patch.setattr(pkgutil.resolve_name(module), name, interrupted)
         assert predict(bundle, images, "--to", out) == 130
@@ -189,7 +189,7 @@ def test_an_interruption_leaves_whole_files_only_and_can_be_continued(
     }
     assert rows(out) == ["a.png"]
     assert not [each for each in names(out) if "partial" in each or "tmp" in each]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
     assert predict(bundle, images, "--to", out, "--skip-existing") == 0
     assert "2 images predicted with small, 1 left out" in capsys.readouterr().out
     assert rows(out) == ["a.png", "b.jpg", "c.tif"]

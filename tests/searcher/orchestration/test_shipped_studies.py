@@ -31,9 +31,9 @@ def small(name: str) -> StudySpec:
     return load_study(name, {**data, **model[load_study(name).trial_config({}).model.name]})
 
 
-@pytest.mark.parametrize("name", ["unet-demo", "maskrcnn-demo"])
-def test_the_demo_study_of_either_model_runs_on_a_cluster(name, launch_tiny):
-    result, _, trials = launch_tiny(small(name))
+def test_the_detectors_demo_runs_on_a_cluster(launch_tiny):
+    """As all other launches of the tests do with a U-Net."""
+    result, _, trials = launch_tiny(small("maskrcnn-demo"))
     assert result.outcome == "finished"
     [trial] = [trial for trial in trials if trial.state != "WAITING"]
     assert trial.state == "COMPLETE"
