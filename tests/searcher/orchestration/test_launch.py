@@ -1,4 +1,4 @@
-"""Whole studies on a real Ray cluster: what the database says afterwards. Trials that fail are in tests/chaos."""
+"""Whole studies on a real Ray cluster: what the database says afterwards. Failures are in tests/chaos."""
 
 import gc
 import hashlib
@@ -152,18 +152,3 @@ def test_a_launch_that_is_refused_leaves_nothing_behind(launch_tiny, tmp_path, m
     ):
         launch_tiny(tiny())
     assert not (tmp_path / "s.db").exists()
-
-
-def test_a_study_deleted_under_its_driver_ends_the_launch_in_one_line(launch_tiny, tmp_path):
-    def delete(number: int, epoch: int) -> None:
-        with Database.open(str(tmp_path / "s.db")) as database:
-            optuna.delete_study(study_name="tiny", storage=database.optuna_storage)
-
-    with pytest.raises(StudyConflictError, match="was deleted from them, its trials with it") as caught:
-        launch_tiny(tiny(**ONE_WORKER), RecordingListener(delete))
-    assert "\n" not in str(caught.value)
-
-
-def test_an_address_without_a_cluster_is_said_in_one_line(launch_tiny):
-    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: must be a running Ray cluster"):
-        launch_tiny(tiny(), address="127.0.0.1:1")
