@@ -1,4 +1,4 @@
-"""Whole studies on a real Ray cluster: what the database says afterwards. Failures are in tests/chaos."""
+"""Whole studies on a real Ray cluster: what the database says afterwards. Lost workers, failing trials and deleted studies: tests/chaos."""
 
 import gc
 import hashlib
@@ -27,7 +27,7 @@ def test_as_many_trials_begin_at_once_as_there_is_room_for_and_one_waits(launch_
     listener = RecordingListener(
         on_epoch=lambda *_: begun.append(sum(line.startswith("start") for line in listener.lines))
     )
-    launch_tiny(tiny(study__trials=4, train__epochs=1, resources__max_concurrent=0), listener)
+    launch_tiny(tiny(study__trials=6, train__epochs=1, resources__max_concurrent=0), listener)
     assert begun[0] == 3 + 1, "three nodes of one CPU each"
 
 
@@ -124,6 +124,20 @@ def test_equal_parameters_are_not_trained_twice_and_an_exhausted_space_is_said(l
     }
 
 
+def test_a_plateau_ends_a_trial_as_complete(launch_tiny):
+    spec = tiny(
+        study__trials=1,
+        train__epochs=30,
+        train__early_stop_patience=1,
+        optimizer__lr=1e-30,
+        pruner__name="none",
+        model__norm="none",
+    )
+    _, _, [trial] = launch_tiny(spec)
+    assert (trial.state, trial.notes["stop_reason"]) == ("COMPLETE", "plateau")
+    assert trial.num_epochs < 30
+
+
 def test_a_driver_that_breaks_off_says_so_in_one_line_and_leaves_nothing_running(launch_tiny, tmp_path):
     def fail(number: int, epoch: int) -> None:
         raise DatabaseError("--db somewhere: could not be written: it is away")
@@ -152,3 +166,8 @@ def test_a_launch_that_is_refused_leaves_nothing_behind(launch_tiny, tmp_path, m
     ):
         launch_tiny(tiny())
     assert not (tmp_path / "s.db").exists()
+
+
+def test_an_address_without_a_cluster_is_said_in_one_line(launch_tiny):
+    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: must be a running Ray cluster"):
+        launch_tiny(tiny(), address="127.0.0.1:1")

@@ -37,6 +37,7 @@ def test_the_detectors_demo_runs_on_a_cluster(launch_tiny):
     assert result.outcome == "finished"
     [trial] = [trial for trial in trials if trial.state != "WAITING"]
     assert trial.state == "COMPLETE"
+    assert ("tuned" in trial.notes) == load_study("maskrcnn-demo").trial_config({}).tuning.postprocess
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_studies() if load_study(name).parent is None])
