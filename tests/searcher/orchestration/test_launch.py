@@ -1,4 +1,7 @@
-"""Whole studies on a real Ray cluster: what the database says afterwards. Lost workers, failing trials and deleted studies: tests/chaos."""
+"""Whole studies on a real Ray cluster: what the database says afterwards.
+
+Lost workers, trials that fail and studies that are deleted are in tests/chaos.
+"""
 
 import gc
 import hashlib
