@@ -14,7 +14,7 @@ import pytest
 from optuna_dashboard._note import get_note
 from PIL import Image
 from ray.tune.experiment import Trial
-from tiny_study import RecordingListener, tiny
+from tiny_study import TINY, RecordingListener, tiny
 
 from searcher.exceptions import DatabaseError, SearcherError, StudyConflictError, UserError
 from searcher.ledger.database import Database
@@ -24,20 +24,23 @@ ONE_WORKER = {"resources__max_concurrent": 1}
 """Starting a second takes longer than all trials together."""
 
 
-def test_as_many_trials_begin_at_once_as_there_is_room_for_and_one_waits(launch_tiny, monkeypatch):
+def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(
+    launch_tiny, tmp_path, ray_nodes, monkeypatch
+):
     monkeypatch.delenv("TUNE_MAX_PENDING_TRIALS_PG")  # the tests' own
-    begun: list[int] = []
-    listener = RecordingListener(
-        on_epoch=lambda *_: begun.append(sum(line.startswith("start") for line in listener.lines))
-    )
-    launch_tiny(tiny(study__trials=6, train__epochs=1, resources__max_concurrent=0), listener)
-    assert begun[0] == 3 + 1, "three nodes of one CPU each"
-
-
-def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(launch_tiny, tmp_path, ray_nodes):
     remembered: list[dict[str, object]] = []
-    listener = RecordingListener(lambda *_: remembered.extend(kept_by_ray_tune()))
-    result, _, trials = launch_tiny(tiny(study__trials=6, resources__pictures=3), listener)
+    begun: list[int] = []
+
+    def look(*_: int) -> None:
+        remembered.extend(kept_by_ray_tune())
+        begun.append(sum(line.startswith("start") for line in listener.lines))
+
+    listener = RecordingListener(look)
+    spec = tiny(study__trials=6, resources__pictures=3, resources__max_concurrent=0)
+    result, _, trials = launch_tiny(spec, listener)
+    assert begun[0] == 3 + 1, (
+        "as many as there is room for, on three nodes of one CPU each, and one that waits"
+    )
     assert remembered
     assert not any(remembered), "a driver of thousands of trials would grow by them"
     assert (result.outcome, result.num_done, result.budget) == ("finished", 6, 6)
@@ -101,58 +104,42 @@ def artifacts_by_trial(database: Database, study: str, root: Path) -> dict[int, 
     return found
 
 
-def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny):
-    launch_tiny(tiny(study__trials=2, train__epochs=2, **ONE_WORKER))
-    result, listener, trials = launch_tiny(tiny(study__trials=3, train__epochs=2, **ONE_WORKER))
-    assert listener.opened["num_done"] == 2
-    assert result.num_done == 3
-    assert len(trials) == 3
-    assert len({str(sorted(trial.params.items())) for trial in trials}) == 3, "no parameters twice"
-    again, listener, _ = launch_tiny(tiny(study__trials=3, train__epochs=2, **ONE_WORKER))
-    assert (again.outcome, listener.epochs) == ("finished", [])
-
-
-def test_equal_parameters_are_not_trained_twice_and_an_exhausted_space_is_said(launch_tiny):
+def test_a_launch_that_broke_off_is_gone_on_from_to_a_raised_budget_until_the_space_is_exhausted(
+    launch_tiny, tmp_path
+):
+    """Of two points in all, the first reaches a plateau; the driver breaks off in the second."""
     text = (
-        tiny().text.split("[space.optimizer]")[0]
-        + '[space.optimizer]\nname = { choices = ["sgd", "adamw"] }\n'
-    )
-    result, _, trials = launch_tiny(tiny(text, study__trials=4, train__epochs=1, **ONE_WORKER))
-    assert result.outcome == "failed"
-    assert "the space is exhausted" in result.problem
-    trained = [trial.params["optimizer.name"] for trial in trials if trial.state == "COMPLETE"]
-    assert sorted(trained) == ["adamw", "sgd"]
-    assert {t.notes["fail_reason"].split(" to trial")[0] for t in trials if t.state == "FAIL"} == {
-        "equal parameters"
-    }
+        TINY.split("[space.optimizer]")[0]
+        + '[space.optimizer]\nname = { choices = ["sgd", "adamw"] }\n[optimizer]\nlr = 1e-30\n'
+    ).replace("grace_epochs = 1", 'name = "none"')
+    settings = {"train__epochs": 30, "train__early_stop_patience": 1, "model__norm": "none", **ONE_WORKER}
 
-
-def test_a_plateau_ends_a_trial_as_complete(launch_tiny):
-    spec = tiny(
-        study__trials=1,
-        train__epochs=30,
-        train__early_stop_patience=1,
-        optimizer__lr=1e-30,
-        pruner__name="none",
-        model__norm="none",
-    )
-    _, _, [trial] = launch_tiny(spec)
-    assert (trial.state, trial.notes["stop_reason"]) == ("COMPLETE", "plateau")
-    assert trial.num_epochs < 30
-
-
-def test_a_driver_that_breaks_off_says_so_in_one_line_and_leaves_nothing_running(launch_tiny, tmp_path):
-    def fail(number: int, epoch: int) -> None:
-        raise DatabaseError("--db somewhere: could not be written: it is away")
+    def fail_in_the_second(number: int, epoch: int) -> None:
+        if number == 1:
+            raise DatabaseError("--db somewhere: could not be written: it is away")
 
     with pytest.raises(
         SearcherError, match=r"the search broke off: .*could not be written: it is away"
     ) as caught:
-        launch_tiny(tiny(**ONE_WORKER), RecordingListener(fail))
+        launch_tiny(tiny(text, study__trials=2, **settings), RecordingListener(fail_in_the_second))
     assert "\n" not in str(caught.value)
     with Database.open(str(tmp_path / "s.db")) as database:
         assert "RUNNING" not in database.study("tiny").counts
         assert database.study("tiny").last_launch.outcome == "failed"
+        [first, *_] = database.trials("tiny")
+    assert (first.state, first.notes["stop_reason"]) == ("COMPLETE", "plateau")
+    assert first.num_epochs < 30
+
+    result, listener, trials = launch_tiny(tiny(text, study__trials=4, **settings))
+    assert listener.opened["num_done"] == 1
+    assert trials[0] == first, "what was done is as it was"
+    assert result.outcome == "failed"
+    assert "the space is exhausted" in result.problem
+    trained = [trial.params["optimizer.name"] for trial in trials if trial.state == "COMPLETE"]
+    assert sorted(trained) == ["adamw", "sgd"], "no parameters twice"
+    reasons = [trial.notes["fail_reason"].split(" to trial")[0] for trial in trials if trial.state == "FAIL"]
+    assert reasons[0].startswith("interrupted")
+    assert set(reasons[1:]) == {"equal parameters"}
 
 
 def test_a_launch_that_is_refused_leaves_nothing_behind(launch_tiny, tmp_path, monkeypatch):
