@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.interrupts import signals_interrupt
 from searcher.cli.options import Verbs, add_database, database_text, read_secret
 
 if TYPE_CHECKING:
@@ -64,7 +63,6 @@ def _run(args: argparse.Namespace) -> int:
 
     access = _access(args)
     with (
-        signals_interrupt(),
         Database.open(database_text(args), may_write=args.writable) as database,
         DashboardServer(
             database, host=args.host, port=args.port, writable=args.writable, access=access

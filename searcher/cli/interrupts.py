@@ -1,6 +1,7 @@
 """SIGTERM and SIGHUP end what a verb does as Ctrl-C does."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,8 +13,12 @@ __all__ = ["signals_interrupt"]
 def signals_interrupt() -> Iterator[None]:
     """Let a batch system's SIGTERM and a closing terminal's SIGHUP raise KeyboardInterrupt in the main thread.
 
-    One that is ignored, as SIGHUP under `nohup`, stays so.
+    One that is ignored, as SIGHUP under `nohup`, stays so. In another thread, where Python allows no handlers, nothing
+    changes.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -32,6 +32,7 @@ from searcher.cli import (
     trials,
     validate,
 )
+from searcher.cli.interrupts import signals_interrupt
 from searcher.exceptions import SearcherError, UserError
 
 __all__ = ["main"]
@@ -75,7 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     from data_pipeline.exceptions import DataError  # imports numpy, which --help does without
 
     try:
-        code: int = args.run(args)
+        with signals_interrupt():
+            code: int = args.run(args)
     except (UserError, DataError) as error:
         print(error, file=sys.stderr)
         return 2

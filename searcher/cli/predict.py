@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.interrupts import signals_interrupt
 from searcher.cli.options import Verbs, add_json, positive_float
 from searcher.exceptions import SearcherError, UserError
 
@@ -93,7 +92,6 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import progress_bars
 
     with (
-        signals_interrupt(),
         closing(_Table(args.to / SUMMARY, todo)) as summary,
         progress_bars("images", "opening") as (of_images, of_steps),
     ):

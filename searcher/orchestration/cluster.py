@@ -15,6 +15,7 @@ from ray.exceptions import AuthenticationError
 
 from searcher.exceptions import UserError
 from searcher.orchestration.scratch import scratch_folder
+from searcher.orchestration.signals import signals_kept
 
 __all__ = ["TOKEN_REMEDY", "check_reachable", "ray_cluster"]
 
@@ -43,7 +44,8 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
     with scratch_folder() as scratch:
         try:
             with _loopback_only():
-                _start(scratch)
+                with signals_kept():
+                    _start(scratch)
                 yield
         finally:
             ray.shutdown()
@@ -53,7 +55,8 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
 def _joined(address: str) -> Iterator[None]:
     check_reachable(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with signals_kept():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
         raise UserError(
             f"--address {address}: must be a Ray cluster that takes this process; {_why(error)}"

@@ -143,7 +143,6 @@ def launch(
             check_gpu_share(spec, resources, data=data, fingerprint=store.fingerprint, say=listener.said)
         if origin is not None:
             origin.patience_s = AWAY_LIMIT_S
-        # Only now: Ray puts its own handlers in place when it starts.
         with stop_on_signals(log) as stop, Database.open(database, create=True) as opened:
             study.register(opened)
             with Lease.acquire(opened, spec.name, job=current_job()) as lease:

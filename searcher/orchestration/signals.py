@@ -9,7 +9,7 @@ from typing import Any
 
 from searcher.orchestration.listener import StudyListener
 
-__all__ = ["Stop", "stop_on_signals"]
+__all__ = ["Stop", "signals_kept", "stop_on_signals"]
 
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -52,3 +52,24 @@ def stop_on_signals(listener: StudyListener) -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Put the handlers of before back in place afterwards, for what sets handlers of its own: Ray, when it starts.
+
+    Its first makes a SIGTERM a SystemExit with that number, here a KeyboardInterrupt; its last, below Python, writes a
+    stack trace to the terminal and ends the process where it stands (2.60).
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _STOPPING if is_main}
+    try:
+        yield
+    except SystemExit as error:
+        if error.code == signal.SIGTERM:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: not from Python
+                signal.signal(number, handler)

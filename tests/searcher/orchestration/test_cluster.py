@@ -1,14 +1,17 @@
 """What keeps a launch from its cluster is said in one line: a proxy, certificates or a token that are not there."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from tiny_study import TINY
 
+from searcher.cli.interrupts import signals_interrupt
 from searcher.exceptions import UserError
-from searcher.orchestration.cluster import check_reachable
+from searcher.orchestration.cluster import check_reachable, ray_cluster
 
 
 def test_a_clusters_head_is_not_looked_for_behind_the_machines_proxy(ray_nodes, monkeypatch):
@@ -16,6 +19,19 @@ def test_a_clusters_head_is_not_looked_for_behind_the_machines_proxy(ray_nodes, 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     check_reachable(ray_nodes.address)
+
+
+def test_a_sigterm_between_rays_start_and_the_first_trial_ends_a_launch_as_ctrl_c_does(ray_nodes, capfd):
+    """Ray's own handler would write a stack trace and end the process where it stands."""
+
+    def prepare() -> None:
+        with signals_interrupt(), ray_cluster(ray_nodes.address):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare()
+    assert "SIGTERM" not in capfd.readouterr().err
 
 
 def test_tls_without_its_certificates(monkeypatch):

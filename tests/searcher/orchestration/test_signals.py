@@ -2,11 +2,12 @@
 
 import os
 import signal
+import sys
 
 import pytest
 from tiny_study import RecordingListener
 
-from searcher.orchestration.signals import stop_on_signals
+from searcher.orchestration.signals import signals_kept, stop_on_signals
 
 
 def send(number):
@@ -58,3 +59,15 @@ def test_handlers_are_put_back():
     with stop_on_signals(RecordingListener()):
         assert signal.getsignal(signal.SIGINT) is not handlers[0]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_what_ray_makes_of_a_sigterm_while_it_starts_is_an_interrupt_and_its_handler_goes():
+    def as_ray_does() -> None:
+        with signals_kept():
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+            send(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        as_ray_does()
+    assert signal.getsignal(signal.SIGTERM) is before
