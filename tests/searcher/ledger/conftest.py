@@ -1,11 +1,23 @@
 """Every test of the ledger runs on SQLite and on a real PostgreSQL server."""
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from searcher.ledger.database import Database
+
+# What a test's process begins with, imported once, seconds before it is forked; none of it opens a database.
+multiprocessing.set_forkserver_preload(
+    [
+        "pytest",
+        "searcher.ledger.lease",
+        "searcher.ledger.migrations",
+        "searcher.ledger.doctor",
+        "data_pipeline",
+    ]
+)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

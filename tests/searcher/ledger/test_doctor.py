@@ -49,7 +49,9 @@ def found(findings: list[Finding]) -> list[tuple[str, str, str]]:
 
 def in_a_process_that_dies(url: str, folder: Path, *, trials: int = 0) -> None:
     """Hold the lease, begin trials, and end without a word."""
-    driver = multiprocessing.get_context("spawn").Process(target=_drive_and_die, args=(url, folder, trials))
+    driver = multiprocessing.get_context("forkserver").Process(
+        target=_drive_and_die, args=(url, folder, trials)
+    )
     driver.start()
     driver.join(timeout=60)
     assert driver.exitcode == 9

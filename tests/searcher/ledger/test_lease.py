@@ -30,8 +30,7 @@ from searcher.ledger.liveness import own_process
 from searcher.ledger.migrations import upgrade
 from searcher.ledger.tables import LaunchRow, utc_now
 
-processes = multiprocessing.get_context("forkserver")  # imports once, and opens no database itself
-processes.set_forkserver_preload(["searcher.ledger.lease", "small_ledger"])
+processes = multiprocessing.get_context("forkserver")
 
 NUM_DRIVERS = 4
 NUM_ROUNDS = 4
