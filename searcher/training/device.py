@@ -1,11 +1,17 @@
-"""A trial's device: how batches get there, and how much of its memory the trial may have."""
+"""A trial's device: how batches get there, how much of its memory the trial may have, and that it keeps what it has."""
+
+import contextlib
+import ctypes
 
 import torch
 
 from data_pipeline.batch import Batch
 from models.base import TensorBatch
 
-__all__ = ["keep_to_share", "to_device"]
+__all__ = ["keep_freed_memory", "keep_to_share", "to_device"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""glibc's numbers for `mallopt` (malloc.h)."""
 
 
 def keep_to_share(device: torch.device, share: float) -> None:
@@ -21,6 +27,21 @@ def keep_to_share(device: torch.device, share: float) -> None:
     assert 0.0 < share <= 1.0, share
     if device.type == "cuda" and share < 1.0:
         torch.cuda.set_per_process_memory_fraction(share, _index(device))
+
+
+def keep_freed_memory(device: torch.device) -> None:
+    """Let this process keep what it frees, for the next step, where it trains on the CPU.
+
+    By default glibc takes every tensor of some MB fresh from the system and gives it back at once, so that in every step
+    each of its pages is cleared and mapped anew: a tenth of a step's time (tests/benchmarks/freed_memory.py). What one
+    step needs the next does too, so that the process's peak hardly grows; but it stays there until the process ends.
+    Other allocators than glibc's are left alone.
+    """
+    if device.type == "cpu":
+        with contextlib.suppress(OSError, AttributeError):  # no glibc
+            mallopt = ctypes.CDLL("libc.so.6").mallopt
+            mallopt(_M_MMAP_THRESHOLD, 2**30)
+            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _index(device: torch.device) -> int:

@@ -23,7 +23,7 @@ from searcher.training.checkpoint_tuning import tune_checkpoint
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.data_defaults import fitted_to_data
 from searcher.training.dataset import split_store
-from searcher.training.device import keep_to_share, to_device
+from searcher.training.device import keep_freed_memory, keep_to_share, to_device
 from searcher.training.event_file import EventFile
 from searcher.training.failures import diagnose
 from searcher.training.learner import Learner
@@ -125,6 +125,7 @@ class Trainer:
         self._store = store
         self._device = default_device() if device is None else torch.device(device)
         keep_to_share(self._device, device_share)
+        keep_freed_memory(self._device)
         self._progress = PlateauCounter(objective)
         self._metrics: dict[str, float] = {}
         self._stop_reason: StopReason | None = None
