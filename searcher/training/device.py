@@ -32,8 +32,8 @@ def keep_to_share(device: torch.device, share: float) -> None:
 def keep_freed_memory(device: torch.device) -> None:
     """Let this process keep what it frees, for the next step, where it trains on the CPU.
 
-    By default glibc takes every tensor of some MB fresh from the system and gives it back at once, so that in every step
-    each of its pages is cleared and mapped anew: a tenth of a step's time (tests/benchmarks/freed_memory.py). What one
+    By default glibc takes every tensor of some MB fresh from the system and gives it back at once, so that each of its
+    pages is cleared and mapped anew in every step: a tenth of a step's time (tests/benchmarks/freed_memory.py). What one
     step needs the next does too, so that the process's peak hardly grows; but it stays there until the process ends.
     Other allocators than glibc's are left alone.
     """
