@@ -33,9 +33,9 @@ def keep_freed_memory(device: torch.device) -> None:
     """Let this process keep what it frees, for the next step, where it trains on the CPU.
 
     By default glibc takes every tensor of some MB fresh from the system and gives it back at once, so that each of its
-    pages is cleared and mapped anew in every step: a tenth of a step's time (tests/benchmarks/freed_memory.py). What one
-    step needs the next does too, so that the process's peak hardly grows; but it stays there until the process ends.
-    Other allocators than glibc's are left alone.
+    pages is cleared and mapped anew in every step: a tenth of a step (tests/benchmarks/freed_memory.py). What one step
+    needs the next does too, so that the process's peak hardly grows; but it stays there until the process ends. Other
+    allocators than glibc's are left alone.
     """
     if device.type == "cpu":
         with contextlib.suppress(OSError, AttributeError):  # no glibc
