@@ -42,6 +42,7 @@ def test_a_stopped_postgres_is_waited_for_and_its_password_kept(
         "two trials stand before their third epoch", lambda: driver.hanging("third") == 2, driver=driver
     )
     study.wait_for_epochs(4, driver)
+    driver.assert_on_loopback()
     postgres.stop()
     stopped = time.monotonic()
     driver.let_go("third")

@@ -117,6 +117,17 @@ class Driver:
                 continue
         return found
 
+    def assert_on_loopback(self) -> None:
+        """Check that what it started listens on loopback only, and listens at all."""
+        listening = {
+            (" ".join(process.cmdline())[:80], connection.laddr.ip)
+            for process in self.family()
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening
+        assert {ip for _, ip in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
+
     def assert_nothing_left(self, timeout_s: float = 30) -> None:
         """Check that all that it started has ended by itself."""
         _, alive = psutil.wait_procs(self.family(), timeout=timeout_s)
