@@ -11,6 +11,9 @@ SEARCHER := SEARCHER_CACHE=$(DEMO)/cache $(BIN)/searcher
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --group dev --all-extras \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
+# Without bytecode on disk every process compiles what it imports, torch and Ray's workers included: ten seconds each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo test check chaos bench glas lock packaging chromium clean
 
 install: $(INSTALLED)
