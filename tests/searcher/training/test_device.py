@@ -30,9 +30,9 @@ def faults(setting: str) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator alone is set")
 def test_pages_that_were_freed_are_used_again_on_the_cpu_alone():
-    assert faults('keep_freed_memory(torch.device("cpu"))') < PAGES / 5, (
-        "once at most: blocks lie in each other's way"
+    assert faults('keep_freed_memory(torch.device("cpu"))') < 0.4 * PAGES, (
+        "a heap grows until blocks find their places"
     )
-    assert faults('keep_freed_memory(torch.device("cuda"))') > PAGES / 2, (
-        "left as it is, or this shows nothing"
+    assert faults('keep_freed_memory(torch.device("cuda"))') > 0.8 * PAGES, (
+        "left as it is, each round is given all"
     )
