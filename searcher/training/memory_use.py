@@ -27,7 +27,7 @@ from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.data_defaults import fitted_to_data
 from searcher.training.dataset import split_store
-from searcher.training.device import to_device
+from searcher.training.device import keep_freed_memory, to_device
 from searcher.training.failures import diagnose
 from searcher.training.learner import Learner
 from searcher.training.validation import Validator
@@ -52,6 +52,7 @@ def measure(config: TrialConfig, store: Store, *, device: torch.device) -> None:
     Raises:
         Exception: Whatever training raises; when memory is out, what `diagnose` knows for that.
     """
+    keep_freed_memory(device)  # as a trial does
     dtype = resolve_precision(config.train.precision, device)
     split = split_store(store, config.data)
     calm = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": _LEARNING_RATE})})

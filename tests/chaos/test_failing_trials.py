@@ -24,7 +24,7 @@ def failed_by_themselves(facts: Facts) -> list[Trial]:
 def test_a_loss_that_is_not_a_number_fails_the_trial_and_five_the_study(
     new_study: Callable[..., Study], fact: Callable[[str], None]
 ):
-    study = new_study(norm="none", max_concurrent=1)
+    study = new_study(norm="none")
     options = ["optimizer.name=sgd", "optimizer.lr=1e30"]
     driver = study.start(*[word for option in options for word in ("--set", option)])
     output = driver.ends_with(1)
@@ -51,7 +51,7 @@ def test_a_loss_that_is_not_a_number_fails_the_trial_and_five_the_study(
 def test_a_mistake_in_a_model_is_recorded_with_its_place(
     new_study: Callable[..., Study], fact: Callable[[str], None]
 ):
-    study = new_study(max_concurrent=1)
+    study = new_study()
     output = study.start(faults=[fault("oops", _STEP, "raise", times=0)]).ends_with(1)
     facts = study.facts()
     assert set(facts.states) <= {"FAIL", "WAITING"}, facts.states
@@ -71,7 +71,7 @@ def test_a_mistake_in_a_model_is_recorded_with_its_place(
 def test_a_trial_out_of_memory_is_tried_again_with_half_the_micro_batch(
     new_study: Callable[..., Study], fact: Callable[[str], None]
 ):
-    study = new_study(trials=2, max_concurrent=1)  # of batches of 4 images
+    study = new_study(trials=2)  # of batches of 4 images
     study.finish(faults=[fault("memory", _STEP, "exhaust", times=0, larger=2)])
     facts = study.facts()
     failed = facts.failed()

@@ -1,5 +1,6 @@
 """Launching the tiny study as a process of its own, with faults, and being sure that nothing of it is left."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -119,12 +120,12 @@ class Driver:
 
     def assert_on_loopback(self) -> None:
         """Check that what it started listens on loopback only, and listens at all."""
-        listening = {
-            (" ".join(process.cmdline())[:80], connection.laddr.ip)
-            for process in self.family()
-            for connection in process.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        }
+        listening: set[tuple[str, str]] = set()
+        for process in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile
+                name = " ".join(process.cmdline())[:80]
+                connections = process.net_connections("inet")
+                listening |= {(name, c.laddr.ip) for c in connections if c.status == psutil.CONN_LISTEN}
         assert listening
         assert {ip for _, ip in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
 
