@@ -159,7 +159,9 @@ def test_a_network_of_four_times_the_channels_takes_more(meter):
     # What the first level's two convolutions give alone, before and after their norm, has 24 channels more in float32,
     # of 4 crops of 128 px: 4 * 128 * 128 * 24 * 4 bytes are 6 MiB.
     assert many.peak_bytes - few.peak_bytes > 4 * 6 * 2**20
-    assert abs(again.peak_bytes - few.peak_bytes) < 6 * 2**20, "nothing is left of the larger one"
+    # A process that had measured the larger one would never have less again. A heap's pieces lie otherwise each time:
+    # ten measurements of the smaller one were within 11 MiB of each other, the larger one has 150 MiB more.
+    assert abs(again.peak_bytes - few.peak_bytes) < (many.peak_bytes - few.peak_bytes) / 4
     assert many.host_bytes == many.peak_bytes < many.total_bytes
 
 
