@@ -177,12 +177,13 @@ def _tuned_together(metric: str, found: Found, source: "SampleSource | None") ->
     """Return the networks with post-processing that was tuned for all of them on all their validation images.
 
     Raises:
-        UserError: There are no training data.
+        UserError: There are no training data, or the networks cannot be averaged.
     """
     from data_pipeline.store import prepare_store
     from searcher.cli.terminal import console, progress_bar, tuning_text
     from searcher.exceptions import UserError
     from searcher.inference.precision import default_device
+    from searcher.inference.trained import predictor_of
     from searcher.inference.tuning import tuning_target
     from searcher.storage.mirror import cache_dir
     from searcher.study.objectives import Objective
@@ -190,15 +191,15 @@ def _tuned_together(metric: str, found: Found, source: "SampleSource | None") ->
 
     if source is None:
         raise UserError("--tune: must have the training data, got none at hand; add --data DIR")
+    networks, device = [member.network for member in found.members], default_device()
+    models = models_for(found, device)
+    predictor_of(networks, models, device=device)  # refuses what cannot be averaged, before minutes of tuning
     with progress_bar("preparing images") as advance:
         store = prepare_store(source, cache_dir(), progress=advance)
-    config, device = found.members[0].network.config, default_device()
+    config = networks[0].config
     objective = Objective(found.members[0].facts.objective)
     tuned = tune_together(
-        [
-            (member.network.config, model)
-            for member, model in zip(found.members, models_for(found, device), strict=True)
-        ],
+        [(network.config, model) for network, model in zip(networks, models, strict=True)],
         tuning_target(config.tuning.metric if metric == "objective" else metric, objective),
         store,
         device=device,

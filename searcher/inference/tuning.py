@@ -197,19 +197,24 @@ def agreed(settings: Sequence[PostprocessSettings]) -> PostprocessSettings:
 
 
 def _step(settings: PostprocessSettings, key: str, measured: Mapping[Any, Measured]) -> PostprocessSettings:
-    """Return the settings with a better value of one key; as they are if no value is surely better.
+    """Return the settings with a better value of one key; as they are if the best is not surely better.
 
-    Of the values that are not surely worse than the best the middle one is taken: it is the farthest from where it gets
-    worse.
+    Of the values that are surely better than what is and not surely worse than the best, the middle one is taken: it is
+    the farthest from where it gets worse. (One under which images vary a lot may be not surely worse than the best, and
+    yet no better than what is.)
     """
-    current = getattr(settings, key)
+    current = measured[getattr(settings, key)]
     best = min(measured.values(), key=lambda each: each.cost)
-    least = abs(measured[current].value) * _LEAST_GAIN
-    near = sorted(
+    least = abs(current.value) * _LEAST_GAIN
+
+    def surely_worse(one: Measured, other: Measured) -> bool:
+        return one.cost - other.cost > max(least, one.error_against(other))
+
+    better = sorted(
         value
         for value, each in measured.items()
-        if each.cost - best.cost <= max(least, each.error_against(best))
+        if surely_worse(current, each) and not surely_worse(each, best)
     )
-    if current in near:
+    if not surely_worse(current, best):
         return settings
-    return settings.model_copy(update={key: near[(len(near) - 1) // 2]})
+    return settings.model_copy(update={key: better[(len(better) - 1) // 2]})
