@@ -9,6 +9,7 @@ from torchvision.models.detection import (  # type: ignore[import-untyped]
     MaskRCNN_ResNet50_FPN_V2_Weights,
     MaskRCNN_ResNet50_FPN_Weights,
 )
+from torchvision.ops import FrozenBatchNorm2d  # type: ignore[import-untyped]
 
 from models import efficientnets
 from models.exceptions import WeightsError
@@ -89,6 +90,11 @@ def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source:
         raise WeightsError(
             f"{source}: must fit the network that the settings describe, got: {first}"
         ) from error
+    if unset := [name for name in _frozen_statistics(detector) if name in missing]:
+        raise WeightsError(
+            f"{source}: must hold what the frozen norms outside the backbone compute with, got weights that lack "
+            f"{unset[0]} and {len(unset) - 1} more; use --set model.norm=batch, or weights of a whole detector"
+        )
     missing = [name for name in missing if name in needed]
     for what, names in (("lack", missing), ("have beside it", unknown)):
         if names:
@@ -97,6 +103,16 @@ def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source:
                 f"{source}: must be of the network that the settings describe, got weights that {what} "
                 f"{names[0]}{others}"
             )
+
+
+def _frozen_statistics(detector: nn.Module) -> list[str]:
+    """Return the names of what is neither trained nor learned in passing, outside the backbone."""
+    return [
+        f"{name}.{key}"
+        for name, module in detector.named_modules()
+        if isinstance(module, FrozenBatchNorm2d) and not name.startswith(_BODY)
+        for key in module.state_dict()
+    ]
 
 
 def _unfit_predictors(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:

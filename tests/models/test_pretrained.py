@@ -178,6 +178,17 @@ def test_a_file_that_holds_something_else_is_refused_in_one_line(tmp_path, monke
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_classifier_has_no_statistics_for_the_norms_of_a_detectors_heads(tmp_path):
+    """Frozen they would compute with mean 0 and variance 1 for ever."""
+    path = tmp_path / "resnet.pth"
+    torch.save(resnet18().state_dict(), path)
+    with pytest.raises(WeightsError) as caught:
+        MaskRCNN(**SMALL, version="v2", weights=str(path)).load_pretrained()
+    # Each norm has weight, bias, mean and variance: of the pyramid 4 inner and 4 outer ones, of the heads 4 and 4.
+    assert "backbone.fpn.inner_blocks.0.1.weight and 63 more; use --set model.norm=batch" in one_line(caught)
+    MaskRCNN(**SMALL, version="v2", norm="batch", weights=str(path)).load_pretrained()
+
+
 def test_safetensors_load_like_any_file(tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
     classifier = resnet18().state_dict()

@@ -1,8 +1,7 @@
-"""Mask R-CNN through the same trainer: resumed, in parts, from pretrained weights, of the expected size."""
+"""Mask R-CNN through the same trainer: in parts, from pretrained weights, of the expected size."""
 
 import pytest
 import torch
-from same_runs import without_timings
 from torchvision.models import resnet18
 
 from models.base import TensorBatch
@@ -48,20 +47,6 @@ def detection(tiny):
 def run(config, store, run_dir, reporter, **arguments):
     with Trainer(config, DICE, store=store, run_dir=run_dir, device="cpu", **arguments) as trainer:
         trainer.fit(reporter)
-    return without_timings(reporter.reports)
-
-
-def test_going_on_is_bit_identical_to_not_having_stopped(detection, store, recorder, tmp_path):
-    config = detection()
-    whole = run(config, store, tmp_path / "whole", recorder())
-    run(config, store, tmp_path / "one", recorder(stop_after=1))
-    torch.rand(7)  # what the process draws meanwhile is of no consequence
-    rest = run(config, store, tmp_path / "one", recorder(), resume_from=tmp_path / "one" / "last.pt")
-    assert rest == whole[1:]
-    assert len({report["loss"] for report in whole}) == NUM_EPOCHS
-    first, second = (load_checkpoint(tmp_path / name / "last.pt")[0].model for name in ("whole", "one"))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_the_checkpoint_holds_the_datas_anchors_and_the_configuration_as_it_was_chosen(

@@ -14,6 +14,7 @@ from same_runs import assert_same, without_timings
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.store import prepare_store
+from models.registry import names
 from searcher.exceptions import CheckpointError
 from searcher.study.objectives import Objective
 from searcher.training import run_folder
@@ -41,6 +42,19 @@ CONFIGS = {
     "adam, constant": {"optimizer": {"name": "adam"}, "model": {"dropout": 0.3, "norm": "group"}},
 }
 NUM_EPOCHS = 5
+TINY_MODELS = {
+    "unet": {"base_channels": 4, "depth": 2, "dropout": 0.3, "head": "distance"},
+    "mask_rcnn": {
+        "backbone": "resnet18",
+        "fpn_channels": 32,
+        "box_layer": 64,
+        "mask_layer": 32,
+        "rpn_proposals": 50,
+        "rpn_samples": 64,
+        "box_samples": 32,
+    },
+}
+"""Of every registered model; one that is not here yet fails."""
 
 
 @pytest.fixture(scope="module", params=CONFIGS, ids=CONFIGS.keys())
@@ -116,6 +130,26 @@ def test_killed_in_mid_epoch_it_goes_on_from_the_epoch_before(whole, store, reco
     assert reports == expected[2:]
     assert history(tmp_path) == history(whole_dir)
     assert not (tmp_path / "last.pt.tmp").exists()
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_registered_model_goes_on_bit_by_bit(name, store, tiny, recorder, tmp_path):
+    """Its own training, as small as its name's settings in TINY_MODELS make it."""
+    plain = tiny(
+        data={"samples_per_epoch": 4}, optimizer={"name": "sgd", "lr": 1e-3}, train={"batch_size": 2}
+    )
+    values = {**plain.to_dict(), "model": {"name": name, **TINY_MODELS[name]}}
+    values["train"] |= {"epochs": 3}
+    config = type(plain).model_validate(values)
+    whole = recorder()
+    with Trainer(config, DICE, store=store, run_dir=tmp_path / "whole") as trainer:
+        trainer.fit(whole)
+    start(config, store, tmp_path / "one", recorder, num_epochs=1)
+    torch.rand(7)  # what the process draws meanwhile is of no consequence
+    _, reports, _ = go_on(config, store, tmp_path / "one", recorder, resume_from=tmp_path / "one" / "last.pt")
+    assert reports == without_timings(whole.reports)[1:]
+    assert len({report["loss"] for report in whole.reports}) == 3
+    assert_same_checkpoint(tmp_path / "one" / "last.pt", tmp_path / "whole" / "last.pt")
 
 
 @pytest.fixture
