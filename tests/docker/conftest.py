@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from worked_checkout import make_checkout
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -17,6 +18,12 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def folder() -> Path:
     return REPOSITORY / "docker"
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which somebody has worked."""
+    return make_checkout(REPOSITORY, tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="session")
