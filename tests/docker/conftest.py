@@ -33,6 +33,10 @@ def compose(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def kubernetes(folder: Path) -> dict[str, Any]:
-    """The manifest's objects by kind and name."""
-    documents = yaml.safe_load_all((folder / "kuberay.yaml").read_text())
+    """The objects of both manifests by kind and name."""
+    documents = [
+        document
+        for name in ("kuberay-volumes.yaml", "kuberay.yaml")
+        for document in yaml.safe_load_all((folder / name).read_text())
+    ]
     return {f"{document['kind']}/{document['metadata']['name']}": document for document in documents}
