@@ -20,6 +20,17 @@ here=${SEARCHER_HOME:-$SLURM_SUBMIT_DIR}
 export PATH=$here/.venv/bin:$PATH
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=${RAY_AUTH_TOKEN_PATH:-$here/docker/secrets/ray_token}
 umask 077
+# A step takes this number from the job only where it is told to (Slurm 22.05); a worker would have one CPU.
+cpus=${SLURM_CPUS_PER_TASK:-1}
+export SRUN_CPUS_PER_TASK=$cpus
+
+# Missing or empty, it is refused by entrypoint.sh.
+mode=$(stat --dereference --format=%a "$RAY_AUTH_TOKEN_PATH" 2>/dev/null || echo 600)
+if [[ $mode != *00 ]]; then
+    printf "RAY_AUTH_TOKEN_PATH: must be its owner's alone, others use these machines too, got mode %s of %s; chmod 600 it\n" \
+        "$mode" "$RAY_AUTH_TOKEN_PATH" >&2
+    exit 2
+fi
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=$(srun --overlap --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" hostname --ip-address)
@@ -52,13 +63,25 @@ srun "${first[@]}" "$here/docker/entrypoint.sh" head --node-ip-address="$head" -
 ray=($! "${ray[@]}")
 for _ in $(seq 120); do
     "$here/docker/entrypoint.sh" health "http://$head:$agent/api/local_raylet_healthz" 2>/dev/null && break
+    kill -0 "${ray[0]}" 2>/dev/null || break
     sleep 1
 done
 kill -0 "${ray[0]}" 2>/dev/null || { printf 'the head of the Ray cluster did not start\n' >&2 && exit 1; }
 
 srun "${everywhere[@]}" "$here/docker/entrypoint.sh" worker --address="$head:$port" \
-    --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --dashboard-agent-listen-port="$((agent + 1))" --temp-dir="$scratch" &
+    --num-cpus="$cpus" --dashboard-agent-listen-port="$((agent + 1))" --temp-dir="$scratch" &
 ray=($! "${ray[@]}")
+
+# A launch asks what the cluster has: all workers first, or those that are up after three minutes. Each is asked on its
+# own machine, whatever names and addresses that has.
+health="'$here/docker/entrypoint.sh' health http://127.0.0.1:$((agent + 1))/api/local_raylet_healthz"
+srun "${everywhere[@]}" timeout 180 sh -c "until $health 2>/dev/null; do sleep 1; done" &
+launch=$!
+while kill -0 "$launch" 2>/dev/null; do
+    kill -0 "${ray[0]}" 2>/dev/null || { printf 'the workers of the Ray cluster did not start\n' >&2 && exit 1; }
+    sleep 1
+done
+wait "$launch" || printf 'not every worker is up; the launch begins with those that are\n' >&2
 
 # In the background and waited for, so that a signal is heard at once and reaches it: the study stays resumable.
 srun "${first[@]}" searcher launch --address "$head:$port" "$@" &

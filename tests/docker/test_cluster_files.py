@@ -1,6 +1,8 @@
 """The cluster files: Ray's own validator, Kubernetes' own schemas, and who gets the token and the database."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +67,17 @@ def _templates(kubernetes: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {"head": cluster["headGroupSpec"]["template"], **workers}
 
 
+def _pods(kubernetes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return _templates(kubernetes) | {"copy": {"spec": kubernetes["Pod/searcher-copy"]["spec"]}}
+
+
 def test_kubernetes_accepts_the_pods_and_everything_else(kubernetes: dict[str, Any]) -> None:
     for template in _templates(kubernetes).values():
         kubernetes_validate.validate(
             {"apiVersion": "v1", "kind": "Pod", **template}, _KUBERNETES, strict=True
         )
     others = [document for name, document in kubernetes.items() if not name.startswith("RayJob/")]
-    assert {document["kind"] for document in others} == {"NetworkPolicy", "PersistentVolumeClaim"}
+    assert {document["kind"] for document in others} == {"NetworkPolicy", "PersistentVolumeClaim", "Pod"}
     for document in others:
         kubernetes_validate.validate(document, _KUBERNETES, strict=True)
 
@@ -84,7 +90,7 @@ def test_kubernetes_would_refuse_a_misspelt_field(kubernetes: dict[str, Any]) ->
 
 
 def test_pods_are_as_hardened_as_the_services_of_compose(kubernetes: dict[str, Any]) -> None:
-    for template in _templates(kubernetes).values():
+    for name, template in _pods(kubernetes).items():
         spec = template["spec"]
         assert spec["automountServiceAccountToken"] is False
         assert spec["securityContext"]["runAsNonRoot"] is True
@@ -96,7 +102,8 @@ def test_pods_are_as_hardened_as_the_services_of_compose(kubernetes: dict[str, A
             "capabilities": {"drop": ["ALL"]},
         }
         assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
-        assert container["readinessProbe"]["exec"]["command"][:2] == ["entrypoint.sh", "health"]
+        if name != "copy":  # it listens to nobody
+            assert container["readinessProbe"]["exec"]["command"][:2] == ["entrypoint.sh", "health"]
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in spec["volumes"]}
 
@@ -110,7 +117,7 @@ def test_kubernetes_gives_the_database_to_the_head_alone_and_the_token_to_all(
     assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP"
     holders = [
         name
-        for name, template in _templates(kubernetes).items()
+        for name, template in _pods(kubernetes).items()
         if any("secret" in volume for volume in template["spec"]["volumes"])
     ]
     assert holders == ["head"]
@@ -132,3 +139,46 @@ def test_claims_are_the_volumes_that_pods_mount(kubernetes: dict[str, Any]) -> N
         if "persistentVolumeClaim" in volume
     }
     assert {f"PersistentVolumeClaim/{name}" for name in claimed} <= kubernetes.keys()
+
+
+def test_a_job_makes_no_volumes_so_that_it_cannot_begin_on_empty_ones(folder: Path) -> None:
+    documents = list(yaml.safe_load_all((folder / "kuberay.yaml").read_text()))
+    assert [document["kind"] for document in documents] == ["RayJob", "NetworkPolicy"]
+
+
+def _kubectl(text: str) -> list[list[str]]:
+    """Return the commands for kubectl in a text, in their order."""
+    return [shlex.split(line) for line in re.findall(r"^[# ]+ (kubectl .+)$", text, re.M)]
+
+
+def test_what_is_copied_is_what_the_job_reads(kubernetes: dict[str, Any], folder: Path) -> None:
+    """`kubectl cp` of a folder into one that is there makes one of the same name in it."""
+    (copy,) = [words for words in _kubectl((folder / "kuberay.yaml").read_text()) if words[1] == "cp"]
+    source, target = copy[2:]
+    pod, _, path = target.partition(":")
+    spec = kubernetes[f"Pod/{pod}"]["spec"]
+    (mount,) = spec["containers"][0]["volumeMounts"]
+    (volume,) = spec["volumes"]
+    assert (mount["mountPath"], mount.get("readOnly", False)) == (path, False)
+    assert volume["persistentVolumeClaim"] == {"claimName": "searcher-data"}
+    words = kubernetes["RayJob/searcher"]["spec"]["entrypoint"].split()
+    assert words[words.index("--data") + 1] == f"{path}/{source}"
+    for template in _templates(kubernetes).values():
+        claims = {v["name"]: v.get("persistentVolumeClaim") for v in template["spec"]["volumes"]}
+        mounts = {m["name"]: m["mountPath"] for m in template["spec"]["containers"][0]["volumeMounts"]}
+        assert claims["data"] == {"claimName": "searcher-data", "readOnly": True}
+        assert mounts["data"] == path
+
+
+def test_volumes_are_filled_before_the_job_and_it_is_deleted_before_it_is_applied_again(
+    folder: Path, repository: Path
+) -> None:
+    header = _kubectl((folder / "kuberay.yaml").read_text())
+    assert [words[1] for words in header] == [
+        *("create", "apply", "wait", "cp", "delete", "apply", "logs"),
+        *("delete", "apply"),
+    ]
+    applied = [words[3] for words in header if words[1] == "apply"]
+    assert applied == ["docker/kuberay-volumes.yaml", "docker/kuberay.yaml", "docker/kuberay.yaml"]
+    assert header[-2] == ["kubectl", "delete", "rayjob", "searcher"]
+    assert _kubectl((repository / "docs" / "containers.md").read_text()) == header

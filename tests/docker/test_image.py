@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from worked_checkout import PRIVATE
 
 _BIN = Path(sys.executable).parent
 _SCRIPTS = ["entrypoint.sh", "install.sh", "secrets.sh", "slurm.sh"]
@@ -74,6 +75,31 @@ def test_nothing_reaches_the_build_but_what_the_image_is_made_of(folder: Path, d
     admitted = {line[1:] for line in lines if line.startswith("!")}
     copied = [words.split() for words in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.M)]
     assert admitted == {source for *sources, _ in copied for source in sources}
+
+
+def _is_sent(path: str, lines: list[str]) -> bool:
+    """Say whether the builder gets a file, as Docker's reference has it: the last line that matches it decides."""
+    sent = True
+    for line in lines:
+        pattern = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
+        if re.fullmatch(f"{pattern}(/.*)?", path):
+            sent = line.startswith("!")
+    return sent
+
+
+def test_nothing_private_reaches_the_build_from_between_the_code(folder: Path, checkout: Path) -> None:
+    lines = (folder / "Dockerfile.dockerignore").read_text().splitlines()[1:]
+    paths = sorted(str(path.relative_to(checkout)) for path in checkout.rglob("*") if path.is_file())
+    sent = [path for path in paths if _is_sent(path, lines)]
+    assert [path for path in sent if path in PRIVATE] == []
+    assert {path.split("/")[0] for path in sent} == {
+        *("LICENSE", "README.md", "pyproject.toml", "requirements.lock"),
+        *("data_pipeline", "docker", "models", "searcher", "studies"),
+    }
+    assert [path for path in sent if path.startswith("docker/")] == [
+        "docker/entrypoint.sh",
+        "docker/install.sh",
+    ]
 
 
 def test_versions_are_the_projects(folder: Path, repository: Path, dockerfile: str) -> None:

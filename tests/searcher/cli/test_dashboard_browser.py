@@ -1,7 +1,12 @@
-"""`searcher dashboard` as a person meets it: started in a terminal, opened in a browser, ended with a signal."""
+"""`searcher dashboard` as a person meets it: started in a terminal, opened in a browser, ended with a signal.
+
+With SEARCHER_SCREENSHOT=FILE the trial that is opened is one of `unet-demo` as it is shipped, and what is seen of it is
+written to that file: docs/dashboard.md shows it.
+"""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,18 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 from browser import Browser, find_chromium
-from PIL import Image
 from stored_study import StoredStudy
+from trained_runs import folder_of
 
-from data_pipeline.datasets import SyntheticGlands
+import studies
+from searcher.cli.main import main
 from searcher.ledger.database import Database
-from searcher.report.overlays import overlay
+from searcher.training.history import read_history
 
-PICTURE_PX = 96
-STUDY_IS_LISTED = "location.pathname == '/dashboard' && document.body.innerText.includes('1. s\\n')"
+SCREENSHOT = os.environ.get("SEARCHER_SCREENSHOT")
+IMAGE_PX = 192 if SCREENSHOT else 64
+CURVE_PX = 880
+STUDY_IS_LISTED = "location.pathname == '/dashboard' && document.body.innerText.includes('1. unet-demo\\n')"
 
 
 @pytest.fixture
@@ -29,25 +36,43 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     chromium = find_chromium()
     if chromium is None:
         pytest.skip("needs Chromium: make chromium, or install Debian's package chromium")
-    with Browser(chromium, tmp_path / "profile") as browser:
+    with Browser(chromium, tmp_path / "profile", height=1200) as browser:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a trial has left: the epochs' metrics, its three worst validation images and its learning curve."""
+    if not SCREENSHOT:
+        return folder_of(request.getfixturevalue("trained"), "plain")
+    root = tmp_path_factory.mktemp("demo")
+    assert main(["train", "--study", "unet-demo", "--storage", str(root / "demo")]) == 0
+    return folder_of(root, "demo")
+
+
 @pytest.fixture
-def pictured_study(tmp_path: Path) -> StoredStudy:
-    """A study with a note and one COMPLETE trial that has a picture."""
+def pictured_study(run_folder: Path, tmp_path: Path) -> StoredStudy:
+    """`unet-demo` with a note and its known-good point as one COMPLETE trial, which carries its pictures."""
+    text = (Path(studies.__file__).parent / "unet-demo.toml").read_text()
+    history = read_history(run_folder / "metrics.jsonl")
+    best = max(history, key=lambda line: line["object_dice"])
     with Database.open(str(tmp_path / "searcher.db"), create=True) as database:
-        study = StoredStudy(database, tmp_path)
+        study = StoredStudy(database, tmp_path, text=text)
+        study.ledger.enqueue(study.spec.enqueue)
         with study.lease():
-            study.ledger.note_launch("searcher launch --study s", num_images=12, num_training_images=12)
+            study.ledger.note_launch(
+                "searcher launch --study unet-demo", num_images=12, num_training_images=12
+            )
         number = study.begin()
-        image, labels = SyntheticGlands(num_images=4, size_px=PICTURE_PX, seed=1).read(0)
-        Image.fromarray(overlay(image, labels, np.roll(labels, 5, axis=1))).save(
-            study.folder(number) / "worst-1.jpg"
+        pictures = sorted(path.name for path in run_folder.iterdir() if path.suffix in {".jpg", ".png"})
+        for name in pictures:
+            shutil.copy(run_folder / name, study.folder(number))
+        for line in history:
+            study.ledger.report(number, int(line.pop("epoch")), line)
+        study.ledger.attach(number, pictures, study.root)
+        study.ledger.complete(
+            number, best["object_dice"], best_epoch=history.index(best) + 1, stop_reason="epochs"
         )
-        study.ledger.report(number, 1, {"object_dice": 0.75})
-        study.ledger.attach(number, ["worst-1.jpg"], study.root)
-        study.ledger.complete(number, 0.75, best_epoch=1, stop_reason="epochs")
     return study
 
 
@@ -74,7 +99,7 @@ def started(
             process.communicate()
 
 
-def test_a_study_its_trial_and_its_picture_are_seen_and_nothing_can_be_deleted(
+def test_a_study_its_trial_and_its_pictures_are_seen_and_nothing_can_be_deleted(
     pictured_study, tmp_path, browser
 ):
     with started(tmp_path) as (printed, process):
@@ -82,14 +107,18 @@ def test_a_study_its_trial_and_its_picture_are_seen_and_nothing_can_be_deleted(
         browser.open(f"{url}/dashboard")
         browser.wait_for(STUDY_IS_LISTED)
         browser.open(f"{url}/dashboard/studies/1/note")
-        browser.wait_for("document.body.innerText.includes('searcher launch --study s')")
+        browser.wait_for("document.body.innerText.includes('searcher launch --study unet-demo')")
         browser.open(f"{url}/dashboard/studies/1/trials?numbers=0")
         browser.wait_for("document.body.innerText.includes('Trial 0')")
-        seen = browser.wait_for(
+        widths = (
             "Array.from(document.images).filter(i => i.src.includes('/artifacts/') && i.complete && i.naturalWidth)"
-            ".map(i => i.naturalWidth)[0]"
+            ".map(i => i.naturalWidth)"
         )
-        assert seen == PICTURE_PX
+        browser.wait_for(f"{widths}.length == 4")
+        assert sorted(browser.evaluate(widths)) == [*[IMAGE_PX] * 3, CURVE_PX]
+        assert "learning-curve.png" in browser.text()
+        if SCREENSHOT:
+            browser.screenshot(Path(SCREENSHOT))
         status, reason = browser.evaluate(
             "fetch('/api/studies/1', {method: 'DELETE', headers: {'Content-Type': 'application/json'}, body: '{}'})"
             ".then(answer => answer.json().then(body => [answer.status, body.reason]))"
@@ -101,7 +130,7 @@ def test_a_study_its_trial_and_its_picture_are_seen_and_nothing_can_be_deleted(
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 130
     with Database.open(str(tmp_path / "searcher.db")) as database:
-        assert [trial.state for trial in database.trials("s")] == ["COMPLETE"]
+        assert [trial.state for trial in database.trials("unet-demo")] == ["COMPLETE"]
 
 
 def test_away_from_loopback_a_token_is_made_and_the_printed_link_opens_the_studies(
