@@ -53,13 +53,17 @@ class TrialResources:
         )
 
     def times(self, wanted: "TrialResources") -> int:
-        """Return how many such trials a node that has this could run at a time."""
-        shares = [
-            (self.cpus, wanted.cpus),
-            (self.gpus, wanted.gpus),
-            (self.memory_bytes, wanted.memory_bytes),
-        ]
-        return int(min(has / needs for has, needs in shares if needs))
+        """Return how many such trials a node that has this could run at a time.
+
+        A part of a GPU is had on one card: what is left of two cards makes no third part.
+        """
+        shares = [(self.cpus, wanted.cpus), (self.memory_bytes, wanted.memory_bytes)]
+        if wanted.gpus >= 1.0:
+            shares.append((self.gpus, wanted.gpus))
+        counts = [_num_parts(has, needs) for has, needs in shares if needs]
+        if 0.0 < wanted.gpus < 1.0:
+            counts.append(int(self.gpus) * _num_parts(1.0, wanted.gpus))
+        return min(counts)
 
     def __str__(self) -> str:
         gpus = f"{self.gpus:g} GPUs"
@@ -168,6 +172,11 @@ def _to_come() -> list[_Group]:
         for group in groups
         if group.max_count
     ]
+
+
+def _num_parts(has: float, needs: float) -> int:
+    """Return how often one amount is in another; three times 0.1 in 0.3, where floats have 2.9999999999999996."""
+    return int(has / needs + 1e-6)
 
 
 def _offer(resources: dict[str, float]) -> TrialResources:
