@@ -34,6 +34,7 @@ from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.mlflow_mirror import MlflowMirror, withheld_from_workers
+from searcher.orchestration.node_arrival import resources_once_there
 from searcher.orchestration.node_probe import check_nodes, mark_storage
 from searcher.orchestration.node_watch import NodeWatch
 from searcher.orchestration.preflight import check_disk, check_weights
@@ -124,7 +125,10 @@ def launch(
         if remaining:
             with withheld_from_workers():
                 cluster.enter_context(ray_cluster(address))
-            resources = trial_resources(spec.resources)
+            if address is None:
+                resources = trial_resources(spec.resources)
+            else:
+                resources = resources_once_there(spec.resources, listener.said)
             if origin is None:
                 check_disk(
                     spec,
