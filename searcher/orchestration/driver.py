@@ -28,6 +28,7 @@ from searcher.lineage.imports import parents_trials
 from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.cluster import ray_cluster
+from searcher.orchestration.code_digest import code_digest
 from searcher.orchestration.ended_trials import EndedTrials
 from searcher.orchestration.gpu_probe import check_gpu_share
 from searcher.orchestration.jobs import current_job
@@ -258,6 +259,7 @@ class _Launch:
                     storage_mark=mark_storage(study.storage_root, self._spec.name)
                     if self._is_joined
                     else None,
+                    code_digest=code_digest() if self._is_joined else None,
                     num_threads=max(1, int(self._spec.resources.cpus)),
                     device_share=resources.device_share,
                     num_places=partial(num_places, resources),
