@@ -28,12 +28,14 @@ from searcher.lineage.imports import parents_trials
 from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.cluster import ray_cluster
+from searcher.orchestration.code_digest import code_digest
 from searcher.orchestration.ended_trials import EndedTrials
 from searcher.orchestration.gpu_probe import check_gpu_share
 from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.mlflow_mirror import MlflowMirror, withheld_from_workers
+from searcher.orchestration.node_arrival import resources_once_there
 from searcher.orchestration.node_probe import check_nodes, mark_storage
 from searcher.orchestration.node_watch import NodeWatch
 from searcher.orchestration.preflight import check_disk, check_weights
@@ -124,7 +126,10 @@ def launch(
         if remaining:
             with withheld_from_workers():
                 cluster.enter_context(ray_cluster(address))
-            resources = trial_resources(spec.resources)
+            if address is None:
+                resources = trial_resources(spec.resources)
+            else:
+                resources = resources_once_there(spec.resources, listener.said)
             if origin is None:
                 check_disk(
                     spec,
@@ -254,6 +259,7 @@ class _Launch:
                     storage_mark=mark_storage(study.storage_root, self._spec.name)
                     if self._is_joined
                     else None,
+                    code_digest=code_digest() if self._is_joined else None,
                     num_threads=max(1, int(self._spec.resources.cpus)),
                     device_share=resources.device_share,
                     num_places=partial(num_places, resources),

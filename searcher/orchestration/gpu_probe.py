@@ -1,17 +1,25 @@
 """Whether a trial of a study fits the part of a GPU that it is given, measured before the first one starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import ray
 
 from data_pipeline.exceptions import DataError
 from searcher.exceptions import SearcherError, UserError
-from searcher.orchestration.node_probe import ask_nodes
+from searcher.orchestration.node_probe import GONE, SAY_AFTER_S, answer_of, on_node
 from searcher.orchestration.resources import TrialResources, node_of_each_gpu
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
 from searcher.training.memory_probe import MARGIN, Measured, largest_trial, params_and_use
 
 __all__ = ["check_gpu_share"]
+
+_FREE_WITHIN_S = 300.0
+"""For a GPU that nothing else uses: a short job ends in that time, another study may hold all of them for days."""
+_BUSY = object()
+"""In place of an answer, where no GPU was free."""
 
 
 def check_gpu_share(
@@ -26,7 +34,7 @@ def check_gpu_share(
     """Check that the largest trial of a study's space fits its part of a GPU, on one node with each kind of GPU.
 
     Nothing is measured where trials do not share a GPU, nor for nodes that are still to come. A node whose GPUs are all
-    in use is waited for.
+    in use is waited for, some minutes; then it is not measured either: each trial is held to its part in any case.
 
     Args:
         spec: The study.
@@ -47,21 +55,15 @@ def check_gpu_share(
             f"resources.gpus={resources.gpus:g}: not measured whether a trial fits, as no node with a GPU is there yet"
         )
         return
-    answers = ask_nodes(
-        nodes,
-        _measure,
-        spec,
-        data,
-        fingerprint,
-        device,
-        gpus=1.0,
-        say=lambda: say(
-            "measuring how much of a GPU's memory a trial takes, on a GPU that nothing else uses"
-        ),
-    )
+    answers = _on_free_gpus(nodes, spec, data, fingerprint, device, say=say)
     problems = []
     for node, answer in answers.items():
-        if isinstance(answer, str):
+        if answer is _BUSY:
+            say(
+                f"node {nodes[node]}: not measured whether a trial fits resources.gpus={resources.gpus:g}, as no GPU "
+                f"there was free within {_FREE_WITHIN_S / 60:.0f} minutes; going on"
+            )
+        elif isinstance(answer, str):
             problems.append(f"node {nodes[node]}: {answer}")
         elif answer is None:
             say(f"node {nodes[node]}: not measured whether a trial fits, as torch finds no GPU there")
@@ -73,8 +75,53 @@ def check_gpu_share(
         raise UserError("\n".join(problems))
 
 
+def _on_free_gpus(nodes: Mapping[str, str], *args: object, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure on every node at the same time, on a GPU that nothing else uses, where there is one in time.
+
+    Args:
+        nodes: Ray's identifier of each, and a name for people.
+        args: Of `_measure`.
+        say: Told what is waited for, if it takes long.
+
+    Returns:
+        The answers by node, `_BUSY` where no GPU was free; nodes that have left the cluster are left out.
+    """
+    # No CPU: it must not wait for a trial of somebody else's to end.
+    remote = ray.remote(num_cpus=0, num_gpus=1, max_retries=0)(_steps)
+    asked = {node: remote.options(scheduling_strategy=on_node(node)).remote(*args) for node in nodes}
+    waiting = _still_waiting([*asked.values()], SAY_AFTER_S)
+    if waiting:
+        say(
+            f"waiting up to {_FREE_WITHIN_S / 60:.0f} minutes for a GPU that nothing else uses, to measure how much of "
+            "its memory a trial takes"
+        )
+        waiting = _still_waiting(waiting, _FREE_WITHIN_S)
+    for steps in waiting:
+        ray.cancel(steps)  # it would take a GPU from the trials later
+    answers = {node: _BUSY if steps in waiting else answer_of(next(steps)) for node, steps in asked.items()}
+    begun = {node: asked[node] for node, answer in answers.items() if answer is None}
+    if begun and _still_waiting([*begun.values()], SAY_AFTER_S):
+        say("measuring how much of a GPU's memory a trial takes")
+    answers |= {node: answer_of(next(steps)) for node, steps in begun.items()}
+    return {node: answer for node, answer in answers.items() if answer is not GONE}
+
+
+def _still_waiting(tasks: list[Any], within_s: float) -> list[Any]:
+    """Return which of these generators have not come to their next step in time."""
+    waiting: list[Any] = ray.wait(tasks, num_returns=len(tasks), timeout=within_s)[1]
+    return waiting
+
+
+def _steps(
+    spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None
+) -> Iterator[Measured | str | None]:
+    """Say with None that the GPU is there, then measure."""
+    yield None
+    yield _measure(spec, data, fingerprint, device)
+
+
 def _measure(
-    spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None, _node: str
+    spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None
 ) -> Measured | str | None:
     """Measure on the node; return in a text why that is not possible, None where there is no GPU."""
     if device is None:

@@ -27,6 +27,8 @@ class TrialJob:
     """Folder of the trial, relative to the storage root."""
     storage_mark: str | None = None
     """What the study's folder holds on every node of a cluster; None on one machine. See `node_probe`."""
+    code_digest: str | None = None
+    """Of the driver's code, which every node of a cluster must have; None on one machine."""
     resume_from: CheckpointRecord | None = None
     """Checkpoint to go on from."""
     warm_start: CheckpointRecord | None = None

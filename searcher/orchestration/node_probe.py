@@ -1,7 +1,8 @@
-"""What every node of a cluster must have: this version, the same storage folder, the same data.
+"""What every node of a cluster must have: this code, the same storage folder, the same data.
 
 Asked of each node that could run a trial before the first one starts. A node that comes later is asked by its first
-trial (`check_storage`, `open_store`): if it lacks something, that trial FAILs with the reason and is queued again.
+trial (`check_code`, `check_storage`, `open_store`): if it lacks something, that trial FAILs with the reason and is
+queued again.
 """
 
 import os
@@ -23,6 +24,7 @@ from data_pipeline.store import Store
 from searcher._version import __version__
 from searcher.exceptions import NodeError, StorageError, UserError
 from searcher.files import write_atomically
+from searcher.orchestration.code_digest import SHOWN_DIGITS, code_digest
 from searcher.orchestration.messages import TrialJob
 from searcher.orchestration.resources import TrialResources, nodes_for
 from searcher.storage.mirror import origin_of, root_text
@@ -30,15 +32,27 @@ from searcher.storage.objects import ObjectStore, below, is_object_uri
 from searcher.study.layout import STORAGE_MARK
 from searcher.training.dataset import DataRequest
 
-__all__ = ["ask_nodes", "check_nodes", "check_storage", "mark_storage", "open_store"]
+__all__ = [
+    "GONE",
+    "SAY_AFTER_S",
+    "answer_of",
+    "ask_nodes",
+    "check_code",
+    "check_nodes",
+    "check_storage",
+    "mark_storage",
+    "on_node",
+    "open_store",
+]
 
 _ANSWER_WITHIN_S = 120.0
 """For a node to start a process and to read and write two small files; a network disk that hangs takes longer."""
-_SAY_AFTER_S = 10.0
+SAY_AFTER_S = 10.0
+"""For how long to wait without a word."""
 _MOUNTED_WITHIN_S = 20.0
 """For a folder that is mounted while its node begins; and so long that the node, where it fails, does not draw one
 trial after the other from the nodes that can train them."""
-_GONE = object()
+GONE = object()
 """In place of an answer, where the node has left the cluster."""
 _OURS = "driver"
 """The file of a probe that the driver writes."""
@@ -53,6 +67,8 @@ class _Answer:
     """Why it cannot use the storage folder, None if it can."""
     knows_database: bool
     """Whether its processes were started with SEARCHER_DB, which anybody's trial there could read."""
+    code: str = ""
+    """Digest of its code, none of a node whose code knows of none."""
 
 
 def check_nodes(
@@ -113,6 +129,18 @@ def mark_storage(storage_root: Path, study: str) -> str:
     return mark
 
 
+def check_code(job: TrialJob) -> None:
+    """Check that this node trains with the driver's code. A launch on one machine asks for none.
+
+    Raises:
+        NodeError: It has another.
+    """
+    if job.code_digest is None or job.code_digest == code_digest():
+        return
+    time.sleep(_MOUNTED_WITHIN_S)  # as a folder is waited for: it must not draw one trial after the other
+    raise NodeError(f"node {os.uname().nodename}: {_other_code(job.code_digest, code_digest())}")
+
+
 def check_storage(job: TrialJob) -> None:
     """Check that this node's storage folder is the driver's. A launch on one machine has no mark.
 
@@ -166,7 +194,7 @@ def _look(folder: str, nonce: str, node: str) -> _Answer:
         problem = f"got: {error}"
     except OSError as error:
         problem = f"got one that cannot be written: {error.strerror}"
-    return _Answer(__version__, problem, "SEARCHER_DB" in os.environ)
+    return _Answer(__version__, problem, "SEARCHER_DB" in os.environ, code_digest())
 
 
 def _prepare(data: DataRequest, fingerprint: str, _node: str) -> str | None:
@@ -217,6 +245,8 @@ def _probe_folder(storage_root: Path) -> Iterator[tuple[str, str]]:
 def _problem(answer: _Answer, storage_root: str, folder: str, node: str, nonce: str) -> str | None:
     if answer.version != __version__:
         return f"must have gland-searcher {__version__} as the driver, got {answer.version}; install that"
+    if answer.code != code_digest():
+        return _other_code(code_digest(), answer.code)
     problem = answer.problem
     if problem is None and _read(folder, node) != nonce:
         problem = "got one whose files the driver does not see"
@@ -228,7 +258,6 @@ def ask_nodes(
     nodes: Mapping[str, str],
     task: Callable[..., Any],
     *args: object,
-    gpus: float = 0.0,
     within_s: float | None = None,
     say: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
@@ -238,7 +267,6 @@ def ask_nodes(
         nodes: Ray's identifier of each, and a name for people.
         task: Called with `args` and the node's identifier.
         args: Plain values.
-        gpus: GPUs that the task has to itself; it waits until they are free.
         within_s: For how long to wait for the answers, None for as long as it takes.
         say: Called if the answers take long.
 
@@ -246,25 +274,26 @@ def ask_nodes(
         The answers by node, or in a text why there is none; nodes that have left the cluster are left out.
     """
     # No CPU: it must not wait for a trial of somebody else's to end.
-    remote = ray.remote(num_cpus=0, num_gpus=gpus, max_retries=0)(task)
-    asked = {
-        node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            *args, node
-        )
-        for node in nodes
-    }
-    if say is not None and ray.wait([*asked.values()], num_returns=len(asked), timeout=_SAY_AFTER_S)[1]:
+    remote = ray.remote(num_cpus=0, max_retries=0)(task)
+    asked = {node: remote.options(scheduling_strategy=on_node(node)).remote(*args, node) for node in nodes}
+    if say is not None and ray.wait([*asked.values()], num_returns=len(asked), timeout=SAY_AFTER_S)[1]:
         say()
     ray.wait([*asked.values()], num_returns=len(asked), timeout=within_s)
-    answers = {node: _answer(reference, within_s) for node, reference in asked.items()}
-    return {node: answer for node, answer in answers.items() if answer is not _GONE}
+    answers = {node: answer_of(reference, within_s) for node, reference in asked.items()}
+    return {node: answer for node, answer in answers.items() if answer is not GONE}
 
 
-def _answer(reference: Any, within_s: float | None) -> Any:
+def on_node(node: str) -> NodeAffinitySchedulingStrategy:
+    """Return how Ray is told to run something on this node and no other."""
+    return NodeAffinitySchedulingStrategy(node, soft=False)
+
+
+def answer_of(reference: Any, within_s: float | None = None) -> Any:
+    """Return what a node's task has answered, in a text why there is none, or `GONE`."""
     try:
         return ray.get(reference, timeout=None if within_s is None else 0)
     except (NodeDiedError, TaskUnschedulableError):
-        return _GONE
+        return GONE
     except GetTimeoutError:
         return f"must answer, got nothing within {within_s:.0f} s; look whether its disks hang"
     except RayError as error:
@@ -295,6 +324,14 @@ def _refuse(nodes: Mapping[str, str], answers: Mapping[str, Any]) -> None:
     ]
     if problems:
         raise UserError("\n".join(problems))
+
+
+def _other_code(drivers: str, nodes: str) -> str:
+    """Return what a node must fulfil that has other code than the driver, and what to do."""
+    got = nodes[:SHOWN_DIGITS] or "one without a digest"
+    return (
+        f"must have the driver's code, {drivers[:SHOWN_DIGITS]}, got {got}; install the same revision there"
+    )
 
 
 def _rule(storage_root: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from searcher.study.spec import ResourcesSection
 __all__ = [
     "TrialResources",
     "can_place",
+    "has_workers",
     "node_of_each_gpu",
     "nodes_for",
     "num_concurrent",
@@ -53,13 +54,17 @@ class TrialResources:
         )
 
     def times(self, wanted: "TrialResources") -> int:
-        """Return how many such trials a node that has this could run at a time."""
-        shares = [
-            (self.cpus, wanted.cpus),
-            (self.gpus, wanted.gpus),
-            (self.memory_bytes, wanted.memory_bytes),
-        ]
-        return int(min(has / needs for has, needs in shares if needs))
+        """Return how many such trials a node that has this could run at a time.
+
+        A part of a GPU is had on one card: what is left of two cards makes no third part.
+        """
+        shares = [(self.cpus, wanted.cpus), (self.memory_bytes, wanted.memory_bytes)]
+        if wanted.gpus >= 1.0:
+            shares.append((self.gpus, wanted.gpus))
+        counts = [_num_parts(has, needs) for has, needs in shares if needs]
+        if 0.0 < wanted.gpus < 1.0:
+            counts.append(int(self.gpus) * _num_parts(1.0, wanted.gpus))
+        return min(counts)
 
     def __str__(self) -> str:
         gpus = f"{self.gpus:g} GPUs"
@@ -80,8 +85,8 @@ class _Group:
 def trial_resources(wanted: ResourcesSection) -> TrialResources:
     """Return what one trial reserves on the cluster that is running.
 
-    What counts is what a node has in all, not what is free now: a trial waits for a busy node. Nodes that the
-    autoscaler may still start count too, where it has told the cluster about them (autoscaler v2, KubeRay).
+    What counts is what a node has in all, not what is free now: a trial waits for a busy node. Nodes that an autoscaler
+    may still start count too, where it has told the cluster of its node groups; none that comes with Ray 2.60 does.
 
     Raises:
         UserError: No node has as much, or may come, so that the first trial would wait for ever.
@@ -93,6 +98,11 @@ def trial_resources(wanted: ResourcesSection) -> TrialResources:
     resources = TrialResources(wanted.cpus, gpus, int(wanted.memory_gib * _GIB))
     if any(offer.holds(resources) for offer in offers):
         return resources
+    if not any(offer.cpus for offer in offers):
+        raise UserError(
+            f"--address: a node of the cluster must offer CPUs, got {len(there)} without any, as a head that takes no "
+            "trials is; start its workers, and look for them with `ray status`"
+        )
     if gpus and not most_gpus:
         raise UserError(
             f"resources.gpus: must be 0 where no node has a GPU, got {gpus:g}; leave it out, or join a cluster that "
@@ -106,6 +116,11 @@ def trial_resources(wanted: ResourcesSection) -> TrialResources:
         f"resources: one node must offer what a trial needs, got {resources} where {where} has {largest}; lower it "
         "with --set resources.cpus=N, resources.gpus=N or resources.memory_gib=N"
     )
+
+
+def has_workers() -> bool:
+    """Return whether some node that is there takes trials at all: the head of a cluster mostly has no CPUs."""
+    return any(offer.cpus for _, offer in _alive())
 
 
 def can_place(resources: TrialResources) -> bool:
@@ -156,7 +171,10 @@ def _alive() -> Iterator[tuple[dict[str, Any], TrialResources]]:
 
 
 def _to_come() -> list[_Group]:
-    """Return what the cluster's autoscaler may start, as far as it has told the cluster."""
+    """Return what the cluster's autoscaler may start, as far as it has told the cluster.
+
+    Ray 2.60 has the call for that (`report_cluster_config`), but neither its own autoscaler nor KubeRay's makes it.
+    """
     config = cluster_state.get_cluster_config()
     groups = [] if config is None else config.node_group_configs
     return [
@@ -168,6 +186,11 @@ def _to_come() -> list[_Group]:
         for group in groups
         if group.max_count
     ]
+
+
+def _num_parts(has: float, needs: float) -> int:
+    """Return how often one amount is in another; three times 0.1 in 0.3, where floats have 2.9999999999999996."""
+    return int(has / needs + 1e-6)
 
 
 def _offer(resources: dict[str, float]) -> TrialResources:

@@ -89,6 +89,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         data_fingerprint: str,
         storage_root: Path,
         storage_mark: str | None = None,
+        code_digest: str | None = None,
         num_threads: int,
         device_share: float = 1.0,
         num_places: Callable[[], int],
@@ -110,6 +111,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._data_fingerprint = data_fingerprint
         self._storage_root = storage_root
         self._storage_mark = storage_mark
+        self._code_digest = code_digest
         self._num_threads = num_threads
         self._device_share = device_share
         self._num_places = num_places  # how many trials the cluster has room for now
@@ -210,6 +212,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             storage_root=root_text(self._storage_root),
             run_dir=trial_folder(self._spec.name, number),
             storage_mark=self._storage_mark,
+            code_digest=self._code_digest,
             resume_from=checkpoint,
             warm_start=self._warm_start,
             past_values={} if checkpoint is None else trial.intermediate_values,

@@ -17,7 +17,7 @@ from ray import tune
 
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
-from searcher.orchestration.node_probe import check_storage, open_store
+from searcher.orchestration.node_probe import check_code, check_storage, open_store
 from searcher.orchestration.trial_place import TrialPlace, trial_place
 from searcher.study.config import TrialConfig
 from searcher.study.layout import TRIAL_LOG
@@ -136,6 +136,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         from searcher.training.trainer import Trainer
 
         job = self._job
+        check_code(job)
         check_storage(job)
         self._place = place = trial_place(job)
         run_dir = place.run_dir

@@ -1,9 +1,11 @@
 """A part of a GPU that is too small for the study's largest trial is refused before the first one, on a real node."""
 
 import pytest
+import ray
 from tiny_study import tiny
 
 from searcher.exceptions import UserError
+from searcher.orchestration import gpu_probe
 from searcher.orchestration.cluster import ray_cluster
 from searcher.orchestration.gpu_probe import check_gpu_share
 from searcher.orchestration.resources import TrialResources
@@ -48,6 +50,29 @@ def test_a_part_that_is_too_small_is_refused_with_one_that_fits(check):
 
 
 def test_a_node_where_torch_finds_no_gpu_is_said(check):
+    assert any("torch finds no GPU there" in line for line in check(0.5, None))
+
+
+def test_gpus_that_others_hold_are_waited_for_so_long_and_the_launch_goes_on(check, monkeypatch):
+    class OthersTrial:
+        pass
+
+    others = ray.remote(num_cpus=0, num_gpus=0.5)(OthersTrial).remote()
+    ray.get(others.__ray_ready__.remote())
+    monkeypatch.setattr(gpu_probe, "SAY_AFTER_S", 1.0)
+    monkeypatch.setattr(gpu_probe, "_FREE_WITHIN_S", 3.0)
+    waits, goes_on = check(0.5, "cpu")
+    assert waits.startswith("waiting up to ")
+    assert "for a GPU that nothing else uses" in waits
+    assert (
+        ": not measured whether a trial fits resources.gpus=0.5, as no GPU there was free within " in goes_on
+    )
+    # What was waiting waits no more: the other half is to be had.
+    mine = ray.remote(num_cpus=0, num_gpus=0.5)(OthersTrial).remote()
+    ray.get(mine.__ray_ready__.remote())
+    ray.kill(others)
+    ray.kill(mine)
+    monkeypatch.undo()
     assert any("torch finds no GPU there" in line for line in check(0.5, None))
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from tiny_study import tiny
 
-from searcher.exceptions import NodeError
+from searcher.exceptions import NodeError, UserError
 from searcher.orchestration import node_probe
 from searcher.orchestration.cluster import ray_cluster
+from searcher.orchestration.code_digest import code_digest
 from searcher.orchestration.messages import TrialJob
-from searcher.orchestration.node_probe import check_nodes, check_storage, mark_storage
+from searcher.orchestration.node_probe import check_code, check_nodes, check_storage, mark_storage
 from searcher.orchestration.resources import TrialResources
+from searcher.orchestration.trainable import TrialTrainable
 from searcher.study.layout import trial_folder
 from searcher.training.dataset import DataRequest
 
@@ -20,6 +22,27 @@ from searcher.training.dataset import DataRequest
 @pytest.fixture
 def data(tmp_path: Path) -> DataRequest:
     return DataRequest(None, str(tmp_path / "cache"), tiny().trial_config({}).data)
+
+
+@pytest.fixture
+def job(data: DataRequest, monkeypatch):
+    """A function that makes the job of a trial, whose node is not given any time to mount or mend something."""
+    monkeypatch.setattr(node_probe, "_MOUNTED_WITHIN_S", 0.0)
+
+    def make(root: Path, storage_mark: str | None = None, code_digest: str | None = None) -> TrialJob:
+        return TrialJob(
+            number=0,
+            config={},
+            objective="loss",
+            data=data,
+            data_fingerprint="",
+            storage_root=str(root),
+            run_dir=trial_folder("tiny", 0),
+            storage_mark=storage_mark,
+            code_digest=code_digest,
+        )
+
+    return make
 
 
 @pytest.fixture
@@ -46,24 +69,8 @@ def test_nodes_that_share_the_folder_pass_and_nothing_of_it_stays(check, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_trial_on_a_node_that_came_later_without_the_folder_fails_with_the_reason(
-    data, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(node_probe, "_MOUNTED_WITHIN_S", 0.0)
+def test_a_trial_on_a_node_that_came_later_without_the_folder_fails_with_the_reason(job, tmp_path):
     mark = mark_storage(tmp_path / "runs", "tiny")
-
-    def job(root: Path, storage_mark: str | None) -> TrialJob:
-        return TrialJob(
-            number=0,
-            config={},
-            objective="loss",
-            data=data,
-            data_fingerprint="",
-            storage_root=str(root),
-            run_dir=trial_folder("tiny", 0),
-            storage_mark=storage_mark,
-        )
-
     check_storage(job(tmp_path / "runs", mark))
     check_storage(job(tmp_path / "elsewhere", None))
     shutil.copytree(tmp_path / "runs", tmp_path / "a copy")
@@ -74,6 +81,30 @@ def test_a_trial_on_a_node_that_came_later_without_the_folder_fails_with_the_rea
             NodeError, match="must be the same folder on every node, got one without this launch's"
         ):
             check_storage(job(root, newer))
+
+
+def test_nodes_with_another_revision_are_refused_with_both(check, monkeypatch):
+    monkeypatch.setattr(
+        node_probe, "code_digest", lambda: "0" * 64
+    )  # here: the driver's is another than the nodes'
+    with pytest.raises(UserError) as caught:
+        check()
+    assert str(caught.value).splitlines() == 3 * [
+        f"node {socket.gethostname()} (127.0.0.1): must have the driver's code, 000000000000, "
+        f"got {code_digest()[:12]}; install the same revision there"
+    ]
+
+
+def test_a_trial_on_a_node_that_came_later_with_another_revision_fails_with_both(job, tmp_path):
+    check_code(job(tmp_path, code_digest=code_digest()))
+    check_code(job(tmp_path))
+    worker = TrialTrainable({"job": job(tmp_path, code_digest="0" * 64), "num_threads": 1})
+    failure = worker.step()["message"].failure
+    assert failure.cause == "node"
+    assert failure.reason == (
+        f"node {socket.gethostname()}: must have the driver's code, 000000000000, got {code_digest()[:12]}; "
+        "install the same revision there"
+    )
 
 
 def test_a_database_in_a_nodes_environment_is_said(ray_nodes, check, monkeypatch):

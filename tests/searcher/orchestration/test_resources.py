@@ -91,7 +91,17 @@ def test_a_group_that_may_have_no_node_does_not(gpu_nodes_may_come):
 
 
 @pytest.mark.parametrize(
-    ("has", "wants", "fitting"), [((8, 2, 0), (1, 0.25, 0), 8), ((8, 2, GIB), (1, 0.5, GIB), 1)]
+    ("has", "wants", "fitting"),
+    [
+        ((8, 2, 0), (1, 0.25, 0), 8),
+        ((8, 2, GIB), (1, 0.5, GIB), 1),
+        ((64, 8, 0), (1, 0.6, 0), 8),  # what 8 cards have left makes no more of it
+        ((64, 8, 0), (1, 0.4, 0), 16),
+        ((64, 8, 0), (1, 0.3333, 0), 24),
+        ((64, 7, 0), (1, 2, 0), 3),
+        ((64, 0, 0), (1, 0.5, 0), 0),
+        ((0.3, 0, 0), (0.1, 0, 0), 3),
+    ],
 )
 def test_several_trials_share_a_node(has, wants, fitting):
     assert TrialResources(*has).times(TrialResources(*wants)) == fitting
