@@ -33,7 +33,7 @@ from searcher.orchestration.gpu_probe import check_gpu_share
 from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
-from searcher.orchestration.mlflow_mirror import MlflowMirror, withheld_from_workers
+from searcher.orchestration.mlflow_mirror import MlflowMirror
 from searcher.orchestration.node_probe import check_nodes, mark_storage
 from searcher.orchestration.node_watch import NodeWatch
 from searcher.orchestration.preflight import check_disk, check_weights
@@ -122,8 +122,7 @@ def launch(
     with log, ExitStack() as cluster:
         resources = None
         if remaining:
-            with withheld_from_workers():
-                cluster.enter_context(ray_cluster(address))
+            cluster.enter_context(ray_cluster(address))
             resources = trial_resources(spec.resources)
             if origin is None:
                 check_disk(

@@ -8,7 +8,7 @@ import pytest
 from stored_study import StoredStudy
 
 from searcher.ledger.database import Database
-from searcher.orchestration.mlflow_mirror import MlflowMirror, withheld_from_workers
+from searcher.orchestration.mlflow_mirror import MlflowMirror
 
 HAS_MLFLOW = importlib.util.find_spec("mlflow") is not None
 needs_mlflow = pytest.mark.skipif(not HAS_MLFLOW, reason="needs MLflow, which is not among our dependencies")
@@ -71,13 +71,6 @@ def test_an_address_without_mlflow_is_said(study, monkeypatch):
     [said] = copy(study)
     assert "mlflow is not installed" in said
     assert "s3cret" not in said
-
-
-def test_no_worker_inherits_its_password(monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-pw")
-    with withheld_from_workers():
-        assert "s3cret-pw" not in os.environ.values()
-    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "s3cret-pw"
 
 
 @needs_mlflow
