@@ -7,6 +7,7 @@
     │   ├── DatabaseError               a database that cannot be opened or used
     │   │   └── DatabaseAwayError       one that may come back: out of reach, or locked
     │   ├── StorageError                an object store that cannot be reached or used
+    │   ├── ClusterAwayError            a Ray cluster that does not answer now, and may again
     │   └── StudyConflictError          what is asked contradicts what the study already is, or who runs it
     └── TrialError                      one trial cannot go on; its reason is recorded, the study goes on
         ├── NonFiniteLossError          a loss became NaN or infinite
@@ -19,6 +20,7 @@ the data pipeline does not import searcher. The command line turns both into one
 
 __all__ = [
     "CheckpointError",
+    "ClusterAwayError",
     "DatabaseAwayError",
     "DatabaseError",
     "NodeError",
@@ -70,6 +72,10 @@ class StorageError(UserError):
 
     is_final = True
     """Whether trying again is of no use."""
+
+
+class ClusterAwayError(UserError):
+    """A Ray cluster whose dashboard does not answer now, and may answer again in a while."""
 
 
 class StudyConflictError(UserError):

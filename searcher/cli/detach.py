@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["arguments", "detach"]
 
+_MLFLOW = "MLFLOW_TRACKING_URI"
 _BEGINS_WITHIN_S = 60.0
 _POLL_S = 0.5
 
@@ -39,27 +40,25 @@ def detach(args: argparse.Namespace, spec: "StudySpec", command: list[str], data
         raise UserError(
             "--detach: must have a cluster to run on; give --address HOST:PORT or http://HOST:8265, or set RAY_ADDRESS"
         )
-    from searcher.cli.terminal import console
     from searcher.orchestration.jobs import submit
 
     _refuse_if_running(spec.name, database_url)
+    _say_what_is_not_passed_on()
     variables = {"SEARCHER_CACHE": str(cache_dir())} if os.environ.get("SEARCHER_CACHE") else {}
     job = submit(args.address, spec.name, command, variables)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
-
-    say(f"{spec.name}: submitted as Ray job {job.id} to {job.dashboard}; waiting for its driver")
-    state, code = _wait(job, database_url)
+    _say(f"{spec.name}: submitted as Ray job {job.id} to {job.dashboard}; waiting for its driver")
+    state, code = _wait(job, spec.name, database_url)
     if code is not None:
-        say(job.read().rstrip())
-        say(f"{spec.name}: {state}")
+        _say(job.read().rstrip())
+        _say(f"{spec.name}: {state}")
         return code
-    about = f"--study {spec.name} --db {database_option(args)}"
-    say(f"{spec.name}: {state}")
-    say(f"  searcher status {about}")
-    say(f"  searcher logs {about} --follow --address {args.address}")
-    say(f"  searcher stop {about}")
+    about = (
+        f"--study {spec.name} --db {database_option(args)}"  # also while its parents run, see `study_at_work`
+    )
+    _say(f"{spec.name}: {state}")
+    _say(f"  searcher status {about}")
+    _say(f"  searcher logs {about} --follow --address {args.address}")
+    _say(f"  searcher stop {about}")
     return 0
 
 
@@ -81,6 +80,22 @@ def arguments(args: argparse.Namespace) -> list[str]:
     return words + (["--with-parents"] if args.with_parents else [])
 
 
+def _say(text: str) -> None:
+    from searcher.cli.terminal import console
+
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _say_what_is_not_passed_on() -> None:
+    """Say that MLflow's settings stay here: a password may be among them, and a job's environment is no secret."""
+    if os.environ.get(_MLFLOW):
+        _say(
+            f"{_MLFLOW}: is set here, but does not reach the driver, whose job everybody on the cluster can read; for "
+            "a copy in MLflow set it where `ray start --head` runs, with --num-cpus=0 if there is a password, which "
+            "trials there could read"
+        )
+
+
 def _refuse_if_running(study: str, database_url: str) -> None:
     from searcher.exceptions import DatabaseAwayError, DatabaseError
     from searcher.ledger.database import Database
@@ -97,27 +112,30 @@ def _refuse_if_running(study: str, database_url: str) -> None:
             Lease.refuse_if_held(database, study)
 
 
-def _wait(job: "Job", database_url: str) -> tuple[str, int | None]:
+def _wait(job: "Job", study: str, database_url: str) -> tuple[str, int | None]:
     """Return what became of a job by now, and its exit code if it has ended."""
     give_up_at = time.monotonic() + _BEGINS_WITHIN_S
     while time.monotonic() < give_up_at:
         if job.is_over():
             code = job.exit_code()
             return f"job {job.id} has ended", 1 if code is None else code
-        if _is_at_work(job.id, database_url):
-            return "its driver is at work", None
+        at_work = _study_at_work(job.id, database_url)
+        if at_work is not None:
+            where = "" if at_work == study else f" on {at_work}, which it comes from"
+            return f"its driver is at work{where}", None
         time.sleep(_POLL_S)
     return f"its driver has not begun within {_BEGINS_WITHIN_S:.0f} s; it may prepare images", None
 
 
-def _is_at_work(job: str, database_url: str) -> bool:
-    """Return whether the job's driver holds a launch: the study's own, or that of one it comes from."""
+def _study_at_work(job: str, database_url: str) -> str | None:
+    """Return the study whose launch the job's driver holds, its own or one it comes from; None if none yet."""
     from searcher.exceptions import DatabaseError
     from searcher.ledger.database import Database
-    from searcher.ledger.watch import launch_of_job
+    from searcher.ledger.watch import newest_launch_of_job
 
     try:
         with Database.open(database_url) as database:
-            return launch_of_job(database, job) is not None
+            found = newest_launch_of_job(database, job)
     except DatabaseError:  # its driver is about to make it
-        return False
+        return None
+    return None if found is None else found[0]

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_address, add_database, database_text, positive_int, ray_address
+from searcher.cli.study_at_work import study_at_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from searcher.ledger.database import Database
     from searcher.ledger.watch import TrialEnd
+    from searcher.orchestration.jobs import Job
 
 __all__ = ["add_parser"]
 
 _POLL_FILE_S = 0.5
 _POLL_DATABASE_S = 2.0
+_COMPLETE_WITHIN_S = 30.0
+"""How long to wait for a job's end after that of its launch."""
+_CLUSTER_AWAY_S = 120.0
+"""How long a cluster may not answer while its job's log is followed: a head that restarts, a tunnel that broke."""
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -61,7 +67,7 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
     from searcher.storage.objects import is_object_uri
     from searcher.study.layout import LAUNCH_LOG
 
-    row = database.study_row(args.study)
+    row = database.study_row(study_at_work(database, args.study, even_if_known=args.follow))
     launch = newest_launch(database, row.name)
     launch_id = None if launch is None else launch.row.id
 
@@ -73,11 +79,11 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
     if (
         job is not None and args.follow and is_object_uri(row.storage_root)
     ):  # there it is a line or two behind
-        _show_job(args, job, Path(LAUNCH_LOG), is_over)
+        _show_job(args, database, job, Path(LAUNCH_LOG))
         return
     path = _log(args, row.storage_root, f"{row.name}/{LAUNCH_LOG}")
     if job is not None and not path.parent.is_dir():  # on the cluster's disk, not on this machine's
-        _show_job(args, job, path, is_over)
+        _show_job(args, database, job, path)
         return
     if not path.is_file() and not (args.follow and not is_over()):
         why = (
@@ -87,6 +93,8 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
         )
         _refuse(f"--study {row.name}", path, why)
     _show(path, args, is_over)
+    if args.follow and row.name != args.study:
+        print(f"{row.name}: over; {args.study} is next: ask again once it has begun", file=sys.stderr)
 
 
 def _log(args: argparse.Namespace, storage_root: str, name: str) -> Path:
@@ -108,8 +116,8 @@ def _log(args: argparse.Namespace, storage_root: str, name: str) -> Path:
     return path
 
 
-def _show_job(args: argparse.Namespace, job: str, path: Path, is_over: "Callable[[], bool]") -> None:
-    """Print what the driver of a launch printed, as its cluster has it."""
+def _show_job(args: argparse.Namespace, database: "Database", job: str, path: Path) -> None:
+    """Print what the driver of a launch printed, as its cluster has it; with `--follow`, until the job is over."""
     from searcher.cli.log_file import harmless
     from searcher.orchestration.jobs import find_job
 
@@ -124,12 +132,58 @@ def _show_job(args: argparse.Namespace, job: str, path: Path, is_over: "Callable
     if args.lines is not None:
         text = "".join(text.splitlines(keepends=True)[-args.lines :])
     output.write(harmless(text))
-    over = not args.follow
-    while not over:
-        time.sleep(_POLL_DATABASE_S)
-        over = log.is_over() or _agrees(is_over)
-        output.write(harmless(log.read()))
+    if args.follow:
+        _follow_job(log, lambda: _has_let_go(database, job), lambda text: output.write(harmless(text)))
     output.end_line()
+
+
+def _follow_job(job: "Job", has_let_go: "Callable[[], bool]", show: "Callable[[str], None]") -> None:
+    """Show what a job prints until the cluster says that it is over, and everything is shown.
+
+    Raises:
+        ClusterAwayError: The cluster has not answered for long, while the driver is at work for all one knows.
+    """
+    from searcher.exceptions import ClusterAwayError
+
+    answered, let_go_since = time.monotonic(), None
+    while True:
+        time.sleep(_POLL_DATABASE_S)
+        away = None
+        try:
+            over = job.is_over()
+            show(job.read())  # also what was printed before the end that was just seen
+            answered = time.monotonic()
+            if over:
+                return
+        except ClusterAwayError as error:
+            away = error
+        # The driver gives its launch up before it prints the result; the job ends after that, unless it is lost.
+        if not _agrees(has_let_go):
+            let_go_since = None
+        elif let_go_since is None:
+            let_go_since = time.monotonic()
+        elif time.monotonic() - let_go_since >= _COMPLETE_WITHIN_S:
+            return
+        if away is not None and time.monotonic() - answered >= _CLUSTER_AWAY_S:
+            raise away
+
+
+def _has_let_go(database: "Database", job: str) -> bool:
+    """Return whether a job's driver holds no launch any more, and will hold no other, for all the database knows."""
+    from searcher.ledger.watch import newest_launch_of_job
+    from searcher.study.job_names import study_of_job_name
+
+    found = newest_launch_of_job(database, job)
+    if found is None:
+        return True
+    study, launch = found
+    if launch.is_running:
+        return False
+    goes_on = study_of_job_name(job) not in (
+        None,
+        study,
+    )  # to the next of the studies, which may be long in coming
+    return not (goes_on and launch.row.outcome in ("finished", "failed"))
 
 
 def _show_trial(args: argparse.Namespace, database: "Database") -> None:

@@ -3,6 +3,7 @@
 import argparse
 
 from searcher.cli.options import Verbs, add_reading, database_text
+from searcher.cli.study_at_work import study_at_work
 
 __all__ = ["add_parser"]
 
@@ -20,7 +21,11 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.database import Database
 
     with Database.open(database_text(args)) as database:
-        names = [args.study] if args.study else database.study_names()
+        names = (
+            [study_at_work(database, args.study, even_if_known=False)]
+            if args.study
+            else database.study_names()
+        )
         studies = [database.study(name) for name in names]
         bests = [best_trial(study, database.results(study.name)) for study in studies]
     if args.json:

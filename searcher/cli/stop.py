@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_database, database_text, positive_int
+from searcher.cli.study_at_work import study_at_work
 
 if TYPE_CHECKING:
     from searcher.ledger.database import Database
@@ -43,6 +44,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.watch import newest_launch, request_stop
 
     with Database.open(database_text(args)) as database:
+        args.study = study_at_work(database, args.study, even_if_known=True)
         launch = newest_launch(database, args.study)
         if launch is None or not launch.is_running:
             raise UserError(

@@ -1,5 +1,8 @@
 """Where the dashboard finds the trials' pictures: below the storage roots of the database's studies."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,17 +12,20 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from searcher.exceptions import StorageError
 from searcher.ledger.database import Database
-from searcher.storage.mirror import fetch, origin_of, push
+from searcher.storage.mirror import fetch, local_root, origin_of, push, root_text
 from searcher.study.layout import ARTIFACTS
 
 __all__ = ["StudyArtifacts"]
+
+logger = logging.getLogger(__name__)
 
 
 class StudyArtifacts:
     """An artifact store of Optuna's protocol over the stores of all storage roots.
 
     Artifacts have unique names, so the first root that has one is the right one. The roots are asked for every time:
-    studies come while a dashboard runs.
+    studies come while a dashboard runs. One that cannot be used on this machine takes no other's pictures along; it
+    is logged once.
 
     Args:
         database: The study database.
@@ -27,54 +33,85 @@ class StudyArtifacts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._logged: set[str] = set()
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Return an artifact's file, open.
 
         Raises:
-            HTTPError: No root has it, 404; the folder may be another machine's. An object store cannot be used, 502.
+            HTTPError: No root has it, 404; the folder may be another machine's. No usable one has it, and one cannot
+                be used, 502.
         """
-        for root in self._database.storage_roots():
-            try:
-                if not (root / ARTIFACTS / artifact_id).is_file():
-                    fetch(root, f"{ARTIFACTS}/{artifact_id}")
-                return _store(root).open_reader(artifact_id)
-            except ArtifactNotFound:
-                continue
-            except StorageError as error:
-                raise HTTPError(502, str(error)) from error
+        unusable: list[Exception] = []
+        for root in self._roots(artifact_id, unusable):
+            with self._passed_over(root_text(root), unusable):
+                if (root / ARTIFACTS / artifact_id).is_file() or fetch(root, f"{ARTIFACTS}/{artifact_id}"):
+                    return _store(root).open_reader(artifact_id)
+        _refuse(unusable)
         raise HTTPError(404, "this file is in none of the studies' storage roots on this machine")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Keep what a person uploads, in the newest study's root.
 
         Raises:
-            HTTPError: No study has one, 409; an object store cannot be used, 502.
+            HTTPError: No study has one, 409; it cannot be used, 502.
         """
-        roots = self._database.storage_roots()
-        if not roots:
+        texts = self._database.storage_roots()
+        if not texts:
             raise HTTPError(
                 409, "a file is kept in a study's storage root; no study was launched with searcher yet"
             )
-        (roots[0] / ARTIFACTS).mkdir(parents=True, exist_ok=True)
-        _store(roots[0]).write(artifact_id, content_body)
-        try:
-            push(roots[0], f"{ARTIFACTS}/{artifact_id}")
-        except StorageError as error:
-            raise HTTPError(502, str(error)) from error
+        unusable: list[Exception] = []
+        with self._passed_over(texts[0], unusable):
+            root = local_root(texts[0])
+            (root / ARTIFACTS).mkdir(parents=True, exist_ok=True)
+            _store(root).write(artifact_id, content_body)
+            push(root, f"{ARTIFACTS}/{artifact_id}")
+        _refuse(unusable)
 
     def remove(self, artifact_id: str) -> None:
-        """Remove an artifact. One that is gone already is fine: a study must be deletable without its pictures."""
-        for root in self._database.storage_roots():
-            if (origin := origin_of(root)) is not None:
-                try:
+        """Remove an artifact. One that is gone already is fine: a study must be deletable without its pictures.
+
+        Raises:
+            HTTPError: No folder had it, and a root that may have it cannot be used, 502.
+        """
+        unusable: list[Exception] = []
+        for root in self._roots(artifact_id, unusable):
+            with self._passed_over(root_text(root), unusable):
+                if (origin := origin_of(root)) is not None:
                     origin.remove(f"{ARTIFACTS}/{artifact_id}")
-                except StorageError as error:
-                    raise HTTPError(502, str(error)) from error
-            try:
                 _store(root).remove(artifact_id)
-            except ArtifactNotFound:
-                continue
+                return
+        _refuse(unusable)
+
+    def _roots(self, artifact_id: str, unusable: list[Exception]) -> list[Path]:
+        """Return this machine's folders of the roots that can be used, those with the artifact first.
+
+        What lies here is found without asking any object store, which may be away and take its time to say so.
+        """
+        roots = []
+        for text in self._database.storage_roots():
+            with self._passed_over(text, unusable):
+                roots.append(local_root(text))
+        return sorted(roots, key=lambda root: not (root / ARTIFACTS / artifact_id).is_file())
+
+    @contextmanager
+    def _passed_over(self, text: str, unusable: list[Exception]) -> Iterator[None]:
+        """Note a storage root that cannot be used, or does not have the artifact, instead of ending with it."""
+        try:
+            yield
+        except ArtifactNotFound:
+            pass
+        except (StorageError, OSError) as error:
+            unusable.append(error)
+            if text not in self._logged:
+                self._logged.add(text)
+                logger.warning("pictures in %s cannot be shown or kept: %s", text, error)
+
+
+def _refuse(unusable: list[Exception]) -> None:
+    if unusable:
+        raise HTTPError(502, str(unusable[0])) from unusable[0]
 
 
 def _store(root: Path) -> FileSystemArtifactStore:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,7 +28,6 @@ from searcher.ledger.optuna_trials import count_states, read_results, read_trial
 from searcher.ledger.outage import is_outage
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, ResultRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
-from searcher.storage.mirror import local_root
 from searcher.study.objectives import Direction
 
 __all__ = ["Database", "checkpoint_record", "value_of"]
@@ -177,11 +175,11 @@ class Database:
         with self.read() as session:
             return list(session.scalars(sa.select(StudyRow.name).order_by(StudyRow.id)))
 
-    def storage_roots(self) -> list[Path]:
-        """Return this machine's folders of the studies' storage roots, that of the newest study first, each once."""
+    def storage_roots(self) -> list[str]:
+        """Return the studies' storage roots, folders and URIs, that of the newest study first, each once."""
         with self.read() as session:
             roots = session.scalars(sa.select(StudyRow.storage_root).order_by(StudyRow.id.desc()))
-            return [local_root(root) for root in dict.fromkeys(roots)]
+            return list(dict.fromkeys(roots))
 
     def study_row(self, name: str) -> StudyRow:
         """Return a study's row.

@@ -8,15 +8,17 @@ from optuna.trial import FrozenTrial
 from searcher.ledger.clock import database_now
 from searcher.ledger.database import Database
 from searcher.ledger.liveness import driver_is_gone
-from searcher.ledger.tables import LaunchRow, utc_now
+from searcher.ledger.tables import LaunchRow, StudyRow, utc_now
+from searcher.study.job_names import study_of_job_name
 
 __all__ = [
     "Launch",
     "TrialEnd",
     "frozen_trials",
-    "launch_of_job",
     "newest_launch",
+    "newest_launch_of_job",
     "request_stop",
+    "study_worked_on_for",
     "trial_end",
 ]
 
@@ -68,11 +70,37 @@ def newest_launch(database: Database, name: str, *, launch_id: int | None = None
     return None if row is None else Launch(row, row.ended_at is None and driver_is_gone(row, now))
 
 
-def launch_of_job(database: Database, job: str) -> int | None:
-    """Return the number of the newest launch that a Ray job's driver holds or held, None if there is none yet."""
-    query = sa.select(LaunchRow.id).where(LaunchRow.job == job).order_by(LaunchRow.id.desc())
+def newest_launch_of_job(database: Database, job: str) -> tuple[str, Launch] | None:
+    """Return the newest launch that a Ray job's driver holds or held, and its study; None if there is none yet.
+
+    With parents, a driver holds one launch after the other.
+    """
+    query = sa.select(StudyRow.name, LaunchRow, database_now()).join(
+        LaunchRow, LaunchRow.study_id == StudyRow.id
+    )
     with database.read() as session:
-        return session.scalar(query.limit(1))
+        found = session.execute(
+            query.where(LaunchRow.job == job).order_by(LaunchRow.id.desc()).limit(1)
+        ).one_or_none()
+    if found is None:
+        return None
+    study, row, now = found
+    return study, Launch(row, row.ended_at is None and driver_is_gone(row, now))
+
+
+def study_worked_on_for(database: Database, name: str) -> str | None:
+    """Return the study whose launch a Ray job that was submitted for `name` holds now: its own, or a parent's.
+
+    None if there is no such job, or if it holds none, which is so for moments between one study and the next.
+    """
+    running = sa.select(LaunchRow.job).where(LaunchRow.ended_at.is_(None), LaunchRow.job.is_not(None))
+    with database.read() as session:
+        jobs = list(filter(None, session.scalars(running.order_by(LaunchRow.id.desc()))))
+    for job in jobs:
+        found = newest_launch_of_job(database, job) if study_of_job_name(job) == name else None
+        if found is not None and found[1].is_running:
+            return found[0]
+    return None
 
 
 def request_stop(database: Database, launch_id: int) -> None:

@@ -16,6 +16,7 @@ from ray.exceptions import AuthenticationError
 from searcher.exceptions import UserError
 from searcher.orchestration.scratch import scratch_folder
 from searcher.orchestration.signals import signals_kept
+from searcher.orchestration.withheld import withheld_from_workers
 
 __all__ = ["TOKEN_REMEDY", "check_reachable", "ray_cluster"]
 
@@ -30,8 +31,8 @@ TOKEN_REMEDY = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with
 def ray_cluster(address: str | None = None) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine and stop it at the end.
 
-    A cluster of our own listens on loopback only, keeps its files in a scratch folder, and has no dashboard. One that
-    was joined is left as it was found.
+    A cluster of our own listens on loopback only, keeps its files in a scratch folder, has no dashboard, and inherits
+    none of this process's secrets. One that was joined is left as it was found.
 
     Raises:
         UserError: There is no cluster at the address, or it does not take this process; or one of our own could not
@@ -44,7 +45,7 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
     with scratch_folder() as scratch:
         try:
             with _loopback_only():
-                with signals_kept():
+                with signals_kept(), withheld_from_workers():
                     _start(scratch)
                 yield
         finally:
@@ -55,7 +56,7 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
 def _joined(address: str) -> Iterator[None]:
     check_reachable(address)
     try:
-        with signals_kept():
+        with signals_kept(), withheld_from_workers():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
         raise UserError(

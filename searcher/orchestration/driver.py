@@ -34,7 +34,7 @@ from searcher.orchestration.gpu_probe import check_gpu_share
 from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
-from searcher.orchestration.mlflow_mirror import MlflowMirror, withheld_from_workers
+from searcher.orchestration.mlflow_mirror import MlflowMirror
 from searcher.orchestration.node_arrival import resources_once_there
 from searcher.orchestration.node_probe import check_nodes, mark_storage
 from searcher.orchestration.node_watch import NodeWatch
@@ -124,8 +124,7 @@ def launch(
     with log, ExitStack() as cluster:
         resources = None
         if remaining:
-            with withheld_from_workers():
-                cluster.enter_context(ray_cluster(address))
+            cluster.enter_context(ray_cluster(address))
             if address is None:
                 resources = trial_resources(spec.resources)
             else:

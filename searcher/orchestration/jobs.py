@@ -22,13 +22,17 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # made in Cytho
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from searcher.exceptions import UserError
+from searcher.exceptions import ClusterAwayError, UserError
 from searcher.orchestration.cluster import TOKEN_REMEDY, check_reachable
+from searcher.study.job_names import job_name
 
 __all__ = ["Job", "current_job", "find_job", "submit"]
 
 _AGENT_WITHIN_S = 60.0
 """A head that was just started takes jobs only once its agent is up, seconds after its dashboard."""
+
+_SERVER_PROBLEM = "Request failed with status code 5"
+"""How Ray's client says that the dashboard itself, or what stands before it, has a problem (2.60)."""
 
 
 @dataclass
@@ -98,7 +102,7 @@ def submit(address: str, study: str, arguments: Sequence[str], environment: Mapp
     entrypoint = " ".join(
         ["exec env", f'"PATH=$PATH":{here}', *variables, shlex.join(["searcher", *arguments])]
     )
-    job = f"searcher-{study}-{secrets.token_hex(4)}"
+    job = job_name(study, secrets.token_hex(4))
     give_up_at = time.monotonic() + _AGENT_WITHIN_S
     with _Errors(dashboard):
         while True:
@@ -154,7 +158,12 @@ def _dashboard(address: str) -> str:
 
 
 class _Errors:
-    """What goes wrong with the job API, in one line. Use as a context manager."""
+    """What goes wrong with the job API, in one line. Use as a context manager.
+
+    Raises:
+        ClusterAwayError: No answer, or one that says that the dashboard itself has a problem.
+        UserError: It refuses.
+    """
 
     def __init__(self, dashboard: str) -> None:
         self._where = f"--address {dashboard}"
@@ -168,10 +177,11 @@ class _Errors:
                 f"{self._where}: the cluster must know this process's token, got another or none; {TOKEN_REMEDY}"
             ) from None
         if isinstance(error, ConnectionError | requests.RequestException):
-            raise UserError(
+            raise ClusterAwayError(
                 f"{self._where}: must be the dashboard of a running Ray cluster, got no answer; check the address, and "
                 "that this machine reaches it"
             ) from error
         if isinstance(error, RuntimeError | ValueError):
             reason = " ".join(str(error).split())[:300]
-            raise UserError(f"{self._where}: must have Ray's job API and the job, got: {reason}") from error
+            kind = ClusterAwayError if reason.startswith(_SERVER_PROBLEM) else UserError
+            raise kind(f"{self._where}: must have Ray's job API and the job, got: {reason}") from error

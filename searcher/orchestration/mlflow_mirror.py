@@ -4,12 +4,11 @@ The database stays the one truth. Every trial that has ended becomes a run: para
 pictures. What is there already is not copied again, so that a launch which goes on with a study completes the copy.
 """
 
-import contextlib
 import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +18,7 @@ from searcher.ledger.records import TrialRecord
 from searcher.storage.mirror import fetch_folder
 from searcher.study.layout import trial_folder
 
-__all__ = ["MlflowMirror", "withheld_from_workers"]
+__all__ = ["MlflowMirror"]
 
 logger = logging.getLogger(__name__)
 
@@ -163,16 +162,6 @@ class MlflowMirror:
         for picture in sorted(path for path in folder.glob("*") if path.suffix in _PICTURES):
             client.log_artifact(run_id, str(picture), "pictures")
         client.set_terminated(run_id, _STATUS[trial.state], _milliseconds(trial.ended_at))
-
-
-@contextlib.contextmanager
-def withheld_from_workers() -> Iterator[None]:
-    """Take MLflow's settings, a password perhaps among them, out of the environment that Ray is started with."""
-    withheld = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MLFLOW_")}
-    try:
-        yield
-    finally:
-        os.environ.update(withheld)
 
 
 def _whole_runs(client: Any, experiment_id: str) -> set[str]:

@@ -27,6 +27,7 @@ from searcher.files import write_atomically
 from searcher.orchestration.code_digest import SHOWN_DIGITS, code_digest
 from searcher.orchestration.messages import TrialJob
 from searcher.orchestration.resources import TrialResources, nodes_for
+from searcher.orchestration.withheld import DATABASE_SECRETS
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import ObjectStore, below, is_object_uri
 from searcher.study.layout import STORAGE_MARK
@@ -65,8 +66,8 @@ class _Answer:
     version: str
     problem: str | None
     """Why it cannot use the storage folder, None if it can."""
-    knows_database: bool
-    """Whether its processes were started with SEARCHER_DB, which anybody's trial there could read."""
+    secrets: tuple[str, ...] = ()
+    """Variables that open the database and that its processes were started with: anybody's trial there reads them."""
     code: str = ""
     """Digest of its code, none of a node whose code knows of none."""
 
@@ -100,12 +101,15 @@ def check_nodes(
             if not isinstance(answer, str):
                 answers[node] = _problem(answer, root_text(storage_root), folder, node, nonce) or answer
     _refuse(nodes, answers)
-    knowing = [nodes[node] for node, answer in answers.items() if getattr(answer, "knows_database", False)]
-    if knowing:
-        say(
-            f"SEARCHER_DB is in the environment of {', '.join(knowing)}, where every process of the cluster can read "
-            "it; start Ray there without it"
-        )
+    for secret in DATABASE_SECRETS:
+        knowing = [
+            nodes[node] for node, answer in answers.items() if secret in getattr(answer, "secrets", ())
+        ]
+        if knowing:
+            say(
+                f"{secret} is in the environment of {', '.join(knowing)}, where every process of the cluster can read "
+                "it; start Ray there without it"
+            )
     nodes = {node: name for node, name in nodes.items() if node in answers}
     stores = ask_nodes(
         nodes, _prepare, data, fingerprint, say=lambda: say("waiting for the nodes' data stores")
@@ -194,7 +198,8 @@ def _look(folder: str, nonce: str, node: str) -> _Answer:
         problem = f"got: {error}"
     except OSError as error:
         problem = f"got one that cannot be written: {error.strerror}"
-    return _Answer(__version__, problem, "SEARCHER_DB" in os.environ, code_digest())
+    secrets = tuple(name for name in DATABASE_SECRETS if name in os.environ)
+    return _Answer(__version__, problem, secrets, code_digest())
 
 
 def _prepare(data: DataRequest, fingerprint: str, _node: str) -> str | None:

@@ -30,14 +30,16 @@ def assert_said_once(driver: Driver, *, times: int = 1) -> None:
     "PostgreSQL stopped for 60 s in mid-study, then restarted",
     holds="the driver says once that it waits and once that it goes on; no trial fails; every epoch once; exact budget",
 )
-@pytest.mark.fault("a password in SEARCHER_DB, while PostgreSQL is away and afterwards", holds=_SECRET_KEPT)
+@pytest.mark.fault(
+    "a password in SEARCHER_DB and PGPASSWORD, while PostgreSQL is away and afterwards", holds=_SECRET_KEPT
+)
 def test_a_stopped_postgres_is_waited_for_and_its_password_kept(
     new_study: Callable[..., Study], postgres: Server, scratch: Path, fact: Callable[[str], None]
 ):
     url = postgres.new_database("stopped")
     study = new_study(database=url, address=None, trials=4, epochs=8, grace_epochs=4)
     halt = fault("third", "searcher.training.trainer:Trainer._run_epoch", "hang", call=3, times=2)
-    driver = study.start(faults=[halt], environment={"TMPDIR": str(scratch)})
+    driver = study.start(faults=[halt], environment={"TMPDIR": str(scratch), "PGPASSWORD": PASSWORD})
     wait_until(
         "two trials stand before their third epoch", lambda: driver.hanging("third") == 2, driver=driver
     )

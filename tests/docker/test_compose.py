@@ -124,8 +124,15 @@ def test_data_is_read_only_and_the_trials_share_what_they_write(compose: dict[st
         ]
 
 
-def test_the_dashboard_reads_the_pictures_that_the_trials_write(compose: dict[str, Any]) -> None:
-    assert compose["services"]["dashboard"]["volumes"] == ["${SEARCHER_RUNS:-runs}:/work/runs:ro"]
+def test_the_dashboard_reads_the_pictures_that_the_trials_write(
+    folder: Path, compose: dict[str, Any]
+) -> None:
+    dashboard = compose["services"]["dashboard"]
+    assert dashboard["volumes"] == ["${SEARCHER_RUNS:-runs}:/work/runs:ro"]
+    cache = re.search(r"SEARCHER_CACHE=(\S+)", (folder / "Dockerfile").read_text())
+    assert cache is not None
+    writable = [mount.partition(":")[0] for mount in dashboard["tmpfs"]]
+    assert cache[1] in writable, "where pictures are fetched to from an object store"
 
 
 def test_the_gpu_worker_asks_for_all_of_them(compose: dict[str, Any]) -> None:

@@ -142,7 +142,7 @@ def test_a_writable_dashboard_deletes_a_study(own_folder):
     with Database.open(str(own_folder / "s.db")) as database:
         assert optuna.get_all_study_names(database.optuna_storage) == []
         [root] = database.storage_roots()
-    assert list((root / ARTIFACTS).iterdir()) == [], "its artifacts went with it"
+    assert list(Path(root, ARTIFACTS).iterdir()) == [], "its artifacts went with it"
 
 
 def test_where_no_study_has_a_storage_root_an_upload_is_refused(tmp_path):
@@ -265,7 +265,7 @@ def test_an_artifact_is_found_in_whichever_storage_root_has_it(own_folder, tmp_p
     other = tmp_path / "elsewhere"
     with Database.open(str(own_folder / "s.db")) as database:
         registration(spec(study__name="other"), root=other).register(database)
-        root_of_s = database.storage_roots()[1]
+        root_of_s = Path(database.storage_roots()[1])
         for name, root in (("s", root_of_s), ("other", other)):
             (root / ARTIFACTS).mkdir(parents=True)
             store = optuna.artifacts.FileSystemArtifactStore(root / ARTIFACTS)
@@ -285,6 +285,48 @@ def test_an_artifact_is_found_in_whichever_storage_root_has_it(own_folder, tmp_p
         for file in (other / ARTIFACTS).iterdir():
             file.unlink()
         assert send(server, "GET", path)[0] == 404
+
+
+def test_a_study_in_an_object_store_takes_no_other_studys_pictures_along(
+    own_folder, tmp_path, monkeypatch, caplog
+):
+    """compose's dashboard has a root that cannot be written; here a file is where the cache's folder would be."""
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("SEARCHER_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.txt").write_text("a picture")
+    pictures = {}
+    with Database.open(str(own_folder / "s.db")) as database:
+        registration(spec(study__name="newer"), root=tmp_path / "bucket").register(database)
+        bucket, folder = (Path(root, ARTIFACTS) for root in database.storage_roots())
+        for name, place in (("s", folder), ("newer", bucket)):
+            place.mkdir(parents=True)
+            pictures[name] = optuna.artifacts.upload_artifact(
+                artifact_store=optuna.artifacts.FileSystemArtifactStore(place),
+                file_path=str(tmp_path / "a.txt"),
+                study_or_trial=optuna.load_study(study_name=name, storage=database.optuna_storage),
+            )
+        with database.write() as session:
+            of_newer = sa.update(StudyRow).where(StudyRow.name == "newer")
+            session.execute(of_newer.values(storage_root="s3://bucket/runs"))
+    unusable = f"{tmp_path}/cache/mirrors/"
+    with served(str(own_folder / "s.db"), writable=True) as server:
+        for _ in range(2):
+            status, _, text = send(server, "GET", f"/artifacts/1/{pictures['s']}")
+            assert (status, text) == (200, "a picture")
+        status, _, text = send(server, "GET", f"/artifacts/2/{pictures['newer']}")
+        assert (status, unusable in text, "choose another folder with SEARCHER_CACHE" in text) == (
+            502,
+            True,
+            True,
+        )
+        upload = {"file": "data:text/plain;base64,aGVsbG8=", "filename": "a.txt"}
+        assert send(server, "POST", "/api/artifacts/2", upload)[0] == 502
+        assert send(server, "DELETE", f"/api/artifacts/1/{pictures['s']}", {})[0] == 204
+    assert list(folder.iterdir()) == []
+    [said] = [
+        record.getMessage() for record in caplog.records if record.name == "searcher.dashboard.artifacts"
+    ]
+    assert said.startswith(f"pictures in s3://bucket/runs cannot be shown or kept: {unusable}")
 
 
 def test_a_reader_makes_no_database(tmp_path, capsys):

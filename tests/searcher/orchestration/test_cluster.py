@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import ray
 from tiny_study import TINY
 
 from searcher.cli.interrupts import signals_interrupt
@@ -32,6 +33,22 @@ def test_a_sigterm_between_rays_start_and_the_first_trial_ends_a_launch_as_ctrl_
     with pytest.raises(KeyboardInterrupt):
         prepare()
     assert "SIGTERM" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_ray_begins_without_the_drivers_secrets(ray_nodes, monkeypatch, joins):
+    """Its raylet's environment is every worker's. With a real one it is in the chaos suite."""
+    secrets = dict.fromkeys(
+        ("MLFLOW_TRACKING_PASSWORD", "PGPASSWORD", "SEARCHER_DASHBOARD_TOKEN"), "s3cret-pw"
+    )
+    for name, value in {**secrets, "PGAPPNAME": "searcher"}.items():
+        monkeypatch.setenv(name, value)
+    begun_with: dict[str, str] = {}
+    monkeypatch.setattr(ray, "init", lambda **_: begun_with.update(os.environ))
+    with ray_cluster(ray_nodes.address if joins else None):
+        assert secrets.items() <= os.environ.items(), "the driver keeps them"
+    assert begun_with["PGAPPNAME"] == "searcher"
+    assert not secrets.keys() & begun_with.keys()
 
 
 def test_tls_without_its_certificates(monkeypatch):

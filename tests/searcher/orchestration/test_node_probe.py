@@ -109,11 +109,14 @@ def test_a_trial_on_a_node_that_came_later_with_another_revision_fails_with_both
 
 def test_a_database_in_a_nodes_environment_is_said(ray_nodes, check, monkeypatch):
     monkeypatch.setenv("SEARCHER_DB", "postgresql://u@h/x")
+    monkeypatch.setenv("PGPASSWORD", "s3cret-pw")
     node = ray_nodes.add_node(num_cpus=1)
     monkeypatch.delenv("SEARCHER_DB")
+    monkeypatch.delenv("PGPASSWORD")
     try:
-        [said] = check()
+        said, also = check()
     finally:
         ray_nodes.remove_node(node)
     assert said.startswith(f"SEARCHER_DB is in the environment of {socket.gethostname()} (127.0.0.1), where ")
+    assert also == said.replace("SEARCHER_DB", "PGPASSWORD")
     assert "postgresql" not in said

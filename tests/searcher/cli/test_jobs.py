@@ -1,0 +1,181 @@
+"""Launches that are Ray jobs, from another terminal. The cluster is its dashboard's HTTP alone; a real one is in the
+chaos suite."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from job_dashboard import JobDashboard, job_dashboard
+
+from searcher.cli import detach, logs, stop
+from searcher.cli.main import main
+from searcher.ledger import lease as leases
+from searcher.ledger.lease import Lease
+
+CHILD = """
+[study]
+name = "s-narrow"
+objective = "object_dice"
+trials = 9
+[parent]
+study = "s.toml"
+how = "refine"
+"""
+JOB = "searcher-s-narrow-0123abcd"
+
+
+@pytest.fixture
+def dashboard(monkeypatch) -> Iterator[JobDashboard]:
+    monkeypatch.setattr(logs, "_POLL_DATABASE_S", 0.02)
+    monkeypatch.setattr(stop, "_POLL_S", 0.02)
+    monkeypatch.setattr(detach, "_POLL_S", 0.02)
+    monkeypatch.setattr(leases, "LOOK_EVERY_S", 0.02)
+    with job_dashboard() as dashboard:
+        yield dashboard
+
+
+@pytest.fixture
+def hold(stored_study) -> Iterator[Callable[[str], Lease]]:
+    """Begin the launch of `s` by a job, as its driver does."""
+    with ExitStack() as stack:
+        yield lambda job: stack.enter_context(Lease.acquire(stored_study.database, "s", job=job))
+
+
+def launched(lines: list[str]) -> list[list[str]]:
+    """Return the arguments of the commands that a launch has printed."""
+    return [line.split()[1:] for line in lines if line.startswith("  searcher ")]
+
+
+def test_what_a_detached_launch_prints_works_while_its_parent_runs(
+    dashboard, stored_study, hold, tmp_path, capsys
+):
+    (tmp_path / "s-narrow.toml").write_text(CHILD)
+    (stored_study.root / "s").mkdir(parents=True)
+    (stored_study.root / "s" / "launch.log").write_text("trial 0 began\n")
+
+    def begin(job: str) -> None:
+        """Begin the parent's launch; end it when it is asked to."""
+        lease = hold(job)
+        lease.ends_as("interrupted")
+        lease.on_stop(lambda: threading.Thread(target=lease.release).start())
+
+    dashboard.on_submit = begin
+    arguments = ["--study", "s-narrow.toml", "--with-parents", "--detach", "--address", dashboard.url]
+    assert main(["launch", *arguments]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "s-narrow: its driver is at work on s, which it comes from" in said
+    status, follow, end = launched(said)
+    about = "s-narrow: its driver is at work on s first, which this is about\n"
+
+    assert main([*status, "--json"]) == 0
+    output = capsys.readouterr()
+    assert ('"study": "s"' in output.out or '"name": "s"' in output.out, output.err) == (True, about)
+    assert main([word for word in follow if word != "--follow"]) == 0
+    assert capsys.readouterr() == ("trial 0 began\n", about)
+    assert main(end) == 0
+    output = capsys.readouterr()
+    assert ("s: interrupted after " in output.out, output.err) == (True, about)
+    assert main(end) == 2
+    assert "--study s-narrow: must be a study of" in capsys.readouterr().err
+
+
+def test_that_a_detached_driver_does_not_get_mlflows_settings_is_said(
+    dashboard, stored_study, capsys, monkeypatch
+):
+    dashboard.status = "FAILED"
+    for uri in ("", "http://user:s3cret-pw@127.0.0.1:9"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert main(["launch", "--study", "s.toml", "--detach", "--address", dashboard.url]) == 1
+        said = capsys.readouterr().out
+        about = [
+            line for line in said.splitlines() if line.startswith("MLFLOW_TRACKING_URI: is set here, but ")
+        ]
+        assert len(about) == bool(uri)
+        assert "s3cret" not in said
+
+
+def test_a_driver_that_is_at_work_for_another_study_is_nobody_elses(dashboard, stored_study, hold, capsys):
+    hold("searcher-s-narrow-again-0123abcd")
+    assert main(["stop", "--study", "s-narrow"]) == 2
+    assert "--study s-narrow: must be a study of" in capsys.readouterr().err
+
+
+def follow_job(dashboard: JobDashboard, study: str = "s") -> int:
+    return main(["logs", "--study", study, "--follow", "--address", dashboard.url])
+
+
+@pytest.mark.parametrize("failures", [[0], [0, 0, 503]])
+def test_a_dashboard_that_is_away_for_a_moment_does_not_end_the_following(
+    dashboard, stored_study, hold, capsys, failures
+):
+    hold("searcher-s-0123abcd")
+    shutil.rmtree(stored_study.root, ignore_errors=True)  # its storage folder is elsewhere
+    dashboard.log = "begun\n"
+    asked = 0
+
+    def on_log() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            dashboard.failures = list(failures)
+        elif not dashboard.failures:
+            dashboard.log, dashboard.status = "begun\nall trials done\n", "SUCCEEDED"
+
+    dashboard.on_log = on_log
+    assert follow_job(dashboard) == 0
+    assert capsys.readouterr() == ("begun\nall trials done\n", "")
+
+
+def test_a_dashboard_that_stays_away_ends_it(dashboard, stored_study, hold, capsys, monkeypatch):
+    monkeypatch.setattr(logs, "_CLUSTER_AWAY_S", 0.2)
+    hold("searcher-s-0123abcd")
+    dashboard.on_log = lambda: dashboard.failures.extend([0] * 10_000)
+    assert follow_job(dashboard) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"--address {dashboard.url}: must be the dashboard of a running Ray cluster, got no answer"
+    )
+
+
+def test_what_a_driver_prints_after_its_launch_is_shown(dashboard, stored_study, hold, capsys):
+    lease = hold("searcher-s-0123abcd")
+    dashboard.log = "begun\n"
+    asked = 0
+
+    def on_log() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            lease.ends_as("finished")
+            lease.release()
+        elif asked == 6:
+            dashboard.log, dashboard.status = "begun\nall trials done\n", "SUCCEEDED"
+
+    dashboard.on_log = on_log
+    assert follow_job(dashboard) == 0
+    assert capsys.readouterr() == ("begun\nall trials done\n", "")
+
+
+@pytest.mark.parametrize(("outcome", "is_over"), [("interrupted", True), ("finished", False)])
+def test_a_job_that_never_ends_is_followed_only_while_another_launch_is_to_come(
+    dashboard, stored_study, hold, capsys, monkeypatch, outcome, is_over
+):
+    """The cluster may have lost the job; one that is done with a parent goes on to the study itself."""
+    monkeypatch.setattr(logs, "_COMPLETE_WITHIN_S", 0.05)
+    lease = hold(JOB)
+    asked = 0
+
+    def on_log() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            lease.ends_as(outcome)
+            lease.release()
+        elif asked == 60:
+            dashboard.log, dashboard.status = "s-narrow: begun\n", "SUCCEEDED"
+
+    dashboard.on_log = on_log
+    assert follow_job(dashboard, "s-narrow") == 0
+    assert ("s-narrow: begun" in capsys.readouterr().out) == (not is_over)
