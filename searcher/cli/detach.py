@@ -18,6 +18,10 @@ __all__ = ["arguments", "detach"]
 
 _MLFLOW = "MLFLOW_TRACKING_URI"
 _BEGINS_WITHIN_S = 60.0
+_NOT_BEGUN = (
+    f"its driver has not begun the study within {_BEGINS_WITHIN_S:.0f} s; it may prepare images, or wait for nodes; "
+    "until it has:"
+)
 _POLL_S = 0.5
 
 
@@ -56,6 +60,10 @@ def detach(args: argparse.Namespace, spec: "StudySpec", command: list[str], data
         f"--study {spec.name} --db {database_option(args)}"  # also while its parents run, see `study_at_work`
     )
     _say(f"{spec.name}: {state}")
+    if state == _NOT_BEGUN:
+        _say(f"  ray job logs {job.id} --follow --address {job.dashboard}")
+        _say(f"  ray job stop {job.id} --address {job.dashboard}")
+        _say("when it has:")
     _say(f"  searcher status {about}")
     _say(f"  searcher logs {about} --follow --address {args.address}")
     _say(f"  searcher stop {about}")
@@ -124,7 +132,7 @@ def _wait(job: "Job", study: str, database_url: str) -> tuple[str, int | None]:
             where = "" if at_work == study else f" on {at_work}, which it comes from"
             return f"its driver is at work{where}", None
         time.sleep(_POLL_S)
-    return f"its driver has not begun within {_BEGINS_WITHIN_S:.0f} s; it may prepare images", None
+    return _NOT_BEGUN, None
 
 
 def _study_at_work(job: str, database_url: str) -> str | None:

@@ -81,6 +81,23 @@ def test_what_a_detached_launch_prints_works_while_its_parent_runs(
     assert "--study s-narrow: must be a study of" in capsys.readouterr().err
 
 
+def test_a_driver_that_has_not_begun_yet_can_be_looked_at_and_stopped(
+    dashboard, stored_study, capsys, monkeypatch
+):
+    """The study need not be in the database then: only Ray knows of the job."""
+    monkeypatch.setattr(detach, "_BEGINS_WITHIN_S", 0.1)
+    assert main(["launch", "--study", "s.toml", "--detach", "--address", dashboard.url]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    [job] = [line.split()[5] for line in lines if line.startswith("s: submitted as Ray job ")]
+    at = next(number for number, line in enumerate(lines) if "has not begun the study within" in line)
+    assert lines[at + 1 : at + 4] == [
+        f"  ray job logs {job} --follow --address {dashboard.url}",
+        f"  ray job stop {job} --address {dashboard.url}",
+        "when it has:",
+    ]
+    assert [line.split()[1] for line in lines[at + 4 :]] == ["status", "logs", "stop"]
+
+
 def test_that_a_detached_driver_does_not_get_mlflows_settings_is_said(
     dashboard, stored_study, capsys, monkeypatch
 ):
