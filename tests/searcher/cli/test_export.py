@@ -8,10 +8,11 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
-from trained_runs import folder_of
+from trained_runs import SETTINGS, folder_of
 
 from searcher.bundle.load import load_bundle
 from searcher.cli.main import main
+from searcher.training import checkpoint_tuning
 from searcher.training.checkpoints import load_checkpoint, save_checkpoint
 
 
@@ -129,6 +130,38 @@ def test_networks_are_tuned_together_on_what_each_was_validated_on(trained, stor
     assert main(["export", *runs, "--to", "both", "--tune"]) == 2
     assert "--tune: must have the training data, got none at hand; add --data DIR" in capsys.readouterr().err
     assert not (tmp_path / "both").exists()
+
+
+def test_what_cannot_be_averaged_is_refused_before_minutes_of_tuning(trained, tmp_path, capsys, monkeypatch):
+    data, runs = str(trained / "data"), []
+    for head in ("binary", "contour"):
+        settings = [
+            *SETTINGS,
+            "data.val_fraction=0.5",
+            "tuning.postprocess=false",
+            "model.loss=ce",
+            f"model.head={head}",
+        ]
+        options = [part for setting in settings for part in ("--set", setting)]
+        train = [
+            "train",
+            "--study",
+            "unet-demo",
+            "--epochs",
+            "1",
+            "--data",
+            data,
+            "--storage",
+            str(tmp_path / head),
+        ]
+        assert main([*train, *options]) == 0
+        runs.append(str(folder_of(tmp_path, head)))
+    monkeypatch.setattr(checkpoint_tuning, "tune_together", None)
+    capsys.readouterr()
+    assert main(["export", *runs, "--to", str(tmp_path / "b"), "--tune", "--data", data]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "an ensemble needs models whose maps say the same" in line
+    assert not (tmp_path / "b").exists()
 
 
 def foreign_checkpoint(run, tmp_path):
