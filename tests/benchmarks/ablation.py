@@ -61,6 +61,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "augment.crop_px": 192,
     },
     "loss ce": {"model.loss": "ce"},
+    "loss focal+dice": {"model.loss": "focal+dice"},
     "augmentation: flips and turns only": {"augment.preset": "standard", "augment.strength": 0.0},
     "border weights of 5": {"model.border_weight": 5.0},
     "EfficientNet-Lite0 from random weights": {"model.weights": "none"},
