@@ -18,10 +18,6 @@ __all__ = ["arguments", "detach"]
 
 _MLFLOW = "MLFLOW_TRACKING_URI"
 _BEGINS_WITHIN_S = 60.0
-_NOT_BEGUN = (
-    f"its driver has not begun the study within {_BEGINS_WITHIN_S:.0f} s; it may prepare images, or wait for nodes; "
-    "until it has:"
-)
 _POLL_S = 0.5
 
 
@@ -56,14 +52,18 @@ def detach(args: argparse.Namespace, spec: "StudySpec", command: list[str], data
         _say(job.read().rstrip())
         _say(f"{spec.name}: {state}")
         return code
-    about = (
-        f"--study {spec.name} --db {database_option(args)}"  # also while its parents run, see `study_at_work`
-    )
-    _say(f"{spec.name}: {state}")
-    if state == _NOT_BEGUN:
+    if state is not None:
+        _say(f"{spec.name}: {state}")
+    else:
+        _say(
+            f"{spec.name}: its driver has not begun the study within {_BEGINS_WITHIN_S:.0f} s; it may prepare images, "
+            "or wait for nodes; until it has:"
+        )
         _say(f"  ray job logs {job.id} --follow --address {job.dashboard}")
         _say(f"  ray job stop {job.id} --address {job.dashboard}")
         _say("when it has:")
+    # Also while its parents run, see `study_at_work`.
+    about = f"--study {spec.name} --db {database_option(args)}"
     _say(f"  searcher status {about}")
     _say(f"  searcher logs {about} --follow --address {args.address}")
     _say(f"  searcher stop {about}")
@@ -120,8 +120,8 @@ def _refuse_if_running(study: str, database_url: str) -> None:
             Lease.refuse_if_held(database, study)
 
 
-def _wait(job: "Job", study: str, database_url: str) -> tuple[str, int | None]:
-    """Return what became of a job by now, and its exit code if it has ended."""
+def _wait(job: "Job", study: str, database_url: str) -> tuple[str | None, int | None]:
+    """Return what became of a job by now, None if its driver has not begun, and its exit code if it has ended."""
     give_up_at = time.monotonic() + _BEGINS_WITHIN_S
     while time.monotonic() < give_up_at:
         if job.is_over():
@@ -132,7 +132,7 @@ def _wait(job: "Job", study: str, database_url: str) -> tuple[str, int | None]:
             where = "" if at_work == study else f" on {at_work}, which it comes from"
             return f"its driver is at work{where}", None
         time.sleep(_POLL_S)
-    return _NOT_BEGUN, None
+    return None, None
 
 
 def _study_at_work(job: str, database_url: str) -> str | None:

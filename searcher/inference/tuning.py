@@ -210,11 +210,11 @@ def _step(settings: PostprocessSettings, key: str, measured: Mapping[Any, Measur
     def surely_worse(one: Measured, other: Measured) -> bool:
         return one.cost - other.cost > max(least, one.error_against(other))
 
+    if not surely_worse(current, best):
+        return settings
     better = sorted(
         value
         for value, each in measured.items()
         if surely_worse(current, each) and not surely_worse(each, best)
     )
-    if not surely_worse(current, best):
-        return settings
     return settings.model_copy(update={key: better[(len(better) - 1) // 2]})

@@ -1,6 +1,7 @@
 """Launches that are Ray jobs, from another terminal. The cluster is its dashboard's HTTP alone; a real one is in the
 chaos suite."""
 
+import itertools
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -156,21 +157,25 @@ def test_a_dashboard_that_stays_away_ends_it(dashboard, stored_study, hold, caps
     )
 
 
+def let_go(dashboard: JobDashboard, lease: Lease, outcome: str, *, last_log: str, at_question: int) -> None:
+    """Have the driver end its launch when its log is asked for again, and its job later, with this log."""
+    questions = itertools.count(1)
+
+    def on_log() -> None:
+        question = next(questions)
+        if question == 2:
+            lease.ends_as(outcome)
+            lease.release()
+        elif question == at_question:
+            dashboard.log, dashboard.status = last_log, "SUCCEEDED"
+
+    dashboard.on_log = on_log
+
+
 def test_what_a_driver_prints_after_its_launch_is_shown(dashboard, stored_study, hold, capsys):
     lease = hold("searcher-s-0123abcd")
     dashboard.log = "begun\n"
-    asked = 0
-
-    def on_log() -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 2:
-            lease.ends_as("finished")
-            lease.release()
-        elif asked == 6:
-            dashboard.log, dashboard.status = "begun\nall trials done\n", "SUCCEEDED"
-
-    dashboard.on_log = on_log
+    let_go(dashboard, lease, "finished", last_log="begun\nall trials done\n", at_question=6)
     assert follow_job(dashboard) == 0
     assert capsys.readouterr() == ("begun\nall trials done\n", "")
 
@@ -182,17 +187,6 @@ def test_a_job_that_never_ends_is_followed_only_while_another_launch_is_to_come(
     """The cluster may have lost the job; one that is done with a parent goes on to the study itself."""
     monkeypatch.setattr(logs, "_COMPLETE_WITHIN_S", 0.05)
     lease = hold(JOB)
-    asked = 0
-
-    def on_log() -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 2:
-            lease.ends_as(outcome)
-            lease.release()
-        elif asked == 60:
-            dashboard.log, dashboard.status = "s-narrow: begun\n", "SUCCEEDED"
-
-    dashboard.on_log = on_log
+    let_go(dashboard, lease, outcome, last_log="s-narrow: begun\n", at_question=60)
     assert follow_job(dashboard, "s-narrow") == 0
     assert ("s-narrow: begun" in capsys.readouterr().out) == (not is_over)

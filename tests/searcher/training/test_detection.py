@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_models import SMALL_MODELS
 from torchvision.models import resnet18
 
 from models.base import TensorBatch
@@ -15,16 +16,7 @@ from searcher.training.trainer import Trainer
 from searcher.training.validation import Validator
 
 DICE = Objective("object_dice")
-MODEL = {
-    "name": "mask_rcnn",
-    "backbone": "resnet18",
-    "fpn_channels": 32,
-    "box_layer": 64,
-    "mask_layer": 32,
-    "rpn_proposals": 50,
-    "rpn_samples": 64,
-    "box_samples": 32,
-}
+MODEL = {"name": "mask_rcnn", **SMALL_MODELS["mask_rcnn"]}
 NUM_EPOCHS = 3
 
 

@@ -11,6 +11,7 @@ import textwrap
 import pytest
 import torch
 from same_runs import assert_same, without_timings
+from small_models import SMALL_MODELS
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.store import prepare_store
@@ -42,19 +43,6 @@ CONFIGS = {
     "adam, constant": {"optimizer": {"name": "adam"}, "model": {"dropout": 0.3, "norm": "group"}},
 }
 NUM_EPOCHS = 5
-TINY_MODELS = {
-    "unet": {"base_channels": 4, "depth": 2, "dropout": 0.3, "head": "distance"},
-    "mask_rcnn": {
-        "backbone": "resnet18",
-        "fpn_channels": 32,
-        "box_layer": 64,
-        "mask_layer": 32,
-        "rpn_proposals": 50,
-        "rpn_samples": 64,
-        "box_samples": 32,
-    },
-}
-"""Of every registered model; one that is not here yet fails."""
 
 
 @pytest.fixture(scope="module", params=CONFIGS, ids=CONFIGS.keys())
@@ -134,11 +122,10 @@ def test_killed_in_mid_epoch_it_goes_on_from_the_epoch_before(whole, store, reco
 
 @pytest.mark.parametrize("name", names())
 def test_every_registered_model_goes_on_bit_by_bit(name, store, tiny, recorder, tmp_path):
-    """Its own training, as small as its name's settings in TINY_MODELS make it."""
     plain = tiny(
         data={"samples_per_epoch": 4}, optimizer={"name": "sgd", "lr": 1e-3}, train={"batch_size": 2}
     )
-    values = {**plain.to_dict(), "model": {"name": name, **TINY_MODELS[name]}}
+    values = {**plain.to_dict(), "model": {"name": name, **SMALL_MODELS[name]}}
     values["train"] |= {"epochs": 3}
     config = type(plain).model_validate(values)
     whole = recorder()

@@ -10,6 +10,7 @@ import threading
 import pytest
 import torch
 from same_runs import TIMINGS, without_timings
+from small_models import SMALL_MODELS
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.exceptions import DataError
@@ -298,20 +299,6 @@ def test_a_compiled_network_trains_like_a_plain_one(finished, store, tiny, recor
     assert losses[0] == pytest.approx(reporter.reports[0]["train_loss"], rel=1e-5)
     weights = load_checkpoint(tmp_path / "last.pt")[0].weights()
     assert "classifier.weight" in weights  # no prefix of a wrapper
-
-
-SMALL_MODELS = {
-    "unet": {"base_channels": 4, "depth": 2},
-    "mask_rcnn": {
-        "backbone": "resnet18",
-        "fpn_channels": 32,
-        "box_layer": 64,
-        "mask_layer": 32,
-        "rpn_proposals": 50,
-        "rpn_samples": 64,
-        "box_samples": 32,
-    },
-}
 
 
 @pytest.mark.parametrize("name", names())
