@@ -59,7 +59,8 @@ def tune_together(
     """Return the best way to instances that networks have in common, each asked about the images it was validated on.
 
     The networks of several folds are tuned on all images so, none of which its network was trained on. What they say
-    alone is less smooth than the mean of them all will be.
+    alone is less smooth than the mean of them all will be. Where several were validated on an image, as those of
+    several seeds are, their mean is taken, as whoever uses them will.
 
     Args:
         networks: Models of the same kind on the device, with what they were trained with; at least one.
@@ -68,21 +69,35 @@ def tune_together(
         device: Where to predict.
         tta: Whether to predict by the mean of 8 views, unless one is surely better.
     """
-    val = [split_store(store, config.data).val for config, _ in networks]
-    step = -(-sum(map(len, val)) // _MAX_IMAGES)
+    groups = _by_validated(store, [config for config, _ in networks])
+    for _, model in networks:
+        model.postprocess = networks[0][0].postprocess
     by_views: list[tuple[Tuned, Measured]] = []
     for views in (False, True) if tta else (False,):
         seen: list[Seen] = []
-        for (config, model), indices in zip(networks, val, strict=True):
-            model.postprocess = networks[0][0].postprocess
+        for numbers, indices in groups.items():
+            train = networks[numbers[0]][0].train
             predictor = Predictor(
-                [model],
+                [networks[number][1] for number in numbers],
                 device=device,
-                dtype=resolve_precision(config.train.precision, device),
+                dtype=resolve_precision(train.precision, device),
                 tta=views,
-                tile_px=config.train.eval_tile_px,
-                tile_overlap_px=config.train.eval_tile_overlap_px,
+                tile_px=train.eval_tile_px,
+                tile_overlap_px=train.eval_tile_overlap_px,
             )
-            seen += see_all(predictor, store, indices[::step])
+            seen += see_all(predictor, store, indices)
         by_views.append(tune_postprocess(predictor, seen, target, tta=views))
     return choose_views(*by_views) if tta else by_views[0][0]
+
+
+def _by_validated(store: Store, configs: Sequence[TrialConfig]) -> dict[tuple[int, ...], list[int]]:
+    """Return images by the networks, counted from 0, that were validated on them; of many, some evenly spread."""
+    validated: dict[int, list[int]] = {}
+    for number, config in enumerate(configs):
+        for index in split_store(store, config.data).val:
+            validated.setdefault(index, []).append(number)
+    step = -(-len(validated) // _MAX_IMAGES)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, numbers in list(validated.items())[::step]:
+        groups.setdefault(tuple(numbers), []).append(index)
+    return groups

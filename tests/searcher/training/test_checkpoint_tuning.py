@@ -12,8 +12,8 @@ from searcher.training.dataset import split_store
 class Asked(RedIsProbability):
     """Remembers what it was shown."""
 
-    def __init__(self) -> None:
-        super().__init__(postprocess=PostprocessSettings())
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__(factor, PostprocessSettings())
         self.images: list[bytes] = []
 
     def predict_maps(self, images):
@@ -35,3 +35,19 @@ def test_folds_are_tuned_on_all_images_and_none_that_a_network_was_trained_on(st
         assert set(model.images) >= {store.image(index).tobytes() for index in indices}
         others = set(range(10)) - set(indices)
         assert not {store.image(index).tobytes() for index in others} & set(model.images)
+
+
+def test_networks_of_several_seeds_are_asked_together_about_the_images_of_all(store, tiny):
+    """One says half as much again as there is red, the other half of it: their mean says what there is."""
+
+    def tuned(*factors):
+        networks = [
+            (tiny(data={"folds": 5, "fold": 2}, train={"seed": seed}), Asked(factor))
+            for seed, factor in enumerate(factors)
+        ]
+        return tune_together(networks, "object_f1", store, device=torch.device("cpu"), tta=False)
+
+    together, one, other = tuned(1.5, 0.5), tuned(1.0), tuned(0.5)
+    assert together == one
+    assert together.value_before != other.value_before
+    assert together.num_images == 2, "and not each image twice"
