@@ -10,13 +10,16 @@ from searcher.study.config import models_with
 
 __all__ = ["Problems", "remedy_for", "rule_of", "suggestion"]
 
+_OPTIONS = {"study.trials": "--trials", "train.epochs": "--epochs"}
+"""Keys for which the command line has an option of its own."""
+
 
 class Problems:
     """The problems of one study file: where, the rule, the value, the remedy.
 
     Args:
         source: The file, for messages.
-        overrides: Keys that the command line sets; their problems name `--set` instead of the file.
+        overrides: Keys that the command line sets; their problems name its option instead of the file.
     """
 
     def __init__(self, source: str, overrides: Collection[str]) -> None:
@@ -29,7 +32,7 @@ class Problems:
 
     def add(self, key: str, message: str) -> None:
         """Note a problem with a key."""
-        where = f"--set {key}" if key in self.overrides else f"{self.source}: {key}"
+        where = _OPTIONS.get(key, f"--set {key}") if key in self.overrides else f"{self.source}: {key}"
         self.lines.append(f"{where}: {message}")
 
     def add_validation(

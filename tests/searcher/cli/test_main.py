@@ -101,7 +101,7 @@ DEMO = ["launch", "--study", "unet-demo"]
         ),
         (
             ["launch", "--study", "unet-rerank", "--trials", "4"],
-            "--set study.trials",
+            "--trials",
             "must not be given for a rerank",
         ),
         ([*DEMO, "--db", "no/such/folder.db"], "--db", "its folder must exist"),
