@@ -41,7 +41,7 @@ class WeightAverage(Generic[M]):
         pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         copied = [pair for pair in pairs if not pair[0].is_floating_point()]
-        # All tensors at once: one by one, their hundreds of kernels are a good part of a small network's step on a GPU.
+        # All tensors at once: one by one they are hundreds of kernels on a GPU.
         torch._foreach_lerp_(*_transposed(averaged), 1.0 - decay)
         if copied:
             torch._foreach_copy_(*_transposed(copied))
