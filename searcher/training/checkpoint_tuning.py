@@ -70,10 +70,10 @@ def tune_together(
         tta: Whether to predict by the mean of 8 views, unless one is surely better.
     """
     groups = _by_validated(store, [config for config, _ in networks])
-    for _, model in networks:
-        model.postprocess = networks[0][0].postprocess
     by_views: list[tuple[Tuned, Measured]] = []
     for views in (False, True) if tta else (False,):
+        for _, model in networks:
+            model.postprocess = networks[0][0].postprocess
         seen: list[Seen] = []
         for numbers, indices in groups.items():
             train = networks[numbers[0]][0].train

@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 __all__ = ["WeightAverage"]
 
@@ -38,13 +39,12 @@ class WeightAverage(Generic[M]):
         """Move the average towards the weights of `model`."""
         self._num_updates += 1
         decay = min(self._decay, (1 + self._num_updates) / (10 + self._num_updates))
-        pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
-        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        copied = [pair for pair in pairs if not pair[0].is_floating_point()]
-        # All tensors at once: one by one they are hundreds of kernels on a GPU.
-        torch._foreach_lerp_(*_transposed(averaged), 1.0 - decay)
-        if copied:
-            torch._foreach_copy_(*_transposed(copied))
+        # All at once: one by one they are hundreds of kernels on a GPU.
+        average_all = get_ema_multi_avg_fn(decay)
+        average_all(_tensors(self.model, floating=True), _tensors(model, floating=True), self._num_updates)
+        counts = zip(_tensors(self.model, floating=False), _tensors(model, floating=False), strict=True)
+        for average, value in counts:
+            average.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged weights and the number of updates."""
@@ -56,11 +56,6 @@ class WeightAverage(Generic[M]):
         self._num_updates = int(state["num_updates"])
 
 
-def _transposed(
-    pairs: list[tuple[torch.Tensor, torch.Tensor]],
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    return [average for average, _ in pairs], [value for _, value in pairs]
-
-
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
+def _tensors(model: nn.Module, *, floating: bool) -> list[torch.Tensor]:
+    tensors = [*model.parameters(), *model.buffers()]
+    return [tensor for tensor in tensors if tensor.is_floating_point() == floating]

@@ -5,6 +5,7 @@ import torch
 from toy_models import RedIsProbability
 
 from models.settings import PostprocessSettings
+from searcher.inference.tuning import tune_postprocess
 from searcher.training.checkpoint_tuning import tune_together
 from searcher.training.dataset import split_store
 
@@ -51,3 +52,17 @@ def test_networks_of_several_seeds_are_asked_together_about_the_images_of_all(st
     assert together == one
     assert together.value_before != other.value_before
     assert together.num_images == 2, "and not each image twice"
+
+
+def test_eight_views_are_tuned_from_what_was_configured_as_one_view_is(store, tiny, monkeypatch):
+    begun_from = []
+
+    def noting(predictor, *args, **kwargs):
+        begun_from.append(predictor.postprocess)
+        return tune_postprocess(predictor, *args, **kwargs)
+
+    monkeypatch.setattr("searcher.training.checkpoint_tuning.tune_postprocess", noting)
+    config = tiny(data={"folds": 5}, postprocess={"threshold": 0.9})
+    tuned = tune_together([(config, Asked())], "object_f1", store, device=torch.device("cpu"), tta=True)
+    assert tuned.postprocess != config.postprocess, "or the test says nothing"
+    assert begun_from == [config.postprocess, config.postprocess]
