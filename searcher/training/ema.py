@@ -40,7 +40,7 @@ class WeightAverage(Generic[M]):
         self._num_updates += 1
         decay = min(self._decay, (1 + self._num_updates) / (10 + self._num_updates))
         # All at once: one by one they are hundreds of kernels on a GPU.
-        average_all = get_ema_multi_avg_fn(decay)
+        average_all = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average_all(_tensors(self.model, floating=True), _tensors(model, floating=True), self._num_updates)
         counts = zip(_tensors(self.model, floating=False), _tensors(model, floating=False), strict=True)
         for average, value in counts:
