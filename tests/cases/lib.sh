@@ -31,3 +31,23 @@ for index in range(4):
     Image.fromarray(labels.astype(np.uint16)).save(folder / "labels" / f"P{index}_a.png")
 P
 }
+# A study `s` of one finished trial in FILE, without training; with a REASON the trial failed for it: study FILE [REASON]
+study() {
+  PYTHONPATH="$SEARCHER_HOME/tests/support" "$PY" - "$@" <<'P'
+import sqlite3
+import sys
+import json
+from pathlib import Path
+from stored_study import StoredStudy
+from searcher.ledger.database import Database
+with Database.open(sys.argv[1], create=True) as database:
+    StoredStudy(database, Path()).complete()
+if len(sys.argv) > 2:
+    with sqlite3.connect(sys.argv[1]) as connection:
+        connection.execute("update trials set state = 'FAIL'")
+        connection.execute(
+            "insert into trial_user_attributes (trial_id, key, value_json) values (1, 'fail_reason', ?)",
+            (json.dumps(sys.argv[2]),),
+        )
+P
+}
