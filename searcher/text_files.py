@@ -115,7 +115,8 @@ def _bytes_of(path: Path, where: str, what: str, max_bytes: int, *, may_be_pipe:
         if not stat.S_ISREG(status.st_mode) and not (is_pipe and may_be_pipe):
             kind = next((kind for test, kind in _KINDS if test(status.st_mode)), "no file")
             raise TextFileError(f"{where}: must be a file with {what}, got {kind}; check the path")
-        chunks, num_bytes, num_expected = [], 0, status.st_size
+        chunks: list[bytes] = []
+        num_bytes, num_expected = 0, status.st_size
         give_up_at = time.monotonic() + _PIPE_PATIENCE_S
         while num_bytes <= max_bytes and num_expected <= max_bytes:
             if is_pipe and not _has_something(descriptor, give_up_at):
