@@ -24,10 +24,11 @@ from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.clock import database_now
 from searcher.ledger.guard import Guard
 from searcher.ledger.liveness import driver_is_gone
+from searcher.ledger.lock_holder import lock_holder
 from searcher.ledger.migrations import check_revision, upgrade
 from searcher.ledger.optuna_tables import open_optuna_storage
 from searcher.ledger.optuna_trials import count_states, read_results, read_trials
-from searcher.ledger.outage import is_outage
+from searcher.ledger.outage import is_lock, is_outage
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, ResultRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
 from searcher.study.objectives import Direction
@@ -165,6 +166,9 @@ class Database:
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             where = f"--db {self.address}"
             reason = engines.reason(error, self.address)
+            if is_lock(error):
+                holder = lock_holder(self.engine, self.address)
+                reason = f"{reason}; {holder}" if holder else reason
             if is_outage(error):
                 raise DatabaseAwayError(f"{where}: is away: {reason}") from None
             raise DatabaseError(f"{where}: could not be {what}: {reason}") from None
@@ -267,7 +271,7 @@ class Database:
             return is_of_study if numbers is None else sa.and_(is_of_study, table.trial.in_(numbers))
 
         with self.read() as session:
-            frozen = read_trials(session.connection(), optuna_id, numbers=numbers)
+            frozen = read_trials(session.connection(), optuna_id, numbers=numbers, in_utc=True)
             epochs: dict[int, dict[int, dict[str, float]]] = {}
             by_epoch = sa.select(EpochRow.trial, EpochRow.epoch, EpochRow.metrics).order_by(EpochRow.epoch)
             for number, epoch, metrics in session.execute(by_epoch.where(chosen(EpochRow))):

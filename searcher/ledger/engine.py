@@ -30,7 +30,7 @@ __all__ = [
     "write_ahead",
 ]
 
-_POSTGRES_OPTIONS = {
+_POSTGRES_OPTIONS: dict[str, Any] = {
     "connect_timeout": 10,
     # Of a server in SQL_ASCII, texts would come as bytes.
     "client_encoding": "utf8",
@@ -179,7 +179,7 @@ def _creator(address: DatabaseAddress) -> Callable[[], Any]:
     path = _path(address)
     timeout_s = arguments.pop("timeout", guard.BUSY_TIMEOUT_S)
 
-    def connect_to_file() -> sqlite3.Connection:
+    def connect_to_file() -> Any:
         read_only = None if arguments.get("uri") else reading_uri(path)
         if read_only is not None:
             return sqlite3.connect(read_only, timeout=timeout_s, **(arguments | {"uri": True}))

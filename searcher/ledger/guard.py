@@ -31,7 +31,7 @@ _FENCED, _LOG = "searcher_fenced", "searcher_log"
 @dataclass(frozen=True)
 class _Fence:
     launch_id: int
-    refuse: Callable[[], Exception]
+    refuse: Callable[[bool], Exception]
 
 
 class Guard:
@@ -47,7 +47,7 @@ class Guard:
         if self._address.is_sqlite:
             self._file = FileIdentity.of(Path(self._address.sqlite_path).absolute())
 
-    def fence(self, launch_id: int, refuse: Callable[[], Exception]) -> None:
+    def fence(self, launch_id: int, refuse: Callable[[bool], Exception]) -> None:
         """Let nothing be written any more unless a launch is without an end, from now until `unfence`.
 
         The launch's row is locked until the transaction that writes has ended: whoever takes the study over, which
@@ -55,7 +55,7 @@ class Guard:
 
         Args:
             launch_id: The number of the launch; a later launch has a higher one.
-            refuse: Called when it has an end; returns what is to be raised.
+            refuse: Called with whether the launch is in the database at all; returns what is to be raised.
         """
         self._fences[launch_id] = _Fence(launch_id, refuse)
 
@@ -96,14 +96,14 @@ class Guard:
         if self._file is not None and connection.info.get(_LOG) is None:
             connection.info[_LOG] = self._file.log_inode()
         for fence in list(self._fences.values()):
-            if not self._is_open(raw, fence.launch_id):
-                raise fence.refuse()
+            row = self._launch(raw, fence.launch_id)
+            if row is None or row[0] is not None:
+                raise fence.refuse(row is not None)
         connection.info[_FENCED] = True
 
-    def _is_open(self, raw: Any, launch_id: int) -> bool:
-        query = "SELECT 1 FROM searcher_launches WHERE id = {} AND ended_at IS NULL"
-        if self._address.is_sqlite:
-            return raw.execute(query.format("?"), (launch_id,)).fetchone() is not None
-        # Not FOR UPDATE, which would wait for whoever inserts a row that refers to the launch.
-        cursor = raw.execute(f"{query.format('%s')} FOR NO KEY UPDATE", (launch_id,))
-        return cursor.fetchone() is not None
+    def _launch(self, raw: Any, launch_id: int) -> Any:
+        """Return the end of a launch in a tuple, None for no such launch; locks its row until the transaction ends."""
+        query = "SELECT ended_at FROM searcher_launches WHERE id = "
+        if self._address.is_sqlite:  # whose transaction holds the one write lock
+            return raw.execute(f"{query}?", (launch_id,)).fetchone()
+        return raw.execute(f"{query}%s FOR NO KEY UPDATE", (launch_id,)).fetchone()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from searcher.exceptions import DatabaseError
+from searcher.exceptions import DatabaseError, DatabaseReplacedError
 
 __all__ = ["FileIdentity", "check_file", "reading_uri"]
 
@@ -124,7 +124,7 @@ class FileIdentity:
         """Check that the path still names that file: what is written into another, or into none, is lost.
 
         Raises:
-            DatabaseError: It does not.
+            DatabaseReplacedError: It does not.
         """
         try:
             found = self.path.stat()
@@ -146,14 +146,14 @@ class FileIdentity:
         """Check that the write-ahead log is still the one that a connection, still open, writes into.
 
         Raises:
-            DatabaseError: It is not.
+            DatabaseReplacedError: It is not.
         """
         if inode is not None and self.log_inode() != inode:
             raise _replaced(self.path, "another write-ahead log, or none, beside it")
 
 
-def _replaced(path: Path, got: str) -> DatabaseError:
-    return DatabaseError(
+def _replaced(path: Path, got: str) -> DatabaseReplacedError:
+    return DatabaseReplacedError(
         f"--db {path}: must stay the file that was opened, got {got}: it was deleted or replaced while it was in use; "
         "keep sync tools away from it, bring back the newest copy, then launch again"
     )

@@ -17,7 +17,14 @@ from ray.tune.experiment import Trial
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.store import Store
-from searcher.exceptions import DatabaseAwayError, DatabaseError, SearcherError, StudyConflictError
+from searcher.exceptions import (
+    DatabaseAwayError,
+    DatabaseError,
+    DatabaseReplacedError,
+    SearcherError,
+    StudyConflictError,
+)
+from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.patience import Patience
@@ -79,7 +86,7 @@ class LaunchResult:
 def launch(
     spec: StudySpec,
     *,
-    database: str,
+    database: DatabaseAddress | str,
     data: DataRequest,
     store: Store,
     storage_root: Path,
@@ -93,7 +100,7 @@ def launch(
 
     Args:
         spec: The study.
-        database: The study database, a URL or the path of an SQLite file; made where it is missing.
+        database: The study database, or the text that says where it lies; made where it is missing.
         data: The data set, for the workers.
         store: The data set's store on this node.
         storage_root: Folder of all studies' checkpoints and logs, the same on every node; or this machine's mirror of
@@ -150,7 +157,7 @@ def launch(
         with stop_on_signals(log) as stop, Database.open(database, create=True) as opened:
             study.register(opened)
             with Lease.acquire(opened, spec.name, job=current_job()) as lease:
-                lease.on_lost(lambda: _stop(stop, log, "another driver has taken the study over"))
+                lease.on_lost(lambda: _stop(stop, log, str(lease.problem)))
                 lease.on_stop(
                     lambda: _stop(stop, log, "asked to stop by `searcher stop`; stopping after this step")
                 )
@@ -174,7 +181,7 @@ def _launch_log(study: str, storage_root: Path, listener: StudyListener) -> Laun
     )
 
 
-def _look(database: str, study: Registration) -> int:
+def _look(database: DatabaseAddress | str, study: Registration) -> int:
     """Refuse what the database as it is refuses; return how many trials remain. Changes nothing."""
     try:
         opened = Database.open(database)
@@ -316,8 +323,8 @@ class _Launch:
             _run_tune(search, scheduler, NodeWatch(resources, search.end, self._log.said), self._stop)
         except TuneError as error:  # its text is a whole traceback, whose last line says what it was
             raise self._broke_off(str(error).strip().rpartition("\n")[2]) from error
-        fatal = search.fatal
-        if isinstance(fatal, StudyConflictError) or (
+        fatal = self._lease.problem or search.fatal
+        if isinstance(fatal, StudyConflictError | DatabaseReplacedError) or (
             isinstance(fatal, DatabaseAwayError) and self._stop.is_set()
         ):
             raise fatal
@@ -334,8 +341,9 @@ class _Launch:
         self._cluster.close()  # from here on nobody writes into a trial's folder
         spec, ledger = self._spec, self._ledger
         try:
-            if not self._lease.is_lost:
-                ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
+            if self._lease.problem is not None:  # nothing can be written any more
+                return "failed", 0
+            ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
             num_done = ledger.num_done()
         except SearcherError as error:  # away, or the study was deleted: the next launch mends it
             self._log.said(f"could not write down the end of the launch: {error}")

@@ -4,13 +4,13 @@ What is in a mirror may be removed at any time; the object store has all of it.
 """
 
 import hashlib
-import os
 from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
 from searcher.exceptions import StorageError
 from searcher.files import write_atomically
+from searcher.settings import read_setting
 from searcher.storage.objects import ObjectStore, is_object_uri
 
 __all__ = ["cache_dir", "fetch", "fetch_folder", "local_root", "origin_of", "push", "root_text"]
@@ -22,10 +22,10 @@ _ORIGIN = ".origin"
 
 def cache_dir() -> Path:
     """Return the folder of data stores and mirrors: `SEARCHER_CACHE`, or the user's cache folder."""
-    chosen = os.environ.get("SEARCHER_CACHE")
+    chosen = read_setting("SEARCHER_CACHE")
     if chosen:
         return Path(chosen).absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
+    base = read_setting("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache").absolute() / "gland-searcher"
 
 
