@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
+from searcher.exceptions import CheckpointError
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.orchestration.node_probe import check_code, check_storage, open_store
@@ -156,7 +157,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         check_storage(job)
         self._place = place = trial_place(job)
         run_dir = place.run_dir
-        run_dir.mkdir(parents=True, exist_ok=True)
+        _claim(run_dir)
         self._log = logging.FileHandler(run_dir / TRIAL_LOG)
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._log)
@@ -180,6 +181,21 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         assert self._place is not None
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
         return self._place.kept({kind: file for kind, file in written.items() if file is not None})
+
+
+def _claim(run_dir: Path) -> None:
+    """Make the trial's folder, which no other trial may have: a number is handed out once in a study.
+
+    Raises:
+        CheckpointError: It is there: a study of that name of another database is being launched into the same storage.
+    """
+    try:
+        run_dir.mkdir(parents=True)
+    except FileExistsError:
+        raise CheckpointError(
+            f"{run_dir}: must be a new folder for this trial alone, got one that is there; a study of that name of "
+            "another database uses the same --storage: choose another"
+        ) from None
 
 
 def _node() -> str:

@@ -148,7 +148,7 @@ class ResourcesSection(Section):
             return gpus
         if not 0 <= gpus <= _MOST_GPUS or (gpus > 1 and gpus != int(gpus)):
             raise ValueError(
-                f"gpus must be a fraction up to 1 or a whole number up to {_MOST_GPUS}, got {gpus:g}"
+                f"gpus must be a fraction up to 1 or a whole number, {_MOST_GPUS} at most, got {gpus:g}"
             )
         if 0 < gpus < _LEAST_GPUS:
             raise ValueError(

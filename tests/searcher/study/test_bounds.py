@@ -60,7 +60,7 @@ def test_every_number_has_a_highest_value_and_none_may_be_infinite(table, key, k
         ("resources.memory_gib", math.inf, "must be a finite number, got inf"),
         ("resources.cpus", 1e-9, "must be greater than or equal to 0.01, got 1e-09"),
         ("resources.gpus", 1e-9, "gpus must be 0 or at least 0.0001, the smallest part that Ray counts"),
-        ("resources.gpus", math.inf, "a fraction up to 1 or a whole number up to 1024, got inf"),
+        ("resources.gpus", math.inf, "a fraction up to 1 or a whole number, 1024 at most, got inf"),
         ("train.epochs", 10**9, "must be less than or equal to 100000, got 1000000000"),
         ("study.seed", 2**40, "must be less than or equal to 4294967295, got 1099511627776"),
         ("optimizer.lr", math.nan, "must be a finite number, got nan"),
