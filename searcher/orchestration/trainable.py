@@ -86,7 +86,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and return it as a message."""
-        self._pulse("beginning", "an epoch's beginning")
+        self._pulse("epoch", "an epoch's beginning")
         try:
             message = self._train_epoch()
         except Exception as error:  # the boundary of the worker: it becomes the trial's fail_reason

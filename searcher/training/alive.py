@@ -4,7 +4,7 @@ from typing import Literal, Protocol
 
 __all__ = ["Alive", "Doing", "silent"]
 
-Doing = Literal["beginning", "data", "building", "step", "validation", "files", "tuning", "pictures"]
+Doing = Literal["beginning", "epoch", "data", "building", "step", "validation", "files", "tuning", "pictures"]
 """Kind of what is being done until the next sign: those of one kind take about the same time."""
 
 
