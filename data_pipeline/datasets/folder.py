@@ -151,6 +151,15 @@ class LabelFolder(PairedFolder):
         logger.warning("%s: no patients are known for this layout; every image is its own group", root)
         super().__init__(root, pairs, problems, strict=strict)
 
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Return whether the folder has `images`, and `labels` with an image file in it."""
+        return (
+            (root / "images").is_dir()
+            and (root / "labels").is_dir()
+            and bool(images_by_stem(root / "labels"))
+        )
+
 
 def _split_of(stem: str) -> str:
     prefix = stem.partition("_")[0]
