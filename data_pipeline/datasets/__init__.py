@@ -1,20 +1,11 @@
 """Datasets: images with instance label maps, from folders of several layouts or drawn by a program."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from data_pipeline.datasets.base import SPLITS, Sample, SampleSource
 from data_pipeline.datasets.folder import LabelFolder
 from data_pipeline.datasets.glas import GlasFolder
-from data_pipeline.datasets.layouts.arrays import open_conic, open_pannuke
-from data_pipeline.datasets.layouts.coco import open_coco
-from data_pipeline.datasets.layouts.cvat import open_cvat
-from data_pipeline.datasets.layouts.label_studio import open_label_studio
-from data_pipeline.datasets.layouts.nnunet import open_nnunet
-from data_pipeline.datasets.layouts.object_masks import open_object_masks
-from data_pipeline.datasets.layouts.ome_zarr import open_ome_zarr
-from data_pipeline.datasets.layouts.paired import open_paired
 from data_pipeline.datasets.synthetic import SyntheticGlands
 from data_pipeline.datasets.writing import write_release
 from data_pipeline.exceptions import DataError
@@ -58,27 +49,16 @@ def open_dataset(path: Path, *, strict: bool = True) -> SampleSource:
     return source
 
 
-_OPENERS: tuple[Callable[..., SampleSource | None], ...] = (
-    open_nnunet,
-    open_object_masks,
-    open_ome_zarr,
-    open_pannuke,
-    open_conic,
-    open_coco,
-    open_cvat,
-    open_label_studio,
-    open_paired,
-)
-"""Layouts of other programs and data sets, asked in turn; each returns None for what is none of its own."""
-
-
 def _recognise(path: Path, *, strict: bool) -> SampleSource:
     if LabelFolder.recognises(path):
         return LabelFolder(path, strict=strict)
     if GlasFolder.recognises(path):
         return GlasFolder(path, strict=strict)
-    for opener in _OPENERS:
-        source = opener(path, strict=strict)
+    if not _releases_in(path):
+        # Imported here, since shapely, zarr and scipy cost every other process its start.
+        from data_pipeline.datasets.layouts.table import open_layout
+
+        source = open_layout(path, strict=strict)
         if source is not None:
             return source
     if (path / "images").is_dir() and (path / "labels").is_dir():
@@ -86,11 +66,18 @@ def _recognise(path: Path, *, strict: bool) -> SampleSource:
     raise DataError(_unknown_layout(path))
 
 
+def _releases_in(path: Path) -> list[Path]:
+    """Return the folders in a folder that hold annotations under the names of the GlaS release."""
+    children = [
+        child for child in sorted(path.iterdir()) if child.is_dir() and not child.name.startswith(".")
+    ]
+    return [child for child in children if GlasFolder.recognises(child) and any(child.glob("*_anno.*"))]
+
+
 def _unknown_layout(path: Path) -> str:
-    rule = "the folder must be a GlaS release (train_1.bmp, train_1_anno.bmp, ..) or hold images/ and labels/"
+    rule = "the folder must hold images with annotations in a layout of docs/data.md, such as images/ and labels/"
     inside = [child for child in sorted(path.iterdir()) if not child.name.startswith(".")]
-    nested = [child for child in inside if child.is_dir() and GlasFolder.recognises(child)]
-    if nested:
+    if nested := _releases_in(path):
         return f"{path}: {rule}, got a folder around one; give {nested[0]}"
     got = (
         f"{len(images_by_stem(path))} images of other names among {len(inside)} entries"

@@ -134,12 +134,11 @@ class LabelFolder(PairedFolder):
 
     @staticmethod
     def recognises(root: Path) -> bool:
-        """Return whether the folder has `images`, and `labels` with an image file in it."""
-        return (
-            (root / "images").is_dir()
-            and (root / "labels").is_dir()
-            and bool(images_by_stem(root / "labels"))
-        )
+        """Return whether the folder has `images`, and `labels` with a label map in it."""
+        if not ((root / "images").is_dir() and (root / "labels").is_dir()):
+            return False
+        found = label_maps_in(root / "labels").values()
+        return any(not path.name.lower().endswith("_seg.npy") for paths in found for path in paths)
 
 
 def _sample(name: str) -> Sample:

@@ -1,5 +1,6 @@
 """XML of Aperio ImageScope, in which MoNuSeg comes: regions with vertices in pixels of the image."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -13,6 +14,7 @@ from data_pipeline.exceptions import DataError
 
 __all__ = ["is_imagescope", "pixel_size_of", "read_imagescope"]
 
+_PIXEL_SIZE = re.compile(rb'<Annotations[^>]*\bMicronsPerPixel="([0-9]+\.?[0-9]*)"')
 _POLYGON, _RECTANGLE, _ELLIPSE = "0", "1", "2"
 _WITHOUT_AREA = ("3", "4", "5")  # arrow, ruler, pointer
 
@@ -24,11 +26,8 @@ def is_imagescope(path: Path) -> bool:
 
 def pixel_size_of(path: Path) -> float | None:
     """Return the side of a pixel in micrometres that a file states, None where it states none."""
-    text = read_xml(path).get("MicronsPerPixel", "")
-    try:
-        size = float(text)
-    except ValueError:
-        return None
+    match = _PIXEL_SIZE.search(starts_with(path))
+    size = float(match[1]) if match is not None else 0.0
     return size if 0 < size < 100 else None
 
 

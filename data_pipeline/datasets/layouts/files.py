@@ -6,7 +6,6 @@ is left of the path, and the file's name without endings such as `_masks`, is th
 
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from pathlib import Path
 
 from data_pipeline.datasets.base import Sample
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import is_data_file, same_name, without_marks
 
-__all__ = ["IMAGE_SUFFIXES", "Found", "find_image", "samples_of", "scan"]
+__all__ = ["Found", "find_image", "samples_of", "scan"]
 
-IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg"})
 _MAX_FILES = 500_000
 _IMAGE_FOLDERS = {
     "image",
@@ -41,9 +40,6 @@ _SPLITS = {
     "train": "train", "training": "train", "stage1_train": "train", "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val", "testa": "testA", "testb": "testB",
 }  # fmt: skip
-_LABEL_ENDING = re.compile(
-    r"([_.-](cp_)?(masks?|labels?|seg|segmentation|instances?|inst|gt|annotations?|rois?(et)?))+$", re.I
-)
 _IMAGE_ENDING = re.compile(r"[_.-](img|image)$", re.I)
 
 
@@ -86,8 +82,8 @@ def scan(root: Path, suffixes: Iterable[str]) -> list[Found]:
                 f"{root}: must hold at most {_MAX_FILES} files, got more; give the data set's own folder"
             )
         for name in sorted(names):
-            if Path(name).suffix.lower() in wanted and not name.startswith("."):
-                found.append(_found(root, Path(parent) / name))
+            if is_data_file(Path(parent, name), wanted):
+                found.append(_found(root, Path(parent, name)))
     return found
 
 
@@ -113,16 +109,18 @@ def find_image(images: list[Found], wanted: str) -> list[Found]:
         wanted: A name, or a path or URL on the machine where it was annotated.
     """
     parts = [
-        _normal(part) for part in re.split(r"[\\/]", wanted.partition("?")[0]) if part not in ("", ".", "..")
+        same_name(part)
+        for part in re.split(r"[\\/]", wanted.partition("?")[0])
+        if part not in ("", ".", "..")
     ]
     if not parts:
         return []
-    found = [image for image in images if _normal(image.path.name) == parts[-1]]
+    found = [image for image in images if same_name(image.path.name) == parts[-1]]
     for length in range(2, len(parts) + 1):
         closer = [
             image
             for image in found
-            if [_normal(part) for part in image.path.parts[-length:]] == parts[-length:]
+            if [same_name(part) for part in image.path.parts[-length:]] == parts[-length:]
         ]
         if not closer:
             break
@@ -139,12 +137,11 @@ def _found(root: Path, path: Path) -> Found:
         if lower in _SPLITS:
             split = _SPLITS[lower]
         elif lower not in _LABEL_FOLDERS | _IMAGE_FOLDERS:
-            parts.append(_normal(part))
-    stem = _normal(path.stem).removesuffix(".ome")
-    bare = _LABEL_ENDING.sub("", stem) if not is_image else stem
-    is_label |= bool(bare) and bare != stem
-    stem = bare or stem
-    return Found(path, split, tuple(parts), _IMAGE_ENDING.sub("", stem) or stem, is_label, is_image)
+            parts.append(same_name(part))
+    stem = same_name(path.stem).removesuffix(".ome")
+    bare = without_marks(stem) if not is_image else stem
+    is_label |= bare != stem
+    return Found(path, split, tuple(parts), _IMAGE_ENDING.sub("", bare) or bare, is_label, is_image)
 
 
 def _is_walked(name: str) -> bool:
@@ -154,7 +151,3 @@ def _is_walked(name: str) -> bool:
         and not lower.endswith(".zarr")
         and lower not in _OTHER_FOLDERS
     )
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

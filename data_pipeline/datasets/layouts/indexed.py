@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.painting import Annotation, paint
 from data_pipeline.datasets.annotations.shapes import Shape
-from data_pipeline.datasets.files import decode_image
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.datasets.layouts.files import IMAGE_SUFFIXES, Found, find_image, samples_of, scan
+from data_pipeline.datasets.layouts.files import Found, find_image, samples_of, scan
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES, read_rgb
 
 __all__ = ["Record", "open_indexed"]
 
@@ -75,7 +75,7 @@ def open_indexed(
 
 def _reader(path: Path, record: Record) -> Callable[[], tuple[NDArray[np.uint8], Annotation]]:
     def read() -> tuple[NDArray[np.uint8], Annotation]:
-        image = decode_image(path)
+        image = read_rgb(path)
         height, width = image.shape[:2]
         if record.size is not None and record.size != (width, height):
             raise DataError(

@@ -13,9 +13,10 @@ from data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon
 from data_pipeline.datasets.annotations.text_files import read_json, starts_with
 from data_pipeline.datasets.layouts.base import LayoutSource
 from data_pipeline.datasets.layouts.coco import json_files
-from data_pipeline.datasets.layouts.files import IMAGE_SUFFIXES, find_image, scan
+from data_pipeline.datasets.layouts.files import find_image, scan
 from data_pipeline.datasets.layouts.indexed import Record, open_indexed
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES
 
 __all__ = ["open_label_studio"]
 

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from data_pipeline.datasets.annotations.painting import Annotation
 from data_pipeline.datasets.annotations.text_files import read_json
 from data_pipeline.datasets.base import Sample
-from data_pipeline.datasets.files import decode_image, decode_labels
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.datasets.layouts.files import IMAGE_SUFFIXES
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES, read_labels, read_rgb
 
 __all__ = ["open_nnunet"]
 
@@ -49,13 +48,13 @@ def open_nnunet(root: Path, *, strict: bool) -> LayoutSource | None:
     @cache
     def holds_objects() -> bool:
         """Whether any label map has a number that is no class; known only once all are read."""
-        return any(decode_labels(path).max(initial=0) > max(classes.values()) for path in label_maps)
+        return any(read_labels(path).max(initial=0) > max(classes.values()) for path in label_maps)
 
     entries = []
     for sample, image, label_map in pairs:
 
         def read(image: Path = image, label_map: Path = label_map) -> tuple[NDArray[np.uint8], Annotation]:
-            return decode_image(image), _annotation(label_map, classes, holds_objects())
+            return read_rgb(image), _annotation(label_map, classes, holds_objects())
 
         # Every label map decides whether the numbers are objects, so each is part of every sample.
         entries.append(Entry(sample, (image, label_map), read))
@@ -127,7 +126,7 @@ def _pairs(root: Path, ending: str, split: str) -> tuple[list[tuple[Sample, Path
 
 
 def _annotation(path: Path, classes: dict[str, int], holds_objects: bool) -> Annotation:
-    labels = decode_labels(path)
+    labels = read_labels(path)
     if holds_objects:
         remark = (
             f"{path}: has more numbers than dataset.json has classes, so they are taken as numbers of objects"

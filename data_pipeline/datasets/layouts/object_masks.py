@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.painting import Annotation, paint
 from data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape, mask_shape
-from data_pipeline.datasets.files import decode_image, decode_label_map
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.datasets.layouts.files import IMAGE_SUFFIXES, Found, samples_of, scan
+from data_pipeline.datasets.layouts.files import Found, samples_of, scan
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES, read_labels, read_rgb
 
 __all__ = ["open_object_masks"]
 
@@ -74,13 +74,13 @@ def _named_after(image: Found, case: Path) -> Found:
 
 
 def _read(path: Path, case: Path, masks: list[Path]) -> tuple[NDArray[np.uint8], Annotation]:
-    image = decode_image(path)
+    image = read_rgb(path)
     height, width = image.shape[:2]
     if len(masks) > MAX_SHAPES:
         raise DataError(f"{case}: an image may have {MAX_SHAPES} objects, got {len(masks)}; cut it up")
     shapes: list[Shape] = []
     for mask in masks:
-        pixels = decode_label_map(mask)
+        pixels = read_labels(mask)
         if pixels.shape != (height, width):
             raise DataError(
                 f"{mask}: a mask must have its image's size {width}x{height}, got {pixels.shape[1]}x{pixels.shape[0]}; "

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.fiji import is_fiji, read_fiji
 from data_pipeline.datasets.annotations.geojson import is_geojson, read_geojson, rectangle
-from data_pipeline.datasets.annotations.imagescope import is_imagescope, read_imagescope
+from data_pipeline.datasets.annotations.imagescope import is_imagescope, pixel_size_of, read_imagescope
 from data_pipeline.datasets.annotations.labelme import is_labelme, read_labelme
 from data_pipeline.datasets.annotations.matlab import is_matlab, read_matlab
 from data_pipeline.datasets.annotations.painting import Annotation, paint
 from data_pipeline.datasets.annotations.shapes import Shape
-from data_pipeline.datasets.files import decode_image, decode_labels
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.datasets.layouts.files import IMAGE_SUFFIXES, Found, samples_of, scan
+from data_pipeline.datasets.layouts.files import Found, samples_of, scan
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_labels, read_rgb
 
 __all__ = ["open_paired"]
 
@@ -49,8 +49,8 @@ def open_paired(root: Path, *, strict: bool) -> LayoutSource | None:
         by_suffix[file.path.suffix.lower()].append(file)
     for kind in _FORMATS:
         candidates = [file for suffix in kind.suffixes for file in by_suffix[suffix]]
-        if kind is _LABEL_IMAGES:
-            candidates = [file for file in candidates if file.is_label]
+        if kind is _LABEL_MAPS:
+            candidates = [file for file in candidates if file.is_label and not _is_cellpose(file.path)]
         if not any(kind.recognises(file.path) for file in candidates[:_SNIFFED]):
             continue
         images = [
@@ -73,10 +73,14 @@ def _open(
         def read(
             image: Path = image.path, annotation: Path = annotation.path
         ) -> tuple[NDArray[np.uint8], Annotation]:
-            return kind.read(decode_image(image), annotation)
+            return kind.read(read_rgb(image), annotation)
 
         entries.append(Entry(sample, (image.path, annotation.path), read))
-    return LayoutSource(root, kind.kind, entries, problems, strict=strict)
+    sizes = (
+        {pixel_size_of(annotation.path) for _, annotation in pairs} if kind.kind == "imagescope" else set()
+    )
+    common = sizes.pop() if len(sizes) == 1 else None
+    return LayoutSource(root, kind.kind, entries, problems, strict=strict, pixel_size_um=common)
 
 
 def _pair(images: list[Found], annotations: list[Found]) -> tuple[list[tuple[Found, Found]], list[str]]:
@@ -170,7 +174,11 @@ def _read_matlab(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8
 
 
 def _read_labels(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
-    return image, Annotation(decode_labels(path))
+    return image, Annotation(read_labels(path))
+
+
+def _is_cellpose(path: Path) -> bool:
+    return path.name.lower().endswith("_seg.npy")
 
 
 def _read_cellpose(_image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
@@ -182,15 +190,13 @@ def _read_cellpose(_image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.ui
 
 _SNIFFED = 20
 """Files that are looked into to tell a format: the first ones may be damaged."""
-_LABEL_IMAGES = _Format(
-    "label maps", tuple(sorted(IMAGE_SUFFIXES - {".jpg", ".jpeg"})), lambda _path: True, _read_labels
-)
+_LABEL_MAPS = _Format("label maps", tuple(sorted(LABEL_SUFFIXES)), lambda _path: True, _read_labels)
 _FORMATS = (
     _Format("qupath", (".geojson", ".json"), is_geojson, _read_geojson),
     _Format("labelme", (".json",), is_labelme, _drawn(read_labelme)),
     _Format("imagescope", (".xml",), is_imagescope, _drawn(read_imagescope)),
     _Format("fiji", (".zip", ".roi"), is_fiji, _drawn(read_fiji)),
     _Format("matlab", (".mat",), is_matlab, _read_matlab),
-    _LABEL_IMAGES,
-    _Format("cellpose", (".npy",), lambda path: path.stem.lower().endswith("_seg"), _read_cellpose),
+    _LABEL_MAPS,
+    _Format("cellpose", (".npy",), _is_cellpose, _read_cellpose),
 )
