@@ -6,6 +6,7 @@ import re
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from searcher._version import __version__
 from searcher.escaping import one_line
@@ -15,7 +16,9 @@ __all__ = ["Secrets", "unexpected"]
 _VARIABLE = "SEARCHER_UNEXPECTED"
 """Set to `raise`, nothing is caught: for tests, which must not need this net, and for debugging."""
 _MOST_CHARS = 300
-_IS_SECRET = re.compile(r"passw|passphrase|secret|token|credential|key|searcher_db|tracking_uri", re.IGNORECASE)
+_IS_SECRET = re.compile(
+    r"passw|passphrase|secret|token|credential|key|searcher_db|tracking_uri", re.IGNORECASE
+)
 _IN_TEXTS = (
     (re.compile(r"(://)[^\s'\"]*@"), r"\1***@"),
     (re.compile(r"(passw(?:or)?d\s*[=:]\s*)('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE), r"\1***"),
@@ -69,7 +72,9 @@ def unexpected(error: Exception, command: str, secrets: Secrets) -> str:
         with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(report)
     except OSError as problem:
-        where = f"no report could be written ({problem.strerror}); run again with {_VARIABLE}=raise to see where"
+        where = (
+            f"no report could be written ({problem.strerror}); run again with {_VARIABLE}=raise to see where"
+        )
     else:
         where = f"the report is {path}; read it through, then open an issue with it where searcher's source is kept"
     return f"searcher: an error that should not happen: {said}; {where}"
@@ -84,14 +89,14 @@ def _report(error: Exception, command: str) -> str:
 
 def _folder() -> str:
     try:
-        return os.getcwd()
+        return str(Path.cwd())
     except OSError:
         return "a folder that is gone"
 
 
 def _secret_parts(name: str, value: str) -> Iterator[str]:
     if _IS_SECRET.search(name) and len(value) >= _LEAST_SECRET_CHARS:
-        if "://" not in value and "=" not in value and os.path.exists(value):
+        if "://" not in value and "=" not in value and Path(value).exists():
             return  # the path of a key's file is none
         yield value.strip()
         found = re.search(r"://[^/@]*?:(.+)@", value)

@@ -36,7 +36,6 @@ from searcher.cli import (
 from searcher.cli.interrupts import signals_interrupt
 from searcher.cli.last_net import Secrets, unexpected
 from searcher.cli.streams import output, prepare_streams, say_error, say_problem
-from searcher.escaping import one_line
 from searcher.exceptions import OutputClosedError, SearcherError, UserError
 
 __all__ = ["main"]
@@ -70,10 +69,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        say_problem(one_line(f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help"))
+        say_problem(f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help")
         raise SystemExit(2)
 
-    def _print_message(self, message: str, file: Any = None) -> None:
+    def _print_message(self, message: str, _file: Any = None) -> None:
         """Print help and version; argparse passes over what cannot be written."""
         if message:
             output.write(message)
@@ -104,10 +103,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str] | None, command: str) -> int:
     try:
         args = _parser().parse_args(argv)
-    except SystemExit as end:  # argparse's, after --help, too
-        if not isinstance(end.code, int):
-            raise
-        return end.code
+    finally:
+        output.flush()  # what --help printed
     args.command = command
     with ExitStack() as stack:
         stack.enter_context(signals_interrupt())

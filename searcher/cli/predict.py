@@ -3,7 +3,6 @@
 import argparse
 import csv
 import io
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_json, positive_float
+from searcher.cli.streams import say_problem
 from searcher.exceptions import SearcherError, UserError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def add_parser(verbs: Verbs) -> None:
         "--skip-existing", action="store_true", help="leave out images that are done: go on"
     )
     add_json(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, outlives_output=True)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -317,7 +317,7 @@ def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options
 def _say_failures(failed: "Sequence[Failure]", num_images: int) -> int:
     """Name the broken images on stderr and return the exit code."""
     for each in failed:
-        print(each.reason, file=sys.stderr)
+        say_problem(each.reason)
     if failed:
         raise SearcherError(f"{len(failed)} of {_images_text(num_images)} could not be predicted, see above")
     return 0

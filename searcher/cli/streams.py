@@ -5,9 +5,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from searcher.escaping import harmless, one_line
+from searcher.escaping import one_line
 from searcher.exceptions import OutputClosedError, OutputError
 
 __all__ = ["Output", "output", "prepare_streams", "say_error", "say_problem", "write_errors"]
@@ -30,7 +31,7 @@ def prepare_streams() -> None:
             os.set_inheritable(number, True)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  for as long as the process lives
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  for the process
         if hasattr(getattr(sys, name), "reconfigure"):
             getattr(sys, name).reconfigure(errors="backslashreplace")
 
@@ -111,13 +112,13 @@ output = Output()
 def say_error(error: Exception) -> None:
     """Print an error to standard error, each of its problems in a line, whatever is in the names that it tells of."""
     for problem in getattr(error, "problems", None) or [str(error)]:
-        say_problem(one_line(problem))
+        say_problem(problem)
 
 
 def say_problem(text: str) -> None:
-    """Print lines to standard error; where that cannot be written, there is nobody to tell."""
+    """Print one line to standard error; where that cannot be written, there is nobody to tell."""
     with contextlib.suppress(OSError, ValueError):
-        print(harmless(text), file=sys.stderr, flush=True)
+        print(one_line(text), file=sys.stderr, flush=True)
 
 
 def _stdout() -> Any:

@@ -29,6 +29,7 @@ __all__ = [
     "table",
 ]
 
+
 class _Console(Console):
     """Takes no text for markup, an emoji's name or a terminal's commands. A text is one line, whatever is in it."""
 
@@ -120,7 +121,12 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def progress_bars(*titles: str) -> Iterator[Sequence[Callable[[str | None, int, int], None]]]:
     """Show several progress bars; yields for each what is called with (another title or None, done, total)."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     shown = Console(stderr=True)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
         tasks = [progress.add_task(one_line(title), total=None) for title in titles]
