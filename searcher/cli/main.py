@@ -88,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
         output.flush()
     except OutputClosedError:
         return 0
+    except SystemExit:  # argparse's; else the next line would import numpy for it
+        raise
     except _errors_of_ours() as error:
         say_error(error)
         return 1 if isinstance(error, SearcherError) and not isinstance(error, UserError) else 2
