@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets import GlasFolder, LabelFolder
+    from data_pipeline.datasets import SampleSource
 
 __all__ = [
     "Verbs",
@@ -288,7 +288,7 @@ def data_folder(args: argparse.Namespace) -> str | None:
     return normal_uri("--data", args.data) if is_object_uri(args.data) else str(Path(args.data).absolute())
 
 
-def open_source(args: argparse.Namespace, *, strict: bool = True) -> "GlasFolder | LabelFolder":
+def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSource":
     """Return the data set that `--data` names, fetched first where it lies in an object store.
 
     Raises:
