@@ -132,6 +132,14 @@ class LabelFolder(PairedFolder):
         logger.warning("%s: no patients are known for this layout; every image is its own group", root)
         super().__init__(root, pairs, problems, strict=strict)
 
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Return whether the folder has `images`, and `labels` with a label map in it."""
+        if not ((root / "images").is_dir() and (root / "labels").is_dir()):
+            return False
+        found = label_maps_in(root / "labels").values()
+        return any(not path.name.lower().endswith("_seg.npy") for paths in found for path in paths)
+
 
 def _sample(name: str) -> Sample:
     return Sample(name, _split_of(name), group=name, stratum="")
