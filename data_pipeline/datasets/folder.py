@@ -3,36 +3,28 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.datasets.base import SPLITS, Sample
-from data_pipeline.datasets.files import (
-    decode_image,
-    decode_labels,
-    images_by_stem,
-    pair_problems,
-    single_files,
-)
+from data_pipeline.datasets.pairs import SamplePaths, pair_problems, read_pair
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import (
+    LABEL_SUFFIXES,
+    images_by_stem,
+    label_maps_in,
+    single_files,
+    subfolder,
+    unusable_entries,
+)
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
 logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class SamplePaths:
-    """A sample and its two files."""
-
-    sample: Sample
-    image: Path
-    annotation: Path
 
 
 class PairedFolder:
@@ -107,11 +99,7 @@ class PairedFolder:
         Raises:
             DataError: A file does not decode, or is not what its header promised.
         """
-        pair = self._pairs[index]
-        image, labels = decode_image(pair.image), decode_labels(pair.annotation)
-        if image.shape[:2] != labels.shape:
-            raise DataError(*pair_problems(pair.image, pair.annotation))
-        return image, labels
+        return read_pair(self._pairs[index])
 
 
 class LabelFolder(PairedFolder):
@@ -131,11 +119,15 @@ class LabelFolder(PairedFolder):
     kind = "folder"
 
     def __init__(self, root: Path, *, strict: bool = True) -> None:
-        images, problems = single_files(images_by_stem(root / "images"))
-        labels, label_problems = single_files(images_by_stem(root / "labels"))
+        images_folder, labels_folder = subfolder(root, "images"), subfolder(root, "labels")
+        assert images_folder is not None, root
+        assert labels_folder is not None, root
+        images, problems = single_files(images_by_stem(images_folder))
+        labels, label_problems = single_files(label_maps_in(labels_folder, images))
         problems += label_problems
+        problems += unusable_entries(images_folder) + unusable_entries(labels_folder, LABEL_SUFFIXES)
         if not images:
-            raise DataError(f"{root / 'images'}: must hold bmp, png or tif images, got none; add them")
+            raise DataError(f"{images_folder}: must hold png, jpg, bmp or tif images, got none; add them")
         for stem in sorted(images.keys() - labels.keys()):
             problems.append(
                 f"{images[stem]}: every image needs labels/{stem}.*, got none; add it or move the image"
@@ -145,11 +137,24 @@ class LabelFolder(PairedFolder):
                 f"{labels[stem]}: every label map needs images/{stem}.*, got none; add it or move the map"
             )
         pairs = [
-            SamplePaths(Sample(stem, _split_of(stem), group=stem, stratum=""), images[stem], labels[stem])
+            SamplePaths(_sample(images[stem].stem), images[stem], labels[stem])
             for stem in sorted(images.keys() & labels.keys())
         ]
         logger.warning("%s: no patients are known for this layout; every image is its own group", root)
         super().__init__(root, pairs, problems, strict=strict)
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Return whether the folder has `images`, and `labels` with a label map in it."""
+        labels = subfolder(root, "labels")
+        if labels is None or subfolder(root, "images") is None:
+            return False
+        found = label_maps_in(labels).values()
+        return any(not path.name.lower().endswith("_seg.npy") for paths in found for path in paths)
+
+
+def _sample(name: str) -> Sample:
+    return Sample(name, _split_of(name), group=name, stratum="")
 
 
 def _split_of(stem: str) -> str:

@@ -10,7 +10,7 @@ from searcher.exceptions import UserError
 from searcher.settings import read_setting, take_setting, without_frame
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets import GlasFolder, LabelFolder
+    from data_pipeline.datasets import SampleSource
     from searcher.ledger.address import DatabaseAddress
 
 __all__ = [
@@ -234,8 +234,11 @@ def check_writable(option: str, path: Path | None) -> None:
 
 
 def write_text(option: str, path: Path, text: str) -> None:
-    """Write a file of text in UTF-8, see `write_bytes`."""
-    write_bytes(option, path, text.encode())
+    """Write a file of text in UTF-8, see `write_bytes`.
+
+    Bytes of a file's name that are no UTF-8, as old archives leave them, are written as `\\udcfc`.
+    """
+    write_bytes(option, path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
@@ -288,7 +291,7 @@ def data_folder(args: argparse.Namespace) -> str | None:
     return normal_uri("--data", args.data) if is_object_uri(args.data) else str(Path(args.data).absolute())
 
 
-def open_source(args: argparse.Namespace, *, strict: bool = True) -> "GlasFolder | LabelFolder":
+def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSource":
     """Return the data set that `--data` names, fetched first where it lies in an object store.
 
     Raises:
