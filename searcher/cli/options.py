@@ -87,8 +87,8 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
         "--data",
         metavar="DIR|URI",
         required=required,
-        help="a GlaS release folder, or a folder with images/ and labels/, or one of the two in an object store "
-        f"(s3://BUCKET/FOLDER){remark}",
+        help="a folder with images/ and labels/, a GlaS release, or another layout of docs/data.md; "
+        f"or one in an object store (s3://BUCKET/FOLDER){remark}",
     )
 
 
