@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from data_pipeline.datasets.files import (
     pair_problems,
     single_files,
 )
+from data_pipeline.datasets.tables import GRADES_FILE, SAMPLES_FILE, SampleRow, read_grades, read_samples
 from data_pipeline.exceptions import DataError
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
@@ -117,8 +118,9 @@ class PairedFolder:
 class LabelFolder(PairedFolder):
     """Images in `images/`, label maps of the same names in `labels/`.
 
-    Names that begin with `testA_` or `testB_` are those splits, all others `train`. Nothing tells patients, so
-    every image is its own group, with a warning.
+    `samples.csv`, or `Grade.csv` as GlaS has it, says whose the images are (`data_pipeline.datasets.tables`); without
+    either every image is its own group. Where no table names the split, names that begin with `testA_` or `testB_`
+    are those splits, all others `train`.
 
     Args:
         root: Folder that holds `images` and `labels`.
@@ -144,12 +146,45 @@ class LabelFolder(PairedFolder):
             problems.append(
                 f"{labels[stem]}: every label map needs images/{stem}.*, got none; add it or move the map"
             )
+        rows, row_problems = _rows(root, images.keys())
+        problems += row_problems
         pairs = [
-            SamplePaths(Sample(stem, _split_of(stem), group=stem, stratum=""), images[stem], labels[stem])
+            SamplePaths(_sample(stem, rows.get(stem, SampleRow())), images[stem], labels[stem])
             for stem in sorted(images.keys() & labels.keys())
         ]
-        logger.warning("%s: no patients are known for this layout; every image is its own group", root)
         super().__init__(root, pairs, problems, strict=strict)
+
+
+def _rows(root: Path, ids: Collection[str]) -> tuple[dict[str, SampleRow], list[str]]:
+    """Return what the folder's table says of each image, nothing where there is none; and the table's problems."""
+    rows, problems = read_samples(root, ids)
+    if rows is not None:
+        if (root / GRADES_FILE).exists():
+            logger.warning("%s: %s is used, not %s", root, SAMPLES_FILE, GRADES_FILE)
+        return rows, problems
+    grades, problems = read_grades(root)
+    if grades is None:
+        return {}, problems
+    without = sorted(set(ids) - grades.keys())
+    if without and not problems:
+        shown = ", ".join(without[:5]) + (", .." if len(without) > 5 else "")
+        problems.append(
+            f"{root / GRADES_FILE}: every image needs a row, got none for {shown} ({len(without)} of {len(ids)} "
+            "images); add it, or remove the file to go without patients"
+        )
+    return {
+        name: SampleRow(patient=patient, stratum=grade) for name, (patient, grade) in grades.items()
+    }, problems
+
+
+def _sample(stem: str, row: SampleRow) -> Sample:
+    return Sample(
+        stem,
+        row.split or _split_of(stem),
+        group=row.patient or stem,
+        stratum=row.stratum or "",
+        pixel_size_um=row.pixel_size_um,
+    )
 
 
 def _split_of(stem: str) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipeline.datasets.files import images_by_stem, single_files
-from data_pipeline.datasets.glas import GlasFolder, read_grades
+from data_pipeline.datasets.glas import GlasFolder
+from data_pipeline.datasets.tables import read_grades
 from data_pipeline.exceptions import DataError
 from searcher.evaluation import metrics, poster
 from searcher.evaluation.label_maps import NUMPY_SUFFIX, read_label_map, relabelled
