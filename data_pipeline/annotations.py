@@ -7,7 +7,6 @@ it is made again, which takes about as long as decoding the images. A cache fold
 import contextlib
 import dataclasses
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,7 +94,7 @@ def _write(path: Path, store: Store, facts: Sequence[LabelFacts]) -> None:
         try:
             json.dump(content, file)
             file.close()
-            os.replace(file.name, path)
+            Path(file.name).replace(path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise

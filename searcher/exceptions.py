@@ -3,6 +3,7 @@
     SearcherError                       exit code 1
     ├── UserError                       bad input: where, rule, value, remedy; exit code 2
     │   ├── StudyFileError              a study file, all its problems at once
+    │   ├── TextFileError               a file of text or JSON that cannot be read
     │   ├── UnknownStudyError           no such study, shipped or in the database
     │   ├── DatabaseError               a database that cannot be opened or used
     │   │   └── DatabaseAwayError       one that may come back: out of reach, or locked
@@ -29,6 +30,7 @@ __all__ = [
     "StorageError",
     "StudyConflictError",
     "StudyFileError",
+    "TextFileError",
     "TrialError",
     "UnknownStudyError",
     "UserError",
@@ -53,6 +55,10 @@ class StudyFileError(UserError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class TextFileError(UserError):
+    """A file of text or JSON that cannot be read; its content is not shown."""
 
 
 class UnknownStudyError(UserError):

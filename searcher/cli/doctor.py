@@ -47,8 +47,8 @@ def _run(args: argparse.Namespace) -> int:
 def _print(findings: "list[Finding]") -> None:
     from rich.text import Text
 
-    from searcher.cli.log_file import harmless
     from searcher.cli.terminal import console, table
+    from searcher.escaping import harmless
 
     if findings:
         rows = [

@@ -59,8 +59,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _print(args: argparse.Namespace, freed: "list[Freed]") -> None:
-    from searcher.cli.log_file import harmless
     from searcher.cli.terminal import console, print_json, table
+    from searcher.escaping import harmless
 
     if args.json:
         print_json([study.to_dict() | {"dry_run": args.dry_run} for study in freed])

@@ -118,7 +118,7 @@ def _log(args: argparse.Namespace, storage_root: str, name: str) -> Path:
 
 def _show_job(args: argparse.Namespace, database: "Database", job: str, path: Path) -> None:
     """Print what the driver of a launch printed, as its cluster has it; with `--follow`, until the job is over."""
-    from searcher.cli.log_file import harmless
+    from searcher.escaping import harmless
     from searcher.orchestration.jobs import find_job
 
     address = ray_address(args)
@@ -265,7 +265,7 @@ class _Output:
 
 
 def _say_how_it_ended(args: argparse.Namespace, end: "TrialEnd") -> None:
-    from searcher.cli.log_file import harmless
+    from searcher.escaping import harmless
 
     again = ""
     if end.retry is not None:
@@ -287,7 +287,7 @@ def _why_no_log(end: "TrialEnd | None") -> str:
 
 
 def _refuse(where: str, path: Path, why: str) -> None:
-    from searcher.cli.log_file import harmless
+    from searcher.escaping import harmless
     from searcher.exceptions import UserError
 
     raise UserError(harmless(f"{where}: must have a log, got none at {path}; {why}"))

@@ -46,6 +46,7 @@ Verbs = Any
 _DEFAULT_DATABASE = "searcher.db"
 LABELS_ARE = ("instances", "binary", "binary-inverted", "binary-watershed", "classes")
 """`data_pipeline.datasets.view.LABELS_ARE`, without the import of NumPy."""
+_MAX_SECRET_BYTES = 1 << 16
 
 
 def positive_int(text: str) -> int:
@@ -319,13 +320,11 @@ def read_secret(option: str, path: Path, what: str) -> str:
     Raises:
         UserError: It cannot be read, or has no line or several; its content is not shown.
     """
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise UserError(
-            f"{option}{path}: must be a readable file with {what}: {reason}; check the path"
-        ) from None
+    from searcher.text_files import read_text
+
+    text = read_text(
+        path, where=f"{option}{path}", what=what, max_bytes=_MAX_SECRET_BYTES, may_be_pipe=True
+    ).strip()
     if not text or "\n" in text:
         raise UserError(
             f"{option}{path}: must hold {what} in one line, got {len(text.splitlines())}; check the file"

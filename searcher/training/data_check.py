@@ -36,8 +36,8 @@ def check_data(store: Store, request: DataRequest, config: DataConfig) -> list[s
     for name, indices in (("training", split.train), ("validation", split.val)):
         if not any(facts[index].num_labels for index in indices):
             raise DataError(
-                f"{where}: {name} images must hold objects, got no object in {len(indices)} of {len(indices)}; check how "
-                "the label maps were written, or the split"
+                f"{where}: {name} images must hold objects, got no object in any of {len(indices)}; "
+                "check how the label maps were written, or the split"
             )
     found = [
         patients_remark(store, split.train + split.val),
@@ -94,18 +94,10 @@ def pixel_sizes_remark(store: Store, indices: Sequence[int]) -> str | None:
         return None
     parts = [f"{size:g} um in {_listed(names)}" for size, names in sorted(sizes.items())]
     if max(sizes) > _SAME_SCALE * min(sizes):
-        middle = float(
-            np.median(
-                [
-                    store.samples[index].pixel_size_um or np.nan
-                    for index in indices
-                    if store.samples[index].pixel_size_um
-                ]
-            )
-        )
+        middle = float(np.median([size for size, names in sizes.items() for _ in names]))
         return (
-            f"pixel sizes must not differ by more than a factor of {_SAME_SCALE:g}, got {'; '.join(parts)}; one network "
-            f"sees objects at several scales, and predict will not resample; add --resample-um {middle:.3g}"
+            f"pixel sizes must not differ by more than a factor of {_SAME_SCALE:g}, got {'; '.join(parts)}; one "
+            f"network sees objects at several scales, and predict will not resample; add --resample-um {middle:.3g}"
         )
     if without:
         return (
