@@ -96,7 +96,9 @@ class PairedFolder:
         digest = hashlib.sha256(self.kind.encode())
         for pair in self._pairs:
             sample = pair.sample
-            fields = (sample.id, sample.split, sample.group, sample.stratum)
+            fields: tuple[object, ...] = (sample.id, sample.split, sample.group, sample.stratum)
+            if sample.pixel_size_um is not None:  # of a table; those in an image file are in its bytes
+                fields += (sample.pixel_size_um,)
             digest.update(repr(fields).encode())
             for path in (pair.image, pair.annotation):
                 digest.update(_file_digest(path))

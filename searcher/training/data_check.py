@@ -76,7 +76,7 @@ def patients_remark(store: Store, indices: Sequence[int]) -> str | None:
         return None
     return (
         f"patients are unknown, so each of {len(samples)} images counts as its own and validation may share patients "
-        "with training; name them in samples.csv (id, patient), or add --patient-from"
+        "with training; name them in samples.csv (id, patient) or Grade.csv, or add --patient-from"
     )
 
 
