@@ -4,12 +4,12 @@ import logging
 from pathlib import Path
 
 from data_pipeline.datasets.base import SPLITS, Sample, SampleSource
-from data_pipeline.datasets.files import images_by_stem
 from data_pipeline.datasets.folder import LabelFolder
 from data_pipeline.datasets.glas import GlasFolder
 from data_pipeline.datasets.synthetic import SyntheticGlands
 from data_pipeline.datasets.writing import write_release
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import images_by_stem
 
 __all__ = [
     "SPLITS",

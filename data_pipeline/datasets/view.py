@@ -81,7 +81,13 @@ class _ViewedSource:
 
     def read(self, index: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
         """Return image and label map as the view has them."""
-        image, labels = self._source.read(index)
+        # Of a mask of 1 bit, `read` has made objects already.
+        read = (
+            getattr(self._source, "read_stored", self._source.read)
+            if self._view.labels_are
+            else self._source.read
+        )
+        image, labels = read(index)
         labels = objects_of(labels, self._view.labels_are)
         size = self._source.samples[index].pixel_size_um
         if self._view.resample_um is None or size is None:

@@ -107,7 +107,6 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
     group.add_argument(
         "--patient-from",
         type=_pattern,
-        default="",
         metavar="REGEX",
         help="the patient is this expression's group in an image's name, e.g. '(P\\d+)_'; default: samples.csv or "
         "Grade.csv",
@@ -137,7 +136,7 @@ def data_view(args: argparse.Namespace) -> "DataView":
     """Return how the command line wants the data set read."""
     from data_pipeline.datasets.view import DataView
 
-    return DataView(args.labels_are, args.patient_from, args.resample_um)
+    return DataView(args.labels_are, args.patient_from or "", args.resample_um)
 
 
 def data_view_words(args: argparse.Namespace) -> list[str]:

@@ -19,12 +19,12 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_pipeline.images import Raster
 from data_pipeline.tiling import Tile
 from searcher.prediction.components import blocks_of
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import Column
 from searcher.prediction.outlines import Polygon, outline
-from searcher.prediction.raster import Raster
 from searcher.report.overlays import PREDICTION_COLOUR, overlay
 
 __all__ = [

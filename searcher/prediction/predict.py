@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import Raster
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
 from searcher.prediction.dense import cut_blended, see_dense
@@ -25,7 +26,7 @@ from searcher.prediction.outputs import (
     write_labels,
     write_overlay,
 )
-from searcher.prediction.raster import MAX_SCALE, Raster, Resampled
+from searcher.prediction.raster import MAX_SCALE, Resampled
 
 __all__ = ["Failure", "ImageResult", "Options", "find_objects", "predict_image", "predict_images"]
 

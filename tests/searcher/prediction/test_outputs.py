@@ -10,6 +10,7 @@ from label_maps import mapped
 from PIL import Image
 from skimage.draw import polygon2mask
 
+from data_pipeline.images import ArrayRaster
 from searcher.prediction import outputs
 from searcher.prediction.morphology import measure_objects
 from searcher.prediction.outputs import (
@@ -20,7 +21,6 @@ from searcher.prediction.outputs import (
     write_labels,
     write_overlay,
 )
-from searcher.prediction.raster import ArrayRaster
 from searcher.report.overlays import PREDICTION_COLOUR, overlay
 
 

@@ -11,12 +11,12 @@ from label_maps import mapped
 from PIL import Image
 from toy_models import RedIsProbability
 
+from data_pipeline.scratch import ScratchArray
 from data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
 from searcher.prediction import predict as predict_module
 from searcher.prediction.predict import Failure, ImageResult, Options, predict_image, predict_images
-from searcher.prediction.scratch import ScratchArray
 
 
 def predictor(**kwargs) -> Predictor:
