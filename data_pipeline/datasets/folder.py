@@ -158,6 +158,14 @@ class LabelFolder(PairedFolder):
         ]
         super().__init__(root, pairs, problems, strict=strict)
 
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Return whether the folder has `images`, and `labels` with a label map in it."""
+        if not ((root / "images").is_dir() and (root / "labels").is_dir()):
+            return False
+        found = label_maps_in(root / "labels").values()
+        return any(not path.name.lower().endswith("_seg.npy") for paths in found for path in paths)
+
 
 def _rows(root: Path, ids: Collection[str]) -> tuple[dict[str, SampleRow], list[str]]:
     """Return what the folder's table says of each image, nothing where there is none; and the table's problems."""

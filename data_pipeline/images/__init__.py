@@ -40,9 +40,11 @@ from data_pipeline.images.names import (
     LABEL_SUFFIXES,
     images_by_stem,
     images_in,
+    is_data_file,
     label_maps_in,
     same_name,
     single_files,
+    without_marks,
 )
 from data_pipeline.images.reading import (
     as_rgb,
@@ -66,6 +68,7 @@ __all__ = [
     "as_rgb",
     "images_by_stem",
     "images_in",
+    "is_data_file",
     "label_maps_in",
     "open_raster",
     "read_header",
@@ -78,4 +81,5 @@ __all__ = [
     "require_rgb",
     "same_name",
     "single_files",
+    "without_marks",
 ]

@@ -14,6 +14,7 @@ __all__ = [
     "label_maps_in",
     "same_name",
     "single_files",
+    "without_marks",
 ]
 
 PLAIN = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
@@ -95,6 +96,11 @@ def label_maps_in(folder: Path, images: Collection[str] | None = None) -> dict[s
         if claiming:
             by_name[name_of[stem]] += claiming
     return dict(by_name)
+
+
+def without_marks(stem: str) -> str:
+    """Return a label map's name without what says that it is one; of another file the name itself."""
+    return _unmarked(stem, ())
 
 
 def _unmarked(stem: str, known: Collection[str]) -> str:

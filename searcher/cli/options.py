@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets.base import SampleSource
+    from data_pipeline.datasets import SampleSource
     from data_pipeline.datasets.view import DataView
 
 __all__ = [
@@ -290,8 +290,11 @@ def check_writable(option: str, path: Path | None) -> None:
 
 
 def write_text(option: str, path: Path, text: str) -> None:
-    """Write a file of text in UTF-8, see `write_bytes`."""
-    write_bytes(option, path, text.encode())
+    """Write a file of text in UTF-8, see `write_bytes`.
+
+    Bytes of a file's name that are no UTF-8, as old archives leave them, are written as `\\udcfc`.
+    """
+    write_bytes(option, path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:

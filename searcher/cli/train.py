@@ -30,7 +30,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("train", help="train one trial of a study here, without cluster and database")
     add_training(parser)
     add_json(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, outlives_output=True)
 
 
 def _run(args: argparse.Namespace) -> int:

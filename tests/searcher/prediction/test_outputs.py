@@ -182,7 +182,9 @@ class TestAllOrNothing:
 
     def test_all_come_to_their_place(self, tmp_path):
         paths = output_paths(tmp_path, "a", ["csv", "geojson"])
-        (tmp_path / ".a.objects.csv.partial").mkdir()  # of a process that was killed
+        with pytest.raises(FileNotFoundError), all_or_nothing(paths) as written:
+            partial = written["csv"].parent
+        (partial / "of a process that was killed").mkdir(parents=True)
         with all_or_nothing(paths) as written:
             for path in written.values():
                 path.write_text("new")
