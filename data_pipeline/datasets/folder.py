@@ -15,7 +15,16 @@ from data_pipeline.datasets.pairs import SamplePaths, pair_problems, read_pair
 from data_pipeline.datasets.tables import GRADES_FILE, SAMPLES_FILE, SampleRow, read_grades, read_samples
 from data_pipeline.datasets.view import objects_of
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import images_by_stem, label_maps_in, read_header, read_label_header, single_files
+from data_pipeline.images import (
+    LABEL_SUFFIXES,
+    images_by_stem,
+    label_maps_in,
+    read_header,
+    read_label_header,
+    single_files,
+    subfolder,
+    unusable_entries,
+)
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
@@ -136,11 +145,15 @@ class LabelFolder(PairedFolder):
     kind = "folder"
 
     def __init__(self, root: Path, *, strict: bool = True) -> None:
-        images, problems = single_files(images_by_stem(root / "images"))
-        labels, label_problems = single_files(label_maps_in(root / "labels", images))
+        images_folder, labels_folder = subfolder(root, "images"), subfolder(root, "labels")
+        assert images_folder is not None, root
+        assert labels_folder is not None, root
+        images, problems = single_files(images_by_stem(images_folder))
+        labels, label_problems = single_files(label_maps_in(labels_folder, images))
         problems += label_problems
+        problems += unusable_entries(images_folder) + unusable_entries(labels_folder, LABEL_SUFFIXES)
         if not images:
-            raise DataError(f"{root / 'images'}: must hold png, jpg, bmp or tif images, got none; add them")
+            raise DataError(f"{images_folder}: must hold png, jpg, bmp or tif images, got none; add them")
         for stem in sorted(images.keys() - labels.keys()):
             problems.append(
                 f"{images[stem]}: every image needs labels/{stem}.*, got none; add it or move the image"
@@ -161,9 +174,10 @@ class LabelFolder(PairedFolder):
     @staticmethod
     def recognises(root: Path) -> bool:
         """Return whether the folder has `images`, and `labels` with a label map in it."""
-        if not ((root / "images").is_dir() and (root / "labels").is_dir()):
+        labels = subfolder(root, "labels")
+        if labels is None or subfolder(root, "images") is None:
             return False
-        found = label_maps_in(root / "labels").values()
+        found = label_maps_in(labels).values()
         return any(not path.name.lower().endswith("_seg.npy") for paths in found for path in paths)
 
 

@@ -44,6 +44,8 @@ from data_pipeline.images.names import (
     label_maps_in,
     same_name,
     single_files,
+    subfolder,
+    unusable_entries,
     without_marks,
 )
 from data_pipeline.images.reading import (
@@ -81,5 +83,7 @@ __all__ = [
     "require_rgb",
     "same_name",
     "single_files",
+    "subfolder",
+    "unusable_entries",
     "without_marks",
 ]

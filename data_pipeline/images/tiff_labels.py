@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.exceptions import DataError
 from data_pipeline.images.labels import grey_channel
-from data_pipeline.images.tiff_layout import single_image
+from data_pipeline.images.tiff_layout import opened, single_image
 
 __all__ = ["read_tiff_labels", "tiff_label_header"]
 
@@ -25,7 +25,7 @@ def tiff_label_header(path: Path) -> dict[str, Any]:
     Raises:
         DataError: The file holds something else than one label map.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with opened(path) as tiff:
         _, key = _page(path, tiff)
         orientation = key.tags.get(274)
         value = orientation.value if orientation is not None else 1
@@ -48,7 +48,7 @@ def read_tiff_labels(path: Path, max_bytes: int) -> NDArray[Any]:
     Raises:
         DataError: The file holds something else than one label map, or a larger one.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with opened(path) as tiff:
         page, key = _page(path, tiff)
         if key.nbytes > max_bytes:
             raise DataError(
