@@ -69,7 +69,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
     source = open_source(args, strict=False)
     with progress_bar(f"reading {source.name}") as advance:
-        report = inspect_dataset(source, progress=advance)
+        report = inspect_dataset(source, labels_are_said=bool(args.labels_are), progress=advance)
     if args.json:
         print_json(report.to_dict())
     else:
