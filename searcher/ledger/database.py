@@ -167,6 +167,7 @@ class Database:
             where = f"--db {self.address}"
             reason = engines.reason(error, self.address)
             if is_lock(error):
+                reason = reason if self.address.is_sqlite else "another session has locked its tables or rows"
                 holder = lock_holder(self.engine, self.address)
                 reason = f"{reason}; {holder}" if holder else reason
             if is_outage(error):

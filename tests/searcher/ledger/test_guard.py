@@ -132,7 +132,8 @@ def test_a_lock_is_waited_for_a_while_and_its_holder_is_named(database, database
         connection.execute(sa.text("LOCK TABLE trials, searcher_epochs"))
         for act in (lambda: small_ledger.ask(ledger), lambda: database.trials("s")):
             with pytest.raises(
-                DatabaseAwayError, match=r"lock timeout.*session \d+ of postgres.* has held locks"
+                DatabaseAwayError,
+                match=r"has locked its tables or rows; session \d+ of postgres.* has held locks",
             ):
                 act()
 
