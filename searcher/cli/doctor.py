@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_reading, database_text
+from searcher.cli.options import Verbs, add_reading, database_address
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import print_json, progress_bar
     from searcher.ledger.doctor import examine, open_database
 
-    database, findings = open_database(database_text(args), fix=args.fix)
+    database, findings = open_database(database_address(args), fix=args.fix)
     if database is not None:
         with database, progress_bar("comparing checkpoints") as advance:
             findings += examine(
@@ -45,21 +45,15 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _print(findings: "list[Finding]") -> None:
-    from rich.text import Text
-
-    from searcher.cli.log_file import harmless
     from searcher.cli.terminal import console, table
 
     if findings:
-        rows = [
-            [Text(harmless(cell)) for cell in (f.state, f.study or "", f.where, _sentence(f))]
-            for f in findings
-        ]
+        rows = [(f.state, f.study, f.where, _sentence(f)) for f in findings]
         console.print(table(["state", "study", "where", "what, why it matters, what mends it"], rows))
     for finding in findings:
         if finding.command is not None and finding.is_open:
             console.print(
-                harmless(f"train the parameters of {finding.where} again: {finding.command}"),
+                f"train the parameters of {finding.where} again: {finding.command}",
                 markup=False,
                 soft_wrap=True,
             )

@@ -101,7 +101,7 @@ def test_a_tif_whose_header_is_damaged_does_not_fill_the_memory(tmp_path):
     with tifffile.TiffFile(tmp_path / "map.tif", mode="r+b") as tiff:
         for side in ("ImageWidth", "ImageLength"):
             tiff.pages.first.tags[side].overwrite(100_000)
-    with pytest.raises(DataError, match=r"map.tif: a label map must take at most 1024 MiB, got 38146 MiB"):
+    with pytest.raises(DataError, match=r"map.tif: .* got a header of 100000x100000 px, and a file"):
         read_label_map(tmp_path / "map.tif")
 
 
@@ -129,8 +129,8 @@ COLOURED[0, 0] = (255, 0, 0)
 @pytest.mark.parametrize(
     ("name", "save", "rule"),
     [
-        ("a.npy", lambda p: np.save(p, np.ones((3, 4))), "must be of integers, got float64"),
-        ("a.npy", lambda p: np.save(p, np.ones((3, 4), bool)), "must be of integers, got bool"),
+        ("a.npy", lambda p: np.save(p, np.full((3, 4), 1.5)), "must be of integers, got float64"),
+        ("a.npy", lambda p: np.save(p, np.ones((3, 4), complex)), "must be of integers, got complex"),
         ("a.npy", lambda p: np.save(p, np.ones((3, 4, 1), int)), r"must have rows and columns, got shape \(3, 4, 1\)"),
         ("a.npy", lambda p: np.save(p, np.ones((0, 4), int)), "must have rows and columns"),
         ("a.npy", lambda p: np.save(p, np.array([[0, -1]])), "got -1 to 0"),
@@ -138,13 +138,12 @@ COLOURED[0, 0] = (255, 0, 0)
         ("a.npy", lambda p: p.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr'"), "must be a whole array"),
         ("a.npy", lambda p: p.write_bytes(b""), "must be a whole array"),
         ("a.png", lambda p: p.write_bytes(b"no picture"), "must decode as an image"),
-        ("a.tif", lambda p: tifffile.imwrite(p, np.ones((3, 4), np.float32)), "must be of integers, got float32"),
+        ("a.tif", lambda p: tifffile.imwrite(p, np.full((3, 4), np.nan, "f4")), "must be of integers, got float32"),
         ("a.tif", lambda p: tifffile.imwrite(p, np.array([[0, -1]], np.int32)), "got -1 to 0"),
         ("a.tif", lambda p: tifffile.imwrite(p, COLOURED, photometric="rgb"), r"got shape \(3, 4, 3\)"),
         ("a.tif", lambda p: p.write_bytes(b"II*\0no picture"), "must decode as an image"),
         ("a.png", lambda p: Image.fromarray(COLOURED).save(p), "a label map must be a single-channel .* 3 channels"),
         ("a.png", lambda p: Image.new("RGBA", (4, 3), (5, 5, 5, 9)).save(p), "4 channels"),
-        ("a.png", lambda p: Image.new("1", (4, 3)).save(p), "1 bit"),
         ("a.tif", lambda p: tifffile.imwrite(p, np.array([[2**63]], np.uint64)), "labels must lie in"),
         ("a.tif", lambda p: tifffile.imwrite(p, np.zeros((2, 3, 4), np.uint16), photometric="minisblack"), "2 pages"),
     ],
