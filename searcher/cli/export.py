@@ -22,6 +22,9 @@ __all__ = ["add_parser"]
 
 _ONNX_SIZE_PX = 512
 
+_SAME_PIXEL_SIZE = 1.02
+"""Largest ratio of the pixel sizes that the networks of one bundle were trained at."""
+
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
@@ -101,7 +104,7 @@ def _run(args: argparse.Namespace) -> int:
         found.members,
         models,
         data=_data_facts(args, found, source),
-        pixel_size_um=args.pixel_size_um or (source.pixel_size_um if source is not None else None),
+        pixel_size_um=args.pixel_size_um or _pixel_size(found, source),
         pictures=pictures,
         onnx=onnx,
         force=args.force,
@@ -122,6 +125,15 @@ def _run(args: argparse.Namespace) -> int:
         )
     console.print(f"  searcher predict {args.to} IMAGE… --to DIR", markup=False, soft_wrap=True)
     return 0
+
+
+def _pixel_size(found: Found, source: "SampleSource | None") -> float | None:
+    """Return the pixel size that the networks were trained at, if they agree on it; else what the data set says."""
+    sizes = {member.pixel_size_um for member in found.members}
+    known = [size for size in sizes if size is not None]
+    if known and None not in sizes:
+        return known[0] if max(known) <= min(known) * _SAME_PIXEL_SIZE else None
+    return source.pixel_size_um if source is not None else None
 
 
 def _name(args: argparse.Namespace, found: Found) -> str:

@@ -106,8 +106,8 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
 
     with _existing(database_url) as database:
         spec = resolve(spec, database, storage_root=root)
-    config = spec.trial_config({}).data
-    data = DataRequest(data_folder(args), str(cache_dir()), config, data_view(args))
+    config = spec.trial_config({})
+    data = DataRequest(data_folder(args), str(cache_dir()), config.data, data_view(args))
     with progress_bar("preparing images") as advance:
         store = data.prepare(advance)
     remarks = check_data(store, data, config)

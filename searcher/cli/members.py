@@ -258,6 +258,7 @@ def _member(
             history=_history(path) if of is None else _finite(of[1].epochs),
             lineage=lineage,
         ),
+        pixel_size_um=checkpoint.pixel_size_um,
     )
 
 

@@ -65,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
     with progress_bar("preparing images") as advance:
         request = DataRequest(data_folder(args), str(cache_dir()), config.data, data_view(args))
         store = request.prepare(advance)
-    for line in check_data(store, request, config.data):
+    for line in check_data(store, request, config):
         print(line, file=sys.stderr)
     # Another training of the study may begin in the same second.
     run_dir = _run_folder(root / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}")

@@ -82,6 +82,8 @@ class Checkpoint:
     lineage: tuple[dict[str, Any], ...] = ()
     """Of the trials whose weights this one began from, the oldest first: `data_fingerprint`, and `split`, the keys of
     `data` that decide which images were held out."""
+    pixel_size_um: float | None = None
+    """Side of a pixel of the training images in micrometres; None where unknown, or where they differ in scale."""
 
     def weights(self) -> dict[str, Any]:
         """Return the weights that were validated: the average's if there is one, else the trained ones."""
