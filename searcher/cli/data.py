@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_data, add_json, open_source, positive_int
+from searcher.cli.options import Verbs, add_data, add_data_view, add_json, open_source, positive_int
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def add_parser(verbs: Verbs) -> None:
         "--dry-run", action="store_true", help="say what would be written, and write nothing"
     )
     add_json(imported)
+    add_data_view(imported)
     imported.set_defaults(run=_import)
     draw = actions.add_parser("draw", help="write synthetic glands as files, to try everything on")
     draw.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")

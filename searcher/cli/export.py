@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, models_for, predictor_for
-from searcher.cli.options import Verbs, open_source, positive_float, positive_int
+from searcher.cli.options import Verbs, add_data_view, open_source, positive_float, positive_int
 from searcher.study.objectives import TUNING_TARGETS
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def add_parser(verbs: Verbs) -> None:
         help="tune post-processing anew for the networks together, each asked about the images it was validated on: "
         f"for what they were tuned for, or one of {', '.join(TUNING_TARGETS)}; needs the training data",
     )
+    add_data_view(parser)
     parser.add_argument(
         "--data-licence", metavar="TEXT", help="licence of the training data; default: if known"
     )

@@ -19,6 +19,7 @@ __all__ = [
     "Verbs",
     "add_address",
     "add_data",
+    "add_data_view",
     "add_database",
     "add_json",
     "add_reading",
@@ -98,6 +99,11 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
         help="a folder with images/ and labels/, a GlaS release, or another layout of docs/data.md; "
         f"or one in an object store (s3://BUCKET/FOLDER){remark}",
     )
+    add_data_view(parser)
+
+
+def add_data_view(parser: argparse.ArgumentParser) -> None:
+    """Add what a person says of a data set: `--labels-are`, `--patient-from`, `--resample-um`."""
     group = parser.add_argument_group("how the data set is to be read")
     group.add_argument(
         "--labels-are",
