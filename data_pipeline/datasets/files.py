@@ -7,6 +7,7 @@ the labels, as they are (OpenCV would turn them into colours).
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -83,25 +84,33 @@ def pair_problems(image: Path, annotation: Path) -> list[str]:
     return problems
 
 
-def decode_image(path: Path) -> NDArray[np.uint8]:
+def decode_image(path: Path, content: bytes | None = None) -> NDArray[np.uint8]:
     """Return the image as uint8[H, W, 3], RGB. Grey becomes three equal channels; transparency is dropped.
+
+    Args:
+        path: The file.
+        content: Its bytes, for who has read them already; None reads them.
 
     Raises:
         DataError: The file does not decode, or is not 8 bit grey or colour.
     """
-    with _open(path) as opened:
+    with _open(path, content) as opened:
         _check_image_mode(path, opened)
         return np.ascontiguousarray(_decoded(path, opened, "RGB"), dtype=np.uint8)
 
 
-def decode_labels(path: Path) -> NDArray[np.int32]:
+def decode_labels(path: Path, content: bytes | None = None) -> NDArray[np.int32]:
     """Return the annotation as int32[H, W]: 0 background, other values as they are in the file.
+
+    Args:
+        path: The file.
+        content: Its bytes, for who has read them already; None reads them.
 
     Raises:
         DataError: The file does not decode, is no single-channel label map of 8 to 32 bits, has a label
             that does not fit, or more than `MAX_LABELS` different ones.
     """
-    with _open(path) as opened:
+    with _open(path, content) as opened:
         _check_label_mode(path, opened)
         labels = _decoded_labels(path, opened)
     if labels.max() > MAX_LABELS:
@@ -144,10 +153,10 @@ def grey_channel(pixels: NDArray[Any]) -> NDArray[Any] | None:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """Open the header; whatever goes wrong with a file, here or while it is open, is a DataError naming it."""
     try:
-        with Image.open(path) as opened:
+        with Image.open(path if content is None else BytesIO(content)) as opened:
             yield opened
     except DataError:
         raise

@@ -5,11 +5,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import SPLITS, Sample
+from data_pipeline.datasets.base import RGB, SPLITS, Sample
+from data_pipeline.datasets.contents import Contents
 from data_pipeline.datasets.files import (
     decode_image,
     decode_labels,
@@ -22,8 +24,6 @@ from data_pipeline.exceptions import DataError
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
 logger = logging.getLogger(__name__)
-
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class PairedFolder:
         self, root: Path, pairs: Iterable[SamplePaths], problems: Iterable[str], *, strict: bool
     ) -> None:
         self.root = root
+        self._contents = Contents()
         found = list(problems)
         self._pairs: list[SamplePaths] = []
         for pair in pairs:
@@ -82,6 +83,16 @@ class PairedFolder:
         return None
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images' channels."""
+        return RGB
+
+    @property
+    def dtype(self) -> Literal["uint8", "uint16"]:
+        """Type of the images' values."""
+        return "uint8"
+
+    @property
     def samples(self) -> Sequence[Sample]:
         """All samples, in the layout's order."""
         return [pair.sample for pair in self._pairs]
@@ -98,17 +109,19 @@ class PairedFolder:
             fields = (sample.id, sample.split, sample.group, sample.stratum)
             digest.update(repr(fields).encode())
             for path in (pair.image, pair.annotation):
-                digest.update(_file_digest(path))
+                digest.update(self._contents.digest(path))
         return digest.hexdigest()
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Return image uint8[H, W, 3] and instance label map int32[H, W] of `samples[index]`.
 
         Raises:
+            ChangedDataError: A file is no longer what the fingerprint was last taken of.
             DataError: A file does not decode, or is not what its header promised.
         """
         pair = self._pairs[index]
-        image, labels = decode_image(pair.image), decode_labels(pair.annotation)
+        image = decode_image(pair.image, self._contents.read(pair.image))
+        labels = decode_labels(pair.annotation, self._contents.read(pair.annotation))
         if image.shape[:2] != labels.shape:
             raise DataError(*pair_problems(pair.image, pair.annotation))
         return image, labels
@@ -155,14 +168,3 @@ class LabelFolder(PairedFolder):
 def _split_of(stem: str) -> str:
     prefix = stem.partition("_")[0]
     return prefix if prefix in SPLITS else "train"
-
-
-def _file_digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise DataError(f"{path}: the file must be readable, got {error.strerror}; restore it") from error
-    return digest.digest()
