@@ -1,4 +1,4 @@
-# install, demo, test, check, chaos, bench, glas: each does its own set-up. Needs Python >= 3.11 and a package registry.
+# install, demo, test, check, chaos, cases, fuzz, bench, glas: each does its own set-up. Needs Python >= 3.11 and a package registry.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -14,7 +14,12 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 # Without bytecode on disk every process compiles what it imports, torch and Ray's workers included: ten seconds each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test check chaos bench glas lock packaging chromium clean
+# Of the generated tests; SEED=N make test repeats those of the run that printed N.
+ifndef SEED
+SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+endif
+
+.PHONY: install demo test check chaos cases fuzz bench glas lock packaging chromium clean
 
 install: $(INSTALLED)
 
@@ -43,7 +48,14 @@ demo: install
 
 # One process more than CI has cores: the one with Ray mostly waits. tests/conftest.py says what goes to one as a whole.
 test: install chromium
-	$(BIN)/python -m pytest -m "not packaging and not chaos" -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not packaging and not chaos and not case" -n 3 --dist loadfile --no-loadscope-reorder \
+		--hypothesis-seed $(SEED)
+
+# The generated tests with many more examples, half an hour; FUZZ=NAME runs those of that name.
+EXAMPLES := 2000
+fuzz: install
+	SEARCHER_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/searcher/prediction/test_outlines.py -n 2 \
+		--hypothesis-seed $(SEED) --timeout 7200 $(if $(FUZZ),-k $(FUZZ))
 
 # For the tests that open the dashboard in a browser: Debian's package, where it can be installed.
 chromium:
@@ -52,8 +64,12 @@ chromium:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
 	} || echo "no Chromium: the tests that open the dashboard in a browser are skipped; apt-get install chromium as root"
 
+# Faults as scripts, ours or those of another folder: make cases CASES=DIR.
+cases: install
+	$(BIN)/python -m pytest tests/cases -n 2 $(if $(CASES),--cases $(CASES))
+
 chaos: install
-	$(BIN)/python -m pytest tests/chaos -n 2 $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
+	$(BIN)/python -m pytest tests/chaos tests/cases -n 2 $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
 
 packaging: install
 	$(BIN)/python -m pytest -m packaging tests/packaging

@@ -104,6 +104,7 @@ def inspect_dataset(
             remarks.extend(f"{sample.id}: {remark}" for remark in _remarks(labels, values, areas))
         if progress is not None:
             progress(i + 1, len(source.samples))
+    remarks.extend(getattr(source, "remarks", ()))
     by_split: dict[str, list[_Image]] = {}
     for image in images:
         by_split.setdefault(image.sample.split, []).append(image)

@@ -28,7 +28,9 @@ BACKBONES: tuple[str, ...] = get_args(Backbone)
 class _Settings(BaseModel):
     """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class ObjectStatistics(NamedTuple):

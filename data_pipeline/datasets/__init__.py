@@ -4,12 +4,12 @@ import logging
 from pathlib import Path
 
 from data_pipeline.datasets.base import SPLITS, Sample, SampleSource
-from data_pipeline.datasets.files import images_by_stem
 from data_pipeline.datasets.folder import LabelFolder
 from data_pipeline.datasets.glas import GlasFolder
 from data_pipeline.datasets.synthetic import SyntheticGlands
 from data_pipeline.datasets.writing import write_release
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import images_by_stem
 
 __all__ = [
     "SPLITS",
@@ -25,11 +25,11 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-def open_dataset(path: Path, *, strict: bool = True) -> GlasFolder | LabelFolder:
+def open_dataset(path: Path, *, strict: bool = True) -> SampleSource:
     """Return the dataset that lies in a folder; its layout is recognised and logged.
 
     Args:
-        path: A GlaS release folder (`train_1.bmp`, `train_1_anno.bmp`, ..), or one with `images` and `labels`.
+        path: A folder in one of the layouts of `docs/data.md`.
         strict: Raise when any file is unusable; otherwise leave it out and list it in the source's `problems`.
 
     Raises:
@@ -49,19 +49,35 @@ def open_dataset(path: Path, *, strict: bool = True) -> GlasFolder | LabelFolder
     return source
 
 
-def _recognise(path: Path, *, strict: bool) -> GlasFolder | LabelFolder:
-    if (path / "images").is_dir() and (path / "labels").is_dir():
+def _recognise(path: Path, *, strict: bool) -> SampleSource:
+    if LabelFolder.recognises(path):
         return LabelFolder(path, strict=strict)
     if GlasFolder.recognises(path):
         return GlasFolder(path, strict=strict)
+    if not _releases_in(path):
+        # Imported here, since shapely, zarr and scipy cost every other process its start.
+        from data_pipeline.datasets.layouts.table import open_layout
+
+        source = open_layout(path, strict=strict)
+        if source is not None:
+            return source
+    if (path / "images").is_dir() and (path / "labels").is_dir():
+        return LabelFolder(path, strict=strict)
     raise DataError(_unknown_layout(path))
 
 
+def _releases_in(path: Path) -> list[Path]:
+    """Return the folders in a folder that hold annotations under the names of the GlaS release."""
+    children = [
+        child for child in sorted(path.iterdir()) if child.is_dir() and not child.name.startswith(".")
+    ]
+    return [child for child in children if GlasFolder.recognises(child) and any(child.glob("*_anno.*"))]
+
+
 def _unknown_layout(path: Path) -> str:
-    rule = "the folder must be a GlaS release (train_1.bmp, train_1_anno.bmp, ..) or hold images/ and labels/"
+    rule = "the folder must hold images with annotations in a layout of docs/data.md, such as images/ and labels/"
     inside = [child for child in sorted(path.iterdir()) if not child.name.startswith(".")]
-    nested = [child for child in inside if child.is_dir() and GlasFolder.recognises(child)]
-    if nested:
+    if nested := _releases_in(path):
         return f"{path}: {rule}, got a folder around one; give {nested[0]}"
     got = (
         f"{len(images_by_stem(path))} images of other names among {len(inside)} entries"

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,27 +11,13 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.base import RGB, SPLITS, Sample
 from data_pipeline.datasets.contents import Contents
-from data_pipeline.datasets.files import (
-    decode_image,
-    decode_labels,
-    images_by_stem,
-    pair_problems,
-    single_files,
-)
+from data_pipeline.datasets.pairs import SamplePaths, pair_problems, read_pair
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import images_by_stem, label_maps_in, single_files
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SamplePaths:
-    """A sample and its two files."""
-
-    sample: Sample
-    image: Path
-    annotation: Path
 
 
 class PairedFolder:
@@ -120,11 +105,8 @@ class PairedFolder:
             DataError: A file does not decode, or is not what its header promised.
         """
         pair = self._pairs[index]
-        image = decode_image(pair.image, self._contents.read(pair.image))
-        labels = decode_labels(pair.annotation, self._contents.read(pair.annotation))
-        if image.shape[:2] != labels.shape:
-            raise DataError(*pair_problems(pair.image, pair.annotation))
-        return image, labels
+        with self._contents.unchanged(pair.image, pair.annotation):
+            return read_pair(pair)
 
 
 class LabelFolder(PairedFolder):
@@ -145,10 +127,10 @@ class LabelFolder(PairedFolder):
 
     def __init__(self, root: Path, *, strict: bool = True) -> None:
         images, problems = single_files(images_by_stem(root / "images"))
-        labels, label_problems = single_files(images_by_stem(root / "labels"))
+        labels, label_problems = single_files(label_maps_in(root / "labels", images))
         problems += label_problems
         if not images:
-            raise DataError(f"{root / 'images'}: must hold bmp, png or tif images, got none; add them")
+            raise DataError(f"{root / 'images'}: must hold png, jpg, bmp or tif images, got none; add them")
         for stem in sorted(images.keys() - labels.keys()):
             problems.append(
                 f"{images[stem]}: every image needs labels/{stem}.*, got none; add it or move the image"
@@ -158,11 +140,23 @@ class LabelFolder(PairedFolder):
                 f"{labels[stem]}: every label map needs images/{stem}.*, got none; add it or move the map"
             )
         pairs = [
-            SamplePaths(Sample(stem, _split_of(stem), group=stem, stratum=""), images[stem], labels[stem])
+            SamplePaths(_sample(images[stem].stem), images[stem], labels[stem])
             for stem in sorted(images.keys() & labels.keys())
         ]
         logger.warning("%s: no patients are known for this layout; every image is its own group", root)
         super().__init__(root, pairs, problems, strict=strict)
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Return whether the folder has `images`, and `labels` with a label map in it."""
+        if not ((root / "images").is_dir() and (root / "labels").is_dir()):
+            return False
+        found = label_maps_in(root / "labels").values()
+        return any(not path.name.lower().endswith("_seg.npy") for paths in found for path in paths)
+
+
+def _sample(name: str) -> Sample:
+    return Sample(name, _split_of(name), group=name, stratum="")
 
 
 def _split_of(stem: str) -> str:

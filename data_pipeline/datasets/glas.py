@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from data_pipeline.datasets.base import SPLITS, Sample
-from data_pipeline.datasets.files import decode_image, images_by_stem, single_files
 from data_pipeline.datasets.folder import PairedFolder, SamplePaths
+from data_pipeline.images import images_by_stem, read_header, single_files
 
 __all__ = ["GlasFolder", "read_grades"]
 
@@ -81,7 +81,8 @@ class GlasFolder(PairedFolder):
         train = {pair.sample.id: pair.image for pair in self._pairs if pair.sample.split == "train"}
         if train.keys() != {f"train_{number}" for number in range(1, _NUM_TRAIN + 1)}:
             return False
-        return decode_image(train["train_1"]).shape[:2] == _FIRST_SIZE
+        first = read_header(train["train_1"])
+        return (first.height, first.width) == _FIRST_SIZE
 
     @property
     def licence(self) -> str:

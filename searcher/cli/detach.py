@@ -49,7 +49,8 @@ def detach(args: argparse.Namespace, spec: "StudySpec", command: list[str], data
     _say(f"{spec.name}: submitted as Ray job {job.id} to {job.dashboard}; waiting for its driver")
     state, code = _wait(job, spec.name, database_url)
     if code is not None:
-        _say(job.read().rstrip())
+        for line in job.read().rstrip().splitlines():
+            _say(line)
         _say(f"{spec.name}: {state}")
         return code
     if state is not None:

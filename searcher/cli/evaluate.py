@@ -42,7 +42,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--name", help="what it is called in the file and by searcher benchmark; default the study or folder"
     )
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, outlives_output=True)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -213,7 +213,7 @@ def _pictures(args: argparse.Namespace, found: Found) -> dict[str, bytes]:
     The image is one that the command line gives or synthetic: training data often must not be passed on.
     """
     from data_pipeline.datasets import SyntheticGlands
-    from data_pipeline.datasets.files import decode_image
+    from data_pipeline.images import read_rgb
     from searcher.report.pictures import learning_curve, overlay_jpeg
 
     pictures = {}
@@ -225,7 +225,7 @@ def _pictures(args: argparse.Namespace, found: Found) -> dict[str, bytes]:
             name = "learning-curve.png" if len(found.members) == 1 else f"learning-curve-{number}.png"
             pictures[name] = learning_curve(lines, best_epoch=facts.epoch)
     if args.example is not None:
-        image, truth = decode_image(args.example), None
+        image, truth = read_rgb(args.example), None
     elif found.study is not None and found.study.data_source == SyntheticGlands.name:
         data = found.members[0].network.config.data
         glands = SyntheticGlands(
@@ -257,10 +257,10 @@ def _data_facts(args: argparse.Namespace, found: Found, source: "SampleSource | 
 def _real_images(args: argparse.Namespace, source: "SampleSource | None") -> "Mapping[str, Pixels]":
     """Return an image that is none of noise, to compare networks on."""
     from data_pipeline.datasets import SyntheticGlands
-    from data_pipeline.datasets.files import decode_image
+    from data_pipeline.images import read_rgb
 
     if args.example is not None:
-        return {args.example.name: decode_image(args.example)}
+        return {args.example.name: read_rgb(args.example)}
     if source is None:
         source = SyntheticGlands(num_images=1, size_px=args.onnx_size, seed=0)
     return {f"{source.samples[0].id} of {source.name}": source.read(0)[0]}

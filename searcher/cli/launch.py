@@ -51,7 +51,7 @@ def add_parser(verbs: Verbs) -> None:
         action="store_true",
         help="let the cluster run the driver, as a Ray job; --address may be http://HOST:8265 too",
     )
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, outlives_output=True)
 
 
 def _run(args: argparse.Namespace) -> int:

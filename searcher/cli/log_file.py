@@ -2,31 +2,14 @@
 
 import codecs
 import os
-import unicodedata
 from pathlib import Path
 from typing import BinaryIO, Self
 
-__all__ = ["LogFile", "harmless"]
+from searcher.escaping import harmless
+
+__all__ = ["LogFile"]
 
 _BLOCK_BYTES = 1 << 16
-_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode categories that steer a terminal, reorder text or break lines."""
-
-
-def harmless(text: str) -> str:
-    """Return a text with everything that a terminal would obey written out, such as `\\x1b` for Escape.
-
-    Line feeds and tabs stay; a carriage return before a line feed is dropped.
-    """
-    text = text.replace("\r\n", "\n")
-    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
-        return text
-    return "".join(
-        character
-        if character in "\n\t" or unicodedata.category(character) not in _OBEYED
-        else character.encode("unicode_escape", "surrogatepass").decode()
-        for character in text
-    )
 
 
 class LogFile:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets import GlasFolder, LabelFolder
+    from data_pipeline.datasets import SampleSource
 
 __all__ = [
     "Verbs",
@@ -40,6 +40,7 @@ Verbs = Any
 """What `ArgumentParser.add_subparsers` returns; its class is private."""
 
 _DEFAULT_DATABASE = "searcher.db"
+_MAX_SECRET_BYTES = 1 << 16
 
 
 def positive_int(text: str) -> int:
@@ -230,8 +231,11 @@ def check_writable(option: str, path: Path | None) -> None:
 
 
 def write_text(option: str, path: Path, text: str) -> None:
-    """Write a file of text in UTF-8, see `write_bytes`."""
-    write_bytes(option, path, text.encode())
+    """Write a file of text in UTF-8, see `write_bytes`.
+
+    Bytes of a file's name that are no UTF-8, as old archives leave them, are written as `\\udcfc`.
+    """
+    write_bytes(option, path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
@@ -259,13 +263,11 @@ def read_secret(option: str, path: Path, what: str) -> str:
     Raises:
         UserError: It cannot be read, or has no line or several; its content is not shown.
     """
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise UserError(
-            f"{option}{path}: must be a readable file with {what}: {reason}; check the path"
-        ) from None
+    from searcher.text_files import read_text
+
+    text = read_text(
+        path, where=f"{option}{path}", what=what, max_bytes=_MAX_SECRET_BYTES, may_be_pipe=True
+    ).strip()
     if not text or "\n" in text:
         raise UserError(
             f"{option}{path}: must hold {what} in one line, got {len(text.splitlines())}; check the file"
@@ -286,7 +288,7 @@ def data_folder(args: argparse.Namespace) -> str | None:
     return normal_uri("--data", args.data) if is_object_uri(args.data) else str(Path(args.data).absolute())
 
 
-def open_source(args: argparse.Namespace, *, strict: bool = True) -> "GlasFolder | LabelFolder":
+def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSource":
     """Return the data set that `--data` names, fetched first where it lies in an object store.
 
     Raises:

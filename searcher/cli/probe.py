@@ -115,7 +115,8 @@ def _print(spec: "StudySpec", largest: "Measured", measured: "list[Measured]") -
         say(f"    --set resources.gpus={use.gpus:g}")
     else:
         say("  no GPU here, so that main memory was measured alone")
-    say(f"  main memory, with the same margin:\n    --set resources.memory_gib={use.memory_gib:g}")
+    say("  main memory, with the same margin:")
+    say(f"    --set resources.memory_gib={use.memory_gib:g}")
 
 
 def _gib(num_bytes: int) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searcher.cli.options import (
@@ -27,7 +28,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("train", help="train one trial of a study here, without cluster and database")
     add_training(parser)
     add_json(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, outlives_output=True)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -60,7 +61,8 @@ def _run(args: argparse.Namespace) -> int:
 
     with progress_bar("preparing images") as advance:
         store = DataRequest(data_folder(args), str(cache_dir()), config.data).prepare(advance)
-    run_dir = root / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
+    # Another training of the study may begin in the same second.
+    run_dir = _run_folder(root / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}")
     if not args.json:
         console.print(f"{spec.name}: {params_text(params)}", markup=False, soft_wrap=True)
     progress = _Progress(config.train.epochs, quiet=args.json)
@@ -81,6 +83,24 @@ def _run(args: argparse.Namespace) -> int:
     if outcome.tuned is not None:
         console.print(tuning_text(outcome.tuned.to_dict()), markup=False, soft_wrap=True)
     return 0
+
+
+def _run_folder(wanted: Path) -> Path:
+    """Return a new folder for this run alone, of that name or the next free one.
+
+    Raises:
+        UserError: No folder can be made there.
+    """
+    from searcher.claims import new_folder
+    from searcher.exceptions import UserError
+
+    try:
+        return new_folder(wanted)
+    except OSError as error:
+        raise UserError(
+            f"--storage {wanted.parent.parent}: must be a folder that can be written, got {error.strerror}; choose "
+            "another path"
+        ) from error
 
 
 def _params(spec: "StudySpec") -> dict[str, Any]:

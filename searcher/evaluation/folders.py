@@ -1,25 +1,21 @@
 """Folders of label maps, any method's against the truth's: which belong together, and all figures of them."""
 
 import re
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.datasets.files import images_by_stem, single_files
 from data_pipeline.datasets.glas import GlasFolder, read_grades
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import label_maps_in, single_files
 from searcher.evaluation import metrics, poster
-from searcher.evaluation.label_maps import NUMPY_SUFFIX, read_label_map, relabelled
+from searcher.evaluation.label_maps import read_label_map, relabelled
 from searcher.evaluation.objects import IntArray
 from searcher.evaluation.summary import ImageResult, Summary, summarise
 
 __all__ = ["LabelMapPair", "MeasuredFolders", "measure_folders"]
 
-_ANNOTATION_SUFFIX = "_anno"
-_PREDICTED_SUFFIX, _OVERLAY_SUFFIX = ".labels", ".overlay"
-"""As `searcher predict` names what it writes."""
 _GRADES_FILE = "Grade.csv"
 _NUM_THREADS = 2
 """Decoding and comparing are Pillow's, numpy's and OpenCV's, which let another thread run."""
@@ -203,20 +199,12 @@ def _label_maps(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: must be a folder of label maps, got none; check the path")
-    files = images_by_stem(folder, more={NUMPY_SUFFIX})
-    if not files:
+    found = label_maps_in(folder)
+    if not found:
         raise DataError(
-            f"{folder}: must hold label maps as png, tif, bmp or npy files, got none; check the path"
+            f"{folder}: must hold label maps as png, tif, bmp, npy or npz files, got none; check the path"
         )
-    name_of = {stem: stem.removesuffix(_ANNOTATION_SUFFIX).removesuffix(_PREDICTED_SUFFIX) for stem in files}
-    pictures = {name for stem, name in name_of.items() if name != stem}
-    pictures |= {name + _OVERLAY_SUFFIX for stem, name in name_of.items() if stem == name + _PREDICTED_SUFFIX}
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    for stem, paths in files.items():
-        claiming = [path for path in paths if stem not in pictures or path.suffix.lower() == NUMPY_SUFFIX]
-        if claiming:
-            by_name[name_of[stem]] += claiming
-    return single_files(by_name)
+    return single_files(found)
 
 
 def _of_split(files: dict[str, Path], split: str) -> dict[str, Path]:

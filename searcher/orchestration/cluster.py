@@ -1,9 +1,11 @@
 """The Ray cluster of a launch: one of its own on loopback, or an existing one."""
 
+import errno
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -13,12 +15,15 @@ from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.exceptions import AuthenticationError
 
+from searcher.child_environment import reduced_environment
 from searcher.exceptions import UserError
-from searcher.orchestration.scratch import scratch_folder
+from searcher.orchestration.leftovers import MARK, ended_with_this_process
+from searcher.orchestration.scratch import short_scratch_folder
 from searcher.orchestration.signals import signals_kept
-from searcher.orchestration.withheld import withheld_from_workers
 
 __all__ = ["TOKEN_REMEDY", "check_reachable", "ray_cluster"]
+
+logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange a few numbers; images never go through Ray's object store."""
@@ -36,27 +41,79 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
 
     Raises:
         UserError: There is no cluster at the address, or it does not take this process; or one of our own could not
-            write what it starts with.
+            write what it starts with, or does not come up.
     """
     if address is not None:
         with _joined(address):
             yield
         return
-    with scratch_folder() as scratch:
+    with _own_cluster():
+        yield
+
+
+@contextmanager
+def _own_cluster() -> Iterator[None]:
+    """Start a cluster, a second time in another folder if it does not come up at first; end all of it afterwards."""
+    with ExitStack() as session:
         try:
-            with _loopback_only():
-                with signals_kept(), withheld_from_workers():
-                    _start(scratch)
-                yield
-        finally:
-            ray.shutdown()
+            _start_in(session)
+        except _NotUpError as first:
+            session.close()
+            logger.warning("Ray did not come up, trying once more: %s", first)
+            try:
+                _start_in(session)
+            except _NotUpError as second:
+                raise UserError(
+                    f"a cluster on this machine: must come up, got twice: {second}; look for free memory, room in "
+                    f"{tempfile.gettempdir()} and in /dev/shm, and free ports, then launch again"
+                ) from second
+        yield
+
+
+def _start_in(session: ExitStack) -> None:
+    """Start a cluster whose processes and files are gone when the session is closed."""
+    scratch = session.enter_context(short_scratch_folder())
+    session.enter_context(ended_with_this_process(scratch.parent))
+    session.callback(ray.shutdown)
+    try:
+        with _loopback_only(), signals_kept(), reduced_environment(), _marked(str(scratch.parent)):
+            _start(scratch)
+    except UserError:
+        raise
+    except Exception as error:  # Ray's are plain RuntimeErrors, TimeoutErrors, and Exceptions
+        raise _NotUpError(_last_line(error, scratch)) from error
+
+
+class _NotUpError(Exception):
+    """Ray's processes did not come up."""
+
+
+def _last_line(error: Exception, scratch: Path) -> str:
+    """Return what Ray says, and the last line of those of its logs that have errors."""
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    for name in ("gcs_server.err", "raylet.err"):
+        for path in sorted(scratch.glob(f"session_2*/logs/{name}")):
+            lines = path.read_text(errors="replace").strip().splitlines()
+            if lines:
+                return f"{said} ({name}: {lines[-1][:200]})"
+    return said
+
+
+@contextmanager
+def _marked(folder: str) -> Iterator[None]:
+    """Let the processes that are started meanwhile be known for this session's."""
+    os.environ[MARK] = folder
+    try:
+        yield
+    finally:
+        del os.environ[MARK]
 
 
 @contextmanager
 def _joined(address: str) -> Iterator[None]:
     check_reachable(address)
     try:
-        with signals_kept(), withheld_from_workers():
+        with signals_kept(), reduced_environment():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
         raise UserError(
@@ -91,12 +148,20 @@ def _start(scratch: Path) -> None:
             _node_ip_address="127.0.0.1",
             _temp_dir=str(scratch),
         )
-    except (OSError, AuthenticationError) as error:  # it makes ~/.ray/auth_token where there is no token
-        raise UserError(
-            "a cluster on this machine: must be able to find or write Ray's token, and to write its files, "
-            f"got {_first_sentence(error)}; "
-            "set HOME to a folder that can be written, or RAY_AUTH_TOKEN_PATH to a file with a token"
-        ) from error
+    except AuthenticationError as error:
+        raise _no_token(error) from error
+    except OSError as error:  # it makes ~/.ray/auth_token where there is no token
+        if isinstance(error, TimeoutError | ConnectionError) or error.errno == errno.EADDRINUSE:
+            raise
+        raise _no_token(error) from error
+
+
+def _no_token(error: Exception) -> UserError:
+    return UserError(
+        "a cluster on this machine: must be able to find or write Ray's token, and to write its files, "
+        f"got {_first_sentence(error)}; "
+        "set HOME to a folder that can be written, or RAY_AUTH_TOKEN_PATH to a file with a token"
+    )
 
 
 def check_reachable(address: str | None) -> None:

@@ -7,16 +7,17 @@ from searcher.study.space import Value
 
 __all__ = ["common_ground"]
 
-_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?|\b(nan|inf)\b")
+_VARYING = re.compile(r"\b[0-9a-f]{12,}\b|[-+]?\d+(\.\d+)*([eE][-+]?\d+)?|\b(nan|inf)\b")
+"""Numbers, addresses and identifiers: what differs from one trial to the next for the same reason."""
 
 
 def common_ground(failures: Sequence[tuple[Mapping[str, Value], str]]) -> str:
-    """Return in one line what failures share: the reason, numbers aside, and parameters of equal value.
+    """Return in one line what failures share: the reason, numbers and identifiers aside, and parameters of equal value.
 
     Args:
         failures: Parameters and reason of each failed trial; at least one.
     """
-    kinds = {_NUMBER.sub("#", reason): reason for _, reason in reversed(failures)}  # the first of each kind
+    kinds = {_VARYING.sub("#", reason): reason for _, reason in reversed(failures)}  # the first of each kind
     reasons = [*kinds.values()][::-1]
     why = (
         f"each time: {reasons[0]}"

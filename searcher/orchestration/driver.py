@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
@@ -34,6 +35,7 @@ from searcher.orchestration.gpu_probe import check_gpu_share
 from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
+from searcher.orchestration.lost_workers import cause_of, each_loss_is_its_trials
 from searcher.orchestration.mlflow_mirror import MlflowMirror
 from searcher.orchestration.node_arrival import resources_once_there
 from searcher.orchestration.node_probe import check_nodes, mark_storage
@@ -316,6 +318,9 @@ class _Launch:
             _run_tune(search, scheduler, NodeWatch(resources, search.end, self._log.said), self._stop)
         except TuneError as error:  # its text is a whole traceback, whose last line says what it was
             raise self._broke_off(str(error).strip().rpartition("\n")[2]) from error
+        except (RayError, RuntimeError, AssertionError, OSError) as error:
+            # From Ray's own depths: nothing of the trials is lost, and a traceback would say no more.
+            raise self._broke_off(f"{type(error).__name__}: {cause_of(str(error))}") from error
         fatal = search.fatal
         if isinstance(fatal, StudyConflictError) or (
             isinstance(fatal, DatabaseAwayError) and self._stop.is_set()
@@ -363,7 +368,11 @@ def _run_tune(
     `tune.run` and not `Tuner`: the latter pickles its configuration, search algorithm included, to disk.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    with scratch_folder() as scratch, _variables_of_tune(num_places(watch.resources)):
+    with (
+        scratch_folder() as scratch,
+        _variables_of_tune(num_places(watch.resources)),
+        each_loss_is_its_trials(),
+    ):
         tune.run(
             TrialTrainable,
             name="study",

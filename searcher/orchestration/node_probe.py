@@ -22,12 +22,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from data_pipeline.exceptions import DataError
 from data_pipeline.store import Store
 from searcher._version import __version__
+from searcher.child_environment import DATABASE_SECRETS
 from searcher.exceptions import NodeError, StorageError, UserError
 from searcher.files import write_atomically
 from searcher.orchestration.code_digest import SHOWN_DIGITS, code_digest
 from searcher.orchestration.messages import TrialJob
 from searcher.orchestration.resources import TrialResources, nodes_for
-from searcher.orchestration.withheld import DATABASE_SECRETS
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import ObjectStore, below, is_object_uri
 from searcher.study.layout import STORAGE_MARK
@@ -328,7 +328,7 @@ def _refuse(nodes: Mapping[str, str], answers: Mapping[str, Any]) -> None:
         f"node {nodes[node]}: {answer}" for node, answer in answers.items() if isinstance(answer, str)
     ]
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
 
 
 def _other_code(drivers: str, nodes: str) -> str:

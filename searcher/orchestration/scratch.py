@@ -5,7 +5,9 @@ They are removed at the end, or by the next process that makes one where this on
 
 import os
 import re
+import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,36 +15,91 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["scratch_folder"]
+from searcher.exceptions import UserError
+from searcher.orchestration.leftovers import end_processes
 
-_LONGEST_PARENT = 20
-"""A Unix socket's path has at most 107 bytes, and Ray's own part of it needs some 70."""
+__all__ = ["scratch_folder", "short_scratch_folder"]
+
+_LONGEST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
+"""Of a Unix socket's path."""
+_SOCKET_OF_RAY = f"session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+"""What Ray (2.60) appends to its temporary folder: time, this process, the longest of its sockets' names."""
+_RAYS = "r"
+"""Folder within the scratch folder for Ray, which opens it to everybody."""
 
 
 @contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder; it is gone afterwards, and so are those of killed processes.
 
+    Nobody but this user may enter it.
+
     Args:
         parent: Where to make it, on this machine's own disk or in a folder that no other machine uses; made if it is
-            missing. None takes one with a short path.
+            missing. None takes the folder for temporary files.
     """
     if parent is None:
         parent = Path(tempfile.gettempdir())
-        if len(str(parent)) > _LONGEST_PARENT:
-            parent = Path("/tmp")
     parent.mkdir(parents=True, exist_ok=True)
     space = _process_space()
     _remove_leftovers(parent, space)
-    folder = Path(tempfile.mkdtemp(prefix=f"searcher-{space}-{os.getpid()}-", dir=parent))
+    folder = _new_private(parent, f"searcher-{space}-{os.getpid()}-")
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def short_scratch_folder() -> Iterator[Path]:
+    """Yield an empty folder for Ray, whose path is short enough for Ray's sockets.
+
+    Ray makes it and all in it writable for everybody (mode 0777), so it lies in a folder that nobody but this user may
+    enter. The folder for temporary files is taken if its path is short enough, else `/tmp`.
+
+    Raises:
+        UserError: The paths of both are too long, or neither can be written.
+    """
+    problems = []
+    for parent in dict.fromkeys([Path(tempfile.gettempdir()), Path("/tmp")]):
+        if len(os.fsencode(_longest(parent))) > _LONGEST_SOCKET_BYTES:
+            problems.append(f"{parent}, whose path is too long for Ray's sockets")
+        elif not os.access(parent, os.W_OK | os.X_OK):
+            problems.append(f"{parent}, which cannot be written")
+        else:
+            break
+    else:
+        raise UserError(
+            f"TMPDIR: must be a folder with a short path that can be written, got {' and '.join(problems)}; "
+            "set TMPDIR to one"
+        )
+    with scratch_folder(parent) as folder:
+        inner = folder / _RAYS
+        inner.mkdir()
+        yield inner
+
+
+def _longest(parent: Path) -> str:
+    """Return the longest path of a socket that Ray can come to below a folder."""
+    return f"{parent}/searcher-{_process_space()}-{os.getpid()}-123/{_RAYS}/{_SOCKET_OF_RAY}"
+
+
+def _new_private(parent: Path, prefix: str) -> Path:
+    """Return a new folder as `tempfile.mkdtemp` makes it, with a shorter name."""
+    while True:
+        folder = parent / f"{prefix}{secrets.token_hex(2)[:3]}"
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return folder
+
+
 def _remove_leftovers(parent: Path, space: str) -> None:
-    """Remove this user's scratch folders whose process, of this process namespace, is no more."""
+    """Remove this user's scratch folders whose process, of this process namespace, is no more.
+
+    Processes that still have such a folder's path in their command line, as Ray's own have, are ended first.
+    """
     named = re.compile(rf"searcher-{space}-(\d+)-")
     for folder in parent.glob(f"searcher-{space}-*"):
         match = named.match(folder.name)
@@ -51,6 +108,7 @@ def _remove_leftovers(parent: Path, space: str) -> None:
         except OSError:
             continue
         if match and is_ours and not psutil.pid_exists(int(match[1])):
+            end_processes(str(folder))
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -35,6 +35,7 @@ from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.advisor import Advisor
 from searcher.orchestration.common_ground import common_ground
 from searcher.orchestration.listener import StudyListener
+from searcher.orchestration.lost_workers import OUT_OF_MEMORY, cause_of, last_error
 from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.storage.mirror import root_text
 from searcher.study.config import TrialConfig
@@ -271,9 +272,8 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         number = self._running.pop(trial_id, None)
         if number is None or self._ledger.trial(number).state.is_finished():
             return
-        killed_for_memory = "OutOfMemoryError" in reason  # by Ray, which watches each node
         parts = None
-        if killed_for_memory:
+        if reason.startswith(OUT_OF_MEMORY):
             parts = 2 * int(self._ledger.trial(number).user_attrs.get("micro_batches", 1))
         self._failed(number, f"its worker was lost: {reason}", retry=True, micro_batches=parts)
 
@@ -373,15 +373,4 @@ class ErrorCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
 
     def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
         """Pass on why a trial's worker is gone."""
-        self._search.errored(trial.trial_id, _last_error(trial))
-
-
-def _last_error(trial: Trial) -> str:
-    """Return the first line of the newest entry of the trial's error file that says something."""
-    try:
-        text = Path(trial.error_file).read_text()
-    except (OSError, TypeError):
-        return "no reason given"
-    newest = text.rpartition("Failure # ")[2]
-    lines = [line.strip() for line in newest.splitlines()[1:] if line.strip()]
-    return lines[0][:300] if lines else "no reason given"
+        self._search.errored(trial.trial_id, cause_of(last_error(trial)))

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.images import Raster
+from data_pipeline.scratch import Closing, ScratchArray
 from data_pipeline.tiling import Tile, summed_weights, tile_grid, tile_weight
 from models.base import Evidence, Prediction
 from models.postprocess import first_pixels, instances_from_evidence, smooth
@@ -24,8 +26,6 @@ from searcher.inference.predictor import Predictor
 from searcher.prediction.components import Components, blocks_of, label_components
 from searcher.prediction.giant import Giant, cut_giant
 from searcher.prediction.label_map import LabelMap
-from searcher.prediction.raster import Raster
-from searcher.prediction.scratch import Closing, ScratchArray
 
 __all__ = ["DEFAULT_TILE_PX", "Blended", "cut_blended", "see_dense"]
 

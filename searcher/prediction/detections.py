@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.images import Raster
+from data_pipeline.scratch import Closing, ScratchArray
 from data_pipeline.tiling import Tile, tile_grid
 from models.base import Detections
 from models.instances import claim, mask_of
 from models.settings import PostprocessSettings
 from searcher.inference.predictor import Predictor
 from searcher.prediction.label_map import LabelMap
-from searcher.prediction.raster import Raster
-from searcher.prediction.scratch import Closing, ScratchArray
 
 __all__ = ["DETECTION_OVERLAP_PX", "DETECTION_TILE_PX", "Detected", "cut_detected", "see_detections"]
 

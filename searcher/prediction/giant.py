@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.scratch import ScratchArray
 from data_pipeline.tiling import Tile
 from models.base import Evidence
 from models.postprocess import fill_instances, flood
 from models.settings import PostprocessSettings
 from searcher.prediction.components import blocks_of, label_components
-from searcher.prediction.scratch import ScratchArray
 
 __all__ = ["Giant", "cut_giant"]
 

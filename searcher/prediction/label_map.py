@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.scratch import Closing, ScratchArray
 from data_pipeline.tiling import Tile
 from searcher.prediction.components import blocks_of
-from searcher.prediction.scratch import Closing, ScratchArray
 
 __all__ = ["LabelMap"]
 

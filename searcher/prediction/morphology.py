@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from data_pipeline.images import Raster
 from data_pipeline.stain import optical_density, stain_amounts
 from data_pipeline.tiling import Tile
 from searcher.prediction.label_map import LabelMap
-from searcher.prediction.raster import Raster
 
 __all__ = ["LUMEN_DENSITY", "Column", "measure_objects"]
 

@@ -1,4 +1,7 @@
-"""Outlines of objects along the edges of their pixels: filled, they are exactly the object's pixels."""
+"""Outlines of objects along the edges of their pixels: filled, they are exactly the object's pixels.
+
+Polygons are valid as OGC, JTS (QuPath) and GEOS (shapely) define it: rings are simple, and no interior is cut in two.
+"""
 
 from typing import NamedTuple
 
@@ -18,7 +21,10 @@ _BLOCK_PX = 2048
 
 
 class Polygon(NamedTuple):
-    """A ring and the holes in it. No ring meets itself, and two have single points in common at most."""
+    """A ring and the holes in it. No ring meets itself, and two rings have single points in common at most.
+
+    Its pixels are connected by their sides, so the points where rings meet never cut its interior in two.
+    """
 
     exterior: Ring
     """Counterclockwise if y points upwards (RFC 7946), which is clockwise on a screen."""
@@ -27,10 +33,13 @@ class Polygon(NamedTuple):
 
 
 class _Corners(NamedTuple):
-    """Where an outline turns. A corner at which two pixels meet diagonally is there twice."""
+    """Where an outline turns. A corner at which two pixels meet diagonally is there twice: once for each pixel."""
 
     x: NDArray[np.int64]
     y: NDArray[np.int64]
+    is_above: NDArray[np.bool_]
+    """Which of the two copies of a corner ends the vertical piece above it. The first ends the horizontal piece on the
+    left; both pieces bound the same pixel. Of no meaning for other corners."""
     is_inside_below: NDArray[np.bool_]
     """Whether the pixel to the lower right belongs to the object."""
 
@@ -45,11 +54,10 @@ def outline(labels: LabelMap, number: int, box: Tile) -> list[Polygon]:
     """
     corners = _corners(labels, number, box)
     rings = [simple for ring in _trace(corners) for simple in _simple_rings(ring)]
-    exteriors = [ring for ring in rings if _doubled_area(ring) > 0]
-    polygons = [Polygon(exterior, []) for exterior in exteriors]
-    for ring in rings:
-        if _doubled_area(ring) < 0:
-            _owner(polygons, ring).holes.append(ring)
+    polygons = [Polygon(ring, []) for ring in rings if _doubled_area(ring) > 0]
+    holes = [ring for ring in rings if _doubled_area(ring) < 0]
+    for hole, owner in zip(holes, _owners([each.exterior for each in polygons], holes), strict=True):
+        polygons[owner].holes.append(hole)
     return polygons
 
 
@@ -66,8 +74,12 @@ def _corners(labels: LabelMap, number: int, box: Tile) -> _Corners:
         is_diagonal = (upper_left == lower_right) & (upper_right == lower_left) & (upper_left != upper_right)
         rows, columns = np.nonzero(is_odd | is_diagonal)
         times = np.where(is_diagonal[rows, columns], 2, 1)
-        found = (columns + x, rows + y, lower_right[rows, columns])
-        parts.append([np.repeat(each, times) for each in found])
+        is_second = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times) > 0
+        vertex_x, vertex_y, is_upper_left, is_inside_below = (
+            np.repeat(each, times)
+            for each in (columns + x, rows + y, upper_left[rows, columns], lower_right[rows, columns])
+        )
+        parts.append([vertex_x, vertex_y, is_second ^ is_upper_left, is_inside_below])
     return _Corners(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
@@ -75,9 +87,10 @@ def _trace(corners: _Corners) -> list[Ring]:
     """Return closed rings with the object to the right on a screen; they may meet themselves where it is diagonal.
 
     Along a row, corners are the ends of the outline's horizontal pieces in turn; along a column of the vertical ones.
+    Where two pixels meet diagonally, a ring stays with its pixel: no ring is of two parts of an object.
     """
     beside = _paired(np.lexsort((corners.x, corners.y)))
-    across = _paired(np.lexsort((corners.y, corners.x)))
+    across = _paired(np.lexsort((~corners.is_above, corners.y, corners.x)))
     x, y = corners.x.tolist(), corners.y.tolist()
     rings: list[Ring] = []
     is_left = [True] * len(x)
@@ -123,26 +136,45 @@ def _simple_rings(ring: Ring) -> list[Ring]:
     return [*rings, path]
 
 
-def _owner(polygons: list[Polygon], hole: Ring) -> Polygon:
-    """Return the polygon that a hole is in: the smallest around a pixel of the object beside the hole."""
-    if len(polygons) == 1:
-        return polygons[0]
-    (x, y), (next_x, next_y) = next(
-        (a, b) for a, b in zip(hole, [*hole[1:], hole[0]], strict=True) if a[1] == b[1]
+def _owners(exteriors: list[Ring], holes: list[Ring]) -> list[int]:
+    """Return which exterior each hole is in.
+
+    To the left of a hole's leftmost side lie pixels of the part that the hole is in, up to another side. That one is
+    the exterior's, or that of a hole further left, which is in the same exterior.
+    """
+    if len(exteriors) == 1 or not holes:
+        return [0] * len(holes)
+    ring, x, top, bottom = _vertical_sides([*exteriors, *holes])
+    by_x = np.lexsort((x, ring))
+    leftmost = by_x[np.searchsorted(ring[by_x], np.arange(len(exteriors), len(exteriors) + len(holes)))]
+    rows = np.unique(top[leftmost])
+    first, last = np.searchsorted(rows, top), np.searchsorted(rows, bottom)
+    side = np.repeat(np.arange(len(x)), last - first)  # each as often as it crosses one of these rows
+    row = np.arange(len(side)) + np.repeat(first - np.cumsum(last - first) + (last - first), last - first)
+    order = np.lexsort((x[side], row))
+    width = int(x.max()) + 1
+    place = np.searchsorted(
+        row[order] * width + x[side[order]], np.searchsorted(rows, top[leftmost]) * width + x[leftmost]
     )
-    assert y == next_y
-    pixel = (min(x, next_x) + 0.5, y + (0.5 if next_x > x else -0.5))
-    around = [each for each in polygons if _is_in(pixel, each.exterior)]
-    return min(around, key=lambda each: _doubled_area(each.exterior))
+    beside = ring[side[order[place - 1]]].tolist()
+    owners = [*range(len(exteriors)), *([-1] * len(holes))]
+    for index in np.argsort(x[leftmost], kind="stable").tolist():
+        owners[len(exteriors) + index] = owners[beside[index]]
+    return owners[len(exteriors) :]
 
 
-def _is_in(point: tuple[float, float], ring: Ring) -> bool:
-    """Return whether a pixel's centre lies in a ring: a ray to the right crosses it an odd number of times."""
-    x, y = point
-    crossings = 0
-    for (ax, ay), (_, by) in zip(ring, [*ring[1:], ring[0]], strict=True):
-        crossings += (ay > y) != (by > y) and ax > x
-    return crossings % 2 == 1
+def _vertical_sides(rings: list[Ring]) -> tuple[NDArray[np.int64], ...]:
+    """Return int64[n] each: of the rings' vertical sides, which ring, x, upper and lower end."""
+    sizes = [len(ring) for ring in rings]
+    corners = np.array([corner for ring in rings for corner in ring], np.int64)
+    ring = np.repeat(np.arange(len(rings)), sizes)
+    following = np.arange(len(corners)) + 1
+    ends = np.cumsum(sizes)
+    following[ends - 1] = ends - sizes
+    x, y = corners.T
+    is_vertical = x == x[following]
+    ends_y = np.sort(np.stack([y, y[following]]), axis=0)
+    return ring[is_vertical], x[is_vertical], ends_y[0, is_vertical], ends_y[1, is_vertical]
 
 
 def _doubled_area(ring: Ring) -> int:

@@ -5,10 +5,13 @@ folder's name is fixed, so one that a killed process left goes when its image is
 """
 
 import csv
+import errno
+import hashlib
 import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +22,19 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_pipeline.images import Raster
 from data_pipeline.tiling import Tile
+from searcher.exceptions import UserError
 from searcher.prediction.components import blocks_of
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import Column
 from searcher.prediction.outlines import Polygon, outline
-from searcher.prediction.raster import Raster
 from searcher.report.overlays import PREDICTION_COLOUR, overlay
 
 __all__ = [
     "OUTPUTS",
     "all_or_nothing",
+    "check_places",
     "output_paths",
     "write_csv",
     "write_geojson",
@@ -62,6 +67,35 @@ def output_paths(folder: Path, stem: str, wanted: Sequence[str]) -> dict[str, Pa
     return {name: folder / f"{stem}{OUTPUTS[name]}" for name in wanted}
 
 
+def check_places(image: Path, paths: Mapping[str, Path]) -> None:
+    """Check that outputs can have their names, before the work that they take.
+
+    Args:
+        image: Whose outputs they are.
+        paths: As `output_paths` returns them.
+
+    Raises:
+        UserError: A name is too long for the file system, or a folder has it.
+    """
+    for path in paths.values():
+        try:
+            is_folder = stat.S_ISDIR(path.lstat().st_mode)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            reason = (
+                "a shorter name" if error.errno == errno.ENAMETOOLONG else "another name or another folder"
+            )
+            raise UserError(
+                f"{image}: its outputs must be files of the same name in {path.parent}, got "
+                f"{error.strerror or error}; give it {reason}"
+            ) from error
+        if is_folder:
+            raise UserError(
+                f"{image}: its output {path} must be a file, got a folder of that name; move it away"
+            )
+
+
 @contextmanager
 def all_or_nothing(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
     """Yield where to write files instead; they are moved to `paths` if the body ends well, and else removed.
@@ -73,7 +107,8 @@ def all_or_nothing(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
         OSError: A file could not be made durable, or moved.
     """
     first = next(iter(paths.values()))
-    partial = first.parent / f".{first.name}.partial"
+    digest = hashlib.sha256(os.fsencode(first.name)).hexdigest()[:16]
+    partial = first.parent / f".{digest}.partial"  # an output's name may be as long as the file system allows
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:

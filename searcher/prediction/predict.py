@@ -1,5 +1,7 @@
 """From an image file to files about its objects; and many images, of which some may be broken."""
 
+import errno
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import Raster
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
 from searcher.prediction.dense import cut_blended, see_dense
@@ -19,16 +22,32 @@ from searcher.prediction.morphology import measure_objects
 from searcher.prediction.outputs import (
     OUTPUTS,
     all_or_nothing,
+    check_places,
     output_paths,
     write_csv,
     write_geojson,
     write_labels,
     write_overlay,
 )
-from searcher.prediction.raster import MAX_SCALE, Raster, Resampled
+from searcher.prediction.raster import MAX_SCALE, Resampled
 
-__all__ = ["Failure", "ImageResult", "Options", "find_objects", "predict_image", "predict_images"]
+__all__ = [
+    "PIXEL_SIZES_UM",
+    "Failure",
+    "ImageResult",
+    "Options",
+    "find_objects",
+    "predict_image",
+    "predict_images",
+]
 
+logger = logging.getLogger(__name__)
+
+PIXEL_SIZES_UM = (1e-3, 1e3)
+"""The smallest and the largest side of a pixel, in um, that an image may have: beyond them it is a mistake."""
+_DISK_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""What ends the work on all images: whatever is written next would fail, too."""
+_LONGEST_REASON = 160
 _SAME_SIZE = 0.01
 """Pixel sizes that differ less are taken to be the same."""
 
@@ -109,25 +128,42 @@ def predict_images(
         progress: Hears what is being done.
 
     Raises:
-        UserError: The outputs cannot be written, since the disk is full, say, or the device's memory is. What was done
-            before is complete.
+        UserError: The disk is full, or does not work. What was done before is complete.
     """
     for path in paths:
         try:
             result: ImageResult | Failure = predict_image(path, predictor, options, progress)
-        except (UserError, DataError) as error:
-            result = Failure(path.name, " ".join(str(error).split()))
         except OSError as error:
-            raise UserError(
-                f"{options.folder}: outputs of {path.name} could not be written: {error.strerror or error}; "
-                "make room, and go on with --skip-existing"
-            ) from error
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"{path}: a tile must fit the device's memory, which is full; end what else runs there, or take the "
-                "CPU (CUDA_VISIBLE_DEVICES='')"
-            ) from error
+            if error.errno in _DISK_FAILS:
+                raise UserError(
+                    f"{options.folder}: outputs of {path.name} could not be written: {error.strerror or error}; "
+                    "make room, and go on with --skip-existing"
+                ) from error
+            result = Failure(path.name, _reason(path, error))
+        except Exception as error:  # one image, whatever it brings about, never costs the others
+            result = Failure(path.name, _reason(path, error))
         done(result)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Return in one line why an image could not be predicted."""
+    if isinstance(error, UserError | DataError):
+        return " ".join(str(error).split())
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"{path}: a tile must fit the device's memory, which is full; end what else runs there, or take the CPU "
+            "(CUDA_VISIBLE_DEVICES='')"
+        )
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):  # of torch, a RuntimeError
+        return f"{path}: the image must fit the memory, which is full; end what else runs, or cut it up"
+    if isinstance(error, OSError):
+        where = path if error.filename is None else error.filename
+        return (
+            f"{path}: its outputs must be written, got {error.strerror or error} at {where}; mend that place"
+        )
+    logger.debug("%s could not be predicted", path.name, exc_info=error)
+    said = " ".join(str(error).split())[:_LONGEST_REASON]
+    return f"{path}: must be predicted, got an unexpected {type(error).__name__}: {said}; report it"
 
 
 def predict_image(
@@ -141,10 +177,13 @@ def predict_image(
     """
     began = time.monotonic()
     say = progress or (lambda *_: None)
+    paths = output_paths(options.folder, path.stem, options.outputs)
+    check_places(path, paths)
+    is_unchanged = _watched(path)
     with open_image(path, options.folder) as raster:
         pixel_size_um = options.pixel_size_um or raster.pixel_size_um
+        _check_pixel_size(path, pixel_size_um)
         scale = _scale(path, pixel_size_um, options.trained_um)
-        paths = output_paths(options.folder, path.stem, options.outputs)
         seen = raster if scale == 1 else Resampled(raster, scale)
         with (
             find_objects(predictor, seen, options.folder, lambda *step: say("predicting", *step)) as labels,
@@ -164,6 +203,10 @@ def predict_image(
                 write_csv(written["csv"], table)
             if "geojson" in written:
                 write_geojson(written["geojson"], labels, table, options.class_name)
+            if not is_unchanged():
+                raise UserError(
+                    f"{path}: the file must stay as it is while it is read, got another one; predict it again"
+                )
         return ImageResult(
             name=path.name,
             height=raster.height,
@@ -200,6 +243,29 @@ def find_objects(
             return cut_blended(blended, settings, folder)
     with see_detections(predictor, raster, folder, progress=progress) as detected:
         return cut_detected(detected, settings, folder)
+
+
+def _watched(path: Path) -> Callable[[], bool]:
+    """Return what tells whether a file is still the one that it is now."""
+
+    def state() -> tuple[int, ...] | None:
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    before = state()
+    return lambda: state() == before
+
+
+def _check_pixel_size(path: Path, pixel_size_um: float | None) -> None:
+    least, most = PIXEL_SIZES_UM
+    if pixel_size_um is not None and not least <= pixel_size_um <= most:
+        raise UserError(
+            f"{path}: a pixel's side must be from {least:g} to {most:g} um, got {pixel_size_um:g} um; give "
+            "--pixel-size-um"
+        )
 
 
 def _scale(path: Path, pixel_size_um: float | None, trained_um: float | None) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from data_pipeline.datasets import GlasFolder, LabelFolder, open_dataset
+from data_pipeline.datasets import SampleSource, open_dataset
 from searcher.exceptions import StorageError
 from searcher.files import write_atomically
 from searcher.storage.mirror import local_root
@@ -26,7 +26,7 @@ _FILES = "files"
 
 def open_data(
     text: str, cache: Path, *, strict: bool = True, progress: Callable[[int, int], None] | None = None
-) -> GlasFolder | LabelFolder:
+) -> SampleSource:
     """Return the data set that lies in a folder, or in an object store, from which it is fetched first.
 
     Args:

@@ -1,16 +1,21 @@
 """Finding study files: those shipped with the package, by name, and any other, by path."""
 
 import difflib
+import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from searcher.exceptions import StudyFileError, UnknownStudyError
+from searcher.exceptions import StudyFileError, TextFileError, UnknownStudyError
 from searcher.study.reader import parse_study
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
+from searcher.text_files import read_text
 
 __all__ = ["load_study", "shipped_studies"]
+
+_MAX_BYTES = 1 << 20
+"""Of a study file; the shipped ones have some 3,000 bytes."""
 
 
 def shipped_studies() -> list[str]:
@@ -38,12 +43,12 @@ def load_study(name_or_path: str, overrides: Mapping[str, Value] | None = None) 
 def _read(name_or_path: str) -> tuple[str, str]:
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
+        where = f"--study {path}"
         try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except FileNotFoundError as error:
-            raise UnknownStudyError(f"--study {path}: the file must exist; check the path") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise StudyFileError([f"{path}: must be a readable UTF-8 text file: {error}"]) from error
+            return read_text(path, where=where, what="a study", max_bytes=_MAX_BYTES), str(path)
+        except TextFileError as error:
+            is_there = os.path.lexists(path)
+            raise StudyFileError([str(error)]) if is_there else UnknownStudyError(str(error)) from None
     names = shipped_studies()
     if name_or_path not in names:
         close = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.5)

@@ -42,7 +42,9 @@ DEFAULT_MODEL = "unet"
 class Section(BaseModel):
     """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(Section):

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from searcher.child_environment import child_environment
 from searcher.exceptions import SearcherError, StudyFileError
 from searcher.study.config import TrialConfig
 from searcher.study.space import Choice, Domain, Value
@@ -147,6 +148,7 @@ class MemoryMeter:
             stderr=self._said,
             text=True,
             start_new_session=True,
+            env=child_environment(),
         )
         self._about = self._answer(process)
         return process

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from data_pipeline.scratch import ScratchArray
 from data_pipeline.tiling import Tile
 from searcher.prediction.label_map import LabelMap
-from searcher.prediction.scratch import ScratchArray
 
 
 def mapped(labels: np.ndarray, folder) -> LabelMap:

@@ -110,16 +110,18 @@ def test_all_problems_of_a_folder_are_collected_one_line_each(glas: Path) -> Non
 @pytest.mark.parametrize(
     ("annotation", "got"),
     [
-        (np.zeros((20, 30, 3), np.uint8), "3 channels"),
-        (np.zeros((20, 30, 4), np.uint8), "4 channels"),
-        (np.zeros((20, 30), np.float32), "floating point"),
+        (np.arange(1800).reshape(20, 30, 3).astype(np.uint8), "got shape (20, 30, 3)"),
+        (np.zeros((20, 30, 4), np.uint8), "got shape (20, 30, 4)"),  # transparent
+        (np.full((20, 30), 0.5, np.float32), "must be of integers, got float32"),
     ],
 )
 def test_an_annotation_must_be_a_label_map(glas: Path, annotation: np.ndarray, got: str) -> None:
     (glas / "train_1_anno.bmp").unlink()
     Image.fromarray(annotation).save(glas / "train_1_anno.tif")
-    (problem,) = problems_of(glas)
-    assert problem.startswith(f"{glas / 'train_1_anno.tif'}: an annotation must be a single-channel integer")
+    with pytest.raises(DataError) as refused:
+        open_dataset(glas).read(0)
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"{glas / 'train_1_anno.tif'}: a label map must ")
     assert got in problem
 
 

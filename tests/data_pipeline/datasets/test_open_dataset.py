@@ -51,7 +51,7 @@ def test_folder_with_unpaired_files(tmp_path: Path) -> None:
 
 def test_folder_without_images(tmp_path: Path) -> None:
     write_pairs(tmp_path, [], ["a"])
-    assert "must hold bmp, png or tif images, got none" in refused(tmp_path)
+    assert "must hold png, jpg, bmp or tif images, got none" in refused(tmp_path)
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pkgutil
 import signal
 
@@ -14,6 +15,7 @@ from trained_runs import folder_of
 
 from data_pipeline.datasets import SyntheticGlands
 from searcher.bundle.load import load_bundle
+from searcher.claims import claimed
 from searcher.cli.main import main
 
 ENDINGS = (".labels.tif", ".overlay.png", ".objects.csv", ".geojson")
@@ -45,7 +47,7 @@ def names(folder):
 
 
 def rows(folder):
-    with (folder / "predictions.csv").open() as file:
+    with (folder / "predictions.csv").open(newline="") as file:
         return [row["image"] for row in csv.DictReader(file)]
 
 
@@ -130,6 +132,13 @@ def test_going_on_and_doing_again(bundle, images, tmp_path, capsys):
             "--outputs labels,maps: must be of labels, overlay, csv",
         ),
         (["images", "--to", "o", "--pixel-size-um", "0"], "--pixel-size-um: must be"),
+        (
+            ["images", "--to", "o", "--pixel-size-um", "1e9"],
+            "--pixel-size-um 1e+09: must be from 0.001 to 1000",
+        ),
+        (["images", "--to", "x" * 300], "must be a folder that can be written: File name too long"),
+        (["x" * 300, "--to", "o"], "must be an image or a folder of images"),
+        (["images", "--to", "file/o"], "--to file/o: must be a folder that can be written: Not a directory"),
         (["images", "--to", "o", "--force", "--skip-existing"], "not allowed with"),
     ],
 )
@@ -199,7 +208,7 @@ def test_an_interruption_leaves_whole_files_only_and_can_be_continued(
 def test_rows_are_written_as_images_are_done(bundle, images, tmp_path, monkeypatch, capsys):
     """What SIGKILL would leave: the rows before the image that is being predicted."""
     out = tmp_path / "o"
-    monkeypatch.setattr("searcher.cli.predict._SUMMARY_EVERY_S", 0.0)
+    monkeypatch.setattr("searcher.cli.predictions_table._WRITTEN_EVERY_S", 0.0)
     real, seen = pkgutil.resolve_name("searcher.prediction.predict.predict_image"), []
 
     def watched(path, *args):
@@ -226,6 +235,59 @@ def test_whole_outputs_without_a_row_are_predicted_again(bundle, images, tmp_pat
     assert rows(out) == ["a.png"]
     assert predict(bundle, images / "a.png", "--to", out, "--skip-existing") == 0
     assert "0 images predicted with small, 1 left out" in capsys.readouterr().out
+
+
+def test_names_that_file_systems_allow(bundle, images, tmp_path, capsys):
+    """254 bytes leave no room for endings; 243 do, if little. Old archives have names that are no UTF-8."""
+    content = (images / "a.png").read_bytes()
+    kept = ["=1+1.png", "x" * 239 + ".png", "M\udcfcller.png", "two\nlines.png", "u\u0308.png", "[red].png"]
+    for name in (*kept, "y" * 250 + ".png"):
+        (images / name).write_bytes(content)
+    out = tmp_path / "o"
+    assert predict(bundle, images, "--to", out) == 1
+    shown = capsys.readouterr().err
+    assert "outputs must be files of the same name" in shown
+    assert "got File name too long; give it a shorter name" in shown
+    assert "1 of 10 images could not be predicted" in shown
+    assert {f"{name.removesuffix('.png')}.labels.tif" for name in kept} <= {*names(out)}
+    written = rows(out)
+    assert {"'=1+1.png", "M\\udcfcller.png", "two\nlines.png"} <= {*written}
+    assert predict(bundle, images, "--to", out, "--skip-existing", "--json") == 1
+    again = json.loads(capsys.readouterr().out)
+    assert (again["images"], again["skipped"]) == ([], 9)
+    assert rows(out) == written
+
+
+def test_one_process_at_a_time_in_a_folder_and_a_killed_ones_claim_is_none(bundle, images, tmp_path, capsys):
+    out = tmp_path / "o"
+    out.mkdir()
+    with claimed(out, "here"):
+        assert predict(bundle, images, "--to", out) == 2
+        assert f"--to {out}: must be written by one process at a time, got" in capsys.readouterr().err
+        assert names(out) == [".in-use"]
+    (out / ".in-use").write_text(f"{os.getpid()} here")
+    assert predict(bundle, images / "a.png", "--to", out) == 0
+    assert ".in-use" not in names(out)
+
+
+def test_a_table_that_is_none_is_kept_aside_and_said(bundle, images, tmp_path, capsys):
+    out = tmp_path / "o"
+    out.mkdir()
+    (out / "predictions.csv").write_text("my notes")
+    assert predict(bundle, images / "a.png", "--to", out) == 0
+    said = capsys.readouterr().err
+    assert "it is kept as predictions.csv.kept-1, and a new table is begun" in said
+    assert (out / "predictions.csv.kept-1").read_text() == "my notes"
+    assert rows(out) == ["a.png"]
+
+
+def test_an_image_that_an_output_would_replace(bundle, images, tmp_path, capsys):
+    labels = images / "a.labels.tif"
+    labels.write_bytes((images / "c.tif").read_bytes())
+    for how in ("--force", "--skip-existing"):
+        assert predict(bundle, images / "a.png", labels, "--to", images, how) == 2
+        assert "got a.labels.tif, which a.png would; choose another folder" in capsys.readouterr().err
+    assert labels.read_bytes() == (images / "c.tif").read_bytes()
 
 
 def test_what_was_predicted_is_measured_as_evaluate_does(bundle, trained, tmp_path, cache_dir, capsys):

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import ray
@@ -36,19 +38,47 @@ def test_a_sigterm_between_rays_start_and_the_first_trial_ends_a_launch_as_ctrl_
 
 
 @pytest.mark.parametrize("joins", [False, True])
-def test_ray_begins_without_the_drivers_secrets(ray_nodes, monkeypatch, joins):
+def test_ray_begins_with_what_trials_need_and_without_the_drivers_secrets(ray_nodes, monkeypatch, joins):
     """Its raylet's environment is every worker's. With a real one it is in the chaos suite."""
     secrets = dict.fromkeys(
-        ("MLFLOW_TRACKING_PASSWORD", "PGPASSWORD", "SEARCHER_DASHBOARD_TOKEN"), "s3cret-pw"
+        ("MLFLOW_TRACKING_PASSWORD", "PGPASSWORD", "SEARCHER_DASHBOARD_TOKEN", "SOME_API_KEY"), "s3cret-pw"
     )
-    for name, value in {**secrets, "PGAPPNAME": "searcher"}.items():
+    for name, value in {**secrets, "NCCL_DEBUG": "INFO"}.items():
         monkeypatch.setenv(name, value)
     begun_with: dict[str, str] = {}
     monkeypatch.setattr(ray, "init", lambda **_: begun_with.update(os.environ))
     with ray_cluster(ray_nodes.address if joins else None):
         assert secrets.items() <= os.environ.items(), "the driver keeps them"
-    assert begun_with["PGAPPNAME"] == "searcher"
+    assert begun_with["NCCL_DEBUG"] == "INFO"
     assert not secrets.keys() & begun_with.keys()
+
+
+def test_a_cluster_that_does_not_come_up_is_tried_once_more_and_leaves_no_folder(monkeypatch, tmp_path):
+    """What Ray raises is a plain Exception; the second try has a folder of its own."""
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    folders: list[Path] = []
+
+    def init(*, _temp_dir: str, **_: object) -> None:
+        folders.append(Path(_temp_dir))
+        (folders[-1] / "session_2026" / "logs").mkdir(parents=True)
+        (folders[-1] / "session_2026" / "logs" / "gcs_server.err").write_text("bind: port 6379 is taken\n")
+        if len(folders) < num_tries:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    num_tries = 2
+    with ray_cluster():
+        assert [folder.exists() for folder in folders] == [False, True]
+    folders.clear()
+    num_tries = 3
+    with pytest.raises(UserError) as error, ray_cluster():
+        pass
+    assert str(error.value) == (
+        "a cluster on this machine: must come up, got twice: The current node timed out during startup. "
+        "(gcs_server.err: bind: port 6379 is taken); look for free memory, room in /tmp and in /dev/shm, and free "
+        "ports, then launch again"
+    )
+    assert not any(folder.parent.exists() for folder in folders)
 
 
 def test_tls_without_its_certificates(monkeypatch):

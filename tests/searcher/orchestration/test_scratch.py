@@ -1,19 +1,62 @@
 """Scratch folders: gone at the end, also those of a process that was killed."""
 
+import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from searcher.orchestration.scratch import scratch_folder
+import pytest
+
+from searcher.exceptions import UserError
+from searcher.orchestration.scratch import scratch_folder, short_scratch_folder
 
 
-def test_a_scratch_folder_is_short_private_and_gone_afterwards():
+def test_a_scratch_folder_is_private_and_gone_afterwards():
     with scratch_folder() as folder:
         assert folder.is_dir()
-        assert len(str(folder)) <= 40
         assert folder.stat().st_mode & 0o077 == 0
         (folder / "file").touch()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("length", [4, 8, 10, 13, 15, 17, 20, 60])
+def test_rays_longest_socket_fits_whatever_the_length_of_tmpdir(monkeypatch, length):
+    """The socket is bound for real: the system refuses a path of 108 bytes."""
+    parent = Path(f"/tmp/{'t' * (length - 5)}") if length > 5 else Path("/tmp")
+    parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(parent))
+    with short_scratch_folder() as folder, socket.socket(socket.AF_UNIX) as listening:
+        sockets = folder / f"session_2026-11-28_02-38-17_123456_{os.getpid()}" / "sockets"
+        sockets.mkdir(parents=True)
+        listening.bind(str(sockets / "plasma_store"))
+        assert folder.parent.parent == (parent if length < 14 else Path("/tmp")) or 14 <= length <= 17
+    assert not folder.parent.exists()
+    if length > 5:
+        parent.rmdir()
+
+
+def test_no_short_folder_that_can_be_written_is_said_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 100)))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with (
+        pytest.raises(UserError, match=r"TMPDIR: must be .* too long for Ray's sockets and /tmp, which"),
+        short_scratch_folder(),
+    ):
+        pass
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to run as another user")
+def test_another_user_cannot_enter_what_ray_opens_to_everybody():
+    with short_scratch_folder() as folder:
+        folder.chmod(0o777)  # as Ray does
+        done = subprocess.run(
+            ["touch", str(folder / "by-nobody")], user=65534, capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert "Permission denied" in done.stderr
+        assert not [*folder.iterdir()]
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_uses_is_not():

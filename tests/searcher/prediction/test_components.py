@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from data_pipeline.scratch import ScratchArray
 from data_pipeline.tiling import Tile
 from searcher.prediction.components import label_components
-from searcher.prediction.scratch import ScratchArray
 
 
 @pytest.mark.parametrize("connectivity", [4, 8])

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from data_pipeline.images import ArrayRaster
 from data_pipeline.tiling import Tile
 from models.base import DenseModel, Evidence
 from models.postprocess import smooth
@@ -14,7 +15,6 @@ from models.settings import PostprocessSettings
 from models.unet import UNet
 from searcher.inference.predictor import Predictor
 from searcher.prediction.dense import cut_blended, see_dense
-from searcher.prediction.raster import ArrayRaster
 
 CPU = torch.device("cpu")
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_pipeline.images import ArrayRaster
 from data_pipeline.tiling import Tile
 from models.base import DetectionModel, Detections
 from models.instances import instances_from_detections
@@ -11,7 +12,6 @@ from models.mask_rcnn import MaskRCNN
 from models.settings import PostprocessSettings
 from searcher.inference.predictor import Predictor
 from searcher.prediction.detections import cut_detected, see_detections
-from searcher.prediction.raster import ArrayRaster
 
 CPU = torch.device("cpu")
 

@@ -7,9 +7,9 @@ from scipy import ndimage
 from skimage.color import rgb2hed
 from skimage.measure import label, regionprops
 
+from data_pipeline.images import ArrayRaster
 from searcher.prediction import label_map
 from searcher.prediction.morphology import measure_objects
-from searcher.prediction.raster import ArrayRaster
 
 
 def measured(labels, image, folder, pixel_size_um=None):

@@ -1,8 +1,13 @@
-"""Outlines, filled again, are the object's pixels; rings are simple, closed and turn the right way."""
+"""Outlines, filled again, are the object's pixels; rings are simple, closed and turn the right way; GEOS takes them.
+
+`SEARCHER_FUZZ_EXAMPLES=10000` tries that many masks.
+"""
+
+import os
 
 import numpy as np
-import pytest
-from hypothesis import given, settings
+import shapely
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from label_maps import mapped
 
@@ -40,6 +45,10 @@ def check(mask: np.ndarray, folder) -> int:
             assert len(set(ring)) == len(ring) >= 4, "no ring meets itself"
             x, y = np.array([*ring, ring[0]]).T
             assert sign * (x[:-1] * y[1:] - x[1:] * y[:-1]).sum() > 0, "RFC 7946: exteriors counterclockwise"
+    geometry = shapely.MultiPolygon([(polygon.exterior, polygon.holes) for polygon in polygons])
+    assert geometry.is_valid, shapely.is_valid_reason(geometry)
+    assert all(part.is_valid for part in geometry.geoms)
+    assert geometry.area == mask.sum()
     np.testing.assert_array_equal(filled, mask.astype(int))
     return len(polygons)
 
@@ -52,18 +61,65 @@ def test_a_pixel_by_hand(tmp_path):
     assert polygon.holes == []
 
 
-@pytest.mark.parametrize("block_px", [3, 2048])
-@settings(max_examples=60, deadline=None)
-@given(
-    height=st.integers(1, 14), width=st.integers(1, 14), seed=st.integers(0, 10**6),
-    density=st.sampled_from([0.3, 0.5, 0.7, 0.9]),
-)  # fmt: skip
-def test_any_mask_comes_back(tmp_path_factory, block_px, height, width, seed, density):
-    mask = np.random.default_rng(seed).random((height, width)) < density
+NUM_EXAMPLES = int(os.environ.get("SEARCHER_FUZZ_EXAMPLES", "200"))
+
+
+def noise(height: int, width: int, seed: int, density: float) -> np.ndarray:
+    return np.random.default_rng(seed).random((height, width)) < density
+
+
+def checkerboard(height: int, width: int, seed: int, density: float) -> np.ndarray:
+    """A board with a few fields changed."""
+    return (np.indices((height, width)).sum(axis=0) % 2 == 0) ^ noise(height, width, seed, density / 5)
+
+
+def nested(height: int, width: int, seed: int, density: float) -> np.ndarray:
+    """Rings 1 px wide around one another, with gaps and bridges."""
+    rows, columns = np.indices((height, width))
+    depth = np.minimum.reduce([rows, columns, height - 1 - rows, width - 1 - columns])
+    return (depth % 2 == seed % 2) ^ noise(height, width, seed, density / 8)
+
+
+def thread(height: int, width: int, seed: int, density: float) -> np.ndarray:
+    """A walk that turns now and then, by steps in all 8 directions: a line 1 px wide that meets itself."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((height, width), bool)
+    step, place = rng.integers(-1, 2, 2), np.array([height // 2, width // 2])
+    for turns in rng.random(2 * (height + width)) < density:
+        if turns:
+            step = rng.integers(-1, 2, 2)
+        place = np.clip(place + step, 0, (height - 1, width - 1))
+        mask[tuple(place)] = True
+    return mask
+
+
+# A hole that meets the outside at two corners: 4 pixels above and 5 below are two parts of the object.
+CUT_IN_TWO = np.array([[1, 1, 1], [0, 1, 0], [1, 0, 1], [1, 1, 1]], bool)
+
+masks = st.builds(
+    lambda kind, height, width, seed, density, is_inverted: kind(height, width, seed, density) ^ is_inverted,
+    st.sampled_from([noise, checkerboard, nested, thread]),
+    st.integers(1, 24),
+    st.integers(1, 24),
+    st.integers(0, 10**6),
+    st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9]),
+    st.booleans(),
+)
+
+
+@settings(
+    max_examples=NUM_EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    print_blob=True,
+)
+@given(mask=masks, block_px=st.sampled_from([3, 7, 2048]))
+@example(mask=CUT_IN_TWO, block_px=2048)
+@example(mask=CUT_IN_TWO.T, block_px=3)
+def test_any_mask_comes_back_from_valid_polygons(tmp_path, monkeypatch, mask, block_px):
+    monkeypatch.setattr(outlines, "_BLOCK_PX", block_px)
     if mask.any():
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(outlines, "_BLOCK_PX", block_px)
-            check(mask, tmp_path_factory.mktemp("scratch"))
+        check(mask, tmp_path)
 
 
 def test_diagonal_parts_are_polygons_of_their_own_and_holes_may_meet(tmp_path):

@@ -10,6 +10,7 @@ from label_maps import mapped
 from PIL import Image
 from skimage.draw import polygon2mask
 
+from data_pipeline.images import ArrayRaster
 from searcher.prediction import outputs
 from searcher.prediction.morphology import measure_objects
 from searcher.prediction.outputs import (
@@ -20,7 +21,6 @@ from searcher.prediction.outputs import (
     write_labels,
     write_overlay,
 )
-from searcher.prediction.raster import ArrayRaster
 from searcher.report.overlays import PREDICTION_COLOUR, overlay
 
 
@@ -182,7 +182,9 @@ class TestAllOrNothing:
 
     def test_all_come_to_their_place(self, tmp_path):
         paths = output_paths(tmp_path, "a", ["csv", "geojson"])
-        (tmp_path / ".a.objects.csv.partial").mkdir()  # of a process that was killed
+        with pytest.raises(FileNotFoundError), all_or_nothing(paths) as written:
+            partial = written["csv"].parent
+        (partial / "of a process that was killed").mkdir(parents=True)
         with all_or_nothing(paths) as written:
             for path in written.values():
                 path.write_text("new")

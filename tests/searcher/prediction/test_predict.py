@@ -11,12 +11,12 @@ from label_maps import mapped
 from PIL import Image
 from toy_models import RedIsProbability
 
+from data_pipeline.scratch import ScratchArray
 from data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
 from searcher.prediction import predict as predict_module
 from searcher.prediction.predict import Failure, ImageResult, Options, predict_image, predict_images
-from searcher.prediction.scratch import ScratchArray
 
 
 def predictor(**kwargs) -> Predictor:
@@ -147,16 +147,96 @@ def test_a_full_disk_ends_the_work_and_leaves_nothing_half_written(tmp_path, mon
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.labels.tif", "a.objects.csv"]
 
 
-def test_a_full_device_is_said_in_one_line(tmp_path):
-    class TooLarge(RedIsProbability):
-        def predict_maps(self, images):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+class FailsOnRed(RedIsProbability):
+    """Raises at an image whose first pixel is 255, 0, 0."""
 
-    Image.fromarray(discs((15, 15), size=(30, 30))).save(tmp_path / "a.png")
-    full = Predictor([TooLarge()], device=torch.device("cpu"))
-    with pytest.raises(UserError, match=r"a.png: a tile must fit the device's memory"):
-        predict_images([tmp_path / "a.png"], full, Options(folder=tmp_path), done=lambda _: None)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def predict_maps(self, images):
+        if images[0, 0, 0].tolist() == [255, 0, 0]:
+            raise self.error
+        return super().predict_maps(images)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "a tile must fit the device's memory, which is full"),
+        (MemoryError(), "the image must fit the memory, which is full"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the image must fit the memory, which is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "must be written, got Permission denied at /x"),
+        (OSError(errno.EFBIG, "File too large"), "outputs must be written, got File too large"),
+        (RuntimeError("one\ntwo"), "got an unexpected RuntimeError: one two; report it"),
+    ],
+)  # fmt: skip
+def test_what_one_image_brings_about_is_its_line_and_the_others_are_done(tmp_path, error, said):
+    for name in "abc":
+        image = discs((15, 15), size=(30, 30))
+        image[0, 0] = (255, 0, 0) if name == "b" else 0
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    results: list[ImageResult | Failure] = []
+    asked = Predictor([FailsOnRed(error)], device=torch.device("cpu"))
+    options = Options(folder=tmp_path / "out", outputs=["labels"])
+    options.folder.mkdir()
+    predict_images(sorted(tmp_path.glob("*.png")), asked, options, done=results.append)
+    assert [type(each) for each in results] == [ImageResult, Failure, ImageResult]
+    assert results[1].reason.startswith(f"{tmp_path / 'b.png'}: ")
+    assert said in results[1].reason
+    assert "\n" not in results[1].reason
+    assert sorted(path.name for path in options.folder.iterdir()) == ["a.labels.tif", "c.labels.tif"]
+
+
+@pytest.mark.parametrize("change", ["replaced", "gone", "written into"])
+def test_an_image_that_changes_while_it_is_read_is_its_line(tmp_path, monkeypatch, change):
+    path = tmp_path / "a.png"
+    Image.fromarray(discs((15, 15), size=(30, 30))).save(path)
+    real = predict_module.write_labels
+
+    def changing(*args):
+        real(*args)
+        if change == "written into":
+            with path.open("ab") as file:
+                file.write(b"more")
+            return
+        content = path.read_bytes()
+        path.unlink()
+        if change == "replaced":
+            (tmp_path / "new").write_bytes(content)
+            (tmp_path / "new").rename(path)
+
+    monkeypatch.setattr(predict_module, "write_labels", changing)
+    results: list[ImageResult | Failure] = []
+    options = Options(folder=tmp_path / "out", outputs=["labels"])
+    options.folder.mkdir()
+    predict_images([path], predictor(), options, done=results.append)
+    assert "a.png: the file must stay as it is while it is read" in results[0].reason
+    assert not list(options.folder.iterdir())
+
+
+@pytest.mark.parametrize("um", [5e5, 1e-9, 1e300])
+def test_a_pixel_size_that_is_none_is_the_images_line(tmp_path, um):
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(
+        path,
+        discs((15, 15), size=(30, 30)),
+        metadata={"PhysicalSizeX": um, "PhysicalSizeY": um, "axes": "YXS"},
+    )
+    results: list[ImageResult | Failure] = []
+    predict_images([path], predictor(), Options(folder=tmp_path), done=results.append)
+    assert "a pixel's side must be from 0.001 to 1000 um, got" in results[0].reason
+
+
+def test_a_folder_in_the_place_of_an_output_is_said_before_the_work(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(discs((15, 15), size=(30, 30))).save(path)
+    (tmp_path / "a.geojson").mkdir()
+    results: list[ImageResult | Failure] = []
+    asked = Predictor([FailsOnRed(AssertionError("no work"))], device=torch.device("cpu"))
+    predict_images([path], asked, Options(folder=tmp_path), done=results.append)
+    assert "a.geojson must be a file, got a folder of that name; move it away" in results[0].reason
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.geojson", "a.png"]
 
 
 def test_a_scratch_file_that_does_not_fit_is_an_error_and_no_signal(tmp_path, monkeypatch):

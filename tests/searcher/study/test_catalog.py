@@ -41,7 +41,7 @@ def test_a_study_that_does_not_exist_gets_a_suggestion():
 def test_a_file_that_is_not_text(tmp_path):
     path = tmp_path / "s.toml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(StudyFileError, match="must be a readable UTF-8 text file"):
+    with pytest.raises(StudyFileError, match="must be a study in UTF-8, got UTF-16"):
         load_study(str(path))
 
 

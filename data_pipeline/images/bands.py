@@ -8,46 +8,46 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
 
+from data_pipeline.exceptions import DataError
+from data_pipeline.images.base import HeadedRaster, ImageHeader
+from data_pipeline.images.plain import opened_at_any_size, pixels_of
+from data_pipeline.scratch import FileArray, ScratchArray
 from data_pipeline.tiling import Tile
-from searcher.exceptions import UserError
-from searcher.prediction.raster import decoding
-from searcher.prediction.scratch import Closing, FileArray, ScratchArray
 
-__all__ = ["FileRaster", "decode_into_scratch", "opened_at_any_size"]
+__all__ = ["FileRaster", "decode_into_scratch"]
 
 _BAND_BYTES = 1 << 25
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 6: 4}
-"""Bytes of a pixel by colour type: grey, RGB, palette, RGBA."""
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Bytes of a pixel by colour type: grey, RGB, palette, grey and alpha, RGBA."""
 
 Pixels = NDArray[np.uint8]
 
 
-class FileRaster(Closing):
+class FileRaster(HeadedRaster):
     """An uncompressed image in a file: a scratch file, mostly.
 
     Args:
-        pixels: uint8[H, W, 3]; closed with the raster.
+        pixels: uint8[H, W, 1 or 3]; closed with the raster.
+        header: Of the image.
     """
 
-    pixel_size_um: float | None = None
-
-    def __init__(self, pixels: FileArray[np.uint8]) -> None:
+    def __init__(self, pixels: FileArray[np.uint8], header: ImageHeader) -> None:
+        super().__init__(header)
         self._pixels = pixels
-        self.height, self.width = pixels.shape[:2]
 
     def read(self, window: Tile) -> Pixels:
-        """Return uint8[h, w, 3] of a window."""
+        """Return uint8[h, w, channels] of a window."""
         return self._pixels.read(window)
 
     def close(self) -> None:
@@ -55,66 +55,57 @@ class FileRaster(Closing):
         self._pixels.close()
 
 
-@contextmanager
-def opened_at_any_size(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Yield an image by Pillow, for its header: without the limit of pixels that guards decoding in memory."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with Image.open(path) as opened:
-            yield opened
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
-def decode_into_scratch(path: Path, folder: Path) -> FileRaster:
-    """Decode an image into a scratch file of 3 bytes for each pixel.
+def decode_into_scratch(path: Path, header: ImageHeader, folder: Path) -> FileRaster:
+    """Decode an image into a scratch file of one or three bytes for each pixel.
 
     Args:
         path: A png, jpg or bmp.
+        header: Its header.
         folder: For the scratch file.
 
     Raises:
-        UserError: The file does not decode, or not in bands.
+        DataError: The file cannot be decoded in bands.
         OSError: No room for it.
     """
-    with decoding(path), ExitStack() as on_failure:
-        height, width, bands = _opened(path)
-        pixels = on_failure.enter_context(ScratchArray((height, width, 3), np.uint8, folder))
+    with ExitStack() as on_failure:
+        bands = _bands(path, header)
+        shape = (header.height, header.width, header.channels)
+        pixels = on_failure.enter_context(ScratchArray(shape, np.uint8, folder))
         if bands is None:
             data = path.read_bytes()
             if data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):  # which libjpeg makes up for with grey
                 raise ValueError("the file ends early")
             with pixels.mapped() as mapped:
-                imagecodecs.jpeg8_decode(data, outcolorspace="RGB", out=mapped)
+                out, space = (mapped, "RGB") if header.channels == 3 else (mapped[..., 0], "GRAYSCALE")
+                imagecodecs.jpeg8_decode(data, outcolorspace=space, out=out)
         else:
             y = 0
             for band in bands:
                 pixels.write(Tile(y, 0, *band.shape[:2]), band)
                 y += len(band)
         on_failure.pop_all()
-    return FileRaster(pixels)
+    return FileRaster(pixels, header)
 
 
-def _opened(path: Path) -> tuple[int, int, Iterator[Pixels] | None]:
-    """Return height, width and the bands of an image; no bands for a jpg, which libjpeg reads by itself."""
+def _bands(path: Path, header: ImageHeader) -> Iterator[Pixels] | None:
+    """Return the bands of an image; None for a jpg, which libjpeg reads by itself."""
     with opened_at_any_size(path) as opened:
-        kind, mode, (width, height) = opened.format, opened.mode, opened.size
-        is_progressive, layout = bool(opened.info.get("progressive")), list(opened.tile)
-    if mode not in {"RGB", "RGBA", "L", "P"}:
-        raise UserError(
-            f"{path}: an image must be 8 bit colour or grey, got mode {mode}; convert it to 8 bit RGB"
-        )
-    if kind == "JPEG" and not is_progressive and mode in {"L", "RGB"}:
-        return height, width, None
-    if kind == "PNG":
-        return height, width, _png_bands(path)
-    if kind == "BMP" and len(layout) == 1 and isinstance(layout[0].args, tuple):
-        raw_mode, stride, direction = layout[0].args
-        samples = {"BGR": 3, "BGRX": 4, "L": 1}.get(raw_mode)
-        if layout[0].codec_name == "raw" and samples:
-            bands = _bmp_bands(path, height, width, samples, layout[0].offset, stride, direction)
-            return height, width, bands
-    raise _too_large(path, f"{kind} {mode}{' progressive' if is_progressive else ''}, {width}x{height}")
+        kind, mode, layout = opened.format, opened.mode, list(opened.tile)
+        is_progressive = bool(opened.info.get("progressive"))
+    if header.dtype == np.uint8:
+        if kind == "JPEG" and not is_progressive and mode in {"L", "RGB"}:
+            return None
+        if kind == "PNG":
+            return _png_bands(path)
+        if kind == "BMP" and len(layout) == 1 and isinstance(layout[0].args, tuple):
+            raw_mode, stride, direction = layout[0].args
+            samples = {"BGR": 3, "BGRX": 4, "BGRA": 4, "L": 1}.get(raw_mode)
+            if layout[0].codec_name == "raw" and samples:
+                return _bmp_bands(
+                    path, header.height, header.width, samples, layout[0].offset, stride, direction
+                )
+    what = f"{kind} {header.depth}{' progressive' if is_progressive else ''}, {header.width}x{header.height}"
+    raise _too_large(path, what)
 
 
 def _bmp_bands(
@@ -127,7 +118,7 @@ def _bmp_bands(
             file.seek(offset + stride * (y if direction > 0 else height - y - num))
             data = np.frombuffer(_exactly(file, num * stride), np.uint8).reshape(num, stride)
             band = data[:: 1 if direction > 0 else -1, : width * samples].reshape(num, width, samples)
-            yield np.repeat(band, 3, axis=2) if samples == 1 else band[..., 2::-1]
+            yield band if samples == 1 else band[..., 2::-1]
 
 
 def _png_bands(path: Path) -> Iterator[Pixels]:
@@ -156,7 +147,7 @@ def _png_bands(path: Path) -> Iterator[Pixels]:
             with Image.open(io.BytesIO(whole)) as band:
                 band.load()
                 above = band.crop((0, num, width, num + 1)).tobytes()
-                yield np.asarray(band.convert("RGB"))[1:]
+                yield pixels_of(band)[1:]
 
 
 def _png_rows(
@@ -205,7 +196,7 @@ def _exactly(file: IO[bytes], num_bytes: int) -> bytes:
     return data
 
 
-def _too_large(path: Path, what: str) -> UserError:
-    return UserError(
+def _too_large(path: Path, what: str) -> DataError:
+    return DataError(
         f"{path}: an image of this size must be one that can be decoded in parts, got {what}; save it as a tiled TIFF"
     )

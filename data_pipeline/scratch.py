@@ -54,7 +54,9 @@ class FileArray(Closing, Generic[_Scalar]):
         dtype: Of the elements.
     """
 
-    def __init__(self, file: IO[bytes], offset: int, shape: tuple[int, ...], dtype: type[_Scalar]) -> None:
+    def __init__(
+        self, file: IO[bytes], offset: int, shape: tuple[int, ...], dtype: type[_Scalar] | np.dtype[_Scalar]
+    ) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self._file = file
@@ -103,7 +105,9 @@ class ScratchArray(FileArray[_Scalar]):
         OSError: The file cannot be created.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: type[_Scalar], folder: Path) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], dtype: type[_Scalar] | np.dtype[_Scalar], folder: Path
+    ) -> None:
         file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 closed with the array
         super().__init__(file, 0, shape, dtype)
         file.truncate(self.num_bytes)

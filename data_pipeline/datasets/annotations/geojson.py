@@ -1,0 +1,153 @@
+"""GeoJSON as QuPath writes it, and as `searcher predict` does.
+
+Coordinates are pixels of the image at full resolution, (0, 0) the upper left corner of its first pixel. Detections and
+cells are objects, and annotations are the regions in which they were looked for; in a file of annotations alone the
+annotations are the objects.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from data_pipeline.datasets.annotations.shapes import Shape, polygon_shape
+from data_pipeline.datasets.annotations.text_files import read_json, starts_with
+from data_pipeline.exceptions import DataError
+
+__all__ = ["GeoJson", "is_geojson", "read_geojson"]
+
+_OBJECT_TYPES = {"detection", "cell", "tile"}
+_REGION_CLASSES = {"Region*"}
+_IGNORED_CLASSES = {"Ignore*"}
+_KINDS = ("Feature", "FeatureCollection")
+
+
+@dataclass(frozen=True)
+class GeoJson:
+    """What a file says."""
+
+    shapes: list[Shape]
+    """The objects."""
+    regions: list[Shape]
+    """Where objects were looked for; empty if that is everywhere."""
+    remarks: tuple[str, ...]
+    """What is not used, one line each."""
+
+
+def is_geojson(path: Path) -> bool:
+    """Return whether a file begins as GeoJSON does, or as a plain list of features, as QuPath writes it as well."""
+    start = starts_with(path)
+    return start[:1] in (b"{", b"[") and (b'"Feature' in start or path.suffix.lower() == ".geojson")
+
+
+def read_geojson(path: Path) -> GeoJson:
+    """Return the objects of a file.
+
+    Raises:
+        DataError: It is no GeoJSON, or an object of it cannot be used.
+    """
+    features = _features(path, read_json(path))
+    objects = [_object_type(feature) in _OBJECT_TYPES for feature in features]
+    has_objects = any(objects)
+    shapes: list[Shape] = []
+    regions: list[Shape] = []
+    num_points, num_ignored = 0, 0
+    for number, (feature, is_object) in enumerate(zip(features, objects, strict=True), start=1):
+        name = f"feature {number}"
+        geometry, category = _geometry(path, name, feature), _category(path, name, feature)
+        if category in _IGNORED_CLASSES:
+            num_ignored += 1
+            continue
+        polygons = _polygons(path, name, geometry)
+        if polygons is None:
+            num_points += 1
+            continue
+        shape = polygon_shape(str(path), name, category, polygons)
+        is_region = category in _REGION_CLASSES or (has_objects and not is_object)
+        (regions if is_region else shapes).append(shape)
+    remarks = []
+    if num_points:
+        remarks.append(f"{path}: left out {num_points} points and lines, which have no area")
+    if num_ignored:
+        remarks.append(f"{path}: left out {num_ignored} areas of the class Ignore*; they count as background")
+    return GeoJson(shapes, regions, tuple(remarks))
+
+
+def _features(path: Path, document: Any) -> list[dict[str, Any]]:
+    if isinstance(document, dict) and document.get("type") == "FeatureCollection":
+        features = document.get("features")
+    elif isinstance(document, dict) and document.get("type") == "Feature":
+        features = [document]
+    else:
+        features = document
+    if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
+        raise DataError(f"{path}: must be a GeoJSON list of features, got something else; export it again")
+    return features
+
+
+def _properties(feature: dict[str, Any]) -> dict[str, Any]:
+    properties = feature.get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _object_type(feature: dict[str, Any]) -> str:
+    properties = _properties(feature)
+    found = properties.get("objectType", properties.get("object_type"))
+    if found is None and feature.get("id") in ("PathDetectionObject", "PathCellObject", "PathTileObject"):
+        return "detection"  # QuPath 0.2
+    return str(found or "annotation").lower()
+
+
+def _category(path: Path, name: str, feature: dict[str, Any]) -> str:
+    found = _properties(feature).get("classification", "")
+    if isinstance(found, dict):
+        found = found.get("name") or ": ".join(map(str, found.get("names") or []))
+    if found is None or isinstance(found, str):
+        return found or ""
+    raise DataError(f"{path}: {name}: a classification must be a name, got {found!r:.40}; export it again")
+
+
+def _geometry(path: Path, name: str, feature: dict[str, Any]) -> dict[str, Any]:
+    geometry = feature.get("geometry")
+    if not isinstance(geometry, dict):
+        raise DataError(f"{path}: {name}: must have a geometry, got {geometry!r:.40}; export it again")
+    return geometry
+
+
+def _polygons(path: Path, name: str, geometry: dict[str, Any]) -> Sequence[Any] | None:
+    """Return a geometry's polygons as lists of rings; None for points and lines."""
+    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
+    if kind == "Polygon":
+        return [coordinates]
+    if kind == "MultiPolygon" and isinstance(coordinates, list):
+        return coordinates
+    if kind == "GeometryCollection" and isinstance(geometry.get("geometries"), list):
+        parts = [
+            _polygons(path, name, part) if isinstance(part, dict) else None for part in geometry["geometries"]
+        ]
+        found = [polygon for part in parts if part is not None for polygon in part]
+        return found or None
+    if kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
+        return None
+    raise DataError(
+        f"{path}: {name}: a geometry must be a Polygon or MultiPolygon, got {kind!r:.40}; export it again"
+    )
+
+
+def rectangle(path: Path, region: Shape) -> tuple[int, int, int, int]:
+    """Return top, left, bottom, right of a rectangular region, in whole pixels inside it.
+
+    Raises:
+        DataError: The region is no rectangle along the image's sides.
+    """
+    left, top, right, bottom = (float(value) for value in shapely.bounds(region.region))
+    if abs(shapely.area(region.region) - (right - left) * (bottom - top)) > 0.01 * shapely.area(
+        region.region
+    ):
+        raise DataError(
+            f"{path}: {region.name}: an annotated region must be a rectangle, got another outline; "
+            "draw a rectangle in which every object is annotated"
+        )
+    return round(top), round(left), round(bottom), round(right)

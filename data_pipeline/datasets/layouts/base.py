@@ -1,0 +1,156 @@
+"""What the layouts share: samples, each with the files that it is read from and a function that reads it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.datasets.annotations.painting import Annotation
+from data_pipeline.datasets.base import RGB, Sample
+from data_pipeline.datasets.contents import Contents
+from data_pipeline.exceptions import DataError
+
+__all__ = ["Entry", "LayoutSource"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sample and where it comes from."""
+
+    sample: Sample
+    files: tuple[Path, ...]
+    """Every file, or folder of files, that decides what `read` returns."""
+    read: Callable[[], tuple[NDArray[np.uint8], Annotation]]
+    """Returns the image and its annotation, or raises a DataError that names the file."""
+
+
+class LayoutSource:
+    """A `SampleSource` of entries.
+
+    Args:
+        root: The dataset's folder.
+        kind: Name of the layout.
+        entries: The samples found in it, in their order.
+        problems: What the layout found wrong, one line each.
+        strict: Raise when anything is wrong. Otherwise keep the lines in `problems`, for inspection.
+        pixel_size_um: Side of a pixel, None where the layout does not say.
+        remarks: What was decided where the layout leaves it open, one line each.
+
+    Raises:
+        DataError: All problems, one line each (`strict` only); no sample and nothing that explains it.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        kind: str,
+        entries: Iterable[Entry],
+        problems: Iterable[str] = (),
+        *,
+        strict: bool = True,
+        pixel_size_um: float | None = None,
+        remarks: Iterable[str] = (),
+    ) -> None:
+        self.root = root
+        self.kind = kind
+        self.pixel_size_um = pixel_size_um
+        self._contents = Contents()
+        self._entries = list(entries)
+        found = [*problems, *_doubled(root, self._entries)]
+        if not found and not self._entries:
+            found.append(f"{root}: must hold images with annotations, got none; add them")
+        if found and (strict or not self._entries):
+            raise DataError(*found)
+        self.problems: tuple[str, ...] = tuple(found)
+        self._remarks = tuple(remarks)
+        self._remarks_of: dict[int, tuple[str, ...]] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.root.resolve().name
+
+    @property
+    def licence(self) -> str:
+        """What may be done with the images: nobody said."""
+        return ""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images' channels."""
+        return RGB
+
+    @property
+    def dtype(self) -> Literal["uint8", "uint16"]:
+        """Type of the images' values."""
+        return "uint8"
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """All samples, in the layout's order."""
+        return [entry.sample for entry in self._entries]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was decided where files leave it open, in what was read so far: one line each."""
+        return self._remarks + tuple(
+            line for index in sorted(self._remarks_of) for line in self._remarks_of[index]
+        )
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of every file's content and every sample's names; where the folder lies is no part.
+
+        Raises:
+            DataError: A file that cannot be read.
+        """
+        digest = hashlib.sha256(self.kind.encode())
+        digests: dict[Path, bytes] = {}  # one file may describe all samples
+        for entry in self._entries:
+            sample = entry.sample
+            digest.update(repr((sample.id, sample.split, sample.group, sample.stratum)).encode())
+            for path in entry.files:
+                if path not in digests:
+                    digests[path] = self._contents.digest(path)
+                digest.update(digests[path])
+        return digest.hexdigest()
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Return image uint8[H, W, 3] and instance label map int32[H, W] of `samples[index]`.
+
+        Raises:
+            DataError: A file does not decode, or cannot be used.
+        """
+        image, annotation = self.read_annotated(index)
+        return image, annotation.labels
+
+    def read_annotated(self, index: int) -> tuple[NDArray[np.uint8], Annotation]:
+        """Return the image, and its annotation with the objects' classes.
+
+        Raises:
+            DataError: A file does not decode, or cannot be used.
+        """
+        entry = self._entries[index]
+        with self._contents.unchanged(*entry.files):
+            image, annotation = entry.read()
+        if image.shape[:2] != annotation.labels.shape:
+            height, width = annotation.labels.shape
+            raise DataError(
+                f"{entry.files[-1]}: an annotation must have its image's size {image.shape[1]}x{image.shape[0]}, "
+                f"got {width}x{height}; export it again at the image's own resolution"
+            )
+        self._remarks_of[index] = annotation.remarks
+        return image, annotation
+
+
+def _doubled(root: Path, entries: list[Entry]) -> list[str]:
+    times = Counter(entry.sample.id for entry in entries)
+    return [
+        f"{root}: every image must have a name of its own, got {times[name]} named {name}; rename them"
+        for name in times
+        if times[name] > 1
+    ]

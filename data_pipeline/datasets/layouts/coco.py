@@ -1,0 +1,208 @@
+"""COCO's JSON of instances: polygons, and run lengths, compressed or not.
+
+COCO marks a group of objects as a crowd, CVAT every mask. A crowd is taken as an object if one connected piece has more
+than half of its pixels, and is left out otherwise.
+"""
+
+import json
+import mmap
+import re
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
+from data_pipeline.datasets.annotations.text_files import read_json
+from data_pipeline.datasets.layouts.base import LayoutSource
+from data_pipeline.datasets.layouts.indexed import Record, open_indexed
+from data_pipeline.exceptions import DataError
+
+__all__ = ["json_files", "open_coco"]
+
+_KEYS = (b'"images"', b'"annotations"')
+_SPLIT = re.compile(r"(train|val|valid|validation|test)(?![a-z])", re.I)
+
+
+def open_coco(root: Path, *, strict: bool) -> LayoutSource | None:
+    """Return the data set that COCO files below a folder describe, None if there are none.
+
+    Raises:
+        DataError: Missing images, unusable files (`strict` only).
+    """
+    files = [path for path in json_files(root) if _holds(path, _KEYS)]
+    if not files:
+        return None
+    records: list[Record] = []
+    problems: list[str] = []
+    for path in files:
+        try:
+            records += _records(path, split=_split(path) if len(files) > 1 else "")
+        except DataError as error:
+            problems.extend(error.problems)
+    return open_indexed(root, "coco", records, problems, strict=strict)
+
+
+def json_files(root: Path, ending: str = "*.json") -> list[Path]:
+    """Return the files of that ending in a folder, and in the folders in it."""
+    found = [*root.glob(ending), *root.glob(f"*/{ending}"), *root.glob(f"*/*/{ending}")]
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+
+def _holds(path: Path, keys: tuple[bytes, ...]) -> bool:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and all(
+                content.find(key) >= 0 for key in keys
+            )
+    except (OSError, ValueError):  # an empty file cannot be mapped
+        return False
+
+
+def _split(path: Path) -> str:
+    match = _SPLIT.search(path.stem)
+    if match is None:
+        return ""
+    return {"valid": "val", "validation": "val"}.get(match[1].lower(), match[1].lower())
+
+
+def _records(path: Path, *, split: str) -> list[Record]:
+    document = read_json(path)
+    images, annotations = (_list(path, document, key) for key in ("images", "annotations"))
+    categories = {
+        each.get("id"): str(each.get("name", ""))
+        for each in document.get("categories") or []
+        if isinstance(each, dict) and isinstance(each.get("id"), int)
+    }
+    by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for annotation in annotations:
+        by_image[json.dumps(annotation.get("image_id"))].append(annotation)
+    records = []
+    for image in images:
+        name, key = image.get("file_name"), json.dumps(image.get("id"))
+        if not isinstance(name, str) or not name:
+            raise DataError(
+                f"{path}: image {key:.40}: must have a file_name, got {name!r:.40}; export it again"
+            )
+        size = (image.get("width"), image.get("height"))
+        whole = size if isinstance(size[0], int) and isinstance(size[1], int) else None
+        shapes = partial(_shapes, path, by_image.pop(key, []), categories)
+        records.append(Record(path, name, split, whole, shapes))  # type: ignore[arg-type]
+    if by_image:
+        raise DataError(
+            f"{path}: annotation {next(iter(by_image.values()))[0].get('id')!r:.40}: must be of an image of the file, "
+            f"got image_id {next(iter(by_image)):.40}; export it again"
+        )
+    return records
+
+
+def _list(path: Path, document: Any, key: str) -> list[dict[str, Any]]:
+    found = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise DataError(f"{path}: must be COCO's JSON with a list {key!r}, got none; export it again")
+    return found
+
+
+def _shapes(
+    path: Path, annotations: list[dict[str, Any]], categories: dict[Any, str], height: int, width: int
+) -> tuple[list[Shape], tuple[str, ...]]:
+    shapes: list[Shape] = []
+    num_crowds, num_marked, num_boxes = 0, 0, 0
+    for annotation in annotations:
+        name = f"annotation {annotation.get('id')!r:.40}"
+        drawn = annotation.get("segmentation")
+        number = annotation.get("category_id")
+        category = categories.get(number, "") if isinstance(number, int) else ""
+        if not drawn:
+            num_boxes += 1
+        elif isinstance(drawn, dict):
+            mask = _mask(path, name, drawn, height, width)
+            if not annotation.get("iscrowd"):
+                shapes.append(mask_shape(name, category, mask))
+            elif _is_one_object(mask):
+                num_marked += 1
+                shapes.append(mask_shape(name, category, mask))
+            else:
+                num_crowds += 1
+        else:
+            shapes.append(polygon_shape(str(path), name, category, _polygons(path, name, drawn)))
+    if num_boxes:
+        raise DataError(
+            f"{path}: every annotation needs a segmentation, got {num_boxes} boxes without one in an image; "
+            "export the outlines"
+        )
+    remarks = []
+    if num_crowds:
+        remarks.append(f"{path}: left out {num_crowds} crowds of several pieces; they count as background")
+    if num_marked:
+        remarks.append(
+            f"{path}: {num_marked} annotations are marked as crowds, as CVAT marks every mask; "
+            "each is of one piece, and taken as an object"
+        )
+    return shapes, tuple(remarks)
+
+
+def _is_one_object(mask: NDArray[np.bool_]) -> bool:
+    """Return whether one connected piece has more than half of a mask's pixels."""
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = statistics[1:, cv2.CC_STAT_AREA]
+    return bool(len(areas)) and 2 * int(areas.max()) > int(areas.sum())
+
+
+def _polygons(path: Path, name: str, drawn: Any) -> list[list[NDArray[np.float64]]]:
+    try:
+        flat = [np.asarray(polygon, np.float64) for polygon in drawn]
+        return [[polygon.reshape(-1, 2)] for polygon in flat]
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(
+            f"{path}: {name}: a segmentation must be lists of numbers x, y, x, .., got something else; export it again"
+        ) from None
+
+
+def _mask(path: Path, name: str, drawn: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
+    """Return bool[height, width] of run lengths."""
+    size, counts = drawn.get("size"), drawn.get("counts")
+    if size != [height, width]:
+        raise DataError(
+            f"{path}: {name}: run lengths must be of the image's size [{height}, {width}], got {size!r:.60}; "
+            "export them again"
+        )
+    if isinstance(counts, str):
+        counts = _runs(path, name, counts)
+    runs: list[int] = counts if isinstance(counts, list) and all(type(run) is int for run in counts) else []
+    if not runs or min(runs) < 0 or sum(runs) != height * width:
+        raise DataError(
+            f"{path}: {name}: run lengths must add up to the image's {height * width} px, got others; "
+            "export them again"
+        )
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+
+
+def _runs(path: Path, name: str, text: str) -> list[int]:
+    """Return the run lengths that COCO's compressed text stands for.
+
+    pycocotools decodes as well, and does not look at the text's end or the image's: a damaged one writes over memory.
+    """
+    runs: list[int] = []
+    value, shift = 0, 0
+    for character in text.encode("utf-8", "replace"):
+        code = character - 48
+        if not 0 <= code < 64 or shift > 60:
+            break
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if not code & 0x20:
+            if code & 0x10:
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value, shift = 0, 0
+    else:
+        if not shift:
+            return runs
+    raise DataError(
+        f"{path}: {name}: run lengths must be COCO's compressed text, got another; export them again"
+    )

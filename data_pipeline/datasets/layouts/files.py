@@ -1,0 +1,153 @@
+"""The files below a data set's folder, by what their folders and names say that they are.
+
+Folders such as `images` and `masks` say what a file is, ones such as `train` and `test` which split it belongs to. What
+is left of the path, and the file's name without endings such as `_masks`, is the name of the image.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipeline.datasets.base import Sample
+from data_pipeline.exceptions import DataError
+from data_pipeline.images import is_data_file, same_name, without_marks
+
+__all__ = ["Found", "find_image", "samples_of", "scan"]
+
+_MAX_FILES = 500_000
+_IMAGE_FOLDERS = {
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "tissue images",
+    "jpegimages",
+    "raw",
+    "input",
+    "inputs",
+    "slides",
+}
+_LABEL_FOLDERS = {
+    "annotation", "annotations", "label", "labels", "mask", "masks", "geojson", "json", "xml", "mat", "roi", "rois",
+    "rois_zip", "gt", "ground truth", "groundtruth", "instance", "instances", "segmentation", "segmentations",
+    "inst_masks", "label_maps",
+}  # fmt: skip
+_OTHER_FOLDERS = {"overlay", "overlays", "thumbnails", "preview", "previews"}
+_SPLITS = {
+    "train": "train", "training": "train", "stage1_train": "train", "test": "test", "testing": "test",
+    "val": "val", "valid": "val", "validation": "val", "testa": "testA", "testb": "testB",
+}  # fmt: skip
+_IMAGE_ENDING = re.compile(r"[_.-](img|image)$", re.I)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, and what its place and name say."""
+
+    path: Path
+    split: str
+    """Of the folder around it; `train` where none says."""
+    parts: tuple[str, ...]
+    """Names of the folders around it that say nothing else."""
+    stem: str
+    """Name of its image."""
+    is_label: bool
+    """Whether its folder or its name says that it is an annotation."""
+    is_image: bool
+    """Whether its folder says that it is an image."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What an image and its annotation share."""
+        return (self.split, *self.parts, self.stem)
+
+
+def scan(root: Path, suffixes: Iterable[str]) -> list[Found]:
+    """Return the files below a folder that have one of the endings, in a stable order; hidden ones are left out.
+
+    Raises:
+        DataError: More files than a data set can have.
+    """
+    wanted = frozenset(suffixes)
+    found: list[Found] = []
+    num_files = 0
+    for parent, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if _is_walked(name))
+        num_files += len(names)
+        if num_files > _MAX_FILES:
+            raise DataError(
+                f"{root}: must hold at most {_MAX_FILES} files, got more; give the data set's own folder"
+            )
+        for name in sorted(names):
+            if is_data_file(Path(parent, name), wanted):
+                found.append(_found(root, Path(parent, name)))
+    return found
+
+
+def samples_of(images: list[Found]) -> list[Sample]:
+    """Return a sample for each image, named after its folders and file; nobody knows the patients."""
+    by_name: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        by_name["_".join((*image.parts, image.stem))].add(image.split)
+    samples = []
+    for image in images:
+        name = "_".join((*image.parts, image.stem))
+        if len(by_name[name]) > 1:  # train/1.png and test/1.png
+            name = f"{image.split}_{name}"
+        samples.append(Sample(name, image.split, group=name, stratum=""))
+    return samples
+
+
+def find_image(images: list[Found], wanted: str) -> list[Found]:
+    """Return the images that a name of another program's can mean: those whose path ends as the name does.
+
+    Args:
+        images: What there is.
+        wanted: A name, or a path or URL on the machine where it was annotated.
+    """
+    parts = [
+        same_name(part)
+        for part in re.split(r"[\\/]", wanted.partition("?")[0])
+        if part not in ("", ".", "..")
+    ]
+    if not parts:
+        return []
+    found = [image for image in images if same_name(image.path.name) == parts[-1]]
+    for length in range(2, len(parts) + 1):
+        closer = [
+            image
+            for image in found
+            if [same_name(part) for part in image.path.parts[-length:]] == parts[-length:]
+        ]
+        if not closer:
+            break
+        found = closer
+    return found
+
+
+def _found(root: Path, path: Path) -> Found:
+    split, parts, is_label, is_image = "train", [], False, False
+    for part in path.relative_to(root).parts[:-1]:
+        lower = part.lower()
+        is_label |= lower in _LABEL_FOLDERS
+        is_image |= lower in _IMAGE_FOLDERS
+        if lower in _SPLITS:
+            split = _SPLITS[lower]
+        elif lower not in _LABEL_FOLDERS | _IMAGE_FOLDERS:
+            parts.append(same_name(part))
+    stem = same_name(path.stem).removesuffix(".ome")
+    bare = without_marks(stem) if not is_image else stem
+    is_label |= bare != stem
+    return Found(path, split, tuple(parts), _IMAGE_ENDING.sub("", bare) or bare, is_label, is_image)
+
+
+def _is_walked(name: str) -> bool:
+    lower = name.lower()
+    return (
+        not lower.startswith((".", "__macosx"))
+        and not lower.endswith(".zarr")
+        and lower not in _OTHER_FOLDERS
+    )

@@ -1,0 +1,90 @@
+"""Images whose annotations lie in one file for many: what COCO, CVAT and Label Studio share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.datasets.annotations.painting import Annotation, paint
+from data_pipeline.datasets.annotations.shapes import Shape
+from data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from data_pipeline.datasets.layouts.files import Found, find_image, samples_of, scan
+from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES, read_rgb
+
+__all__ = ["Record", "open_indexed"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of an annotation file."""
+
+    index: Path
+    """The annotation file."""
+    file_name: str
+    """What it calls the image: a name, a path or a URL."""
+    split: str
+    """Split that the annotation file is of; empty where it does not say."""
+    size: tuple[int, int] | None
+    """(width, height) that it gives, None where it gives none."""
+    shapes: Callable[[int, int], tuple[Sequence[Shape], tuple[str, ...]]]
+    """Returns the objects in an image of a height and width, and remarks."""
+
+
+def open_indexed(
+    root: Path, kind: str, records: Sequence[Record], problems: Sequence[str], *, strict: bool
+) -> LayoutSource:
+    """Return the data set of the images that annotation files name.
+
+    Images that no file names are left out with a remark: nobody says that they hold no object.
+
+    Raises:
+        DataError: Images that are missing, named twice, or of another size; unusable files (`strict` only).
+    """
+    images = [file for file in scan(root, IMAGE_SUFFIXES) if not file.is_label or file.is_image]
+    found: list[Found] = []
+    named: list[Record] = []
+    wrong = list(problems)
+    for record in records:
+        matches = find_image(images, record.file_name)
+        if len(matches) == 1:
+            image = matches[0]
+            split = record.split or image.split
+            found.append(Found(image.path, split, image.parts, image.stem, image.is_label, image.is_image))
+            named.append(record)
+        else:
+            got = "none" if not matches else f"{len(matches)}, {matches[0].path} and {matches[1].path}"
+            wrong.append(
+                f"{record.index}: image {record.file_name[:120]!r}: must be one file below {root}, got {got}; "
+                "add it, or remove it from the annotations"
+            )
+    entries = [
+        Entry(sample, (image.path, record.index), _reader(image.path, record))
+        for sample, image, record in zip(samples_of(found), found, named, strict=True)
+    ]
+    used = {image.path for image in found}
+    strangers = [image.path.name for image in images if image.path not in used]
+    remarks = []
+    if strangers:
+        shown = ", ".join(strangers[:3]) + (", .." if len(strangers) > 3 else "")
+        remarks.append(f"{root}: left out {len(strangers)} images without annotations: {shown}")
+    return LayoutSource(root, kind, entries, wrong, strict=strict, remarks=remarks)
+
+
+def _reader(path: Path, record: Record) -> Callable[[], tuple[NDArray[np.uint8], Annotation]]:
+    def read() -> tuple[NDArray[np.uint8], Annotation]:
+        image = read_rgb(path)
+        height, width = image.shape[:2]
+        if record.size is not None and record.size != (width, height):
+            raise DataError(
+                f"{path}: must have the size that {record.index} gives, {record.size[0]}x{record.size[1]}, "
+                f"got {width}x{height}; use the image that was annotated"
+            )
+        where = f"{record.index}: image {Path(record.file_name).name[:120]!r}"
+        shapes, remarks = record.shapes(height, width)
+        painted = paint(shapes, height, width, where)
+        return image, Annotation(painted.labels, painted.classes, remarks + painted.remarks)
+
+    return read

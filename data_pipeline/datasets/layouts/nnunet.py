@@ -1,0 +1,153 @@
+"""nnU-Net's folders: `dataset.json`, `imagesTr/NAME_0000.png`, `labelsTr/NAME.png`, and `imagesTs`, `labelsTs`.
+
+nnU-Net knows classes of pixels, no objects. With one class, every connected piece of it becomes an object. Label maps
+with more numbers than classes are taken as maps of objects.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.datasets.annotations.painting import Annotation
+from data_pipeline.datasets.annotations.text_files import read_json
+from data_pipeline.datasets.base import Sample
+from data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES, read_labels, read_rgb
+
+__all__ = ["open_nnunet"]
+
+_SPLITS = {"Tr": "train", "Ts": "test"}
+_IMAGE_NAME = re.compile(r"(.+)_(\d{4})")
+
+
+def open_nnunet(root: Path, *, strict: bool) -> LayoutSource | None:
+    """Return the data set in a folder of nnU-Net's, None if it is none.
+
+    Raises:
+        DataError: Images without label map, volumes, several classes, unusable files (`strict` only, but for the
+            classes).
+    """
+    if not ((root / "dataset.json").is_file() and (root / "imagesTr").is_dir()):
+        return None
+    classes = _classes(root / "dataset.json")
+    pairs: list[tuple[Sample, Path, Path]] = []
+    problems: list[str] = []
+    for ending, split in _SPLITS.items():
+        if (root / f"labels{ending}").is_dir() and (root / f"images{ending}").is_dir():
+            found, wrong = _pairs(root, ending, split)
+            pairs += found
+            problems += wrong
+    label_maps = [label_map for _, _, label_map in pairs]
+
+    @cache
+    def holds_objects() -> bool:
+        """Whether any label map has a number that is no class; known only once all are read."""
+        return any(read_labels(path).max(initial=0) > max(classes.values()) for path in label_maps)
+
+    entries = []
+    for sample, image, label_map in pairs:
+
+        def read(image: Path = image, label_map: Path = label_map) -> tuple[NDArray[np.uint8], Annotation]:
+            return read_rgb(image), _annotation(label_map, classes, holds_objects())
+
+        # Every label map decides whether the numbers are objects, so each is part of every sample.
+        entries.append(Entry(sample, (image, label_map), read))
+    return LayoutSource(root, "nnunet", entries, problems, strict=strict)
+
+
+def _classes(path: Path) -> dict[str, int]:
+    """Return the values of the classes but the background, by name."""
+    document = read_json(path)
+    labels = document.get("labels") if isinstance(document, dict) else None
+    if not isinstance(labels, dict) or not labels:
+        raise DataError(f"{path}: must name its labels, got none; restore the file")
+    classes: dict[str, int] = {}
+    for name, value in labels.items():
+        name, value = (
+            (value, name) if isinstance(value, str) and str(name).isdigit() else (name, value)
+        )  # version 1
+        if name.lower() in ("background", "ignore") or isinstance(value, list):
+            continue
+        try:
+            classes[str(name)] = int(value)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{path}: a label must be a whole number, got {value!r:.40}; restore the file"
+            ) from None
+    if not classes or min(classes.values()) < 1:
+        raise DataError(
+            f"{path}: must have a label above 0 beside the background, got none; restore the file"
+        )
+    return classes
+
+
+def _pairs(root: Path, ending: str, split: str) -> tuple[list[tuple[Sample, Path, Path]], list[str]]:
+    images: dict[str, dict[str, Path]] = {}
+    problems: list[str] = []
+    for path in sorted((root / f"images{ending}").iterdir()):
+        if path.name.startswith("."):
+            continue
+        match = _IMAGE_NAME.fullmatch(path.stem)
+        if path.suffix.lower() in IMAGE_SUFFIXES and match is not None:
+            images.setdefault(match[1], {})[match[2]] = path
+        else:
+            problems.append(
+                f"{path}: an image must be NAME_0000 with one of the endings "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}, got another; convert volumes to planes, or move it away"
+            )
+    label_maps = {
+        path.stem: path
+        for path in sorted((root / f"labels{ending}").iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    }
+    pairs = []
+    for name in sorted(images.keys() | label_maps.keys()):
+        channels = images.get(name, {})
+        if name not in label_maps or "0000" not in channels:
+            missing = f"labels{ending}/{name}" if name not in label_maps else f"images{ending}/{name}_0000"
+            problems.append(
+                f"{root}: every image needs its label map and the reverse, got no {missing}; add it"
+            )
+        elif len(channels) > 1:
+            problems.append(
+                f"{channels['0000']}: an image must be in one file, got {len(channels)} channels as files; "
+                "save them as one TIFF of several channels"
+            )
+        else:
+            sample = Sample(name if split == "train" else f"{split}_{name}", split, group=name, stratum="")
+            pairs.append((sample, channels["0000"], label_maps[name]))
+    return pairs, problems
+
+
+def _annotation(path: Path, classes: dict[str, int], holds_objects: bool) -> Annotation:
+    labels = read_labels(path)
+    if holds_objects:
+        remark = (
+            f"{path}: has more numbers than dataset.json has classes, so they are taken as numbers of objects"
+        )
+        return Annotation(labels, _only_class(classes, labels), (remark,))
+    if len(classes) > 1:
+        raise DataError(
+            f"{path}: must hold objects, got {len(classes)} classes of pixels ({', '.join(sorted(classes))[:80]}), "
+            "whose touching objects nobody can tell apart; save a number for each object"
+        )
+    (value,) = classes.values()
+    num, pieces = cv2.connectedComponents((labels == value).astype(np.uint8), connectivity=8)
+    remark = (
+        f"{path}: holds one class of pixels; each of its {num - 1} connected pieces is taken as an object"
+    )
+    numbered = pieces.astype(np.int32)
+    return Annotation(numbered, _only_class(classes, numbered), (remark,))
+
+
+def _only_class(classes: dict[str, int], labels: NDArray[Any]) -> dict[int, str]:
+    if len(classes) != 1:
+        return {}
+    (name,) = classes
+    return {int(number): name for number in np.unique(labels[labels > 0])}

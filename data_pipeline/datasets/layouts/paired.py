@@ -1,0 +1,202 @@
+"""Images with an annotation file each: in two folders, or side by side, and in folders for train and test."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from data_pipeline.datasets.annotations.fiji import is_fiji, read_fiji
+from data_pipeline.datasets.annotations.geojson import is_geojson, read_geojson, rectangle
+from data_pipeline.datasets.annotations.imagescope import is_imagescope, pixel_size_of, read_imagescope
+from data_pipeline.datasets.annotations.labelme import is_labelme, read_labelme
+from data_pipeline.datasets.annotations.matlab import is_matlab, read_matlab
+from data_pipeline.datasets.annotations.painting import Annotation, paint
+from data_pipeline.datasets.annotations.shapes import Shape
+from data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from data_pipeline.datasets.layouts.files import Found, samples_of, scan
+from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_labels, read_rgb
+
+__all__ = ["open_paired"]
+
+_Read = Callable[[NDArray[np.uint8], Path], tuple[NDArray[np.uint8], Annotation]]
+
+
+@dataclass(frozen=True)
+class _Format:
+    """A kind of annotation file."""
+
+    kind: str
+    suffixes: tuple[str, ...]
+    recognises: Callable[[Path], bool]
+    read: _Read
+    """Returns the image, cut to what is annotated, and its annotation."""
+
+
+def open_paired(root: Path, *, strict: bool) -> LayoutSource | None:
+    """Return the data set in a folder of images with an annotation file each, None if it holds nothing of that kind.
+
+    Raises:
+        DataError: Images without annotation or the reverse, unusable files (`strict` only).
+    """
+    files = scan(root, {*IMAGE_SUFFIXES, *(suffix for kind in _FORMATS for suffix in kind.suffixes)})
+    by_suffix: dict[str, list[Found]] = defaultdict(list)
+    for file in files:
+        by_suffix[file.path.suffix.lower()].append(file)
+    for kind in _FORMATS:
+        candidates = [file for suffix in kind.suffixes for file in by_suffix[suffix]]
+        if kind is _LABEL_MAPS:
+            candidates = [file for file in candidates if file.is_label and not _is_cellpose(file.path)]
+        if not any(kind.recognises(file.path) for file in candidates[:_SNIFFED]):
+            continue
+        images = [
+            file for suffix in sorted(IMAGE_SUFFIXES) for file in by_suffix[suffix] if not file.is_label
+        ]
+        if images:
+            return _open(root, kind, images, candidates, strict=strict)
+    return None
+
+
+def _open(
+    root: Path, kind: _Format, images: list[Found], annotations: list[Found], *, strict: bool
+) -> LayoutSource:
+    images.sort(key=lambda image: image.key)
+    pairs, problems = _pair(images, annotations)
+    samples = samples_of([image for image, _ in pairs])
+    entries = []
+    for sample, (image, annotation) in zip(samples, pairs, strict=True):
+
+        def read(
+            image: Path = image.path, annotation: Path = annotation.path
+        ) -> tuple[NDArray[np.uint8], Annotation]:
+            return kind.read(read_rgb(image), annotation)
+
+        entries.append(Entry(sample, (image.path, annotation.path), read))
+    sizes = (
+        {pixel_size_of(annotation.path) for _, annotation in pairs} if kind.kind == "imagescope" else set()
+    )
+    common = sizes.pop() if len(sizes) == 1 else None
+    return LayoutSource(root, kind.kind, entries, problems, strict=strict, pixel_size_um=common)
+
+
+def _pair(images: list[Found], annotations: list[Found]) -> tuple[list[tuple[Found, Found]], list[str]]:
+    """Return images with their annotations: of the same split, folders and name, or else of the same name alone."""
+    by_key: dict[tuple[str, ...], list[Found]] = defaultdict(list)
+    by_stem: dict[str, list[Found]] = defaultdict(list)
+    num_images: dict[str, int] = defaultdict(int)
+    for annotation in annotations:
+        by_key[annotation.key].append(annotation)
+        by_stem[annotation.stem].append(annotation)
+    for image in images:
+        num_images[image.stem] += 1
+    pairs: list[tuple[Found, Found]] = []
+    problems: list[str] = []
+    used: set[Path] = set()
+    for image in images:
+        found = by_key.get(image.key) or (by_stem.get(image.stem, []) if num_images[image.stem] == 1 else [])
+        used.update(annotation.path for annotation in found)
+        if len(found) == 1:
+            pairs.append((image, found[0]))
+        elif found:
+            names = ", ".join(annotation.path.name for annotation in found[:3])
+            problems.append(f"{image.path}: every image needs one annotation, got {names}; keep one of them")
+        else:
+            problems.append(
+                f"{image.path}: every image needs an annotation of its name, got none; add it or move the image away"
+            )
+    problems += [
+        f"{annotation.path}: every annotation needs its image, got none; add it or move this away"
+        for annotation in annotations
+        if annotation.path not in used
+    ]
+    problems += [
+        f"{images[0].path}: must be the only image of its name, got {image.path} too; keep one of them"
+        for key, images in _by_key(images).items()
+        for image in images[1:]
+        if key
+    ]
+    return pairs, problems
+
+
+def _by_key(images: list[Found]) -> dict[tuple[str, ...], list[Found]]:
+    by_key: dict[tuple[str, ...], list[Found]] = defaultdict(list)
+    for image in images:
+        by_key[image.key].append(image)
+    return by_key
+
+
+def _drawn(read: Callable[[Path, int, int], tuple[list[Shape], tuple[str, ...]]]) -> _Read:
+    """Return how to read a format of polygons in pixels of the image."""
+
+    def read_whole(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+        height, width = image.shape[:2]
+        shapes, remarks = read(path, height, width)
+        painted = paint(shapes, height, width, str(path))
+        return image, Annotation(painted.labels, painted.classes, remarks + painted.remarks)
+
+    return read_whole
+
+
+def _read_geojson(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+    """Cut the image to the region that is annotated, if the file has one."""
+    found = read_geojson(path)
+    height, width = image.shape[:2]
+    painted = paint(found.shapes, height, width, str(path))
+    annotation = Annotation(painted.labels, painted.classes, found.remarks + painted.remarks)
+    regions = [region for region in found.regions if region.region is not None]
+    if not regions or any(_covers(region, height, width) for region in regions):
+        return image, annotation
+    if len(regions) > 1:
+        raise DataError(
+            f"{path}: an image may have one annotated region, got {len(regions)}; export each region as an image"
+        )
+    top, left, bottom, right = rectangle(path, regions[0])
+    box = np.s_[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    labels = annotation.labels[box]
+    if not labels.size:
+        raise DataError(
+            f"{path}: {regions[0].name}: must lie in its image, got a region outside; draw it again"
+        )
+    remark = f"{path}: the image is cut to its annotated region, {labels.shape[1]}x{labels.shape[0]} px"
+    return image[box], Annotation(labels, annotation.classes, (*annotation.remarks, remark))
+
+
+def _covers(region: Shape, height: int, width: int) -> bool:
+    return bool(shapely.covers(shapely.buffer(region.region, 1), shapely.box(0, 0, width, height)))
+
+
+def _read_matlab(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+    return image, read_matlab(path, image.shape[0], image.shape[1])
+
+
+def _read_labels(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+    return image, Annotation(read_labels(path))
+
+
+def _is_cellpose(path: Path) -> bool:
+    return path.name.lower().endswith("_seg.npy")
+
+
+def _read_cellpose(_image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+    raise DataError(
+        f"{path}: must be a label map, got Cellpose's _seg.npy, which can run any program when it is opened; "
+        "save the masks as PNG or TIFF in Cellpose (File menu, or cellpose --save_png)"
+    )
+
+
+_SNIFFED = 20
+"""Files that are looked into to tell a format: the first ones may be damaged."""
+_LABEL_MAPS = _Format("label maps", tuple(sorted(LABEL_SUFFIXES)), lambda _path: True, _read_labels)
+_FORMATS = (
+    _Format("qupath", (".geojson", ".json"), is_geojson, _read_geojson),
+    _Format("labelme", (".json",), is_labelme, _drawn(read_labelme)),
+    _Format("imagescope", (".xml",), is_imagescope, _drawn(read_imagescope)),
+    _Format("fiji", (".zip", ".roi"), is_fiji, _drawn(read_fiji)),
+    _Format("matlab", (".mat",), is_matlab, _read_matlab),
+    _LABEL_MAPS,
+    _Format("cellpose", (".npy",), _is_cellpose, _read_cellpose),
+)

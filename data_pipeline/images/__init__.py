@@ -1,0 +1,85 @@
+"""The one reader of image and label files: the same pixels, or the same refusal, whoever reads them.
+
+A file is what its first bytes tell, whatever its name ends in; slides go by their names.
+
+Images:
+
+| files | taken | refused |
+|---|---|---|
+| png | grey and RGB of 2 to 16 bit, palettes | 1 bit, animations |
+| jpg | grey, RGB, YCbCr | CMYK, several images |
+| bmp | 8 to 32 bit, palettes | 1 bit |
+| tif | 2 to 16 bit: grey, RGB, palettes, channels; YCbCr in JPEG | 1 bit, signed, 32 bit, float, CMYK, CIELAB |
+| tif, OME-TIFF | tiles, strips, pyramids, planar, either byte order | several images, stacks, planes in other files |
+| svs, ndpi, mrxs and others | 8 bit RGB, the part within OpenSlide's bounds | what OpenSlide cannot open |
+
+Transparency is dropped. Less than 8 bit becomes 8 bit (white is 255); 9 to 16 bit stay as they are, in uint16. Where 0
+is white, grey is inverted. An orientation, of TIFF or EXIF, is not followed: pixels are where the file has them.
+
+Label maps in png, bmp, tif, npy and npz:
+
+| taken | refused |
+|---|---|
+| stored integers of 1 to 64 bits, also where 0 is shown white; of 1 bit, white is 1 | numbers below 0 |
+| floating point | numbers with fractions |
+| a palette's indices, grey saved as RGB | colours, transparency |
+| one page, one channel, a pyramid's full size | several pages or channels, Python objects |
+
+    read_header, read_image             an image's size and kind; its pixels, as the file has them
+    open_raster                         an image of any size, window by window
+    read_label_header, read_labels      the same for label maps
+    images_in, label_maps_in            which files of a folder are which
+
+Knows nothing of data sets.
+"""
+
+from data_pipeline.images.base import ArrayRaster, Colour, ImageHeader, Pixels, Raster
+from data_pipeline.images.labels import LabelHeader, read_label_header, read_labels, read_wide_labels
+from data_pipeline.images.names import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    images_by_stem,
+    images_in,
+    is_data_file,
+    label_maps_in,
+    same_name,
+    single_files,
+    without_marks,
+)
+from data_pipeline.images.reading import (
+    as_rgb,
+    open_raster,
+    read_header,
+    read_image,
+    read_rgb,
+    require_known_range,
+    require_rgb,
+)
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LABEL_SUFFIXES",
+    "ArrayRaster",
+    "Colour",
+    "ImageHeader",
+    "LabelHeader",
+    "Pixels",
+    "Raster",
+    "as_rgb",
+    "images_by_stem",
+    "images_in",
+    "is_data_file",
+    "label_maps_in",
+    "open_raster",
+    "read_header",
+    "read_image",
+    "read_label_header",
+    "read_labels",
+    "read_rgb",
+    "read_wide_labels",
+    "require_known_range",
+    "require_rgb",
+    "same_name",
+    "single_files",
+    "without_marks",
+]

@@ -1,0 +1,129 @@
+"""Which files of a folder are images or label maps, by their names, and which belong together."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LABEL_SUFFIXES",
+    "images_by_stem",
+    "images_in",
+    "is_data_file",
+    "label_maps_in",
+    "same_name",
+    "single_files",
+    "without_marks",
+]
+
+PLAIN = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
+TIFF = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
+SLIDES_TIFFFILE_READS = frozenset({".svs", ".ndpi", ".scn", ".bif"})
+SLIDES = SLIDES_TIFFFILE_READS | {".mrxs", ".vms", ".vmu", ".svslide", ".czi"}
+IMAGE_SUFFIXES = PLAIN | TIFF | SLIDES
+"""What names of image files end in, in lower case."""
+LABEL_SUFFIXES = frozenset({".png", ".bmp", ".npy", ".npz"}) | TIFF
+"""What names of label maps end in, in lower case."""
+
+_LABEL_MARKS = (
+    "_anno", "_annotation", "_annotations", "_mask", "_masks", "_cp_masks", "_label", "_labels", "_labelmap",
+    "_labelled", "_labeled", "_seg", "_segmentation", "_inst", "_instance", "_instances", "_gt", "_truth",
+)  # fmt: skip
+"""What programs add to an image's name when they name its label map, longest match first; `.` and `-` do for `_`."""
+_PREDICTED, _OVERLAY = ".labels", ".overlay"
+"""As `searcher predict` names what it writes."""
+_ANNOTATION = "_anno"
+"""As the GlaS release names its label maps."""
+
+
+def same_name(name: str) -> str:
+    """Return a name in the one form in which names are compared: macOS decomposes letters, others compose them."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_data_file(path: Path, suffixes: Collection[str]) -> bool:
+    """Return whether a path is a file, not hidden, whose name ends in one of the suffixes, in any case.
+
+    Folders, pipes, sockets and devices are none, whatever their names.
+    """
+    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files directly in a folder, by name; hidden files are left out."""
+    return [path for path in sorted(folder.iterdir()) if is_data_file(path, IMAGE_SUFFIXES)]
+
+
+def images_by_stem(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> dict[str, list[Path]]:
+    """Return the image files directly in `folder` by name without extension; hidden files are left out.
+
+    Names that differ in their Unicode form only are one.
+    """
+    return _by_stem(path for path in sorted(folder.iterdir()) if is_data_file(path, suffixes))
+
+
+def single_files(found: dict[str, list[Path]]) -> tuple[dict[str, Path], list[str]]:
+    """Return one file per stem, and a line for every stem that several files claim."""
+    problems = [
+        f"{paths[0].parent}: {stem} must be one file, got {', '.join(p.name for p in paths)}; keep one of them"
+        for stem, paths in found.items()
+        if len(paths) > 1
+    ]
+    return {stem: paths[0] for stem, paths in found.items()}, problems
+
+
+def label_maps_in(folder: Path, images: Collection[str] | None = None) -> dict[str, list[Path]]:
+    """Return the label maps directly in a folder, by the name of the image that each is of.
+
+    A file `x_mask.png` is of image `x`, as are `x.labels.tif` and `x_anno.bmp`. A file `x.png` beside one of the last
+    two is the image, and left out, as are the overlays of `searcher predict`.
+
+    Args:
+        folder: Where to look.
+        images: Names of the images, if they are known: a file that is called as one of them is its label map, marked
+            or not.
+    """
+    files = images_by_stem(folder, LABEL_SUFFIXES)
+    known = {same_name(name) for name in images or ()}
+    name_of = {stem: stem if stem in known else _unmarked(stem, known) for stem in files}
+    predicted = {name for stem, name in name_of.items() if stem == name + _PREDICTED}
+    pictures = predicted | {name + _OVERLAY for name in predicted}
+    pictures |= {name for stem, name in name_of.items() if stem == name + _ANNOTATION}
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for stem, paths in files.items():
+        claiming = [path for path in paths if stem not in pictures or path.suffix.lower() in {".npy", ".npz"}]
+        if claiming:
+            by_name[name_of[stem]] += claiming
+    return dict(by_name)
+
+
+def without_marks(stem: str) -> str:
+    """Return a label map's name without what says that it is one; of another file the name itself."""
+    return _unmarked(stem, ())
+
+
+def _unmarked(stem: str, known: Collection[str]) -> str:
+    """Return a label map's name without what says that it is one; of known images' names, one that it leads to."""
+    shorter = stem
+    while (cut := _without_mark(shorter)) != shorter:
+        shorter = cut
+        if shorter in known:
+            return shorter
+    return stem if known else shorter
+
+
+def _without_mark(stem: str) -> str:
+    folded = stem.lower()
+    for mark in sorted(_LABEL_MARKS, key=len, reverse=True):
+        for joint in "_.-":
+            if folded.endswith(joint + mark[1:]) and len(stem) > len(mark):
+                return stem[: -len(mark)]
+    return stem
+
+
+def _by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        found[same_name(path.stem)].append(path)
+    return dict(found)

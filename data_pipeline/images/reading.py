@@ -1,0 +1,194 @@
+"""One way from an image file to its header and its pixels, for all that reads images."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.exceptions import DataError
+from data_pipeline.images.bands import decode_into_scratch
+from data_pipeline.images.base import ArrayRaster, ImageHeader, Pixels, Raster, decoding
+from data_pipeline.images.names import IMAGE_SUFFIXES, SLIDES, SLIDES_TIFFFILE_READS
+from data_pipeline.images.plain import plain_header, read_plain
+from data_pipeline.tiling import Tile
+
+__all__ = [
+    "as_rgb",
+    "file_kind",
+    "open_raster",
+    "read_header",
+    "read_image",
+    "read_rgb",
+    "require_known_range",
+    "require_rgb",
+]
+
+_IN_MEMORY_PX = 1 << 26
+"""Larger images are decoded in bands when they are read window by window."""
+_MAX_WHOLE_PX = 178_956_970
+"""Largest image that is read as a whole: Pillow's limit."""
+_SIGNATURES = {
+    "plain": (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"),
+    "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "npy": (b"\x93NUMPY",),
+    "npz": (b"PK\x03\x04",),
+}
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Return what an image file tells without its pixels being decoded.
+
+    Raises:
+        DataError: The file cannot be read, or is none that is taken; see the package's table.
+    """
+    with decoding(path):
+        if _is_plain(path):
+            return plain_header(path)
+        with _open_other(path, None) as raster:
+            return raster.header
+
+
+def read_image(path: Path) -> Pixels:
+    """Return an image's pixels as the file has them, [H, W, channels].
+
+    One channel for grey, three for colour (palettes are looked up, transparency is dropped), or as many as there are.
+
+    Raises:
+        DataError: The file does not decode, is none that is taken, or is too large to be read as a whole.
+    """
+    with decoding(path):
+        if _is_plain(path):
+            header = plain_header(path)
+            _require_whole(path, header)
+            return read_plain(path, header)
+        with _open_other(path, None) as raster:
+            _require_whole(path, raster.header)
+            return raster.read(Tile(0, 0, raster.height, raster.width))
+
+
+def open_raster(path: Path, scratch_folder: Path) -> Raster:
+    """Open an image of any size; its pixels are read later, window by window.
+
+    Args:
+        path: The file.
+        scratch_folder: Where there is room for a large image that can only be decoded as a whole.
+
+    Raises:
+        DataError: The file does not decode, or is none that is taken.
+        OSError: No room for it.
+    """
+    with decoding(path):
+        if not _is_plain(path):
+            return _open_other(path, scratch_folder)
+        header = plain_header(path)
+        if header.height * header.width <= _IN_MEMORY_PX:
+            return ArrayRaster(read_plain(path, header), header=header)
+        return decode_into_scratch(path, header, scratch_folder)
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Return an image of 8 bit, grey or colour, as uint8[H, W, 3]; grey becomes three equal channels.
+
+    Raises:
+        DataError: The file does not decode, or holds something else.
+    """
+    require_rgb(path, read_header(path))
+    return as_rgb(read_image(path))
+
+
+def as_rgb(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return uint8[h, w, 3] of 8 bit pixels in grey or RGB."""
+    assert pixels.dtype == np.uint8, pixels.dtype
+    assert pixels.shape[2] in (1, 3), pixels.shape
+    rgb: NDArray[np.uint8] = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    return rgb
+
+
+def require_rgb(path: Path, header: ImageHeader) -> None:
+    """Refuse what is no 8 bit image in grey or RGB.
+
+    Raises:
+        DataError: It is something else.
+    """
+    require_known_range(path, header)
+    if header.dtype != np.uint8 or header.colour == "channels":
+        raise DataError(
+            f"{path}: an image must be 8 bit colour or grey, got {header.depth}; convert it to 8 bit RGB"
+        )
+
+
+def require_known_range(path: Path, header: ImageHeader) -> None:
+    """Refuse 16 bit colour in a plain file: nobody knows which levels of it make the picture.
+
+    Raises:
+        DataError: It is that.
+    """
+    if header.dtype != np.uint8 and header.colour == "rgb":
+        raise DataError(
+            f"{path}: an image in colour must have 8 bit, got {header.depth}, and nobody knows which of its levels to "
+            "take; `searcher data import SOURCE --to DIR` takes them as they are, or convert it to 8 bit RGB"
+        )
+
+
+def file_kind(path: Path) -> str:
+    """Return `plain`, `tiff`, `npy` or `npz` by a file's first bytes, and "" for another; a slide by its name.
+
+    Raises:
+        OSError: The file cannot be read.
+        DataError: There is nothing to read: no file, or one of 0 bytes.
+    """
+    if not path.is_file():  # opening a pipe would wait for somebody to write into it
+        if path.exists():
+            raise DataError(f"{path}: must be a file, got {_what(path)}; give a file")
+        raise FileNotFoundError(path)
+    if path.suffix.lower() in SLIDES:
+        return "slide"
+    with path.open("rb") as file:
+        head = file.read(8)
+    if not head and path.suffix.lower() not in (".npy", ".npz"):
+        raise ValueError("an empty file")
+    return next((kind for kind, starts in _SIGNATURES.items() if head.startswith(starts)), "")
+
+
+def _is_plain(path: Path) -> bool:
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        known = ", ".join(sorted(each.removeprefix(".") for each in IMAGE_SUFFIXES))
+        raise DataError(f"{path}: must be an image with one of the endings {known}; convert it")
+    kind = file_kind(path)
+    if kind not in ("plain", "tiff", "slide"):
+        raise ValueError("neither png, jpg, bmp nor tif by its first bytes")
+    return kind == "plain"
+
+
+def _open_other(path: Path, scratch_folder: Path | None) -> Raster:
+    """Open a slide or a TIFF file; what is too large for it needs a scratch folder."""
+    suffix = path.suffix.lower()
+    if suffix in SLIDES:
+        from data_pipeline.images.slides import open_slide
+
+        slide = open_slide(path)
+        if slide is not None:
+            return slide
+        if suffix not in SLIDES_TIFFFILE_READS:
+            raise DataError(
+                f"{path}: OpenSlide must be installed to read {suffix.removeprefix('.')} slides; "
+                "pip install 'gland-searcher[slides]'"
+            )
+    from data_pipeline.images.tiff import open_tiff  # tifffile takes a while to import
+
+    return open_tiff(path, scratch_folder, in_memory_px=_IN_MEMORY_PX)
+
+
+def _require_whole(path: Path, header: ImageHeader) -> None:
+    if header.height * header.width > _MAX_WHOLE_PX:
+        raise DataError(
+            f"{path}: an image must have at most {_MAX_WHOLE_PX:,} pixels to be read as a whole, got "
+            f"{header.width}x{header.height}; cut it into tiles"
+        )
+
+
+def _what(path: Path) -> str:
+    for what in ("dir", "fifo", "socket", "block_device", "char_device"):
+        if getattr(path, f"is_{what}")():
+            return {"dir": "a folder", "fifo": "a pipe"}.get(what, f"a {what.replace('_', ' ')}")
+    return "something else"

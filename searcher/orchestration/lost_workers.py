@@ -1,0 +1,98 @@
+"""A worker that is gone ends its own trial alone, with one line that says why."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayTaskError
+from ray.tune.experiment import Trial
+
+__all__ = ["OUT_OF_MEMORY", "cause_of", "each_loss_is_its_trials", "last_error"]
+
+OUT_OF_MEMORY = "out of memory"
+"""How the reason of a worker begins that Ray killed for its node's memory."""
+
+_MAX_TEXT = 300
+_UNKNOWN = "no reason given"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt|Warning)\b(?:: .*)?")
+_SENTENCE = re.compile(r"(?<=\.) ")
+
+
+@contextmanager
+def each_loss_is_its_trials() -> Iterator[None]:
+    """Let every error of a trial's actor be that trial's, whatever its class, while the body runs.
+
+    Ray Tune (2.60) ends the whole run when a task of an actor fails with anything but `RayActorError` or
+    `RayTaskError`: the `OutOfMemoryError` of its memory monitor, a lost object, a lost owner.
+    """
+    original = RayActorManager._actor_task_failed
+
+    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        if not isinstance(exception, RayActorError | RayTaskError):
+            live = self._live_actors_to_ray_actors_resources.get(tracked_actor_task._tracked_actor)
+            if live is not None:
+                with suppress(Exception):  # it is gone already, mostly
+                    ray.kill(live[0])
+            exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
+        original(self, tracked_actor_task=tracked_actor_task, exception=exception)
+
+    RayActorManager._actor_task_failed = failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = original
+
+
+def last_error(trial: Trial) -> str:
+    """Return the newest error of a trial in Ray Tune's words, of several lines; empty if there is none to read."""
+    try:
+        text = Path(trial.error_file).read_text(errors="replace")
+    except (OSError, TypeError):
+        return ""
+    return text.rpartition("Failure # ")[2].partition("\n")[2].strip()
+
+
+def cause_of(error: str) -> str:
+    """Return in one line why a worker is gone, from Ray's words about it.
+
+    Ray puts identifiers first and the cause last; the text of an exception stands below its traceback, between colour
+    codes.
+
+    Args:
+        error: Ray's text of the error.
+    """
+    text = _COLOUR.sub("", error)
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    if "OutOfMemoryError" in text or "running low on memory" in text:
+        return _shortened(f"{OUT_OF_MEMORY}: Ray killed it, {_memory(text)}")
+    if "Traceback" in text or "creation task" in text or any(line.startswith("  File ") for line in lines):
+        return _shortened(_raised(lines))
+    _, found, detail = text.partition("Worker exit detail: ")
+    if found:
+        said = " ".join(_SENTENCE.split(" ".join(detail.split()))[:2])
+        return _shortened(f"its process ended: {said}")
+    died = [line.strip() for line in lines if line.startswith("The actor is dead because")]
+    return _shortened(died[-1] if died else lines[-1].strip() if lines else _UNKNOWN)
+
+
+def _memory(text: str) -> str:
+    """Return how much memory there was, from the message of Ray's memory monitor."""
+    found = re.search(r"was ([\d.]+ ?\w*B / [\d.]+ ?\w*B)", text)
+    return f"as its node had {found[1]} in use" if found else "as its node ran low on memory"
+
+
+def _raised(lines: list[str]) -> str:
+    """Return the exception below the last frame of a traceback."""
+    last_frame = max((at for at, line in enumerate(lines) if line.startswith("  File ")), default=-1)
+    below = [line.strip() for line in lines[last_frame + 1 :] if not line.startswith(" ")]
+    named = [line for line in below if _EXCEPTION.match(line)]
+    return (named or below or [lines[-1].strip()])[0]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
