@@ -240,7 +240,7 @@ def test_a_file_that_never_stops_changing_is_one_line_and_leaves_nothing(tmp_pat
     def progress(done: int, _total: int) -> None:
         nonlocal changes
         changes += done == 1
-        paint(root / "labels" / "im3.png", changes)
+        paint(root / "labels" / "im3.png", changes + 1)
 
     with pytest.raises(ChangedDataError) as caught:
         prepare_store(LabelFolder(root), tmp_path / "cache", progress=progress)
