@@ -18,7 +18,14 @@ from ray.tune.experiment import Trial
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.store import Store
-from searcher.exceptions import DatabaseAwayError, DatabaseError, SearcherError, StudyConflictError
+from searcher.exceptions import (
+    DatabaseAwayError,
+    DatabaseError,
+    DatabaseReplacedError,
+    SearcherError,
+    StudyConflictError,
+)
+from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.patience import Patience
@@ -32,6 +39,7 @@ from searcher.orchestration.cluster import ray_cluster
 from searcher.orchestration.code_digest import code_digest
 from searcher.orchestration.ended_trials import EndedTrials
 from searcher.orchestration.gpu_probe import check_gpu_share
+from searcher.orchestration.hang_watch import HangWatch
 from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
@@ -81,7 +89,7 @@ class LaunchResult:
 def launch(
     spec: StudySpec,
     *,
-    database: str,
+    database: DatabaseAddress | str,
     data: DataRequest,
     store: Store,
     storage_root: Path,
@@ -95,7 +103,7 @@ def launch(
 
     Args:
         spec: The study.
-        database: The study database, a URL or the path of an SQLite file; made where it is missing.
+        database: The study database, or the text that says where it lies; made where it is missing.
         data: The data set, for the workers.
         store: The data set's store on this node.
         storage_root: Folder of all studies' checkpoints and logs, the same on every node; or this machine's mirror of
@@ -152,7 +160,7 @@ def launch(
         with stop_on_signals(log) as stop, Database.open(database, create=True) as opened:
             study.register(opened)
             with Lease.acquire(opened, spec.name, job=current_job()) as lease:
-                lease.on_lost(lambda: _stop(stop, log, "another driver has taken the study over"))
+                lease.on_lost(lambda: _stop(stop, log, str(lease.problem)))
                 lease.on_stop(
                     lambda: _stop(stop, log, "asked to stop by `searcher stop`; stopping after this step")
                 )
@@ -176,7 +184,7 @@ def _launch_log(study: str, storage_root: Path, listener: StudyListener) -> Laun
     )
 
 
-def _look(database: str, study: Registration) -> int:
+def _look(database: DatabaseAddress | str, study: Registration) -> int:
     """Refuse what the database as it is refuses; return how many trials remain. Changes nothing."""
     try:
         opened = Database.open(database)
@@ -315,14 +323,15 @@ class _Launch:
     def _search(self, search: StudySearch, resources: TrialResources) -> None:
         scheduler = build_scheduler(self._spec, _finished(self._ledger))
         try:
-            _run_tune(search, scheduler, NodeWatch(resources, search.end, self._log.said), self._stop)
+            watch = NodeWatch(resources, search.end, self._log.said)
+            _run_tune(search, scheduler, watch, HangWatch(search, self._log.said), self._stop)
         except TuneError as error:  # its text is a whole traceback, whose last line says what it was
             raise self._broke_off(str(error).strip().rpartition("\n")[2]) from error
         except (RayError, RuntimeError, AssertionError, OSError) as error:
             # From Ray's own depths: nothing of the trials is lost, and a traceback would say no more.
             raise self._broke_off(f"{type(error).__name__}: {cause_of(str(error))}") from error
-        fatal = search.fatal
-        if isinstance(fatal, StudyConflictError) or (
+        fatal = self._lease.problem or search.fatal
+        if isinstance(fatal, StudyConflictError | DatabaseReplacedError) or (
             isinstance(fatal, DatabaseAwayError) and self._stop.is_set()
         ):
             raise fatal
@@ -339,8 +348,9 @@ class _Launch:
         self._cluster.close()  # from here on nobody writes into a trial's folder
         spec, ledger = self._spec, self._ledger
         try:
-            if not self._lease.is_lost:
-                ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
+            if self._lease.problem is not None:  # nothing can be written any more
+                return "failed", 0
+            ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
             num_done = ledger.num_done()
         except SearcherError as error:  # away, or the study was deleted: the next launch mends it
             self._log.said(f"could not write down the end of the launch: {error}")
@@ -361,6 +371,7 @@ def _run_tune(
     search: StudySearch,
     scheduler: tune.schedulers.TrialScheduler,
     watch: NodeWatch,
+    hang_watch: HangWatch,
     stop: threading.Event,
 ) -> None:
     """Let Ray Tune run the trials; all that it writes itself goes to a scratch folder.
@@ -385,7 +396,7 @@ def _run_tune(
             storage_path=str(scratch),
             trial_dirname_creator=_trial_dirname,
             raise_on_failed_trial=False,
-            callbacks=[ErrorCallback(search), watch, EndedTrials()],
+            callbacks=[ErrorCallback(search), watch, hang_watch, EndedTrials()],
             verbose=0,
         )
 
