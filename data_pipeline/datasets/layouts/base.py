@@ -3,7 +3,8 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +15,11 @@ from data_pipeline.datasets.annotations.painting import Annotation
 from data_pipeline.datasets.base import RGB, Sample
 from data_pipeline.datasets.contents import Contents
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES, read_header
 
 __all__ = ["Entry", "LayoutSource"]
+
+_WITH_PIXEL_SIZE = IMAGE_SUFFIXES - {".png", ".jpg", ".jpeg", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class LayoutSource:
         entries: The samples found in it, in their order.
         problems: What the layout found wrong, one line each.
         strict: Raise when anything is wrong. Otherwise keep the lines in `problems`, for inspection.
-        pixel_size_um: Side of a pixel, None where the layout does not say.
+        pixel_size_um: Side of a pixel, None where the layout does not say; then TIFF files say it themselves.
         remarks: What was decided where the layout leaves it open, one line each.
 
     Raises:
@@ -58,8 +62,8 @@ class LayoutSource:
     ) -> None:
         self.root = root
         self.kind = kind
-        self.pixel_size_um = pixel_size_um
         self._contents = Contents()
+        self._pixel_size_um = pixel_size_um
         self._entries = list(entries)
         found = [*problems, *_doubled(root, self._entries)]
         if not found and not self._entries:
@@ -91,9 +95,18 @@ class LayoutSource:
         return "uint8"
 
     @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel in micrometres, if all images are known to have the same; else None."""
+        sizes = {sample.pixel_size_um for sample in self.samples}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    @cached_property
     def samples(self) -> Sequence[Sample]:
         """All samples, in the layout's order."""
-        return [entry.sample for entry in self._entries]
+        return [
+            replace(entry.sample, pixel_size_um=self._pixel_size_um or _size_in(entry.files[0]))
+            for entry in self._entries
+        ]
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -145,6 +158,16 @@ class LayoutSource:
             )
         self._remarks_of[index] = annotation.remarks
         return image, annotation
+
+
+def _size_in(image: Path) -> float | None:
+    """Return the side of a pixel that an image file states, None for files whose resolution is about printing."""
+    if image.suffix.lower() not in _WITH_PIXEL_SIZE:
+        return None
+    try:
+        return read_header(image).pixel_size_um
+    except DataError:  # `read` says it
+        return None
 
 
 def _doubled(root: Path, entries: list[Entry]) -> list[str]:
