@@ -17,6 +17,7 @@ __all__ = ["read_tiff_labels", "tiff_label_header"]
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file, an exception says, too
 
 _MINISWHITE, _PALETTE = 0, 3
+_FAX = {2, 3, 4, 32771}
 
 
 def tiff_label_header(path: Path) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def read_tiff_labels(path: Path, max_bytes: int) -> NDArray[Any]:
             if grey is None:
                 raise _not_single(path, stored.shape)
             return grey
-        if int(key.bitspersample) == 1 and int(key.photometric) == _MINISWHITE:
+        if int(key.compression) in _FAX and int(key.photometric) == _MINISWHITE:  # 1 is ink on paper: black
             return ~stored.astype(bool)
         return stored
 

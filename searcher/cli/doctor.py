@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_reading, database_text
+from searcher.cli.options import Verbs, add_reading, database_address
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import print_json, progress_bar
     from searcher.ledger.doctor import examine, open_database
 
-    database, findings = open_database(database_text(args), fix=args.fix)
+    database, findings = open_database(database_address(args), fix=args.fix)
     if database is not None:
         with database, progress_bar("comparing checkpoints") as advance:
             findings += examine(

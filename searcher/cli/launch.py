@@ -14,7 +14,8 @@ from searcher.cli.options import (
     add_database,
     add_training,
     data_folder,
-    database_text,
+    data_view,
+    database_address,
     overrides,
     positive_int,
     ray_address,
@@ -24,6 +25,7 @@ from searcher.cli.options import (
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
+    from searcher.ledger.address import DatabaseAddress
     from searcher.ledger.database import Database
     from searcher.study.spec import StudySpec
 
@@ -65,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
     for check in (data_folder, storage_text):  # a key in a URI goes nowhere, not even to a cluster
         check(args)
     command = arguments(args) if args.detach else []  # before the environment's database leaves it
-    database_url = database_text(args)
+    database_url = database_address(args)
     Database.probe(database_url)
     if args.detach:
         return detach(args, spec, command, database_url)
@@ -94,20 +96,27 @@ def _run(args: argparse.Namespace) -> int:
     return _launch(args, spec, database_url, root)
 
 
-def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root: "Path") -> int:
+def _launch(
+    args: argparse.Namespace, spec: "StudySpec", database_url: "DatabaseAddress", root: "Path"
+) -> int:
     # Only now what takes seconds to import.
     from searcher.cli.launch_view import LaunchView
     from searcher.cli.terminal import progress_bar
     from searcher.lineage.resolve import resolve
     from searcher.orchestration.driver import launch
+    from searcher.training.data_check import check_data
     from searcher.training.dataset import DataRequest
 
     with _existing(database_url) as database:
         spec = resolve(spec, database, storage_root=root)
-    data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
+    config = spec.trial_config({}).data
+    data = DataRequest(data_folder(args), str(cache_dir()), config, data_view(args))
     with progress_bar("preparing images") as advance:
         store = data.prepare(advance)
+    remarks = check_data(store, data, config)
     with LaunchView(spec) as view:
+        for line in remarks:
+            view.said(line)
         result = launch(
             spec,
             database=database_url,
@@ -128,7 +137,7 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
 
 
 @contextmanager
-def _existing(database_url: str) -> "Iterator[Database | None]":
+def _existing(database_url: "DatabaseAddress") -> "Iterator[Database | None]":
     """Open the study database; None where it is still to be made, or to be upgraded by the launch.
 
     Raises:

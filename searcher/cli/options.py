@@ -3,13 +3,17 @@
 import argparse
 import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searcher.exceptions import UserError
+from searcher.settings import read_setting, take_setting, without_frame
 
 if TYPE_CHECKING:
     from data_pipeline.datasets import SampleSource
+    from data_pipeline.datasets.view import DataView
+    from searcher.ledger.address import DatabaseAddress
 
 __all__ = [
     "Verbs",
@@ -22,8 +26,10 @@ __all__ = [
     "add_training",
     "check_writable",
     "data_folder",
+    "data_view",
+    "data_view_words",
+    "database_address",
     "database_option",
-    "database_text",
     "open_source",
     "overrides",
     "positive_float",
@@ -40,6 +46,8 @@ Verbs = Any
 """What `ArgumentParser.add_subparsers` returns; its class is private."""
 
 _DEFAULT_DATABASE = "searcher.db"
+LABELS_ARE = ("instances", "binary", "binary-inverted", "binary-watershed", "classes")
+"""`data_pipeline.datasets.view.LABELS_ARE`, without the import of NumPy."""
 _MAX_SECRET_BYTES = 1 << 16
 
 
@@ -87,9 +95,62 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
         "--data",
         metavar="DIR|URI",
         required=required,
-        help="a GlaS release folder, or a folder with images/ and labels/, or one of the two in an object store "
-        f"(s3://BUCKET/FOLDER){remark}",
+        help="a folder with images/ and labels/, a GlaS release, or another layout of docs/data.md; "
+        f"or one in an object store (s3://BUCKET/FOLDER){remark}",
     )
+    group = parser.add_argument_group("how the data set is to be read")
+    group.add_argument(
+        "--labels-are",
+        choices=LABELS_ARE,
+        default="",
+        help="what label maps hold: instances (one number per object), or masks and classes whose connected pieces "
+        "are the objects; default: instances, refused where the evidence speaks against it",
+    )
+    group.add_argument(
+        "--patient-from",
+        type=_pattern,
+        metavar="REGEX",
+        help="the patient is this expression's group in an image's name, e.g. '(P\\d+)_'; default: samples.csv or "
+        "Grade.csv",
+    )
+    group.add_argument(
+        "--resample-um",
+        type=positive_float,
+        metavar="X",
+        help="resample all images to pixels of X micrometres; default: images as they are",
+    )
+
+
+def _pattern(text: str) -> str:
+    """Parse a regular expression with one group, for argparse."""
+    try:
+        groups = re.compile(text).groups
+    except (re.error, RecursionError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"must be a regular expression, got {text!r}: {error}") from None
+    if groups != 1:
+        raise argparse.ArgumentTypeError(
+            f"must have one group in brackets, the patient, as '(P\\d+)_' has, got {groups} in {text!r}"
+        )
+    return text
+
+
+def data_view(args: argparse.Namespace) -> "DataView":
+    """Return how the command line wants the data set read."""
+    from data_pipeline.datasets.view import DataView
+
+    return DataView(args.labels_are, args.patient_from or "", args.resample_um)
+
+
+def data_view_words(args: argparse.Namespace) -> list[str]:
+    """Return the options of `data_view` as another process is to be told them."""
+    words = []
+    for option, value in (
+        ("--labels-are", args.labels_are),
+        ("--patient-from", args.patient_from),
+        ("--resample-um", args.resample_um),
+    ):
+        words += [f"{option}={value}"] if value else []
+    return words
 
 
 def add_reading(parser: argparse.ArgumentParser, *, study_required: bool = True) -> None:
@@ -151,7 +212,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
-def database_text(args: argparse.Namespace) -> str:
+def database_address(args: argparse.Namespace) -> "DatabaseAddress":
     """Return the database that the command line or the environment names, or a file that either of them names.
 
     `SEARCHER_DB` leaves the environment, so that no process started from here, a Ray worker say, inherits it.
@@ -160,40 +221,41 @@ def database_text(args: argparse.Namespace) -> str:
         UserError: A password on the command line, where the process list shows it to everybody; no path and no
             URL; or a file that cannot be read.
     """
-    from searcher.ledger.engine import holds_secret
+    from searcher.ledger.address import parse_url
 
-    from_environment = os.environ.pop("SEARCHER_DB", None)
-    text: str = args.db or from_environment or _DEFAULT_DATABASE
+    from_environment = take_setting("SEARCHER_DB")
+    text = without_frame(args.db or "") or from_environment or _DEFAULT_DATABASE
     if text.startswith("@"):
-        return read_secret("--db @", Path(text[1:]), "the URL")
-    if args.db is None:
-        return text
-    if holds_secret(text):
+        return parse_url(read_secret("--db @", Path(text[1:]), "the URL"))
+    address = parse_url(text)
+    if args.db and address.holds_secret:
         raise UserError(
             "--db: must not hold a password, which the process list would show; "
             "put the whole URL into a file for --db @FILE, or into the environment variable SEARCHER_DB"
         )
-    return text
+    return address
 
 
 def database_option(args: argparse.Namespace) -> str:
     """Return what `--db` has to say to a process in another folder that everybody can look into, a Ray job say.
 
     Raises:
-        UserError: The URL holds a password; what else `database_text` refuses.
+        UserError: The URL holds a password; what else `database_address` refuses.
     """
-    from searcher.ledger.engine import holds_secret
+    from searcher.ledger.address import parse_url
 
-    text: str = args.db or os.environ.get("SEARCHER_DB") or _DEFAULT_DATABASE
+    text = without_frame(args.db or "") or read_setting("SEARCHER_DB") or _DEFAULT_DATABASE
     if text.startswith("@"):
         return f"@{Path(text[1:]).absolute()}"
-    if holds_secret(text):
+    address = parse_url(text)
+    if address.holds_secret:
         raise UserError(
             f"{'--db' if args.db else 'SEARCHER_DB'}: must not hold a password where a Ray job is to use it, which "
             "everybody who reaches the cluster's dashboard could read; put the whole URL into a file that the "
             "cluster's head can read too, for --db @FILE"
         )
-    return text if "://" in text else str(Path(text).absolute())
+    is_path = address.is_sqlite and "://" not in text
+    return str(Path(text).absolute()) if is_path else text
 
 
 def ray_address(args: argparse.Namespace) -> str | None:
@@ -201,9 +263,9 @@ def ray_address(args: argparse.Namespace) -> str | None:
 
     The variables leave the environment: Ray lets them win over what it is called with.
     """
-    os.environ.pop("RAY_API_SERVER_ADDRESS", None)
-    from_environment = os.environ.pop("RAY_ADDRESS", None)
-    return args.address or from_environment or None
+    take_setting("RAY_API_SERVER_ADDRESS")
+    from_environment = take_setting("RAY_ADDRESS")
+    return without_frame(args.address or "") or from_environment
 
 
 def add_address(parser: argparse.ArgumentParser, what_for: str) -> None:
@@ -295,6 +357,7 @@ def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSour
         UserError: The object store cannot be used.
         DataError: There is no data set.
     """
+    from data_pipeline.datasets.view import viewed
     from searcher.cli.terminal import progress_bar
     from searcher.storage.data import open_data
     from searcher.storage.mirror import cache_dir
@@ -302,7 +365,8 @@ def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSour
     folder = data_folder(args)
     assert folder is not None
     with progress_bar("fetching images") as advance:
-        return open_data(folder, cache_dir(), strict=strict, progress=advance)
+        source = open_data(folder, cache_dir(), strict=strict, progress=advance)
+    return viewed(source, data_view(args))
 
 
 def storage_text(args: argparse.Namespace) -> str:

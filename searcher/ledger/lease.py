@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 
 import sqlalchemy as sa
 
-from searcher.exceptions import StudyConflictError
+from searcher.exceptions import DatabaseReplacedError, SearcherError, StudyConflictError
 from searcher.ledger.clock import database_now
 from searcher.ledger.database import Database
 from searcher.ledger.liveness import driver_state, own_process
@@ -63,12 +63,13 @@ class Lease:
         self._database = database
         self._launch_id = launch_id
         self._outcome = "failed"
-        self._lost = threading.Event()
+        self._problem: SearcherError | None = None
         self._when_lost = _Once()
         self._when_stopped = _Once()
         self._release_by: float | None = None
         self._is_released = False
         self._wake = threading.Event()
+        database.guard.fence(launch_id, self._refused)
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
 
@@ -112,7 +113,12 @@ class Lease:
     @property
     def is_lost(self) -> bool:
         """Whether another driver has taken the study over, after this one was silent for too long."""
-        return self._lost.is_set()
+        return self._problem is not None
+
+    @property
+    def problem(self) -> SearcherError | None:
+        """Why this driver may not go on, None while it may."""
+        return self._problem
 
     def check(self) -> None:
         """Look now whether the study is still this driver's, for one that the database was away from.
@@ -122,11 +128,8 @@ class Lease:
             DatabaseAwayError: The database is still away.
         """
         self._look()
-        if self.is_lost:
-            raise StudyConflictError(
-                f"--study {self.study_name}: must have one driver at a time, got another one that took it over while "
-                "the database was away from this one; this launch has ended, see `searcher status`"
-            )
+        if self._problem is not None:
+            raise self._problem
 
     def on_lost(self, act: Callable[[], None]) -> None:
         """Call `act` once, from the lease's thread, should another driver take the study over."""
@@ -174,10 +177,12 @@ class Lease:
                 if failing:
                     logger.info("renewing the lease on %s again", self.study_name)
                 failing = False
+            except DatabaseReplacedError as error:
+                self._lose(error)
             except (
                 Exception
             ) as error:  # whatever it is, a driver that goes on without its lease would be worse
-                if not failing:  # not louder: whoever waits for the database says so
+                if not failing and not self.is_lost:  # not louder: whoever waits for the database says so
                     logger.info("could not renew the lease on %s, trying again: %s", self.study_name, error)
                 failing = True
             self._tell()
@@ -189,11 +194,31 @@ class Lease:
         with self._database.read() as session:
             row = session.execute(columns.where(LaunchRow.id == self._launch_id)).one_or_none()
         if row is None or row.ended_at is not None:
-            logger.error("another driver has taken %s over, stopping", self.study_name)
-            self._lost.set()
-            self._when_lost.is_due = True
+            self._refused(row is not None)
         elif row.stop_requested_at is not None:
             self._when_stopped.is_due = True
+
+    def _refused(self, is_recorded: bool) -> SearcherError:
+        """Note, and return, why nothing may be written any more: the launch has an end, or is not there."""
+        if is_recorded:
+            return self._lose(
+                StudyConflictError(
+                    f"--study {self.study_name}: must have one driver at a time, got another one that took it over "
+                    "while nothing was heard of this one; this launch has ended, see `searcher status`"
+                )
+            )
+        return self._lose(
+            DatabaseReplacedError(
+                f"--study {self.study_name}: its launch must be in the database, got none: an older copy "
+                "took the database's place; bring back the newest copy if you can, then launch again"
+            )
+        )
+
+    def _lose(self, problem: SearcherError) -> SearcherError:
+        if self._problem is None:
+            self._problem = problem
+            self._when_lost.is_due = True
+        return self._problem
 
     def _tell(self) -> None:
         for listener in (self._when_lost, self._when_stopped):
@@ -206,8 +231,12 @@ class Lease:
         """Write down the end, trying until `release` gives up."""
         assert self._release_by is not None
         while not self._is_released:
+            if self.is_lost:  # by whoever took the study over; our writes stay refused
+                self._is_released = True
+                return
             try:
                 self._update(ended_at=database_now(), outcome=self._outcome)
+                self._database.guard.unfence(self._launch_id)
                 self._is_released = True
             except Exception as error:
                 if time.monotonic() >= self._release_by:
@@ -303,7 +332,7 @@ def _take_over(database: Database, study_id: int, gone: dict[int, datetime], job
     launch = _this_launch(study_id, job)
     with database.write() as session:
         # Locks the study's row on PostgreSQL; on SQLite the transaction holds the only write lock already.
-        session.execute(sa.select(StudyRow.id).where(StudyRow.id == study_id).with_for_update())
+        session.execute(sa.select(StudyRow.id).where(StudyRow.id == study_id).with_for_update(key_share=True))
         for launch_id, renewed_at in gone.items():
             still_silent = (
                 LaunchRow.id == launch_id,
