@@ -8,7 +8,7 @@ import small_ledger
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from searcher.exceptions import DatabaseAwayError, DatabaseReplacedError, StudyConflictError
+from searcher.exceptions import DatabaseAwayError, DatabaseError, DatabaseReplacedError, StudyConflictError
 from searcher.ledger import guard
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
@@ -221,3 +221,34 @@ def test_a_launch_that_was_written_without_confirmation_is_this_drivers(database
         Lease.acquire(database, "s")
     with database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(LaunchRow)) == 1
+
+
+def test_a_file_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    """Whoever may not write beside it: SQLite itself makes a log there, even to read."""
+    from searcher.ledger import sqlite_file
+
+    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+        small_ledger.ask(small_ledger.register(database))
+    monkeypatch.setattr(sqlite_file, "_is_writable", lambda path: False)
+    for file in (tmp_path, tmp_path / "s.db"):
+        file.chmod(0o555)
+    with Database.open(str(tmp_path / "s.db")) as database:
+        assert database.study("s").counts == {"RUNNING": 1}
+        with pytest.raises(DatabaseError, match="this user may only read it"):
+            database.ping() or small_ledger.register(database).note(0, node="x")
+    with pytest.raises(DatabaseError, match="must be writable, its folder too"):
+        Database.probe(str(tmp_path / "s.db"))
+    tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_refused"),
+    [
+        *[(name, True) for name in ("fuse.sshfs", "fuse.anything", "fuse", "nfs4", "cifs", "9p")],
+        *[(name, False) for name in ("ext4", "fuseblk", "fuse.fuse-overlayfs", "overlay", "apfs")],
+    ],
+)
+def test_file_systems(name, is_refused):
+    from searcher.ledger import sqlite_file
+
+    assert sqlite_file._is_remote(name) == is_refused
