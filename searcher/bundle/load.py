@@ -16,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from models.base import SegmentationModel
 from searcher.bundle.manifest import MANIFEST, SCHEMA, BundleManifest, MemberFacts
 from searcher.bundle.member import Member
+from searcher.escaping import one_line
 from searcher.exceptions import UserError
 from searcher.files import sha256_of
 from searcher.inference.predictor import Predictor
@@ -110,16 +111,16 @@ def read_manifest(path: Path) -> tuple[BundleManifest, str]:
     values = _json(file, text)
     if values.get("schema_version") != SCHEMA:
         raise UserError(
-            f"{file}: schema_version must be {SCHEMA}, got {str(values.get('schema_version'))[:60]}; use the version "
+            f"{file}: schema_version must be {SCHEMA}, got {one_line(str(values.get('schema_version'))[:60])}; use the version "
             "of searcher that wrote it"
         )
     try:
         return BundleManifest.model_validate_json(text), sha256
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        where = one_line(".".join(map(str, first["loc"]))[:200]) or "the whole"
         raise UserError(
-            f"{file}: {where}: {first['msg'][:200]}; use the bundle as it was exported"
+            f"{file}: {where}: {one_line(first['msg'][:200])}; use the bundle as it was exported"
         ) from error
 
 
@@ -193,7 +194,7 @@ def _member(path: Path, facts: MemberFacts, content: bytes) -> Member:
         weights = load_tensors(content)
         return Member(TrainedNetwork.from_plain(facts.config, weights, facts.tuned), facts)
     except Exception as error:  # whatever foreign bytes make the reader of weights stumble over
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = one_line(" ".join(str(error).split())[:160]) or type(error).__name__
         raise UserError(
             f"{path / facts.weights}: must hold weights for this version of searcher, got {reason}; use the version "
             "that wrote it"

@@ -232,6 +232,7 @@ def _member(
     from searcher.bundle.manifest import MemberFacts
     from searcher.bundle.member import Member
     from searcher.bundle.write import weights_files
+    from searcher.escaping import one_line
     from searcher.exceptions import CheckpointError, UserError
     from searcher.training.checkpoints import load_checkpoint
     from searcher.training.trained import trained_network
@@ -263,7 +264,7 @@ def _member(
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{path}: {where} must be what a bundle can hold, got {str(first['input'])[:40]} "
+            f"{path}: {where} must be what a bundle can hold, got {one_line(str(first['input'])[:40])} "
             f"({first['msg'][:100]}); use another checkpoint"
         ) from error
     return Member(network, facts)

@@ -11,6 +11,7 @@ from torch import Tensor
 from models.base import SegmentationModel
 from models.registry import build_model
 from models.settings import PostprocessSettings
+from searcher.escaping import one_line
 from searcher.inference.precision import resolve_precision
 from searcher.inference.predictor import Predictor
 from searcher.inference.tuning import Tuned, agreed
@@ -120,4 +121,4 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever foreign values make models and their settings stumble over
-        raise ValueError(" ".join(str(error).split())[:160] or type(error).__name__) from error
+        raise ValueError(one_line(" ".join(str(error).split())[:160]) or type(error).__name__) from error

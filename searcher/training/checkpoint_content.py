@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from searcher.escaping import one_line
 from searcher.exceptions import CheckpointError
 
 __all__ = ["check_archive", "check_fields", "check_records", "check_size", "read_content"]
@@ -89,7 +90,7 @@ def check_records(path: Path, file: BinaryIO) -> None:
         ) from error
     if damaged is not None:
         raise CheckpointError(
-            f"{path}: must be as it was written, got changed bytes in its record {damaged}; use another one"
+            f"{path}: must be as it was written, got changed bytes in its record {one_line(damaged)}; use another one"
         )
 
 
@@ -109,7 +110,7 @@ def check_fields(path: Path, fields: Mapping[str, Any]) -> None:
 
 def _short(error: Exception) -> str:
     lines = str(error).splitlines()
-    return (lines[0] if lines else type(error).__name__)[:120]
+    return one_line((lines[0] if lines else type(error).__name__)[:120])
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from searcher.escaping import one_line
 from searcher.exceptions import CheckpointError
 from searcher.files import link_or_copy, sha256_of, write_atomically
 from searcher.study.config import TrialConfig
@@ -217,7 +218,7 @@ def _validated(path: Path, content: object) -> Checkpoint:
         raise CheckpointError(f"{path}: must be a checkpoint of searcher, got another file of torch")
     if content["format"] != FORMAT:
         raise CheckpointError(
-            f"{path}: format must be {FORMAT}, got {str(content['format'])[:60]}; "
+            f"{path}: format must be {FORMAT}, got {one_line(str(content['format'])[:60])}; "
             "use the version that wrote it"
         )
     fields = dataclasses.fields(Checkpoint)

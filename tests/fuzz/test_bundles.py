@@ -9,7 +9,7 @@ import struct
 import pytest
 import torch
 from fuzzing import examples
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trained_runs import folder_of
 
@@ -43,7 +43,8 @@ PLAIN = [
 ]  # fmt: skip
 TENSORS = [
     torch.full((3,), float("nan")), torch.zeros(0), torch.zeros(1).expand(1 << 40),
-    torch.zeros(2, dtype=torch.complex64), torch.zeros(2, 2).to_sparse(), torch.zeros(1).expand(1 << 20, 1 << 30), float("nan"), float("inf"),
+    torch.zeros(2, dtype=torch.complex64), torch.zeros(2, 2).to_sparse(),
+    torch.zeros(1).expand(1 << 20, 1 << 30), float("nan"), float("inf"),
 ]  # fmt: skip
 
 
@@ -68,6 +69,16 @@ def changed(value: object, place: tuple, new: object) -> object:
     return tuple(parts) if isinstance(value, tuple) else parts
 
 
+class Drawn:
+    """Gives fixed values in place of drawn ones."""
+
+    def __init__(self, *values: object) -> None:
+        self._values = iter(values)
+
+    def draw(self, _strategy: object) -> object:
+        return next(self._values)
+
+
 def one_line(capsys, code: int) -> None:
     error = capsys.readouterr().err
     assert code in (0, 2), error
@@ -77,6 +88,7 @@ def one_line(capsys, code: int) -> None:
 
 
 @examples(30)
+@example(data=Drawn(("format",), "\x1b[31m\n"))
 @given(data=st.data())
 def test_checkpoints_with_wrong_values(run, tmp_path, capsys, data):
     content = torch.load(run / "best.pt", weights_only=True)
@@ -137,6 +149,7 @@ def opens_or_says_why(folder) -> None:
 
 
 @examples(100)
+@example(data=Drawn(("schema_version",), "\x1b[31m\n"))
 @given(data=st.data())
 def test_manifests_with_wrong_values(bundle, another, data):
     content = json.loads((bundle / "bundle.json").read_text())
