@@ -14,8 +14,4 @@ class DataError(ValueError):
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """The problems, one line each."""
-        return tuple(str(self).splitlines())
+        self.problems = problems

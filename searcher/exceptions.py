@@ -10,6 +10,8 @@
     │   ├── StorageError                an object store that cannot be reached or used
     │   ├── ClusterAwayError            a Ray cluster that does not answer now, and may again
     │   └── StudyConflictError          what is asked contradicts what the study already is, or who runs it
+    ├── OutputError                     standard output cannot be written
+    │   └── OutputClosedError           its reader has gone; exit code 0
     └── TrialError                      one trial cannot go on; its reason is recorded, the study goes on
         ├── NonFiniteLossError          a loss became NaN or infinite
         ├── CheckpointError             a checkpoint that is missing, damaged or of another configuration
@@ -26,6 +28,8 @@ __all__ = [
     "DatabaseError",
     "NodeError",
     "NonFiniteLossError",
+    "OutputClosedError",
+    "OutputError",
     "SearcherError",
     "StorageError",
     "StudyConflictError",
@@ -42,7 +46,15 @@ class SearcherError(Exception):
 
 
 class UserError(SearcherError):
-    """Bad input. The message is one line per problem: where, the rule, the value, the remedy."""
+    """Bad input. The message is one line per problem: where, the rule, the value, the remedy.
+
+    Args:
+        problems: The lines. A name in one of them may hold a line's end, which makes no second problem of it.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = [*problems]
 
 
 class StudyFileError(UserError):
@@ -53,8 +65,10 @@ class StudyFileError(UserError):
     """
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        super().__init__(*problems)
+
+    def __reduce__(self) -> tuple[type["StudyFileError"], tuple[list[str]]]:
+        return StudyFileError, (self.problems,)
 
 
 class TextFileError(UserError):
@@ -86,6 +100,14 @@ class ClusterAwayError(UserError):
 
 class StudyConflictError(UserError):
     """A request that contradicts the study in the database, or a study that another driver runs."""
+
+
+class OutputError(SearcherError):
+    """Standard output cannot be written, on a full disk say."""
+
+
+class OutputClosedError(OutputError):
+    """The reader of standard output, `head` say, has seen enough."""
 
 
 class TrialError(SearcherError):

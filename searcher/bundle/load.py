@@ -110,9 +110,9 @@ def read_manifest(path: Path) -> tuple[BundleManifest, str]:
         ) from error
     values = _json(file, text)
     if values.get("schema_version") != SCHEMA:
+        got = one_line(str(values.get("schema_version"))[:60])
         raise UserError(
-            f"{file}: schema_version must be {SCHEMA}, got {one_line(str(values.get('schema_version'))[:60])}; use the version "
-            "of searcher that wrote it"
+            f"{file}: schema_version must be {SCHEMA}, got {got}; use the version of searcher that wrote it"
         )
     try:
         return BundleManifest.model_validate_json(text), sha256

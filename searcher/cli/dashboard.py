@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_database, database_text, read_secret
+from searcher.cli.streams import output
+from searcher.escaping import one_line
 
 if TYPE_CHECKING:
     from searcher.dashboard.access import Access
@@ -103,4 +105,5 @@ def _say(url: str, access: "Access | None", *, writable: bool) -> None:
         if writable
         else "read-only; --writable changes that"
     )
-    print("\n".join(lines), flush=True)
+    output.write("".join(f"{one_line(line)}\n" for line in lines))
+    output.flush()

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import data_folder, database_option, storage_text
+from searcher.cli.options import data_folder, data_view_words, database_option, storage_text
 from searcher.exceptions import UserError
 from searcher.storage.mirror import cache_dir
 
@@ -49,7 +49,8 @@ def detach(args: argparse.Namespace, spec: "StudySpec", command: list[str], data
     _say(f"{spec.name}: submitted as Ray job {job.id} to {job.dashboard}; waiting for its driver")
     state, code = _wait(job, spec.name, database_url)
     if code is not None:
-        _say(job.read().rstrip())
+        for line in job.read().rstrip().splitlines():
+            _say(line)
         _say(f"{spec.name}: {state}")
         return code
     if state is not None:
@@ -81,6 +82,7 @@ def arguments(args: argparse.Namespace) -> list[str]:
     words += ["--storage", storage_text(args)]
     if args.data is not None:
         words += ["--data", str(data_folder(args))]
+    words += data_view_words(args)
     for option, value in (("--trials", args.trials), ("--epochs", args.epochs)):
         words += [] if value is None else [option, str(value)]
     for setting in args.settings:

@@ -45,21 +45,15 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _print(findings: "list[Finding]") -> None:
-    from rich.text import Text
-
     from searcher.cli.terminal import console, table
-    from searcher.escaping import harmless
 
     if findings:
-        rows = [
-            [Text(harmless(cell)) for cell in (f.state, f.study or "", f.where, _sentence(f))]
-            for f in findings
-        ]
+        rows = [(f.state, f.study, f.where, _sentence(f)) for f in findings]
         console.print(table(["state", "study", "where", "what, why it matters, what mends it"], rows))
     for finding in findings:
         if finding.command is not None and finding.is_open:
             console.print(
-                harmless(f"train the parameters of {finding.where} again: {finding.command}"),
+                f"train the parameters of {finding.where} again: {finding.command}",
                 markup=False,
                 soft_wrap=True,
             )

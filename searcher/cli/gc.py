@@ -1,10 +1,10 @@
 """`searcher gc`: remove checkpoints that nothing needs any more."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_reading, database_text, positive_int
+from searcher.cli.streams import say_problem
 
 if TYPE_CHECKING:
     from searcher.ledger.retention import Freed
@@ -54,13 +54,12 @@ def _run(args: argparse.Namespace) -> int:
     problems += [problem for study in freed for problem in study.problems]
     _print(args, freed)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        say_problem(problem)
     return 1 if problems else 0
 
 
 def _print(args: argparse.Namespace, freed: "list[Freed]") -> None:
     from searcher.cli.terminal import console, print_json, table
-    from searcher.escaping import harmless
 
     if args.json:
         print_json([study.to_dict() | {"dry_run": args.dry_run} for study in freed])
@@ -68,7 +67,7 @@ def _print(args: argparse.Namespace, freed: "list[Freed]") -> None:
     if args.dry_run:
         for study in freed:
             for uri in study.removed:
-                console.print(harmless(f"would remove {uri}"), markup=False, soft_wrap=True)
+                console.print(f"would remove {uri}", markup=False, soft_wrap=True)
     verb = "would free" if args.dry_run else "freed"
     rows = [
         (

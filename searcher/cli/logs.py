@@ -1,12 +1,12 @@
 """`searcher logs`: what a launch or a trial has written down, also while it is at it."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_address, add_database, database_text, positive_int, ray_address
+from searcher.cli.streams import output, say_problem
 from searcher.cli.study_at_work import study_at_work
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
         _refuse(f"--study {row.name}", path, why)
     _show(path, args, is_over)
     if args.follow and row.name != args.study:
-        print(f"{row.name}: over; {args.study} is next: ask again once it has begun", file=sys.stderr)
+        say_problem(f"{row.name}: over; {args.study} is next: ask again once it has begun")
 
 
 def _log(args: argparse.Namespace, storage_root: str, name: str) -> Path:
@@ -246,17 +246,15 @@ def _agrees(is_over: "Callable[[], bool]") -> bool:
 
 
 class _Output:
-    """Standard output, which may not know every character."""
+    """Standard output, whose last line is ended at the end."""
 
     def __init__(self) -> None:
         self._last = "\n"
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> None:
         if text:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            output.write(text)
+            output.flush()
             self._last = text[-1]
 
     def end_line(self) -> None:
@@ -265,7 +263,7 @@ class _Output:
 
 
 def _say_how_it_ended(args: argparse.Namespace, end: "TrialEnd") -> None:
-    from searcher.escaping import harmless
+    from searcher.escaping import one_line
 
     again = ""
     if end.retry is not None:
@@ -274,7 +272,7 @@ def _say_how_it_ended(args: argparse.Namespace, end: "TrialEnd") -> None:
         again = "; its driver is gone: launch again to go on, or mend it with searcher doctor --fix"
     if end.retry is not None or args.follow:
         reason = f" ({end.reason})" if end.reason else ""
-        print(harmless(f"trial {args.trial} {end.state}{reason}{again}"))
+        output.write(one_line(f"trial {args.trial} {end.state}{reason}{again}") + "\n")
 
 
 def _why_no_log(end: "TrialEnd | None") -> str:
@@ -287,7 +285,6 @@ def _why_no_log(end: "TrialEnd | None") -> str:
 
 
 def _refuse(where: str, path: Path, why: str) -> None:
-    from searcher.escaping import harmless
     from searcher.exceptions import UserError
 
-    raise UserError(harmless(f"{where}: must have a log, got none at {path}; {why}"))
+    raise UserError(f"{where}: must have a log, got none at {path}; {why}")

@@ -7,7 +7,8 @@ import argparse
 import os
 import shlex
 import sys
-from typing import NoReturn
+from contextlib import ExitStack
+from typing import Any, NoReturn
 
 from searcher._version import __version__
 from searcher.cli import (
@@ -33,7 +34,9 @@ from searcher.cli import (
     validate,
 )
 from searcher.cli.interrupts import signals_interrupt
-from searcher.exceptions import SearcherError, UserError
+from searcher.cli.last_net import Secrets, unexpected
+from searcher.cli.streams import output, prepare_streams, say_error, say_problem
+from searcher.exceptions import OutputClosedError, SearcherError, UserError
 
 __all__ = ["main"]
 
@@ -66,31 +69,57 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
+        say_problem(f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help")
+        raise SystemExit(2)
+
+    def _print_message(self, message: str, _file: Any = None) -> None:
+        """Print help and version; argparse passes over what cannot be written."""
+        if message:
+            output.write(message)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = _parser().parse_args(argv)
-    args.command = shlex.join(["searcher", *(sys.argv[1:] if argv is None else argv)])
+    prepare_streams()
+    secrets = Secrets(os.environ)
+    command = shlex.join(["searcher", *(sys.argv[1:] if argv is None else argv)])
+    try:
+        code = _run(argv, command)
+        output.flush()
+    except OutputClosedError:
+        return 0
+    except SystemExit:  # argparse's; else the next line would import numpy for it
+        raise
+    except _errors_of_ours() as error:
+        say_error(error)
+        return 1 if isinstance(error, SearcherError) and not isinstance(error, UserError) else 2
+    except KeyboardInterrupt:
+        say_problem("interrupted")
+        return 130
+    except Exception as error:
+        say_problem(unexpected(error, command, secrets))
+        return 1
+    return code
+
+
+def _run(argv: list[str] | None, command: str) -> int:
+    try:
+        args = _parser().parse_args(argv)
+    finally:
+        output.flush()  # what --help printed
+    args.command = command
+    with ExitStack() as stack:
+        stack.enter_context(signals_interrupt())
+        if getattr(args, "outlives_output", False):
+            stack.enter_context(output.optional())
+        code: int = args.run(args)
+    return code
+
+
+def _errors_of_ours() -> tuple[type[Exception], ...]:
     from data_pipeline.exceptions import DataError  # imports numpy, which --help does without
 
-    try:
-        with signals_interrupt():
-            code: int = args.run(args)
-    except (UserError, DataError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except SearcherError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
+    return SearcherError, DataError
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searcher.cli.options import Verbs, check_writable, write_text
+from searcher.cli.streams import say_problem
 
 if TYPE_CHECKING:
     from searcher.evaluation.folders import MeasuredFolders
@@ -78,16 +78,14 @@ def _run(args: argparse.Namespace) -> int:
 def _hint_at_relabel(args: argparse.Namespace, measured: "MeasuredFolders") -> None:
     """Say where one label seems to stand for several objects, which the metrics take as one."""
     if measured.seems_binary:
-        print(
+        say_problem(
             f"{args.prediction}: every prediction has one label at most, for the metrics one object, while the truth "
             "has several: are these binary masks? --relabel numbers their pieces",
-            file=sys.stderr,
         )
     if measured.in_pieces:
-        print(
+        say_problem(
             f"{args.truth}: one label for all objects, which the metrics take as one object, in "
             f"{', '.join(measured.in_pieces)}; --relabel numbers their pieces, and gives both figures",
-            file=sys.stderr,
         )
 
 

@@ -1,7 +1,6 @@
 """`searcher predict`: the objects in new images, as label maps, overlays, tables and GeoJSON."""
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from searcher.claims import claimed
 from searcher.cli.options import Verbs, add_json, positive_float
 from searcher.cli.predict_files import images_of, images_to_predict, wanted_outputs
 from searcher.cli.predictions_table import SUMMARY, PredictionsTable
+from searcher.cli.streams import say_problem
 from searcher.escaping import one_line
 from searcher.exceptions import SearcherError, UserError
 
@@ -62,7 +62,7 @@ def add_parser(verbs: Verbs) -> None:
         "--skip-existing", action="store_true", help="leave out images that are done: go on"
     )
     add_json(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, outlives_output=True)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -131,10 +131,9 @@ def _predict(
     ):
         if table.moved is not None:
             aside, why = table.moved
-            print(
+            say_problem(
                 f"{options.folder / SUMMARY}: must be the table of images that searcher predict writes, got {why}; it "
                 f"is kept as {aside.name}, and a new table is begun",
-                file=sys.stderr,
             )
         of_images(None, 0, len(todo))
 
@@ -233,7 +232,7 @@ def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options
 def _say_failures(failed: "Sequence[Failure]", num_images: int) -> int:
     """Name the broken images on stderr and return the exit code."""
     for each in failed:
-        print(each.reason, file=sys.stderr)
+        say_problem(each.reason)
     if failed:
         raise SearcherError(f"{len(failed)} of {_images_text(num_images)} could not be predicted, see above")
     return 0

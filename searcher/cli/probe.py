@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, add_json, add_study, data_folder, overrides
+from searcher.cli.options import Verbs, add_json, add_study, data_folder, data_view, overrides
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.training.memory_probe import largest_trial
 
     with progress_bar("preparing images") as advance:
-        store = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data).prepare(advance)
+        store = DataRequest(
+            data_folder(args), str(cache_dir()), spec.trial_config({}).data, data_view(args)
+        ).prepare(advance)
     measured: list[Measured] = []
     with progress_bar("measuring") as advance:
 
@@ -115,7 +117,8 @@ def _print(spec: "StudySpec", largest: "Measured", measured: "list[Measured]") -
         say(f"    --set resources.gpus={use.gpus:g}")
     else:
         say("  no GPU here, so that main memory was measured alone")
-    say(f"  main memory, with the same margin:\n    --set resources.memory_gib={use.memory_gib:g}")
+    say("  main memory, with the same margin:")
+    say(f"    --set resources.memory_gib={use.memory_gib:g}")
 
 
 def _gib(num_bytes: int) -> str:

@@ -1,11 +1,11 @@
 """`searcher stop`: end a study's launch from another terminal."""
 
 import argparse
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_database, database_text, positive_int
+from searcher.cli.streams import say_problem
 from searcher.cli.study_at_work import study_at_work
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ def _wait(args: argparse.Namespace, database: "Database", launch_id: int) -> int
                 console.print(text, markup=False, soft_wrap=True)
                 return 0
             if launch.driver_is_gone:
-                _say_problem(f"--study {args.study}: was to stop; {_what_is(args.study, launch)}")
+                say_problem(f"--study {args.study}: was to stop; {_what_is(args.study, launch)}")
                 return 1
         if time.monotonic() - started >= args.timeout:
-            _say_problem(
+            say_problem(
                 f"--study {args.study}: must have stopped within {args.timeout} s, still runs; it was asked to and "
                 "goes on to its next step; wait with searcher stop again"
             )
@@ -116,7 +116,3 @@ def _what_is(study: str, launch: "Launch | None") -> str:
             f"with searcher doctor --fix --study {study}"
         )
     return f"its last launch ended {row.ended_at:%Y-%m-%d %H:%M} UTC, {row.outcome}"
-
-
-def _say_problem(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -1,7 +1,8 @@
 """The study to look at: the one that was named, or where its driver is still at work on one that it comes from."""
 
-import sys
 from typing import TYPE_CHECKING
+
+from searcher.cli.streams import say_problem
 
 if TYPE_CHECKING:
     from searcher.ledger.database import Database
@@ -29,5 +30,5 @@ def study_at_work(database: "Database", name: str, *, even_if_known: bool) -> st
     at_work = study_worked_on_for(database, name)
     if at_work is None or at_work == name:
         return name
-    print(f"{name}: its driver is at work on {at_work} first, which this is about", file=sys.stderr)
+    say_problem(f"{name}: its driver is at work on {at_work} first, which this is about")
     return at_work

@@ -1,12 +1,11 @@
 """Tables, JSON and progress bars: all that is printed goes through here."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import IO, Any, cast
 
 from rich import box
 from rich.console import Console
@@ -14,6 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from searcher.cli.streams import output
+from searcher.escaping import one_line
+from searcher.json_text import json_text
 from searcher.report.words import key_leaf
 
 __all__ = [
@@ -27,25 +29,49 @@ __all__ = [
     "table",
 ]
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+class _Console(Console):
+    """Takes no text for markup, an emoji's name or a terminal's commands. A text is one line, whatever is in it."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as `rich.console.Console.print` does."""
+        super().print(*(one_line(each) if isinstance(each, str) else each for each in objects), **options)
+
+
+console = _Console(
+    file=cast(IO[str], output),
+    highlight=False,
+    markup=False,
+    emoji=False,
+    width=None if sys.stdout is not None and sys.stdout.isatty() else 160,
+)
 """Where everything is printed. A pipe or a file gets lines of 160 columns."""
 
 
 def print_json(value: Any) -> None:
-    """Print plain values as JSON, without markup."""
-    print(json.dumps(value, indent=2, default=str))
+    """Print plain values as JSON; numbers that JSON does not have, NaN and infinity, are null."""
+    output.write(json_text(value))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """Return a plain table; a column whose head begins with `>` is aligned to the right."""
-    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    """Return a plain table; a column whose head begins with `>` is aligned to the right.
+
+    Every cell is a text of one line, whatever is in it; a `rich.text.Text` keeps its style.
+    """
+    shown_title = None if title is None else Text(one_line(title))
+    drawn = Table(box=box.SIMPLE_HEAD, title=shown_title, title_justify="left", pad_edge=False)
     for column in columns:
-        drawn.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        head = Text(one_line(column.removeprefix(">")))
+        drawn.add_column(head, justify="right" if column.startswith(">") else "left")
     for row in rows:
-        drawn.add_row(
-            *("" if cell is None else cell if isinstance(cell, Text) else str(cell) for cell in row)
-        )
+        drawn.add_row(*map(_cell, row))
     return drawn
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return Text(one_line(value.plain), style=value.style)
+    return Text("" if value is None else one_line(str(value)))
 
 
 def metric(value: float | None) -> str:
@@ -95,14 +121,19 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def progress_bars(*titles: str) -> Iterator[Sequence[Callable[[str | None, int, int], None]]]:
     """Show several progress bars; yields for each what is called with (another title or None, done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     shown = Console(stderr=True)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
-        tasks = [progress.add_task(title, total=None) for title in titles]
+        tasks = [progress.add_task(one_line(title), total=None) for title in titles]
 
         def advance(task: TaskID, title: str | None, done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
             if title is not None:
-                progress.update(task, description=title)
+                progress.update(task, description=one_line(title))
 
         yield [partial(advance, task) for task in tasks]

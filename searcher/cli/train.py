@@ -1,6 +1,7 @@
 """`searcher train`: one trial of a study, in this process, without cluster and database."""
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from searcher.cli.options import (
     add_json,
     add_training,
     data_folder,
+    data_view,
     overrides,
     storage_root,
 )
@@ -28,7 +30,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("train", help="train one trial of a study here, without cluster and database")
     add_training(parser)
     add_json(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, outlives_output=True)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -56,11 +58,15 @@ def _run(args: argparse.Namespace) -> int:
     root = storage_root(args)
 
     from searcher.cli.terminal import console, metric, params_text, print_json, progress_bar, tuning_text
+    from searcher.training.data_check import check_data
     from searcher.training.dataset import DataRequest
     from searcher.training.trainer import Trainer
 
     with progress_bar("preparing images") as advance:
-        store = DataRequest(data_folder(args), str(cache_dir()), config.data).prepare(advance)
+        request = DataRequest(data_folder(args), str(cache_dir()), config.data, data_view(args))
+        store = request.prepare(advance)
+    for line in check_data(store, request, config.data):
+        print(line, file=sys.stderr)
     # Another training of the study may begin in the same second.
     run_dir = _run_folder(root / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}")
     if not args.json:

@@ -1,9 +1,9 @@
 """`searcher validate`: is a study file right, and what does it search."""
 
 import argparse
-import sys
 
 from searcher.cli.options import Verbs, add_json
+from searcher.cli.streams import say_error
 
 __all__ = ["add_parser"]
 
@@ -26,7 +26,7 @@ def _run(args: argparse.Namespace) -> int:
         try:
             specs.append(load_study(name))
         except UserError as error:
-            print(error, file=sys.stderr)
+            say_error(error)
             failed = True
     if args.json:
         print_json([{"name": spec.name, "digest": spec.digest(), **spec.identity()} for spec in specs])

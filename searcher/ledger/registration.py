@@ -149,7 +149,7 @@ def _refuse_differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -
     changed = differences(row, spec, data_fingerprint)
     if changed:
         raise StudyConflictError(
-            "\n".join(
+            *(
                 f"--study {spec.name}: must stay what it was when it began; {difference}; "
                 "launch as before, or under another name with --set study.name=NAME"
                 for difference in changed

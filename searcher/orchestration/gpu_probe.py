@@ -72,7 +72,7 @@ def check_gpu_share(
         else:
             say(f"node {nodes[node]}: {params_and_use(answer)}; resources.gpus={resources.gpus:g} is enough")
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
 
 
 def _on_free_gpus(nodes: Mapping[str, str], *args: object, say: Callable[[str], None]) -> dict[str, Any]:

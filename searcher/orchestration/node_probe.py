@@ -328,7 +328,7 @@ def _refuse(nodes: Mapping[str, str], answers: Mapping[str, Any]) -> None:
         f"node {nodes[node]}: {answer}" for node, answer in answers.items() if isinstance(answer, str)
     ]
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
 
 
 def _other_code(drivers: str, nodes: str) -> str:

@@ -6,12 +6,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from searcher.exceptions import StudyFileError
 from searcher.study.config import models_with
+from searcher.study.toml_text import shown
 
 __all__ = ["Problems", "remedy_for", "rule_of", "suggestion"]
 
 _OPTIONS = {"study.trials": "--trials", "train.epochs": "--epochs"}
 """Keys for which the command line has an option of its own."""
+_MAX_PROBLEMS = 30
+"""Nobody reads more, and finding what a hundred thousand wrong keys might have meant takes minutes."""
 
 
 class Problems:
@@ -31,9 +35,15 @@ class Problems:
         return len(self.lines)
 
     def add(self, key: str, message: str) -> None:
-        """Note a problem with a key."""
+        """Note a problem with a key.
+
+        Raises:
+            StudyFileError: There are many already; all that were noted.
+        """
         where = _OPTIONS.get(key, f"--set {key}") if key in self.overrides else f"{self.source}: {key}"
         self.lines.append(f"{where}: {message}")
+        if len(self.lines) >= _MAX_PROBLEMS:
+            raise StudyFileError([*self.lines, f"{self.source}: must have no problems, got more than these"])
 
     def add_validation(
         self, error: ValidationError, fields: Mapping[str, Mapping[str, str]], prefix: str = ""
@@ -89,9 +99,9 @@ def rule_of(item: Any, siblings: Mapping[str, str], key: str = "") -> str:
     leaf = str(item["loc"][-1]) if item["loc"] else ""
     value = item["input"]
     if item["type"] == "extra_forbidden":
-        return f"unknown key, got {value!r}; {remedy_for(key, leaf, siblings)}"
+        return f"unknown key, got {shown(value)}; {remedy_for(key, leaf, siblings)}"
     if item["type"] == "union_tag_invalid":
-        return f"must be one of {item['ctx']['expected_tags']}, got {item['ctx']['tag']!r}"
+        return f"must be one of {item['ctx']['expected_tags']}, got {shown(item['ctx']['tag'])}"
     if item["type"] == "missing":
         return f"must be given; {siblings.get(leaf, '')}".rstrip("; ")
     if item["type"] == "value_error":
@@ -107,4 +117,4 @@ def rule_of(item: Any, siblings: Mapping[str, str], key: str = "") -> str:
         "must be a dictionary or instance of", "must be a table:"
     )
     hint = siblings.get(leaf, "")
-    return f"{rule}, got {value!r}" + (f" ({hint})" if hint else "")
+    return f"{rule}, got {shown(value)}" + (f" ({hint})" if hint else "")

@@ -1,7 +1,5 @@
 """Reading study files: TOML text to a validated `StudySpec`, with every problem reported at once."""
 
-import json
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +9,7 @@ from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
 from searcher.study.problems import Problems, suggestion
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
-from searcher.study.space_reader import SpaceReader
+from searcher.study.space_reader import SpaceReader, entries
 from searcher.study.spec import (
     CANDIDATE,
     ParentSection,
@@ -21,8 +19,11 @@ from searcher.study.spec import (
     StudySection,
     StudySpec,
 )
+from searcher.study.toml_text import TomlError, read_toml, shown, toml_value
 
 __all__ = ["parse_study", "parse_value", "setting_words"]
+
+_MAX_KEY_PARTS = 32
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "study": StudySection,
@@ -49,10 +50,10 @@ def parse_study(
         StudyFileError: One line per problem: where, the rule, the value.
     """
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyFileError([f"{source}: must be valid TOML: {error}"]) from error
-    overrides = dict(overrides or {})
+        document = read_toml(text)
+    except TomlError as error:
+        raise StudyFileError([f"{source}: {problem}" for problem in error.problems]) from None
+    overrides = dict(entries(overrides or {}))
     problems = Problems(source, overrides)
     _apply(overrides, document, problems)
     _check_table_names(document, problems)
@@ -83,7 +84,7 @@ def parse_study(
             problems.add(
                 "study.trials",
                 f"must not be given for a rerank, whose trials are candidates times replicates, {_runs(parent)}, "
-                f"got {given!r}; set parent.best or parent.replicates",
+                f"got {shown(given)}; set parent.best or parent.replicates",
             )
     if not problems and sections["study"].also and sections["search"].sampler == "cmaes":
         problems.add(
@@ -109,13 +110,13 @@ def parse_study(
     )
 
 
-def parse_value(text: str) -> Value:
+def parse_value(text: str) -> Any:
     """Return the value of `KEY=VALUE` on the command line: a TOML value, or else the text itself."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        document = read_toml(f"value = {text}")
+    except TomlError:
         return text
-    return value if isinstance(value, bool | int | float | str) else text
+    return document["value"] if len(document) == 1 else text  # more: a line's end, and another key behind it
 
 
 def _runs(parent: ParentSection) -> int:
@@ -130,10 +131,9 @@ def setting_words(settings: Mapping[str, Value]) -> list[str]:
 
 def _typed(value: Value) -> str:
     """Return what to write after `=` so that `parse_value` reads this value."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    if parse_value(text) == value and type(parse_value(text)) is type(value):
-        return text
-    return json.dumps(value)  # a string that reads like a number, say
+    if isinstance(value, str) and parse_value(value) == value:
+        return value
+    return toml_value(value)  # in quotes, what reads like a number, say
 
 
 def _again(parent: ParentSection) -> tuple[SearchSpace, tuple[dict[str, Value], ...]]:
@@ -153,11 +153,14 @@ def _apply(overrides: Mapping[str, Value], document: dict[str, Any], problems: P
     """Write the overrides into the document, as if the file said so."""
     for key, value in overrides.items():
         *tables, leaf = key.split(".")
+        if len(tables) >= _MAX_KEY_PARTS:
+            problems.add(key[:40], f"must be a key of at most {_MAX_KEY_PARTS} parts, got {len(tables) + 1}")
+            continue
         node = document
         for table in tables:
             node = node.setdefault(table, {})
             if not isinstance(node, dict):
-                problems.add(key, f"unknown key, got {value!r}; {table} holds a value, not a table")
+                problems.add(key, f"unknown key, got {shown(value)}; {table} holds a value, not a table")
                 break
         else:
             node[leaf] = value
@@ -167,17 +170,17 @@ def _check_table_names(document: dict[str, Any], problems: Problems) -> None:
     known = [*_SECTIONS, *TrialConfig.model_fields, "parent", "space", "enqueue"]
     for name in set(document).difference(known):
         value = document[name]
-        shown = "a table" if isinstance(value, dict) else repr(value)
+        got = "a table" if isinstance(value, dict) else shown(value)
         from_command_line = [key for key in problems.overrides if key.partition(".")[0] == name]
         where = from_command_line[0] if from_command_line else name
-        problems.add(where, f"unknown table {name}, got {shown}; {suggestion(name, known)}")
+        problems.add(where, f"unknown table {name}, got {got}; {suggestion(name, known)}")
 
 
 def _table(name: str, document: dict[str, Any], problems: Problems) -> dict[str, Any]:
     table = document.get(name, {})
     if isinstance(table, dict):
         return table
-    problems.add(name, f"must be a table, got {table!r}; write [{name}]")
+    problems.add(name, f"must be a table, got {shown(table)}; write [{name}]")
     return {}
 
 

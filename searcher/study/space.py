@@ -68,12 +68,13 @@ class FloatRange:
 
     def contains(self, value: Value) -> bool:
         """Return whether `value` can be drawn."""
-        if isinstance(value, bool | str) or not self.low <= value <= self.high:
+        if isinstance(value, bool | str):
             return False
         if self.step is None:
-            return True
-        steps = (value - self.low) / self.step
-        return abs(steps - round(steps)) < 1e-8
+            return self.low <= value <= self.high
+        # 0.1 + 0.2 is a little more than 0.3.
+        steps, most = (value - self.low) / self.step, (self.high - self.low) / self.step
+        return -1e-8 < steps < most + 1e-8 and abs(steps - round(steps)) < 1e-8
 
     def edges(self) -> list[Value]:
         """Return the extreme values."""

@@ -20,9 +20,15 @@ from searcher.study.space import (
     Value,
 )
 from searcher.study.spec import nested
+from searcher.study.toml_text import shown
 
-__all__ = ["SpaceReader"]
+__all__ = ["SpaceReader", "entries"]
 
+_MAX_CHOICES = 1000
+"""Each of them is tried on a configuration."""
+_MAX_POINTS = 10_000
+_ROUNDING = 1e-9
+"""0.3 - 0.1 is a little less than 0.2."""
 _RANGE_KEYS = {"low", "high", "log", "step", "choices", "when", "whole"}
 
 
@@ -55,10 +61,10 @@ class SpaceReader:
     def space(self, table: Mapping[str, Any]) -> SearchSpace:
         """Return the space that a table describes."""
         parameters: dict[str, Parameter] = {}
-        for name, entry in _entries(table):
+        for name, entry in entries(table):
             key = f"space.{name}"
             if not isinstance(entry, dict):
-                self._problem(key, f"must be a table with low and high, or choices, got {entry!r}")
+                self._problem(key, f"must be a table with low and high, or choices, got {shown(entry)}")
             elif name not in self._config_fields:
                 self._problem(key, f"unknown parameter; {remedy_for(name, name, self._config_fields)}")
             elif name == "model.name":
@@ -102,11 +108,16 @@ class SpaceReader:
     def _choice(self, key: str, entry: dict[str, Any]) -> Choice | None:
         choices = entry["choices"]
         if not isinstance(choices, list) or not choices:
-            self._problem(f"{key}.choices", f"must be a list with at least one value, got {choices!r}")
-        elif any(not isinstance(choice, bool | int | float | str) for choice in choices):
-            self._problem(f"{key}.choices", f"must hold plain values, got {choices!r}")
+            self._problem(f"{key}.choices", f"must be a list with at least one value, got {shown(choices)}")
+        elif len(choices) > _MAX_CHOICES:
+            self._problem(
+                f"{key}.choices",
+                f"must be at most {_MAX_CHOICES} values, got {len(choices)}; give low and high",
+            )
+        elif not all(map(_is_plain, choices)):
+            self._problem(f"{key}.choices", f"must hold plain values, got {shown(choices)}")
         elif len({(type(choice), choice) for choice in choices}) < len(choices):
-            self._problem(f"{key}.choices", f"must hold each value once, got {choices!r}")
+            self._problem(f"{key}.choices", f"must hold each value once, got {shown(choices)}")
         elif beside := sorted(set(entry) & {"low", "high", "log", "step"}):
             self._problem(
                 key, f"must have either choices or a range, got choices and {beside[0]}; remove one"
@@ -120,7 +131,7 @@ class SpaceReader:
         if isinstance(domain, Choice):
             wider = self._choice(f"{key}.whole", {"choices": whole})
             if wider is not None and not all(wider.contains(choice) for choice in domain.choices):
-                self._problem(f"{key}.whole", f"must hold every one of choices, got {whole!r}")
+                self._problem(f"{key}.whole", f"must hold every one of choices, got {shown(whole)}")
             return None if wider is None else Choice(domain.choices, wider.choices)
         integer = isinstance(domain, IntRange)
         if (
@@ -128,16 +139,21 @@ class SpaceReader:
             or len(whole) != 2
             or not all(_is_number(v, integer=integer) for v in whole)
         ):
-            self._problem(f"{key}.whole", f"must be the lowest and the highest value before, got {whole!r}")
+            self._problem(
+                f"{key}.whole", f"must be the lowest and the highest value before, got {shown(whole)}"
+            )
             return None
         low, high = whole
         steps = (domain.low - low) / (domain.step or 1)
         if not low <= domain.low < domain.high <= high or (domain.log and low <= 0):
             self._problem(
-                f"{key}.whole", f"must reach from at most low to at least high, got {whole!r} for {domain}"
+                f"{key}.whole",
+                f"must reach from at most low to at least high, got {shown(whole)} for {domain}",
             )
         elif domain.step is not None and abs(steps - round(steps)) > 1e-8:
-            self._problem(f"{key}.whole", f"must begin whole steps below low, got {whole!r} for {domain}")
+            self._problem(
+                f"{key}.whole", f"must begin whole steps below low, got {shown(whole)} for {domain}"
+            )
         elif isinstance(domain, IntRange):
             return replace(domain, whole=(low, high))
         else:
@@ -153,10 +169,10 @@ class SpaceReader:
             if value is None and bound != "step":
                 self._problem(f"{key}.{bound}", f"must be given as {kind}; or give choices")
             elif value is not None and not _is_number(value, integer=integer):
-                self._problem(f"{key}.{bound}", f"must be {kind}, got {value!r}")
+                self._problem(f"{key}.{bound}", f"must be {kind}, got {shown(value)}")
         log = entry.get("log", False)
         if not isinstance(log, bool):
-            self._problem(f"{key}.log", f"must be true or false, got {log!r}")
+            self._problem(f"{key}.log", f"must be true or false, got {shown(log)}")
         if len(self._problems) > before:
             return None
         return self._checked_range(key, entry, log=log, integer=integer)
@@ -171,7 +187,7 @@ class SpaceReader:
             self._problem(key, f"low must be above 0 on a log scale, got low={low}; raise it or remove log")
         elif log and step is not None:
             self._problem(key, f"step and log exclude each other, got step={step} log=true; remove one")
-        elif step is not None and not 0 < step <= high - low:
+        elif step is not None and not 0 < step <= (high - low) * (1 + _ROUNDING):
             self._problem(
                 key, f"step must be above 0 and at most high - low, got step={step} high-low={high - low:g}"
             )
@@ -184,12 +200,18 @@ class SpaceReader:
     def _conditions(self, key: str, when: Any) -> tuple[Condition, ...]:
         if not isinstance(when, dict):
             self._problem(
-                f"{key}.when", f'must be a table like {{ "optimizer.name" = ["sgd"] }}, got {when!r}'
+                f"{key}.when", f'must be a table like {{ "optimizer.name" = ["sgd"] }}, got {shown(when)}'
             )
             return ()
         conditions = []
-        for parent, values in _entries(when):
+        for parent, values in entries(when):
             listed = values if isinstance(values, list) else [values]
+            if not 0 < len(listed) <= _MAX_CHOICES or not all(map(_is_plain, listed)):
+                self._problem(
+                    f"{key}.when.{parent}",
+                    f"must be a list of 1 to {_MAX_CHOICES} numbers, texts or truth values, got {shown(values)}",
+                )
+                continue
             conditions.append(Condition(parent, tuple(listed)))
         return tuple(conditions)
 
@@ -243,7 +265,7 @@ class SpaceReader:
             if not parent.domain.widened().contains(value):
                 self._problem(
                     f"space.{name}.when.{condition.parent}",
-                    f"must name values that {condition.parent} can take ({parent.domain}), got {value!r}",
+                    f"must name values that {condition.parent} can take ({parent.domain}), got {shown(value)}",
                 )
 
     def _ordered(self, parameters: dict[str, Parameter]) -> SearchSpace:
@@ -265,9 +287,12 @@ class SpaceReader:
     def points(self, enqueue: Any, space: SearchSpace) -> tuple[dict[str, Value], ...]:
         """Return the enqueued points, without what is not searched."""
         if not isinstance(enqueue, list) or any(not isinstance(point, dict) for point in enqueue):
-            self._problem("enqueue", f"must be a list of tables, got {enqueue!r}; write [[enqueue]]")
+            self._problem("enqueue", f"must be a list of tables, got {shown(enqueue)}; write [[enqueue]]")
             return ()
-        points = [self._point(index, dict(_entries(point)), space) for index, point in enumerate(enqueue)]
+        if len(enqueue) > _MAX_POINTS:
+            self._problem("enqueue", f"must be at most {_MAX_POINTS} points, got {len(enqueue)}; remove some")
+            return ()
+        points = [self._point(index, dict(entries(point)), space) for index, point in enumerate(enqueue)]
         return tuple(point for point in points if point)
 
     def _point(self, index: int, point: dict[str, Any], space: SearchSpace) -> dict[str, Value]:
@@ -275,13 +300,15 @@ class SpaceReader:
         for name, value in point.items():
             key = f"enqueue[{index}].{name}"
             if name in space:
-                if not space[name].domain.widened().contains(value):
-                    self._problem(key, f"must lie in the space ({space[name].domain}), got {value!r}")
+                if not _is_plain(value) or not space[name].domain.widened().contains(value):
+                    self._problem(key, f"must lie in the space ({space[name].domain}), got {shown(value)}")
                 kept[name] = value
             elif name not in self._config_fields:
                 self._problem(key, f"unknown parameter; {remedy_for(name, name, self._config_fields)}")
             elif not self._overrides and not self._problems:
-                self._problem(key, f"must be a parameter of the space, got {value!r}; remove it or search it")
+                self._problem(
+                    key, f"must be a parameter of the space, got {shown(value)}; remove it or search it"
+                )
         return {
             name: value
             for name, value in kept.items()
@@ -289,12 +316,16 @@ class SpaceReader:
         }
 
 
-def _entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str)
+
+
+def entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted name and value of every entry; a table with a range key is one entry."""
     for key, value in table.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and not (set(value) & _RANGE_KEYS):
-            yield from _entries(value, f"{name}.")
+            yield from entries(value, f"{name}.")
         else:
             yield name, value
 

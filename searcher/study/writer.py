@@ -1,12 +1,12 @@
 """Writing study files: what `parse_study` reads, laid out for people."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from searcher.study.space import Choice, Parameter, SearchSpace, Value
+from searcher.study.space import Choice, Parameter, SearchSpace
 from searcher.study.spec import StudySpec
+from searcher.study.toml_text import toml_value
 
 __all__ = ["write_study"]
 
@@ -37,14 +37,14 @@ def write_study(
     if spec.has_own_space:
         lines += _space(spec.space, reasons or {})
         for point in spec.enqueue:
-            lines += ["", "[[enqueue]]", *(f"{key} = {_value(value)}" for key, value in point.items())]
+            lines += ["", "[[enqueue]]", *(f"{key} = {toml_value(value)}" for key, value in point.items())]
     return "\n".join(lines).strip() + "\n"
 
 
 def _table(name: str, entries: Mapping[str, Any]) -> list[str]:
     if not entries:
         return []
-    return ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in entries.items())]
+    return ["", f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in entries.items())]
 
 
 def _space(space: SearchSpace, reasons: Mapping[str, str]) -> Iterator[str]:
@@ -57,7 +57,7 @@ def _space(space: SearchSpace, reasons: Mapping[str, str]) -> Iterator[str]:
         for parameter in parameters:
             if parameter.name in reasons:
                 yield from (f"# {line}" for line in reasons[parameter.name].splitlines())
-            yield f"{parameter.name.rpartition('.')[2]} = {_value(_entry(parameter))}"
+            yield f"{parameter.name.rpartition('.')[2]} = {toml_value(_entry(parameter))}"
 
 
 def _entry(parameter: Parameter) -> dict[str, Any]:
@@ -76,21 +76,3 @@ def _entry(parameter: Parameter) -> dict[str, Any]:
     if parameter.when:
         entry["when"] = {condition.parent: list(condition.values) for condition in parameter.when}
     return entry
-
-
-def _value(value: Value | list[Any] | dict[str, Any]) -> str:
-    """Return a value as TOML."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(each) for each in value) + "]"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = repr(value)
-    return text.replace("e-0", "e-").replace("e+0", "e+") if isinstance(value, float) else text
-
-
-def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)

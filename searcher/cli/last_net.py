@@ -1,0 +1,104 @@
+"""What nobody foresaw: one line on the terminal, and a report to open an issue with."""
+
+import os
+import platform
+import re
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from searcher._version import __version__
+from searcher.escaping import one_line
+
+__all__ = ["Secrets", "unexpected"]
+
+_VARIABLE = "SEARCHER_UNEXPECTED"
+"""Set to `raise`, nothing is caught: for tests, which must not need this net, and for debugging."""
+_MOST_CHARS = 300
+_IS_SECRET = re.compile(
+    r"passw|passphrase|secret|token|credential|key|searcher_db|tracking_uri", re.IGNORECASE
+)
+_IN_TEXTS = (
+    (re.compile(r"(://)[^\s'\"]*@"), r"\1***@"),
+    (re.compile(r"(passw(?:or)?d\s*[=:]\s*)('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE), r"\1***"),
+)
+_LEAST_SECRET_CHARS = 4
+"""Shorter values, a port say, would be masked in every other word."""
+
+
+class Secrets:
+    """Values of the environment that no report may hold, taken before a verb removes them.
+
+    Args:
+        environment: Variables by name.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        values = {part for name, value in environment.items() for part in _secret_parts(name, value)}
+        self._values = sorted(values, key=len, reverse=True)
+
+    def masked(self, text: str) -> str:
+        """Return a text with passwords and keys as `***`."""
+        for value in self._values:
+            text = text.replace(value, "***")
+        for pattern, replacement in _IN_TEXTS:
+            text = pattern.sub(replacement, text)
+        return text
+
+
+def unexpected(error: Exception, command: str, secrets: Secrets) -> str:
+    """Write down an error that nobody foresaw.
+
+    Args:
+        error: The error.
+        command: The command line.
+        secrets: What to mask.
+
+    Returns:
+        What to say: the error in a line, and where the report lies.
+
+    Raises:
+        Exception: The error itself, where the environment says so.
+    """
+    if os.environ.get(_VARIABLE) == "raise":
+        raise error
+    said = one_line(secrets.masked(f"{type(error).__name__}: {error}"))
+    if len(said) > _MOST_CHARS:
+        said = f"{said[: _MOST_CHARS - 3]}..."
+    report = secrets.masked(_report(error, command))
+    try:
+        number, path = tempfile.mkstemp(prefix="searcher-error-", suffix=".txt")  # for its owner's eyes alone
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(report)
+    except OSError as problem:
+        where = (
+            f"no report could be written ({problem.strerror}); run again with {_VARIABLE}=raise to see where"
+        )
+    else:
+        where = f"the report is {path}; read it through, then open an issue with it where searcher's source is kept"
+    return f"searcher: an error that should not happen: {said}; {where}"
+
+
+def _report(error: Exception, command: str) -> str:
+    return (
+        f"searcher {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"{one_line(command)}\nin {one_line(_folder())}\n\n{''.join(traceback.format_exception(error))}"
+    )
+
+
+def _folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "a folder that is gone"
+
+
+def _secret_parts(name: str, value: str) -> Iterator[str]:
+    if _IS_SECRET.search(name) and len(value) >= _LEAST_SECRET_CHARS:
+        if "://" not in value and "=" not in value and Path(value).exists():
+            return  # the path of a key's file is none
+        yield value.strip()
+        found = re.search(r"://[^/@]*?:(.+)@", value)
+        if found and len(found[1]) >= _LEAST_SECRET_CHARS:
+            yield found[1]
