@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.painting import Annotation
-from data_pipeline.datasets.base import Sample
+from data_pipeline.datasets.base import RGB, Sample
+from data_pipeline.datasets.contents import Contents
 from data_pipeline.exceptions import DataError
 from data_pipeline.images import IMAGE_SUFFIXES, read_header
 
 __all__ = ["Entry", "LayoutSource"]
 
-_CHUNK_BYTES = 1 << 20
 _WITH_PIXEL_SIZE = IMAGE_SUFFIXES - {".png", ".jpg", ".jpeg", ".bmp"}
 
 
@@ -61,6 +62,7 @@ class LayoutSource:
     ) -> None:
         self.root = root
         self.kind = kind
+        self._contents = Contents()
         self._pixel_size_um = pixel_size_um
         self._entries = list(entries)
         found = [*problems, *_doubled(root, self._entries)]
@@ -81,6 +83,16 @@ class LayoutSource:
     def licence(self) -> str:
         """What may be done with the images: nobody said."""
         return ""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images' channels."""
+        return RGB
+
+    @property
+    def dtype(self) -> Literal["uint8", "uint16"]:
+        """Type of the images' values."""
+        return "uint8"
 
     @property
     def pixel_size_um(self) -> float | None:
@@ -116,7 +128,7 @@ class LayoutSource:
             digest.update(repr((sample.id, sample.split, sample.group, sample.stratum)).encode())
             for path in entry.files:
                 if path not in digests:
-                    digests[path] = _digest(path)
+                    digests[path] = self._contents.digest(path)
                 digest.update(digests[path])
         return digest.hexdigest()
 
@@ -136,7 +148,8 @@ class LayoutSource:
             DataError: A file does not decode, or cannot be used.
         """
         entry = self._entries[index]
-        image, annotation = entry.read()
+        with self._contents.unchanged(*entry.files):
+            image, annotation = entry.read()
         if image.shape[:2] != annotation.labels.shape:
             height, width = annotation.labels.shape
             raise DataError(
@@ -164,20 +177,3 @@ def _doubled(root: Path, entries: list[Entry]) -> list[str]:
         for name in times
         if times[name] > 1
     ]
-
-
-def _digest(path: Path) -> bytes:
-    """Return the SHA-256 of a file, or of a folder's names and files."""
-    digest = hashlib.sha256()
-    try:
-        if path.is_dir():
-            for child in sorted(path.rglob("*")):
-                if child.is_file():
-                    digest.update(child.relative_to(path).as_posix().encode() + b"\0" + _digest(child))
-            return digest.digest()
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise DataError(f"{path}: the file must be readable, got {error.strerror}; restore it") from error
-    return digest.digest()
