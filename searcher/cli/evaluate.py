@@ -1,12 +1,12 @@
 """`searcher evaluate`: the official metrics of a bundle or of checkpoints on the splits of a data set."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, predictor_for
 from searcher.cli.options import Verbs, add_data, check_writable, data_folder, open_source, write_text
+from searcher.json_text import json_text
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
             "tta": predictor.tta,
             "splits": {split: summary.to_dict() for split, summary in splits.items()},
         }
-        write_text("--json", args.json, json.dumps(record, indent=2) + "\n")
+        write_text("--json", args.json, json_text(record))
         console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)
     if args.report is not None:
         write_report(args, found, predictor, pages, source=source, fingerprint=store.fingerprint)
