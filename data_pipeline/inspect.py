@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.annotations import problem_of
 from data_pipeline.datasets.base import Sample, SampleSource
 from data_pipeline.exceptions import DataError
+from data_pipeline.label_evidence import LabelFacts, label_facts
 
 __all__ = ["DatasetReport", "InstanceStatistics", "SplitReport", "inspect_dataset"]
 
@@ -79,15 +81,20 @@ class _Image:
     height: int
     width: int
     areas: NDArray[np.int64]
+    facts: LabelFacts
 
 
 def inspect_dataset(
-    source: SampleSource, *, progress: Callable[[int, int], None] | None = None
+    source: SampleSource,
+    *,
+    labels_are_said: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> DatasetReport:
     """Return what is in a dataset. Reads every file; a file that cannot be read becomes a line of the report.
 
     Args:
         source: The dataset. Open a folder with `strict=False` to have unusable files reported here.
+        labels_are_said: A person said what the label maps hold, so that no evidence speaks against it.
         progress: Called with (images done, images in all).
     """
     problems: list[str] = list(getattr(source, "problems", ()))
@@ -100,7 +107,8 @@ def inspect_dataset(
             problems.extend(error.problems)
         else:
             values, areas = np.unique(labels[labels > 0], return_counts=True)
-            images.append(_Image(sample, labels.shape[0], labels.shape[1], areas.astype(np.int64)))
+            facts = label_facts(labels)
+            images.append(_Image(sample, labels.shape[0], labels.shape[1], areas.astype(np.int64), facts))
             remarks.extend(f"{sample.id}: {remark}" for remark in _remarks(labels, values, areas))
         if progress is not None:
             progress(i + 1, len(source.samples))
@@ -108,6 +116,9 @@ def inspect_dataset(
     by_split: dict[str, list[_Image]] = {}
     for image in images:
         by_split.setdefault(image.sample.split, []).append(image)
+    if not labels_are_said:
+        _judge(source.name, by_split, problems, remarks)
+    remarks += _whole_remarks([image.sample for image in images])
     return DatasetReport(
         name=source.name,
         kind=source.kind,
@@ -117,6 +128,37 @@ def inspect_dataset(
         problems=tuple(problems),
         remarks=tuple(remarks),
     )
+
+
+def _judge(name: str, by_split: dict[str, list[_Image]], problems: list[str], remarks: list[str]) -> None:
+    """Add what the label maps are instead of label maps: what `train` refuses is a problem, the rest a remark."""
+    for split, members in by_split.items():
+        found = problem_of(
+            f"{name}, split {split}", [each.sample.id for each in members], [each.facts for each in members]
+        )
+        if found is not None:
+            line, verdict = found
+            # GlaS's test B has images in which one label covers all glands, and is measured all the same.
+            is_refused = verdict.is_sure and (verdict.is_of_all or not split.startswith("test"))
+            (problems if is_refused else remarks).append(line)
+    if by_split and not any(each.facts.num_labels for members in by_split.values() for each in members):
+        remarks.append(f"{name}: no image holds an object, so train and launch refuse it")
+
+
+def _whole_remarks(samples: Sequence[Sample]) -> list[str]:
+    """Return what nobody said of a whole data set, or said of a part: patients and pixel sizes."""
+    remarks = []
+    if samples and all(sample.group == sample.id for sample in samples):
+        remarks.append(
+            "patients are unknown: every image counts as one; name them in samples.csv (id, patient)"
+        )
+    sizes = Counter(
+        "unknown" if sample.pixel_size_um is None else f"{sample.pixel_size_um:.3g} um" for sample in samples
+    )
+    if len(sizes) > 1:
+        counts = ", ".join(f"{size} in {count} images" for size, count in sizes.most_common())
+        remarks.append(f"pixel sizes differ: {counts}")
+    return remarks
 
 
 def _split_report(images: Sequence[_Image]) -> SplitReport:

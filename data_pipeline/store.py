@@ -49,7 +49,8 @@ class Store:
         self.path = path
         self.fingerprint: str = index["fingerprint"]
         self.samples: Sequence[Sample] = tuple(
-            Sample(e["id"], e["split"], e["group"], e["stratum"]) for e in index["samples"]
+            Sample(e["id"], e["split"], e["group"], e["stratum"], e.get("pixel_size_um"))
+            for e in index["samples"]
         )
         pixels = _map(path / _PIXELS, index["pixels_bytes"])
         labels = _map(path / _LABELS, index["labels_bytes"])
@@ -309,6 +310,7 @@ def _append(
         "split": sample.split,
         "group": sample.group,
         "stratum": sample.stratum,
+        "pixel_size_um": sample.pixel_size_um,
         "shape": list(labels.shape),
         "pixels_offset": _write_aligned(pixels_file, image),
         "labels_offset": _write_aligned(labels_file, labels.astype(dtype)),

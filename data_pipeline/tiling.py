@@ -1,7 +1,7 @@
 """Large images in overlapping tiles, and what was computed on the tiles put together without a seam."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,30 @@ class Tile(NamedTuple):
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
 
-def tile_grid(height: int, width: int, *, tile_px: int, overlap_px: int) -> list[Tile]:
+class _Grid(Sequence[Tile]):
+    """Tiles row by row, made as they are asked for: an image of 10^5 pixels a side has millions."""
+
+    def __init__(self, ys: Sequence[int], xs: Sequence[int], height: int, width: int) -> None:
+        self._ys, self._xs = ys, xs
+        self._height, self._width = height, width
+
+    def __len__(self) -> int:
+        return len(self._ys) * len(self._xs)
+
+    @overload
+    def __getitem__(self, index: int) -> Tile: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tile]: ...
+
+    def __getitem__(self, index: int | slice) -> Tile | Sequence[Tile]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row, column = divmod(range(len(self))[index], len(self._xs))
+        return Tile(self._ys[row], self._xs[column], self._height, self._width)
+
+
+def tile_grid(height: int, width: int, *, tile_px: int, overlap_px: int) -> Sequence[Tile]:
     """Return tiles that cover an image, row by row, all of one size.
 
     Neighbours overlap by at least `overlap_px`; they are spread evenly, so that none juts out of the image. An
@@ -39,11 +62,8 @@ def tile_grid(height: int, width: int, *, tile_px: int, overlap_px: int) -> list
     assert width >= 1, width
     assert 0 <= overlap_px < tile_px, (overlap_px, tile_px)
     tile_height, tile_width = min(tile_px, height), min(tile_px, width)
-    return [
-        Tile(y, x, tile_height, tile_width)
-        for y in _starts(height, tile_height, overlap_px)
-        for x in _starts(width, tile_width, overlap_px)
-    ]
+    ys, xs = _starts(height, tile_height, overlap_px), _starts(width, tile_width, overlap_px)
+    return _Grid(ys, xs, tile_height, tile_width)
 
 
 def stitch(

@@ -29,7 +29,7 @@ class _Settings(BaseModel):
     """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
 
@@ -170,9 +170,9 @@ class MaskRCNNSettings(_ModelSettings):
     """Channels of the mask predictor's hidden layer; the predictor is trained anew from COCO's weights too."""
     input_scale: float = Field(default=1.0, ge=0.0, le=8.0)
     """Factor by which images are enlarged; 0 follows `min_size_px`, by which crops are enlarged more than images."""
-    min_size_px: int = Field(default=800, ge=32)
+    min_size_px: int = Field(default=800, ge=32, le=16_384)
     """Where `input_scale` is 0: length that an image's shorter side is resized to."""
-    max_size_px: int = Field(default=1333, ge=32)
+    max_size_px: int = Field(default=1333, ge=32, le=16_384)
     """Where `input_scale` is 0: length that an image's longer side may then have at most."""
     anchor_min_px: float = Field(default=0.0, ge=0.0, le=4096.0)
     """Side of the smallest anchor in pixels of the image; 0: a small object's of the training images."""
@@ -180,7 +180,7 @@ class MaskRCNNSettings(_ModelSettings):
     """Doublings from the smallest anchor to the largest, over five levels; 0: up to a large object's side."""
     anchor_aspect: float = Field(default=0.0, ge=0.0, le=10.0)
     """Height over width of the tall anchors, at least 1, its inverse of the wide ones; 0: an elongated object's."""
-    detections_per_image: int = Field(default=0, ge=0)
+    detections_per_image: int = Field(default=0, ge=0, le=100_000)
     """Most instances found in one image; 0: twice the most that a training image has."""
     rpn_foreground_iou: float = Field(default=0.7, gt=0.0, le=1.0)
     """Anchors that overlap an instance's box by this IoU are trained to be proposals."""
@@ -188,9 +188,9 @@ class MaskRCNNSettings(_ModelSettings):
     """Anchors that overlap no instance's box by this IoU are trained to be none."""
     rpn_nms_threshold: float = Field(default=0.7, gt=0.0, le=1.0)
     """Of proposals that overlap by more than this IoU, the best stays."""
-    rpn_proposals: int = Field(default=1000, ge=1)
+    rpn_proposals: int = Field(default=1000, ge=1, le=100_000)
     """Proposals that an image keeps, and the most of one level that are looked at for overlaps."""
-    rpn_samples: int = Field(default=256, ge=2)
+    rpn_samples: int = Field(default=256, ge=2, le=1_000_000)
     """Anchors of an image that the losses look at."""
     box_foreground_iou: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Proposals that overlap an instance's box by this IoU are trained to be that instance."""
@@ -198,7 +198,7 @@ class MaskRCNNSettings(_ModelSettings):
     """Boxes scored lower are never looked at; `postprocess.min_score` can be tuned from here upwards."""
     box_nms_threshold: float = Field(default=0.5, gt=0.0, le=1.0)
     """Of found boxes that overlap by more than this IoU, the best stays."""
-    box_samples: int = Field(default=512, ge=4)
+    box_samples: int = Field(default=512, ge=4, le=100_000)
     """Proposals of an image that the losses look at; a quarter at most are instances, and get masks."""
 
     @model_validator(mode="after")
@@ -273,7 +273,7 @@ class PostprocessSettings(_Settings):
 
     threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
     """A pixel is foreground where its probability exceeds this."""
-    min_object_area_px: int = Field(default=0, ge=0)
+    min_object_area_px: int = Field(default=0, ge=0, le=10**9)
     """Instances smaller than this are removed. 0 keeps all."""
     fill_holes: bool = True
     """Fill holes inside instances (a gland's lumen belongs to the gland)."""
@@ -281,7 +281,7 @@ class PostprocessSettings(_Settings):
     """Standard deviation of the Gaussian that smooths a dense model's maps first. 0 leaves them."""
     seed_threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Heads `contour` and `distance`: an instance grows from where P(inside), or the distance, exceeds this."""
-    min_seed_area_px: int = Field(default=0, ge=0)
+    min_seed_area_px: int = Field(default=0, ge=0, le=10**9)
     """Heads `contour` and `distance`: smaller seeds grow nothing. 0 takes all."""
     keep_unseeded: bool = True
     """Heads `contour` and `distance`: a piece of foreground without a seed is an instance too, or else goes."""

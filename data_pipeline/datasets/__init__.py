@@ -9,7 +9,7 @@ from data_pipeline.datasets.glas import GlasFolder
 from data_pipeline.datasets.synthetic import SyntheticGlands
 from data_pipeline.datasets.writing import write_release
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import images_by_stem
+from data_pipeline.images import images_by_stem, subfolder
 
 __all__ = [
     "SPLITS",
@@ -61,7 +61,7 @@ def _recognise(path: Path, *, strict: bool) -> SampleSource:
         source = open_layout(path, strict=strict)
         if source is not None:
             return source
-    if (path / "images").is_dir() and (path / "labels").is_dir():
+    if subfolder(path, "images") is not None and subfolder(path, "labels") is not None:
         return LabelFolder(path, strict=strict)
     raise DataError(_unknown_layout(path))
 

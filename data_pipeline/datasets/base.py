@@ -1,7 +1,7 @@
 """What a dataset is to the rest of the pipeline: samples with names, and a way to read each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 __all__ = ["SPLITS", "Sample", "SampleSource"]
 
 SPLITS = ("train", "testA", "testB")
-"""Splits that a dataset may come with. Validation images are taken from `train` (`data_pipeline.splits`)."""
+"""Splits that GlaS comes with. Others may have any. Validation images are those of `val`, else some of `train`."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class Sample:
     id: str
     """Unique name within the dataset, such as `train_1`."""
     split: str
-    """One of `SPLITS`."""
+    """Any word; `train` and `val` are trained and validated on."""
     group: str
     """Who the image is of: images of one patient share it. The image's own id where nobody knows."""
     stratum: str
     """What splits balance, such as the grade; empty where unknown."""
+    pixel_size_um: float | None = field(default=None, repr=False)
+    """Side of a pixel in micrometres, None where unknown. Not in the repr, which fingerprints are made of."""
 
 
 @runtime_checkable

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,27 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.base import SPLITS, Sample
 from data_pipeline.datasets.pairs import SamplePaths, pair_problems, read_pair
+from data_pipeline.datasets.tables import GRADES_FILE, SAMPLES_FILE, SampleRow, read_grades, read_samples
+from data_pipeline.datasets.view import objects_of
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import images_by_stem, label_maps_in, single_files
+from data_pipeline.images import (
+    LABEL_SUFFIXES,
+    images_by_stem,
+    label_maps_in,
+    read_header,
+    read_label_header,
+    single_files,
+    subfolder,
+    unusable_entries,
+)
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
 logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
+_WITHOUT_PIXEL_SIZE = {".png", ".jpg", ".jpeg", ".bmp"}
+"""Suffixes of files whose resolution is about printing."""
 
 
 class PairedFolder:
@@ -40,6 +55,7 @@ class PairedFolder:
         self, root: Path, pairs: Iterable[SamplePaths], problems: Iterable[str], *, strict: bool
     ) -> None:
         self.root = root
+        self._said_masks = False
         found = list(problems)
         self._pairs: list[SamplePaths] = []
         for pair in pairs:
@@ -63,13 +79,14 @@ class PairedFolder:
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Side of a pixel: nobody said."""
-        return None
+        """Side of a pixel in micrometres, if all images are known to have the same; else None."""
+        sizes = {sample.pixel_size_um for sample in self.samples}
+        return sizes.pop() if len(sizes) == 1 else None
 
-    @property
+    @cached_property
     def samples(self) -> Sequence[Sample]:
-        """All samples, in the layout's order."""
-        return [pair.sample for pair in self._pairs]
+        """All samples, in the layout's order. A table's pixel size goes before the image file's own."""
+        return [_with_pixel_size(pair) for pair in self._pairs]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of every file's content and every sample's names; where the folder lies is no part.
@@ -80,7 +97,9 @@ class PairedFolder:
         digest = hashlib.sha256(self.kind.encode())
         for pair in self._pairs:
             sample = pair.sample
-            fields = (sample.id, sample.split, sample.group, sample.stratum)
+            fields: tuple[object, ...] = (sample.id, sample.split, sample.group, sample.stratum)
+            if sample.pixel_size_um is not None:  # of a table; those in an image file are in its bytes
+                fields += (sample.pixel_size_um,)
             digest.update(repr(fields).encode())
             for path in (pair.image, pair.annotation):
                 digest.update(_file_digest(path))
@@ -89,17 +108,31 @@ class PairedFolder:
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Return image uint8[H, W, 3] and instance label map int32[H, W] of `samples[index]`.
 
+        A mask of 1 bit can hold no numbers: its connected pieces are the objects, which is said once.
+
         Raises:
             DataError: A file does not decode, or is not what its header promised.
         """
+        image, labels = self.read_stored(index)
+        annotation = self._pairs[index].annotation
+        if read_label_header(annotation).dtype != np.bool_:
+            return image, labels
+        if not self._said_masks:
+            self._said_masks = True
+            logger.warning("%s: masks of 1 bit, whose connected pieces are taken for the objects", annotation)
+        return image, objects_of(labels, "binary")
+
+    def read_stored(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Return image and label map as `read` does, a mask as it is stored."""
         return read_pair(self._pairs[index])
 
 
 class LabelFolder(PairedFolder):
     """Images in `images/`, label maps of the same names in `labels/`.
 
-    Names that begin with `testA_` or `testB_` are those splits, all others `train`. Nothing tells patients, so
-    every image is its own group, with a warning.
+    `samples.csv`, or `Grade.csv` as GlaS has it, says whose the images are (`data_pipeline.datasets.tables`); without
+    either every image is its own group. Where no table names the split, names that begin with `testA_` or `testB_`
+    are those splits, all others `train`.
 
     Args:
         root: Folder that holds `images` and `labels`.
@@ -112,11 +145,15 @@ class LabelFolder(PairedFolder):
     kind = "folder"
 
     def __init__(self, root: Path, *, strict: bool = True) -> None:
-        images, problems = single_files(images_by_stem(root / "images"))
-        labels, label_problems = single_files(label_maps_in(root / "labels", images))
+        images_folder, labels_folder = subfolder(root, "images"), subfolder(root, "labels")
+        assert images_folder is not None, root
+        assert labels_folder is not None, root
+        images, problems = single_files(images_by_stem(images_folder))
+        labels, label_problems = single_files(label_maps_in(labels_folder, images))
         problems += label_problems
+        problems += unusable_entries(images_folder) + unusable_entries(labels_folder, LABEL_SUFFIXES)
         if not images:
-            raise DataError(f"{root / 'images'}: must hold png, jpg, bmp or tif images, got none; add them")
+            raise DataError(f"{images_folder}: must hold png, jpg, bmp or tif images, got none; add them")
         for stem in sorted(images.keys() - labels.keys()):
             problems.append(
                 f"{images[stem]}: every image needs labels/{stem}.*, got none; add it or move the image"
@@ -125,24 +162,61 @@ class LabelFolder(PairedFolder):
             problems.append(
                 f"{labels[stem]}: every label map needs images/{stem}.*, got none; add it or move the map"
             )
+        names = {stem: path.stem for stem, path in images.items()}
+        rows, row_problems = _rows(root, names.values())
+        problems += row_problems
         pairs = [
-            SamplePaths(_sample(images[stem].stem), images[stem], labels[stem])
+            SamplePaths(_sample(names[stem], rows.get(names[stem], SampleRow())), images[stem], labels[stem])
             for stem in sorted(images.keys() & labels.keys())
         ]
-        logger.warning("%s: no patients are known for this layout; every image is its own group", root)
         super().__init__(root, pairs, problems, strict=strict)
 
     @staticmethod
     def recognises(root: Path) -> bool:
         """Return whether the folder has `images`, and `labels` with a label map in it."""
-        if not ((root / "images").is_dir() and (root / "labels").is_dir()):
+        labels = subfolder(root, "labels")
+        if labels is None or subfolder(root, "images") is None:
             return False
-        found = label_maps_in(root / "labels").values()
+        found = label_maps_in(labels).values()
         return any(not path.name.lower().endswith("_seg.npy") for paths in found for path in paths)
 
 
-def _sample(name: str) -> Sample:
-    return Sample(name, _split_of(name), group=name, stratum="")
+def _rows(root: Path, ids: Collection[str]) -> tuple[dict[str, SampleRow], list[str]]:
+    """Return what the folder's table says of each image, nothing where there is none; and the table's problems."""
+    rows, problems = read_samples(root, ids)
+    if rows is not None:
+        if (root / GRADES_FILE).exists():
+            logger.warning("%s: %s is used, not %s", root, SAMPLES_FILE, GRADES_FILE)
+        return rows, problems
+    grades, problems = read_grades(root)
+    if grades is None:
+        return {}, problems
+    without = sorted(set(ids) - grades.keys())
+    if without and not problems:
+        shown = ", ".join(without[:5]) + (", .." if len(without) > 5 else "")
+        problems.append(
+            f"{root / GRADES_FILE}: every image needs a row, got none for {shown} ({len(without)} of {len(ids)} "
+            "images); add it, or remove the file to go without patients"
+        )
+    return {
+        name: SampleRow(patient=patient, stratum=grade) for name, (patient, grade) in grades.items()
+    }, problems
+
+
+def _with_pixel_size(pair: SamplePaths) -> Sample:
+    if pair.sample.pixel_size_um is not None or pair.image.suffix.lower() in _WITHOUT_PIXEL_SIZE:
+        return pair.sample
+    return replace(pair.sample, pixel_size_um=read_header(pair.image).pixel_size_um)
+
+
+def _sample(stem: str, row: SampleRow) -> Sample:
+    return Sample(
+        stem,
+        row.split or _split_of(stem),
+        group=row.patient or stem,
+        stratum=row.stratum or "",
+        pixel_size_um=row.pixel_size_um,
+    )
 
 
 def _split_of(stem: str) -> str:

@@ -1,35 +1,33 @@
 """The GlaS contest's release folder (Sirinukunwattana et al. 2016, arXiv 1603.00275)."""
 
-import csv
 import logging
 import re
 from pathlib import Path
 
 from data_pipeline.datasets.base import SPLITS, Sample
 from data_pipeline.datasets.folder import PairedFolder, SamplePaths
+from data_pipeline.datasets.tables import GRADES_FILE, read_grades
 from data_pipeline.images import images_by_stem, read_header, single_files
 
-__all__ = ["GlasFolder", "read_grades"]
+__all__ = ["GlasFolder"]
 
 logger = logging.getLogger(__name__)
 
 _IMAGE_NAME = re.compile(rf"({'|'.join(SPLITS)})_(\d+)")
 _ANNOTATION_SUFFIX = "_anno"
-_GRADES_FILE = "Grade.csv"
 _NUM_TRAIN = 85
 _FIRST_SIZE = (522, 775)  # height, width
 _LICENCE = (
     "GlaS challenge data: for research only, not for commercial use; cite Sirinukunwattana et al. 2016 "
     "(arXiv 1603.00275)."
 )
-_ID, _PATIENT, _GRADE = "name", "patient id", "grade (glas)"
 
 
 class GlasFolder(PairedFolder):
     """`train_1.bmp`, `train_1_anno.bmp`, .., `testA_1.bmp`, .., `Grade.csv`; also png and tif.
 
     Groups are the patients and strata the grades of `Grade.csv`. Without that file, every image is its own
-    group, with a warning.
+    group.
 
     Args:
         root: The folder.
@@ -63,7 +61,7 @@ class GlasFolder(PairedFolder):
             if patients is not None and stem not in patients:
                 if not grade_problems:
                     problems.append(
-                        f"{root / _GRADES_FILE}: every image needs a row, got none for {stem}; "
+                        f"{root / GRADES_FILE}: every image needs a row, got none for {stem}; "
                         "add it, or remove the file to go without patients"
                     )
             elif annotation is not None:
@@ -117,43 +115,3 @@ def _release_order(stem: str) -> tuple[int, int]:
     match = _IMAGE_NAME.fullmatch(stem)
     assert match is not None, stem
     return SPLITS.index(match[1]), int(match[2])
-
-
-def read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str]]:
-    """Return {image: (patient, grade)} of `Grade.csv`, None without the file; and the file's problems."""
-    path = root / _GRADES_FILE
-    if not path.exists():
-        logger.warning("%s: not found, so no patients are known; every image is its own group", path)
-        return None, []
-    try:
-        # The release has blanks after its commas and CRLF; spreadsheets add a byte order mark.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [
-                [cell.strip() for cell in row] for row in csv.reader(file, skipinitialspace=True) if any(row)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return {}, [f"{path}: the file must be readable as CSV, got {error}; restore it from the release"]
-    header = [cell.lower() for cell in rows[0]] if rows else []
-    missing = [column for column in (_ID, _PATIENT) if column not in header]
-    if missing:
-        got = ", ".join(header) or "nothing"
-        return {}, [f"{path}: the columns 'name' and 'patient ID' are needed, got {got}; restore the header"]
-    return _patients_of(path, header, rows[1:])
-
-
-def _patients_of(
-    path: Path, header: list[str], rows: list[list[str]]
-) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    patients: dict[str, tuple[str, str]] = {}
-    problems: list[str] = []
-    for row in rows:
-        cells = dict(zip(header, row, strict=False))
-        name, patient, grade = cells.get(_ID, ""), cells.get(_PATIENT, ""), cells.get(_GRADE, "")
-        if not patient:
-            problems.append(f"{path}: every row needs a patient ID, got none for {name}; add it")
-        elif patients.setdefault(name, (patient, grade)) != (patient, grade):
-            problems.append(
-                f"{path}: an image has one patient and grade, got {patients[name]} and {(patient, grade)} "
-                f"for {name}; keep one row"
-            )
-    return patients, problems

@@ -4,7 +4,8 @@ import csv
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from data_pipeline.datasets.base import SampleSource
 from data_pipeline.exceptions import DataError
 
-__all__ = ["write_release"]
+__all__ = ["new_folder", "write_release"]
 
 
 def write_release(
@@ -31,6 +32,20 @@ def write_release(
     Raises:
         DataError: The folder is taken, or cannot be written.
     """
+    with new_folder(folder) as temporary:
+        _write(source, temporary, progress)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write into, which becomes `folder` when the body ends well, and else goes.
+
+    Args:
+        folder: Must be new or empty.
+
+    Raises:
+        DataError: The folder is taken, or cannot be written.
+    """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(
@@ -38,13 +53,13 @@ def write_release(
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=".partial.", dir=folder.parent))
     except OSError as error:
         raise DataError(
             f"{folder}: must be a place to write to, got {error.strerror}; choose another"
         ) from error
     try:
-        _write(source, temporary, progress)
+        yield temporary
         mask = os.umask(0o022)
         os.umask(mask)
         temporary.chmod(0o777 & ~mask)

@@ -20,7 +20,7 @@ Label maps in png, bmp, tif, npy and npz:
 
 | taken | refused |
 |---|---|
-| stored integers of 1 to 64 bits, also where 0 is shown white; of 1 bit, white is 1 | numbers below 0 |
+| stored integers of 1 to 64 bits, also where 0 is shown white; white is 1 in fax compression | numbers below 0 |
 | floating point | numbers with fractions |
 | a palette's indices, grey saved as RGB | colours, transparency |
 | one page, one channel, a pyramid's full size | several pages or channels, Python objects |
@@ -44,6 +44,8 @@ from data_pipeline.images.names import (
     label_maps_in,
     same_name,
     single_files,
+    subfolder,
+    unusable_entries,
     without_marks,
 )
 from data_pipeline.images.reading import (
@@ -81,5 +83,7 @@ __all__ = [
     "require_rgb",
     "same_name",
     "single_files",
+    "subfolder",
+    "unusable_entries",
     "without_marks",
 ]

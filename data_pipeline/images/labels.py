@@ -1,7 +1,7 @@
 """Label maps that any program wrote, as numbers: png, bmp, tif, npy and npz.
 
 Values are taken as they are stored: a palette's colours, an inverted look-up table and a file's grey levels say how
-a label map looks, not which instance a pixel belongs to. Of 1 bit, what is shown white is 1.
+a label map looks, not which instance a pixel belongs to. Fax compression alone stores 1 for black: there, white is 1.
 """
 
 import zipfile
@@ -212,7 +212,7 @@ def _array_header(path: Path, array: _ArrayFile) -> tuple[tuple[int, ...], np.dt
             "save numbers"
         )
     num_bytes = int(np.prod(np.array(shape, object))) * dtype.itemsize if shape else dtype.itemsize
-    if num_bytes > array.num_bytes:
+    if num_bytes > array.num_bytes or any(side < 0 for side in shape):
         raise DataError(
             f"{path}: must be a whole array of numbers as NumPy saves it, got {array.num_bytes} bytes of "
             f"{num_bytes}; save it again"

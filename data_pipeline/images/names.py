@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from data_pipeline.exceptions import DataError
+
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
@@ -14,6 +16,8 @@ __all__ = [
     "label_maps_in",
     "same_name",
     "single_files",
+    "subfolder",
+    "unusable_entries",
     "without_marks",
 ]
 
@@ -48,6 +52,41 @@ def is_data_file(path: Path, suffixes: Collection[str]) -> bool:
     Folders, pipes, sockets and devices are none, whatever their names.
     """
     return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+
+
+def subfolder(root: Path, name: str) -> Path | None:
+    """Return the folder of that name in another, in capitals or not; None where there is none.
+
+    Raises:
+        DataError: There are several, which differ in capitals.
+    """
+    found = [
+        path for path in sorted(root.iterdir()) if path.name.casefold() == name.casefold() and path.is_dir()
+    ]
+    if len(found) > 1:
+        raise DataError(
+            f"{root}: must hold one folder {name}, got {', '.join(path.name for path in found)}; keep one of them"
+        )
+    return found[0] if found else None
+
+
+def unusable_entries(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
+    """Return a line for every entry that is called as an image and is no file: a folder, a pipe, a broken link."""
+    return [
+        f"{path}: must be a file, got {what_is(path)}; replace it or move it away"
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_file()
+    ]
+
+
+def what_is(path: Path) -> str:
+    """Return what a path is that is no file, for people."""
+    if path.is_symlink() and not path.exists():
+        return "a link to nothing"
+    for what in ("dir", "fifo", "socket", "block_device", "char_device"):
+        if getattr(path, f"is_{what}")():
+            return {"dir": "a folder", "fifo": "a pipe"}.get(what, f"a {what.replace('_', ' ')}")
+    return "something else"
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -86,7 +125,11 @@ def label_maps_in(folder: Path, images: Collection[str] | None = None) -> dict[s
     """
     files = images_by_stem(folder, LABEL_SUFFIXES)
     known = {same_name(name) for name in images or ()}
+    folded = {name.casefold(): name for name in known}
     name_of = {stem: stem if stem in known else _unmarked(stem, known) for stem in files}
+    for stem, name in name_of.items():  # Windows does not tell capitals apart, and programs there change them
+        if known and name not in known and folded.get(name.casefold(), name) not in files:
+            name_of[stem] = folded.get(name.casefold(), name)
     predicted = {name for stem, name in name_of.items() if stem == name + _PREDICTED}
     pictures = predicted | {name + _OVERLAY for name in predicted}
     pictures |= {name for stem, name in name_of.items() if stem == name + _ANNOTATION}
@@ -106,9 +149,10 @@ def without_marks(stem: str) -> str:
 def _unmarked(stem: str, known: Collection[str]) -> str:
     """Return a label map's name without what says that it is one; of known images' names, one that it leads to."""
     shorter = stem
+    folded = {name.casefold() for name in known}
     while (cut := _without_mark(shorter)) != shorter:
         shorter = cut
-        if shorter in known:
+        if shorter.casefold() in folded:
             return shorter
     return stem if known else shorter
 

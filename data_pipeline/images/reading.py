@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from data_pipeline.exceptions import DataError
 from data_pipeline.images.bands import decode_into_scratch
 from data_pipeline.images.base import ArrayRaster, ImageHeader, Pixels, Raster, decoding
-from data_pipeline.images.names import IMAGE_SUFFIXES, SLIDES, SLIDES_TIFFFILE_READS
+from data_pipeline.images.names import IMAGE_SUFFIXES, SLIDES, SLIDES_TIFFFILE_READS, what_is
 from data_pipeline.images.plain import plain_header, read_plain
 from data_pipeline.tiling import Tile
 
@@ -138,8 +138,8 @@ def file_kind(path: Path) -> str:
         DataError: There is nothing to read: no file, or one of 0 bytes.
     """
     if not path.is_file():  # opening a pipe would wait for somebody to write into it
-        if path.exists():
-            raise DataError(f"{path}: must be a file, got {_what(path)}; give a file")
+        if path.exists() or path.is_symlink():
+            raise DataError(f"{path}: must be a file, got {what_is(path)}; give a file")
         raise FileNotFoundError(path)
     if path.suffix.lower() in SLIDES:
         return "slide"
@@ -185,10 +185,3 @@ def _require_whole(path: Path, header: ImageHeader) -> None:
             f"{path}: an image must have at most {_MAX_WHOLE_PX:,} pixels to be read as a whole, got "
             f"{header.width}x{header.height}; cut it into tiles"
         )
-
-
-def _what(path: Path) -> str:
-    for what in ("dir", "fifo", "socket", "block_device", "char_device"):
-        if getattr(path, f"is_{what}")():
-            return {"dir": "a folder", "fifo": "a pipe"}.get(what, f"a {what.replace('_', ' ')}")
-    return "something else"

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from data_pipeline.exceptions import DataError
 from data_pipeline.images.base import HeadedRaster, ImageHeader, Pixels, Raster, decoding
-from data_pipeline.images.tiff_layout import JPEG, TiffImage, find_image
+from data_pipeline.images.tiff_checks import jpeg_size
+from data_pipeline.images.tiff_layout import JPEG, TiffImage, find_image, opened
 from data_pipeline.scratch import FileArray, ScratchArray
 from data_pipeline.tiling import Tile
 
@@ -36,7 +37,7 @@ def tiff_header(path: Path) -> ImageHeader:
     Raises:
         DataError: The file holds something else than one image that is taken.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with opened(path) as tiff:
         return find_image(path, tiff).header
 
 
@@ -53,10 +54,10 @@ def open_tiff(path: Path, scratch_folder: Path | None, *, in_memory_px: int) -> 
         OSError: No room for it.
     """
     with ExitStack() as on_failure:
-        tiff = on_failure.enter_context(tifffile.TiffFile(path))
-        opened = _Tiff(path, tiff, scratch_folder, in_memory_px)
+        tiff = on_failure.enter_context(opened(path))
+        raster = _Tiff(path, tiff, scratch_folder, in_memory_px)
         on_failure.pop_all()
-        return opened
+        return raster
 
 
 class _Plane(Protocol):
@@ -165,7 +166,8 @@ class _Segments:
         self._num_cached = 0
         self.cache_bytes = _CACHE_BYTES
         jpeg = {"jpegtables": key.jpegtables, "jpegheader": key.jpegheader}
-        self._options = jpeg if int(key.compression) in JPEG else {}
+        self._is_jpeg = int(key.compression) in JPEG
+        self._options = jpeg if self._is_jpeg else {}
 
     def read(self, window: Tile) -> NDArray[Any]:
         """Return [h, w, channels] of a window, as stored."""
@@ -203,6 +205,10 @@ class _Segments:
             data = file.read(num_bytes)
             if len(data) < num_bytes:
                 raise ValueError("the file ends early")
+            if self._is_jpeg and (size := jpeg_size(data)) and max(size) > 2 * max(self._size):
+                raise ValueError(
+                    f"a tile of {size[1]}x{size[0]} px where {self._size[1]}x{self._size[0]} belong"
+                )
         decoded = self._key.decode(data, index, **self._options)[0]
         if decoded is None:  # nothing was scanned there: white, as glass is, or dark
             return np.full((*self._size, self._shape[2]), self._empty, self._dtype)

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from data_pipeline.exceptions import DataError
 from data_pipeline.images.labels import grey_channel
-from data_pipeline.images.tiff_layout import single_image
+from data_pipeline.images.tiff_layout import opened, single_image
 
 __all__ = ["read_tiff_labels", "tiff_label_header"]
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file, an exception says, too
 
 _MINISWHITE, _PALETTE = 0, 3
+_FAX = {2, 3, 4, 32771}
 
 
 def tiff_label_header(path: Path) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def tiff_label_header(path: Path) -> dict[str, Any]:
     Raises:
         DataError: The file holds something else than one label map.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with opened(path) as tiff:
         _, key = _page(path, tiff)
         orientation = key.tags.get(274)
         value = orientation.value if orientation is not None else 1
@@ -48,7 +49,7 @@ def read_tiff_labels(path: Path, max_bytes: int) -> NDArray[Any]:
     Raises:
         DataError: The file holds something else than one label map, or a larger one.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with opened(path) as tiff:
         page, key = _page(path, tiff)
         if key.nbytes > max_bytes:
             raise DataError(
@@ -62,7 +63,7 @@ def read_tiff_labels(path: Path, max_bytes: int) -> NDArray[Any]:
             if grey is None:
                 raise _not_single(path, stored.shape)
             return grey
-        if int(key.bitspersample) == 1 and int(key.photometric) == _MINISWHITE:
+        if int(key.compression) in _FAX and int(key.photometric) == _MINISWHITE:  # 1 is ink on paper: black
             return ~stored.astype(bool)
         return stored
 

@@ -15,8 +15,9 @@ import tifffile
 from data_pipeline.exceptions import DataError
 from data_pipeline.images.base import Colour, ImageHeader
 from data_pipeline.images.pixel_size import pixel_size_of_tiff
+from data_pipeline.images.tiff_checks import check_ome, check_pages, check_segments
 
-__all__ = ["JPEG", "TiffImage", "find_image", "single_image"]
+__all__ = ["JPEG", "TiffImage", "find_image", "opened", "single_image"]
 
 JPEG = {6, 7, 34892, 33007}
 """Compressions whose decoder turns YCbCr into RGB."""
@@ -42,6 +43,16 @@ class TiffImage:
     """The page that says how they are encoded."""
     meaning: Meaning
     """What stored values become: nothing else, a negative, a palette's colours, or 8 bit from fewer."""
+
+
+def opened(path: Path) -> tifffile.TiffFile:
+    """Open a TIFF file, once its pages are known to be in order.
+
+    Raises:
+        ValueError: They are not.
+    """
+    check_pages(path)
+    return tifffile.TiffFile(path)
 
 
 def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
@@ -81,6 +92,7 @@ def single_image(path: Path, tiff: tifffile.TiffFile) -> tuple[list[Any], Any, s
     Raises:
         DataError: The file holds several images, or a stack of them.
     """
+    check_ome(path, tiff)
     if not tiff.series:
         raise ValueError("no image in it")
     series = tiff.series[0]
@@ -95,7 +107,12 @@ def single_image(path: Path, tiff: tifffile.TiffFile) -> tuple[list[Any], Any, s
     samples = 1 if axes == "YX" else next((series.shape[series.axes.index(a)] for a in "SC" if a in axes), 0)
     if axes not in {"YX", "YXS", "SYX", "CYX"}:
         raise DataError(_stacked(path, series, axes))
-    return [page for page in series.pages if page is not None], series.keyframe, axes, int(samples)
+    pages, key = [page for page in series.pages if page is not None], series.keyframe
+    if not pages:
+        raise ValueError("no image in it")
+    for page in pages:
+        check_segments(path, page, key, int(key.samplesperpixel) if int(key.planarconfig) == 2 else 1)
+    return pages, key, axes, int(samples)
 
 
 def _stacked(path: Path, series: Any, axes: str) -> str:

@@ -1,4 +1,4 @@
-"""`searcher data prepare`, `searcher data inspect` and `searcher data draw`."""
+"""`searcher data prepare`, `searcher data inspect`, `searcher data import` and `searcher data draw`."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("data", help="prepare, inspect or draw a data set")
+    parser = verbs.add_parser("data", help="prepare, inspect, import or draw a data set")
     actions = parser.add_subparsers(
         title="actions", metavar="ACTION", required=True, parser_class=type(parser)
     )
@@ -26,6 +26,17 @@ def add_parser(verbs: Verbs) -> None:
     add_data(inspect, required=True)
     add_json(inspect)
     inspect.set_defaults(run=_inspect)
+    imported = actions.add_parser(
+        "import",
+        help="write a data set of any known layout as images/, labels/ and tables of samples and objects",
+    )
+    imported.add_argument("data", metavar="SOURCE", help="its folder, or a folder's URI in an object store")
+    imported.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
+    imported.add_argument(
+        "--dry-run", action="store_true", help="say what would be written, and write nothing"
+    )
+    add_json(imported)
+    imported.set_defaults(run=_import)
     draw = actions.add_parser("draw", help="write synthetic glands as files, to try everything on")
     draw.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
     draw.add_argument(
@@ -58,12 +69,35 @@ def _inspect(args: argparse.Namespace) -> int:
 
     source = open_source(args, strict=False)
     with progress_bar(f"reading {source.name}") as advance:
-        report = inspect_dataset(source, progress=advance)
+        report = inspect_dataset(source, labels_are_said=bool(args.labels_are), progress=advance)
     if args.json:
         print_json(report.to_dict())
     else:
         _print_report(report)
     return 2 if report.problems else 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from data_pipeline.datasets.canonical import import_dataset
+    from searcher.cli.terminal import console, print_json, progress_bar
+
+    source = open_source(args, strict=False)
+    with progress_bar(f"importing {source.name}") as advance:
+        report = import_dataset(source, str(args.data), None if args.dry_run else args.to, advance)
+    if args.json:
+        print_json(report.to_dict())
+    else:
+        done = "would be written" if args.dry_run else "written"
+        console.print(
+            f"{report.source}: taken for {report.taken_for}; {report.num_images} images with {report.num_objects} "
+            f"objects {done} to {args.to}",
+            markup=False,
+            soft_wrap=True,
+        )
+        for kind, lines in (("left out", report.left_out), ("remark", report.remarks)):
+            for line in lines:
+                console.print(f"{kind}: {line}", markup=False, soft_wrap=True)
+    return 1 if report.left_out else 0
 
 
 def _draw(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import data_folder, database_option, storage_text
+from searcher.cli.options import data_folder, data_view_words, database_option, storage_text
 from searcher.exceptions import UserError
 from searcher.storage.mirror import cache_dir
 
@@ -82,6 +82,7 @@ def arguments(args: argparse.Namespace) -> list[str]:
     words += ["--storage", storage_text(args)]
     if args.data is not None:
         words += ["--data", str(data_folder(args))]
+    words += data_view_words(args)
     for option, value in (("--trials", args.trials), ("--epochs", args.epochs)):
         words += [] if value is None else [option, str(value)]
     for setting in args.settings:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, predictor_for
 from searcher.cli.options import Verbs, add_data, check_writable, data_folder, open_source, write_text
+from searcher.cli.streams import say_problem
 from searcher.json_text import json_text
 from searcher.storage.mirror import cache_dir
 
@@ -23,7 +24,9 @@ def add_parser(verbs: Verbs) -> None:
     add_members(parser, bundles=True)
     add_data(parser, required=True)
     parser.add_argument(
-        "--splits", default="testA", metavar="A,B", help="splits of the data set; default testA"
+        "--splits",
+        metavar="A,B",
+        help="splits of the data set; default testA, or where there is none all but train and val",
     )
     parser.add_argument(
         "--tta",
@@ -65,6 +68,7 @@ def _run(args: argparse.Namespace) -> int:
     splits: dict[str, Summary] = {}
     pages: list[SplitReport] = []
     wanted = _splits(store, args.splits)
+    _check_annotations(store, args, wanted)
     for split, indices in wanted.items():
         with progress_bar(f"predicting {split}") as advance:
             seen = see_all(predictor, store, indices, advance)
@@ -112,16 +116,46 @@ def _record(found: Found, splits: "dict[str, Summary]", data_source: str, data_f
         )
 
 
-def _splits(store: "Store", wanted: str) -> dict[str, list[int]]:
+def _check_annotations(store: "Store", args: argparse.Namespace, splits: dict[str, list[int]]) -> None:
+    """Refuse annotations that are no label maps; say what is odd about single ones, as GlaS's test B has them.
+
+    Raises:
+        DataError: A whole split holds something else than label maps.
+    """
+    if args.labels_are:
+        return
+    from data_pipeline.annotations import annotation_facts, problem_of
+    from data_pipeline.exceptions import DataError
+
+    facts = annotation_facts(store)
+    for name, indices in splits.items():
+        found = problem_of(
+            f"--data {args.data}, split {name}",
+            [store.samples[i].id for i in indices],
+            [facts[i] for i in indices],
+        )
+        if found is not None and found[1].is_sure and found[1].is_of_all:
+            raise DataError(found[0])
+        if found is not None:
+            say_problem(found[0])
+        if not any(facts[index].num_labels for index in indices):
+            say_problem(f"split {name}: no image holds an object, so its figures say little")
+
+
+def _splits(store: "Store", wanted: str | None) -> dict[str, list[int]]:
     """Return the images of each split.
 
     Raises:
         UserError: The data set has no image of a split.
     """
     from searcher.exceptions import UserError
+    from searcher.training.dataset import VALIDATION
 
-    found = {name: store.indices(name) for name in dict.fromkeys(part.strip() for part in wanted.split(","))}
     there = list(dict.fromkeys(sample.split for sample in store.samples))
+    if wanted is None:
+        others = [name for name in there if name not in ("train", *VALIDATION)]
+        wanted = "testA" if "testA" in there or not others else ",".join(others)
+    found = {name: store.indices(name) for name in dict.fromkeys(part.strip() for part in wanted.split(","))}
     for name, indices in found.items():
         if not indices:
             raise UserError(

@@ -14,6 +14,7 @@ from searcher.cli.options import (
     add_database,
     add_training,
     data_folder,
+    data_view,
     database_text,
     overrides,
     positive_int,
@@ -100,14 +101,19 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
     from searcher.cli.terminal import progress_bar
     from searcher.lineage.resolve import resolve
     from searcher.orchestration.driver import launch
+    from searcher.training.data_check import check_data
     from searcher.training.dataset import DataRequest
 
     with _existing(database_url) as database:
         spec = resolve(spec, database, storage_root=root)
-    data = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data)
+    config = spec.trial_config({}).data
+    data = DataRequest(data_folder(args), str(cache_dir()), config, data_view(args))
     with progress_bar("preparing images") as advance:
         store = data.prepare(advance)
+    remarks = check_data(store, data, config)
     with LaunchView(spec) as view:
+        for line in remarks:
+            view.said(line)
         result = launch(
             spec,
             database=database_url,

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
     from data_pipeline.datasets import SampleSource
+    from data_pipeline.datasets.view import DataView
 
 __all__ = [
     "Verbs",
@@ -22,6 +24,8 @@ __all__ = [
     "add_training",
     "check_writable",
     "data_folder",
+    "data_view",
+    "data_view_words",
     "database_option",
     "database_text",
     "open_source",
@@ -40,6 +44,8 @@ Verbs = Any
 """What `ArgumentParser.add_subparsers` returns; its class is private."""
 
 _DEFAULT_DATABASE = "searcher.db"
+LABELS_ARE = ("instances", "binary", "binary-inverted", "binary-watershed", "classes")
+"""`data_pipeline.datasets.view.LABELS_ARE`, without the import of NumPy."""
 _MAX_SECRET_BYTES = 1 << 16
 
 
@@ -87,9 +93,62 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
         "--data",
         metavar="DIR|URI",
         required=required,
-        help="a GlaS release folder, or a folder with images/ and labels/, or one of the two in an object store "
-        f"(s3://BUCKET/FOLDER){remark}",
+        help="a folder with images/ and labels/, a GlaS release, or another layout of docs/data.md; "
+        f"or one in an object store (s3://BUCKET/FOLDER){remark}",
     )
+    group = parser.add_argument_group("how the data set is to be read")
+    group.add_argument(
+        "--labels-are",
+        choices=LABELS_ARE,
+        default="",
+        help="what label maps hold: instances (one number per object), or masks and classes whose connected pieces "
+        "are the objects; default: instances, refused where the evidence speaks against it",
+    )
+    group.add_argument(
+        "--patient-from",
+        type=_pattern,
+        metavar="REGEX",
+        help="the patient is this expression's group in an image's name, e.g. '(P\\d+)_'; default: samples.csv or "
+        "Grade.csv",
+    )
+    group.add_argument(
+        "--resample-um",
+        type=positive_float,
+        metavar="X",
+        help="resample all images to pixels of X micrometres; default: images as they are",
+    )
+
+
+def _pattern(text: str) -> str:
+    """Parse a regular expression with one group, for argparse."""
+    try:
+        groups = re.compile(text).groups
+    except (re.error, RecursionError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"must be a regular expression, got {text!r}: {error}") from None
+    if groups != 1:
+        raise argparse.ArgumentTypeError(
+            f"must have one group in brackets, the patient, as '(P\\d+)_' has, got {groups} in {text!r}"
+        )
+    return text
+
+
+def data_view(args: argparse.Namespace) -> "DataView":
+    """Return how the command line wants the data set read."""
+    from data_pipeline.datasets.view import DataView
+
+    return DataView(args.labels_are, args.patient_from or "", args.resample_um)
+
+
+def data_view_words(args: argparse.Namespace) -> list[str]:
+    """Return the options of `data_view` as another process is to be told them."""
+    words = []
+    for option, value in (
+        ("--labels-are", args.labels_are),
+        ("--patient-from", args.patient_from),
+        ("--resample-um", args.resample_um),
+    ):
+        words += [f"{option}={value}"] if value else []
+    return words
 
 
 def add_reading(parser: argparse.ArgumentParser, *, study_required: bool = True) -> None:
@@ -295,6 +354,7 @@ def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSour
         UserError: The object store cannot be used.
         DataError: There is no data set.
     """
+    from data_pipeline.datasets.view import viewed
     from searcher.cli.terminal import progress_bar
     from searcher.storage.data import open_data
     from searcher.storage.mirror import cache_dir
@@ -302,7 +362,8 @@ def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSour
     folder = data_folder(args)
     assert folder is not None
     with progress_bar("fetching images") as advance:
-        return open_data(folder, cache_dir(), strict=strict, progress=advance)
+        source = open_data(folder, cache_dir(), strict=strict, progress=advance)
+    return viewed(source, data_view(args))
 
 
 def storage_text(args: argparse.Namespace) -> str:

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, add_json, add_study, data_folder, overrides
+from searcher.cli.options import Verbs, add_json, add_study, data_folder, data_view, overrides
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.training.memory_probe import largest_trial
 
     with progress_bar("preparing images") as advance:
-        store = DataRequest(data_folder(args), str(cache_dir()), spec.trial_config({}).data).prepare(advance)
+        store = DataRequest(
+            data_folder(args), str(cache_dir()), spec.trial_config({}).data, data_view(args)
+        ).prepare(advance)
     measured: list[Measured] = []
     with progress_bar("measuring") as advance:
 

@@ -11,9 +11,11 @@ from searcher.cli.options import (
     add_json,
     add_training,
     data_folder,
+    data_view,
     overrides,
     storage_root,
 )
+from searcher.cli.streams import say_problem
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -56,11 +58,15 @@ def _run(args: argparse.Namespace) -> int:
     root = storage_root(args)
 
     from searcher.cli.terminal import console, metric, params_text, print_json, progress_bar, tuning_text
+    from searcher.training.data_check import check_data
     from searcher.training.dataset import DataRequest
     from searcher.training.trainer import Trainer
 
     with progress_bar("preparing images") as advance:
-        store = DataRequest(data_folder(args), str(cache_dir()), config.data).prepare(advance)
+        request = DataRequest(data_folder(args), str(cache_dir()), config.data, data_view(args))
+        store = request.prepare(advance)
+    for line in check_data(store, request, config.data):
+        say_problem(line)
     # Another training of the study may begin in the same second.
     run_dir = _run_folder(root / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}")
     if not args.json:

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.datasets.glas import GlasFolder, read_grades
+from data_pipeline.datasets.glas import GlasFolder
+from data_pipeline.datasets.tables import read_grades
 from data_pipeline.exceptions import DataError
 from data_pipeline.images import label_maps_in, single_files
 from searcher.evaluation import metrics, poster

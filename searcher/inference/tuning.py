@@ -8,7 +8,7 @@ stays unless one view is surely better: a mean of predictions is the safer one b
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,7 +105,12 @@ def tuning_target(metric: str, objective: Objective) -> str:
 
 
 def tune_postprocess(
-    predictor: Predictor, seen: Sequence[Seen], target: str, *, tta: bool = False
+    predictor: Predictor,
+    seen: Sequence[Seen],
+    target: str,
+    *,
+    tta: bool = False,
+    on_measured: Callable[[], None] | None = None,
 ) -> tuple[Tuned, Measured]:
     """Return the settings that give the best metric on some images, from `predictor.postprocess` on, and the metric.
 
@@ -116,6 +121,7 @@ def tune_postprocess(
         seen: Images that the models were not trained on, at least one.
         target: What to tune for, one of `TUNING_TARGETS`.
         tta: Whether they were seen with test-time augmentation; for the record.
+        on_measured: Called after each setting that was measured.
     """
     known: dict[PostprocessSettings, Measured] = {}
 
@@ -126,6 +132,8 @@ def tune_postprocess(
             predictor.postprocess = settings
             comparisons = measure(predictor, seen, hausdorff=target == "object_hausdorff")
             known[settings] = _measured(np.array([each.sums for each in comparisons]), target)
+            if on_measured is not None:
+                on_measured()
         return known[settings]
 
     best = predictor.postprocess

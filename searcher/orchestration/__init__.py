@@ -6,6 +6,10 @@ Nothing phones home; the terminal and the signals belong to us, not to Ray.
 
 import os
 
+from searcher.orchestration.scratch import give_home, homeless
+
+if homeless():
+    give_home()
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -32,6 +32,7 @@ from searcher.orchestration.cluster import ray_cluster
 from searcher.orchestration.code_digest import code_digest
 from searcher.orchestration.ended_trials import EndedTrials
 from searcher.orchestration.gpu_probe import check_gpu_share
+from searcher.orchestration.hang_watch import HangWatch
 from searcher.orchestration.jobs import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
@@ -315,7 +316,8 @@ class _Launch:
     def _search(self, search: StudySearch, resources: TrialResources) -> None:
         scheduler = build_scheduler(self._spec, _finished(self._ledger))
         try:
-            _run_tune(search, scheduler, NodeWatch(resources, search.end, self._log.said), self._stop)
+            watch = NodeWatch(resources, search.end, self._log.said)
+            _run_tune(search, scheduler, watch, HangWatch(search, self._log.said), self._stop)
         except TuneError as error:  # its text is a whole traceback, whose last line says what it was
             raise self._broke_off(str(error).strip().rpartition("\n")[2]) from error
         except (RayError, RuntimeError, AssertionError, OSError) as error:
@@ -361,6 +363,7 @@ def _run_tune(
     search: StudySearch,
     scheduler: tune.schedulers.TrialScheduler,
     watch: NodeWatch,
+    hang_watch: HangWatch,
     stop: threading.Event,
 ) -> None:
     """Let Ray Tune run the trials; all that it writes itself goes to a scratch folder.
@@ -385,7 +388,7 @@ def _run_tune(
             storage_path=str(scratch),
             trial_dirname_creator=_trial_dirname,
             raise_on_failed_trial=False,
-            callbacks=[ErrorCallback(search), watch, EndedTrials()],
+            callbacks=[ErrorCallback(search), watch, hang_watch, EndedTrials()],
             verbose=0,
         )
 

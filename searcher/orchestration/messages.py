@@ -41,6 +41,8 @@ class TrialJob:
     """Part of its GPU's memory that it may have."""
     num_pictures: int = 0
     """Worst validation images to draw at the end."""
+    hang_timeout_s: float = 0.0
+    """Seconds without a sign of life after which its worker is taken for hanging; 0 for no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 They are removed at the end, or by the next process that makes one where this one is killed.
 """
 
+import atexit
 import os
 import re
 import secrets
@@ -10,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ import psutil
 from searcher.exceptions import UserError
 from searcher.orchestration.leftovers import end_processes
 
-__all__ = ["scratch_folder", "short_scratch_folder"]
+__all__ = ["give_home", "homeless", "scratch_folder", "short_scratch_folder"]
 
 _LONGEST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
 """Of a Unix socket's path."""
@@ -48,6 +49,26 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def homeless() -> bool:
+    """Return whether this user has no home: neither `HOME` nor an entry in /etc/passwd."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return True
+    return False
+
+
+def give_home() -> None:
+    """Let this process and its children have a scratch folder for their home, until this process ends.
+
+    Ray (2.60) expands `~` when it is imported and keeps a token there; torch asks for the user's name.
+    """
+    folders = ExitStack()
+    os.environ["HOME"] = str(folders.enter_context(scratch_folder()))
+    os.environ.setdefault("USER", str(os.getuid()))
+    atexit.register(folders.close)
 
 
 @contextmanager

@@ -122,6 +122,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._warm_start = warm_start
         self._on_trial_ended = on_trial_ended  # after its state is written down
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
+        self._expected_losses: dict[int, str] = {}
         self._num_done = ledger.num_done()
         self._failures: list[tuple[Mapping[str, Value], str]] = []  # in a row: parameters and reason
 
@@ -220,6 +221,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             micro_batches=int(trial.user_attrs.get("micro_batches", 1)),
             device_share=self._device_share,
             num_pictures=self._spec.resources.pictures,
+            hang_timeout_s=self._spec.resources.hang_timeout_s,
         )
 
     # ---- Ray tells -------------------------------------------------------------------------------------
@@ -272,10 +274,20 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         number = self._running.pop(trial_id, None)
         if number is None or self._ledger.trial(number).state.is_finished():
             return
+        reason = self._expected_losses.pop(number, reason)
         parts = None
         if reason.startswith(OUT_OF_MEMORY):
             parts = 2 * int(self._ledger.trial(number).user_attrs.get("micro_batches", 1))
         self._failed(number, f"its worker was lost: {reason}", retry=True, micro_batches=parts)
+
+    @property
+    def running(self) -> Mapping[str, int]:
+        """Ray's identifiers of the trials that were handed out and have not ended, and their numbers."""
+        return self._running
+
+    def expect_loss(self, number: int, why: str) -> None:
+        """Take note of why a trial's worker is about to be gone; Ray will only say that it was killed."""
+        self._expected_losses[number] = why
 
     def end(self, problem: str) -> None:
         """End the run because of something outside the trials."""

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
+from searcher.exceptions import CheckpointError
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.orchestration.node_probe import check_code, check_storage, open_store
-from searcher.orchestration.trial_place import TrialPlace, trial_place
+from searcher.orchestration.pulse import Pulse
+from searcher.orchestration.trial_place import AWAY_LIMIT_S, TrialPlace, trial_place
+from searcher.storage.objects import is_object_uri
 from searcher.study.config import TrialConfig
 from searcher.study.layout import TRIAL_LOG
 from searcher.study.objectives import Objective
@@ -54,6 +57,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first job. Nothing is built yet, so that every failure of a trial is met in `step`."""
+        self._pulse = Pulse(config["job"].number, 0.0)
+        self._beat_for(config["job"])  # before what takes seconds to import
         import torch
 
         torch.set_num_threads(max(1, int(config["num_threads"])))
@@ -70,6 +75,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         import torch
 
         self._end()
+        self._beat_for(new_config["job"])
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             left = torch.cuda.memory_allocated()
@@ -80,6 +86,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and return it as a message."""
+        self._pulse("epoch", "an epoch's beginning")
         try:
             message = self._train_epoch()
         except Exception as error:  # the boundary of the worker: it becomes the trial's fail_reason
@@ -89,11 +96,18 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         result: dict[str, Any] = {"message": message, "done": bool(message.failure or message.outcome)}
         if message.metrics is not None:
             result |= {"epoch": message.epoch, "objective": message.metrics[self._job.objective]}
+        self._pulse.wait()
         return result
 
     def cleanup(self) -> None:
         """Release stream, model and device memory."""
         self._end()
+
+    def _beat_for(self, job: TrialJob) -> None:
+        self._pulse.close()
+        waits_s = AWAY_LIMIT_S if is_object_uri(job.storage_root) else 0.0
+        self._pulse = Pulse(job.number, job.hang_timeout_s, extra_s=waits_s)
+        self._pulse("beginning", "its worker's beginning")
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._job: TrialJob = config["job"]
@@ -103,6 +117,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         self._place: TrialPlace | None = None
 
     def _end(self) -> None:
+        self._pulse.close()
         if self._trainer is not None:
             self._trainer.close()
             self._trainer = None
@@ -118,6 +133,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         if self._trainer is None:
             self._trainer = self._build_trainer()
         outcome = self._trainer.step(self._reporter)
+        self._pulse("files", "bringing its files to where they are kept")
         return TrialMessage(
             epoch=self._reporter.epoch,
             metrics=self._reporter.metrics or None,  # None: it resumed from its last epoch
@@ -136,11 +152,12 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         from searcher.training.trainer import Trainer
 
         job = self._job
+        self._pulse("data", "opening storage folder and data")
         check_code(job)
         check_storage(job)
         self._place = place = trial_place(job)
         run_dir = place.run_dir
-        run_dir.mkdir(parents=True, exist_ok=True)
+        _claim(run_dir)
         self._log = logging.FileHandler(run_dir / TRIAL_LOG)
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._log)
@@ -157,12 +174,28 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             micro_batches=job.micro_batches,
             device_share=job.device_share,
             num_pictures=job.num_pictures,
+            alive=self._pulse,
         )
 
     def _checkpoints(self, trainer: "Trainer") -> tuple[CheckpointRecord, ...]:
         assert self._place is not None
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
         return self._place.kept({kind: file for kind, file in written.items() if file is not None})
+
+
+def _claim(run_dir: Path) -> None:
+    """Make the trial's folder, which no other trial may have: a number is handed out once in a study.
+
+    Raises:
+        CheckpointError: It is there: a study of that name of another database is being launched into the same storage.
+    """
+    try:
+        run_dir.mkdir(parents=True)
+    except FileExistsError:
+        raise CheckpointError(
+            f"{run_dir}: must be a new folder for this trial alone, got one that is there; a study of that name of "
+            "another database uses the same --storage: choose another"
+        ) from None
 
 
 def _node() -> str:

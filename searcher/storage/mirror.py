@@ -9,7 +9,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
-from searcher.exceptions import StorageError
+from searcher.exceptions import StorageError, UserError
 from searcher.files import write_atomically
 from searcher.storage.objects import ObjectStore, is_object_uri
 
@@ -21,12 +21,28 @@ _ORIGIN = ".origin"
 
 
 def cache_dir() -> Path:
-    """Return the folder of data stores and mirrors: `SEARCHER_CACHE`, or the user's cache folder."""
+    """Return the folder of data stores and mirrors: `SEARCHER_CACHE`, or the user's cache folder.
+
+    Raises:
+        UserError: Neither is set, and this user has no home.
+    """
     chosen = os.environ.get("SEARCHER_CACHE")
     if chosen:
         return Path(chosen).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache").absolute() / "gland-searcher"
+    return (Path(base) if base else _home() / ".cache").absolute() / "gland-searcher"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except (
+        RuntimeError
+    ):  # neither HOME nor an entry in /etc/passwd, as in a container with a number for a user
+        raise UserError(
+            f"SEARCHER_CACHE: must be set where user {os.getuid()} has no home, got neither HOME nor an entry in "
+            "/etc/passwd; set it to a folder that can be written, or set HOME"
+        ) from None
 
 
 def local_root(text: str, cache: Path | None = None) -> Path:

@@ -16,6 +16,7 @@ from models.settings import SETTINGS, ModelSettings, PostprocessSettings, UNetSe
 
 __all__ = [
     "DEFAULT_MODEL",
+    "MAX_SEED",
     "MEANING",
     "AugmentConfig",
     "DataConfig",
@@ -35,15 +36,26 @@ MEANING = 2
 """Raised when the same configuration comes to train to another value on purpose: trials before are not compared with
 trials after. 2: labels shrink without moving, reflections in crops are instances of their own."""
 
+MAX_SEED = 2**63 - 1
+"""Highest seed: databases and random generators hold 64 bits."""
+_MAX_SYNTHETIC_PX = 10**10
+"""Pixels of all synthetic images together, for which the store takes some 50 GB of disk."""
+_MAX_COVERAGE = 8
+"""How often overlapping tiles may show a pixel to the network, along each axis."""
+
 DEFAULT_MODEL = "unet"
 """The model of a configuration that names none."""
 
 
 class Section(BaseModel):
-    """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once."""
+    """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once.
+
+    Every number is finite and has a highest value, far above what makes sense: a digit too many must be an error and
+    not fill the memory, or take years.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
 
@@ -52,21 +64,21 @@ class DataConfig(Section):
 
     val_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
     """Part of the training images held out for validation, by patient. Unused when `folds` is set."""
-    folds: int = Field(default=0, ge=0)
+    folds: int = Field(default=0, ge=0, le=1000)
     """Number of cross-validation folds by patient; 0 uses `val_fraction` instead."""
-    fold: int = Field(default=0, ge=0)
+    fold: int = Field(default=0, ge=0, le=999)
     """Which fold validates, counted from 0."""
-    split_seed: int = Field(default=0, ge=0)
+    split_seed: int = Field(default=0, ge=0, le=MAX_SEED)
     """Seed of the split. Trials of one study share it, so that they are comparable."""
-    samples_per_epoch: int = Field(default=0, ge=0)
+    samples_per_epoch: int = Field(default=0, ge=0, le=10_000_000)
     """Crops per epoch; 0 takes as many as there are training images."""
-    num_threads: int = Field(default=2, ge=0)
+    num_threads: int = Field(default=2, ge=0, le=256)
     """Threads that load and augment. What they produce does not depend on their number."""
-    synthetic_images: int = Field(default=40, ge=4)
+    synthetic_images: int = Field(default=40, ge=4, le=1_000_000)
     """Synthetic gland images to draw when the study runs without `--data`."""
-    synthetic_size_px: int = Field(default=192, ge=64)
+    synthetic_size_px: int = Field(default=192, ge=64, le=16_384)
     """Side length of a synthetic image."""
-    synthetic_seed: int = Field(default=0, ge=0)
+    synthetic_seed: int = Field(default=0, ge=0, le=MAX_SEED)
     """Seed of the synthetic images."""
 
     @property
@@ -77,6 +89,16 @@ class DataConfig(Section):
             key: getattr(self, key)
             for key in (by_fold if self.folds else ("folds", "val_fraction", "split_seed"))
         }
+
+    @model_validator(mode="after")
+    def _synthetic_images_fit_a_disk(self) -> "DataConfig":
+        num_px = self.synthetic_images * self.synthetic_size_px**2
+        if num_px > _MAX_SYNTHETIC_PX:
+            raise ValueError(
+                f"synthetic_images times synthetic_size_px squared must be at most {_MAX_SYNTHETIC_PX:.0e} pixels, "
+                f"got synthetic_images={self.synthetic_images} synthetic_size_px={self.synthetic_size_px}; lower one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fold_is_one_of_folds(self) -> "DataConfig":
@@ -95,7 +117,7 @@ class AugmentConfig(Section):
     preset: Literal["none", "poster", "standard", "strong"] = "standard"
     """`poster`: flips and a random crop, each with p = 0.5. `standard`: dihedral, affine, elastic, colour. `strong`:
     farther, with H&E stain jitter for colour, and blur."""
-    crop_px: int = Field(default=448, ge=16)
+    crop_px: int = Field(default=448, ge=16, le=16_384)
     """Side length of a training crop at the images' own scale (`poster` resizes to it instead)."""
     strength: float = Field(default=1.0, ge=0.0, le=3.0)
     """Scales the magnitudes of `standard` and `strong`; 1 is the preset as designed, 0 only crops, flips, rotates."""
@@ -129,11 +151,11 @@ class ScheduleConfig(Section):
 
     name: Literal["constant", "cosine", "plateau"] = "cosine"
     """`plateau` multiplies the rate by `plateau_factor` when the objective has not improved."""
-    warmup_epochs: float = Field(default=0.0, ge=0.0)
+    warmup_epochs: float = Field(default=0.0, ge=0.0, le=100_000.0)
     """Epochs of linear warm-up from 0 to the peak rate, before the schedule proper."""
     min_lr_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
     """Lowest rate of `cosine` and `plateau`, as a fraction of the peak."""
-    plateau_patience: int = Field(default=5, ge=1)
+    plateau_patience: int = Field(default=5, ge=1, le=100_000)
     """Epochs without improvement before `plateau` lowers the rate."""
     plateau_factor: float = Field(default=0.5, gt=0.0, lt=1.0)
     """What `plateau` multiplies the rate by."""
@@ -142,25 +164,25 @@ class ScheduleConfig(Section):
 class TrainConfig(Section):
     """The training loop."""
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=20, ge=1, le=100_000)
     """Epochs of a trial that is neither pruned nor stopped."""
-    batch_size: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=4, ge=1, le=65_536)
     """Crops per optimiser step."""
     grad_clip_norm: float = Field(default=0.0, ge=0.0)
     """Largest L2 norm of all gradients together; 0 does not clip."""
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Decay of the exponential moving average of the weights that is validated and kept; 0 keeps none."""
-    early_stop_patience: int = Field(default=0, ge=0)
+    early_stop_patience: int = Field(default=0, ge=0, le=100_000)
     """Epochs without improvement of the objective before the trial stops as complete; 0 never stops."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` autocasts to bfloat16 on CUDA devices that have it, and trains in float32 elsewhere."""
     compile: bool = False
     """Compile the network with `torch.compile`."""
-    eval_tile_px: int = Field(default=0, ge=0)
+    eval_tile_px: int = Field(default=0, ge=0, le=65_536)
     """Validate by overlapping tiles of this side length; 0 takes whole images."""
-    eval_tile_overlap_px: int = Field(default=64, ge=0)
+    eval_tile_overlap_px: int = Field(default=64, ge=0, le=65_536)
     """Overlap of neighbouring tiles."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     """Seed of initial weights, crops, augmentation and dropout."""
 
     @model_validator(mode="after")
@@ -169,6 +191,12 @@ class TrainConfig(Section):
             raise ValueError(
                 "eval_tile_overlap_px must be below eval_tile_px, got "
                 f"eval_tile_overlap_px={self.eval_tile_overlap_px} eval_tile_px={self.eval_tile_px}"
+            )
+        step_px = self.eval_tile_px - self.eval_tile_overlap_px
+        if self.eval_tile_px and self.eval_tile_px > _MAX_COVERAGE * step_px:
+            raise ValueError(
+                f"eval_tile_overlap_px must be at most {_MAX_COVERAGE - 1}/{_MAX_COVERAGE} of eval_tile_px, got "
+                f"eval_tile_overlap_px={self.eval_tile_overlap_px} eval_tile_px={self.eval_tile_px}; lower the overlap"
             )
         return self
 

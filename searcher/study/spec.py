@@ -41,10 +41,10 @@ class StudySection(Section):
     also: list[Literal[(*METRICS, *COSTS)]] = Field(default_factory=list)  # type: ignore[valid-type]
     """Further metrics, or `seconds_per_image`: the search then looks for the best compromises between all of them.
     Checkpoints, pruning and children go by `objective` alone."""
-    trials: int = Field(default=20, ge=1)
+    trials: int = Field(default=20, ge=1, le=1_000_000)
     """Budget: trials that end COMPLETE or PRUNED. Failed ones do not count. May be raised later."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the sampler."""
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Seed of the sampler, of 32 bits as Optuna's samplers take it."""
 
     @model_validator(mode="after")
     def _each_once(self) -> "StudySection":
@@ -58,7 +58,7 @@ class SearchSection(Section):
 
     sampler: Literal["random", "qmc", "tpe", "gp", "cmaes"] = "tpe"
     """Random, quasi-Monte Carlo (Sobol), tree-structured Parzen estimator, Gaussian process, CMA-ES."""
-    startup_trials: int = Field(default=10, ge=1)
+    startup_trials: int = Field(default=10, ge=1, le=1_000_000)
     """Trials drawn at random before `tpe`, `gp` and `cmaes` begin to learn from results."""
     explore: float = Field(default=0.1, ge=0.0, le=1.0)
     """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
@@ -83,14 +83,14 @@ class ParentSection(Section):
     how: Literal["refine", "rerank", "finetune"]
     """`refine`: search what its best trials leave of its space. `rerank`: train its best trials again on other folds or
     seeds. `finetune`: go on training its best checkpoint."""
-    min_complete: int = Field(default=0, ge=0)
+    min_complete: int = Field(default=0, ge=0, le=1_000_000)
     """COMPLETE trials that it must have; 0 takes 10 to refine, `best` to rerank, 1 to fine-tune."""
-    best: int = Field(default=5, ge=1)
+    best: int = Field(default=5, ge=1, le=10_000)
     """Of `rerank`: how many of its trials are trained again."""
     replicate: Literal["fold", "seed"] = "fold"
     """Of `rerank`: what differs between the runs of one of them. `fold`: other folds than the search's split.
     `seed`: the search's split, other seeds."""
-    replicates: int = Field(default=3, ge=1)
+    replicates: int = Field(default=3, ge=1, le=1000)
     """Of `rerank`: runs of each."""
     import_trials: bool = True
     """Of `refine`: let its trials inside the narrowed space inform the search, where their values mean the same."""
@@ -110,34 +110,50 @@ class PrunerSection(Section):
 
     name: Literal["asha", "none"] = "asha"
     """Asynchronous successive halving (Li et al. 2018, arXiv 1810.05934), or none."""
-    grace_epochs: int = Field(default=2, ge=1)
+    grace_epochs: int = Field(default=2, ge=1, le=100_000)
     """Epochs that every trial gets; the first rung."""
-    reduction_factor: float = Field(default=3.0, gt=1.0)
-    """At each rung the best 1/reduction_factor go on; rungs are this factor apart."""
+    reduction_factor: float = Field(default=3.0, ge=1.1, le=1000.0)
+    """At each rung the best 1/reduction_factor go on; rungs are this factor apart. Nearer to 1 there would be more
+    rungs than epochs."""
+
+
+_MOST_GPUS = 1024
+_LEAST_GPUS = 1e-4
 
 
 class ResourcesSection(Section):
     """What one trial occupies. Not part of what a study means: may change between launches."""
 
-    cpus: float = Field(default=1.0, gt=0.0)
+    cpus: float = Field(default=1.0, ge=0.01, le=10_000.0)
     """CPU cores of a trial."""
     gpus: float | Literal["auto"] = "auto"
     """GPUs of a trial, a fraction to let trials share one; `auto` is one where the cluster has any, else none."""
-    memory_gib: float = Field(default=0.0, ge=0.0)
+    memory_gib: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
     """Main memory of a trial, reserved on its node; 0 reserves none. Ray does not hold a trial to it."""
-    max_concurrent: int = Field(default=0, ge=0)
+    hang_timeout_s: float = Field(default=600.0, ge=0.0, le=1_000_000.0)
+    """Seconds without a step, after which a trial's worker is taken for hanging: it is killed, the trial is retried.
+    First steps may take 6 times as long, later ones 10 times the trial's slowest. 0 waits for ever."""
+    max_concurrent: int = Field(default=0, ge=0, le=10_000)
     """Trials at a time; 0 is as many as fit."""
-    keep_best: int = Field(default=0, ge=0)
+    keep_best: int = Field(default=0, ge=0, le=1_000_000)
     """Of how many best trials to keep the checkpoint; 0 keeps that of every trial."""
     pictures: int = Field(default=3, ge=0, le=20)
     """Of each COMPLETE trial, how many of the worst validation images to draw, for the dashboard, with its learning
     curve; 0 draws nothing."""
 
-    @field_validator("gpus")
+    @field_validator("gpus", mode="before")
     @classmethod
-    def _whole_above_one(cls, gpus: float | str) -> float | str:
-        if isinstance(gpus, float | int) and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
-            raise ValueError(f"gpus must be a fraction up to 1 or a whole number, got {gpus:g}")
+    def _whole_above_one(cls, gpus: Any) -> Any:
+        if not isinstance(gpus, float | int):
+            return gpus
+        if not 0 <= gpus <= _MOST_GPUS or (gpus > 1 and gpus != int(gpus)):
+            raise ValueError(
+                f"gpus must be a fraction up to 1 or a whole number, {_MOST_GPUS} at most, got {gpus:g}"
+            )
+        if 0 < gpus < _LEAST_GPUS:
+            raise ValueError(
+                f"gpus must be 0 or at least {_LEAST_GPUS:g}, the smallest part that Ray counts, got {gpus:g}"
+            )
         return gpus
 
 

@@ -13,6 +13,7 @@ from searcher.inference.predictor import Predictor
 from searcher.inference.tuning import Measured, Tuned, choose_views, tune_postprocess, tuning_target
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
+from searcher.training.alive import Alive, silent
 from searcher.training.checkpoints import CheckpointFile, load_checkpoint
 from searcher.training.dataset import split_store
 from searcher.training.trained import trained_model
@@ -29,6 +30,7 @@ def tune_checkpoint(
     objective: Objective,
     store: Store,
     device: torch.device,
+    alive: Alive = silent,
 ) -> Tuned:
     """Return the best way from a checkpoint's output to instances, for one view of an image or the mean of 8.
 
@@ -38,6 +40,7 @@ def tune_checkpoint(
         objective: What to tune for, if `config.tuning` does not say.
         store: Prepared images.
         device: Where to predict.
+        alive: Told after every image, and every setting that was measured.
 
     Raises:
         CheckpointError: The file cannot be read.
@@ -45,7 +48,7 @@ def tune_checkpoint(
     checkpoint, _ = load_checkpoint(file.path, sha256=file.sha256)
     model = trained_model(dataclasses.replace(checkpoint, tuned=None), device=device)
     target = tuning_target(config.tuning.metric, objective)
-    return tune_together([(config, model)], target, store, device=device, tta=config.tuning.tta)
+    return tune_together([(config, model)], target, store, device=device, tta=config.tuning.tta, alive=alive)
 
 
 def tune_together(
@@ -55,6 +58,7 @@ def tune_together(
     *,
     device: torch.device,
     tta: bool,
+    alive: Alive = silent,
 ) -> Tuned:
     """Return the best way to instances that networks have in common, each asked about the images it was validated on.
 
@@ -68,6 +72,7 @@ def tune_together(
         store: Prepared images, those that they were trained on among them.
         device: Where to predict.
         tta: Whether to predict by the mean of 8 views, unless one is surely better.
+        alive: Told after every image, and every setting that was measured.
     """
     groups = _by_validated(store, [config for config, _ in networks])
     by_views: list[tuple[Tuned, Measured]] = []
@@ -85,8 +90,21 @@ def tune_together(
                 tile_px=train.eval_tile_px,
                 tile_overlap_px=train.eval_tile_overlap_px,
             )
-            seen += see_all(predictor, store, indices)
-        by_views.append(tune_postprocess(predictor, seen, target, tta=views))
+            seen += see_all(
+                predictor,
+                store,
+                indices,
+                lambda done, total: alive("tuning", f"tuning, image {done} of {total}"),
+            )
+        by_views.append(
+            tune_postprocess(
+                predictor,
+                seen,
+                target,
+                tta=views,
+                on_measured=lambda: alive("tuning", "tuning, another setting"),
+            )
+        )
     return choose_views(*by_views) if tta else by_views[0][0]
 
 

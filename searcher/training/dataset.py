@@ -1,11 +1,12 @@
 """Which images a study runs on, in a form that travels to a worker and is opened there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_pipeline.datasets.base import SampleSource
 from data_pipeline.datasets.synthetic import SyntheticGlands
+from data_pipeline.datasets.view import DataView, viewed
 from data_pipeline.exceptions import DataError
 from data_pipeline.splits import Split, split_by_group
 from data_pipeline.store import Store, prepare_store
@@ -13,7 +14,10 @@ from searcher.exceptions import StorageError
 from searcher.storage.data import open_data
 from searcher.study.config import DataConfig
 
-__all__ = ["DataRequest", "split_store"]
+__all__ = ["VALIDATION", "DataRequest", "given_validation", "split_store"]
+
+VALIDATION = ("val", "valid", "validation")
+"""Names of a split that is validated on."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class DataRequest:
     """Folder of the stores on every node."""
     synthetic: DataConfig
     """Size and seed of the synthetic glands."""
+    view: DataView = field(default_factory=DataView)
+    """How the folder's labels, patients and pixel sizes are read."""
 
     def source(self, progress: Callable[[int, int], None] | None = None) -> SampleSource:
         """Return the data set itself, fetched to this machine where it lies in an object store.
@@ -35,7 +41,8 @@ class DataRequest:
         """
         if self.folder is not None:
             try:
-                return open_data(self.folder, Path(self.cache_dir), progress=progress)
+                source = open_data(self.folder, Path(self.cache_dir), progress=progress)
+                return viewed(source, self.view)
             except StorageError as error:
                 raise DataError(str(error)) from error
         return SyntheticGlands(
@@ -68,17 +75,44 @@ class DataRequest:
         return store
 
 
+def given_validation(store: Store) -> list[int]:
+    """Return the images that the data set itself sets aside for validation, ascending; empty where it does not."""
+    return sorted(index for name in VALIDATION for index in store.indices(name))
+
+
 def split_store(store: Store, config: DataConfig) -> Split:
-    """Return which training images of a store are trained on, and which are validated on.
+    """Return which images of a store are trained on, and which are validated on. No patient is in both.
+
+    The data set's own split `val` (or `valid`, `validation`) is validated on; folds are made of it and `train`
+    together. Without one, validation takes a part of `train`.
 
     Raises:
         DataError: They cannot be split so.
     """
+    train, given = store.indices("train"), given_validation(store)
+    if not train:
+        there = ", ".join(dict.fromkeys(sample.split for sample in store.samples))
+        raise DataError(
+            f"splits: some images must be of the split train, got only {there}; correct samples.csv"
+        )
+    if given and not config.folds:
+        _check_apart(store, train, given)
+        return Split(tuple(train), tuple(given))
     return split_by_group(
         store.samples,
-        store.indices("train"),
+        sorted([*train, *given]),
         fraction=config.val_fraction,
         folds=config.folds,
         fold=config.fold,
         seed=config.split_seed,
     )
+
+
+def _check_apart(store: Store, train: list[int], given: list[int]) -> None:
+    both = sorted({store.samples[i].group for i in train} & {store.samples[i].group for i in given})
+    if both:
+        shown = ", ".join(both[:5]) + (", .." if len(both) > 5 else "")
+        raise DataError(
+            f"splits: a patient must be trained on or validated on, got {shown} ({len(both)} patients) in "
+            f"{store.samples[train[0]].split} and {store.samples[given[0]].split}; move their images to one of the two"
+        )

@@ -26,14 +26,27 @@ _MEMORY_MESSAGES = (
     "DefaultCPUAllocator: not enough memory",  # the same on Windows
     "CUDA error: out of memory",
     "CUDA ran out of memory",
+    "MPS backend out of memory",
+    "HIP out of memory",
     "_ALLOC_FAILED",  # CUBLAS_STATUS_, CUSOLVER_STATUS_, CUFFT_; CUDNN_STATUS_ up to cuDNN 8
     "_ALLOCATION_FAILED",  # CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ and _HOST_ since cuDNN 9
+    "could not create a memory object",  # oneDNN
+    "could not create a memory storage",
+    "could not execute a primitive",  # oneDNN allocates its scratchpad then
+    "can't start new thread",  # whose stack finds no room
+    "Cannot allocate memory",  # errno's text, in an error that has lost the number
+    "std::bad_alloc",
+    "(-4:Insufficient memory)",  # OpenCV
 )
-"""What torch 2.11 to 2.15 say in a plain `RuntimeError` when an allocation failed."""
+"""What torch 2.11 to 2.15 and the libraries below it say when an allocation failed."""
+_MEMORY_ENDINGS = ("could not create a primitive",)
+"""oneDNN's when its code finds no room; with more words after it, the operation is one that it cannot do."""
 
 _LIBRARIES = tuple(
     {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+"""Folders of libraries, also of an installation that this one builds on."""
 _OURS = frozenset({"searcher", "models", "data_pipeline", "studies"})
 
 
@@ -86,9 +99,16 @@ def _cause(error: BaseException) -> Cause | None:
         return "memory"
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return "memory"
-    if isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_MESSAGES):
-        return "memory"
-    return None
+    return "memory" if _says_memory(error) else None
+
+
+def _says_memory(error: BaseException) -> bool:
+    """Return whether an error of a class that says nothing has the text of an allocation that failed."""
+    is_opencvs = type(error).__module__.partition(".")[0] == "cv2"
+    if not isinstance(error, RuntimeError) and not is_opencvs:
+        return False
+    text = str(error)
+    return text.strip().endswith(_MEMORY_ENDINGS) or any(said in text for said in _MEMORY_MESSAGES)
 
 
 def _reason(error: BaseException, cause: Cause) -> str:
@@ -117,8 +137,11 @@ def _is_library(frame: FrameType) -> bool:
     if _module(frame).partition(".")[0] in _OURS:
         return False
     filename = frame.f_code.co_filename
-    return filename.startswith("<frozen ") or any(
-        Path(filename).is_relative_to(library) for library in _LIBRARIES
+    path = Path(filename)
+    return (
+        filename.startswith("<frozen ")
+        or bool(_PACKAGES.intersection(path.parts))
+        or any(path.is_relative_to(library) for library in _LIBRARIES)
     )
 
 

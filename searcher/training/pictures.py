@@ -15,6 +15,7 @@ from searcher.evaluation.metrics import compare, pooled
 from searcher.files import write_atomically
 from searcher.inference.trained import predictor_of
 from searcher.report.pictures import learning_curve, overlay_jpeg
+from searcher.training.alive import Alive, silent
 from searcher.training.checkpoints import CheckpointFile, load_checkpoint
 from searcher.training.trained import trained_model, trained_network
 
@@ -31,6 +32,7 @@ def draw_worst_images(
     folder: Path,
     *,
     num_images: int,
+    alive: Alive = silent,
 ) -> list[str]:
     """Draw what a checkpoint finds in the validation images with the lowest object Dice, the worst first.
 
@@ -43,6 +45,7 @@ def draw_worst_images(
         device: Where to predict.
         folder: Where the pictures go, as JPEG; their names hold rank, object Dice and the image's id.
         num_images: How many to draw at most.
+        alive: Told before every image.
 
     Returns:
         The files' names.
@@ -51,7 +54,7 @@ def draw_worst_images(
         CheckpointError: The checkpoint cannot be read.
         OSError: A picture could not be written.
     """
-    worst = _worst_images(file, store, val_indices, device, num_images)
+    worst = _worst_images(file, store, val_indices, device, num_images, alive)
     names = []
     for rank, (dice, index, prediction) in enumerate(worst, start=1):
         truth = np.array(store.labels(index), dtype=np.int32)
@@ -92,6 +95,7 @@ def _worst_images(
     val_indices: Sequence[int],
     device: torch.device,
     num_images: int,
+    alive: Alive,
 ) -> list[tuple[float, int, NDArray[np.int32]]]:
     """Return object Dice, index and predicted label map of the worst images, the worst first.
 
@@ -105,7 +109,8 @@ def _worst_images(
     heap: list[
         tuple[float, int, NDArray[np.int32]]
     ] = []  # the least bad on top; no two have an index in common
-    for index in val_indices:
+    for num_done, index in enumerate(val_indices):
+        alive("pictures", f"looking for the worst images, {num_done + 1} of {len(val_indices)}")
         labels = predictor.cut(predictor.see(np.array(store.image(index)))).labels
         truth = np.array(store.labels(index), dtype=np.int32)
         dice = pooled([compare(truth, labels, hausdorff=False)])["object_dice"]

@@ -19,6 +19,7 @@ from searcher.inference.precision import default_device, resolve_precision
 from searcher.inference.tuning import Tuned
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
+from searcher.training.alive import Alive, silent
 from searcher.training.checkpoint_tuning import tune_checkpoint
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.data_defaults import fitted_to_data
@@ -93,6 +94,7 @@ class Trainer:
             the configuration.
         num_pictures: Of the worst validation images, drawn once the trial is trained, with its learning curve; with 0,
             nothing is drawn. No part of the configuration either.
+        alive: Told what is done next, before every step, image and file: what has to watch for a trial that hangs.
 
     Raises:
         CheckpointError: The checkpoint cannot be continued, or the folder holds another run.
@@ -115,6 +117,7 @@ class Trainer:
         micro_batches: int = 1,
         device_share: float = 1.0,
         num_pictures: int = 0,
+        alive: Alive = silent,
     ) -> None:
         assert resume_sha256 is None or resume_from is not None, resume_sha256
         assert warm_start is None or (config.warm_start.sha256 and resume_from is None), warm_start
@@ -123,6 +126,7 @@ class Trainer:
         self.epoch = 0
         """Epochs trained."""
         self._store = store
+        self._alive = alive
         self._device = default_device() if device is None else torch.device(device)
         keep_to_share(self._device, device_share)
         keep_freed_memory(self._device)
@@ -170,6 +174,7 @@ class Trainer:
 
     def _set_up(self, *, is_new: bool, parent: Parent | None) -> None:
         config, train = self.config, self.config.train
+        self._alive("building", "building the network")
         dtype = resolve_precision(train.precision, self._device)
         split = split_store(self._store, config.data)
         self._val_indices = split.val
@@ -300,10 +305,14 @@ class Trainer:
         started = time.perf_counter()
         sums: dict[str, float] = {}
         num_images = 0
-        for batch in self._stream.epoch(epoch - 1):  # the stream counts from 0
+        num_steps = self._stream.num_batches
+        self._alive("step", f"epoch {epoch}, step 1 of {num_steps}")
+        for step, batch in enumerate(self._stream.epoch(epoch - 1), start=2):  # the stream counts from 0
             for name, loss in learner.learn(to_device(batch, self._device)).items():
                 sums[name] = sums.get(name, 0.0) + loss * len(batch.ids)
             num_images += len(batch.ids)
+            if step <= num_steps:
+                self._alive("step", f"epoch {epoch}, step {step} of {num_steps}")
         return {
             **loss_metrics("train_loss", {name: total / num_images for name, total in sums.items()}),
             "lr": learner.learning_rate.at(learner.num_steps - 1),
@@ -312,7 +321,7 @@ class Trainer:
 
     def _validate(self, epoch: int) -> dict[str, float]:
         started = time.perf_counter()
-        metrics = self._validator.measure(self.learner.evaluated, epoch=epoch)
+        metrics = self._validator.measure(self.learner.evaluated, epoch=epoch, alive=self._alive)
         return {**metrics, "eval_s": time.perf_counter() - started}
 
     def _tune_once(self) -> None:
@@ -341,7 +350,10 @@ class Trainer:
             return None  # or the objective never had a value
         self._learner = None  # its memory is needed now
         with self._random.active():  # building a model draws weights, which are then replaced
-            tuned = tune_checkpoint(self._folder.best, self.config, self.objective, self._store, self._device)
+            tuned = tune_checkpoint(
+                self._folder.best, self.config, self.objective, self._store, self._device, alive=self._alive
+            )
+        self._alive("files", "writing how the best checkpoint was tuned")
         self._folder.add_to_best(tuned.to_dict())
         return tuned
 
@@ -373,12 +385,14 @@ class Trainer:
                 self._device,
                 folder,
                 num_images=self._num_pictures,
+                alive=self._alive,
             )
         best_epoch = self._progress.best_epoch
         return worst + draw_learning_curve(self._folder.history(), folder, best_epoch=best_epoch)
 
     def _conclude(self, epoch: int, metrics: dict[str, float]) -> None:
         """Count the epoch, let its value steer what depends on it, and put all of it on disk."""
+        self._alive("files", f"epoch {epoch}, writing its files")
         value = metrics[self.objective.name]
         self.epoch = epoch
         self._metrics = metrics

@@ -19,6 +19,7 @@ from searcher.evaluation.metrics import ImageComparison, compare, pooled
 from searcher.exceptions import NonFiniteLossError
 from searcher.inference.precision import autocast
 from searcher.study.objectives import OFFICIAL
+from searcher.training.alive import Alive, silent
 
 __all__ = ["Validator", "loss_metrics"]
 
@@ -60,12 +61,13 @@ class Validator:
         self._tile_overlap_px = tile_overlap_px
 
     @torch.no_grad()
-    def measure(self, model: SegmentationModel, *, epoch: int) -> dict[str, float]:
+    def measure(self, model: SegmentationModel, *, epoch: int, alive: Alive = silent) -> dict[str, float]:
         """Return loss and metrics of a model, which is put into evaluation mode and left there.
 
         Args:
             model: Network on the device.
             epoch: Epochs trained, for the message of an error.
+            alive: Told before every image.
 
         Returns:
             `loss`: mean over images of the model's summed losses, with those of each name if there are several
@@ -81,7 +83,8 @@ class Validator:
         seconds: list[float] = []
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="validation") as worker:
             comparisons = _Ordered(worker)
-            for index in self._indices:
+            for num_done, index in enumerate(self._indices):
+                alive("validation", f"epoch {epoch}, validation image {num_done + 1} of {len(self._indices)}")
                 image, truth = self._read(index)
                 where = f"epoch {epoch}, image '{self._store.samples[index].id}'"
                 started = time.perf_counter()
@@ -96,6 +99,7 @@ class Validator:
                     comparisons.submit(compare, truth, labels)
                 losses.append(loss)
                 seconds.append(time.perf_counter() - started)
+            alive("validation", f"epoch {epoch}, comparing the last validation images")
             values = pooled(comparisons.results())
         official = {name: float(values[theirs]) for name, theirs in OFFICIAL.items()}
         return loss_metrics("loss", _means(losses)) | official | {"seconds_per_image": median(seconds)}

@@ -8,12 +8,14 @@ import data_pipeline
 
 def test_all_names_exist_and_nothing_else_is_public() -> None:
     modules = {
+        "annotations",
         "augment",
         "batch",
         "datasets",
         "exceptions",
         "images",
         "inspect",
+        "label_evidence",
         "scratch",
         "splits",
         "stain",

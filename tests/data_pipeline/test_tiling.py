@@ -14,12 +14,12 @@ from data_pipeline import Tile, apply_tiled, stitch, tile_grid
 def test_known_grid() -> None:
     """By hand: 10 px in tiles of 4 that overlap by at least 1 are 3 tiles at 0, 3 and 6."""
     assert [tile.x for tile in tile_grid(4, 10, tile_px=4, overlap_px=1)] == [0, 3, 6]
-    assert tile_grid(4, 4, tile_px=4, overlap_px=1) == [Tile(0, 0, 4, 4)]
+    assert list(tile_grid(4, 4, tile_px=4, overlap_px=1)) == [Tile(0, 0, 4, 4)]
 
 
 def test_an_axis_shorter_than_a_tile_gets_one_of_its_own_length() -> None:
-    assert tile_grid(3, 8, tile_px=6, overlap_px=4) == [Tile(0, 0, 3, 6), Tile(0, 2, 3, 6)]
-    assert tile_grid(3, 5, tile_px=6, overlap_px=4) == [Tile(0, 0, 3, 5)]
+    assert list(tile_grid(3, 8, tile_px=6, overlap_px=4)) == [Tile(0, 0, 3, 6), Tile(0, 2, 3, 6)]
+    assert list(tile_grid(3, 5, tile_px=6, overlap_px=4)) == [Tile(0, 0, 3, 5)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -55,6 +55,14 @@ def test_a_pointwise_function_gives_the_same_tiled_as_whole(
     tiled = apply_tiled(pointwise, image, tile_px=tile_px, overlap_px=overlap_px)
     assert tiled.dtype == np.float32
     np.testing.assert_allclose(tiled, pointwise(image), rtol=1e-5)
+
+
+def test_tiles_are_made_as_they_are_asked_for() -> None:
+    """10^6 x 10^6 px in tiles of 512 that overlap by 0 are 1954^2 tiles; the last ends where the image does."""
+    tiles = tile_grid(10**6, 10**6, tile_px=512, overlap_px=0)
+    assert len(tiles) == 1954**2
+    assert tiles[-1] == Tile(10**6 - 512, 10**6 - 512, 512, 512)
+    assert list(tiles[1:2]) == [Tile(0, tiles[1].x, 512, 512)]
 
 
 def test_no_seam_shows_where_tiles_disagree() -> None:

@@ -43,6 +43,8 @@ def read_xml(path: Path) -> ElementTree.Element:
     try:
         parser.feed(text)
         root: ElementTree.Element = parser.close()
+    except DataError:
+        raise
     except ElementTree.ParseError as error:
         raise DataError(f"{path}: must be complete XML, got {_short(error)}; export it again") from None
     except (ValueError, LookupError) as error:

@@ -85,6 +85,7 @@ def _reader(path: Path, record: Record) -> Callable[[], tuple[NDArray[np.uint8],
         where = f"{record.index}: image {Path(record.file_name).name[:120]!r}"
         shapes, remarks = record.shapes(height, width)
         painted = paint(shapes, height, width, where)
-        return image, Annotation(painted.labels, painted.classes, remarks + painted.remarks)
+        named = tuple(remark.replace(str(record.index), where, 1) for remark in remarks)
+        return image, Annotation(painted.labels, painted.classes, named + painted.remarks)
 
     return read

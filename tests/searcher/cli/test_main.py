@@ -57,7 +57,7 @@ DEMO = ["launch", "--study", "unet-demo"]
     ("arguments", "where", "rule"),
     [
         ([*DEMO, "--data", "nowhere"], "nowhere", "must exist"),
-        ([*DEMO, "--data", "empty"], "empty", "must be a GlaS release"),
+        ([*DEMO, "--data", "empty"], "empty", "must hold images with annotations"),
         ([*DEMO, "--data", "lonely"], "train_1", "annotation"),
         ([*DEMO, "--data", "mismatch"], "train_1_anno.bmp", "20"),
         ([*DEMO, "--data", "broken"], "train_1.bmp", "must"),

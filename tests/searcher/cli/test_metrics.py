@@ -185,7 +185,7 @@ def test_two_label_maps_of_one_image_are_refused_however_they_are_called(tmp_pat
     ("arguments", "rule"),
     [
         (["--truth", "nowhere", "--prediction", "p"], "nowhere: must be a folder of label maps"),
-        (["--truth", "empty", "--prediction", "p"], "empty: must hold label maps as png, tif, bmp or npy"),
+        (["--truth", "empty", "--prediction", "p"], "empty: must hold label maps as png, tif, bmp, npy"),
         (
             ["--truth", "p", "--prediction", "p", "--json", "no/out.json"],
             "--json no/out.json: its folder must exist",

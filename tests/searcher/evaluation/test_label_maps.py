@@ -101,7 +101,7 @@ def test_a_tif_whose_header_is_damaged_does_not_fill_the_memory(tmp_path):
     with tifffile.TiffFile(tmp_path / "map.tif", mode="r+b") as tiff:
         for side in ("ImageWidth", "ImageLength"):
             tiff.pages.first.tags[side].overwrite(100_000)
-    with pytest.raises(DataError, match=r"map.tif: a label map must take at most 1024 MiB, got 38146 MiB"):
+    with pytest.raises(DataError, match=r"map.tif: .* got a header of 100000x100000 px, and a file"):
         read_label_map(tmp_path / "map.tif")
 
 

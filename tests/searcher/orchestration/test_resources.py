@@ -109,5 +109,7 @@ def test_several_trials_share_a_node(has, wants, fitting):
 
 @pytest.mark.parametrize("gpus", [1.5, -1])
 def test_gpus_are_a_fraction_or_whole(gpus):
-    with pytest.raises(StudyFileError, match="gpus must be a fraction up to 1 or a whole number, got"):
+    with pytest.raises(
+        StudyFileError, match="gpus must be a fraction up to 1 or a whole number, 1024 at most, got"
+    ):
         resources(gpus=gpus)

@@ -47,6 +47,37 @@ def test_no_short_folder_that_can_be_written_is_said_in_one_line(monkeypatch, tm
         pass
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to run as a user without an entry in /etc/passwd")
+def test_a_user_without_a_home_gets_one_that_is_gone_afterwards():
+    code = """
+import os
+from pathlib import Path
+from searcher.exceptions import UserError
+from searcher.orchestration.scratch import give_home, homeless
+from searcher.storage.mirror import cache_dir
+assert not homeless()
+os.setgid(54321)
+os.setuid(54321)  # only now: another user may not be able to read this Python
+for name in ("HOME", "USER", "SEARCHER_CACHE", "XDG_CACHE_HOME"):
+    os.environ.pop(name, None)
+try:
+    cache_dir()
+except UserError as error:
+    print(error)
+assert homeless()
+give_home()
+print(Path.home(), Path.home().stat().st_mode & 0o777 == 0o700, os.environ["USER"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    refused, home = done.stdout.splitlines()
+    assert refused.startswith(
+        "SEARCHER_CACHE: must be set where user 54321 has no home, got neither HOME nor "
+    )
+    folder, *about = home.split()
+    assert about == ["True", "54321"]
+    assert not Path(folder).exists()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to run as another user")
 def test_another_user_cannot_enter_what_ray_opens_to_everybody():
     with short_scratch_folder() as folder:

@@ -7,7 +7,7 @@ import pytest
 
 from searcher.exceptions import CheckpointError
 from searcher.ledger.records import CheckpointRecord
-from searcher.orchestration.trainable import _begins_from
+from searcher.orchestration.trainable import _begins_from, _claim
 from searcher.orchestration.trial_place import TrialPlace
 
 
@@ -39,3 +39,11 @@ def test_the_checkpoint_with_the_recorded_digest_is_taken_or_the_trial_fails(tmp
             _begins_from(place)[0]
     else:
         assert _begins_from(place)[0] == tmp_path / "trial" / expected
+
+
+def test_of_two_studies_of_one_name_that_begin_at_once_the_second_trial_is_refused_the_folder(tmp_path):
+    _claim(tmp_path / "tiny" / "trial-0000")
+    with pytest.raises(
+        CheckpointError, match=r"trial-0000: must be a new folder for this trial alone, got one"
+    ):
+        _claim(tmp_path / "tiny" / "trial-0000")

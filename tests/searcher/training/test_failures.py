@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -35,6 +36,12 @@ def caught(function, *arguments, **options):
 
 def allocate_with_torch():
     return torch.empty(EXBIBYTE, dtype=torch.uint8)
+
+
+def cv2_memory_error():
+    return cv2.error(
+        "OpenCV(4.12.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 8 bytes"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,13 @@ def test_a_real_allocation_on_the_device_is_about_memory():
             "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate 8"
         ),
         OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError("could not create a primitive"),  # of a convolution whose code found no room
+        RuntimeError("could not create a memory object"),
+        RuntimeError("could not execute a primitive"),
+        RuntimeError("can't start new thread"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("unable to mmap 4096 bytes from file </x>: Cannot allocate memory (12)"),
+        cv2_memory_error(),
     ],
     ids=lambda error: str(error)[:40],
 )
@@ -78,6 +92,10 @@ def test_what_torch_says_of_a_device_without_memory_is_about_memory(error):
     "error",
     [
         RuntimeError("unsupported memory format option Contiguous"),
+        RuntimeError(
+            "could not create a primitive descriptor for a convolution forward propagation primitive"
+        ),
+        ValueError("could not create a memory object"),
         RuntimeError("CUDA error: device-side assert triggered"),
         ValueError("DefaultCPUAllocator: can't allocate memory"),
         FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)),

@@ -1,0 +1,202 @@
+"""Writing any data set as the canonical folder, which `LabelFolder` reads.
+
+images/        ID.png, or ID.tif where there are other than one or three channels
+labels/        ID.png, 16 bit, one number for each object; ID.tif, 32 bit, where a number needs it
+samples.csv    id, patient, split, stratum, pixel_size_um; empty where unknown
+objects.csv    image, label, class; only where classes are known
+dataset.toml   name, licence, pixel size, channels, dtype, classes, and how the folder was made
+import.json    what the source was taken for, what was left out and why
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from data_pipeline.datasets.base import Sample, SampleSource
+from data_pipeline.datasets.writing import new_folder
+from data_pipeline.exceptions import DataError
+
+__all__ = ["ImportReport", "import_dataset"]
+
+_RGB = ("red", "green", "blue")
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What became of a source."""
+
+    source: str
+    """Where it lies."""
+    taken_for: str
+    """Its layout."""
+    num_images: int
+    """Images that were written, or would be."""
+    num_objects: int
+    """Objects in them."""
+    classes: tuple[str, ...]
+    """Names of the objects' classes."""
+    left_out: tuple[str, ...]
+    """What is not in the folder and why: one line each, naming the file."""
+    remarks: tuple[str, ...]
+    """What was decided where the source leaves it open: one line each."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class _Found:
+    """What is known once every image is read."""
+
+    samples: list[Sample]
+    objects: list[tuple[str, int, str]]
+    num_objects: int
+    problems: list[str]
+
+
+def import_dataset(
+    source: SampleSource, where: str, folder: Path | None, progress: Callable[[int, int], None] | None = None
+) -> ImportReport:
+    """Write a data set as the canonical folder. What cannot be read is left out, and the report says so.
+
+    All is written beside the folder and renamed: interrupted, nothing is left of it.
+
+    Args:
+        source: The data set; open it with `strict=False` to have unusable files left out.
+        where: Where it lies, for the report.
+        folder: Must be new or empty; None reads everything and writes nothing.
+        progress: Called with (images done, images in all).
+
+    Raises:
+        DataError: The folder is taken or cannot be written, or no image can be read.
+    """
+    with new_folder(folder) if folder is not None else nullcontext() as target:
+        found = _Found([], [], 0, list(getattr(source, "problems", ())))
+        for image, labels, sample in _read_all(source, found, progress or (lambda _done, _total: None)):
+            if target is not None:
+                _write_image(target / "images", sample.id, image)
+                _write_labels(target / "labels", sample.id, labels)
+        if not found.samples:
+            raise DataError(*(found.problems or [f"{where}: must hold images, got none; check the path"]))
+        report = ImportReport(
+            source=where,
+            taken_for=source.kind,
+            num_images=len(found.samples),
+            num_objects=found.num_objects,
+            classes=tuple(sorted({name for _, _, name in found.objects})),
+            left_out=tuple(found.problems),
+            remarks=tuple(getattr(source, "remarks", ())),
+        )
+        if target is not None:
+            _write_tables(target, source, found)
+            (target / "dataset.toml").write_bytes(_description(source, report).encode("utf-8", "replace"))
+            text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
+            (target / "import.json").write_bytes(text.encode("utf-8", "backslashreplace"))
+    return report
+
+
+def _read_all(
+    source: SampleSource, found: _Found, progress: Callable[[int, int], None]
+) -> Iterator[tuple[NDArray[Any], NDArray[np.int32], Sample]]:
+    """Yield each image that can be read, and keep account in `found`."""
+    annotated = getattr(source, "read_annotated", None)
+    for index, sample in enumerate(source.samples):
+        try:
+            _check_name(sample.id)
+            if annotated is None:
+                image, labels = source.read(index)
+                classes: dict[int, str] = {}
+            else:
+                image, annotation = annotated(index)
+                labels, classes = annotation.labels, annotation.classes
+        except DataError as error:
+            found.problems.extend(error.problems)
+        else:
+            found.samples.append(sample)
+            found.objects += [(sample.id, number, name) for number, name in sorted(classes.items())]
+            found.num_objects += len(np.unique(labels[labels > 0]))
+            yield image, labels, sample
+        progress(index + 1, len(source.samples))
+
+
+def _check_name(name: str) -> None:
+    if Path(name).name != name or name.startswith(".") or len(os.fsencode(name)) > 240:
+        raise DataError(f"{name[:80]}: an image's name must do for a file's, got another; rename the image")
+
+
+def _write_image(folder: Path, name: str, image: NDArray[Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    if image.shape[2] == 3 and image.dtype == np.uint8:
+        is_grey = bool((image[..., :1] == image[..., 1:]).all())
+        Image.fromarray(image[..., 0] if is_grey else image).save(folder / f"{name}.png")
+    elif image.shape[2] == 1:
+        Image.fromarray(image[..., 0]).save(folder / f"{name}.png")
+    else:
+        photometric = "rgb" if image.shape[2] == 3 else "minisblack"
+        tifffile.imwrite(
+            folder / f"{name}.tif",
+            image,
+            photometric=photometric,
+            planarconfig="contig",
+            compression="zlib",
+            extrasamples=["unspecified"] * (image.shape[2] - 1) if photometric == "minisblack" else None,
+        )
+
+
+def _write_labels(folder: Path, name: str, labels: NDArray[np.int32]) -> None:
+    folder.mkdir(exist_ok=True)
+    if labels.max(initial=0) < 2**16:
+        Image.fromarray(labels.astype(np.uint16)).save(folder / f"{name}.png")
+    else:
+        tifffile.imwrite(folder / f"{name}.tif", labels.astype(np.uint32), compression="zlib")
+
+
+def _write_tables(folder: Path, source: SampleSource, found: _Found) -> None:
+    with (folder / "samples.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "patient", "split", "stratum", "pixel_size_um"))
+        for sample in found.samples:
+            size = getattr(sample, "pixel_size_um", None) or source.pixel_size_um
+            patient = sample.group if sample.group != sample.id else ""
+            writer.writerow((sample.id, patient, sample.split, sample.stratum, "" if size is None else size))
+    if found.objects:
+        with (folder / "objects.csv").open(
+            "w", encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file:
+            writer = csv.writer(file)
+            writer.writerow(("image", "label", "class"))
+            writer.writerows(found.objects)
+
+
+def _description(source: SampleSource, report: ImportReport) -> str:
+    """Return the text of `dataset.toml`."""
+    channels = getattr(source, "channels", _RGB)
+    values: dict[str, object] = {
+        "format": _FORMAT,
+        "name": source.name,
+        "licence": source.licence,
+        "pixel_size_um": source.pixel_size_um,
+        "channels": list(channels),
+        "dtype": getattr(source, "dtype", "uint8"),
+        "classes": list(report.classes),
+        "made_by": "searcher data import",
+        "made_from": report.source,
+        "taken_for": report.taken_for,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    # A JSON string, list or number is TOML as well, but for one control character.
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+    return "\n".join(lines).replace("\x7f", "\\u007f") + "\n"

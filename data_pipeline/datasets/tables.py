@@ -1,0 +1,208 @@
+"""Tables beside the images: `samples.csv` of any lab, and GlaS's `Grade.csv`. People edit both in spreadsheets.
+
+| column of `samples.csv` | meaning |
+|---|---|
+| `id` | the image's name without its suffix; with it is fine too |
+| `patient` | whose image it is; all images of a patient are trained on, or validated on |
+| `split` | any word; `train` is trained on, `val` is validated on |
+| `stratum` | what splits balance, such as the grade |
+| `pixel_size_um` | side of a pixel in micrometres |
+
+Any of the last four may be missing. Commas, semicolons and tabs separate; heads may be in capitals; a byte order mark,
+blanks around cells and CRLF are fine.
+"""
+
+import csv
+import io
+import logging
+import math
+import unicodedata
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipeline.exceptions import DataError
+
+__all__ = ["GRADES_FILE", "SAMPLES_FILE", "SampleRow", "read_grades", "read_samples"]
+
+logger = logging.getLogger(__name__)
+
+SAMPLES_FILE = "samples.csv"
+GRADES_FILE = "Grade.csv"
+_COLUMNS = ("patient", "split", "stratum", "pixel_size_um")
+_ID, _PATIENT, _GRADE = "name", "patient id", "grade (glas)"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """What a table says of one image; None where it has no such column or the cell is empty."""
+
+    patient: str | None = None
+    split: str | None = None
+    stratum: str | None = None
+    pixel_size_um: float | None = None
+
+
+def read_samples(root: Path, ids: Collection[str]) -> tuple[dict[str, SampleRow] | None, list[str]]:
+    """Return {image: row} of `samples.csv`, None without the file; and the file's problems, one line each.
+
+    Args:
+        root: The folder with the table.
+        ids: Names of the images that are there.
+    """
+    path = root / SAMPLES_FILE
+    if not path.exists():
+        return None, []
+    try:
+        header, rows = _table(path)
+    except DataError as error:
+        return {}, list(error.problems)
+    known = [column for column in header if column in _COLUMNS]
+    if "id" not in header or not known or len(set(header)) < len(header):
+        return {}, [
+            f"{path}: the head must have id and any of {', '.join(_COLUMNS)}, each once, got "
+            f"{', '.join(header) or 'nothing'}; correct its first line"
+        ]
+    others = [column for column in header if column not in (*_COLUMNS, "id")]
+    if others:
+        logger.warning("%s: columns that are not used: %s", path, ", ".join(others))
+    return _rows_of(path, header, rows, ids)
+
+
+def read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str]]:
+    """Return {image: (patient, grade)} of `Grade.csv`, None without the file; and the file's problems."""
+    path = root / GRADES_FILE
+    if not path.exists():
+        return None, []
+    try:
+        header, rows = _table(path)
+    except DataError as error:
+        return {}, list(error.problems)
+    missing = [column for column in (_ID, _PATIENT) if column not in header]
+    if missing:
+        got = ", ".join(header) or "nothing"
+        return {}, [f"{path}: the columns 'name' and 'patient ID' are needed, got {got}; restore the header"]
+    return _patients_of(path, header, rows)
+
+
+def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return a table's head in small letters, and its rows with the number of their line; empty ones are left out.
+
+    Raises:
+        DataError: It is no text in UTF-8 or no table.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        first = text.lstrip("\r\n").partition("\n")[0]
+        separator = max(",;\t", key=first.count)
+        # Universal newlines: a table of an old spreadsheet ends its lines with CR alone.
+        reader = csv.reader(
+            io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n")),
+            delimiter=separator,
+            skipinitialspace=True,
+            strict=True,
+        )
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DataError(
+            f"{path}: the file must be readable as CSV in UTF-8, got {reason}; save it again as CSV UTF-8"
+        ) from error
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    header = [cell.lower() for cell in rows[0][1]] if rows else []
+    while header and not header[-1]:  # separators at the end of every line
+        header.pop()
+    return header, rows[1:]
+
+
+def _rows_of(
+    path: Path, header: list[str], rows: list[tuple[int, list[str]]], ids: Collection[str]
+) -> tuple[dict[str, SampleRow], list[str]]:
+    by_name = {_plain(each): each for each in ids}
+    found: dict[str, SampleRow] = {}
+    problems: list[str] = []
+    unknown: list[str] = []
+    for line, row in rows:
+        if len(row) < len(header) or any(row[len(header) :]):
+            problems.append(
+                f"{path}: line {line}: a row must have {len(header)} cells, got {len(row)}; correct it"
+            )
+            continue
+        cells = dict(zip(header, row, strict=False))
+        name = by_name.get(_plain(cells["id"])) or by_name.get(_plain(Path(cells["id"]).stem))
+        if name is None:
+            unknown.append(cells["id"] or "an empty cell")
+        elif name in found:
+            problems.append(
+                f"{path}: line {line}: an image must have one row, got a second one for {name}; keep one"
+            )
+        else:
+            try:
+                found[name] = _row(cells)
+            except ValueError as error:
+                problems.append(f"{path}: line {line}: {error}; correct it")
+                found[name] = SampleRow()
+    if unknown:
+        problems.append(
+            f"{path}: every id must be an image's name, got {_listed(unknown)}; correct or remove the row"
+        )
+    without = sorted(set(ids) - found.keys())
+    if without and not problems:
+        problems.append(f"{path}: every image needs a row, got none for {_listed(without)}; add it")
+    return found, problems
+
+
+def _row(cells: Mapping[str, str]) -> SampleRow:
+    """Return a row's values.
+
+    Raises:
+        ValueError: A value is none; the message says the rule and the value.
+    """
+    if "patient" in cells and not cells["patient"]:
+        raise ValueError(f"every image needs a patient where the column is there, got none for {cells['id']}")
+    split = cells.get("split") or None
+    if split is not None and ("," in split or not split.isprintable()):
+        raise ValueError(f"split must be a word, got {split!r}")
+    text = cells.get("pixel_size_um", "")
+    return SampleRow(
+        patient=cells.get("patient"), split=split, stratum=cells.get("stratum"), pixel_size_um=_size(text)
+    )
+
+
+def _size(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        size = float(text.replace(",", "."))  # a spreadsheet of most of Europe has decimal commas
+    except ValueError:
+        size = math.nan
+    if not 0 < size < math.inf:
+        raise ValueError(f"pixel_size_um must be a number of micrometres above 0, got {text}")
+    return size
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f", .. ({len(names)} of them)" if len(names) > _SHOWN else "")
+
+
+def _patients_of(
+    path: Path, header: list[str], rows: list[tuple[int, list[str]]]
+) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    patients: dict[str, tuple[str, str]] = {}
+    problems: list[str] = []
+    for _, row in rows:
+        cells = dict(zip(header, row, strict=False))
+        name, patient, grade = cells.get(_ID, ""), cells.get(_PATIENT, ""), cells.get(_GRADE, "")
+        if not patient:
+            problems.append(f"{path}: every row needs a patient ID, got none for {name}; add it")
+        elif patients.setdefault(name, (patient, grade)) != (patient, grade):
+            problems.append(
+                f"{path}: an image has one patient and grade, got {patients[name]} and {(patient, grade)} "
+                f"for {name}; keep one row"
+            )
+    return patients, problems

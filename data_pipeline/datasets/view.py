@@ -1,0 +1,197 @@
+"""A data set seen as the user says: what its labels mean, whose the images are, at which pixel size."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.datasets.base import Sample, SampleSource
+from data_pipeline.exceptions import DataError
+
+__all__ = ["LABELS_ARE", "DataView", "LabelsAre", "objects_of", "viewed"]
+
+logger = logging.getLogger(__name__)
+
+LabelsAre = Literal["", "instances", "binary", "binary-inverted", "binary-watershed", "classes"]
+LABELS_ARE: tuple[LabelsAre, ...] = get_args(LabelsAre)[1:]
+"""What can be said of label maps."""
+
+_SHOWN = 5
+_SAME_SIZE = 1.02
+"""Images within this ratio of the wanted pixel size are not resized."""
+_MAX_FACTOR = 16.0
+"""Images are resized by at most this factor."""
+
+
+@dataclass(frozen=True)
+class DataView:
+    """How a data set is to be read. Plain values, which travel to workers."""
+
+    labels_are: LabelsAre = ""
+    """What label maps hold; empty: one number per object, unless the evidence speaks against it."""
+    patient_from: str = ""
+    """Regular expression whose one group, found in an image's name, is the patient; empty: as the data set says."""
+    resample_um: float | None = None
+    """Side in micrometres to which pixels are resampled; None leaves images as they are."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is changed."""
+        return self.labels_are in ("", "instances") and not self.patient_from and self.resample_um is None
+
+
+def viewed(source: SampleSource, view: DataView) -> SampleSource:
+    """Return the data set as the view has it; the data set itself where the view changes nothing.
+
+    Raises:
+        DataError: Names without the patient's pattern, or images without a pixel size to resample from.
+    """
+    return source if view.is_plain else _ViewedSource(source, view)
+
+
+class _ViewedSource:
+    """A `SampleSource` made of another one."""
+
+    def __init__(self, source: SampleSource, view: DataView) -> None:
+        self._source = source
+        self._view = view
+        self.samples: Sequence[Sample] = _samples(source, view)
+
+    def __getattr__(self, name: str) -> Any:  # name, kind, licence, problems and what else the data set says
+        if name.startswith("__") or name == "_source":
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel after resampling; else as the data set says."""
+        return self._view.resample_um or self._source.pixel_size_um
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the data set's fingerprint and of what the view makes of it."""
+        groups = [sample.group for sample in self.samples] if self._view.patient_from else []
+        seen = (self._source.fingerprint(), self._view.labels_are, groups, self._view.resample_um)
+        return hashlib.sha256(repr(seen).encode()).hexdigest()
+
+    def read(self, index: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """Return image and label map as the view has them."""
+        # Of a mask of 1 bit, `read` has made objects already.
+        read = (
+            getattr(self._source, "read_stored", self._source.read)
+            if self._view.labels_are
+            else self._source.read
+        )
+        image, labels = read(index)
+        labels = objects_of(labels, self._view.labels_are)
+        size = self._source.samples[index].pixel_size_um
+        if self._view.resample_um is None or size is None:
+            return image, labels
+        return _resampled(image, labels, size / self._view.resample_um)
+
+
+def _samples(source: SampleSource, view: DataView) -> tuple[Sample, ...]:
+    samples = tuple(source.samples)
+    if view.patient_from:
+        pattern = re.compile(view.patient_from)
+        found = [pattern.search(sample.id) for sample in samples]
+        without = [s.id for s, match in zip(samples, found, strict=True) if not (match and match[1])]
+        if without:
+            raise DataError(
+                f"{source.name}: every image's name must have a patient by --patient-from '{view.patient_from}', "
+                f"got none in {_listed(without)}; correct the expression, or use samples.csv"
+            )
+        samples = tuple(
+            replace(sample, group=match[1])
+            for sample, match in zip(samples, found, strict=True)
+            if match is not None
+        )
+    if view.resample_um is not None:
+        samples = _sizes_known(source, samples, view.resample_um)
+    return samples
+
+
+def _sizes_known(source: SampleSource, samples: Sequence[Sample], wanted: float) -> tuple[Sample, ...]:
+    without = [sample.id for sample in samples if sample.pixel_size_um is None]
+    if without:
+        raise DataError(
+            f"{source.name}: --resample-um {wanted:g} needs the pixel size of every image, got none for "
+            f"{_listed(without)}; add the column pixel_size_um to samples.csv"
+        )
+    far = [
+        f"{sample.id} ({sample.pixel_size_um:g} um)"
+        for sample in samples
+        if sample.pixel_size_um and not 1 / _MAX_FACTOR <= sample.pixel_size_um / wanted <= _MAX_FACTOR
+    ]
+    if far:
+        raise DataError(
+            f"{source.name}: --resample-um {wanted:g} must be within a factor of {_MAX_FACTOR:g} of the images' own, "
+            f"got {_listed(far)}; correct the sizes, or give another one"
+        )
+    return tuple(replace(sample, pixel_size_um=wanted) for sample in samples)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", .. ({len(names)} images)" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def objects_of(labels: NDArray[np.int32], labels_are: LabelsAre) -> NDArray[np.int32]:
+    """Return a map with one number per object.
+
+    Args:
+        labels: int32[H, W] as the file has it.
+        labels_are: `binary` and `binary-inverted` take the 8-connected pieces above, or up to, half of the largest
+            value; `binary-watershed` cuts the pieces at their necks; `classes` takes the pieces of each value.
+    """
+    if labels_are in ("", "instances"):
+        return labels
+    from skimage.measure import label
+
+    if labels_are == "classes":
+        pieces: NDArray[np.int32] = label(labels, background=0, connectivity=2).astype(np.int32)
+        return pieces
+    top = int(labels.max(initial=0))
+    foreground = labels > top // 2 if labels_are != "binary-inverted" else labels <= top // 2
+    if labels_are == "binary-inverted" and not top:
+        foreground[:] = False  # an image of one value only is all background
+    if labels_are == "binary-watershed":
+        return _cut_at_necks(foreground)
+    _, components = cv2.connectedComponents(foreground.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    return np.asarray(components, np.int32)
+
+
+def _cut_at_necks(foreground: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the foreground cut by a watershed from the peaks of the distance to the background.
+
+    A peak counts where it is at least 1 px and a tenth of its own height above the saddle to a higher one.
+    """
+    from skimage.measure import label
+    from skimage.morphology import reconstruction
+    from skimage.segmentation import watershed
+
+    padded = np.pad(foreground.astype(np.uint8), 1)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    lowered = reconstruction(np.minimum(distance - 1.0, 0.9 * distance), distance)
+    peaks = label((distance - lowered >= np.maximum(0.999, 0.099 * distance)) & foreground, connectivity=2)
+    cut = watershed(-distance, peaks, mask=foreground, connectivity=2)
+    return np.asarray(cut, np.int32)
+
+
+def _resampled(
+    image: NDArray[Any], labels: NDArray[np.int32], factor: float
+) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Return both enlarged by a factor: the image by area or linear interpolation, labels by the nearest pixel."""
+    if 1 / _SAME_SIZE <= factor <= _SAME_SIZE:
+        return image, labels
+    height, width = (max(1, round(side * factor)) for side in labels.shape)
+    by = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (width, height), interpolation=by).reshape(height, width, -1)
+    rows = np.minimum((np.arange(height) + 0.5) / height * labels.shape[0], labels.shape[0] - 1).astype(int)
+    columns = np.minimum((np.arange(width) + 0.5) / width * labels.shape[1], labels.shape[1] - 1).astype(int)
+    return np.ascontiguousarray(resized), np.ascontiguousarray(labels[rows[:, None], columns])

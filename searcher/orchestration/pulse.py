@@ -1,0 +1,151 @@
+"""A worker's pulse: what it does, and for how long that may take, where the driver reads it.
+
+It goes through the key-value store of the Ray cluster's head, which a worker reaches whatever its disks do. A second
+thread writes it, so that the trial never waits for the network.
+"""
+
+import json
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
+
+from searcher.training.alive import Doing
+
+__all__ = ["Beat", "Pulse", "forget_beat", "read_beat"]
+
+_NAMESPACE = b"searcher"
+_WRITE_EVERY_S = 2.0
+_OF_SLOWEST = 10.0
+"""A wait may take so many times the longest of its kind in the trial so far."""
+_OF_FIRST = {"beginning": 6.0, "data": 36.0}
+"""How many times the study's limit something may take that the trial has not done before: data may have to be fetched
+and decoded, a network compiled."""
+_OF_ANY_FIRST = 6.0
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A sign of life."""
+
+    count: int
+    """How many there were before."""
+    detail: str
+    """What is done since, for people."""
+    limit_s: float
+    """Seconds after which the next one is overdue; 0 for a worker that waits for its driver."""
+    actor: str
+    """Ray's identifier of the worker, in hexadecimal digits."""
+
+
+class Pulse:
+    """Writes the signs of life of one trial. An `Alive`.
+
+    Args:
+        number: The trial's.
+        limit_s: What the study allows for a step; 0 for no limit: then nothing is written.
+        extra_s: Seconds that writing files may take beyond that, as a worker waits for an object store.
+    """
+
+    def __init__(self, number: int, limit_s: float, *, extra_s: float = 0.0) -> None:
+        self._key = _key(number)
+        self._limit_s, self._extra_s = limit_s, extra_s
+        self._actor = _actor() if limit_s else ""
+        self._longest: dict[str, float] = {}
+        self._doing: Doing | None = None
+        self._begun_at = 0.0
+        self._beat: Beat | None = None
+        self._count = 0
+        self._written = -1
+        self._writing = threading.Lock()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        if self._actor:
+            self._thread = threading.Thread(target=self._keep_writing, name="pulse", daemon=True)
+            self._thread.start()
+
+    def __call__(self, doing: Doing, detail: str) -> None:
+        """Say that what was done is over, and what is done next."""
+        now = time.monotonic()
+        self._note_time(now)
+        self._doing, self._begun_at = doing, now
+        self._next(detail, self.limit_of(doing))
+
+    def wait(self) -> None:
+        """Say that the worker waits for its driver: at once, since the driver may be slow to come back."""
+        self._note_time(time.monotonic())
+        self._doing = None
+        self._next("waiting for its driver", 0.0)
+        self._write()
+
+    def limit_of(self, doing: Doing) -> float:
+        """Return after how many seconds without a sign of life such a thing is taken for hanging."""
+        longest = self._longest.get(doing)
+        if longest is None:
+            limit_s = self._limit_s * _OF_FIRST.get(doing, _OF_ANY_FIRST)
+        else:
+            limit_s = max(self._limit_s, _OF_SLOWEST * longest)
+        return limit_s + (self._extra_s if doing == "files" else 0.0)
+
+    def close(self) -> None:
+        """Write nothing more. Safe to call again."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(_WRITE_EVERY_S)
+
+    def _note_time(self, now: float) -> None:
+        if self._doing is not None:
+            self._longest[self._doing] = max(self._longest.get(self._doing, 0.0), now - self._begun_at)
+
+    def _next(self, detail: str, limit_s: float) -> None:
+        self._count += 1
+        self._beat = Beat(self._count, detail, limit_s, self._actor)
+
+    def _keep_writing(self) -> None:
+        while not self._closed.wait(_WRITE_EVERY_S):
+            self._write()
+
+    def _write(self) -> None:
+        with self._writing:  # else an older one could come after a newer one
+            beat = self._beat
+            if beat is None or not self._actor or beat.count <= self._written:
+                return
+            with suppress(RayError, RuntimeError, OSError):  # the head is away: the next one says it
+                text = json.dumps(asdict(beat)).encode()
+                _internal_kv_put(self._key, text, overwrite=True, namespace=_NAMESPACE)
+                self._written = beat.count
+
+
+def read_beat(number: int) -> Beat | None:
+    """Return a trial's newest sign of life, in the driver; None if there is none, or the cluster's head is away."""
+    with suppress(RayError, RuntimeError, OSError):
+        text = _internal_kv_get(_key(number), namespace=_NAMESPACE)
+        return None if text is None else Beat(**json.loads(text))
+    return None
+
+
+def forget_beat(number: int) -> None:
+    """Remove a trial's signs of life, in the driver."""
+    if not ray.is_initialized():
+        return
+    with suppress(RayError, RuntimeError, OSError):
+        _internal_kv_del(_key(number), namespace=_NAMESPACE)
+
+
+def _key(number: int) -> bytes:
+    """Return where a trial's pulse is, of this driver's: other studies' are on the same cluster."""
+    return f"pulse:{_context().get_job_id() if ray.is_initialized() else ''}:{number}".encode()
+
+
+def _actor() -> str:
+    """Return the identifier of this worker, empty where it is none."""
+    return str(_context().get_actor_id() or "") if ray.is_initialized() else ""
+
+
+def _context() -> Any:
+    return ray.get_runtime_context()

@@ -1,0 +1,120 @@
+"""What is wrong or odd about a data set, found before anything is trained on it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_pipeline.annotations import annotation_facts, problem_of
+from data_pipeline.exceptions import DataError
+from data_pipeline.store import Store
+from searcher.study.config import DataConfig
+from searcher.training.dataset import DataRequest, split_store
+
+__all__ = ["check_annotations", "check_data", "common_pixel_size", "patients_remark", "pixel_sizes_remark"]
+
+_SAME_SCALE = 1.25
+"""Largest ratio of two pixel sizes that count as one scale."""
+_SHOWN = 5
+
+
+def check_data(store: Store, request: DataRequest, config: DataConfig) -> list[str]:
+    """Return what a person should know of the data before training, one line each.
+
+    Args:
+        store: The data set, prepared.
+        request: Where it came from.
+        config: How it is split.
+
+    Raises:
+        DataError: Its labels are something else than label maps, no training or no validation image holds an
+            object, or it cannot be split.
+    """
+    where = request.folder or "synthetic glands"
+    split = split_store(store, config)
+    remarks = check_annotations(store, request, sorted([*split.train, *split.val]))
+    facts = annotation_facts(store)
+    for name, indices in (("training", split.train), ("validation", split.val)):
+        if not any(facts[index].num_labels for index in indices):
+            raise DataError(
+                f"{where}: {name} images must hold objects, got no object in any of {len(indices)}; "
+                "check how the label maps were written, or the split"
+            )
+    found = [
+        patients_remark(store, split.train + split.val),
+        pixel_sizes_remark(store, split.train + split.val),
+    ]
+    return remarks + [f"{where}: {line}" for line in found if line]
+
+
+def check_annotations(store: Store, request: DataRequest, indices: Sequence[int]) -> list[str]:
+    """Return what is odd about the label maps of some images, one line each; nothing where a person vouches for them.
+
+    Args:
+        store: The data set, prepared.
+        request: Where it came from.
+        indices: Which images, judged together.
+
+    Raises:
+        DataError: They are surely something else than label maps.
+    """
+    if request.folder is None or request.view.labels_are:
+        return []
+    facts = annotation_facts(store)
+    found = problem_of(request.folder, [store.samples[i].id for i in indices], [facts[i] for i in indices])
+    if found is None:
+        return []
+    line, verdict = found
+    if verdict.is_sure:
+        raise DataError(line)
+    return [line]
+
+
+def patients_remark(store: Store, indices: Sequence[int]) -> str | None:
+    """Return a line if nobody said whose the images are; None if somebody did."""
+    samples = [store.samples[index] for index in indices]
+    if any(sample.group != sample.id for sample in samples):
+        return None
+    return (
+        f"patients are unknown, so each of {len(samples)} images counts as its own and validation may share patients "
+        "with training; name them in samples.csv (id, patient) or Grade.csv, or add --patient-from"
+    )
+
+
+def pixel_sizes_remark(store: Store, indices: Sequence[int]) -> str | None:
+    """Return a line if the images' pixel sizes differ, or are known of a part only; None if all is one scale."""
+    sizes: dict[float, list[str]] = {}
+    without: list[str] = []
+    for index in indices:
+        sample = store.samples[index]
+        if sample.pixel_size_um is None:
+            without.append(sample.id)
+        else:
+            sizes.setdefault(float(f"{sample.pixel_size_um:.3g}"), []).append(sample.id)
+    if not sizes:
+        return None
+    parts = [f"{size:g} um in {_listed(names)}" for size, names in sorted(sizes.items())]
+    if max(sizes) > _SAME_SCALE * min(sizes):
+        middle = float(np.median([size for size, names in sizes.items() for _ in names]))
+        return (
+            f"pixel sizes must not differ by more than a factor of {_SAME_SCALE:g}, got {'; '.join(parts)}; one "
+            f"network sees objects at several scales, and predict will not resample; add --resample-um {middle:.3g}"
+        )
+    if without:
+        return (
+            f"the pixel size is unknown of {_listed(without)} and {'; '.join(parts)}; "
+            "add the column pixel_size_um to samples.csv"
+        )
+    return None
+
+
+def common_pixel_size(store: Store, indices: Sequence[int]) -> float | None:
+    """Return the median pixel size of some images in micrometres; None where one is unknown or they differ in scale."""
+    sizes = [store.samples[index].pixel_size_um for index in indices]
+    known = [size for size in sizes if size is not None]
+    if not known or len(known) < len(sizes) or max(known) > _SAME_SCALE * min(known):
+        return None
+    return float(np.median(known))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{len(names)} images ({', '.join(names[:_SHOWN])}{', ..' if len(names) > _SHOWN else ''})"
