@@ -6,7 +6,8 @@
     │   ├── TextFileError               a file of text or JSON that cannot be read
     │   ├── UnknownStudyError           no such study, shipped or in the database
     │   ├── DatabaseError               a database that cannot be opened or used
-    │   │   └── DatabaseAwayError       one that may come back: out of reach, or locked
+    │   │   ├── DatabaseAwayError       one that may come back: out of reach, or locked
+    │   │   └── DatabaseReplacedError   one that is not the one any more that was opened
     │   ├── StorageError                an object store that cannot be reached or used
     │   ├── ClusterAwayError            a Ray cluster that does not answer now, and may again
     │   └── StudyConflictError          what is asked contradicts what the study already is, or who runs it
@@ -26,6 +27,7 @@ __all__ = [
     "ClusterAwayError",
     "DatabaseAwayError",
     "DatabaseError",
+    "DatabaseReplacedError",
     "NodeError",
     "NonFiniteLossError",
     "OutputClosedError",
@@ -85,6 +87,10 @@ class DatabaseError(UserError):
 
 class DatabaseAwayError(DatabaseError):
     """A database that is out of reach, locked or full now, and may be there again in a while."""
+
+
+class DatabaseReplacedError(DatabaseError):
+    """A database that was deleted, replaced or set back while it was in use: what is written now would be lost."""
 
 
 class StorageError(UserError):

@@ -5,7 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from searcher.cli.options import Verbs, add_reading, check_writable, database_text, write_bytes
+from searcher.cli.options import Verbs, add_reading, check_writable, database_address, write_bytes
 
 if TYPE_CHECKING:
     from searcher.ledger.database import Database
@@ -82,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.outcomes import evaluations, exports
 
     _check_plot(args.plot)
-    with Database.open(database_text(args)) as database:
+    with Database.open(database_address(args)) as database:
         found = find_best(database, args.study)
         picture = None if args.plot is None else _picture(database, found)
         evaluated = [

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_database, database_text, read_secret
+from searcher.cli.options import Verbs, add_database, database_address, read_secret
 from searcher.cli.streams import output
 from searcher.escaping import one_line
+from searcher.settings import without_frame
 
 if TYPE_CHECKING:
     from searcher.dashboard.access import Access
@@ -65,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
 
     access = _access(args)
     with (
-        Database.open(database_text(args), may_write=args.writable) as database,
+        Database.open(database_address(args), may_write=args.writable) as database,
         DashboardServer(
             database, host=args.host, port=args.port, writable=args.writable, access=access
         ) as server,
@@ -84,7 +85,7 @@ def _access(args: argparse.Namespace) -> "Access | None":
     if args.token_file is not None:
         return Access(read_secret("--token-file ", args.token_file, "the token"))
     if from_environment is not None:
-        return Access(from_environment)
+        return Access(without_frame(from_environment))
     return None if is_loopback(args.host) else Access.make()
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from searcher.cli.options import data_folder, data_view_words, database_option, storage_text
 from searcher.exceptions import UserError
+from searcher.settings import read_setting
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
+    from searcher.ledger.address import DatabaseAddress
     from searcher.orchestration.jobs import Job
     from searcher.study.spec import StudySpec
 
@@ -21,7 +23,9 @@ _BEGINS_WITHIN_S = 60.0
 _POLL_S = 0.5
 
 
-def detach(args: argparse.Namespace, spec: "StudySpec", command: list[str], database_url: str) -> int:
+def detach(
+    args: argparse.Namespace, spec: "StudySpec", command: list[str], database_url: "DatabaseAddress"
+) -> int:
     """Submit a launch and wait until its driver is at work, or has refused to be.
 
     Args:
@@ -44,7 +48,7 @@ def detach(args: argparse.Namespace, spec: "StudySpec", command: list[str], data
 
     _refuse_if_running(spec.name, database_url)
     _say_what_is_not_passed_on()
-    variables = {"SEARCHER_CACHE": str(cache_dir())} if os.environ.get("SEARCHER_CACHE") else {}
+    variables = {"SEARCHER_CACHE": str(cache_dir())} if read_setting("SEARCHER_CACHE") else {}
     job = submit(args.address, spec.name, command, variables)
     _say(f"{spec.name}: submitted as Ray job {job.id} to {job.dashboard}; waiting for its driver")
     state, code = _wait(job, spec.name, database_url)
@@ -106,7 +110,7 @@ def _say_what_is_not_passed_on() -> None:
         )
 
 
-def _refuse_if_running(study: str, database_url: str) -> None:
+def _refuse_if_running(study: str, database_url: "DatabaseAddress") -> None:
     from searcher.exceptions import DatabaseAwayError, DatabaseError
     from searcher.ledger.database import Database
     from searcher.ledger.lease import Lease
@@ -122,7 +126,7 @@ def _refuse_if_running(study: str, database_url: str) -> None:
             Lease.refuse_if_held(database, study)
 
 
-def _wait(job: "Job", study: str, database_url: str) -> tuple[str | None, int | None]:
+def _wait(job: "Job", study: str, database_url: "DatabaseAddress") -> tuple[str | None, int | None]:
     """Return what became of a job by now, None if its driver has not begun, and its exit code if it has ended."""
     give_up_at = time.monotonic() + _BEGINS_WITHIN_S
     while time.monotonic() < give_up_at:
@@ -137,7 +141,7 @@ def _wait(job: "Job", study: str, database_url: str) -> tuple[str | None, int | 
     return None, None
 
 
-def _study_at_work(job: str, database_url: str) -> str | None:
+def _study_at_work(job: str, database_url: "DatabaseAddress") -> str | None:
     """Return the study whose launch the job's driver holds, its own or one it comes from; None if none yet."""
     from searcher.exceptions import DatabaseError
     from searcher.ledger.database import Database

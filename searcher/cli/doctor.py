@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_reading, database_text
+from searcher.cli.options import Verbs, add_reading, database_address
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ def add_parser(verbs: Verbs) -> None:
         "doctor",
         help="find what is wrong with the studies of a database, and mend it",
         description="Looks for trials and launches whose driver is gone, checkpoints that are missing or damaged, "
-        "study files that were changed, deleted parents, leftover files and half-built data stores. Never removes a "
-        "result.",
+        "study files that were changed, deleted parents, leftover files, and data stores that are half-built or "
+        "damaged. Never removes a result.",
         epilog="Exit code 0: nothing found, or everything mended. 1: something is left.",
     )
     add_reading(parser, study_required=False)
@@ -31,7 +31,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import print_json, progress_bar
     from searcher.ledger.doctor import examine, open_database
 
-    database, findings = open_database(database_text(args), fix=args.fix)
+    database, findings = open_database(database_address(args), fix=args.fix)
     if database is not None:
         with database, progress_bar("comparing checkpoints") as advance:
             findings += examine(

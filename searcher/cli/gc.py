@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_reading, database_text, positive_int
+from searcher.cli.options import Verbs, add_reading, database_address, positive_int
 from searcher.cli.streams import say_problem
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _run(args: argparse.Namespace) -> int:
 
     freed: list[Freed] = []
     problems: list[str] = []
-    with Database.open(database_text(args)) as database:
+    with Database.open(database_address(args)) as database:
         for name in [args.study] if args.study else database.study_names():
             try:
                 freed.append(collect(database, name, keep_best=args.keep, dry_run=args.dry_run))

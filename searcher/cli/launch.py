@@ -1,6 +1,7 @@
 """`searcher launch`: run a study, or go on with it."""
 
 import argparse
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -15,16 +16,18 @@ from searcher.cli.options import (
     add_training,
     data_folder,
     data_view,
-    database_text,
+    database_address,
     overrides,
     positive_int,
     ray_address,
     storage_root,
     storage_text,
 )
+from searcher.cli.streams import say_problem
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
+    from searcher.ledger.address import DatabaseAddress
     from searcher.ledger.database import Database
     from searcher.study.spec import StudySpec
 
@@ -66,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
     for check in (data_folder, storage_text):  # a key in a URI goes nowhere, not even to a cluster
         check(args)
     command = arguments(args) if args.detach else []  # before the environment's database leaves it
-    database_url = database_text(args)
+    database_url = database_address(args)
     Database.probe(database_url)
     if args.detach:
         return detach(args, spec, command, database_url)
@@ -95,7 +98,9 @@ def _run(args: argparse.Namespace) -> int:
     return _launch(args, spec, database_url, root)
 
 
-def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root: "Path") -> int:
+def _launch(
+    args: argparse.Namespace, spec: "StudySpec", database_url: "DatabaseAddress", root: "Path"
+) -> int:
     # Only now what takes seconds to import.
     from searcher.cli.launch_view import LaunchView
     from searcher.cli.terminal import progress_bar
@@ -134,7 +139,7 @@ def _launch(args: argparse.Namespace, spec: "StudySpec", database_url: str, root
 
 
 @contextmanager
-def _existing(database_url: str) -> "Iterator[Database | None]":
+def _existing(database_url: "DatabaseAddress") -> "Iterator[Database | None]":
     """Open the study database; None where it is still to be made, or to be upgraded by the launch.
 
     Raises:
@@ -142,9 +147,10 @@ def _existing(database_url: str) -> "Iterator[Database | None]":
     """
     from searcher.exceptions import DatabaseAwayError, DatabaseError
     from searcher.ledger.database import Database
+    from searcher.ledger.patience import Patience
 
     try:
-        opened = Database.open(database_url)
+        opened = Patience(say_problem, threading.Event())(lambda: Database.open(database_url))
     except DatabaseAwayError:
         raise
     except DatabaseError:

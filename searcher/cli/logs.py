@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_address, add_database, database_text, positive_int, ray_address
+from searcher.cli.options import Verbs, add_address, add_database, database_address, positive_int, ray_address
 from searcher.cli.streams import output, say_problem
 from searcher.cli.study_at_work import study_at_work
 
@@ -54,7 +54,7 @@ def _trial_number(text: str) -> int:
 def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.database import Database
 
-    with Database.open(database_text(args)) as database:
+    with Database.open(database_address(args)) as database:
         if args.trial is None:
             _show_launches(args, database)
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.best import find_best
-from searcher.cli.options import add_database, database_text
+from searcher.cli.options import add_database, database_address
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from searcher.bundle.load import Bundle
     from searcher.bundle.member import Member
     from searcher.inference.predictor import Predictor
+    from searcher.ledger.address import DatabaseAddress
     from searcher.ledger.database import Database
     from searcher.ledger.records import StudyRecord, TrialRecord
     from searcher.study.ancestor import Ancestor
@@ -39,8 +40,8 @@ class Found:
     """The checkpoints or the bundle."""
     study: "StudyRecord | None" = None
     """Their study, where the database was asked."""
-    database: str | None = field(default=None, repr=False)
-    """The database that was asked: its URL, with the password if it has one."""
+    database: "DatabaseAddress | None" = field(default=None, repr=False)
+    """The database that was asked."""
     bundle: "Bundle | None" = None
     """The bundle, where that is what was named."""
 
@@ -167,8 +168,8 @@ def _of_study(args: argparse.Namespace) -> Found:
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import ancestors
 
-    text = database_text(args)
-    with Database.open(text) as database:
+    address = database_address(args)
+    with Database.open(address) as database:
         study, chosen = _chosen(args, database)
         before = tuple(ancestors(database, study.name))
     paths, members = [], []
@@ -187,7 +188,7 @@ def _of_study(args: argparse.Namespace) -> Found:
         members=tuple(members),
         paths=tuple(paths),
         study=study,
-        database=text,
+        database=address,
     )
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searcher.exceptions import UserError
+from searcher.settings import read_setting, take_setting, without_frame
 
 if TYPE_CHECKING:
     from data_pipeline.datasets import SampleSource
     from data_pipeline.datasets.view import DataView
+    from searcher.ledger.address import DatabaseAddress
 
 __all__ = [
     "Verbs",
@@ -22,12 +24,13 @@ __all__ = [
     "add_reading",
     "add_study",
     "add_training",
+    "add_view",
     "check_writable",
     "data_folder",
     "data_view",
     "data_view_words",
+    "database_address",
     "database_option",
-    "database_text",
     "open_source",
     "overrides",
     "positive_float",
@@ -96,6 +99,11 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
         help="a folder with images/ and labels/, a GlaS release, or another layout of docs/data.md; "
         f"or one in an object store (s3://BUCKET/FOLDER){remark}",
     )
+    add_view(parser)
+
+
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """Add what `data_view` reads: `--labels-are`, `--patient-from`, `--resample-um`."""
     group = parser.add_argument_group("how the data set is to be read")
     group.add_argument(
         "--labels-are",
@@ -210,7 +218,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
-def database_text(args: argparse.Namespace) -> str:
+def database_address(args: argparse.Namespace) -> "DatabaseAddress":
     """Return the database that the command line or the environment names, or a file that either of them names.
 
     `SEARCHER_DB` leaves the environment, so that no process started from here, a Ray worker say, inherits it.
@@ -219,40 +227,41 @@ def database_text(args: argparse.Namespace) -> str:
         UserError: A password on the command line, where the process list shows it to everybody; no path and no
             URL; or a file that cannot be read.
     """
-    from searcher.ledger.engine import holds_secret
+    from searcher.ledger.address import parse_url
 
-    from_environment = os.environ.pop("SEARCHER_DB", None)
-    text: str = args.db or from_environment or _DEFAULT_DATABASE
+    from_environment = take_setting("SEARCHER_DB")
+    text = without_frame(args.db or "") or from_environment or _DEFAULT_DATABASE
     if text.startswith("@"):
-        return read_secret("--db @", Path(text[1:]), "the URL")
-    if args.db is None:
-        return text
-    if holds_secret(text):
+        return parse_url(read_secret("--db @", Path(text[1:]), "the URL"))
+    address = parse_url(text)
+    if args.db and address.holds_secret:
         raise UserError(
             "--db: must not hold a password, which the process list would show; "
             "put the whole URL into a file for --db @FILE, or into the environment variable SEARCHER_DB"
         )
-    return text
+    return address
 
 
 def database_option(args: argparse.Namespace) -> str:
     """Return what `--db` has to say to a process in another folder that everybody can look into, a Ray job say.
 
     Raises:
-        UserError: The URL holds a password; what else `database_text` refuses.
+        UserError: The URL holds a password; what else `database_address` refuses.
     """
-    from searcher.ledger.engine import holds_secret
+    from searcher.ledger.address import parse_url
 
-    text: str = args.db or os.environ.get("SEARCHER_DB") or _DEFAULT_DATABASE
+    text = without_frame(args.db or "") or read_setting("SEARCHER_DB") or _DEFAULT_DATABASE
     if text.startswith("@"):
         return f"@{Path(text[1:]).absolute()}"
-    if holds_secret(text):
+    address = parse_url(text)
+    if address.holds_secret:
         raise UserError(
             f"{'--db' if args.db else 'SEARCHER_DB'}: must not hold a password where a Ray job is to use it, which "
             "everybody who reaches the cluster's dashboard could read; put the whole URL into a file that the "
             "cluster's head can read too, for --db @FILE"
         )
-    return text if "://" in text else str(Path(text).absolute())
+    is_path = address.is_sqlite and "://" not in text
+    return str(Path(text).absolute()) if is_path else text
 
 
 def ray_address(args: argparse.Namespace) -> str | None:
@@ -260,9 +269,9 @@ def ray_address(args: argparse.Namespace) -> str | None:
 
     The variables leave the environment: Ray lets them win over what it is called with.
     """
-    os.environ.pop("RAY_API_SERVER_ADDRESS", None)
-    from_environment = os.environ.pop("RAY_ADDRESS", None)
-    return args.address or from_environment or None
+    take_setting("RAY_API_SERVER_ADDRESS")
+    from_environment = take_setting("RAY_ADDRESS")
+    return without_frame(args.address or "") or from_environment
 
 
 def add_address(parser: argparse.ArgumentParser, what_for: str) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, add_database, add_json, check_writable, database_text, write_text
+from searcher.cli.options import Verbs, add_database, add_json, check_writable, database_address, write_text
 
 if TYPE_CHECKING:
     from searcher.lineage.resolve import Narrowing
@@ -36,7 +36,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.database import Database
     from searcher.lineage.resolve import narrow, read_parent
 
-    with Database.open(database_text(args)) as database:
+    with Database.open(database_address(args)) as database:
         narrowing = narrow(read_parent(database, args.study))
     if args.write is not None:
         _write(args.write, narrowing)

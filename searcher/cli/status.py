@@ -2,7 +2,7 @@
 
 import argparse
 
-from searcher.cli.options import Verbs, add_reading, database_text
+from searcher.cli.options import Verbs, add_reading, database_address
 from searcher.cli.study_at_work import study_at_work
 
 __all__ = ["add_parser"]
@@ -20,7 +20,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.best import best_trial
     from searcher.ledger.database import Database
 
-    with Database.open(database_text(args)) as database:
+    with Database.open(database_address(args)) as database:
         names = (
             [study_at_work(database, args.study, even_if_known=False)]
             if args.study
@@ -66,9 +66,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _launch_text(launch: object) -> str:
     from searcher.ledger.records import LaunchRecord
+    from searcher.times import local_text
 
     assert isinstance(launch, LaunchRecord)
     if launch.outcome is not None:
-        return f"{launch.outcome} {launch.ended_at:%Y-%m-%d %H:%M}" if launch.ended_at else launch.outcome
+        return f"{launch.outcome} {local_text(launch.ended_at)}" if launch.ended_at else launch.outcome
     job = "" if launch.job is None else f", Ray job {launch.job}"
     return f"running on {launch.host}, process {launch.pid}{job}"

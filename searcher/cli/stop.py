@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_database, database_text, positive_int
+from searcher.cli.options import Verbs, add_database, database_address, positive_int
 from searcher.cli.streams import say_problem
 from searcher.cli.study_at_work import study_at_work
 
@@ -43,7 +43,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.database import Database
     from searcher.ledger.watch import newest_launch, request_stop
 
-    with Database.open(database_text(args)) as database:
+    with Database.open(database_address(args)) as database:
         args.study = study_at_work(database, args.study, even_if_known=True)
         launch = newest_launch(database, args.study)
         if launch is None or not launch.is_running:
@@ -107,6 +107,8 @@ def _progress(args: argparse.Namespace, database: "Database") -> str:
 
 def _what_is(study: str, launch: "Launch | None") -> str:
     """Return what is the case where no driver is at work."""
+    from searcher.times import local_text
+
     if launch is None:
         return "it was never launched"
     row = launch.row
@@ -115,4 +117,4 @@ def _what_is(study: str, launch: "Launch | None") -> str:
             f"its driver, process {row.pid} on {row.host}, is gone without a word; launch again to go on, or mend it "
             f"with searcher doctor --fix --study {study}"
         )
-    return f"its last launch ended {row.ended_at:%Y-%m-%d %H:%M} UTC, {row.outcome}"
+    return f"its last launch ended {local_text(row.ended_at)}, {row.outcome}"

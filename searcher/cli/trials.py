@@ -2,7 +2,7 @@
 
 import argparse
 
-from searcher.cli.options import Verbs, add_reading, database_text
+from searcher.cli.options import Verbs, add_reading, database_address
 
 __all__ = ["add_parser"]
 
@@ -18,7 +18,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, metric, params_text, print_json, seconds, table
     from searcher.ledger.database import Database
 
-    with Database.open(database_text(args)) as database:
+    with Database.open(database_address(args)) as database:
         study = database.study(args.study)
         trials = database.trials(args.study)
     if args.json:

@@ -14,18 +14,21 @@ import optuna
 import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from searcher.exceptions import DatabaseAwayError, DatabaseError, StudyConflictError, UnknownStudyError
 from searcher.ledger import engine as engines
+from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.clock import database_now
+from searcher.ledger.guard import Guard
 from searcher.ledger.liveness import driver_is_gone
+from searcher.ledger.lock_holder import lock_holder
 from searcher.ledger.migrations import check_revision, upgrade
 from searcher.ledger.optuna_tables import open_optuna_storage
 from searcher.ledger.optuna_trials import count_states, read_results, read_trials
-from searcher.ledger.outage import is_outage
+from searcher.ledger.outage import is_lock, is_outage
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, ResultRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
 from searcher.study.objectives import Direction
@@ -42,17 +45,20 @@ class Database:
     Use as a context manager, or `close` it. Safe to use from several threads.
     """
 
-    def __init__(self, url: URL, engine: Engine, *, may_write: bool = True) -> None:
-        self.url = url
+    def __init__(self, address: DatabaseAddress, engine: Engine, *, may_write: bool = True) -> None:
+        self.address = address
         self.engine = engine
+        self.guard = Guard(address)
+        self.guard.opened()
+        self.guard.attach(engine)
         self._may_write = may_write
 
     @classmethod
-    def open(cls, text: str, *, create: bool = False, may_write: bool = True) -> Self:
+    def open(cls, address: DatabaseAddress | str, *, create: bool = False, may_write: bool = True) -> Self:
         """Return the open database.
 
         Args:
-            text: A URL or the path of an SQLite file.
+            address: Where it lies, or the text that says so.
             create: Make the file and the tables where they are missing, and upgrade those of an older version.
             may_write: Whether anything can be written; without it the database itself refuses, Optuna's writing
                 too. For whoever hands the database on to code that is not ours.
@@ -62,16 +68,16 @@ class Database:
                 by another version: a newer one always, an older one unless `create`. Nothing is changed then.
         """
         assert may_write or not create
-        url = engines.parse_url(text)
-        database = cls(url, engines.connect(url, create=create), may_write=may_write)
+        address = engines.parse_url(address)
+        database = cls(address, engines.connect(address, create=create), may_write=may_write)
         if not may_write:
             engines.only_reading(database.engine)
         try:
             with database.errors("opened"):
-                check_revision(database.engine, where=f"--db {engines.masked(url)}", may_upgrade=create)
+                check_revision(database.engine, where=f"--db {address}", may_upgrade=create)
                 if create:
                     engines.write_ahead(database.engine)
-                    database.optuna_storage = open_optuna_storage(url, create=True)
+                    database.optuna_storage = database._open_storage(create=True)
                     upgrade(database.engine)
         except BaseException:
             database.close()
@@ -79,13 +85,13 @@ class Database:
         return database
 
     @staticmethod
-    def probe(text: str) -> None:
+    def probe(address: DatabaseAddress | str) -> None:
         """Check, without creating anything, that a study can be written here.
 
         Raises:
             DatabaseError: It cannot be reached or used.
         """
-        engines.probe(engines.parse_url(text))
+        engines.probe(engines.parse_url(address))
 
     @cached_property
     def optuna_storage(self) -> optuna.storages.RDBStorage:
@@ -95,9 +101,14 @@ class Database:
             DatabaseError: Its tables are missing, or of another version of Optuna.
         """
         with self.errors("read"):
-            storage = open_optuna_storage(self.url, create=False)
+            storage = self._open_storage(create=False)
         if not self._may_write:
             engines.only_reading(storage.engine)
+        return storage
+
+    def _open_storage(self, *, create: bool) -> optuna.storages.RDBStorage:
+        storage = open_optuna_storage(self.address, create=create)
+        self.guard.attach(storage.engine)
         return storage
 
     def close(self) -> None:
@@ -113,7 +124,7 @@ class Database:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Database({engines.masked(self.url)})"
+        return f"Database({self.address})"
 
     def __reduce__(self) -> str:
         raise TypeError("a Database is not pickled: it would carry its password to a worker")
@@ -153,8 +164,12 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            where = f"--db {engines.masked(self.url)}"
-            reason = engines.reason(error, self.url)
+            where = f"--db {self.address}"
+            reason = engines.reason(error, self.address)
+            if is_lock(error):
+                reason = reason if self.address.is_sqlite else "another session has locked its tables or rows"
+                holder = lock_holder(self.engine, self.address)
+                reason = f"{reason}; {holder}" if holder else reason
             if is_outage(error):
                 raise DatabaseAwayError(f"{where}: is away: {reason}") from None
             raise DatabaseError(f"{where}: could not be {what}: {reason}") from None
@@ -194,7 +209,7 @@ class Database:
         names = self.study_names()
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(names) or 'none yet'}"
-        raise UnknownStudyError(f"--study {name}: must be a study of {engines.masked(self.url)}; {remedy}")
+        raise UnknownStudyError(f"--study {name}: must be a study of {self.address}; {remedy}")
 
     def study(self, name: str) -> StudyRecord:
         """Return how far a study is.
@@ -257,7 +272,7 @@ class Database:
             return is_of_study if numbers is None else sa.and_(is_of_study, table.trial.in_(numbers))
 
         with self.read() as session:
-            frozen = read_trials(session.connection(), optuna_id, numbers=numbers)
+            frozen = read_trials(session.connection(), optuna_id, numbers=numbers, in_utc=True)
             epochs: dict[int, dict[int, dict[str, float]]] = {}
             by_epoch = sa.select(EpochRow.trial, EpochRow.epoch, EpochRow.metrics).order_by(EpochRow.epoch)
             for number, epoch, metrics in session.execute(by_epoch.where(chosen(EpochRow))):

@@ -1,26 +1,28 @@
 """Connecting to the study database: SQLite by default, PostgreSQL on a cluster."""
 
-import re
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psutil
+import psycopg
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from searcher.exceptions import DatabaseAwayError, DatabaseError
+from searcher.ledger import guard
+from searcher.ledger.address import DatabaseAddress, holds_secret, parse_url
 from searcher.ledger.outage import is_outage
+from searcher.ledger.sqlite_file import check_file, reading_uri
 
 __all__ = [
+    "bare_url",
     "connect",
-    "engine_options",
+    "engine_arguments",
     "holds_secret",
-    "masked",
     "only_reading",
     "parse_url",
     "probe",
@@ -28,11 +30,10 @@ __all__ = [
     "write_ahead",
 ]
 
-BUSY_TIMEOUT_S = 5
-"""How long one statement waits for another process's lock on SQLite. The driver waits longer, and says so."""
-
-_POSTGRES_OPTIONS = {
+_POSTGRES_OPTIONS: dict[str, Any] = {
     "connect_timeout": 10,
+    # Of a server in SQL_ASCII, texts would come as bytes.
+    "client_encoding": "utf8",
     # A server that vanished without a word (its host lost power, a cable) is noticed within a minute.
     # A healthy query may take as long as it likes: its server answers the probes.
     "keepalives": 1,
@@ -42,78 +43,22 @@ _POSTGRES_OPTIONS = {
     "tcp_user_timeout": 40_000,  # milliseconds
 }
 
-_NETWORK_FILE_SYSTEMS = re.compile(r"nfs|cifs|smb|sshfs|lustre|ceph|gluster|beegfs|gpfs|9p", re.IGNORECASE)
 
-
-def parse_url(text: str) -> URL:
-    """Return the database URL for `--db` or `SEARCHER_DB`: a URL, or the path of an SQLite file.
-
-    Raises:
-        DatabaseError: Neither.
-    """
-    if "://" not in text:
-        text = f"sqlite:///{text}"
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):  # whose message may hold half a password
-        raise DatabaseError(
-            "--db: must be a path or a URL like postgresql://user@host/name, got something else; "
-            "write special characters of a password as %40 and the like"
-        ) from None
-    if "@" in (url.host or ""):
-        raise DatabaseError(
-            "--db: must have one @ before the host, got more; write those of a password as %40"
-        )
-    if "password" in url.query:  # where masking would not find it
-        url = url.set(password=str(url.query["password"])).difference_update_query(["password"])
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise DatabaseError(
-            f"--db {masked(url)}: must be SQLite or PostgreSQL, got {url.drivername}; "
-            "use a file path or postgresql://user@host/name"
-        )
-    if url.drivername == "sqlite" and url.database in (None, "", ":memory:"):
-        raise DatabaseError("--db sqlite://: must name a file, got a database in memory; give a path")
-    return url
-
-
-def holds_secret(text: str) -> bool:
-    """Return whether a database URL, for `--db` or `SEARCHER_DB`, has a password in it.
-
-    Raises:
-        DatabaseError: It is no such URL.
-    """
-    url = parse_url(text)
-    return bool(url.password) or any(_is_secret(key) for key in url.query)
-
-
-def masked(url: URL) -> str:
-    """Return the URL as text with its passwords hidden."""
-    hidden = {key: "hidden" for key in url.query if _is_secret(key)}
-    return url.update_query_dict(hidden).render_as_string(hide_password=True)
-
-
-def _is_secret(key: str) -> bool:
-    """Return whether an option of the URL is a password: `sslpassword` is one, `passfile` names a file."""
-    return "password" in key.lower()
-
-
-def connect(url: URL, *, create: bool) -> Engine:
+def connect(address: DatabaseAddress, *, create: bool) -> Engine:
     """Return an engine that has reached its database.
 
     Args:
-        url: From `parse_url`.
+        address: From `parse_url`.
         create: Make an SQLite file that does not exist. Without it, a missing file is an error, so that a
             command that only reads leaves no empty database behind.
 
     Raises:
         DatabaseError: The database cannot be reached or used; the password is masked.
     """
-    if url.drivername == "sqlite":
-        _check_sqlite_file(url, create=create)
-    engine = sa.create_engine(url, **engine_options(url))
-    if url.drivername == "sqlite":
+    if address.is_sqlite:
+        check_file(_path(address), create=create)
+    engine = sa.create_engine(bare_url(address), **engine_arguments(address))
+    if address.is_sqlite:
         _prepare_sqlite(engine)
     try:
         with engine.connect() as connection:
@@ -121,29 +66,26 @@ def connect(url: URL, *, create: bool) -> Engine:
     except SQLAlchemyError as error:
         engine.dispose()
         kind = DatabaseAwayError if is_outage(error) else DatabaseError
-        raise kind(f"--db {masked(url)}: must be reachable: {reason(error, url)}") from None
+        raise kind(f"--db {address}: must be reachable: {reason(error, address)}") from None
+    except DatabaseError:
+        engine.dispose()
+        raise
     return engine
 
 
-def write_ahead(engine: Engine) -> None:
-    """Make an SQLite file keep a write-ahead log, so that readers never block the driver; kept in the file.
+def bare_url(address: DatabaseAddress) -> str:
+    """Return the URL that engines on this database are made with: it says which kind it is, and nothing else."""
+    return f"sqlite:///{quote(str(_path(address)))}" if address.is_sqlite else "postgresql+psycopg://"
 
-    Raises:
-        SQLAlchemyError: The file is locked by others all the time.
+
+def engine_arguments(address: DatabaseAddress) -> dict[str, Any]:
+    """Return the keyword arguments that every engine on this database is made with, Optuna's too.
+
+    The engine itself knows no address, and so no password. What the address says, such as `?connect_timeout=3`, goes
+    before what is ours. Values that are written show in no message.
     """
-    if engine.dialect.name != "sqlite":
-        return
-    give_up_at = time.monotonic() + BUSY_TIMEOUT_S
-    with engine.connect() as connection:
-        raw = connection.connection.cursor()
-        # SQLite does not wait here itself where two processes that switch at once could wait for each other.
-        while raw.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            try:
-                raw.execute("PRAGMA journal_mode=WAL")
-            except sqlite3.OperationalError as error:
-                if not is_outage(error) or time.monotonic() > give_up_at:
-                    raise sa.exc.OperationalError("PRAGMA journal_mode=WAL", None, error) from None
-                time.sleep(0.02)
+    arguments: dict[str, Any] = {"creator": _creator(address), "hide_parameters": True}
+    return arguments if address.is_sqlite else arguments | {"pool_pre_ping": True}
 
 
 def only_reading(engine: Engine) -> None:
@@ -163,72 +105,48 @@ def only_reading(engine: Engine) -> None:
             connection.read_only = True
 
 
-def probe(url: URL) -> None:
+def write_ahead(engine: Engine) -> None:
+    """Make an SQLite file keep a write-ahead log, so that readers never block the driver; kept in the file.
+
+    Raises:
+        SQLAlchemyError: The file is locked by others all the time.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    give_up_at = time.monotonic() + guard.BUSY_TIMEOUT_S
+    with engine.connect() as connection:
+        raw = connection.connection.cursor()
+        # SQLite does not wait here itself where two processes that switch at once could wait for each other.
+        while raw.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            try:
+                raw.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if not is_outage(error) or time.monotonic() > give_up_at:
+                    raise sa.exc.OperationalError("PRAGMA journal_mode=WAL", None, error) from None
+                time.sleep(0.02)
+
+
+def probe(address: DatabaseAddress) -> None:
     """Check that a database can be created or reached, without creating it.
 
     Raises:
         DatabaseError: It cannot.
     """
-    if url.drivername == "sqlite":
-        _check_sqlite_file(url, create=True)
+    if address.is_sqlite:
+        check_file(_path(address), create=True)
     else:
-        connect(url, create=False).dispose()
+        connect(address, create=False).dispose()
 
 
-def engine_options(url: URL) -> dict[str, Any]:
-    """Return the keyword arguments that every engine on this database is made with, Optuna's too.
-
-    What the URL itself says, such as `?connect_timeout=3`, goes first. Values that are written show in no message.
-    """
-    if url.drivername == "sqlite":
-        options, ours = {}, {"timeout": BUSY_TIMEOUT_S}
-    else:
-        options, ours = {"pool_pre_ping": True}, _POSTGRES_OPTIONS
-    connect_args = {name: value for name, value in ours.items() if name not in url.query}
-    return {"hide_parameters": True, "connect_args": connect_args, **options}
-
-
-def _check_sqlite_file(url: URL, *, create: bool) -> None:
-    path = Path(str(url.database)).absolute()
-    if not path.exists() and not create:
-        raise DatabaseError(f"--db {path}: the database must exist; launch a study first, or check the path")
-    if not path.parent.is_dir():
-        raise DatabaseError(f"--db {path}: its folder must exist; create {path.parent}")
-    if path.is_dir():
-        raise DatabaseError(f"--db {path}: must be a file, got a folder; add a file name such as searcher.db")
-    if path.exists():
-        _check_is_sqlite(path)
-    file_system = _file_system(path.parent)
-    if _NETWORK_FILE_SYSTEMS.search(file_system):
-        raise DatabaseError(
-            f"--db {path}: SQLite must lie on a local disk, got {file_system}, whose locks cannot be trusted; "
-            "use a local path or PostgreSQL"
-        )
-
-
-def _check_is_sqlite(path: Path) -> None:
-    """Let SQLite look at the file.
-
-    Never open it in any other way: closing such a handle takes away the locks that this process's connections hold
-    on the file, and another process may then remove the write-ahead log under them
-    (https://www.sqlite.org/howtocorrupt.html, section 2.2).
-    """
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
-            connection.execute("PRAGMA schema_version")
-    except sqlite3.Error as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            rule = "must be an SQLite database, got another kind of file; check the path"
-        elif error.sqlite_errorcode == sqlite3.SQLITE_CANTOPEN:
-            rule = "must be readable; check its permissions"
-        else:  # such as a lock, which the first real statement waits for
-            return
-        raise DatabaseError(f"--db {path}: {rule}") from None
-
-
-def _file_system(folder: Path) -> str:
-    mounts = {partition.mountpoint: partition.fstype for partition in psutil.disk_partitions(all=True)}
-    return next((mounts[str(place)] for place in [folder, *folder.parents] if str(place) in mounts), "")
+def reason(error: BaseException, address: DatabaseAddress) -> str:
+    """Return the database's own words in one line, without the password."""
+    cause = (
+        error if isinstance(error, SQLAlchemyError) else error.__cause__ or error
+    )  # Optuna wraps its errors
+    original = getattr(cause, "orig", None) or cause
+    if getattr(original, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+        return "this user may only read it, or its disk is read-only; change that, or copy the database"
+    return address.without_secrets(" ".join(str(original).split()))
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -248,15 +166,23 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def reason(error: Exception, url: URL) -> str:
-    """Return the database's own words in one line, without the password."""
-    cause = (
-        error if isinstance(error, SQLAlchemyError) else error.__cause__ or error
-    )  # Optuna wraps its errors
-    original = getattr(cause, "orig", None) or cause
-    text = " ".join(str(original).split())
-    options = [str(value) for key, value in url.query.items() if _is_secret(key)]
-    for secret in filter(None, [str(url.password or ""), *options]):
-        for written in (secret, quote(secret, safe="")):
-            text = text.replace(written, "***")
-    return text
+def _path(address: DatabaseAddress) -> Path:
+    return Path(address.sqlite_path).absolute()
+
+
+def _creator(address: DatabaseAddress) -> Callable[[], Any]:
+    """Return what makes a connection: the only place that has the password."""
+    arguments = address.connect_arguments()
+    if not address.is_sqlite:
+        ours = {name: value for name, value in _POSTGRES_OPTIONS.items() if name not in arguments}
+        return lambda: psycopg.connect(**arguments, **ours)
+    path = _path(address)
+    timeout_s = arguments.pop("timeout", guard.BUSY_TIMEOUT_S)
+
+    def connect_to_file() -> Any:
+        read_only = None if arguments.get("uri") else reading_uri(path)
+        if read_only is not None:
+            return sqlite3.connect(read_only, timeout=timeout_s, **(arguments | {"uri": True}))
+        return sqlite3.connect(str(path), timeout=timeout_s, **arguments)
+
+    return connect_to_file

@@ -20,7 +20,8 @@ from typing import Any, Literal, Self
 
 import sqlalchemy as sa
 
-from searcher.exceptions import StudyConflictError
+from searcher.exceptions import DatabaseReplacedError, SearcherError, StudyConflictError
+from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.clock import database_now
 from searcher.ledger.database import Database
 from searcher.ledger.liveness import driver_state, own_process
@@ -51,6 +52,10 @@ _RECORDED_VERSIONS = (
 )
 
 
+_IN_DOUBT: set[tuple[DatabaseAddress, int]] = set()
+"""Studies for which this process began a launch without hearing whether it was written: the database went away."""
+
+
 class Lease:
     """The right to drive a study, held from `acquire` to `release` or the end of the process.
 
@@ -63,12 +68,13 @@ class Lease:
         self._database = database
         self._launch_id = launch_id
         self._outcome = "failed"
-        self._lost = threading.Event()
+        self._problem: SearcherError | None = None
         self._when_lost = _Once()
         self._when_stopped = _Once()
         self._release_by: float | None = None
         self._is_released = False
         self._wake = threading.Event()
+        database.guard.fence(launch_id, self._refused)
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
 
@@ -85,9 +91,14 @@ class Lease:
             StudyConflictError: Another driver holds it; the message gives host, process, age and the remedy.
         """
         study_id = database.study_row(study_name).id
+        in_doubt = (database.address, study_id)
         for _ in range(_MAX_ROUNDS):
-            gone = _gone_drivers(database, study_id, study_name)
-            launch_id = _take_over(database, study_id, gone, job)
+            launch_id = _begun_before(database, study_id) if in_doubt in _IN_DOUBT else None
+            if launch_id is None:
+                gone = _gone_drivers(database, study_id, study_name)
+                _IN_DOUBT.add(in_doubt)
+                launch_id = _take_over(database, study_id, gone, job)
+            _IN_DOUBT.discard(in_doubt)
             if launch_id is not None:
                 return cls(database, study_name, launch_id)
         raise StudyConflictError(
@@ -112,7 +123,12 @@ class Lease:
     @property
     def is_lost(self) -> bool:
         """Whether another driver has taken the study over, after this one was silent for too long."""
-        return self._lost.is_set()
+        return self._problem is not None
+
+    @property
+    def problem(self) -> SearcherError | None:
+        """Why this driver may not go on, None while it may."""
+        return self._problem
 
     def check(self) -> None:
         """Look now whether the study is still this driver's, for one that the database was away from.
@@ -122,11 +138,8 @@ class Lease:
             DatabaseAwayError: The database is still away.
         """
         self._look()
-        if self.is_lost:
-            raise StudyConflictError(
-                f"--study {self.study_name}: must have one driver at a time, got another one that took it over while "
-                "the database was away from this one; this launch has ended, see `searcher status`"
-            )
+        if self._problem is not None:
+            raise self._problem
 
     def on_lost(self, act: Callable[[], None]) -> None:
         """Call `act` once, from the lease's thread, should another driver take the study over."""
@@ -174,10 +187,12 @@ class Lease:
                 if failing:
                     logger.info("renewing the lease on %s again", self.study_name)
                 failing = False
+            except DatabaseReplacedError as error:
+                self._lose(error)
             except (
                 Exception
             ) as error:  # whatever it is, a driver that goes on without its lease would be worse
-                if not failing:  # not louder: whoever waits for the database says so
+                if not failing and not self.is_lost:  # not louder: whoever waits for the database says so
                     logger.info("could not renew the lease on %s, trying again: %s", self.study_name, error)
                 failing = True
             self._tell()
@@ -189,11 +204,31 @@ class Lease:
         with self._database.read() as session:
             row = session.execute(columns.where(LaunchRow.id == self._launch_id)).one_or_none()
         if row is None or row.ended_at is not None:
-            logger.error("another driver has taken %s over, stopping", self.study_name)
-            self._lost.set()
-            self._when_lost.is_due = True
+            self._refused(row is not None)
         elif row.stop_requested_at is not None:
             self._when_stopped.is_due = True
+
+    def _refused(self, is_recorded: bool) -> SearcherError:
+        """Note, and return, why nothing may be written any more: the launch has an end, or is not there."""
+        if is_recorded:
+            return self._lose(
+                StudyConflictError(
+                    f"--study {self.study_name}: must have one driver at a time, got another one that took it over "
+                    "while nothing was heard of this one; this launch has ended, see `searcher status`"
+                )
+            )
+        return self._lose(
+            DatabaseReplacedError(
+                f"--study {self.study_name}: its launch must be in the database, got none: an older copy "
+                "took the database's place; bring back the newest copy if you can, then launch again"
+            )
+        )
+
+    def _lose(self, problem: SearcherError) -> SearcherError:
+        if self._problem is None:
+            self._problem = problem
+            self._when_lost.is_due = True
+        return self._problem
 
     def _tell(self) -> None:
         for listener in (self._when_lost, self._when_stopped):
@@ -206,8 +241,12 @@ class Lease:
         """Write down the end, trying until `release` gives up."""
         assert self._release_by is not None
         while not self._is_released:
+            if self.is_lost:  # by whoever took the study over; our writes stay refused
+                self._is_released = True
+                return
             try:
                 self._update(ended_at=database_now(), outcome=self._outcome)
+                self._database.guard.unfence(self._launch_id)
                 self._is_released = True
             except Exception as error:
                 if time.monotonic() >= self._release_by:
@@ -261,6 +300,15 @@ def _gone_drivers(database: Database, study_id: int, study_name: str) -> dict[in
     return gone
 
 
+def _begun_before(database: Database, study_id: int) -> int | None:
+    """Return the launch that this process has begun without hearing of it, None for none."""
+    for launch, now in _open_launches(database, study_id):
+        is_ours = (launch.process_space, launch.pid) == (own_process()[0], os.getpid())
+        if is_ours and driver_state(launch, now) == "alive":
+            return launch.id
+    return None
+
+
 def _refusal(study_name: str, launch: LaunchRow, now: datetime) -> StudyConflictError:
     age = max(timedelta(0), now - launch.started_at)
     return StudyConflictError(
@@ -303,7 +351,7 @@ def _take_over(database: Database, study_id: int, gone: dict[int, datetime], job
     launch = _this_launch(study_id, job)
     with database.write() as session:
         # Locks the study's row on PostgreSQL; on SQLite the transaction holds the only write lock already.
-        session.execute(sa.select(StudyRow.id).where(StudyRow.id == study_id).with_for_update())
+        session.execute(sa.select(StudyRow.id).where(StudyRow.id == study_id).with_for_update(key_share=True))
         for launch_id, renewed_at in gone.items():
             still_silent = (
                 LaunchRow.id == launch_id,

@@ -11,10 +11,10 @@ import optuna
 import psycopg
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import URL
 
 from searcher.exceptions import DatabaseError
 from searcher.ledger import engine as engines
+from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.optuna_trials import read_trials
 
 __all__ = ["open_optuna_storage"]
@@ -25,7 +25,7 @@ _MAX_ATTEMPTS = 20
 
 
 class _Storage(optuna.storages.RDBStorage):
-    """Optuna's storage, which would carry its URL and so its password into a pickle, and reads many trials slowly."""
+    """Optuna's storage, which would carry its connections' password into a pickle, and reads many trials slowly."""
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -45,11 +45,11 @@ class _Storage(optuna.storages.RDBStorage):
         raise TypeError("Optuna's storage is not pickled: it would carry its password to a worker")
 
 
-def open_optuna_storage(url: URL, *, create: bool) -> optuna.storages.RDBStorage:
+def open_optuna_storage(address: DatabaseAddress, *, create: bool) -> optuna.storages.RDBStorage:
     """Return Optuna's view of a database.
 
     Args:
-        url: From `parse_url`.
+        address: From `parse_url`.
         create: Make Optuna's tables where they are missing.
 
     Raises:
@@ -59,13 +59,13 @@ def open_optuna_storage(url: URL, *, create: bool) -> optuna.storages.RDBStorage
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
             return _Storage(
-                url.render_as_string(hide_password=False),
-                engine_kwargs=engines.engine_options(url),
+                engines.bare_url(address),
+                engine_kwargs=engines.engine_arguments(address),
                 skip_table_creation=not create,
             )
         except RuntimeError as error:  # how Optuna says that the tables are of another version of it
             raise DatabaseError(
-                f"--db {engines.masked(url)}: must hold tables of this Optuna: {' '.join(str(error).split())}"
+                f"--db {address}: must hold tables of this Optuna: {' '.join(str(error).split())}"
             ) from None
         except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             # Optuna looks whether its tables are there, and then makes them: of two that do so at once, one fails.

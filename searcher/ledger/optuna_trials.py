@@ -55,6 +55,7 @@ def read_trials(
     *,
     states: Container[TrialState] | None = None,
     numbers: Collection[int] | None = None,
+    in_utc: bool = False,
 ) -> list[FrozenTrial]:
     """Return trials of a study, by number, as Optuna's own reader would.
 
@@ -63,7 +64,10 @@ def read_trials(
         study_id: Optuna's number of the study.
         states: In which states; None for all.
         numbers: Which; None for all.
+        in_utc: Give times in UTC, with their zone; else in local time without one, as Optuna does, where an hour of
+            each autumn comes twice.
     """
+    time_of = _in_utc if in_utc else _local
     trial = models.TrialModel
     chosen: _Chosen = trial.study_id == study_id
     if states is not None:
@@ -85,8 +89,8 @@ def read_trials(
             state=state,
             value=None,
             values=values.get(trial_id),
-            datetime_start=_local(started),
-            datetime_complete=_local(completed),
+            datetime_start=time_of(started),
+            datetime_complete=time_of(completed),
             params={name: value for name, (value, _) in params.get(trial_id, {}).items()},
             distributions={name: of for name, (_, of) in params.get(trial_id, {}).items()},
             user_attrs=user_attrs.get(trial_id, {}),
@@ -156,6 +160,10 @@ def _intermediate_values(connection: sa.Connection, chosen: _Chosen) -> dict[int
     ):
         found.setdefault(trial_id, {})[step] = table.stored_repr_to_intermediate_value(value, kind)
     return found
+
+
+def _in_utc(time: datetime | None) -> datetime | None:
+    return None if time is None else time.replace(tzinfo=UTC)
 
 
 def _local(time: datetime | None) -> datetime | None:

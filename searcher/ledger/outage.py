@@ -1,11 +1,12 @@
 """Telling a database that is away for a while from a request that it will refuse again."""
 
 import sqlite3
+from collections.abc import Iterator
 
 import psycopg
 import sqlalchemy.exc
 
-__all__ = ["is_outage"]
+__all__ = ["is_lock", "is_outage"]
 
 _SQLITE_PASSING = frozenset(
     {
@@ -57,6 +58,18 @@ _POSTGRES_REFUSALS = (
 another language of the server's they are not recognised, and waiting, which shows them, is the safer mistake."""
 
 
+def is_lock(error: BaseException) -> bool:
+    """Return whether an error says that another process holds a lock."""
+    return any(
+        isinstance(link, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)
+        or (
+            isinstance(link, sqlite3.Error)
+            and getattr(link, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        )
+        for link in _chain(error)
+    )
+
+
 def is_outage(error: BaseException) -> bool:
     """Return whether an error says that the database is away, locked or full now, and may be there again later.
 
@@ -64,22 +77,25 @@ def is_outage(error: BaseException) -> bool:
     `DatabaseError`. The outermost link that tells decides: a violated constraint is none, even if it came up while
     an outage was handled. Wrong passwords, unknown databases and programming errors are none.
     """
+    verdicts = (_verdict(link) for link in _chain(error))
+    return next((verdict for verdict in verdicts if verdict is not None), False)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it wraps, the outermost first."""
     waiting, seen = [error], set[int]()
     while waiting:
         link = waiting.pop()
         if id(link) in seen:
             continue
         seen.add(id(link))
-        verdict = _verdict(link)
-        if verdict is not None:
-            return verdict
+        yield link
         wrapped = (
             link.__context__,
             link.__cause__,
             getattr(link, "orig", None),
         )  # the last is looked at first
         waiting.extend(inner for inner in wrapped if isinstance(inner, BaseException))
-    return False
 
 
 def _verdict(error: BaseException) -> bool | None:
@@ -87,6 +103,8 @@ def _verdict(error: BaseException) -> bool | None:
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _SQLITE_PASSING
+    if isinstance(error, psycopg.errors.InFailedSqlTransaction):  # what failed before says why
+        return None
     if isinstance(error, psycopg.Error):
         return _postgres_verdict(error)
     if isinstance(error, sqlalchemy.exc.DBAPIError):

@@ -7,6 +7,7 @@ from typing import Any
 
 from searcher.study.objectives import Direction
 from searcher.study.space import Value
+from searcher.times import utc_text
 
 __all__ = [
     "CheckpointRecord",
@@ -63,6 +64,7 @@ class TrialRecord(ResultRecord):
     checkpoints: Mapping[str, CheckpointRecord] = field(default_factory=dict)
     """The newest checkpoint of each kind."""
     started_at: datetime | None = None
+    """In UTC, with its zone; so is the end."""
     ended_at: datetime | None = None
 
     @property
@@ -83,8 +85,8 @@ class TrialRecord(ResultRecord):
             each.name: getattr(self, each.name) for each in fields(self)
         }  # `asdict` would copy every epoch
         record["checkpoints"] = {kind: asdict(each) for kind, each in self.checkpoints.items()}
-        record["started_at"] = self.started_at.isoformat() if self.started_at else None
-        record["ended_at"] = self.ended_at.isoformat() if self.ended_at else None
+        record["started_at"] = utc_text(self.started_at)
+        record["ended_at"] = utc_text(self.ended_at)
         return record | {"num_epochs": self.num_epochs, "duration_s": self.duration_s}
 
 
@@ -105,7 +107,7 @@ class LaunchRecord:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         times = {"started_at": self.started_at, "renewed_at": self.renewed_at, "ended_at": self.ended_at}
-        return asdict(self) | {name: time.isoformat() if time else None for name, time in times.items()}
+        return asdict(self) | {name: utc_text(time) for name, time in times.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ class StudyRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        record = asdict(self) | {"created_at": self.created_at.isoformat(), "num_done": self.num_done}
+        record = asdict(self) | {"created_at": utc_text(self.created_at), "num_done": self.num_done}
         record["last_launch"] = self.last_launch.to_dict() if self.last_launch else None
         return record
 
@@ -161,7 +163,7 @@ class ExportRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self) | {"created_at": self.created_at.isoformat() if self.created_at else None}
+        return asdict(self) | {"created_at": utc_text(self.created_at)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,4 +181,4 @@ class EvaluationRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self) | {"created_at": self.created_at.isoformat()}
+        return asdict(self) | {"created_at": utc_text(self.created_at)}

@@ -18,7 +18,14 @@ from ray.tune.experiment import Trial
 
 from data_pipeline.datasets import SyntheticGlands
 from data_pipeline.store import Store
-from searcher.exceptions import DatabaseAwayError, DatabaseError, SearcherError, StudyConflictError
+from searcher.exceptions import (
+    DatabaseAwayError,
+    DatabaseError,
+    DatabaseReplacedError,
+    SearcherError,
+    StudyConflictError,
+)
+from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.patience import Patience
@@ -82,7 +89,7 @@ class LaunchResult:
 def launch(
     spec: StudySpec,
     *,
-    database: str,
+    database: DatabaseAddress | str,
     data: DataRequest,
     store: Store,
     storage_root: Path,
@@ -96,7 +103,7 @@ def launch(
 
     Args:
         spec: The study.
-        database: The study database, a URL or the path of an SQLite file; made where it is missing.
+        database: The study database, or the text that says where it lies; made where it is missing.
         data: The data set, for the workers.
         store: The data set's store on this node.
         storage_root: Folder of all studies' checkpoints and logs, the same on every node; or this machine's mirror of
@@ -119,7 +126,7 @@ def launch(
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
     )
-    remaining = _look(database, study)
+    remaining = Patience(listener.said, threading.Event())(lambda: _look(database, study))
     if remaining and address is None:  # each node of a cluster fetches its own, and this may be none of them
         check_weights(spec)
     origin = origin_of(storage_root)
@@ -150,17 +157,18 @@ def launch(
             check_gpu_share(spec, resources, data=data, fingerprint=store.fingerprint, say=listener.said)
         if origin is not None:
             origin.patience_s = AWAY_LIMIT_S
-        with stop_on_signals(log) as stop, Database.open(database, create=True) as opened:
-            study.register(opened)
-            with Lease.acquire(opened, spec.name, job=current_job()) as lease:
-                lease.on_lost(lambda: _stop(stop, log, "another driver has taken the study over"))
+        with stop_on_signals(log) as stop, ExitStack() as held:
+            patiently = Patience(log.said, stop)
+            opened = held.enter_context(patiently(lambda: Database.open(database, create=True)))
+            patiently(lambda: study.register(opened))
+            with patiently(lambda: Lease.acquire(opened, spec.name, job=current_job())) as lease:
+                lease.on_lost(lambda: _stop(stop, log, str(lease.problem)))
                 lease.on_stop(
                     lambda: _stop(stop, log, "asked to stop by `searcher stop`; stopping after this step")
                 )
-                study.begin_launch(opened)
-                ledger = StudyLedger(
-                    opened, spec, patience=Patience(log.said, stop, before_again=lease.check)
-                )
+                patience = Patience(log.said, stop, before_again=lease.check)
+                patience(lambda: study.begin_launch(opened))
+                ledger = patience(lambda: StudyLedger(opened, spec, patience=patience))
                 launch = _Launch(ledger, lease, cluster, log, stop, is_joined=address is not None)
                 return launch.run(data=data, store=store, study=study, resources=resources, command=command)
 
@@ -177,10 +185,12 @@ def _launch_log(study: str, storage_root: Path, listener: StudyListener) -> Laun
     )
 
 
-def _look(database: str, study: Registration) -> int:
+def _look(database: DatabaseAddress | str, study: Registration) -> int:
     """Refuse what the database as it is refuses; return how many trials remain. Changes nothing."""
     try:
         opened = Database.open(database)
+    except DatabaseAwayError:  # locked, by another launch that makes its tables say
+        raise
     except (
         DatabaseError
     ):  # not there yet, or of an older revision; or unusable, which opening to write will say
@@ -323,8 +333,8 @@ class _Launch:
         except (RayError, RuntimeError, AssertionError, OSError) as error:
             # From Ray's own depths: nothing of the trials is lost, and a traceback would say no more.
             raise self._broke_off(f"{type(error).__name__}: {cause_of(str(error))}") from error
-        fatal = search.fatal
-        if isinstance(fatal, StudyConflictError) or (
+        fatal = self._lease.problem or search.fatal
+        if isinstance(fatal, StudyConflictError | DatabaseReplacedError) or (
             isinstance(fatal, DatabaseAwayError) and self._stop.is_set()
         ):
             raise fatal
@@ -341,8 +351,10 @@ class _Launch:
         self._cluster.close()  # from here on nobody writes into a trial's folder
         spec, ledger = self._spec, self._ledger
         try:
-            if not self._lease.is_lost:
-                ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
+            if self._lease.problem is not None:  # nothing can be written any more
+                return "failed", 0
+            ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
+            ledger.check_whole()
             num_done = ledger.num_done()
         except SearcherError as error:  # away, or the study was deleted: the next launch mends it
             self._log.said(f"could not write down the end of the launch: {error}")

@@ -182,7 +182,9 @@ def _whole_runs(client: Any, experiment_id: str) -> set[str]:
 
 
 def _key(trial: TrialRecord) -> str:
-    return f"{trial.number} {trial.started_at}"
+    # In local time without a zone, as the first versions wrote it: what they have copied is not copied again.
+    started = None if trial.started_at is None else trial.started_at.astimezone().replace(tzinfo=None)
+    return f"{trial.number} {started}"
 
 
 def _milliseconds(moment: datetime | None) -> int:

@@ -25,6 +25,7 @@ from searcher.storage.objects import is_object_uri
 from searcher.study.config import TrialConfig
 from searcher.study.layout import TRIAL_LOG
 from searcher.study.objectives import Objective
+from searcher.times import UtcFormatter
 from searcher.training.failures import diagnose
 from searcher.training.reporter import Decision
 
@@ -159,7 +160,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         run_dir = place.run_dir
         _claim(run_dir)
         self._log = logging.FileHandler(run_dir / TRIAL_LOG)
-        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._log.setFormatter(UtcFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._log)
         config = TrialConfig.model_validate(dict(job.config))
         resume_from, warm_start = _begins_from(place)

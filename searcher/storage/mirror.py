@@ -11,6 +11,7 @@ from pathlib import Path
 
 from searcher.exceptions import StorageError, UserError
 from searcher.files import write_atomically
+from searcher.settings import read_setting
 from searcher.storage.objects import ObjectStore, is_object_uri
 
 __all__ = ["cache_dir", "fetch", "fetch_folder", "local_root", "origin_of", "push", "root_text"]
@@ -26,10 +27,10 @@ def cache_dir() -> Path:
     Raises:
         UserError: Neither is set, and this user has no home.
     """
-    chosen = os.environ.get("SEARCHER_CACHE")
+    chosen = read_setting("SEARCHER_CACHE")
     if chosen:
         return Path(chosen).absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
+    base = read_setting("XDG_CACHE_HOME")
     return (Path(base) if base else _home() / ".cache").absolute() / "gland-searcher"
 
 

@@ -212,8 +212,8 @@ def database_at(kind: str, folder: Path) -> Iterator[str]:
 def size_of(url: str) -> int:
     """Return how many bytes a database takes."""
     with Database.open(url) as database, database.read() as session:
-        if database.url.drivername == "sqlite":
-            return Path(str(database.url.database)).stat().st_size
+        if database.address.is_sqlite:
+            return Path(database.address.sqlite_path).stat().st_size
         return int(session.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
 
 

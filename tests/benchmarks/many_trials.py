@@ -229,8 +229,9 @@ def main() -> None:
             "SEARCHER_CACHE": str(folder / "cache"),
             "SEARCHER_DB": where,
         }
-        url = engines.parse_url(where)
-        database = sa.create_engine(url, poolclass=sa.pool.NullPool)
+        address = engines.parse_url(where)
+        arguments = engines.engine_arguments(address)
+        database = sa.create_engine(engines.bare_url(address), poolclass=sa.pool.NullPool, **arguments)
         started = time.monotonic()
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(

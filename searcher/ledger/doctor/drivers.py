@@ -10,6 +10,7 @@ from searcher.ledger.study_ledger import StudyLedger
 from searcher.ledger.watch import frozen_trials
 from searcher.study.reader import parse_study
 from searcher.study.spec import StudySpec
+from searcher.times import local_text
 
 __all__ = ["living_driver", "lost_launches", "orphaned_trials"]
 
@@ -35,7 +36,7 @@ def lost_launches(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             kind="launch",
             study=patient.name,
-            where=f"launch of {launch.started_at:%Y-%m-%d %H:%M}, process {launch.pid} on {launch.host}",
+            where=f"launch of {local_text(launch.started_at)}, process {launch.pid} on {launch.host}",
             what="has no end, and its driver is gone",
             why="it reads as if it were still running",
             remedy="--fix writes down that it was lost; so does the next launch",

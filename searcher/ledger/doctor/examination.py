@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from searcher.exceptions import DatabaseError, StudyConflictError
 from searcher.ledger import engine as engines
+from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.doctor.checkpoints import checkpoints
 from searcher.ledger.doctor.drift import drift
@@ -15,7 +16,7 @@ from searcher.ledger.doctor.finding import Finding
 from searcher.ledger.doctor.folders import foreign_studies, half_written, unknown_trials
 from searcher.ledger.doctor.lineage import optunas_half, parent
 from searcher.ledger.doctor.patient import Patient
-from searcher.ledger.doctor.stores import half_built_stores
+from searcher.ledger.doctor.stores import bad_stores
 from searcher.ledger.lease import Lease
 from searcher.ledger.migrations import check_revision
 from searcher.ledger.tables import StudyRow
@@ -23,20 +24,20 @@ from searcher.ledger.tables import StudyRow
 __all__ = ["examine", "open_database"]
 
 
-def open_database(text: str, *, fix: bool) -> tuple[Database | None, list[Finding]]:
+def open_database(address: DatabaseAddress | str, *, fix: bool) -> tuple[Database | None, list[Finding]]:
     """Return an existing database, upgraded if it is older and may be; None if it is older and may not.
 
     Args:
-        text: A URL or the path of an SQLite file.
+        address: Where it lies.
         fix: Upgrade it.
 
     Raises:
         DatabaseError: It cannot be reached or used, or is of a newer version.
     """
     try:
-        return Database.open(text), []
+        return Database.open(address), []
     except DatabaseError as error:
-        if not _is_older(text):
+        if not _is_older(address):
             raise
         where, _, what = str(error).partition(": ")
         finding = Finding(
@@ -50,7 +51,7 @@ def open_database(text: str, *, fix: bool) -> tuple[Database | None, list[Findin
         )
     if not fix:
         return None, [finding]
-    database = Database.open(text, create=True)
+    database = Database.open(address, create=True)
     finding.why = "this version could not read it"
     finding.apply()
     return database, [finding]
@@ -83,7 +84,7 @@ def examine(
     if study is None:
         findings += foreign_studies(database)
     fingerprint = None if study is None else database.study_row(study).data_fingerprint
-    stores = list(half_built_stores(cache_dir, fingerprint=fingerprint))
+    stores = list(bad_stores(cache_dir, fingerprint=fingerprint))
     if fix:
         for finding in stores:
             finding.apply()
@@ -129,10 +130,9 @@ def _mend(database: Database, name: str, findings: list[Finding]) -> None:
         lease.ends_as("mended")
 
 
-def _is_older(text: str) -> bool:
+def _is_older(address: DatabaseAddress | str) -> bool:
     """Return whether a database that does not open holds studies of an older revision."""
-    url = engines.parse_url(text)
-    engine = engines.connect(url, create=False)
+    engine = engines.connect(engines.parse_url(address), create=False)
     try:
         if not sa.inspect(engine).has_table(StudyRow.__tablename__):
             return False

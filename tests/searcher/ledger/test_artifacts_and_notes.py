@@ -89,7 +89,7 @@ def test_another_database_with_a_study_of_that_name_in_the_same_root_takes_no_pi
         for database in (old, new):
             shutil.rmtree(tmp_path / "runs" / "s", ignore_errors=True)
             studies.append(study := StoredStudy(database, tmp_path))
-            study.write(study.begin(), "a.jpg", f"of {database.url.database}".encode())
+            study.write(study.begin(), "a.jpg", f"of {database.address}".encode())
             study.ledger.attach(0, ["a.jpg"], study.root)
         for study, name in zip(studies, ("old.db", "new.db"), strict=True):
             assert artifacts(study, 0) == {"a.jpg": f"of {tmp_path / name}".encode()}

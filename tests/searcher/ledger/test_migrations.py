@@ -250,7 +250,7 @@ def test_reading_an_older_database_says_how_to_upgrade_it_and_changes_nothing(en
     with pytest.raises(DatabaseError) as caught:
         Database.open(database_url)
     assert str(caught.value) == (
-        f"--db {engines.masked(engines.parse_url(database_url))}: must be of this version's revision {HEAD}, got "
+        f"--db {engines.parse_url(database_url)}: must be of this version's revision {HEAD}, got "
         f"{revision}; `searcher doctor --fix` or the next launch upgrades it"
     )
     assert "s3cret-pw" not in str(caught.value)
@@ -266,7 +266,7 @@ def test_a_newer_versions_database_is_refused_and_left_alone(engine, database_ur
     with pytest.raises(DatabaseError) as caught:
         Database.open(database_url, create=create)
     assert str(caught.value) == (
-        f"--db {engines.masked(engines.parse_url(database_url))}: must be of a revision that this version knows, "
+        f"--db {engines.parse_url(database_url)}: must be of a revision that this version knows, "
         f"{HEAD} or older, got x7 of a newer version; install a newer searcher"
     )
     assert content(engine) == before

@@ -14,6 +14,7 @@ from chaos_postgres import PASSWORD, Server
 
 from searcher.exceptions import DatabaseError
 from searcher.ledger import engine as engines
+from searcher.ledger import guard
 from searcher.ledger.database import Database
 from searcher.ledger.outage import is_outage
 
@@ -68,7 +69,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_locked_file_is_an_outage_also_through_optuna_and_in_our_own_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(guard, "BUSY_TIMEOUT_S", 0.1)
     with Database.open(str(tmp_path / "s.db"), create=True) as database:
         study = optuna.create_study(study_name="s", storage=database.optuna_storage)
         with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as dashboard:
@@ -119,12 +120,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def url(server: Server) -> sa.URL:
-    return engines.parse_url(server.new_database("outage"))
+    return sa.make_url(server.new_database("outage")).set(drivername="postgresql+psycopg")
 
 
 @pytest.fixture
 def on_postgres(url: sa.URL) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(url, **engines.engine_options(url))
+    address = engines.parse_url(url.render_as_string(hide_password=False))
+    engine = sa.create_engine(engines.bare_url(address), **engines.engine_arguments(address))
     yield engine
     engine.dispose()
 
