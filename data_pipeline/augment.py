@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.datasets.base import Pixels
 from data_pipeline.exceptions import DataError
 from data_pipeline.stain import StainJitter
 from data_pipeline.warp import STANDARD, STRONG, Magnitudes, draw_warp, resample, separate_reflections
@@ -38,7 +39,7 @@ PRESETS = ("none", "poster", "standard", "strong")
 
 _POSTER_CROP_PX = 512
 
-Image = NDArray[np.uint8]
+Image = Pixels
 Labels = NDArray[np.uint16] | NDArray[np.int32]
 
 
@@ -232,7 +233,8 @@ class _StainAndBlur:
         self._max_sigma_px = self._MAX_SIGMA_PX * strength
 
     def __call__(self, image: Image, rng: np.random.Generator) -> None:
-        self._stain(image, rng)
+        assert image.dtype == np.uint8, image.dtype
+        self._stain(image, rng)  # type: ignore[arg-type]
         is_blurred, sigma_px = rng.random() < self._BLUR_PROBABILITY, rng.random() * self._max_sigma_px
         if is_blurred and sigma_px > 0:
             cv2.GaussianBlur(image, (0, 0), sigma_px, dst=image)

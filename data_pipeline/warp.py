@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.datasets.base import Pixels
+
 __all__ = ["STANDARD", "STRONG", "Magnitudes", "Warp", "draw_warp", "resample", "separate_reflections"]
 
 _MAX_ROTATION_DEG = 45.0  # with the symmetries, that is every angle
@@ -78,10 +80,10 @@ def draw_warp(
 
 
 def resample(
-    image: NDArray[np.uint8],
+    image: Pixels,
     labels: NDArray[np.uint16] | NDArray[np.int32],
     warp: Warp,
-    out_image: NDArray[np.uint8],
+    out_image: Pixels,
     out_labels: NDArray[np.int32],
 ) -> None:
     """Write what the warp sees: the image interpolated linearly, each label taken from the nearest pixel.

@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import SPLITS, Sample
+from data_pipeline.datasets.base import RGB, SPLITS, Sample
+from data_pipeline.datasets.contents import Contents
 from data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
 from data_pipeline.datasets.tables import GRADES_FILE, SAMPLES_FILE, SampleRow, read_grades, read_samples
 from data_pipeline.datasets.view import objects_of
@@ -30,7 +32,6 @@ __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 1 << 20
 _WITHOUT_PIXEL_SIZE = {".png", ".jpg", ".jpeg", ".bmp"}
 """Suffixes of files whose resolution is about printing."""
 
@@ -55,6 +56,7 @@ class PairedFolder:
         self, root: Path, pairs: Iterable[SamplePaths], problems: Iterable[str], *, strict: bool
     ) -> None:
         self.root = root
+        self._contents = Contents()
         self._said_masks = False
         found = list(problems)
         self._pairs: list[SamplePaths] = []
@@ -92,6 +94,16 @@ class PairedFolder:
         sizes = {sample.pixel_size_um for sample in self.samples}
         return sizes.pop() if len(sizes) == 1 else None
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images' channels."""
+        return RGB
+
+    @property
+    def dtype(self) -> Literal["uint8", "uint16"]:
+        """Type of the images' values."""
+        return "uint8"
+
     @cached_property
     def samples(self) -> Sequence[Sample]:
         """All samples, in the layout's order. A table's pixel size goes before the image file's own."""
@@ -109,13 +121,11 @@ class PairedFolder:
             fields: tuple[object, ...] = (sample.id, sample.split, sample.group, sample.stratum)
             if sample.pixel_size_um is not None:  # of a table; those in an image file are in its bytes
                 fields += (sample.pixel_size_um,)
-            if (
-                pair.image in self._read_anew
-            ):  # stores of earlier releases hold other pixels under the bare digest
+            if pair.image in self._read_anew:  # stores of earlier releases hold other pixels
                 fields += ("as stored",)
             digest.update(repr(fields).encode())
             for path in (pair.image, pair.annotation):
-                digest.update(_file_digest(path))
+                digest.update(self._contents.digest(path))
         return digest.hexdigest()
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -124,6 +134,7 @@ class PairedFolder:
         A mask of 1 bit can hold no numbers: its connected pieces are the objects, which is said once.
 
         Raises:
+            ChangedDataError: A file is no longer what the fingerprint was last taken of.
             DataError: A file does not decode, or is not what its header promised.
         """
         image, labels = self.read_stored(index)
@@ -136,8 +147,10 @@ class PairedFolder:
         return image, objects_of(labels, "binary")
 
     def read_stored(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return image and label map as `read` does, a mask as it is stored."""
-        return read_pair(self._pairs[index])
+        """Return image and label map as `read` does, a mask as it is stored. Raises as `read` does."""
+        pair = self._pairs[index]
+        with self._contents.unchanged(pair.image, pair.annotation):
+            return read_pair(pair)
 
 
 class LabelFolder(PairedFolder):
@@ -235,14 +248,3 @@ def _sample(stem: str, row: SampleRow) -> Sample:
 def _split_of(stem: str) -> str:
     prefix = stem.partition("_")[0]
     return prefix if prefix in SPLITS else "train"
-
-
-def _file_digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise DataError(f"{path}: the file must be readable, got {error.strerror}; restore it") from error
-    return digest.digest()

@@ -11,10 +11,8 @@ from searcher.cli.options import Verbs, open_source, positive_float, positive_in
 from searcher.study.objectives import TUNING_TARGETS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from data_pipeline.datasets import SampleSource
+    from data_pipeline.datasets.base import Pixels
     from models.base import SegmentationModel
     from searcher.bundle.manifest import DataFacts, OnnxFacts
 
@@ -256,9 +254,7 @@ def _data_facts(args: argparse.Namespace, found: Found, source: "SampleSource | 
     )
 
 
-def _real_images(
-    args: argparse.Namespace, source: "SampleSource | None"
-) -> "Mapping[str, NDArray[np.uint8]]":
+def _real_images(args: argparse.Namespace, source: "SampleSource | None") -> "Mapping[str, Pixels]":
     """Return an image that is none of noise, to compare networks on."""
     from data_pipeline.datasets import SyntheticGlands
     from data_pipeline.images import read_rgb
@@ -271,7 +267,7 @@ def _real_images(
 
 
 def _exporter(
-    models: "list[SegmentationModel]", size_px: int, inputs: "Mapping[str, NDArray[np.uint8]]"
+    models: "list[SegmentationModel]", size_px: int, inputs: "Mapping[str, Pixels]"
 ) -> "Callable[[Path], OnnxFacts]":
     from searcher.bundle.onnx import export_onnx
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import roifile
 import shapely
+import tifffile
 from PIL import Image
 
 from data_pipeline import DataError, open_dataset
@@ -249,3 +250,18 @@ def test_train_and_test_folders_with_the_same_names(tmp_path: Path) -> None:
     assert [(sample.id, sample.split) for sample in opened(tmp_path).samples] == [
         ("test_1", "test"), ("test", "test"), ("train_1", "train"), ("train", "train")
     ]  # fmt: skip
+
+
+def test_pixel_sizes_in_tiff_files(tmp_path: Path) -> None:
+    lab.stardist(tmp_path, {"a": lab.truth(), "b": lab.truth()})
+    for name, size_um in (("a", 0.5), ("b", 0.25)):
+        tifffile.imwrite(
+            tmp_path / "train" / "images" / f"{name}.tif",
+            lab.picture(lab.truth()),
+            photometric="rgb",
+            resolution=(1e4 / size_um,) * 2,
+            resolutionunit="CENTIMETER",
+        )
+    source = opened(tmp_path)
+    assert [sample.pixel_size_um for sample in source.samples] == pytest.approx([0.5, 0.25])
+    assert source.pixel_size_um is None
