@@ -78,8 +78,8 @@ def test_a_cluster_that_does_not_come_up_is_tried_once_more_and_leaves_no_folder
         pass
     assert str(error.value) == (
         "a cluster on this machine: must come up, got twice: The current node timed out during startup. "
-        "(gcs_server.err: Timed out waiting for the agent); look for free memory, room in /tmp and in /dev/shm, and free "
-        "ports, then launch again"
+        "(gcs_server.err: Timed out waiting for the agent); look for free memory, room in /tmp and in /dev/shm, and "
+        "free ports, then launch again"
     )
     assert not any(folder.parent.exists() for folder in folders)
 
