@@ -91,10 +91,10 @@ def resample(
     Reflections of instances beyond the border have labels of their own, see `separate_reflections`.
 
     Args:
-        image: uint8[H, W, 3].
+        image: uint8 or uint16[H, W, C].
         labels: uint16 or int32[H, W].
         warp: Where to look.
-        out_image: uint8[crop_px, crop_px, 3], C-contiguous; written.
+        out_image: [crop_px, crop_px, C], of the image's type, C-contiguous; written.
         out_labels: int32[crop_px, crop_px], C-contiguous; written.
     """
     # Only the part that is seen goes to OpenCV, whose remap takes no image of 32,768 px or more. Two pixels

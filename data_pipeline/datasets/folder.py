@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.base import RGB, SPLITS, Sample
 from data_pipeline.datasets.contents import Contents
-from data_pipeline.datasets.pairs import SamplePaths, pair_problems, read_pair
+from data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
 from data_pipeline.datasets.tables import GRADES_FILE, SAMPLES_FILE, SampleRow, read_grades, read_samples
 from data_pipeline.datasets.view import objects_of
 from data_pipeline.exceptions import DataError
@@ -60,14 +60,23 @@ class PairedFolder:
         self._said_masks = False
         found = list(problems)
         self._pairs: list[SamplePaths] = []
+        remarks: list[str] = []
+        self._read_anew: set[Path] = set()
         for pair in pairs:
-            wrong = pair_problems(pair.image, pair.annotation)
-            found.extend(wrong)
-            if not wrong:
-                self._pairs.append(pair)
+            check = check_pair(pair.image, pair.annotation)
+            found.extend(check.problems)
+            if check.problems:
+                continue
+            self._pairs.append(pair)
+            remarks.extend(check.remarks)
+            if check.is_read_anew:
+                self._read_anew.add(pair.image)
         if strict and found:
             raise DataError(*found)
         self.problems: tuple[str, ...] = tuple(found)
+        self.remarks: tuple[str, ...] = tuple(remarks)
+        if remarks:
+            logger.warning("%s%s", remarks[0], f"; {len(remarks)} files alike" if len(remarks) > 1 else "")
 
     @property
     def name(self) -> str:
@@ -112,6 +121,8 @@ class PairedFolder:
             fields: tuple[object, ...] = (sample.id, sample.split, sample.group, sample.stratum)
             if sample.pixel_size_um is not None:  # of a table; those in an image file are in its bytes
                 fields += (sample.pixel_size_um,)
+            if pair.image in self._read_anew:  # stores of earlier releases hold other pixels
+                fields += ("as stored",)
             digest.update(repr(fields).encode())
             for path in (pair.image, pair.annotation):
                 digest.update(self._contents.digest(path))
