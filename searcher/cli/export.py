@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, models_for, predictor_for
-from searcher.cli.options import Verbs, add_data_view, open_source, positive_float, positive_int
+from searcher.cli.options import Verbs, add_view, open_source, positive_float, positive_int
 from searcher.study.objectives import TUNING_TARGETS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from data_pipeline.datasets import SampleSource
+    from data_pipeline.datasets.base import Pixels
     from models.base import SegmentationModel
     from searcher.bundle.manifest import DataFacts, OnnxFacts
 
@@ -67,7 +65,7 @@ def add_parser(verbs: Verbs) -> None:
         help="tune post-processing anew for the networks together, each asked about the images it was validated on: "
         f"for what they were tuned for, or one of {', '.join(TUNING_TARGETS)}; needs the training data",
     )
-    add_data_view(parser)
+    add_view(parser)
     parser.add_argument(
         "--data-licence", metavar="TEXT", help="licence of the training data; default: if known"
     )
@@ -269,9 +267,7 @@ def _data_facts(args: argparse.Namespace, found: Found, source: "SampleSource | 
     )
 
 
-def _real_images(
-    args: argparse.Namespace, source: "SampleSource | None"
-) -> "Mapping[str, NDArray[np.uint8]]":
+def _real_images(args: argparse.Namespace, source: "SampleSource | None") -> "Mapping[str, Pixels]":
     """Return an image that is none of noise, to compare networks on."""
     from data_pipeline.datasets import SyntheticGlands
     from data_pipeline.images import read_rgb
@@ -284,7 +280,7 @@ def _real_images(
 
 
 def _exporter(
-    models: "list[SegmentationModel]", size_px: int, inputs: "Mapping[str, NDArray[np.uint8]]"
+    models: "list[SegmentationModel]", size_px: int, inputs: "Mapping[str, Pixels]"
 ) -> "Callable[[Path], OnnxFacts]":
     from searcher.bundle.onnx import export_onnx
 

@@ -1,6 +1,7 @@
 """`searcher launch`: run a study, or go on with it."""
 
 import argparse
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -22,6 +23,7 @@ from searcher.cli.options import (
     storage_root,
     storage_text,
 )
+from searcher.cli.streams import say_problem
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -145,9 +147,10 @@ def _existing(database_url: "DatabaseAddress") -> "Iterator[Database | None]":
     """
     from searcher.exceptions import DatabaseAwayError, DatabaseError
     from searcher.ledger.database import Database
+    from searcher.ledger.patience import Patience
 
     try:
-        opened = Database.open(database_url)
+        opened = Patience(say_problem, threading.Event())(lambda: Database.open(database_url))
     except DatabaseAwayError:
         raise
     except DatabaseError:

@@ -19,12 +19,12 @@ __all__ = [
     "Verbs",
     "add_address",
     "add_data",
-    "add_data_view",
     "add_database",
     "add_json",
     "add_reading",
     "add_study",
     "add_training",
+    "add_view",
     "check_writable",
     "data_folder",
     "data_view",
@@ -99,11 +99,11 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
         help="a folder with images/ and labels/, a GlaS release, or another layout of docs/data.md; "
         f"or one in an object store (s3://BUCKET/FOLDER){remark}",
     )
-    add_data_view(parser)
+    add_view(parser)
 
 
-def add_data_view(parser: argparse.ArgumentParser) -> None:
-    """Add what a person says of a data set: `--labels-are`, `--patient-from`, `--resample-um`."""
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """Add what `data_view` reads: `--labels-are`, `--patient-from`, `--resample-um`."""
     group = parser.add_argument_group("how the data set is to be read")
     group.add_argument(
         "--labels-are",

@@ -296,6 +296,7 @@ class Trainer:
         with self._random.active():
             metrics = self._train(epoch)
             metrics |= self._validate(epoch)
+        self._store.check_unchanged()  # before a checkpoint or a value comes of it
         metrics["epoch_s"] = time.perf_counter() - started
         self._conclude(epoch, metrics)
         return reporter.report(epoch, dict(metrics))

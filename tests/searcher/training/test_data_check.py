@@ -23,6 +23,8 @@ class _Source:
     kind = name = "made up"
     licence = ""
     pixel_size_um = None
+    dtype = "uint8"
+    channels = ("red", "green", "blue")
 
     def __init__(self, samples: Sequence[Sample], labels: Sequence[np.ndarray]) -> None:
         self.samples, self._labels = samples, labels
