@@ -8,6 +8,8 @@
 scaled, rotated, sheared, bent (elastic) and with jittered colour |
 | `strong` | the same moves, farther, with jittered staining (H&E) in place of colour, some of them blurred |
 
+Where an image is not 8 bit colour, each channel's brightness and contrast are jittered in place of colour and staining.
+
 What is drawn depends on the generator passed in alone, so that threads do not matter. Instance labels are only
 ever moved, never mixed: the labels after are a subset of the labels before, but for the reflections of instances
 beyond the image's border, which are instances of their own.
@@ -28,7 +30,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.datasets.base import Pixels
 from data_pipeline.exceptions import DataError
+from data_pipeline.intensity import IntensityJitter, is_colour
 from data_pipeline.stain import StainJitter
 from data_pipeline.warp import STANDARD, STRONG, Magnitudes, draw_warp, resample, separate_reflections
 
@@ -38,7 +42,7 @@ PRESETS = ("none", "poster", "standard", "strong")
 
 _POSTER_CROP_PX = 512
 
-Image = NDArray[np.uint8]
+Image = Pixels
 Labels = NDArray[np.uint16] | NDArray[np.int32]
 
 
@@ -60,10 +64,10 @@ class Augmentation(Protocol):
         """Write a crop of one image.
 
         Args:
-            image: uint8[H, W, 3], any H and W from 1; not changed.
+            image: uint8 or uint16[H, W, C], any H and W from 1; not changed.
             labels: uint16 or int32[H, W]; not changed.
             rng: Everything random is drawn from it.
-            out_image: uint8[crop_px, crop_px, 3], C-contiguous; every pixel is written.
+            out_image: [crop_px, crop_px, C], of the image's type, C-contiguous; every pixel is written.
             out_labels: int32[crop_px, crop_px], C-contiguous; every pixel is written.
         """
 
@@ -145,17 +149,18 @@ class _Poster:
         # Flipping last is the same as flipping first: where the crop lies is drawn uniformly, and what is
         # flipped is the small result instead of the whole image. OpenCV's flip codes: 0 rows, 1 columns, -1 both.
         code = (-1 if flip_columns else 0) if flip_rows else (1 if flip_columns else None)
-        _resize_flip(image, out_image, cv2.INTER_LINEAR, code, self._buffer(np.dtype(np.uint8)))
+        _resize_flip(image, out_image, cv2.INTER_LINEAR, code, self._buffer(image))
         # Linear interpolation aligns pixel centres; of the nearest modes only the exact one does so too.
-        _resize_flip(labels, out_labels, cv2.INTER_NEAREST_EXACT, code, self._buffer(labels.dtype))
+        _resize_flip(labels, out_labels, cv2.INTER_NEAREST_EXACT, code, self._buffer(labels))
 
-    def _buffer(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return this thread's scratch image (uint8) or label map: fresh memory would cost page faults."""
-        shape = (self.crop_px, self.crop_px, 3) if dtype == np.uint8 else (self.crop_px, self.crop_px)
+    def _buffer(self, like: NDArray[Any]) -> NDArray[Any]:
+        """Return this thread's scratch for an image or a label map: fresh memory would cost page faults."""
+        shape = (self.crop_px, self.crop_px, *like.shape[2:])
         buffers: dict[str, NDArray[Any]] = self._scratch.__dict__
-        if dtype.str not in buffers:
-            buffers[dtype.str] = np.empty(shape, dtype=dtype)
-        return buffers[dtype.str]
+        key = f"{like.dtype.str} {shape}"
+        if key not in buffers:
+            buffers[key] = np.empty(shape, dtype=like.dtype)
+        return buffers[key]
 
 
 class _Distorted:
@@ -197,11 +202,15 @@ class _Colour:
     def __init__(self, strength: float) -> None:
         self._range = min(0.2 * strength, 0.9)
         self._hue = min(0.03 * strength, 0.5)
+        self._intensity = IntensityJitter(self._range)
         self._of_thread = threading.local()
         if strength > 0:
             self._compose()  # importing albumentations, and torch with it, takes seconds: not in the first batch
 
     def __call__(self, image: Image, rng: np.random.Generator) -> None:
+        if not is_colour(image):
+            self._intensity(image, rng)
+            return
         compose = self._compose()
         # Compose keeps generators of its own, so each thread has one, seeded anew for every sample (25 us).
         compose.set_random_seed(int(rng.integers(2**31)))
@@ -229,13 +238,17 @@ class _StainAndBlur:
 
     def __init__(self, strength: float) -> None:
         self._stain = StainJitter(scale=min(0.3 * strength, 0.9), shift=0.1 * strength, probability=0.8)
+        self._intensity = IntensityJitter(min(0.3 * strength, 0.9))
         self._max_sigma_px = self._MAX_SIGMA_PX * strength
 
     def __call__(self, image: Image, rng: np.random.Generator) -> None:
-        self._stain(image, rng)
+        if is_colour(image):
+            self._stain(image, rng)  # type: ignore[arg-type]
+        else:
+            self._intensity(image, rng)
         is_blurred, sigma_px = rng.random() < self._BLUR_PROBABILITY, rng.random() * self._max_sigma_px
         if is_blurred and sigma_px > 0:
-            cv2.GaussianBlur(image, (0, 0), sigma_px, dst=image)
+            np.copyto(image, cv2.GaussianBlur(image, (0, 0), sigma_px).reshape(image.shape))
 
 
 def _random_window(shape: tuple[int, ...], size_px: int, rng: np.random.Generator) -> tuple[slice, slice]:
@@ -253,7 +266,7 @@ def _copy_padded(source: Image | Labels, out: NDArray[Any]) -> tuple[int, int]:
         source = cv2.copyMakeBorder(
             source, top, missing_y - top, left, missing_x - left, borderType=cv2.BORDER_REFLECT_101
         )
-    np.copyto(out, source)
+    np.copyto(out, source.reshape(out.shape))  # OpenCV drops an axis of one channel
     return top, left
 
 
@@ -279,7 +292,7 @@ def _resize_flip(
 
 def _apply_symmetry(symmetry: int, *arrays: NDArray[Any]) -> None:
     """Turn square arrays into one of the 8 symmetries of the square, in place: transposed, then flipped."""
+    rows, columns = (slice(None, None, -1 if symmetry & bit else 1) for bit in (1, 2))
     for array in arrays:
-        turned = cv2.transpose(array) if symmetry & 4 else array.copy()
-        code = (None, 0, 1, -1)[symmetry & 3]
-        np.copyto(array, turned if code is None else cv2.flip(turned, code))
+        turned = array.swapaxes(0, 1) if symmetry & 4 else array
+        np.copyto(array, turned[rows, columns].copy())

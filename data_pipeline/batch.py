@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.datasets.base import Pixels
+
 __all__ = ["Batch"]
 
 
@@ -15,8 +17,9 @@ class Batch(NamedTuple):
     asked for. Copy them (to a device, or with `.copy()`) before that.
     """
 
-    images: NDArray[np.uint8]
-    """uint8[B, H, W, 3], RGB. B is smaller than the batch size for the last batch of an epoch."""
+    images: Pixels
+    """uint8 or uint16[B, H, W, C], as the store has them; RGB for 8 bit colour. B is smaller than the batch size for
+    the last batch of an epoch."""
     labels: NDArray[np.int32]
     """int32[B, H, W], 0 is background, every other value is one instance of that image."""
     ids: tuple[str, ...]

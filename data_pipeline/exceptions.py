@@ -1,6 +1,11 @@
-"""The error of the data pipeline."""
+"""The errors of the data pipeline.
 
-__all__ = ["DataError"]
+DataError
+├── ChangedDataError     files that changed while they were read: reading them again may help
+└── DamagedStoreError    a store whose bytes are no longer those that were written
+"""
+
+__all__ = ["ChangedDataError", "DamagedStoreError", "DataError"]
 
 
 class DataError(ValueError):
@@ -15,3 +20,11 @@ class DataError(ValueError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class ChangedDataError(DataError):
+    """A data set changed between two readings of it, so that what was decoded is not what was fingerprinted."""
+
+
+class DamagedStoreError(DataError):
+    """A store holds other bytes than were written into it."""

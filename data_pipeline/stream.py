@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.augment import Augmentation
 from data_pipeline.batch import Batch
+from data_pipeline.datasets.base import Pixels
 from data_pipeline.exceptions import DataError
 from data_pipeline.store import Store
 
@@ -79,7 +80,8 @@ class BatchStream:
         self._augmentation = augmentation
         self._seed = seed
         self._ring = [
-            _Buffer(batch_size, augmentation.crop_px) for _ in range(prefetch + 2 if num_threads else 1)
+            _Buffer(batch_size, augmentation.crop_px, len(store.channels), store.dtype)
+            for _ in range(prefetch + 2 if num_threads else 1)
         ]
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._run: _Run | None = None
@@ -199,7 +201,7 @@ class _Run:
         self._seed = seed
         self._epoch = epoch
 
-    def make(self, number: int, image: NDArray[np.uint8], labels: NDArray[np.int32]) -> None:
+    def make(self, number: int, image: Pixels, labels: NDArray[np.int32]) -> None:
         """Write sample `number` of the epoch.
 
         Raises:
@@ -219,8 +221,8 @@ class _Run:
 class _Buffer:
     """The memory of one batch, and how far it is filled."""
 
-    def __init__(self, batch_size: int, crop_px: int) -> None:
-        self._images = np.empty((batch_size, crop_px, crop_px, 3), dtype=np.uint8)
+    def __init__(self, batch_size: int, crop_px: int, num_channels: int, dtype: str) -> None:
+        self._images: Pixels = np.empty((batch_size, crop_px, crop_px, num_channels), dtype=dtype)
         self._labels = np.empty((batch_size, crop_px, crop_px), dtype=np.int32)
         self._lock = threading.Lock()
         self._first = self._size = self._missing = 0

@@ -6,6 +6,8 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.datasets.base import Pixels
+
 __all__ = ["Tile", "apply_tiled", "stitch", "summed_weights", "tile_grid", "tile_weight"]
 
 
@@ -123,8 +125,8 @@ def summed_weights(
 
 
 def apply_tiled(
-    fn: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    image: NDArray[np.uint8],
+    fn: Callable[[Pixels], NDArray[np.float32]],
+    image: Pixels,
     *,
     tile_px: int,
     overlap_px: int,

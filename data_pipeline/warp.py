@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.datasets.base import Pixels
+
 __all__ = ["STANDARD", "STRONG", "Magnitudes", "Warp", "draw_warp", "resample", "separate_reflections"]
 
 _MAX_ROTATION_DEG = 45.0  # with the symmetries, that is every angle
@@ -78,10 +80,10 @@ def draw_warp(
 
 
 def resample(
-    image: NDArray[np.uint8],
+    image: Pixels,
     labels: NDArray[np.uint16] | NDArray[np.int32],
     warp: Warp,
-    out_image: NDArray[np.uint8],
+    out_image: Pixels,
     out_labels: NDArray[np.int32],
 ) -> None:
     """Write what the warp sees: the image interpolated linearly, each label taken from the nearest pixel.
@@ -89,10 +91,10 @@ def resample(
     Reflections of instances beyond the border have labels of their own, see `separate_reflections`.
 
     Args:
-        image: uint8[H, W, 3].
+        image: uint8 or uint16[H, W, C].
         labels: uint16 or int32[H, W].
         warp: Where to look.
-        out_image: uint8[crop_px, crop_px, 3], C-contiguous; written.
+        out_image: [crop_px, crop_px, C], of the image's type, C-contiguous; written.
         out_labels: int32[crop_px, crop_px], C-contiguous; written.
     """
     # Only the part that is seen goes to OpenCV, whose remap takes no image of 32,768 px or more. Two pixels

@@ -2,12 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SPLITS", "Sample", "SampleSource"]
+__all__ = ["RGB", "SPLITS", "Pixels", "Sample", "SampleSource"]
+
+RGB = ("red", "green", "blue")
+"""Channels of a colour image; a grey one of 8 bits has three equal ones."""
+
+Pixels = NDArray[np.uint8 | np.uint16]
+"""An image or a crop of one, [H, W, C]."""
 
 SPLITS = ("train", "testA", "testB")
 """Splits that GlaS comes with. Others may have any. Validation images are those of `val`, else some of `train`."""
@@ -34,7 +40,8 @@ class SampleSource(Protocol):
     """A dataset: names at once, pixels on request.
 
     Constructing a source is cheap: names and headers, no pixels. `read` and `fingerprint` may be called from
-    any process and give the same answer as long as the files stay the same.
+    any process and give the same answer as long as the files stay the same. After `fingerprint`, `read` gives
+    what was fingerprinted, or raises: see `data_pipeline.datasets.contents`.
     """
 
     @property
@@ -54,15 +61,24 @@ class SampleSource(Protocol):
         """Side of a pixel in micrometres, None where nobody said."""
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images' channels, the same for all of them; `RGB` for colour and 8 bit grey."""
+
+    @property
+    def dtype(self) -> Literal["uint8", "uint16"]:
+        """Type of the images' values, the same for all of them."""
+
+    @property
     def samples(self) -> Sequence[Sample]:
         """All samples, in a stable order."""
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of content, names, splits, groups and strata: 64 hexadecimal digits."""
 
-    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return image uint8[H, W, 3] (RGB) and instance label map int32[H, W] of `samples[index]`.
+    def read(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
+        """Return image `dtype`[H, W, C] and instance label map int32[H, W] of `samples[index]`.
 
         Raises:
+            ChangedDataError: It is no longer what the fingerprint was last taken of.
             DataError: A file that does not decode or holds something else; the message names it.
         """

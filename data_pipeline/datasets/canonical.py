@@ -23,9 +23,12 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_pipeline.annotations import problem_of
 from data_pipeline.datasets.base import Sample, SampleSource
+from data_pipeline.datasets.layouts.base import LayoutSource
 from data_pipeline.datasets.writing import new_folder
 from data_pipeline.exceptions import DataError
+from data_pipeline.label_evidence import LabelFacts, label_facts
 
 __all__ = ["ImportReport", "import_dataset"]
 
@@ -65,10 +68,18 @@ class _Found:
     objects: list[tuple[str, int, str]]
     num_objects: int
     problems: list[str]
+    facts: list[LabelFacts]
+    """Of each sample's label map."""
+    remarks: list[str]
 
 
 def import_dataset(
-    source: SampleSource, where: str, folder: Path | None, progress: Callable[[int, int], None] | None = None
+    source: SampleSource,
+    where: str,
+    folder: Path | None,
+    *,
+    labels_are_said: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
     """Write a data set as the canonical folder. What cannot be read is left out, and the report says so.
 
@@ -78,19 +89,23 @@ def import_dataset(
         source: The data set; open it with `strict=False` to have unusable files left out.
         where: Where it lies, for the report.
         folder: Must be new or empty; None reads everything and writes nothing.
+        labels_are_said: A person said what the label maps hold, so that no evidence speaks against it.
         progress: Called with (images done, images in all).
 
     Raises:
-        DataError: The folder is taken or cannot be written, or no image can be read.
+        DataError: The folder is taken or cannot be written, no image can be read, or the labels are surely something
+            else than label maps.
     """
     with new_folder(folder) if folder is not None else nullcontext() as target:
-        found = _Found([], [], 0, list(getattr(source, "problems", ())))
+        found = _Found([], [], 0, list(getattr(source, "problems", ())), [], [])
         for image, labels, sample in _read_all(source, found, progress or (lambda _done, _total: None)):
             if target is not None:
                 _write_image(target / "images", sample.id, image)
                 _write_labels(target / "labels", sample.id, labels)
         if not found.samples:
             raise DataError(*(found.problems or [f"{where}: must hold images, got none; check the path"]))
+        if not labels_are_said:
+            _judge(where, found)
         report = ImportReport(
             source=where,
             taken_for=source.kind,
@@ -98,7 +113,7 @@ def import_dataset(
             num_objects=found.num_objects,
             classes=tuple(sorted({name for _, _, name in found.objects})),
             left_out=tuple(found.problems),
-            remarks=tuple(getattr(source, "remarks", ())),
+            remarks=(*getattr(source, "remarks", ()), *found.remarks),
         )
         if target is not None:
             _write_tables(target, source, found)
@@ -112,7 +127,7 @@ def _read_all(
     source: SampleSource, found: _Found, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int32], Sample]]:
     """Yield each image that can be read, and keep account in `found`."""
-    annotated = getattr(source, "read_annotated", None)
+    annotated = source.read_annotated if isinstance(source, LayoutSource) else None
     for index, sample in enumerate(source.samples):
         try:
             _check_name(sample.id)
@@ -127,9 +142,28 @@ def _read_all(
         else:
             found.samples.append(sample)
             found.objects += [(sample.id, number, name) for number, name in sorted(classes.items())]
+            found.facts.append(label_facts(labels))
             found.num_objects += len(np.unique(labels[labels > 0]))
             yield image, labels, sample
         progress(index + 1, len(source.samples))
+
+
+def _judge(where: str, found: _Found) -> None:
+    """Refuse label maps that are surely something else, and remark on odd ones, as training does."""
+    for split in sorted({sample.split for sample in found.samples}):
+        members = [index for index, sample in enumerate(found.samples) if sample.split == split]
+        line_and_verdict = problem_of(
+            f"{where}, split {split}",
+            [found.samples[index].id for index in members],
+            [found.facts[index] for index in members],
+        )
+        if line_and_verdict is None:
+            continue
+        line, verdict = line_and_verdict
+        # GlaS's test B has images in which one label covers all glands.
+        if verdict.is_sure and (verdict.is_of_all or not split.startswith("test")):
+            raise DataError(line)
+        found.remarks.append(line)
 
 
 def _check_name(name: str) -> None:
@@ -167,11 +201,13 @@ def _write_labels(folder: Path, name: str, labels: NDArray[np.int32]) -> None:
 def _write_tables(folder: Path, source: SampleSource, found: _Found) -> None:
     with (folder / "samples.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("id", "patient", "split", "stratum", "pixel_size_um"))
-        for sample in found.samples:
-            size = getattr(sample, "pixel_size_um", None) or source.pixel_size_um
-            patient = sample.group if sample.group != sample.id else ""
-            writer.writerow((sample.id, patient, sample.split, sample.stratum, "" if size is None else size))
+        rows = [_known(source, sample) for sample in found.samples]
+        columns = [name for name in rows[0] if name in ("id", "split") or any(row[name] for row in rows)]
+        writer.writerow(columns)
+        for sample, row in zip(found.samples, rows, strict=True):
+            # Whose image it is must be said of all or of none: one of an unknown patient is on its own.
+            row["patient"] = row["patient"] or sample.id
+            writer.writerow([row[name] for name in columns])
     if found.objects:
         with (folder / "objects.csv").open(
             "w", encoding="utf-8", errors="surrogateescape", newline=""
@@ -179,6 +215,18 @@ def _write_tables(folder: Path, source: SampleSource, found: _Found) -> None:
             writer = csv.writer(file)
             writer.writerow(("image", "label", "class"))
             writer.writerows(found.objects)
+
+
+def _known(source: SampleSource, sample: Sample) -> dict[str, str]:
+    """Return what is known of an image, by column; nothing where it is unknown."""
+    size = sample.pixel_size_um or source.pixel_size_um
+    return {
+        "id": sample.id,
+        "patient": sample.group if sample.group != sample.id else "",
+        "split": sample.split,
+        "stratum": sample.stratum,
+        "pixel_size_um": "" if size is None else repr(float(size)),
+    }
 
 
 def _description(source: SampleSource, report: ImportReport) -> str:

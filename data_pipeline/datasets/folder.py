@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import SPLITS, Sample
-from data_pipeline.datasets.pairs import SamplePaths, pair_problems, read_pair
+from data_pipeline.datasets.base import RGB, SPLITS, Sample
+from data_pipeline.datasets.contents import Contents
+from data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
 from data_pipeline.datasets.tables import GRADES_FILE, SAMPLES_FILE, SampleRow, read_grades, read_samples
 from data_pipeline.datasets.view import objects_of
 from data_pipeline.exceptions import DataError
@@ -30,7 +32,6 @@ __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 1 << 20
 _WITHOUT_PIXEL_SIZE = {".png", ".jpg", ".jpeg", ".bmp"}
 """Suffixes of files whose resolution is about printing."""
 
@@ -55,17 +56,27 @@ class PairedFolder:
         self, root: Path, pairs: Iterable[SamplePaths], problems: Iterable[str], *, strict: bool
     ) -> None:
         self.root = root
+        self._contents = Contents()
         self._said_masks = False
         found = list(problems)
         self._pairs: list[SamplePaths] = []
+        remarks: list[str] = []
+        self._read_anew: set[Path] = set()
         for pair in pairs:
-            wrong = pair_problems(pair.image, pair.annotation)
-            found.extend(wrong)
-            if not wrong:
-                self._pairs.append(pair)
+            check = check_pair(pair.image, pair.annotation)
+            found.extend(check.problems)
+            if check.problems:
+                continue
+            self._pairs.append(pair)
+            remarks.extend(check.remarks)
+            if check.is_read_anew:
+                self._read_anew.add(pair.image)
         if strict and found:
             raise DataError(*found)
         self.problems: tuple[str, ...] = tuple(found)
+        self.remarks: tuple[str, ...] = tuple(remarks)
+        if remarks:
+            logger.warning("%s%s", remarks[0], f"; {len(remarks)} files alike" if len(remarks) > 1 else "")
 
     @property
     def name(self) -> str:
@@ -82,6 +93,16 @@ class PairedFolder:
         """Side of a pixel in micrometres, if all images are known to have the same; else None."""
         sizes = {sample.pixel_size_um for sample in self.samples}
         return sizes.pop() if len(sizes) == 1 else None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images' channels."""
+        return RGB
+
+    @property
+    def dtype(self) -> Literal["uint8", "uint16"]:
+        """Type of the images' values."""
+        return "uint8"
 
     @cached_property
     def samples(self) -> Sequence[Sample]:
@@ -100,9 +121,11 @@ class PairedFolder:
             fields: tuple[object, ...] = (sample.id, sample.split, sample.group, sample.stratum)
             if sample.pixel_size_um is not None:  # of a table; those in an image file are in its bytes
                 fields += (sample.pixel_size_um,)
+            if pair.image in self._read_anew:  # stores of earlier releases hold other pixels
+                fields += ("as stored",)
             digest.update(repr(fields).encode())
             for path in (pair.image, pair.annotation):
-                digest.update(_file_digest(path))
+                digest.update(self._contents.digest(path))
         return digest.hexdigest()
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -111,6 +134,7 @@ class PairedFolder:
         A mask of 1 bit can hold no numbers: its connected pieces are the objects, which is said once.
 
         Raises:
+            ChangedDataError: A file is no longer what the fingerprint was last taken of.
             DataError: A file does not decode, or is not what its header promised.
         """
         image, labels = self.read_stored(index)
@@ -123,8 +147,10 @@ class PairedFolder:
         return image, objects_of(labels, "binary")
 
     def read_stored(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return image and label map as `read` does, a mask as it is stored."""
-        return read_pair(self._pairs[index])
+        """Return image and label map as `read` does, a mask as it is stored. Raises as `read` does."""
+        pair = self._pairs[index]
+        with self._contents.unchanged(pair.image, pair.annotation):
+            return read_pair(pair)
 
 
 class LabelFolder(PairedFolder):
@@ -222,14 +248,3 @@ def _sample(stem: str, row: SampleRow) -> Sample:
 def _split_of(stem: str) -> str:
     prefix = stem.partition("_")[0]
     return prefix if prefix in SPLITS else "train"
-
-
-def _file_digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise DataError(f"{path}: the file must be readable, got {error.strerror}; restore it") from error
-    return digest.digest()

@@ -8,9 +8,18 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.base import Sample
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import read_header, read_label_header, read_labels, read_rgb, require_rgb
+from data_pipeline.images import (
+    TIFF_SUFFIXES,
+    ImageHeader,
+    LabelHeader,
+    read_header,
+    read_label_header,
+    read_labels,
+    read_rgb,
+    require_rgb,
+)
 
-__all__ = ["MAX_LABELS", "SamplePaths", "pair_problems", "read_pair"]
+__all__ = ["MAX_LABELS", "PairCheck", "SamplePaths", "check_pair", "read_pair"]
 
 MAX_LABELS = 65535
 """Most instances that one image may have."""
@@ -25,24 +34,48 @@ class SamplePaths:
     annotation: Path
 
 
-def pair_problems(image: Path, annotation: Path) -> list[str]:
-    """Return what the headers of an image and its annotation tell is wrong, one line each; decodes nothing."""
+@dataclass(frozen=True)
+class PairCheck:
+    """What the headers of an image and its annotation tell."""
+
+    problems: tuple[str, ...]
+    """What is wrong, one line each."""
+    remarks: tuple[str, ...] = ()
+    """What viewers may show otherwise than it is read, one line each."""
+    is_read_anew: bool = False
+    """Whether earlier releases read these files otherwise, so that stores of then hold other pixels."""
+
+
+def check_pair(image: Path, annotation: Path) -> PairCheck:
+    """Return what the headers of an image and its annotation tell; decodes nothing."""
     problems: list[str] = []
-    sizes: list[tuple[int, int]] = []
+    header: ImageHeader | None = None
+    labels: LabelHeader | None = None
     try:
         header = read_header(image)
         require_rgb(image, header)
-        sizes.append((header.height, header.width))
     except DataError as error:
         problems.extend(error.problems)
     try:
         labels = read_label_header(annotation)
-        sizes.append((labels.height, labels.width))
     except DataError as error:
         problems.extend(error.problems)
-    if len(sizes) == 2 and sizes[0] != sizes[1]:
+    if header is None or labels is None:
+        return PairCheck(tuple(problems))
+    if (header.height, header.width) != (labels.height, labels.width):
+        sizes = ((header.height, header.width), (labels.height, labels.width))
         problems.append(_other_size(annotation, *sizes))
-    return problems
+    remarks = [
+        f"{path}: its orientation tag is {orientation}, which is not followed, as prediction does not: "
+        "look whether image and label map match"
+        for path, orientation in ((image, header.orientation), (annotation, labels.orientation))
+        if orientation != 1
+    ]
+    turned = any(
+        path.suffix.lower() in TIFF_SUFFIXES and orientation != 1
+        for path, orientation in ((image, header.orientation), (annotation, labels.orientation))
+    )
+    return PairCheck(tuple(problems), tuple(remarks), is_read_anew=turned or labels.is_inverted)
 
 
 def read_pair(pair: SamplePaths) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

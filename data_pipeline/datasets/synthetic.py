@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Sample
+from data_pipeline.datasets.base import RGB, Sample
 from data_pipeline.datasets.tissue import Patient, draw_patient, draw_tissue
 
 __all__ = ["SyntheticGlands"]
@@ -33,6 +34,8 @@ class SyntheticGlands:
     name = "synthetic glands"
     licence = "Drawn by a program; nobody's tissue."
     pixel_size_um = None
+    channels = RGB
+    dtype: Literal["uint8"] = "uint8"
 
     def __init__(self, *, num_images: int, size_px: int, seed: int, num_test_images: int = 0) -> None:
         assert num_images >= 1, num_images

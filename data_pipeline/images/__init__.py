@@ -38,6 +38,7 @@ from data_pipeline.images.labels import LabelHeader, read_label_header, read_lab
 from data_pipeline.images.names import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
+    TIFF_SUFFIXES,
     images_by_stem,
     images_in,
     is_data_file,
@@ -61,6 +62,7 @@ from data_pipeline.images.reading import (
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
+    "TIFF_SUFFIXES",
     "ArrayRaster",
     "Colour",
     "ImageHeader",

@@ -36,6 +36,8 @@ class LabelHeader:
     width: int
     dtype: np.dtype[Any]
     """Of the stored values: bool for 1 bit."""
+    is_inverted: bool = False
+    """Whether 0 is shown white, which the values do not follow."""
     has_palette: bool = False
     """Whether the values stand for colours of a palette."""
     orientation: int = 1

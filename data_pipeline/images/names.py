@@ -10,6 +10,7 @@ from data_pipeline.exceptions import DataError
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
+    "TIFF_SUFFIXES",
     "images_by_stem",
     "images_in",
     "is_data_file",
@@ -22,12 +23,12 @@ __all__ = [
 ]
 
 PLAIN = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
-TIFF = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
+TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
 SLIDES_TIFFFILE_READS = frozenset({".svs", ".ndpi", ".scn", ".bif"})
 SLIDES = SLIDES_TIFFFILE_READS | {".mrxs", ".vms", ".vmu", ".svslide", ".czi"}
-IMAGE_SUFFIXES = PLAIN | TIFF | SLIDES
+IMAGE_SUFFIXES = PLAIN | TIFF_SUFFIXES | SLIDES
 """What names of image files end in, in lower case."""
-LABEL_SUFFIXES = frozenset({".png", ".bmp", ".npy", ".npz"}) | TIFF
+LABEL_SUFFIXES = frozenset({".png", ".bmp", ".npy", ".npz"}) | TIFF_SUFFIXES
 """What names of label maps end in, in lower case."""
 
 _LABEL_MARKS = (

@@ -15,7 +15,7 @@ from data_pipeline.exceptions import DataError
 
 __all__ = ["check_ome", "check_pages", "check_segments", "jpeg_size"]
 
-_MAX_PAGES = 100_000
+_MAX_PAGES = 10_000
 _MAX_TAGS = 4096
 _CLASSIC_BYTES = 1 << 32
 _TYPE_BYTES = {

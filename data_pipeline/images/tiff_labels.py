@@ -34,6 +34,7 @@ def tiff_label_header(path: Path) -> dict[str, Any]:
             "height": int(key.imagelength),
             "width": int(key.imagewidth),
             "dtype": np.dtype(bool) if int(key.bitspersample) == 1 else np.dtype(key.dtype),
+            "is_inverted": int(key.photometric) == _MINISWHITE,
             "has_palette": int(key.photometric) == _PALETTE,
             "orientation": int(value) if value in range(1, 9) else 1,
         }

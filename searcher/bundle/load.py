@@ -1,20 +1,22 @@
 """Opening a bundle: every file is what it was when it was written, or it is not opened at all."""
 
+import hashlib
 import io
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from models.base import SegmentationModel
 from searcher.bundle.manifest import MANIFEST, SCHEMA, BundleManifest, MemberFacts
 from searcher.bundle.member import Member
+from searcher.escaping import one_line
 from searcher.exceptions import UserError
 from searcher.files import sha256_of
 from searcher.inference.predictor import Predictor
@@ -23,6 +25,8 @@ from searcher.inference.trained import TrainedNetwork, predictor_of
 __all__ = ["Bundle", "is_bundle", "load_bundle", "read_manifest"]
 
 _MAX_MANIFEST_BYTES = 64 << 20
+_MAX_WEIGHTS_BYTES = 8 << 30
+_MAX_HEADER_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -93,30 +97,30 @@ def read_manifest(path: Path) -> tuple[BundleManifest, str]:
     """
     file = path / MANIFEST
     try:
+        if os.path.lexists(file) and not file.is_file():
+            raise UserError(f"{file}: must be a file, got something else; use the bundle as it was exported")
         with file.open("rb") as opened:
-            sha256, num_bytes = sha256_of(opened)
-            if num_bytes > _MAX_MANIFEST_BYTES:
-                raise UserError(
-                    f"{file}: must be below 64 MiB, got {num_bytes} bytes; use the bundle as it was exported"
-                )
-            text = opened.read()
+            text = opened.read(_MAX_MANIFEST_BYTES + 1)
+        if len(text) > _MAX_MANIFEST_BYTES:
+            raise UserError(f"{file}: must be at most 64 MiB, got more; use the bundle as it was exported")
+        sha256 = hashlib.sha256(text).hexdigest()
     except OSError as error:
         raise UserError(
             f"{path}: must be a bundle with a {MANIFEST}, got {error.strerror or error}; `searcher export` makes one"
         ) from error
     values = _json(file, text)
     if values.get("schema_version") != SCHEMA:
+        got = one_line(str(values.get("schema_version"))[:60])
         raise UserError(
-            f"{file}: schema_version must be {SCHEMA}, got {str(values.get('schema_version'))[:60]}; use the version "
-            "of searcher that wrote it"
+            f"{file}: schema_version must be {SCHEMA}, got {got}; use the version of searcher that wrote it"
         )
     try:
         return BundleManifest.model_validate_json(text), sha256
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        where = one_line(".".join(map(str, first["loc"]))[:200]) or "the whole"
         raise UserError(
-            f"{file}: {where}: {first['msg'][:200]}; use the bundle as it was exported"
+            f"{file}: {where}: {one_line(first['msg'][:200])}; use the bundle as it was exported"
         ) from error
 
 
@@ -135,6 +139,7 @@ def load_bundle(path: Path) -> Bundle:
 def _json(file: Path, text: bytes) -> dict[str, Any]:
     try:
         values = json.loads(text)
+        json.dumps(values, allow_nan=False)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: must be JSON, got {error}; use the bundle as it was exported") from error
     if not isinstance(values, dict):
@@ -150,7 +155,8 @@ def _verified(path: Path, name: str, manifest: BundleManifest) -> bytes:
         if file.is_symlink() or not file.is_file():
             raise UserError(f"{file}: must be a file of the bundle, got none; copy the whole folder again")
         with file.open("rb") as opened:
-            content = opened.read() if is_needed else b""
+            _check_size(file, opened, facts.num_bytes, is_weights=is_needed)
+            content = opened.read(facts.num_bytes) if is_needed else b""
             sha256, num_bytes = sha256_of(io.BytesIO(content) if is_needed else opened)
     except OSError as error:
         raise UserError(
@@ -164,12 +170,31 @@ def _verified(path: Path, name: str, manifest: BundleManifest) -> bytes:
     return content
 
 
+def _check_size(file: Path, opened: BinaryIO, num_expected: int, *, is_weights: bool) -> None:
+    """Refuse a file whose size is not the one of the bundle or of its own header, before it takes memory or time."""
+    num_bytes = os.fstat(opened.fileno()).st_size
+    if num_bytes != num_expected:
+        raise UserError(
+            f"{file}: must have {num_expected} bytes, got {num_bytes}: it was changed or damaged; copy the whole "
+            "folder again"
+        )
+    if not is_weights:
+        return
+    header_bytes = int.from_bytes(opened.read(8), "little")
+    opened.seek(0)
+    if num_bytes > _MAX_WEIGHTS_BYTES or header_bytes > min(_MAX_HEADER_BYTES, num_bytes):
+        raise UserError(
+            f"{file}: must hold weights of at most {_MAX_WEIGHTS_BYTES >> 30} GiB behind a header of at most "
+            f"{_MAX_HEADER_BYTES >> 20} MiB, got {num_bytes} bytes with a header of {header_bytes}; use another bundle"
+        )
+
+
 def _member(path: Path, facts: MemberFacts, content: bytes) -> Member:
     try:
         weights = load_tensors(content)
         return Member(TrainedNetwork.from_plain(facts.config, weights, facts.tuned), facts)
-    except (SafetensorError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
+    except Exception as error:  # whatever foreign bytes make the reader of weights stumble over
+        reason = one_line(" ".join(str(error).split())[:160]) or type(error).__name__
         raise UserError(
             f"{path / facts.weights}: must hold weights for this version of searcher, got {reason}; use the version "
             "that wrote it"

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 from pydantic_core import PydanticCustomError
 
 from models.settings import PostprocessSettings
@@ -27,6 +27,8 @@ MAX_NAME = 200
 SCHEMA = "searcher-bundle-1"
 """What a bundle says it is; the number is raised when an older reader would misread a newer bundle."""
 
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Pixels = Annotated[int, Field(ge=0, le=1 << 20)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -50,7 +52,7 @@ class FileFacts(Section):
     """A file of the bundle as it was written."""
 
     sha256: Sha256
-    num_bytes: int = Field(ge=0)
+    num_bytes: Count
 
 
 class MemberFacts(Section):
@@ -60,13 +62,13 @@ class MemberFacts(Section):
     """File with its weights."""
     study: str | None
     """Study that it was a trial of; None for a checkpoint of which nothing else is known."""
-    trial: int | None
+    trial: Count | None
     """Number of the trial."""
-    epoch: int = Field(ge=0)
+    epoch: Count
     """Epoch whose weights these are, counted from 1."""
     objective: str
     """Metric that chose the epoch."""
-    value: float
+    value: FiniteFloat
     """That metric, on the validation images."""
     params: dict[str, Any]
     """What the search chose, by dotted key."""
@@ -78,7 +80,7 @@ class MemberFacts(Section):
     """Digest of the checkpoint that the weights were taken from."""
     data_fingerprint: Sha256
     """Fingerprint of the data that it was trained on."""
-    history: dict[int, dict[str, float]]
+    history: dict[Count, dict[str, FiniteFloat]]
     """Every metric of every epoch."""
     lineage: tuple[Ancestor, ...]
     """The studies before, the nearest first."""
@@ -97,11 +99,11 @@ class OnnxFacts(Section):
     """The same network for ONNX Runtime: uint8[B, H, W, 3], RGB, to maps float32[B, C, H, W], not post-processed."""
 
     file: FileName
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    height: Pixels = Field(ge=1)
+    width: Pixels = Field(ge=1)
     """Pixels of the images that it takes; the batch may be any."""
-    opset: int
-    max_difference: float = Field(ge=0.0)
+    opset: Count
+    max_difference: FiniteFloat = Field(ge=0.0)
     """Largest difference of a probability from PyTorch's, of all that was compared."""
     compared_on: tuple[str, ...]
     """The inputs that were compared."""
@@ -122,10 +124,10 @@ class BundleManifest(Section):
     """From maps or detections to instances."""
     tta: bool
     """Whether maps are the mean of 8 turned and mirrored views."""
-    tile_px: int = Field(ge=0)
+    tile_px: Pixels
     """Side of the tiles that validation saw; 0: whole images."""
-    tile_overlap_px: int = Field(ge=0)
-    pixel_size_um: float | None = Field(gt=0.0)
+    tile_overlap_px: Pixels
+    pixel_size_um: FiniteFloat | None = Field(gt=0.0)
     """Side of a pixel of the images that it was trained on, in micrometres; None where nobody said."""
     data: DataFacts
     onnx: OnnxFacts | None

@@ -16,6 +16,8 @@ class Member:
 
     network: TrainedNetwork
     facts: MemberFacts
+    pixel_size_um: float | None = None
+    """Side of a pixel of the images that it was trained on, as its checkpoint says."""
 
     def with_tuning(self, tuned: Tuned) -> Self:
         """Return the network with another way to instances."""

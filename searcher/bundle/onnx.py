@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from data_pipeline.datasets.base import Pixels
 from models.base import DenseModel, SegmentationModel
 from searcher.bundle.manifest import OnnxFacts
 from searcher.exceptions import SearcherError, UserError
@@ -63,7 +63,7 @@ def export_onnx(
     path: Path,
     *,
     size_px: int,
-    inputs: Mapping[str, NDArray[np.uint8]],
+    inputs: Mapping[str, Pixels],
 ) -> OnnxFacts:
     """Write the models' mean maps as one ONNX file and compare it with PyTorch.
 
@@ -126,7 +126,7 @@ def export_onnx(
     )
 
 
-def _fitted(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+def _fitted(image: Pixels, size_px: int) -> Pixels:
     """Return an image cut to the size at its upper left, or continued by its mirror image."""
     image = image[:size_px, :size_px]
     rows, columns = size_px - image.shape[0], size_px - image.shape[1]

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_data, add_json, open_source, positive_int
+from searcher.cli.options import Verbs, add_data, add_json, add_view, open_source, positive_int
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_parser(verbs: Verbs) -> None:
         help="write a data set of any known layout as images/, labels/ and tables of samples and objects",
     )
     imported.add_argument("data", metavar="SOURCE", help="its folder, or a folder's URI in an object store")
+    add_view(imported)
     imported.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
     imported.add_argument(
         "--dry-run", action="store_true", help="say what would be written, and write nothing"
@@ -83,7 +84,13 @@ def _import(args: argparse.Namespace) -> int:
 
     source = open_source(args, strict=False)
     with progress_bar(f"importing {source.name}") as advance:
-        report = import_dataset(source, str(args.data), None if args.dry_run else args.to, advance)
+        report = import_dataset(
+            source,
+            str(args.data),
+            None if args.dry_run else args.to,
+            labels_are_said=bool(args.labels_are),
+            progress=advance,
+        )
     if args.json:
         print_json(report.to_dict())
     else:

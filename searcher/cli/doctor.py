@@ -18,8 +18,8 @@ def add_parser(verbs: Verbs) -> None:
         "doctor",
         help="find what is wrong with the studies of a database, and mend it",
         description="Looks for trials and launches whose driver is gone, checkpoints that are missing or damaged, "
-        "study files that were changed, deleted parents, leftover files and half-built data stores. Never removes a "
-        "result.",
+        "study files that were changed, deleted parents, leftover files, and data stores that are half-built or "
+        "damaged. Never removes a result.",
         epilog="Exit code 0: nothing found, or everything mended. 1: something is left.",
     )
     add_reading(parser, study_required=False)

@@ -1,13 +1,13 @@
 """`searcher evaluate`: the official metrics of a bundle or of checkpoints on the splits of a data set."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, predictor_for
 from searcher.cli.options import Verbs, add_data, check_writable, data_folder, open_source, write_text
+from searcher.cli.streams import say_problem
+from searcher.json_text import json_text
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
             "tta": predictor.tta,
             "splits": {split: summary.to_dict() for split, summary in splits.items()},
         }
-        write_text("--json", args.json, json.dumps(record, indent=2) + "\n")
+        write_text("--json", args.json, json_text(record))
         console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)
     if args.report is not None:
         write_report(args, found, predictor, pages, source=source, fingerprint=store.fingerprint)
@@ -137,9 +137,9 @@ def _check_annotations(store: "Store", args: argparse.Namespace, splits: dict[st
         if found is not None and found[1].is_sure and found[1].is_of_all:
             raise DataError(found[0])
         if found is not None:
-            print(found[0], file=sys.stderr)
+            say_problem(found[0])
         if not any(facts[index].num_labels for index in indices):
-            print(f"split {name}: no image holds an object, so its figures say little", file=sys.stderr)
+            say_problem(f"split {name}: no image holds an object, so its figures say little")
 
 
 def _splits(store: "Store", wanted: str | None) -> dict[str, list[int]]:

@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, models_for, predictor_for
-from searcher.cli.options import Verbs, open_source, positive_float, positive_int
+from searcher.cli.options import Verbs, add_view, open_source, positive_float, positive_int
 from searcher.study.objectives import TUNING_TARGETS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from data_pipeline.datasets import SampleSource
+    from data_pipeline.datasets.base import Pixels
     from models.base import SegmentationModel
     from searcher.bundle.manifest import DataFacts, OnnxFacts
 
 __all__ = ["add_parser"]
 
 _ONNX_SIZE_PX = 512
+
+_SAME_PIXEL_SIZE = 1.02
+"""Largest ratio of the pixel sizes that the networks of one bundle were trained at."""
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -64,6 +65,7 @@ def add_parser(verbs: Verbs) -> None:
         help="tune post-processing anew for the networks together, each asked about the images it was validated on: "
         f"for what they were tuned for, or one of {', '.join(TUNING_TARGETS)}; needs the training data",
     )
+    add_view(parser)
     parser.add_argument(
         "--data-licence", metavar="TEXT", help="licence of the training data; default: if known"
     )
@@ -101,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
         found.members,
         models,
         data=_data_facts(args, found, source),
-        pixel_size_um=args.pixel_size_um or (source.pixel_size_um if source is not None else None),
+        pixel_size_um=args.pixel_size_um or _pixel_size(found, source),
         pictures=pictures,
         onnx=onnx,
         force=args.force,
@@ -122,6 +124,15 @@ def _run(args: argparse.Namespace) -> int:
         )
     console.print(f"  searcher predict {args.to} IMAGE… --to DIR", markup=False, soft_wrap=True)
     return 0
+
+
+def _pixel_size(found: Found, source: "SampleSource | None") -> float | None:
+    """Return the pixel size that the networks were trained at, if they agree on it; else what the data set says."""
+    sizes = {member.pixel_size_um for member in found.members}
+    known = [size for size in sizes if size is not None]
+    if known and None not in sizes:
+        return known[0] if max(known) <= min(known) * _SAME_PIXEL_SIZE else None
+    return source.pixel_size_um if source is not None else None
 
 
 def _name(args: argparse.Namespace, found: Found) -> str:
@@ -256,9 +267,7 @@ def _data_facts(args: argparse.Namespace, found: Found, source: "SampleSource | 
     )
 
 
-def _real_images(
-    args: argparse.Namespace, source: "SampleSource | None"
-) -> "Mapping[str, NDArray[np.uint8]]":
+def _real_images(args: argparse.Namespace, source: "SampleSource | None") -> "Mapping[str, Pixels]":
     """Return an image that is none of noise, to compare networks on."""
     from data_pipeline.datasets import SyntheticGlands
     from data_pipeline.images import read_rgb
@@ -271,7 +280,7 @@ def _real_images(
 
 
 def _exporter(
-    models: "list[SegmentationModel]", size_px: int, inputs: "Mapping[str, NDArray[np.uint8]]"
+    models: "list[SegmentationModel]", size_px: int, inputs: "Mapping[str, Pixels]"
 ) -> "Callable[[Path], OnnxFacts]":
     from searcher.bundle.onnx import export_onnx
 

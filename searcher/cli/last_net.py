@@ -1,5 +1,6 @@
 """What nobody foresaw: one line on the terminal, and a report to open an issue with."""
 
+import errno
 import os
 import platform
 import re
@@ -7,15 +8,25 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from searcher._version import __version__
 from searcher.escaping import one_line
 
-__all__ = ["Secrets", "unexpected"]
+__all__ = ["Fault", "Secrets", "fault_of_a_path", "unexpected"]
 
 _VARIABLE = "SEARCHER_UNEXPECTED"
 """Set to `raise`, nothing is caught: for tests, which must not need this net, and for debugging."""
 _MOST_CHARS = 300
+_OF_THE_PATH = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+)
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 _IS_SECRET = re.compile(
     r"passw|passphrase|secret|token|credential|key|searcher_db|tracking_uri", re.IGNORECASE
 )
@@ -45,6 +56,32 @@ class Secrets:
         for pattern, replacement in _IN_TEXTS:
             text = pattern.sub(replacement, text)
         return text
+
+
+class Fault(NamedTuple):
+    """What the machine or the file system refused."""
+
+    text: str
+    code: int
+    """The exit code: 2 where another path is the remedy."""
+
+
+def fault_of_a_path(error: Exception) -> Fault | None:
+    """Return what to say of an error that is about a path or the machine rather than our code; None for another.
+
+    A verb that knows which option the path came from says so itself, and sooner.
+    """
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        name = str(error.object)[:_MOST_CHARS]
+        return Fault(f"{name}: must be text in UTF-8, got bytes of another encoding; choose another name", 2)
+    if not isinstance(error, OSError) or error.errno not in (*_OF_THE_PATH, *_OF_THE_MACHINE):
+        return None
+    where = "a file" if error.filename is None else str(error.filename)
+    if len(where) > _MOST_CHARS:
+        where = f"{where[:_MOST_CHARS]}..."
+    if error.errno in _OF_THE_PATH:
+        return Fault(f"{where}: must be a path that can be used, got {error.strerror}; choose another", 2)
+    return Fault(f"{where}: could not be used, got {error.strerror}; see to the machine, and try again", 1)
 
 
 def unexpected(error: Exception, command: str, secrets: Secrets) -> str:

@@ -1,6 +1,7 @@
 """`searcher launch`: run a study, or go on with it."""
 
 import argparse
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -22,6 +23,7 @@ from searcher.cli.options import (
     storage_root,
     storage_text,
 )
+from searcher.cli.streams import say_problem
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -109,8 +111,8 @@ def _launch(
 
     with _existing(database_url) as database:
         spec = resolve(spec, database, storage_root=root)
-    config = spec.trial_config({}).data
-    data = DataRequest(data_folder(args), str(cache_dir()), config, data_view(args))
+    config = spec.trial_config({})
+    data = DataRequest(data_folder(args), str(cache_dir()), config.data, data_view(args))
     with progress_bar("preparing images") as advance:
         store = data.prepare(advance)
     remarks = check_data(store, data, config)
@@ -145,9 +147,10 @@ def _existing(database_url: "DatabaseAddress") -> "Iterator[Database | None]":
     """
     from searcher.exceptions import DatabaseAwayError, DatabaseError
     from searcher.ledger.database import Database
+    from searcher.ledger.patience import Patience
 
     try:
-        opened = Database.open(database_url)
+        opened = Patience(say_problem, threading.Event())(lambda: Database.open(database_url))
     except DatabaseAwayError:
         raise
     except DatabaseError:

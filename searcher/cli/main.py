@@ -34,7 +34,7 @@ from searcher.cli import (
     validate,
 )
 from searcher.cli.interrupts import signals_interrupt
-from searcher.cli.last_net import Secrets, unexpected
+from searcher.cli.last_net import Secrets, fault_of_a_path, unexpected
 from searcher.cli.streams import output, prepare_streams, say_error, say_problem
 from searcher.exceptions import OutputClosedError, SearcherError, UserError
 
@@ -97,8 +97,9 @@ def main(argv: list[str] | None = None) -> int:
         say_problem("interrupted")
         return 130
     except Exception as error:
-        say_problem(unexpected(error, command, secrets))
-        return 1
+        fault = fault_of_a_path(error)
+        say_problem(secrets.masked(fault.text) if fault else unexpected(error, command, secrets))
+        return fault.code if fault else 1
     return code
 
 

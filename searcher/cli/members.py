@@ -228,9 +228,12 @@ def _member(
     number: int,
     num_members: int,
 ) -> "Member":
+    from pydantic import ValidationError
+
     from searcher.bundle.manifest import MemberFacts
     from searcher.bundle.member import Member
     from searcher.bundle.write import weights_files
+    from searcher.escaping import one_line
     from searcher.exceptions import CheckpointError, UserError
     from searcher.training.checkpoints import load_checkpoint
     from searcher.training.trained import trained_network
@@ -242,9 +245,8 @@ def _member(
         network = trained_network(checkpoint)
     except CheckpointError as error:  # here it is what the command line names, not what a trial wrote
         raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    return Member(
-        network,
-        MemberFacts(
+    try:
+        facts = MemberFacts(
             weights=weights_files(num_members)[number],
             study=None if of is None else of[0].name,
             trial=None if of is None else of[1].number,
@@ -258,8 +260,15 @@ def _member(
             data_fingerprint=checkpoint.data_fingerprint,
             history=_history(path) if of is None else _finite(of[1].epochs),
             lineage=lineage,
-        ),
-    )
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path}: {where} must be what a bundle can hold, got {one_line(str(first['input'])[:40])} "
+            f"({first['msg'][:100]}); use another checkpoint"
+        ) from error
+    return Member(network, facts, checkpoint.pixel_size_um)
 
 
 def _checkpoint_file(path: Path) -> Path:
@@ -277,7 +286,10 @@ def _history(checkpoint: Path) -> dict[int, dict[str, float]]:
     """Return the metrics of every epoch of the run that a checkpoint lies in, nothing if they were moved apart."""
     from searcher.training.history import read_history
 
-    lines = read_history(checkpoint.parent / "metrics.jsonl")
+    try:
+        lines = read_history(checkpoint.parent / "metrics.jsonl")
+    except OSError:  # the history is worth having, and no more
+        return {}
     return _finite({int(line["epoch"] or 0): line for line in lines})
 
 
@@ -286,7 +298,8 @@ def _finite(epochs: "Mapping[int, Mapping[str, float | None]]") -> dict[int, dic
         epoch: {
             name: value
             for name, value in metrics.items()
-            if name != "epoch" and value is not None and math.isfinite(value)
+            if name != "epoch" and isinstance(value, int | float) and math.isfinite(value)
         }
         for epoch, metrics in epochs.items()
+        if epoch >= 0
     }

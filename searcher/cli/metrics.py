@@ -1,12 +1,12 @@
 """`searcher metrics`: the official metrics of any method's label maps."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searcher.cli.options import Verbs, check_writable, write_text
 from searcher.cli.streams import say_problem
+from searcher.json_text import json_text
 
 if TYPE_CHECKING:
     from searcher.evaluation.folders import MeasuredFolders
@@ -70,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     if not args.relabel:
         _hint_at_relabel(args, measured)
     if args.json is not None:
-        write_text("--json", args.json, json.dumps(_record(args, measured), indent=2, allow_nan=False) + "\n")
+        write_text("--json", args.json, json_text(_record(args, measured)))
         console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)
     return 0
 

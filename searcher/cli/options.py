@@ -24,6 +24,7 @@ __all__ = [
     "add_reading",
     "add_study",
     "add_training",
+    "add_view",
     "check_writable",
     "data_folder",
     "data_view",
@@ -98,6 +99,11 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
         help="a folder with images/ and labels/, a GlaS release, or another layout of docs/data.md; "
         f"or one in an object store (s3://BUCKET/FOLDER){remark}",
     )
+    add_view(parser)
+
+
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """Add what `data_view` reads: `--labels-are`, `--patient-from`, `--resample-um`."""
     group = parser.add_argument_group("how the data set is to be read")
     group.add_argument(
         "--labels-are",

@@ -1,7 +1,6 @@
 """`searcher train`: one trial of a study, in this process, without cluster and database."""
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from searcher.cli.options import (
     overrides,
     storage_root,
 )
+from searcher.cli.streams import say_problem
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def _run(args: argparse.Namespace) -> int:
     with progress_bar("preparing images") as advance:
         request = DataRequest(data_folder(args), str(cache_dir()), config.data, data_view(args))
         store = request.prepare(advance)
-    for line in check_data(store, request, config.data):
-        print(line, file=sys.stderr)
+    for line in check_data(store, request, config):
+        say_problem(line)
     # Another training of the study may begin in the same second.
     run_dir = _run_folder(root / spec.name / f"train-{time.strftime('%Y%m%d-%H%M%S')}")
     if not args.json:

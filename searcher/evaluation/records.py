@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from searcher.exceptions import UserError
+from searcher.text_files import read_json
 
 __all__ = ["EVALUATION_SCHEMA", "METRICS_SCHEMA", "TEST_SETS", "Figures", "MeasuredSet", "read_measured_sets"]
 
@@ -17,7 +18,10 @@ METRICS_SCHEMA = "searcher-metrics-1"
 TEST_SETS = ("testA", "testB")
 """The splits that the challenge's table is about, in its order."""
 
-_REMEDY = "write it with searcher evaluate --json or searcher metrics --json"
+_WRITERS = "searcher evaluate --json or searcher metrics --json"
+_REMEDY = f"write it with {_WRITERS}"
+_MAX_BYTES = 1 << 28
+"""Of the figures of half a million images."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +127,7 @@ def _figures(path: Path, key: str, found: Any) -> Figures:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        said = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UserError(f"{path}: must be a JSON file, got {said}; {_REMEDY}") from error
+    record = read_json(path, what=f"what {_WRITERS} wrote", max_bytes=_MAX_BYTES)
     if not isinstance(record, dict):
         raise UserError(f"{path}: must be a JSON object, got {_shown(record)}; {_REMEDY}")
     return record

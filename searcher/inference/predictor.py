@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_pipeline.datasets.base import Pixels
 from data_pipeline.tiling import apply_tiled
 from models.base import DenseModel, DetectionModel, Detections, Evidence, Prediction, SegmentationModel
 from models.settings import PostprocessSettings
@@ -100,7 +101,7 @@ class Predictor:
         return self._tile_overlap_px
 
     @torch.no_grad()
-    def see_tile(self, tile: NDArray[np.uint8]) -> Output:
+    def see_tile(self, tile: Pixels) -> Output:
         """Return what is known of a tile that the models see at once, however large it is.
 
         Args:
@@ -114,7 +115,7 @@ class Predictor:
             return model.detect(self._tensor(tile))[0]
 
     @torch.no_grad()
-    def see(self, image: NDArray[np.uint8]) -> Output:
+    def see(self, image: Pixels) -> Output:
         """Return the maps of an image, or what is detected in it.
 
         Args:
@@ -142,7 +143,7 @@ class Predictor:
         assert isinstance(model, DenseModel), type(model)
         return model.instances_from_maps(output)
 
-    def _maps(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _maps(self, image: Pixels) -> NDArray[np.float32]:
         images, total = self._tensor(image), None
         for model in self._dense:
             with autocast(self._device, self._dtype):
@@ -152,5 +153,5 @@ class Predictor:
         mean: NDArray[np.float32] = (total / len(self._dense))[0].float().cpu().numpy()
         return mean
 
-    def _tensor(self, image: NDArray[np.uint8]) -> Tensor:
+    def _tensor(self, image: Pixels) -> Tensor:
         return torch.from_numpy(np.array(image)).to(self._device)[None]

@@ -11,6 +11,7 @@ from torch import Tensor
 from models.base import SegmentationModel
 from models.registry import build_model
 from models.settings import PostprocessSettings
+from searcher.escaping import one_line
 from searcher.inference.precision import resolve_precision
 from searcher.inference.predictor import Predictor
 from searcher.inference.tuning import Tuned, agreed
@@ -53,10 +54,11 @@ class TrainedNetwork:
         """Return a model with these weights, in evaluation mode.
 
         Raises:
-            ValueError: The weights do not fit this version's model; one line.
+            ValueError: The weights do not fit this version's model, or are no finite numbers; one line.
         """
         with _one_line():
             model = build_model(self.config.model, self.postprocess)
+            _check_weights(self.weights, model.state_dict())
             model.load_state_dict(self.weights)
         model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.eval()
@@ -101,10 +103,22 @@ def predictor_of(
     return predictor
 
 
+def _check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Check what `load_state_dict` takes without a word; it says itself which tensors lack, and which are too many."""
+    for name, tensor in expected.items():
+        given = weights.get(name)
+        if given is None or given.shape != tensor.shape:
+            continue
+        if given.dtype != tensor.dtype:
+            raise ValueError(f"{name} must be of type {tensor.dtype}, got {given.dtype}")
+        if not torch.isfinite(given).all():
+            raise ValueError(f"{name} must have finite numbers, got NaN or infinity")
+
+
 @contextmanager
 def _one_line() -> Iterator[None]:
     """Turn whatever does not fit into a ValueError of one line."""
     try:
         yield
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(" ".join(str(error).split())[:160]) from error
+    except Exception as error:  # whatever foreign values make models and their settings stumble over
+        raise ValueError(one_line(" ".join(str(error).split())[:160]) or type(error).__name__) from error

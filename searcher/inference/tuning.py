@@ -8,6 +8,7 @@ stays unless one view is surely better: a mean of predictions is the safer one b
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -67,7 +68,18 @@ class Tuned:
         Raises:
             TypeError, ValueError: It gave something else.
         """
-        return cls(**{**values, "postprocess": PostprocessSettings.model_validate(values["postprocess"])})
+        tuned = cls(**{**values, "postprocess": PostprocessSettings.model_validate(values["postprocess"])})
+        for name in ("value_before", "value"):
+            value = getattr(tuned, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"tuned.{name} must be a finite number, got {str(value)[:40]}")
+        if type(tuned.num_images) is not int or not 0 <= tuned.num_images < 1 << 53:
+            raise ValueError(f"tuned.num_images must be a whole number, got {str(tuned.num_images)[:40]}")
+        if type(tuned.tta) is not bool:
+            raise ValueError(f"tuned.tta must be true or false, got {str(tuned.tta)[:40]}")
+        if not isinstance(tuned.metric, str) or not tuned.metric.isidentifier():
+            raise ValueError(f"tuned.metric must be a metric's name, got {str(tuned.metric)[:40]}")
+        return tuned
 
 
 @dataclass(frozen=True)

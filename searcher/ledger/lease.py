@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 import sqlalchemy as sa
 
 from searcher.exceptions import DatabaseReplacedError, SearcherError, StudyConflictError
+from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.clock import database_now
 from searcher.ledger.database import Database
 from searcher.ledger.liveness import driver_state, own_process
@@ -49,6 +50,10 @@ _RECORDED_VERSIONS = (
     "numpy",
     "sqlalchemy",
 )
+
+
+_IN_DOUBT: set[tuple[DatabaseAddress, int]] = set()
+"""Studies for which this process began a launch without hearing whether it was written: the database went away."""
 
 
 class Lease:
@@ -86,9 +91,14 @@ class Lease:
             StudyConflictError: Another driver holds it; the message gives host, process, age and the remedy.
         """
         study_id = database.study_row(study_name).id
+        in_doubt = (database.address, study_id)
         for _ in range(_MAX_ROUNDS):
-            gone = _gone_drivers(database, study_id, study_name)
-            launch_id = _take_over(database, study_id, gone, job)
+            launch_id = _begun_before(database, study_id) if in_doubt in _IN_DOUBT else None
+            if launch_id is None:
+                gone = _gone_drivers(database, study_id, study_name)
+                _IN_DOUBT.add(in_doubt)
+                launch_id = _take_over(database, study_id, gone, job)
+            _IN_DOUBT.discard(in_doubt)
             if launch_id is not None:
                 return cls(database, study_name, launch_id)
         raise StudyConflictError(
@@ -288,6 +298,15 @@ def _gone_drivers(database: Database, study_id: int, study_name: str) -> dict[in
         if state == "gone":
             gone[launch.id] = launch.renewed_at
     return gone
+
+
+def _begun_before(database: Database, study_id: int) -> int | None:
+    """Return the launch that this process has begun without hearing of it, None for none."""
+    for launch, now in _open_launches(database, study_id):
+        is_ours = (launch.process_space, launch.pid) == (own_process()[0], os.getpid())
+        if is_ours and driver_state(launch, now) == "alive":
+            return launch.id
+    return None
 
 
 def _refusal(study_name: str, launch: LaunchRow, now: datetime) -> StudyConflictError:

@@ -5,7 +5,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,6 +13,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
+from searcher.exceptions import DatabaseReplacedError
 from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
 from searcher.ledger.database import Database, checkpoint_record
 from searcher.ledger.patience import Patience
@@ -48,6 +49,15 @@ class ResumePoint:
     """Newer checkpoints that could not be used, and why."""
     lost_best: str | None = None
     """What is wrong with the best checkpoint up to there: whole no more, so that a later epoch must beat its value."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What this driver has written of a running trial, to write it again should the database have lost it."""
+
+    params: Mapping[str, Value]
+    epochs: dict[int, dict[str, float]] = field(default_factory=dict)
+    checkpoints: dict[str, CheckpointRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +120,7 @@ class StudyLedger:
         self.database = database
         self.spec = spec
         self.patience = patience
+        self._told: dict[int, _Told] = {}  # by number of a running trial
         self.study_id = database.study_row(spec.name).id
         database.optuna_study_id(spec.name)
         with database.errors("read"):
@@ -170,8 +181,39 @@ class StudyLedger:
     def trial(self, number: int) -> FrozenTrial:
         """Return a trial as the database has it now."""
         storage = self.database.optuna_storage
-        trial_id = storage.get_trial_id_from_study_id_trial_number(self.optuna_study._study_id, number)
-        return storage.get_trial(trial_id)
+        try:
+            trial_id = storage.get_trial_id_from_study_id_trial_number(self.optuna_study._study_id, number)
+            found = storage.get_trial(trial_id)
+        except KeyError:
+            self.database.optuna_study_id(self.spec.name)
+            raise self._set_back(f"trial {number} must be in the database, but is gone") from None
+        told = self._told.get(number)
+        if told is not None and found.params != told.params:
+            raise self._set_back(f"trial {number} must have the parameters it began with, but has others")
+        return found
+
+    @_patient
+    def check_whole(self) -> None:
+        """Check that the database still has the end of every trial whose end this driver knows.
+
+        Raises:
+            DatabaseReplacedError: It was set back.
+        """
+        states = {
+            trial.number: trial.state
+            for trial in self.database.optuna_storage.get_all_trials(self.optuna_study._study_id)
+        }
+        lost = [
+            str(t.number) for t in self.trials() if t.state.is_finished() and states.get(t.number) != t.state
+        ]
+        if lost:
+            raise self._set_back(f"the end of trial {', '.join(lost)} must be in the database, but is gone")
+
+    def _set_back(self, what: str) -> DatabaseReplacedError:
+        return DatabaseReplacedError(
+            f"--study {self.spec.name}: {what}: an older copy of the database took its place, a backup or a server "
+            "that lagged; bring back the newest copy if you can, then launch again"
+        )
 
     def num_done(self) -> int:
         """Return how much of the budget is used: COMPLETE and PRUNED trials."""
@@ -226,6 +268,9 @@ class StudyLedger:
             self.optuna_study.enqueue_trial(dict(proposal.params), user_attrs=dict(proposal.notes))
         trial = self._queued_retry() or self.optuna_study.ask()
         params = dict(self.spec.space.suggest(trial))
+        if trial.number in self._told:
+            raise self._set_back(f"trial {trial.number} must be in the database, but is gone")
+        self._told[trial.number] = _Told(self.optuna_study._storage.get_trial(trial._trial_id).params)
         for left in self.trials(TrialState.RUNNING):
             if left.number != trial.number and left.number not in running:
                 self.fail(left.number, "the database went away while it began", retry=True, counts=False)
@@ -303,6 +348,8 @@ class StudyLedger:
     @_patient
     def report(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write down one epoch of a running trial; a second report of the same epoch changes nothing."""
+        if number in self._told:
+            self._told[number].epochs[epoch] = dict(metrics)
         with self.database.write() as session:
             where = (*self._of_trial(EpochRow, number), EpochRow.epoch == epoch)
             if session.scalar(sa.select(EpochRow.id).where(*where)) is None:
@@ -318,6 +365,8 @@ class StudyLedger:
     @_patient
     def checkpoint(self, number: int, checkpoint: CheckpointRecord) -> None:
         """Write down a trial's newest checkpoint of its kind; the last before it becomes the `previous` one."""
+        if number in self._told:
+            self._told[number].checkpoints[checkpoint.kind] = checkpoint
         with self.database.write() as session:
             rows = session.scalars(sa.select(CheckpointRow).where(*self._of_trial(CheckpointRow, number)))
             by_kind = {row.kind: row for row in rows}
@@ -374,6 +423,7 @@ class StudyLedger:
         """
         if self._is_ended(number):
             return
+        self._write_again(number)
         self.note(
             number,
             best_epoch=best_epoch,
@@ -381,14 +431,17 @@ class StudyLedger:
             tuned=None if tuned is None else dict(tuned),
         )
         self.optuna_study.tell(number, [value, *self._further(number, best_epoch)])
+        self._told.pop(number, None)
 
     @_patient
     def prune(self, number: int, epoch: int) -> None:
         """End a trial that the scheduler stopped after an epoch; its value is its last report."""
         if self._is_ended(number):
             return
+        self._write_again(number)
         self.note(number, pruned_epoch=epoch, stop_reason="scheduler")
         self.optuna_study.tell(number, state=TrialState.PRUNED)
+        self._told.pop(number, None)
 
     @_patient
     def fail(
@@ -430,6 +483,7 @@ class StudyLedger:
             self.optuna_study.enqueue_trial(params, user_attrs=notes)
         self.note(number, fail_reason=reason)
         self.optuna_study.tell(number, state=TrialState.FAIL)
+        self._told.pop(number, None)
         return again
 
     def reconcile(self, reason: str, *, counts: bool = True) -> list[int]:
@@ -476,6 +530,23 @@ class StudyLedger:
         return [
             worst[direction_of(name)] if metrics.get(name) is None else float(metrics[name]) for name in also
         ]
+
+    def _write_again(self, number: int) -> None:
+        """Write what the database has lost of a trial before it ends: a server that lagged may have taken over."""
+        told = self._told.get(number)
+        if told is None:
+            return
+        with self.database.read() as session:
+            epochs = set(session.scalars(sa.select(EpochRow.epoch).where(*self._of_trial(EpochRow, number))))
+            rows = session.scalars(sa.select(CheckpointRow).where(*self._of_trial(CheckpointRow, number)))
+            digests = {row.kind: row.sha256 for row in rows}
+        steps = self.trial(number).intermediate_values
+        for epoch, metrics in sorted(told.epochs.items()):
+            if epoch not in epochs or epoch not in steps:
+                self.report(number, epoch, metrics)
+        for kind, record in list(told.checkpoints.items()):
+            if digests.get(kind) != record.sha256:
+                self.checkpoint(number, record)
 
     def _is_ended(self, number: int) -> bool:
         return self.trial(number).state.is_finished()

@@ -89,13 +89,14 @@ class _NotUpError(Exception):
 
 
 def _last_line(error: Exception, scratch: Path) -> str:
-    """Return what Ray says, and the last line of those of its logs that have errors."""
+    """Return what Ray says, and what failed by its logs: the check above a stack trace, else the last line."""
     said = " ".join(str(error).split())[:200] or type(error).__name__
     for name in ("gcs_server.err", "raylet.err"):
         for path in sorted(scratch.glob(f"session_2*/logs/{name}")):
             lines = path.read_text(errors="replace").strip().splitlines()
             if lines:
-                return f"{said} ({name}: {lines[-1][:200]})"
+                failed = [line.partition("Check failed: ")[2] for line in lines if "Check failed: " in line]
+                return f"{said} ({name}: {(failed or lines[-1:])[0][:200]})"
     return said
 
 

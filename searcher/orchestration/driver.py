@@ -126,7 +126,7 @@ def launch(
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
     )
-    remaining = _look(database, study)
+    remaining = Patience(listener.said, threading.Event())(lambda: _look(database, study))
     if remaining and address is None:  # each node of a cluster fetches its own, and this may be none of them
         check_weights(spec)
     origin = origin_of(storage_root)
@@ -157,17 +157,18 @@ def launch(
             check_gpu_share(spec, resources, data=data, fingerprint=store.fingerprint, say=listener.said)
         if origin is not None:
             origin.patience_s = AWAY_LIMIT_S
-        with stop_on_signals(log) as stop, Database.open(database, create=True) as opened:
-            study.register(opened)
-            with Lease.acquire(opened, spec.name, job=current_job()) as lease:
+        with stop_on_signals(log) as stop, ExitStack() as held:
+            patiently = Patience(log.said, stop)
+            opened = held.enter_context(patiently(lambda: Database.open(database, create=True)))
+            patiently(lambda: study.register(opened))
+            with patiently(lambda: Lease.acquire(opened, spec.name, job=current_job())) as lease:
                 lease.on_lost(lambda: _stop(stop, log, str(lease.problem)))
                 lease.on_stop(
                     lambda: _stop(stop, log, "asked to stop by `searcher stop`; stopping after this step")
                 )
-                study.begin_launch(opened)
-                ledger = StudyLedger(
-                    opened, spec, patience=Patience(log.said, stop, before_again=lease.check)
-                )
+                patience = Patience(log.said, stop, before_again=lease.check)
+                patience(lambda: study.begin_launch(opened))
+                ledger = patience(lambda: StudyLedger(opened, spec, patience=patience))
                 launch = _Launch(ledger, lease, cluster, log, stop, is_joined=address is not None)
                 return launch.run(data=data, store=store, study=study, resources=resources, command=command)
 
@@ -188,6 +189,8 @@ def _look(database: DatabaseAddress | str, study: Registration) -> int:
     """Refuse what the database as it is refuses; return how many trials remain. Changes nothing."""
     try:
         opened = Database.open(database)
+    except DatabaseAwayError:  # locked, by another launch that makes its tables say
+        raise
     except (
         DatabaseError
     ):  # not there yet, or of an older revision; or unusable, which opening to write will say
@@ -351,6 +354,7 @@ class _Launch:
             if self._lease.problem is not None:  # nothing can be written any more
                 return "failed", 0
             ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
+            ledger.check_whole()
             num_done = ledger.num_done()
         except SearcherError as error:  # away, or the study was deleted: the next launch mends it
             self._log.said(f"could not write down the end of the launch: {error}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from searcher.escaping import one_line
 from searcher.exceptions import StorageError
 from searcher.orchestration.listener import StudyListener
 from searcher.storage.objects import ObjectStore
@@ -96,7 +97,7 @@ class LaunchLog:
 
     def _write(self, text: str) -> None:
         self._has_begun = True
-        line = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())}Z {text}\n"
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())}Z {one_line(text)}\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:

@@ -68,7 +68,7 @@ def cause_of(error: str) -> str:
     """
     text = _COLOUR.sub("", error)
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    if "OutOfMemoryError" in text or "running low on memory" in text:
+    if "running low on memory" in text:
         return _shortened(f"{OUT_OF_MEMORY}: Ray killed it, {_memory(text)}")
     if "Traceback" in text or "creation task" in text or any(line.startswith("  File ") for line in lines):
         return _shortened(_raised(lines))
@@ -82,8 +82,8 @@ def cause_of(error: str) -> str:
 
 def _memory(text: str) -> str:
     """Return how much memory there was, from the message of Ray's memory monitor."""
-    found = re.search(r"was ([\d.]+ ?\w*B / [\d.]+ ?\w*B)", text)
-    return f"as its node had {found[1]} in use" if found else "as its node ran low on memory"
+    found = re.search(r"was ([\d.]+) ?GB used / ([\d.]+) ?GB", text)
+    return f"as its node had {found[1]} of {found[2]} GB in use" if found else "as its node ran low on memory"
 
 
 def _raised(lines: list[str]) -> str:

@@ -73,8 +73,11 @@ class Pulse:
         """Say that what was done is over, and what is done next."""
         now = time.monotonic()
         self._note_time(now)
+        has_waited = self._doing is None
         self._doing, self._begun_at = doing, now
         self._next(detail, self.limit_of(doing))
+        if has_waited:  # at once: a worker that stops now must not be taken for one that waits for its driver
+            self._write()
 
     def wait(self) -> None:
         """Say that the worker waits for its driver: at once, since the driver may be slow to come back."""

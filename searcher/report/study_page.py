@@ -9,6 +9,7 @@ from markupsafe import Markup
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
+from searcher.escaping import one_line
 from searcher.report.study import (
     ABSENT,
     BEST_COLOUR,
@@ -75,7 +76,7 @@ def _trace_importances(picture: StudyPicture) -> go.Figure:
     shares = sorted(picture.importances.items(), key=lambda item: item[1])
     figure.add_bar(
         x=[share for _, share in shares],
-        y=[escape(name) for name, _ in shares],
+        y=[_text(name) for name, _ in shares],
         orientation="h",
         marker={"color": COMPLETE_COLOUR},
         text=[f"{share:.2f}" for _, share in shares],
@@ -112,7 +113,7 @@ def _trace_parallel(picture: StudyPicture) -> go.Figure:
             figure.add_annotation(
                 x=place,
                 y=height,
-                text=escape(label),
+                text=_text(label),
                 showarrow=False,
                 xanchor="left",
                 xshift=4,
@@ -121,7 +122,7 @@ def _trace_parallel(picture: StudyPicture) -> go.Figure:
         figure.add_annotation(  # not the axis's own labels: Plotly leaves out those that would be cut
             x=place,
             y=ABSENT - 0.06,
-            text=escape(key_leaf(axis.name)),
+            text=_text(key_leaf(axis.name)),
             showarrow=False,
             textangle=-25,
             xanchor="right",
@@ -196,8 +197,8 @@ def _figure(x: str, y: str) -> go.Figure:
             "font": {"family": "system-ui, sans-serif", "size": 13},
             "margin": {"l": 60, "r": 20, "t": 10, "b": 50},
             "height": 420,
-            "xaxis": {"title": {"text": escape(capital(x))}},
-            "yaxis": {"title": {"text": escape(capital(y))}},
+            "xaxis": {"title": {"text": _text(capital(x))}},
+            "yaxis": {"title": {"text": _text(capital(y))}},
             "legend": {"orientation": "h", "y": 1.08, "x": 0},
         }
     )
@@ -218,8 +219,13 @@ def _div(figure: go.Figure, name: str) -> str:
 def _about(trial: TriedTrial) -> str:
     """Return what the mouse says of a trial. Plotly reads a little HTML, so names are escaped."""
     value = "" if trial.value is None else f", {trial.value:.4g}"
-    params = [f"{escape(name)} = {escape(_short(value))}" for name, value in trial.params.items()]
+    params = [f"{_text(name)} = {_text(_short(value))}" for name, value in trial.params.items()]
     return "<br>".join([f"<b>trial {trial.number}</b> {trial.state}{value}", *params])
+
+
+def _text(text: str) -> str:
+    """Return a text for Plotly, which reads a little HTML."""
+    return escape(one_line(text))
 
 
 def _short(value: Any) -> str:

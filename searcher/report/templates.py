@@ -1,18 +1,30 @@
 """The pages' templates, which lie beside this file."""
 
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from markupsafe import Markup
+
+from searcher.escaping import harmless
 
 __all__ = ["templates"]
 
 
 def templates() -> jinja2.Environment:
-    """Return the templates. Every text is escaped: names come from study files, folders and image files."""
+    """Return the templates. Every text is escaped: names come from study files, folders and image files.
+
+    What would reorder a line, or is no character, is written out as on a terminal.
+    """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_written_out,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _written_out(value: Any) -> Any:
+    return harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value

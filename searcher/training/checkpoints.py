@@ -4,17 +4,25 @@ A checkpoint is a `torch.save` archive of tensors and plain values, loadable wit
 """
 
 import dataclasses
-import zipfile
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 
+from searcher.escaping import one_line
 from searcher.exceptions import CheckpointError
 from searcher.files import link_or_copy, sha256_of, write_atomically
 from searcher.study.config import TrialConfig
+from searcher.training.checkpoint_content import (
+    check_archive,
+    check_fields,
+    check_records,
+    check_size,
+    read_content,
+)
 
 __all__ = [
     "FORMAT",
@@ -82,6 +90,8 @@ class Checkpoint:
     lineage: tuple[dict[str, Any], ...] = ()
     """Of the trials whose weights this one began from, the oldest first: `data_fingerprint`, and `split`, the keys of
     `data` that decide which images were held out."""
+    pixel_size_um: float | None = None
+    """Side of a pixel of the training images in micrometres; None where unknown, or where they differ in scale."""
 
     def weights(self) -> dict[str, Any]:
         """Return the weights that were validated: the average's if there is one, else the trained ones."""
@@ -178,14 +188,16 @@ def load_checkpoint(
     """
     try:
         with path.open("rb") as file:
+            check_size(path, os.fstat(file.fileno()).st_size)
             actual_sha256, num_bytes = sha256_of(file)
             if sha256 is not None and actual_sha256 != sha256:
                 raise CheckpointError(
                     f"{path}: sha256 must be {sha256}, got {actual_sha256}; the file was changed or damaged"
                 )
-            content = _read(path, file, num_bytes)
+            check_archive(path, file, num_bytes)
+            content = read_content(path, file, num_bytes)
             if sha256 is None:
-                _check_records(path, file)
+                check_records(path, file)
     except OSError as error:
         raise CheckpointError(f"{path}: no checkpoint to read there: {error.strerror or error}") from error
     checkpoint = _validated(path, content)
@@ -203,41 +215,18 @@ def load_checkpoint(
     )
 
 
-def _read(path: Path, file: BinaryIO, num_bytes: int) -> object:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # Anything: whatever foreign bytes make the archive reader stumble over.
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        raise CheckpointError(
-            f"{path}: must be a whole checkpoint, got {num_bytes} bytes that torch cannot read ({reason}); "
-            "use another one"
-        ) from error
-
-
-def _check_records(path: Path, file: BinaryIO) -> None:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # Anything, as above.
-        raise CheckpointError(
-            f"{path}: must be a whole checkpoint, got an archive that cannot be checked ({error}); use another one"
-        ) from error
-    if damaged is not None:
-        raise CheckpointError(
-            f"{path}: must be as it was written, got changed bytes in its record {damaged}; use another one"
-        )
-
-
 def _validated(path: Path, content: object) -> Checkpoint:
     if not isinstance(content, dict) or "format" not in content:
         raise CheckpointError(f"{path}: must be a checkpoint of searcher, got another file of torch")
     if content["format"] != FORMAT:
         raise CheckpointError(
-            f"{path}: format must be {FORMAT}, got {str(content['format'])[:60]}; "
+            f"{path}: format must be {FORMAT}, got {one_line(str(content['format'])[:60])}; "
             "use the version that wrote it"
         )
     fields = dataclasses.fields(Checkpoint)
     needed = {field.name for field in fields if field.default is dataclasses.MISSING}
     if missing := needed - content.keys():
         raise CheckpointError(f"{path}: must be a whole checkpoint, lacks {sorted(missing)}; use another one")
-    return Checkpoint(**{field.name: content[field.name] for field in fields if field.name in content})
+    values = {field.name: content[field.name] for field in fields if field.name in content}
+    check_fields(path, values)
+    return Checkpoint(**values)

@@ -7,30 +7,29 @@ import numpy as np
 from data_pipeline.annotations import annotation_facts, problem_of
 from data_pipeline.exceptions import DataError
 from data_pipeline.store import Store
-from searcher.study.config import DataConfig
-from searcher.training.dataset import DataRequest, split_store
+from searcher.study.config import TrialConfig
+from searcher.training.dataset import SAME_SCALE, DataRequest, split_store
+from searcher.training.object_sizes import size_remarks
 
-__all__ = ["check_annotations", "check_data", "common_pixel_size", "patients_remark", "pixel_sizes_remark"]
+__all__ = ["check_annotations", "check_data", "patients_remark", "pixel_sizes_remark"]
 
-_SAME_SCALE = 1.25
-"""Largest ratio of two pixel sizes that count as one scale."""
 _SHOWN = 5
 
 
-def check_data(store: Store, request: DataRequest, config: DataConfig) -> list[str]:
+def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[str]:
     """Return what a person should know of the data before training, one line each.
 
     Args:
         store: The data set, prepared.
         request: Where it came from.
-        config: How it is split.
+        config: What is trained on it, as far as it is known by now.
 
     Raises:
         DataError: Its labels are something else than label maps, no training or no validation image holds an
             object, or it cannot be split.
     """
     where = request.folder or "synthetic glands"
-    split = split_store(store, config)
+    split = split_store(store, config.data)
     remarks = check_annotations(store, request, sorted([*split.train, *split.val]))
     facts = annotation_facts(store)
     for name, indices in (("training", split.train), ("validation", split.val)):
@@ -43,7 +42,8 @@ def check_data(store: Store, request: DataRequest, config: DataConfig) -> list[s
         patients_remark(store, split.train + split.val),
         pixel_sizes_remark(store, split.train + split.val),
     ]
-    return remarks + [f"{where}: {line}" for line in found if line]
+    remarks += [f"{where}: {line}" for line in found if line]
+    return remarks + size_remarks(config, [facts[index] for index in split.train])
 
 
 def check_annotations(store: Store, request: DataRequest, indices: Sequence[int]) -> list[str]:
@@ -93,10 +93,10 @@ def pixel_sizes_remark(store: Store, indices: Sequence[int]) -> str | None:
     if not sizes:
         return None
     parts = [f"{size:g} um in {_listed(names)}" for size, names in sorted(sizes.items())]
-    if max(sizes) > _SAME_SCALE * min(sizes):
+    if max(sizes) > SAME_SCALE * min(sizes):
         middle = float(np.median([size for size, names in sizes.items() for _ in names]))
         return (
-            f"pixel sizes must not differ by more than a factor of {_SAME_SCALE:g}, got {'; '.join(parts)}; one "
+            f"pixel sizes must not differ by more than a factor of {SAME_SCALE:g}, got {'; '.join(parts)}; one "
             f"network sees objects at several scales, and predict will not resample; add --resample-um {middle:.3g}"
         )
     if without:
@@ -105,15 +105,6 @@ def pixel_sizes_remark(store: Store, indices: Sequence[int]) -> str | None:
             "add the column pixel_size_um to samples.csv"
         )
     return None
-
-
-def common_pixel_size(store: Store, indices: Sequence[int]) -> float | None:
-    """Return the median pixel size of some images in micrometres; None where one is unknown or they differ in scale."""
-    sizes = [store.samples[index].pixel_size_um for index in indices]
-    known = [size for size in sizes if size is not None]
-    if not known or len(known) < len(sizes) or max(known) > _SAME_SCALE * min(known):
-        return None
-    return float(np.median(known))
 
 
 def _listed(names: Sequence[str]) -> str:

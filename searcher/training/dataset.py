@@ -1,8 +1,10 @@
 """Which images a study runs on, in a form that travels to a worker and is opened there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from data_pipeline.datasets.base import SampleSource
 from data_pipeline.datasets.synthetic import SyntheticGlands
@@ -14,10 +16,12 @@ from searcher.exceptions import StorageError
 from searcher.storage.data import open_data
 from searcher.study.config import DataConfig
 
-__all__ = ["VALIDATION", "DataRequest", "given_validation", "split_store"]
+__all__ = ["SAME_SCALE", "VALIDATION", "DataRequest", "common_pixel_size", "given_validation", "split_store"]
 
 VALIDATION = ("val", "valid", "validation")
 """Names of a split that is validated on."""
+SAME_SCALE = 1.25
+"""Largest ratio of two pixel sizes that count as one scale."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,15 @@ def split_store(store: Store, config: DataConfig) -> Split:
         fold=config.fold,
         seed=config.split_seed,
     )
+
+
+def common_pixel_size(store: Store, indices: Sequence[int]) -> float | None:
+    """Return the median pixel size of some images in micrometres; None where one is unknown or they differ in scale."""
+    sizes = [store.samples[index].pixel_size_um for index in indices]
+    known = [size for size in sizes if size is not None]
+    if not known or len(known) < len(sizes) or max(known) > SAME_SCALE * min(known):
+        return None
+    return float(np.median(known))
 
 
 def _check_apart(store: Store, train: list[int], given: list[int]) -> None:

@@ -85,7 +85,7 @@ def _continued(content: bytes, line: bytes) -> tuple[int, bytes]:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         epoch = json.loads(line)
-    except ValueError:  # also of bytes that are no UTF-8
+    except (ValueError, RecursionError):  # also of bytes that are no UTF-8
         return None
     return epoch if isinstance(epoch, dict) and isinstance(epoch.get("epoch"), int) else None
 

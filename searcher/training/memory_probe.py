@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ __all__ = ["MARGIN", "Measured", "MemoryMeter", "MemoryUse", "largest_trial", "p
 
 MARGIN = 0.1
 """What a trial is given beyond what was measured: batches and images differ, and so do the allocator's pieces."""
+_ANSWER_WITHIN_S = 3600.0
+"""For four steps, the first of which may compile the network."""
 _FINEST = 10_000
 """Parts of a GPU that Ray (2.60) counts in."""
 _DECIDING = ("model.", "optimizer.name", "train.precision", "train.compile", "warm_start.freeze", CANDIDATE)
@@ -102,9 +105,11 @@ class MemoryMeter:
     Args:
         store: Folder of the data's store.
         device: Device to measure on; None takes CUDA where there is one.
+        within_s: Seconds after which a measurement is taken for hanging.
     """
 
-    def __init__(self, store: Path, *, device: str | None = None) -> None:
+    def __init__(self, store: Path, *, device: str | None = None, within_s: float = _ANSWER_WITHIN_S) -> None:
+        self._within_s = within_s
         self._command = [sys.executable, "-m", "searcher.training.memory_use", str(store), device or ""]
         self._process: subprocess.Popen[str] | None = None
         self._about: dict[str, Any] = {}
@@ -155,6 +160,12 @@ class MemoryMeter:
 
     def _answer(self, process: "subprocess.Popen[str]") -> dict[str, Any]:
         assert process.stdout is not None
+        if not select.select([process.stdout], [], [], self._within_s)[0]:
+            self._end()
+            raise SearcherError(
+                f"the memory of a trial could not be measured: no answer within {self._within_s:.0f} s; look "
+                "whether the GPU or the data's disk hangs"
+            )
         line = process.stdout.readline()
         if line:
             answer: dict[str, Any] = json.loads(line)

@@ -23,7 +23,7 @@ from searcher.training.alive import Alive, silent
 from searcher.training.checkpoint_tuning import tune_checkpoint
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.data_defaults import fitted_to_data
-from searcher.training.dataset import split_store
+from searcher.training.dataset import common_pixel_size, split_store
 from searcher.training.device import keep_freed_memory, keep_to_share, to_device
 from searcher.training.event_file import EventFile
 from searcher.training.failures import diagnose
@@ -178,6 +178,7 @@ class Trainer:
         dtype = resolve_precision(train.precision, self._device)
         split = split_store(self._store, config.data)
         self._val_indices = split.val
+        self._pixel_size_um = common_pixel_size(self._store, split.train)
         self._stream = BatchStream(
             self._store,
             split.train,
@@ -295,6 +296,7 @@ class Trainer:
         with self._random.active():
             metrics = self._train(epoch)
             metrics |= self._validate(epoch)
+        self._store.check_unchanged()  # before a checkpoint or a value comes of it
         metrics["epoch_s"] = time.perf_counter() - started
         self._conclude(epoch, metrics)
         return reporter.report(epoch, dict(metrics))
@@ -416,6 +418,7 @@ class Trainer:
             progress=self._progress.state_dict(),
             random=self._random.state_dict(),
             lineage=self._lineage,
+            pixel_size_um=self._pixel_size_um,
             **self.learner.state_dict(),
         )
 

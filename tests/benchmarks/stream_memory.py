@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline import BatchStream, Sample, Store, build_augmentation, prepare_store
+from data_pipeline.datasets.base import RGB
 
 FACTOR = 10
 
@@ -30,6 +31,8 @@ class NoiseImages:
 
     kind = "noise"
     name = "noise"
+    channels = RGB
+    dtype = "uint8"
 
     def __init__(self, num_images: int, height: int, width: int) -> None:
         self._shape = (height, width)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_pipeline.datasets import Sample, SyntheticGlands
+from data_pipeline.datasets.base import RGB, Pixels
 from data_pipeline.store import Store, prepare_store
 
 
@@ -19,16 +20,19 @@ class _ArraySource:
     name = "arrays"
 
     def __init__(
-        self, items: Sequence[tuple[NDArray[np.uint8], NDArray[np.int32]]], fingerprint: str = "f" * 64
+        self, items: Sequence[tuple[Pixels, NDArray[np.int32]]], fingerprint: str = "f" * 64
     ) -> None:
         self._items = items
         self._fingerprint = fingerprint
+        self.dtype = items[0][0].dtype.name if items else "uint8"
+        num_channels = items[0][0].shape[2] if items else 3
+        self.channels = RGB if num_channels == 3 else tuple(f"channel {n + 1}" for n in range(num_channels))
         self.samples = [Sample(f"item_{i}", "train", f"group_{i}", "") for i in range(len(items))]
 
     def fingerprint(self) -> str:
         return self._fingerprint
 
-    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def read(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
         return self._items[index]
 
 

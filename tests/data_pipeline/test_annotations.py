@@ -45,4 +45,4 @@ def test_a_store_in_a_folder_that_cannot_be_written_is_fine(
 
     monkeypatch.setattr(annotations, "_write", refuse)
     assert len(annotation_facts(store)) == 2
-    assert {path.name for path in store.path.iterdir()} == {"index.json", "labels.bin", "pixels.bin"}
+    assert not (store.path / "label-facts.json").exists()

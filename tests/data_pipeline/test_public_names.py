@@ -15,6 +15,7 @@ def test_all_names_exist_and_nothing_else_is_public() -> None:
         "exceptions",
         "images",
         "inspect",
+        "intensity",
         "label_evidence",
         "scratch",
         "splits",

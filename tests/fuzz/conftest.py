@@ -25,11 +25,16 @@ def verbs(verbs_folder: Path) -> Iterator[VerbServer]:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of a U-Net of one epoch."""
+def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `trained_runs.make_runs`: U-Nets of one epoch."""
     root = tmp_path_factory.mktemp("fuzz-trained")
     make_runs(root)
-    assert (
-        main(["export", str(folder_of(root, "plain")), "--to", str(root / "bundle"), "--name", "tiny"]) == 0
-    )
-    return root / "bundle"
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_runs: Path) -> Path:
+    """The bundle of one of them."""
+    to = tiny_runs / "bundle"
+    assert main(["export", str(folder_of(tiny_runs, "plain")), "--to", str(to), "--name", "tiny"]) == 0
+    return to

@@ -3,19 +3,23 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.painting import Annotation
-from data_pipeline.datasets.base import Sample
+from data_pipeline.datasets.base import RGB, Sample
+from data_pipeline.datasets.contents import Contents
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import IMAGE_SUFFIXES, read_header
 
 __all__ = ["Entry", "LayoutSource"]
 
-_CHUNK_BYTES = 1 << 20
+_WITH_PIXEL_SIZE = IMAGE_SUFFIXES - {".png", ".jpg", ".jpeg", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class LayoutSource:
         entries: The samples found in it, in their order.
         problems: What the layout found wrong, one line each.
         strict: Raise when anything is wrong. Otherwise keep the lines in `problems`, for inspection.
-        pixel_size_um: Side of a pixel, None where the layout does not say.
+        pixel_size_um: Side of a pixel, None where the layout does not say; then TIFF files say it themselves.
         remarks: What was decided where the layout leaves it open, one line each.
 
     Raises:
@@ -58,7 +62,8 @@ class LayoutSource:
     ) -> None:
         self.root = root
         self.kind = kind
-        self.pixel_size_um = pixel_size_um
+        self._contents = Contents()
+        self._pixel_size_um = pixel_size_um
         self._entries = list(entries)
         found = [*problems, *_doubled(root, self._entries)]
         if not found and not self._entries:
@@ -80,9 +85,28 @@ class LayoutSource:
         return ""
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images' channels."""
+        return RGB
+
+    @property
+    def dtype(self) -> Literal["uint8", "uint16"]:
+        """Type of the images' values."""
+        return "uint8"
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel in micrometres, if all images are known to have the same; else None."""
+        sizes = {sample.pixel_size_um for sample in self.samples}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    @cached_property
     def samples(self) -> Sequence[Sample]:
         """All samples, in the layout's order."""
-        return [entry.sample for entry in self._entries]
+        return [
+            replace(entry.sample, pixel_size_um=self._pixel_size_um or _size_in(entry.files[0]))
+            for entry in self._entries
+        ]
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -104,7 +128,7 @@ class LayoutSource:
             digest.update(repr((sample.id, sample.split, sample.group, sample.stratum)).encode())
             for path in entry.files:
                 if path not in digests:
-                    digests[path] = _digest(path)
+                    digests[path] = self._contents.digest(path)
                 digest.update(digests[path])
         return digest.hexdigest()
 
@@ -124,7 +148,8 @@ class LayoutSource:
             DataError: A file does not decode, or cannot be used.
         """
         entry = self._entries[index]
-        image, annotation = entry.read()
+        with self._contents.unchanged(*entry.files):
+            image, annotation = entry.read()
         if image.shape[:2] != annotation.labels.shape:
             height, width = annotation.labels.shape
             raise DataError(
@@ -135,6 +160,16 @@ class LayoutSource:
         return image, annotation
 
 
+def _size_in(image: Path) -> float | None:
+    """Return the side of a pixel that an image file states, None for files whose resolution is about printing."""
+    if image.suffix.lower() not in _WITH_PIXEL_SIZE:
+        return None
+    try:
+        return read_header(image).pixel_size_um
+    except DataError:  # `read` says it
+        return None
+
+
 def _doubled(root: Path, entries: list[Entry]) -> list[str]:
     times = Counter(entry.sample.id for entry in entries)
     return [
@@ -142,20 +177,3 @@ def _doubled(root: Path, entries: list[Entry]) -> list[str]:
         for name in times
         if times[name] > 1
     ]
-
-
-def _digest(path: Path) -> bytes:
-    """Return the SHA-256 of a file, or of a folder's names and files."""
-    digest = hashlib.sha256()
-    try:
-        if path.is_dir():
-            for child in sorted(path.rglob("*")):
-                if child.is_file():
-                    digest.update(child.relative_to(path).as_posix().encode() + b"\0" + _digest(child))
-            return digest.digest()
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise DataError(f"{path}: the file must be readable, got {error.strerror}; restore it") from error
-    return digest.digest()

@@ -9,11 +9,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from data_pipeline.datasets.base import Sample
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import is_data_file, same_name, without_marks
+from data_pipeline.images import IMAGE_SUFFIXES, is_data_file, same_name, without_marks
 
 __all__ = ["Found", "find_image", "samples_of", "scan"]
 
@@ -40,6 +41,9 @@ _SPLITS = {
     "train": "train", "training": "train", "stage1_train": "train", "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val", "testa": "testA", "testb": "testB",
 }  # fmt: skip
+_ROIS_ENDING = re.compile(r"[_.-]?rois?(et)?$", re.I)
+_YEAR = re.compile(r"(?<=[a-z])20\d\d$")
+"""As in COCO's `train2017`."""
 _IMAGE_ENDING = re.compile(r"[_.-](img|image)$", re.I)
 
 
@@ -88,13 +92,18 @@ def scan(root: Path, suffixes: Iterable[str]) -> list[Found]:
 
 
 def samples_of(images: list[Found]) -> list[Sample]:
-    """Return a sample for each image, named after its folders and file; nobody knows the patients."""
+    """Return a sample for each image, named after its file and the folders that not all share.
+
+    Nobody knows the patients.
+    """
+    by_place = zip(*(image.parts for image in images), strict=False)
+    num_common = len(list(takewhile(lambda parts: len(set(parts)) == 1, by_place)))
+    names = ["_".join((*image.parts[num_common:], image.stem)) for image in images]
     by_name: dict[str, set[str]] = defaultdict(set)
-    for image in images:
-        by_name["_".join((*image.parts, image.stem))].add(image.split)
+    for image, name in zip(images, names, strict=True):
+        by_name[name].add(image.split)
     samples = []
-    for image in images:
-        name = "_".join((*image.parts, image.stem))
+    for image, name in zip(images, names, strict=True):
         if len(by_name[name]) > 1:  # train/1.png and test/1.png
             name = f"{image.split}_{name}"
         samples.append(Sample(name, image.split, group=name, stratum=""))
@@ -134,12 +143,14 @@ def _found(root: Path, path: Path) -> Found:
         lower = part.lower()
         is_label |= lower in _LABEL_FOLDERS
         is_image |= lower in _IMAGE_FOLDERS
-        if lower in _SPLITS:
-            split = _SPLITS[lower]
+        year = _YEAR.sub("", lower)
+        if year in _SPLITS:
+            split = _SPLITS[year]
         elif lower not in _LABEL_FOLDERS | _IMAGE_FOLDERS:
             parts.append(same_name(part))
     stem = same_name(path.stem).removesuffix(".ome")
-    bare = without_marks(stem) if not is_image else stem
+    is_image &= path.suffix.lower() in IMAGE_SUFFIXES
+    bare = stem if is_image else without_marks(_ROIS_ENDING.sub("", stem) or stem)
     is_label |= bare != stem
     return Found(path, split, tuple(parts), _IMAGE_ENDING.sub("", bare) or bare, is_label, is_image)
 

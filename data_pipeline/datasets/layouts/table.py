@@ -36,7 +36,7 @@ _OPENERS: tuple[_Opener, ...] = (
 
 
 def open_layout(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in a folder of one of the layouts, None if it is of none.
+    """Return the data set in a folder of one of the layouts, or in the only folder in it; None if it is of none.
 
     Raises:
         DataError: Files in it are unusable (`strict` only), or nothing in it is usable.
@@ -45,4 +45,7 @@ def open_layout(root: Path, *, strict: bool) -> LayoutSource | None:
         source = opener(root, strict=strict)
         if source is not None:
             return source
+    inside = [child for child in root.iterdir() if not child.name.startswith((".", "__MACOSX"))]
+    if len(inside) == 1 and inside[0].is_dir() and not inside[0].is_symlink():  # as archives unpack
+        return open_layout(inside[0], strict=strict)
     return None

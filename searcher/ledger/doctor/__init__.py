@@ -5,7 +5,7 @@
     drift          a study file that the database would refuse now
     lineage        a parent study, or Optuna's half of a study, that was deleted
     folders        trial folders that no database row knows, files that a writer left half-written
-    stores         data sets that were decoded by half
+    stores         data sets that were decoded by half, or whose decoded bytes are damaged
 
 Nothing that holds results is ever removed. What belongs to a study is mended under its lease, as the next launch would.
 """

@@ -16,7 +16,7 @@ from searcher.ledger.doctor.finding import Finding
 from searcher.ledger.doctor.folders import foreign_studies, half_written, unknown_trials
 from searcher.ledger.doctor.lineage import optunas_half, parent
 from searcher.ledger.doctor.patient import Patient
-from searcher.ledger.doctor.stores import half_built_stores
+from searcher.ledger.doctor.stores import bad_stores
 from searcher.ledger.lease import Lease
 from searcher.ledger.migrations import check_revision
 from searcher.ledger.tables import StudyRow
@@ -84,7 +84,7 @@ def examine(
     if study is None:
         findings += foreign_studies(database)
     fingerprint = None if study is None else database.study_row(study).data_fingerprint
-    stores = list(half_built_stores(cache_dir, fingerprint=fingerprint))
+    stores = list(bad_stores(cache_dir, fingerprint=fingerprint))
     if fix:
         for finding in stores:
             finding.apply()

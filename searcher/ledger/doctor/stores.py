@@ -1,24 +1,33 @@
-"""Data sets in the cache folder that were decoded by half."""
+"""Data sets in the cache folder that were decoded by half, or whose bytes are no longer those that were written."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipeline.store import Leftover, find_leftovers, remove_leftover
+from data_pipeline.store import Leftover, find_leftovers, find_unverifiable, remove_leftover
 from searcher.ledger.doctor.finding import Finding
 
-__all__ = ["half_built_stores"]
+__all__ = ["bad_stores"]
 
 
-def half_built_stores(cache_dir: Path, *, fingerprint: str | None = None) -> Iterator[Finding]:
-    """Find stores that cannot be opened and that nobody is building.
+def bad_stores(cache_dir: Path, *, fingerprint: str | None = None) -> Iterator[Finding]:
+    """Find stores that cannot be opened and that nobody is building, damaged ones, and those that cannot be compared.
 
     Args:
         cache_dir: Folder of all stores.
         fingerprint: The data set to look for; None looks at all.
     """
-    for leftover in find_leftovers(cache_dir):
-        if fingerprint in (None, leftover.fingerprint):
-            yield _finding(leftover)
+    for leftover in find_leftovers(cache_dir, fingerprint=fingerprint):
+        yield _finding(leftover)
+    for path in find_unverifiable(cache_dir, fingerprint=fingerprint):
+        yield Finding(
+            kind="store",
+            study=None,
+            where=str(path),
+            what="an older version built it, without digests of the images",
+            why="damage to its bytes would not be seen",
+            remedy="remove the folder, and the next launch on these images builds one with digests",
+            state="noted",
+        )
 
 
 def _finding(leftover: Leftover) -> Finding:
@@ -26,7 +35,7 @@ def _finding(leftover: Leftover) -> Finding:
         kind="store",
         study=None,
         where=str(leftover.path),
-        what=leftover.problem.removeprefix(f"{leftover.path}: "),
+        what=leftover.problem.removeprefix(f"{leftover.path}: ").partition("; ")[0],
         why=f"it takes {leftover.num_bytes / 1e6:.1f} MB and cannot be used; the images themselves are untouched",
         remedy="--fix removes it; the next launch on these images builds it again",
         mend=lambda: "removed" if remove_leftover(leftover) else "whole by now, or being built: left alone",

@@ -89,7 +89,7 @@ TIFFS = {
     "a tile of 2^31": (overwritten(TileLength=2**31 - 1, TileWidth=2**31 - 1), r"pieces of|must decode"),
     "a page that follows itself": (chained(1, 0), "a page that follows itself"),
     "a long circle": (chained(300, 150), "a page that follows itself"),
-    "too many pages": (chained(100_002, 0), "at most 100000 pages|a page that follows itself"),
+    "too many pages": (chained(10_002, 0), "at most 10000 pages"),
     "a page outside": (lambda p: p.write_bytes(b"II*\0" + struct.pack("<I", 999)), "the file ends early"),
     "2^31 planes": (ome('SizeC="1" SizeZ="2147483647" SizeT="1">'), "must be there, got 1 of 2147483647"),
     "2^31 channels": (ome('SizeC="2147483647" SizeZ="1" SizeT="1">'), "must be there, got 1 of 2147483647"),

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import lab_formats as lab
+import numpy as np
 import pytest
+from PIL import Image
 
 from searcher.cli.main import main
 
@@ -51,3 +53,23 @@ def test_nothing_usable_writes_nothing(capsys: pytest.CaptureFixture[str]) -> No
 def test_every_verb_takes_it_directly(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "prepare", "--data", "export"]) == 0
     assert "2 images (coco) ready in" in capsys.readouterr().out
+
+
+def test_masks_are_refused_or_taken_as_was_said(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        lab.write_image(Path(f"masks/images/{name}.png"), lab.truth())
+        Path("masks/labels").mkdir(exist_ok=True)
+        Image.fromarray(np.where(lab.truth() > 0, 255, 0).astype(np.uint8)).save(f"masks/labels/{name}.png")
+    assert main(["data", "import", "masks", "--to", "out"]) == 2
+    assert "--labels-are binary" in capsys.readouterr().err
+    assert not Path("out").exists()
+    assert main(["data", "import", "masks", "--to", "out", "--labels-are", "binary"]) == 0
+    assert "2 images with 8 objects written" in capsys.readouterr().out
+
+
+def test_options_of_reading_hold_for_other_layouts_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "import", "export", "--to", "out", "--patient-from", "(.)"]) == 0
+    assert Path("out/samples.csv").read_text().splitlines()[1:] == ["a,train", "b,train"]
+    lab.coco(Path("other"), {"p1_a": lab.without_hole(lab.truth())})
+    assert main(["data", "import", "other", "--to", "out2", "--patient-from", "(p\\d)_"]) == 0
+    assert Path("out2/samples.csv").read_text().splitlines()[1:] == ["p1_a,p1,train"]

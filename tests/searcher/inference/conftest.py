@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipeline.datasets.base import Sample
+from data_pipeline.datasets.base import RGB, Sample
 from data_pipeline.store import Store, prepare_store
 
 
@@ -12,6 +12,7 @@ class Painted:
     at 0.9 besides."""
 
     name, kind = "painted", "test"
+    channels, dtype = RGB, "uint8"
 
     def __init__(self) -> None:
         self.samples = tuple(

@@ -524,6 +524,23 @@ def test_half_built_stores_are_removed_and_whole_ones_stay(study, look, tmp_path
     assert look(fix=True) == []
 
 
+@ON_SQLITE
+def test_a_damaged_store_is_found_and_removed(study, look, tmp_path):
+    path = prepare_store(SyntheticGlands(num_images=4, size_px=64, seed=4), tmp_path / "cache").path
+    labels = bytearray((path / "labels.bin").read_bytes())
+    labels[:] = bytes(len(labels))
+    (path / "labels.bin").write_bytes(labels)
+    [finding] = look()
+    assert (finding.kind, finding.where, finding.state) == ("store", str(path), "mendable")
+    assert finding.what == (
+        "the store must hold the bytes that were written into it, got others for labels of train_1, labels of train_2, "
+        "labels of train_3 and 1 more"
+    )
+    [finding] = look(fix=True)
+    assert (finding.state, finding.remedy) == ("mended", "removed")
+    assert look(fix=True) == []
+
+
 # ---- the database itself ----
 
 

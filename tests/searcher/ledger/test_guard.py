@@ -8,7 +8,7 @@ import small_ledger
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from searcher.exceptions import DatabaseAwayError, DatabaseReplacedError, StudyConflictError
+from searcher.exceptions import DatabaseAwayError, DatabaseError, DatabaseReplacedError, StudyConflictError
 from searcher.ledger import guard
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
@@ -145,3 +145,110 @@ def test_a_file_of_the_same_kind_elsewhere_is_no_matter(tmp_path):
         small_ledger.ask(small_ledger.register(database))
         database.ping()
     assert sqlite3.connect(tmp_path / "s.db").execute("SELECT count(*) FROM trials").fetchone() == (1,)
+
+
+# ---- a database that was set back ----------------------------------------------------------------------
+
+
+def test_what_a_server_that_lagged_has_lost_is_written_again_before_the_trial_ends(database):
+    """Epochs 2 and 3, Optuna's values of them and the best checkpoint were lost while the trial ran."""
+    ledger = small_ledger.register(database)
+    number = small_ledger.ask(ledger)
+    for epoch in (1, 2, 3):
+        ledger.report(number, epoch, small_ledger.metrics(epoch / 10))
+    ledger.checkpoint(number, small_ledger.checkpoint("best", epoch=3))
+    with database.write() as session:
+        session.execute(sa.text("DELETE FROM searcher_epochs WHERE epoch > 1"))
+        session.execute(sa.text("DELETE FROM trial_intermediate_values WHERE step > 1"))
+        session.execute(sa.text("DELETE FROM searcher_checkpoints"))
+    ledger.report(number, 4, small_ledger.metrics(0.4))
+    ledger.complete(number, 0.4, best_epoch=4, stop_reason="epochs")
+    [trial] = database.trials("s")
+    assert {epoch: metrics["object_dice"] for epoch, metrics in trial.epochs.items()} == {
+        1: 0.1,
+        2: 0.2,
+        3: 0.3,
+        4: 0.4,
+    }
+    assert ledger.trial(number).intermediate_values == {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}
+    assert trial.checkpoints["best"].epoch == 3
+    assert (trial.state, trial.value) == ("COMPLETE", 0.4)
+
+
+def test_a_trial_that_is_gone_or_another_one_ends_the_launch_in_one_line(database):
+    ledger = small_ledger.register(database)
+    number = small_ledger.ask(ledger)
+    with database.write() as session:
+        session.execute(
+            sa.text("UPDATE trial_params SET param_value = 0.5 WHERE param_name = 'optimizer.lr'")
+        )
+    with pytest.raises(DatabaseReplacedError, match="trial 0 must have the parameters it began with"):
+        ledger.complete(number, 0.5, best_epoch=1, stop_reason="epochs")
+    with pytest.raises(DatabaseReplacedError, match="trial 7 must be in the database, but is gone"):
+        ledger.report(7, 1, small_ledger.metrics(0.5))
+
+
+def test_an_end_that_the_database_has_lost_is_noticed(database):
+    ledger = small_ledger.register(database)
+    number = small_ledger.ask(ledger)
+    ledger.report(number, 1, small_ledger.metrics(0.5))
+    ledger.complete(number, 0.5, best_epoch=1, stop_reason="epochs")
+    assert ledger.num_done() == 1
+    ledger.check_whole()
+    with database.write() as session:
+        session.execute(sa.text("UPDATE trials SET state = 'RUNNING'"))
+    with pytest.raises(
+        DatabaseReplacedError, match="the end of trial 0 must be in the database, but is gone"
+    ):
+        ledger.check_whole()
+
+
+def test_a_launch_that_was_written_without_confirmation_is_this_drivers(database, monkeypatch):
+    from searcher.ledger import lease as leases
+
+    small_ledger.register(database)
+    take_over = leases._take_over
+
+    def unconfirmed(*arguments):
+        monkeypatch.setattr(leases, "_take_over", take_over)
+        take_over(*arguments)
+        raise DatabaseAwayError("--db x: is away: the connection was cut after the COMMIT")
+
+    monkeypatch.setattr(leases, "_take_over", unconfirmed)
+    with pytest.raises(DatabaseAwayError):
+        Lease.acquire(database, "s")
+    with Lease.acquire(database, "s"), pytest.raises(StudyConflictError, match="one driver at a time"):
+        Lease.acquire(database, "s")
+    with database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(LaunchRow)) == 1
+
+
+def test_a_file_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    """Whoever may not write beside it: SQLite itself makes a log there, even to read."""
+    from searcher.ledger import sqlite_file
+
+    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+        small_ledger.ask(small_ledger.register(database))
+    monkeypatch.setattr(sqlite_file, "_is_writable", lambda path: False)
+    for file in (tmp_path, tmp_path / "s.db"):
+        file.chmod(0o555)
+    with Database.open(str(tmp_path / "s.db")) as database:
+        assert database.study("s").counts == {"RUNNING": 1}
+        with pytest.raises(DatabaseError, match="this user may only read it"):
+            database.ping() or small_ledger.register(database).note(0, node="x")
+    with pytest.raises(DatabaseError, match="must be writable, its folder too"):
+        Database.probe(str(tmp_path / "s.db"))
+    tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_refused"),
+    [
+        *[(name, True) for name in ("fuse.sshfs", "fuse.anything", "fuse", "nfs4", "cifs", "9p")],
+        *[(name, False) for name in ("ext4", "fuseblk", "fuse.fuse-overlayfs", "overlay", "apfs")],
+    ],
+)
+def test_file_systems(name, is_refused):
+    from searcher.ledger import sqlite_file
+
+    assert sqlite_file._is_remote(name) == is_refused

@@ -61,7 +61,10 @@ def test_a_cluster_that_does_not_come_up_is_tried_once_more_and_leaves_no_folder
     def init(*, _temp_dir: str, **_: object) -> None:
         folders.append(Path(_temp_dir))
         (folders[-1] / "session_2026" / "logs").mkdir(parents=True)
-        (folders[-1] / "session_2026" / "logs" / "gcs_server.err").write_text("bind: port 6379 is taken\n")
+        (folders[-1] / "session_2026" / "logs" / "gcs_server.err").write_text(
+            "[2026-11-28 03:59:05 C 1] (raylet) x.cc:3: Check failed: Timed out waiting for the agent\n"
+            "*** StackTrace Information ***\nraylet(+0xff770a) [0x555a7c0ba70a]\n"
+        )
         if len(folders) < num_tries:
             raise Exception("The current node timed out during startup.")
 
@@ -75,8 +78,8 @@ def test_a_cluster_that_does_not_come_up_is_tried_once_more_and_leaves_no_folder
         pass
     assert str(error.value) == (
         "a cluster on this machine: must come up, got twice: The current node timed out during startup. "
-        "(gcs_server.err: bind: port 6379 is taken); look for free memory, room in /tmp and in /dev/shm, and free "
-        "ports, then launch again"
+        "(gcs_server.err: Timed out waiting for the agent); look for free memory, room in /tmp and in /dev/shm, and "
+        "free ports, then launch again"
     )
     assert not any(folder.parent.exists() for folder in folders)
 

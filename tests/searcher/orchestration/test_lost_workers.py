@@ -28,9 +28,9 @@ _KILLED = (
     "killed by the OOM killer due to high memory usage, (2) ray stop --force was called, or (3) the worker crashed."
 )
 _MEMORY = (
-    "OutOfMemoryError: Task was killed due to the node running low on memory.\nMemory on the node (IP: 192.0.2.2, ID: "
-    "{actor}) where the task (actor ID: 1, name=TrialTrainable.train, pid={pid}, memory used=2.34GB) was running was "
-    "29.37GB / 30.60GB (0.959687), which exceeds the memory usage threshold of 0.95. Ray killed this worker."
+    "OutOfMemoryError: 1 worker(s) were killed due to the node running low on memory. \nMemory on the node (IP: "
+    "192.0.2.2, ID: {actor}) was 29.37GB used / 30.60GB limit (0.959687)\nOOM kill reason: threshold\nRay killed 1 "
+    "worker(s) based on the killing policy\nTop 10 memory users: PID MEM(GB) COMMAND\n{pid} 2.34 ray::TrialTrainable"
 )
 
 
@@ -42,7 +42,7 @@ _MEMORY = (
             _KILLED,
             "its process ended: Worker unexpectedly exits with a connection error code 2. End of file.",
         ),
-        (_MEMORY, "out of memory: Ray killed it, as its node had 29.37GB / 30.60GB in use"),
+        (_MEMORY, "out of memory: Ray killed it, as its node had 29.37 of 30.60 GB in use"),
         (
             "The actor died unexpectedly before finishing this task.\n\tpid: 3\n"
             "The actor is dead because it was killed by `ray.kill`.",

@@ -3,6 +3,7 @@
 Expected pixels are known by construction; the files are written by Pillow, tifffile, OpenCV, libpng and NumPy.
 """
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Callable
@@ -348,6 +349,34 @@ def test_a_label_map_is_refused_alike_everywhere(tmp_path: Path, name: str) -> N
     assert str(in_training.value) == str(in_metrics.value)
     assert str(in_training.value).startswith(f"{path}: ")
     assert len(in_training.value.problems) == 1
+
+
+@pytest.mark.parametrize("turned", ["images", "labels"])
+def test_an_orientation_that_is_not_followed_is_said(tmp_path: Path, turned: str) -> None:
+    """And a store that an earlier release built of turned pixels is not taken for these."""
+    root = data_set(tmp_path / "data", None, None)
+    plain = open_dataset(root)
+    assert not plain.remarks
+    (root / turned / "a.png").unlink()
+    tifffile.imwrite(root / turned / "a.tif", GREY if turned == "images" else STORED, **TURNED)
+    source = open_dataset(root)
+    (remark,) = source.remarks
+    assert remark in inspect_dataset(source).remarks
+    assert remark.startswith(f"{root / turned / 'a.tif'}: its orientation tag is 3, which is not followed")
+    digest = hashlib.sha256(b"folder")
+    digest.update(repr(("a", "train", "a", "")).encode())
+    for path in (next((root / "images").iterdir()), next((root / "labels").iterdir())):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    assert source.fingerprint() != digest.hexdigest()
+
+
+def test_the_fingerprint_of_other_files_is_that_of_earlier_releases(tmp_path: Path) -> None:
+    root = data_set(tmp_path / "data", None, None)
+    digest = hashlib.sha256(b"folder")
+    digest.update(repr(("a", "train", "a", "")).encode())
+    for kind in ("images", "labels"):
+        digest.update(hashlib.sha256((root / kind / "a.png").read_bytes()).digest())
+    assert open_dataset(root).fingerprint() == digest.hexdigest()
 
 
 def test_a_label_above_31_bits_is_refused_in_training_and_kept_in_metrics(tmp_path: Path) -> None:

@@ -3,11 +3,10 @@
 `SEARCHER_FUZZ_EXAMPLES=10000` tries that many masks.
 """
 
-import os
-
 import numpy as np
 import shapely
-from hypothesis import HealthCheck, example, given, settings
+from fuzzing import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 from label_maps import mapped
 
@@ -61,9 +60,6 @@ def test_a_pixel_by_hand(tmp_path):
     assert polygon.holes == []
 
 
-NUM_EXAMPLES = int(os.environ.get("SEARCHER_FUZZ_EXAMPLES", "200"))
-
-
 def noise(height: int, width: int, seed: int, density: float) -> np.ndarray:
     return np.random.default_rng(seed).random((height, width)) < density
 
@@ -107,12 +103,7 @@ masks = st.builds(
 )
 
 
-@settings(
-    max_examples=NUM_EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    print_blob=True,
-)
+@examples(200)
 @given(mask=masks, block_px=st.sampled_from([3, 7, 2048]))
 @example(mask=CUT_IN_TWO, block_px=2048)
 @example(mask=CUT_IN_TWO.T, block_px=3)

@@ -172,6 +172,16 @@ def test_what_cannot_be_measured_is_said_in_one_line(meter):
     assert "\n" not in str(error.value)
 
 
+def test_a_measurement_that_hangs_is_ended(store):
+    """Within no time at all, no process has come to its answer."""
+    with MemoryMeter(store.path, device="cpu", within_s=0.0) as hasty:
+        with pytest.raises(
+            SearcherError, match=r"could not be measured: no answer within 0 s; look whether the GPU"
+        ):
+            hasty.measure(tiny().trial_config({}))
+        assert hasty._process is None
+
+
 def test_only_what_matters_for_memory_is_named():
     measured = Measured({"optimizer.lr": 0.1, "train.batch_size": 4, "model.dropout": 0.25}, use(2))
     assert (

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from data_pipeline.datasets import Sample
+from data_pipeline.datasets.base import RGB
 from data_pipeline.store import prepare_store
 from models.base import DenseModel, Prediction, SegmentationModel
 from models.settings import PostprocessSettings
@@ -26,6 +27,7 @@ class PaintedImages:
     """
 
     name, kind = "painted", "test"
+    channels, dtype = RGB, "uint8"
 
     def __init__(self):
         self.samples = tuple(Sample(f"painted_{i}", "train", f"patient {i}", "") for i in range(3))

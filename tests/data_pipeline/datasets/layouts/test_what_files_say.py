@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import roifile
 import shapely
+import tifffile
 from PIL import Image
 
 from data_pipeline import DataError, open_dataset
@@ -249,3 +250,41 @@ def test_train_and_test_folders_with_the_same_names(tmp_path: Path) -> None:
     assert [(sample.id, sample.split) for sample in opened(tmp_path).samples] == [
         ("test_1", "test"), ("test", "test"), ("train_1", "train"), ("train", "train")
     ]  # fmt: skip
+
+
+def test_pixel_sizes_in_tiff_files(tmp_path: Path) -> None:
+    lab.stardist(tmp_path, {"a": lab.truth(), "b": lab.truth()})
+    for name, size_um in (("a", 0.5), ("b", 0.25)):
+        tifffile.imwrite(
+            tmp_path / "train" / "images" / f"{name}.tif",
+            lab.picture(lab.truth()),
+            photometric="rgb",
+            resolution=(1e4 / size_um,) * 2,
+            resolutionunit="CENTIMETER",
+        )
+    source = opened(tmp_path)
+    assert [sample.pixel_size_um for sample in source.samples] == pytest.approx([0.5, 0.25])
+    assert source.pixel_size_um is None
+
+
+def test_names_leave_out_folders_that_all_share(tmp_path: Path) -> None:
+    lab.matlab(tmp_path / "Lizard", {"a": lab.truth(), "b": lab.truth()})
+    (tmp_path / "Lizard" / "Train").rename(tmp_path / "Lizard" / "lizard_1")
+    assert [sample.id for sample in opened(tmp_path).samples] == ["a", "b"]
+
+
+def test_subfolders_become_part_of_names(tmp_path: Path) -> None:
+    for patient in ("P1", "P2"):
+        lab.stardist(tmp_path / patient, {"x": lab.truth()})
+    assert [sample.id for sample in opened(tmp_path).samples] == ["P1_x", "P2_x"]
+
+
+def test_a_folder_around_the_data_set(tmp_path: Path) -> None:
+    lab.nnunet(tmp_path / "Dataset001_X", {"a": lab.truth()})
+    assert opened(tmp_path).kind == "nnunet"
+
+
+def test_roi_sets_beside_their_images(tmp_path: Path) -> None:
+    lab.fiji(tmp_path, {"a": lab.without_hole(lab.truth())})
+    (tmp_path / "rois" / "a.zip").rename(tmp_path / "images" / "a_RoiSet.zip")
+    assert np.array_equal(opened(tmp_path).read(0)[1], lab.without_hole(lab.truth()))

@@ -1,0 +1,57 @@
+"""Jittered intensities of images that are no 8 bit colour: fluorescence, 16 bit, any number of channels.
+
+Each channel is another dye with an exposure of its own, so brightness and contrast are drawn for each. Hue, saturation
+and stains mean nothing there.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.datasets.base import Pixels
+
+__all__ = ["IntensityJitter", "is_colour"]
+
+_PROBABILITY = 0.8
+
+
+def is_colour(image: Pixels) -> bool:
+    """Return whether an image is red, green and blue of 8 bits."""
+    return image.dtype == np.uint8 and image.shape[2] == 3
+
+
+class IntensityJitter:
+    """Scales brightness and contrast of each channel, in place, of 4 images in 5. Threads may share one.
+
+    Args:
+        max_change: Factors are drawn uniformly from 1 - `max_change` to 1 + `max_change`, 0 to 1.
+    """
+
+    def __init__(self, max_change: float) -> None:
+        assert 0 <= max_change <= 1, max_change
+        self._max_change = max_change
+
+    def __call__(self, image: Pixels, rng: np.random.Generator) -> None:
+        """Change an image in place.
+
+        Args:
+            image: uint8 or uint16[H, W, C].
+            rng: Everything random is drawn from it.
+        """
+        if rng.random() < _PROBABILITY:
+            brightness, contrast = 1 + self._max_change * rng.uniform(-1, 1, size=(2, image.shape[2]))
+            self.apply(image, brightness, contrast)
+
+    @staticmethod
+    def apply(image: Pixels, brightness: NDArray[np.float64], contrast: NDArray[np.float64]) -> None:
+        """Replace each value v of a channel by `brightness * (mean + contrast * (v - mean))`, rounded and cut off.
+
+        Args:
+            image: uint8 or uint16[H, W, C], changed in place.
+            brightness: float64[C].
+            contrast: float64[C].
+        """
+        mean = image.mean(axis=(0, 1), dtype=np.float64)
+        factor = (brightness * contrast).astype(np.float32)
+        offset = (brightness * mean * (1 - contrast)).astype(np.float32)
+        values = image * factor + offset
+        np.copyto(image, np.rint(values).clip(0, np.iinfo(image.dtype).max), casting="unsafe")

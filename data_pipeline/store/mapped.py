@@ -1,0 +1,155 @@
+"""A store that is open: images and label maps as read-only views of the mapped files."""
+
+import mmap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.datasets.base import Pixels, Sample
+from data_pipeline.exceptions import DamagedStoreError, DataError
+from data_pipeline.store.index import LABELS, PIXELS, Entry, Index, read_index
+from data_pipeline.store.integrity import check_content, check_once_a_boot, identity_of
+
+__all__ = ["Store"]
+
+
+class Store:
+    """A decoded dataset, mapped read-only. Open one with `Store.open`, build one with `prepare_store`.
+
+    Threads may share a store. Pickling one sends its path: the other process maps the same files.
+    """
+
+    def __init__(self, path: Path, index: Index) -> None:
+        self.path = path
+        self.fingerprint = index.fingerprint
+        self.channels = index.channels
+        self.dtype: Literal["uint8", "uint16"] = "uint16" if index.dtype == "uint16" else "uint8"
+        self.samples: Sequence[Sample] = tuple(entry.sample for entry in index.entries)
+        self._index = index
+        self._identity = identity_of(path)
+        self._pixels_map = _map(path / PIXELS, index.pixels_bytes)
+        self._labels_map = _map(path / LABELS, index.labels_bytes)
+        # The views are made once: `image` and `labels` are called for every sample of every epoch.
+        views = [self._view(entry) for entry in index.entries]
+        self._images = [image for image, _ in views]
+        self._labels = [labels for _, labels in views]
+
+    @classmethod
+    def open(cls, path: Path) -> "Store":
+        """Return the store in a folder, compared with its digests once a boot.
+
+        Raises:
+            DamagedStoreError: It holds other bytes than were written into it.
+            DataError: There is no store, or it is not whole: a file is missing, truncated or changed.
+        """
+        return cls._open(path, is_compared=True)
+
+    @classmethod
+    def open_unchecked(cls, path: Path) -> "Store":
+        """Return the store in a folder without comparing its content with its digests: see `compare`.
+
+        Raises:
+            DataError: There is no store, or it is not whole: a file is missing or truncated.
+        """
+        return cls._open(path, is_compared=False)
+
+    @classmethod
+    def _open(cls, path: Path, *, is_compared: bool) -> "Store":
+        try:
+            index = read_index(path)
+            for file, size in ((PIXELS, index.pixels_bytes), (LABELS, index.labels_bytes)):
+                actual = (path / file).stat().st_size
+                if actual != size:
+                    raise DataError(
+                        f"{path / file}: must be {size} bytes, got {actual}; remove {path} and prepare it again"
+                    )
+            store = cls(path, index)
+            if is_compared:
+                check_once_a_boot(path, index, store._view)
+            return store
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{error.filename}: a store needs this file, got nothing; prepare the data set again"
+            ) from error
+        except OSError as error:
+            raise DataError(
+                f"{path}: the store must be readable, got {error.strerror}; check its mode"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __repr__(self) -> str:
+        return f"Store({self.fingerprint[:12]}, {len(self)} images, {str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[Callable[[Path], "Store"], tuple[Path]]:
+        return Store.open, (self.path,)
+
+    @property
+    def has_digests(self) -> bool:
+        """Whether the content can be compared; not where the store was built before stores had digests."""
+        return self._index.has_digests
+
+    def image(self, index: int) -> Pixels:
+        """Return the image as `dtype`[H, W, C], C as `channels` has names: a read-only view of the map."""
+        return self._images[index]
+
+    def labels(self, index: int) -> NDArray[np.uint16] | NDArray[np.int32]:
+        """Return the instance label map as uint16 or int32[H, W]: a read-only view of the map."""
+        return self._labels[index]
+
+    def indices(self, split: str) -> list[int]:
+        """Return the indices of one split's samples, ascending; empty when there are none."""
+        return [i for i, sample in enumerate(self.samples) if sample.split == split]
+
+    def compare(self) -> None:
+        """Compare all content with its digests, whenever it was last compared. Takes a second for each gigabyte.
+
+        Raises:
+            DamagedStoreError: An image or label map is not what was written.
+        """
+        check_content(self.path, self._index, self._view)
+
+    def check_unchanged(self) -> None:
+        """Compare all content with its digests if anybody wrote into the files since the last time; else free.
+
+        Raises:
+            DamagedStoreError: An image or label map is not what was written.
+        """
+        try:
+            identity = identity_of(self.path)
+        except OSError:
+            return  # removed, or out of reach: what is mapped stays as it is
+        if identity == self._identity:
+            return
+        if self.has_digests:
+            self.compare()
+        elif _is_written(self._identity, identity):
+            raise DamagedStoreError(
+                f"{self.path}: nobody may write into a store, got files that were written to since it was opened; "
+                "remove the folder and prepare the data set again"
+            )
+        self._identity = identity
+
+    def _view(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any]]:
+        shape = (*entry.shape, len(self.channels))
+        dtype = np.dtype(self.dtype).newbyteorder("<").str
+        return (
+            np.ndarray(shape, dtype=dtype, buffer=self._pixels_map, offset=entry.pixels_offset),
+            np.ndarray(
+                entry.shape, dtype=entry.labels_dtype, buffer=self._labels_map, offset=entry.labels_offset
+            ),
+        )
+
+
+def _is_written(before: list[list[int]], after: list[list[int]]) -> bool:
+    """Return whether the same file has other content, by its size and the time of the last write."""
+    return any(old[0] == new[0] and old[1:3] != new[1:3] for old, new in zip(before, after, strict=True))
+
+
+def _map(path: Path, size: int) -> NDArray[np.uint8]:
+    with path.open("rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), dtype=np.uint8)

@@ -1,0 +1,61 @@
+"""Settings in pixels against the objects that are trained on: gland settings on nuclei lose half of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.label_evidence import LabelFacts
+from searcher.study.config import TrialConfig
+
+__all__ = ["size_remarks"]
+
+_TOLERATED = 0.05
+"""Part of the training objects that a setting may lose without a word."""
+
+
+def size_remarks(config: TrialConfig, facts: Sequence[LabelFacts]) -> list[str]:
+    """Return one line for each setting that would lose over 5% of the training objects, with one that does not.
+
+    Args:
+        config: Its settings; those that are searched have their defaults.
+        facts: Of the label maps of the training images.
+    """
+    areas = np.array([area for each in facts for area in each.areas], np.int64)
+    sides = np.array([min(extent) for each in facts for extent in each.extents], np.int64)
+    if not len(areas):
+        return []
+    settings, model = config.postprocess, config.model
+    remarks = [
+        _area_remark("postprocess.min_object_area_px", settings.min_object_area_px, areas, "are dropped"),
+    ]
+    if model.name == "unet" and model.head != "binary":
+        remarks.append(
+            _area_remark("postprocess.min_seed_area_px", settings.min_seed_area_px, areas, "have no seed")
+        )
+    if model.name == "unet" and model.head == "contour":
+        remarks.append(_contour_remark(model.contour_width_px, sides))
+    return [remark for remark in remarks if remark is not None]
+
+
+def _area_remark(key: str, value: int, areas: NDArray[np.int64], what: str) -> str | None:
+    share = float((areas < value).mean())
+    if share <= _TOLERATED:
+        return None
+    fitting = int(np.quantile(areas, _TOLERATED, method="lower"))
+    return (
+        f"{key} must not exceed the objects, got {value} px where {share:.0%} of {len(areas)} training objects are "
+        f"smaller than that and {what} (median {np.median(areas):.0f} px); add --set {key}={fitting}"
+    )
+
+
+def _contour_remark(width: int, sides: NDArray[np.int64]) -> str | None:
+    """Return a line if the contour of many objects leaves no inside: it takes its width from either side."""
+    share = float((sides <= 2 * width).mean())
+    if share <= _TOLERATED:
+        return None
+    fitting = max(1, (int(np.quantile(sides, _TOLERATED, method="lower")) - 1) // 2)
+    return (
+        f"model.contour_width_px must leave objects an inside, got {width} px where {share:.0%} of {len(sides)} "
+        f"training objects are at most {2 * width} px wide; add --set model.contour_width_px={min(fitting, width)}"
+    )
