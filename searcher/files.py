@@ -1,6 +1,7 @@
 """Files that are either the old whole or the new whole, whatever happens while they are written."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -70,7 +71,8 @@ def write_atomically(path: Path, write: Callable[[HashingWriter], object]) -> Wr
     the folder is fsynced. The temporary name is fixed, so that one left by a killed process is replaced.
 
     Raises:
-        OSError: The content could not be written. `path` is as before and the temporary file is gone.
+        OSError: The content could not be written, or another process has begun to write the same file; that one then
+            replaces it. `path` is as before and the temporary file is gone.
     """
     with _temporary(path) as temporary:
         # Not written in place: what a kill in `link_or_copy` left is a second name of a file that is needed.
@@ -82,9 +84,21 @@ def write_atomically(path: Path, write: Callable[[HashingWriter], object]) -> Wr
             if writer.error is not None:
                 raise writer.error
             os.fsync(file.fileno())
-        temporary.replace(path)
+            is_ours = _is_named(file, temporary)
+        if is_ours:
+            temporary.replace(path)
+    if not is_ours:  # renaming it would have put another process's half-written file in place
+        raise OSError(errno.EBUSY, "another process writes this file at the same time", os.fspath(path))
     sync_folder(path.parent)
     return WrittenFile(path=path, sha256=writer.sha256(), num_bytes=writer.num_bytes)
+
+
+def _is_named(file: BinaryIO, path: Path) -> bool:
+    """Return whether `path` is still the name of an open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def link_or_copy(source: Path, path: Path) -> None:

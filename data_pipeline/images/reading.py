@@ -126,7 +126,7 @@ def require_known_range(path: Path, header: ImageHeader) -> None:
     if header.dtype != np.uint8 and header.colour == "rgb":
         raise DataError(
             f"{path}: an image in colour must have 8 bit, got {header.depth}, and nobody knows which of its levels to "
-            "take; `searcher data import SOURCE --to DIR` takes them as they are, or convert it to 8 bit RGB"
+            "take; choose them in the program that wrote it, and save it as 8 bit RGB"
         )
 
 

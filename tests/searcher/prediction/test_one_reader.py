@@ -177,11 +177,11 @@ IMAGES["12bit.tif"] = (
 REFUSED_IMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "16bit_rgb.png": (
         lambda path: cv2.imwrite(str(path), CHANNELS[:3].transpose(1, 2, 0)),
-        "got 16 bit RGB, .* `searcher data import SOURCE --to DIR`",
+        "got 16 bit RGB, .* save it as 8 bit RGB",
     ),
     "16bit_rgb.tif": (
         tif(CHANNELS[:3].transpose(1, 2, 0).copy(), photometric="rgb"),
-        "got 16 bit RGB, .* `searcher data import SOURCE --to DIR`",
+        "got 16 bit RGB, .* save it as 8 bit RGB",
     ),
     "1bit.png": (pil(ONE_BIT), "8 or 16 bit, .* got 1 bit"),
     "1bit.tif": (tif(ONE_BIT), "8 or 16 bit, .* got 1 bit"),
