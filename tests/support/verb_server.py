@@ -37,7 +37,7 @@ class Outcome:
         assert "Traceback" not in self.out + self.err, self.err[-2000:]
         assert "\x1b" not in self.out + self.err, (self.out + self.err)[-500:]
         if self.code == 2:
-            lines = self.err.strip().splitlines()
+            lines = (self.err or self.out).strip().splitlines()  # data inspect prints problems as its result
             assert lines, "bad input must be named"
             assert all(len(line) < 2000 for line in lines), max(map(len, lines))
 

@@ -135,8 +135,8 @@ EVALUATION = {"schema": "searcher-evaluation-1", "name": "x"}
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        (None, "x.json: must be a JSON file, got No such file"),
-        ("{", "x.json: must be a JSON file"),
+        (None, "x.json: the file must exist"),
+        ("{", "x.json: must be JSON"),
         ("[1]", "x.json: must be a JSON object, got [1]"),
         ('{"pooled": {}}', "x.json: schema: must be searcher-evaluation-1 or searcher-metrics-1, got nothing"),
         ({"schema": "searcher-bundle-1"}, 'got "searcher-bundle-1"'),

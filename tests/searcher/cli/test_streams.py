@@ -58,10 +58,10 @@ def test_what_nobody_foresaw_is_a_line_and_a_report(tmp_path, monkeypatch, capsy
     monkeypatch.setenv("SEARCHER_UNEXPECTED", "report")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setenv("SEARCHER_DB", "postgresql://me:s3cret/p@host/x")
+    monkeypatch.setenv("SEARCHER_DB", "postgresql://me:s3cret@host/x")
 
     def fails(*_):
-        raise ZeroDivisionError("bad\n[/x] postgresql://me:s3cret/p@host/x")
+        raise ZeroDivisionError("bad\n[/x] postgresql://me:s3cret@host/x")
 
     monkeypatch.setattr(status, "study_at_work", fails)
     monkeypatch.setattr("searcher.ledger.database.Database.open", fails)

@@ -46,8 +46,8 @@ def values(monkeypatch):
 
 
 def script(monkeypatch, *values):
-    def scripted(self, model, *, epoch):
-        return {**MEASURE(self, model, epoch=epoch), "object_dice": values[epoch - 1]}
+    def scripted(self, model, *, epoch, **more):
+        return {**MEASURE(self, model, epoch=epoch, **more), "object_dice": values[epoch - 1]}
 
     monkeypatch.setattr(Validator, "measure", scripted)
 
