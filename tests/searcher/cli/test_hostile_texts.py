@@ -161,9 +161,7 @@ def test_an_odd_argument_is_one_line(stored_study, tmp_path, capsys, words):
         if name == "" and filled[:2] == ["status", "--db"]:
             continue  # an empty option is one that was left out
         assert code == 2, (filled, printed)
-        assert (printed.err or printed.out).count(
-            "\n"
-        ) >= 1  # data inspect prints problems as its result
+        assert (printed.err or printed.out).count("\n") >= 1  # data inspect prints problems as its result
         _assert_harmless(printed.err)
 
 
