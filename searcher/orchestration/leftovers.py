@@ -35,11 +35,14 @@ def ended_with_this_process(folder: Path) -> Iterator[None]:
         folder: The session's scratch folder, which is removed then. Its processes have the path in their command line
             or, as `SEARCHER_SCRATCH`, in their environment; this process has neither.
     """
+    from searcher.child_environment import child_environment  # not where this file is run by itself
+
     waiting = subprocess.Popen(
         [sys.executable, "-P", __file__, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={name: value for name, value in child_environment().items() if name != MARK},
         start_new_session=True,  # Ctrl-C and a closing terminal are the driver's matter
     )
     assert waiting.stdin is not None

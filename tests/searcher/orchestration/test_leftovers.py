@@ -39,11 +39,21 @@ def sleeper(*words: str, **variables: str) -> subprocess.Popen[bytes]:
 def test_agents_and_stopped_workers_end_with_their_driver(tmp_path: Path, how):
     folder = tmp_path / "searcher-1-2-3"
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", DRIVER, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PGPASSWORD": "s3cret-pw", "SEARCHER_DB": "postgresql://me:s3cret-pw@host/x"},
     )
     assert driver.stdout is not None
     assert driver.stdin is not None
     session = [psutil.Process(int(word)) for word in driver.stdout.readline().split()]
+    [waiting] = [
+        child
+        for child in psutil.Process(driver.pid).children()
+        if "leftovers.py" in " ".join(child.cmdline())
+    ]
+    assert "s3cret-pw" not in str(waiting.environ())
     others = [sleeper(f"{folder}4/session"), sleeper(**{MARK: f"{folder}4"})]
     if how == "SIGKILL":
         driver.send_signal(signal.SIGKILL)
