@@ -77,8 +77,8 @@ class Tuned:
             raise ValueError(f"tuned.num_images must be a whole number, got {str(tuned.num_images)[:40]}")
         if type(tuned.tta) is not bool:
             raise ValueError(f"tuned.tta must be true or false, got {str(tuned.tta)[:40]}")
-        if not isinstance(tuned.metric, str) or not tuned.metric.isidentifier():
-            raise ValueError(f"tuned.metric must be a metric's name, got {str(tuned.metric)[:40]}")
+        if not isinstance(tuned.metric, str) or not all(map(str.isidentifier, tuned.metric.split("+"))):
+            raise ValueError(f"tuned.metric must be metrics joined by '+', got {str(tuned.metric)[:40]}")
         return tuned
 
 

@@ -18,7 +18,7 @@ from searcher.inference.tuning import (
     tune_postprocess,
     tuning_target,
 )
-from searcher.study.objectives import Objective
+from searcher.study.objectives import TUNING_TARGETS, Objective
 
 CPU = torch.device("cpu")
 
@@ -130,11 +130,12 @@ def test_what_is_taken_is_better_than_what_was():
     assert tuning._step(PostprocessSettings(threshold=0.5), "threshold", measured).threshold == 0.6
 
 
-def test_the_record_survives_a_checkpoint():
+@pytest.mark.parametrize("metric", TUNING_TARGETS)
+def test_the_record_of_every_target_survives_a_checkpoint(metric):
     tuned = Tuned(
         postprocess=PostprocessSettings(threshold=0.4),
         tta=True,
-        metric="object_f1",
+        metric=metric,
         value_before=0.5,
         value=0.6,
         num_images=3,
