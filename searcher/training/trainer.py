@@ -22,7 +22,7 @@ from searcher.study.objectives import Objective
 from searcher.training.alive import Alive, silent
 from searcher.training.checkpoint_tuning import tune_checkpoint
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
-from searcher.training.data_defaults import fitted_to_data
+from searcher.training.data_defaults import fitted_to_data, with_channels
 from searcher.training.dataset import common_pixel_size, split_store
 from searcher.training.device import keep_freed_memory, keep_to_share, to_device
 from searcher.training.event_file import EventFile
@@ -407,7 +407,7 @@ class Trainer:
 
     def _checkpoint(self, value: float) -> Checkpoint:
         return Checkpoint(
-            config=self.config.to_dict(),
+            config=with_channels(self.config, self._store).to_dict(),
             config_digest=self.config.digest(),
             data_fingerprint=self._store.fingerprint,
             objective=self.objective.name,
