@@ -6,10 +6,14 @@ import random
 import sqlite3
 import time
 from collections.abc import Container
+from functools import cache
+from pathlib import Path
 
 import optuna
 import psycopg
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+from optuna.storages import _rdb
 from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import DatabaseError
@@ -58,11 +62,11 @@ def open_optuna_storage(address: DatabaseAddress, *, create: bool) -> optuna.sto
     """
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
-            return _Storage(
-                engines.bare_url(address),
-                engine_kwargs=engines.engine_arguments(address),
-                skip_table_creation=not create,
-            )
+            storage = _storage(address, create=create, checks=False)
+            if storage.get_current_version() == _this_optunas_revision():
+                return storage
+            storage.engine.dispose()
+            return _storage(address, create=create, checks=True)  # which says what is wrong
         except RuntimeError as error:  # how Optuna says that the tables are of another version of it
             raise DatabaseError(
                 f"--db {address}: must hold tables of this Optuna: {' '.join(str(error).split())}"
@@ -74,6 +78,21 @@ def open_optuna_storage(address: DatabaseAddress, *, create: bool) -> optuna.sto
             logger.debug("making Optuna's tables beside another process, trying again: %s", error)
             time.sleep(random.uniform(0.01, 0.1))
     raise AssertionError("the last attempt returns or raises")
+
+
+def _storage(address: DatabaseAddress, *, create: bool, checks: bool) -> _Storage:
+    return _Storage(
+        engines.bare_url(address),
+        engine_kwargs=engines.engine_arguments(address),
+        skip_table_creation=not create,
+        skip_compatibility_check=not checks,
+    )
+
+
+@cache
+def _this_optunas_revision() -> str | None:
+    """Return the revision of the tables of this Optuna, which reads all its migrations anew at each opening to know."""
+    return ScriptDirectory(str(Path(_rdb.__file__).parent / "alembic")).get_current_head()
 
 
 def _somebody_was_faster(error: Exception) -> bool:

@@ -1,5 +1,6 @@
 """Alembic migrations of our tables. Optuna migrates its own."""
 
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -65,6 +66,7 @@ def _current(engine: Engine) -> str | None:
         ).get_current_revision()
 
 
+@cache
 def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
