@@ -3,6 +3,7 @@
 import copy
 import logging
 import random
+import re
 import sqlite3
 import time
 from collections.abc import Container
@@ -12,7 +13,6 @@ from pathlib import Path
 import optuna
 import psycopg
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 from optuna.storages import _rdb
 from optuna.trial import FrozenTrial, TrialState
 
@@ -21,7 +21,7 @@ from searcher.ledger import engine as engines
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.optuna_trials import read_trials
 
-__all__ = ["open_optuna_storage"]
+__all__ = ["are_of_this_optuna", "open_optuna_storage"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def open_optuna_storage(address: DatabaseAddress, *, create: bool) -> optuna.sto
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
             storage = _storage(address, create=create, checks=False)
-            if storage.get_current_version() == _this_optunas_revision():
+            if storage.get_current_version() == _newest_revision():
                 return storage
             storage.engine.dispose()
             return _storage(address, create=create, checks=True)  # which says what is wrong
@@ -89,10 +89,27 @@ def _storage(address: DatabaseAddress, *, create: bool, checks: bool) -> _Storag
     )
 
 
+def are_of_this_optuna(connection: sa.Connection) -> bool:
+    """Return whether Optuna's tables are there, and of the revision that this Optuna has."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return False
+    version = sa.table("alembic_version", sa.column("version_num", sa.String))
+    return connection.scalar(sa.select(version.c.version_num)) == _newest_revision()
+
+
 @cache
-def _this_optunas_revision() -> str | None:
-    """Return the revision of the tables of this Optuna, which reads all its migrations anew at each opening to know."""
-    return ScriptDirectory(str(Path(_rdb.__file__).parent / "alembic")).get_current_head()
+def _newest_revision() -> str:
+    """Return the revision of this Optuna's tables, by the names of its migrations: `v3.2.0.a` of `v3.2.0.a_.py`.
+
+    Optuna itself runs all of them to know, at each opening; a tenth of a second.
+    """
+    scripts = (Path(_rdb.__file__).parent / "alembic" / "versions").glob("v*.py")
+    return max((path.stem.rstrip("_") for path in scripts), key=_parts)
+
+
+def _parts(revision: str) -> list[tuple[int, str]]:
+    """Return a revision as what sorts: `v3.10.0.b` after `v3.2.0.a`."""
+    return [(int(part) if part.isdigit() else -1, part) for part in re.findall(r"\d+|[a-z]+", revision)]
 
 
 def _somebody_was_faster(error: Exception) -> bool:
