@@ -135,8 +135,8 @@ class Store:
         self._identity = identity
 
     def _view(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any]]:
-        shape = (*entry.shape, len(self.channels))
-        dtype = np.dtype(self.dtype).newbyteorder("<").str
+        shape = (*entry.shape, len(self.channels))  # as they are stored, whatever `dtype` of a subclass says
+        dtype = np.dtype(self._index.dtype).newbyteorder("<").str
         return (
             np.ndarray(shape, dtype=dtype, buffer=self._pixels_map, offset=entry.pixels_offset),
             np.ndarray(
