@@ -11,6 +11,7 @@
     │   ├── StorageError                an object store that cannot be reached or used
     │   ├── ClusterAwayError            a Ray cluster that does not answer now, and may again
     │   └── StudyConflictError          what is asked contradicts what the study already is, or who runs it
+    ├── SearchBrokeOffError             a search that could not go on
     ├── OutputError                     standard output cannot be written
     │   └── OutputClosedError           its reader has gone; exit code 0
     └── TrialError                      one trial cannot go on; its reason is recorded, the study goes on
@@ -32,6 +33,7 @@ __all__ = [
     "NonFiniteLossError",
     "OutputClosedError",
     "OutputError",
+    "SearchBrokeOffError",
     "SearcherError",
     "StorageError",
     "StudyConflictError",
@@ -106,6 +108,19 @@ class ClusterAwayError(UserError):
 
 class StudyConflictError(UserError):
     """A request that contradicts the study in the database, or a study that another driver runs."""
+
+
+class SearchBrokeOffError(SearcherError):
+    """A search that could not go on.
+
+    Args:
+        message: One line.
+        unforeseen: The error of our own code that ended it, whose traceback should not be lost; None for another.
+    """
+
+    def __init__(self, message: str, unforeseen: Exception | None = None) -> None:
+        super().__init__(message)
+        self.unforeseen = unforeseen
 
 
 class OutputError(SearcherError):

@@ -25,7 +25,7 @@ from PIL import Image
 
 from data_pipeline.annotations import problem_of
 from data_pipeline.datasets.base import Sample, SampleSource
-from data_pipeline.datasets.layouts.base import LayoutSource
+from data_pipeline.datasets.object_classes import OBJECTS_FILE
 from data_pipeline.datasets.writing import new_folder
 from data_pipeline.exceptions import DataError
 from data_pipeline.label_evidence import LabelFacts, label_facts
@@ -126,7 +126,7 @@ def _read_all(
     source: SampleSource, found: _Found, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int32], Sample]]:
     """Yield each image that can be read, and keep account in `found`."""
-    annotated = source.read_annotated if isinstance(source, LayoutSource) else None
+    annotated = getattr(source, "read_annotated", None)
     for index, sample in enumerate(source.samples):
         try:
             _check_name(sample.id)
@@ -207,7 +207,7 @@ def _write_tables(folder: Path, source: SampleSource, found: _Found) -> None:
             row["patient"] = row["patient"] or sample.id
             writer.writerow([row[name] for name in columns])
     if found.objects:
-        with (folder / "objects.csv").open(
+        with (folder / OBJECTS_FILE).open(
             "w", encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:
             writer = csv.writer(file)

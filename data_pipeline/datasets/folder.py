@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_pipeline.datasets.base import SPLITS, Pixels, Sample
 from data_pipeline.datasets.contents import Contents
 from data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
+from data_pipeline.datasets.object_classes import check_labels, read_classes
 from data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
 from data_pipeline.datasets.tables import GRADES_FILE, SAMPLES_FILE, SampleRow, read_grades, read_samples
 from data_pipeline.datasets.view import objects_of
@@ -30,6 +31,9 @@ from data_pipeline.images import (
     subfolder,
     unusable_entries,
 )
+
+if TYPE_CHECKING:
+    from data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
@@ -84,8 +88,6 @@ class PairedFolder:
             raise DataError(*found)
         self.problems: tuple[str, ...] = tuple(found)
         self.remarks: tuple[str, ...] = tuple(remarks)
-        if remarks:
-            logger.warning("%s%s", remarks[0], f"; {len(remarks)} files alike" if len(remarks) > 1 else "")
 
     @property
     def name(self) -> str:
@@ -203,6 +205,8 @@ class LabelFolder(PairedFolder):
         names = {stem: path.stem for stem, path in images.items()}
         rows, row_problems = _rows(root, names.values())
         problems += row_problems
+        self._classes, class_problems = read_classes(root, names.values())
+        problems += class_problems
         self._description = Description()
         try:
             self._description = read_description(root)
@@ -238,6 +242,25 @@ class LabelFolder(PairedFolder):
         """Names of the images' channels: as `dataset.toml` says, if it names each."""
         named = self._description.channels
         return named if len(named) == self._kind.channels else self._kind.names
+
+    def read(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
+        """Return image and label map as `PairedFolder.read` does.
+
+        Raises:
+            DataError: Also where `objects.csv` is about objects that the label map does not have.
+        """
+        image, labels = super().read(index)
+        name = self._pairs[index].sample.id
+        check_labels(self.root, name, self._classes.get(name, {}), labels)
+        return image, labels
+
+    def read_annotated(self, index: int) -> tuple[Pixels, "Annotation"]:
+        """Return the image, and its label map with the objects' classes as `objects.csv` says. Raises as `read`."""
+        from data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
+
+        image, labels = self.read(index)
+        classes = self._classes.get(self._pairs[index].sample.id, {})
+        return image, Annotation(labels, {label: name for label, name in classes.items() if name})
 
     @staticmethod
     def recognises(root: Path) -> bool:

@@ -16,14 +16,14 @@ import csv
 import io
 import logging
 import math
-import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import same_name
 
-__all__ = ["GRADES_FILE", "SAMPLES_FILE", "SampleRow", "read_grades", "read_samples"]
+__all__ = ["GRADES_FILE", "SAMPLES_FILE", "SampleRow", "read_grades", "read_samples", "read_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def read_samples(root: Path, ids: Collection[str]) -> tuple[dict[str, SampleRow]
     if not path.exists():
         return None, []
     try:
-        header, rows = _table(path)
+        header, rows = read_table(path)
     except DataError as error:
         return {}, list(error.problems)
     known = [column for column in header if column in _COLUMNS]
@@ -76,7 +76,7 @@ def read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str
     if not path.exists():
         return None, []
     try:
-        header, rows = _table(path)
+        header, rows = read_table(path)
     except DataError as error:
         return {}, list(error.problems)
     missing = [column for column in (_ID, _PATIENT) if column not in header]
@@ -86,7 +86,7 @@ def read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str
     return _patients_of(path, header, rows)
 
 
-def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return a table's head in small letters, and its rows with the number of their line; empty ones are left out.
 
     Raises:
@@ -103,7 +103,8 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             skipinitialspace=True,
             strict=True,
         )
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        # In one form: a patient or a split whose letters are composed in one row only would be two of them.
+        rows = [(reader.line_num, [same_name(cell.strip()) for cell in row]) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(
@@ -119,7 +120,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 def _rows_of(
     path: Path, header: list[str], rows: list[tuple[int, list[str]]], ids: Collection[str]
 ) -> tuple[dict[str, SampleRow], list[str]]:
-    by_name = {_plain(each): each for each in ids}
+    by_name = {same_name(each): each for each in ids}
     found: dict[str, SampleRow] = {}
     problems: list[str] = []
     unknown: list[str] = []
@@ -130,7 +131,7 @@ def _rows_of(
             )
             continue
         cells = dict(zip(header, row, strict=False))
-        name = by_name.get(_plain(cells["id"])) or by_name.get(_plain(Path(cells["id"]).stem))
+        name = by_name.get(same_name(cells["id"])) or by_name.get(same_name(Path(cells["id"]).stem))
         if name is None:
             unknown.append(cells["id"] or "an empty cell")
         elif name in found:
@@ -180,10 +181,6 @@ def _size(text: str) -> float | None:
     if not 0 < size < math.inf:
         raise ValueError(f"pixel_size_um must be a number of micrometres above 0, got {text}")
     return size
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def _listed(names: list[str]) -> str:

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.base import Sample, SampleSource
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import same_name
+
+if TYPE_CHECKING:
+    from data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["LABELS_ARE", "DataView", "LabelsAre", "objects_of", "viewed"]
 
@@ -87,7 +91,28 @@ class _ViewedSource:
             if self._view.labels_are
             else self._source.read
         )
-        image, labels = read(index)
+        return self._seen(index, *read(index))
+
+    def read_annotated(self, index: int) -> tuple[NDArray[Any], "Annotation"]:
+        """Return the image, and its annotation with the classes of the objects that are left after resampling.
+
+        Where the view makes other objects of the labels, there are no classes: they were of the file's own objects.
+        """
+        from data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
+
+        annotated = getattr(self._source, "read_annotated", None)
+        if annotated is None or self._view.labels_are not in ("", "instances"):
+            image, labels = self.read(index)
+            return image, Annotation(labels)
+        image, annotation = annotated(index)
+        image, labels = self._seen(index, image, annotation.labels)
+        left = set(np.unique(labels).tolist())
+        classes = {label: name for label, name in annotation.classes.items() if label in left}
+        return image, replace(annotation, labels=labels, classes=classes)
+
+    def _seen(
+        self, index: int, image: NDArray[Any], labels: NDArray[np.int32]
+    ) -> tuple[NDArray[Any], NDArray[np.int32]]:
         labels = objects_of(labels, self._view.labels_are)
         size = self._source.samples[index].pixel_size_um
         if self._view.resample_um is None or size is None:
@@ -98,8 +123,9 @@ class _ViewedSource:
 def _samples(source: SampleSource, view: DataView) -> tuple[Sample, ...]:
     samples = tuple(source.samples)
     if view.patient_from:
-        pattern = re.compile(view.patient_from)
-        found = [pattern.search(sample.id) for sample in samples]
+        # One patient, whose letters some files compose and others do not, must not be two.
+        pattern = re.compile(same_name(view.patient_from))
+        found = [pattern.search(same_name(sample.id)) for sample in samples]
         without = [s.id for s, match in zip(samples, found, strict=True) if not (match and match[1])]
         if without:
             raise DataError(

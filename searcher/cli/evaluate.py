@@ -122,6 +122,10 @@ def _check_annotations(store: "Store", args: argparse.Namespace, splits: dict[st
     Raises:
         DataError: A whole split holds something else than label maps.
     """
+    from searcher.training.data_check import layout_remarks
+
+    for line in layout_remarks(store):
+        say_problem(line)
     if args.labels_are:
         return
     from data_pipeline.annotations import annotation_facts, problem_of
@@ -148,18 +152,20 @@ def _splits(store: "Store", wanted: str | None) -> dict[str, list[int]]:
     Raises:
         UserError: The data set has no image of a split.
     """
+    from data_pipeline.images import same_name
     from searcher.exceptions import UserError
     from searcher.training.dataset import VALIDATION
 
-    there = list(dict.fromkeys(sample.split for sample in store.samples))
+    there = {same_name(sample.split): sample.split for sample in store.samples}
     if wanted is None:
-        others = [name for name in there if name not in ("train", *VALIDATION)]
+        others = [name for name in there.values() if name not in ("train", *VALIDATION)]
         wanted = "testA" if "testA" in there or not others else ",".join(others)
-    found = {name: store.indices(name) for name in dict.fromkeys(part.strip() for part in wanted.split(","))}
+    names = dict.fromkeys(same_name(part.strip()) for part in wanted.split(","))
+    found = {there.get(name, name): store.indices(there.get(name, name)) for name in names}
     for name, indices in found.items():
         if not indices:
             raise UserError(
                 f"--splits {wanted}: must be splits of the data set, got {name or 'an empty name'}; it has "
-                f"{', '.join(there)}"
+                f"{', '.join(there.values())}"
             )
     return found

@@ -42,6 +42,8 @@ def _run(args: argparse.Namespace) -> int:
     freed: list[Freed] = []
     problems: list[str] = []
     with Database.open(database_address(args)) as database:
+        if not args.dry_run:
+            database.check_writable()
         for name in [args.study] if args.study else database.study_names():
             try:
                 freed.append(collect(database, name, keep_best=args.keep, dry_run=args.dry_run))

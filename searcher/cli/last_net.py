@@ -13,7 +13,7 @@ from typing import NamedTuple
 from searcher._version import __version__
 from searcher.escaping import one_line
 
-__all__ = ["Fault", "Secrets", "fault_of_a_path", "unexpected"]
+__all__ = ["Fault", "Secrets", "fault_of_a_path", "report_of", "unexpected"]
 
 _VARIABLE = "SEARCHER_UNEXPECTED"
 """Set to `raise`, nothing is caught: for tests, which must not need this net, and for debugging."""
@@ -100,21 +100,36 @@ def unexpected(error: Exception, command: str, secrets: Secrets) -> str:
     """
     if os.environ.get(_VARIABLE) == "raise":
         raise error
+    where = report_of(error, command, secrets)
     said = one_line(secrets.masked(f"{type(error).__name__}: {error}"))
     if len(said) > _MOST_CHARS:
         said = f"{said[: _MOST_CHARS - 3]}..."
+    return f"searcher: an error that should not happen: {said}; {where}"
+
+
+def report_of(error: Exception, command: str, secrets: Secrets) -> str:
+    """Write the traceback of an error that nobody foresaw into a file of its own, for its owner's eyes alone.
+
+    Args:
+        error: The error.
+        command: The command line.
+        secrets: What to mask.
+
+    Returns:
+        Where the report lies and what to do with it, or why there is none.
+    """
     report = secrets.masked(_report(error, command))
     try:
-        number, path = tempfile.mkstemp(prefix="searcher-error-", suffix=".txt")  # for its owner's eyes alone
+        number, path = tempfile.mkstemp(prefix="searcher-error-", suffix=".txt")
         with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(report)
     except OSError as problem:
-        where = (
+        return (
             f"no report could be written ({problem.strerror}); run again with {_VARIABLE}=raise to see where"
         )
-    else:
-        where = f"the report is {path}; read it through, then open an issue with it where searcher's source is kept"
-    return f"searcher: an error that should not happen: {said}; {where}"
+    return (
+        f"the report is {path}; read it through, then open an issue with it where searcher's source is kept"
+    )
 
 
 def _report(error: Exception, command: str) -> str:

@@ -34,9 +34,9 @@ from searcher.cli import (
     validate,
 )
 from searcher.cli.interrupts import signals_interrupt
-from searcher.cli.last_net import Secrets, fault_of_a_path, unexpected
+from searcher.cli.last_net import Secrets, fault_of_a_path, report_of, unexpected
 from searcher.cli.streams import output, prepare_streams, say_error, say_problem
-from searcher.exceptions import OutputClosedError, SearcherError, UserError
+from searcher.exceptions import OutputClosedError, SearchBrokeOffError, SearcherError, UserError
 
 __all__ = ["main"]
 
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     secrets = Secrets(os.environ)
     command = shlex.join(["searcher", *(sys.argv[1:] if argv is None else argv)])
     try:
-        code = _run(argv, command)
+        code = _run(argv, command, secrets)
         output.flush()
     except OutputClosedError:
         return 0
@@ -92,6 +92,8 @@ def main(argv: list[str] | None = None) -> int:
         raise
     except _errors_of_ours() as error:
         say_error(error)
+        if isinstance(error, SearchBrokeOffError) and error.unforeseen is not None:
+            say_problem(report_of(error.unforeseen, command, secrets))
         return 1 if isinstance(error, SearcherError) and not isinstance(error, UserError) else 2
     except KeyboardInterrupt:
         say_problem("interrupted")
@@ -103,12 +105,13 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
-def _run(argv: list[str] | None, command: str) -> int:
+def _run(argv: list[str] | None, command: str, secrets: Secrets) -> int:
     try:
         args = _parser().parse_args(argv)
     finally:
         output.flush()  # what --help printed
     args.command = command
+    args.report_of = lambda error: report_of(error, command, secrets)
     with ExitStack() as stack:
         stack.enter_context(signals_interrupt())
         if getattr(args, "outlives_output", False):

@@ -170,6 +170,7 @@ def _of_study(args: argparse.Namespace) -> Found:
 
     address = database_address(args)
     with Database.open(address) as database:
+        database.check_writable()  # what is made of the trials is recorded in the end
         study, chosen = _chosen(args, database)
         before = tuple(ancestors(database, study.name))
     paths, members = [], []

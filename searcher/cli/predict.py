@@ -1,7 +1,7 @@
 """`searcher predict`: the objects in new images, as label maps, overlays, tables and GeoJSON."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +85,7 @@ def _run(args: argparse.Namespace) -> int:
     )
     with _claimed_folder(args.to):
         todo = images_to_predict(args, paths, outputs)  # nobody else writes there from here on
-        results = _predict(todo, predictor, options)
+        results = _predict(todo, predictor, options, args.report_of)
     return _say(args, bundle, results, len(paths) - len(todo), options)
 
 
@@ -118,13 +118,23 @@ def _claimed_folder(folder: Path) -> Iterator[None]:
 
 
 def _predict(
-    todo: "Sequence[Path]", predictor: "Predictor", options: "Options"
+    todo: "Sequence[Path]", predictor: "Predictor", options: "Options", report_of: Callable[[Exception], str]
 ) -> "list[ImageResult | Failure]":
     """Predict images, keep the table of images, and return what came out of each."""
     from searcher.cli.terminal import progress_bars
-    from searcher.prediction.predict import ImageResult, predict_images
+    from searcher.prediction.predict import Failure, ImageResult, predict_images
 
     results: list[ImageResult | Failure] = []
+    reported: set[type[Exception]] = set()
+
+    def _reported(failure: Failure) -> Failure:
+        """Write the report of the first unforeseen error of each kind, and keep no traceback in memory."""
+        error, reason = failure.unforeseen, failure.reason
+        if error is not None and type(error) not in reported:
+            reported.add(type(error))
+            reason = f"{reason}; {report_of(error)}"
+        return Failure(failure.name, reason)
+
     with (
         closing(PredictionsTable(options.folder / SUMMARY, [each.name for each in todo])) as table,
         progress_bars("images", "opening") as (of_images, of_steps),
@@ -138,6 +148,8 @@ def _predict(
         of_images(None, 0, len(todo))
 
         def done(result: "ImageResult | Failure") -> None:
+            if isinstance(result, Failure) and result.unforeseen is not None:
+                result = _reported(result)
             results.append(result)
             if isinstance(result, ImageResult):
                 table.add(result.name, result.to_dict())

@@ -44,6 +44,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.watch import newest_launch, request_stop
 
     with Database.open(database_address(args)) as database:
+        database.check_writable()
         args.study = study_at_work(database, args.study, even_if_known=True)
         launch = newest_launch(database, args.study)
         if launch is None or not launch.is_running:

@@ -184,6 +184,15 @@ class Database:
         with self.write() as session:
             session.execute(sa.text("SELECT 1"))
 
+    def check_writable(self) -> None:
+        """Check that this user may write, before work whose result is to be written.
+
+        Raises:
+            DatabaseError: The user or the disk may only read, or the database is away.
+        """
+        with self.write() as session:  # no row is changed, but the database asks for every permission
+            session.execute(sa.update(StudyRow).where(sa.false()).values(name=StudyRow.name))
+
     # ---- reading ---------------------------------------------------------------------------------------
 
     def study_names(self) -> list[str]:

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from searcher.exceptions import (
     DatabaseAwayError,
     DatabaseError,
     DatabaseReplacedError,
+    SearchBrokeOffError,
     SearcherError,
     StudyConflictError,
 )
@@ -96,6 +97,7 @@ def launch(
     listener: StudyListener,
     address: str | None = None,
     command: str = "",
+    remarks: Sequence[str] = (),
 ) -> LaunchResult:
     """Run a study until its budget is used, or until it is interrupted; every launch continues it.
 
@@ -111,6 +113,7 @@ def launch(
         listener: Hears of the progress.
         address: A running Ray cluster; None starts one for this launch.
         command: What a person typed to launch, for the study's note.
+        remarks: What the listener was told of the data already, for the launch's log.
 
     Raises:
         StudyConflictError: The study is another one than the database has, or another driver runs it.
@@ -169,6 +172,8 @@ def launch(
                 patience = Patience(log.said, stop, before_again=lease.check)
                 patience(lambda: study.begin_launch(opened))
                 ledger = patience(lambda: StudyLedger(opened, spec, patience=patience))
+                for line in remarks:
+                    log.noted(line)
                 launch = _Launch(ledger, lease, cluster, log, stop, is_joined=address is not None)
                 return launch.run(data=data, store=store, study=study, resources=resources, command=command)
 
@@ -284,7 +289,7 @@ class _Launch:
                 self._search(search, resources)
                 problem = search.problem
         except BaseException as error:
-            self._conclude(None if isinstance(error, KeyboardInterrupt) else type(error).__name__)
+            self._conclude(None if isinstance(error, KeyboardInterrupt) else type(error).__name__, error)
             if isinstance(error, DatabaseAwayError) and self._stop.is_set():
                 # Told to end while the database was away: the next launch mends what could not be written.
                 return LaunchResult(
@@ -331,22 +336,31 @@ class _Launch:
         except TuneError as error:  # its text is a whole traceback, whose last line says what it was
             raise self._broke_off(str(error).strip().rpartition("\n")[2]) from error
         except (RayError, RuntimeError, AssertionError, OSError) as error:
-            # From Ray's own depths: nothing of the trials is lost, and a traceback would say no more.
-            raise self._broke_off(f"{type(error).__name__}: {cause_of(str(error))}") from error
+            # From Ray's own depths, where a traceback would say no more; but for an assertion, which may be ours.
+            ours = error if isinstance(error, AssertionError) else None
+            raise self._broke_off(f"{type(error).__name__}: {cause_of(str(error))}", ours) from error
         fatal = self._lease.problem or search.fatal
         if isinstance(fatal, StudyConflictError | DatabaseReplacedError) or (
             isinstance(fatal, DatabaseAwayError) and self._stop.is_set()
         ):
             raise fatal
         if fatal is not None:
-            what = "" if isinstance(fatal, SearcherError) else f"{type(fatal).__name__}: "
-            raise self._broke_off(f"{what}{fatal}") from fatal
+            if isinstance(fatal, SearcherError):
+                raise self._broke_off(str(fatal)) from fatal
+            raise self._broke_off(f"{type(fatal).__name__}: {fatal}", fatal) from fatal
 
-    def _broke_off(self, why: str) -> SearcherError:
-        return SearcherError(f"--study {self._spec.name}: the search broke off: {why}; launch again to go on")
+    def _broke_off(self, why: str, unforeseen: Exception | None = None) -> SearchBrokeOffError:
+        return SearchBrokeOffError(
+            f"--study {self._spec.name}: the search broke off: {why}; launch again to go on", unforeseen
+        )
 
-    def _conclude(self, problem: str | None) -> tuple[str, int]:
-        """Stop the workers, then leave no trial RUNNING; also when a second Ctrl-C breaks off."""
+    def _conclude(self, problem: str | None, raised: BaseException | None = None) -> tuple[str, int]:
+        """Stop the workers, then leave no trial RUNNING; also when a second Ctrl-C breaks off.
+
+        Args:
+            problem: Why the launch failed.
+            raised: What the caller raises next, so that its line is not said here too.
+        """
         self._stop.is_concluding = True
         self._cluster.close()  # from here on nobody writes into a trial's folder
         spec, ledger = self._spec, self._ledger
@@ -357,7 +371,8 @@ class _Launch:
             ledger.check_whole()
             num_done = ledger.num_done()
         except SearcherError as error:  # away, or the study was deleted: the next launch mends it
-            self._log.said(f"could not write down the end of the launch: {error}")
+            if raised is None or str(error) != str(raised):
+                self._log.said(f"could not write down the end of the launch: {error}")
             return "failed", 0
         if self._mirror is not None:
             self._mirror.close()

@@ -91,6 +91,10 @@ class LaunchLog:
         self._write(text)
         self._listener.said(text)
 
+    def noted(self, text: str) -> None:
+        """Write what the listener has shown already."""
+        self._write(text)
+
     def ended(self, outcome: str, problem: str | None) -> None:
         """Write how the launch ended."""
         self._write(outcome if problem is None else f"{outcome}: {problem}")

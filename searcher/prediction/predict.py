@@ -108,6 +108,8 @@ class Failure:
     """Its file's name."""
     reason: str
     """One line with the file's path."""
+    unforeseen: Exception | None = None
+    """The error with its traceback, where it is none of an image's usual ones. Holds memory: not to be kept."""
 
 
 def predict_images(
@@ -139,14 +141,15 @@ def predict_images(
                     f"{options.folder}: outputs of {path.name} could not be written: {error.strerror or error}; "
                     "make room, and go on with --skip-existing"
                 ) from error
-            result = Failure(path.name, _reason(path, error))
+            result = Failure(path.name, _foreseen(path, error) or _unforeseen(path, error))
         except Exception as error:  # one image, whatever it brings about, never costs the others
-            result = Failure(path.name, _reason(path, error))
+            reason = _foreseen(path, error)
+            result = Failure(path.name, reason or _unforeseen(path, error), None if reason else error)
         done(result)
 
 
-def _reason(path: Path, error: Exception) -> str:
-    """Return in one line why an image could not be predicted."""
+def _foreseen(path: Path, error: Exception) -> str | None:
+    """Return in one line why an image could not be predicted; None for an error that no image should bring about."""
     if isinstance(error, UserError | DataError):
         return " ".join(str(error).split())
     if isinstance(error, torch.OutOfMemoryError):
@@ -161,7 +164,10 @@ def _reason(path: Path, error: Exception) -> str:
         return (
             f"{path}: its outputs must be written, got {error.strerror or error} at {where}; mend that place"
         )
-    logger.debug("%s could not be predicted", path.name, exc_info=error)
+    return None
+
+
+def _unforeseen(path: Path, error: Exception) -> str:
     said = " ".join(str(error).split())[:_LONGEST_REASON]
     return f"{path}: must be predicted, got an unexpected {type(error).__name__}: {said}; report it"
 

@@ -35,7 +35,10 @@ def open_database(address: DatabaseAddress | str, *, fix: bool) -> tuple[Databas
         DatabaseError: It cannot be reached or used, or is of a newer version.
     """
     try:
-        return Database.open(address), []
+        database = Database.open(address)
+        if fix:
+            database.check_writable()
+        return database, []
     except DatabaseError as error:
         if not _is_older(address):
             raise

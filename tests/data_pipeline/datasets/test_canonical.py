@@ -12,6 +12,7 @@ from PIL import Image
 
 from data_pipeline import DataError, open_dataset
 from data_pipeline.datasets.canonical import import_dataset
+from data_pipeline.datasets.view import DataView, viewed
 
 
 def test_import_gives_the_same_images_labels_and_classes(tmp_path: Path) -> None:
@@ -60,6 +61,49 @@ def test_import_writes_what_is_known_of_images_and_objects(tmp_path: Path) -> No
         "made_from": "source",
         "taken_for": "imagescope",
     }
+
+
+def test_classes_of_objects_survive_a_second_import(tmp_path: Path) -> None:
+    lab.imagescope(tmp_path / "source", {"a1_x": lab.truth()})
+    import_dataset(open_dataset(tmp_path / "source"), "source", tmp_path / "out")
+    again = viewed(open_dataset(tmp_path / "out"), DataView(patient_from=r"^(a\d)"))
+    report = import_dataset(again, "out", tmp_path / "again")
+    assert report.classes == ("Gland",)
+    objects = [(folder / "objects.csv").read_bytes() for folder in (tmp_path / "out", tmp_path / "again")]
+    assert objects[0] == objects[1]
+    pieces = viewed(open_dataset(tmp_path / "out"), DataView(labels_are="binary"))
+    assert import_dataset(pieces, "out", None).classes == ()  # they are other objects than those of the table
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("image,label\n", "the head must have image, label, class, each once, got image, label"),
+        ("image,label,class\nb,1,x\n", "line 2: image must be an image's name, got b"),
+        ("image;label;class\r\na;0;x\r\n", "line 2: label must be a whole number of at least 1, got 0"),
+        ("image,label,class\na,1e3,x\n", "got 1e3"),
+        ("image,label,class\na\n", "label must be a whole number of at least 1, got an empty cell"),
+        (
+            "image,label,class\na,1,x\na.png,1,x\n",
+            "line 3: an object must have one row, got a second one for label 1",
+        ),
+        (
+            "\ufeffimage,label,class\na,1,x\na,9,x\n",
+            "every label must be in its image's label map, got 9 for a",
+        ),
+    ],
+)
+def test_a_table_of_objects_that_does_not_fit_is_refused_in_one_line(
+    tmp_path: Path, table: str, said: str
+) -> None:
+    lab.imagescope(tmp_path / "source", {"a": lab.truth()})
+    import_dataset(open_dataset(tmp_path / "source"), "source", tmp_path / "out")
+    (tmp_path / "out" / "objects.csv").write_text(table, encoding="utf-8", newline="")
+    with pytest.raises(DataError) as error:
+        open_dataset(tmp_path / "out").read(0)
+    (line,) = error.value.problems
+    assert line.startswith(str(tmp_path / "out" / "objects.csv"))
+    assert said in line
 
 
 def test_a_damaged_file_is_left_out_and_named(tmp_path: Path) -> None:

@@ -149,3 +149,11 @@ def test_no_patient_is_in_training_and_validation(seed: int) -> None:
     for folds, fold in ((0, 0), (3, 0), (3, 1), (3, 2)):
         split = split_by_group(images, range(40), folds=folds, fold=fold, seed=seed)
         assert not {images[i].group for i in split.train} & {images[i].group for i in split.val}
+
+
+def test_a_patient_and_a_split_written_in_two_forms_are_one(folder: Path) -> None:
+    found = samples(
+        folder, "id,patient,split\na,M\u00fc,pr\u00fcf\nb,Mu\u0308,pru\u0308f\nü,x,train\ntestA_1,x,train\n"
+    )
+    assert found["a"].group == found["b"].group == "M\u00fc"
+    assert found["a"].split == found["b"].split == "pr\u00fcf"

@@ -114,3 +114,12 @@ def test_resampling_gives_one_pixel_size(array_source: Callable) -> None:
 def test_an_expression_without_one_group_is_refused(text: str) -> None:
     with pytest.raises(Exception, match=r"must be a regular expression|must have one group"):
         options._pattern(text)
+
+
+def test_a_patient_whose_name_is_written_in_two_forms_is_one(folder: Path) -> None:
+    for part in ("images", "labels"):
+        for path in sorted((folder / part).iterdir()):
+            path.rename(path.with_name(path.name.replace("P1_a", "M\u00fc_a").replace("P1_b", "Mu\u0308_b")))
+    for pattern in ("^(M\u00fc|P2)_", "^(Mu\u0308|P2)_"):
+        source = viewed(open_dataset(folder), DataView(patient_from=pattern))
+        assert sorted(sample.group for sample in source.samples) == ["M\u00fc", "M\u00fc", "P2"]

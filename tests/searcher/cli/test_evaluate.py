@@ -155,3 +155,22 @@ def test_all_runs_of_a_reranks_winner_are_one_ensemble(trained, stored_study, tm
     stored_study.complete(0.5)
     assert main(["evaluate", "--study", "s", "--ensemble", *where]) == 2
     assert "must name a rerank with several COMPLETE runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wanted", ["pr\u00fcf", "pru\u0308f"])
+def test_a_split_is_found_in_either_form_of_its_name(wanted):
+    from data_pipeline import Sample
+    from searcher.cli.evaluate import _splits
+
+    class Named:
+        samples = (
+            Sample("a", "train", "a", ""),
+            Sample("b", "pr\u00fcf", "b", ""),
+            Sample("c", "u\u0308", "c", ""),
+        )
+
+        def indices(self, split):
+            return [i for i, sample in enumerate(self.samples) if sample.split == split]
+
+    assert _splits(Named(), wanted) == {"pr\u00fcf": [1]}
+    assert _splits(Named(), f"{wanted}, \u00fc") == {"pr\u00fcf": [1], "u\u0308": [2]}

@@ -68,3 +68,30 @@ def test_bad_input_is_one_line_with_exit_code_2(stored_study, capfd, arguments):
         code = end.code
     assert code == 2
     assert capfd.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["gc"],
+        ["doctor", "--fix"],
+        ["stop", "--study", "s"],
+        ["export", "--study", "s", "--to", "bundle"],
+        ["evaluate", "--study", "s", "--data", "no-such-folder"],
+    ],
+)
+def test_a_database_that_may_only_be_read_is_refused_before_any_work(
+    stored_study, monkeypatch, capsys, arguments
+):
+    from searcher.ledger import sqlite_file
+
+    number = stored_study.complete()
+    stored_study.database.close()
+    monkeypatch.setattr(sqlite_file, "_is_writable", lambda path: False)  # tests may run as root
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "this user may only read it" in error
+    assert error.count("\n") == 1
+    assert stored_study.files(number) == ["best.pt", "last.pt"]
+    assert main(["doctor"]) == 0
+    assert main(["gc", "--dry-run"]) == 0

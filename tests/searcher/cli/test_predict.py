@@ -314,3 +314,22 @@ def test_what_was_predicted_is_measured_as_evaluate_does(bundle, trained, tmp_pa
     for key in ("pooled", "mean", "counts"):
         assert measured[key] == evaluated[key]
     capsys.readouterr()
+
+
+def test_an_unforeseen_error_of_an_image_leaves_its_traceback_in_a_report(
+    bundle, images, tmp_path, monkeypatch, capsys
+):
+    from searcher.prediction import predict as prediction
+
+    def fails(path, *_):
+        raise ZeroDivisionError(f"in {path.name}")
+
+    monkeypatch.setattr(prediction, "predict_image", fails)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert predict(bundle, images, "--to", tmp_path / "o") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    [report] = tmp_path.glob("searcher-error-*.txt")  # one for all errors of a kind
+    assert [str(report) in line for line in lines] == [True, False, False, False]
+    assert "in fails" in report.read_text()

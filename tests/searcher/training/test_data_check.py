@@ -148,3 +148,12 @@ def test_settings_that_lose_objects_are_said_with_one_that_does_not() -> None:
     )
     assert size_remarks(config(0, width=5, head="binary"), facts) == []
     assert size_remarks(config(300), [squares(*[9] + [40] * 19)]) == []  # 5%
+
+
+def test_what_a_layout_decided_is_kept_in_the_store_and_said(tmp_path: Path) -> None:
+    source = _Source([named(i, patient=f"P{i}x") for i in range(4)], [OBJECT] * 4)
+    source.remarks = tuple(f"r{i}" for i in range(7))  # type: ignore[attr-defined]
+    prepare_store(source, tmp_path)
+    del source.remarks  # type: ignore[attr-defined]  # of a store that is there, no file is read again
+    said = check_data(prepare_store(source, tmp_path), request(), TrialConfig())
+    assert said == ["r0", "r1", "r2", "r3", "r4", "and 2 remarks more, which searcher data inspect prints"]
