@@ -316,8 +316,13 @@ class TrialConfig(Section):
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Return the SHA-256 of the canonical JSON form, 64 hexadecimal digits."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        """Return the SHA-256 of the canonical JSON form, 64 hexadecimal digits.
+
+        Without the images' channels: they are the data's, whose fingerprint is compared beside the digest.
+        """
+        values = self.to_dict()
+        values["model"].pop("channels", None)
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -333,6 +338,8 @@ def config_fields(model: str) -> dict[str, tuple[Any, str]]:
         sections: list[Any] = of_models if table == "model" else [info.annotation]
         for section in sections:
             for key, field in section.model_fields.items():
+                if (table, key) == ("model", "channels"):
+                    continue  # the data decide about it
                 fields[f"{table}.{key}"] = (field.annotation, field.description or "")
     return fields
 

@@ -37,9 +37,7 @@ class PixelFacts:
     def in_config(self, config: TrialConfig) -> TrialConfig:
         """Return a trial's configuration with what was left to the images filled in."""
         kind = self.normalisation.kind
-        model = config.model
-        if "channels" in type(model).model_fields:
-            model = model.model_copy(update={"channels": len(self.channels)})
+        model = config.model.model_copy(update={"channels": len(self.channels)})
         data = config.data.model_copy(update={"normalisation": kind})
         return config.model_copy(update={"data": data, "model": model})
 
