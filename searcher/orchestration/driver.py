@@ -62,6 +62,7 @@ from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
+from searcher.training.pixels import pixels_of
 
 __all__ = ["LaunchResult", "launch"]
 
@@ -127,6 +128,7 @@ def launch(
         data_source=data.folder or SyntheticGlands.name,
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
+        normalised_since=_normalised_since(spec, store),
     )
     remaining = Patience(listener.said, threading.Event())(lambda: _look(database, study))
     if remaining and address is None:  # each node of a cluster fetches its own, and this may be none of them
@@ -180,6 +182,14 @@ def launch(
                     command=command,
                     remarks=remarks,
                 )
+
+
+def _normalised_since(spec: StudySpec, store: Store) -> str:
+    """Return why images are normalised by percentiles, if that is left to the data and so decided."""
+    if "data.normalisation" in spec.space:
+        return ""
+    facts = pixels_of(spec.trial_config({}), store)
+    return facts.reason if facts.normalisation.kind == "percentile" else ""
 
 
 def _launch_log(study: str, storage_root: Path, listener: StudyListener) -> LaunchLog:
