@@ -54,8 +54,8 @@ class Index:
     labels_bytes: int
     """Size of the file of label maps."""
     entries: Sequence[Entry]
-    remarks: Sequence[str] = ()
-    """What was decided where files leave it open; empty in stores of earlier releases, too."""
+    remarks: tuple[str, ...] = ()
+    """What was decided where the data set's files leave it open, one line each."""
 
     @property
     def has_digests(self) -> bool:

@@ -91,8 +91,8 @@ class LaunchLog:
         self._write(text)
         self._listener.said(text)
 
-    def noted(self, text: str) -> None:
-        """Write what the listener has shown already."""
+    def note(self, text: str) -> None:
+        """Write what a person was told before the log began."""
         self._write(text)
 
     def ended(self, outcome: str, problem: str | None) -> None:
