@@ -62,6 +62,7 @@ from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
+from searcher.training.pixels import pixels_of
 
 __all__ = ["LaunchResult", "launch"]
 
@@ -125,6 +126,7 @@ def launch(
         data_source=data.folder or SyntheticGlands.name,
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
+        normalised_since=_normalised_since(spec, store),
     )
     remaining = Patience(listener.said, threading.Event())(lambda: _look(database, study))
     if remaining and address is None:  # each node of a cluster fetches its own, and this may be none of them
@@ -171,6 +173,14 @@ def launch(
                 ledger = patience(lambda: StudyLedger(opened, spec, patience=patience))
                 launch = _Launch(ledger, lease, cluster, log, stop, is_joined=address is not None)
                 return launch.run(data=data, store=store, study=study, resources=resources, command=command)
+
+
+def _normalised_since(spec: StudySpec, store: Store) -> str:
+    """Return why images are normalised by percentiles, if that is left to the data and so decided."""
+    if "data.normalisation" in spec.space:
+        return ""
+    facts = pixels_of(spec.trial_config({}), store)
+    return facts.reason if facts.normalisation.kind == "percentile" else ""
 
 
 def _launch_log(study: str, storage_root: Path, listener: StudyListener) -> LaunchLog:
