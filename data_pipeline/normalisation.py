@@ -1,0 +1,173 @@
+"""From the values of a microscope to 0..255: once per image and channel, before augmentation, tiles and networks.
+
+| kind | 8 bit | 16 bit |
+|---|---|---|
+| `fixed` | stays as it is | the whole range, 0..65535, becomes 0..255 |
+| `percentile` | two percentiles of the whole image become 0 and 255 | likewise |
+
+`percentile` takes an exposure out of an image: all of an image's values times two give the same result, as long as none
+is cut off. Its defaults are StarDist's (Weigert et al. 2020, arXiv 1908.03636).
+
+A percentile is a value that the image has: the smallest one that at least that part of the channel's pixels does not
+exceed (NumPy's method `inverted_cdf`). Where both percentiles are the same value, as where few pixels are lit, the
+channel's highest value takes the place of the upper one. A channel of one value is black.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.exceptions import DataError
+
+__all__ = ["NORMALISATIONS", "Histogram", "Levels", "Normalisation", "NormalisationKind", "levels_of"]
+
+NormalisationKind = Literal["fixed", "percentile"]
+NORMALISATIONS: tuple[NormalisationKind, ...] = get_args(NormalisationKind)
+"""Every kind of normalisation."""
+
+_TOP = {"uint8": 255, "uint16": 65535}
+_BLOCK_PX = 1 << 22
+"""Pixels that are counted at a time, so that counting takes little memory."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How the values of an image become 0..255."""
+
+    kind: NormalisationKind = "fixed"
+    """See the module."""
+    low_percentile: float = 1.0
+    """What becomes 0; unused by `fixed`."""
+    high_percentile: float = 99.8
+    """What becomes 255; unused by `fixed`."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in NORMALISATIONS:
+            raise DataError(f"normalisation: must be one of {', '.join(NORMALISATIONS)}, got {self.kind!r}")
+        if not 0 <= self.low_percentile < self.high_percentile <= 100:
+            raise DataError(
+                "normalisation: low_percentile must be below high_percentile, both from 0 to 100, got "
+                f"{self.low_percentile:g} and {self.high_percentile:g}; correct them"
+            )
+
+    def __str__(self) -> str:
+        if self.kind == "fixed":
+            return "fixed"
+        return f"percentile {self.low_percentile:g} to {self.high_percentile:g}"
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Which values of an image's channels become 0 and 255."""
+
+    low: NDArray[np.float64]
+    """float64[C], what becomes 0."""
+    high: NDArray[np.float64]
+    """float64[C], what becomes 255; above `low`, or equal to it in a channel that is black."""
+    dtype: str
+    """Of the image: `uint8` or `uint16`."""
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether `apply` returns the pixels that it is given."""
+        return self.dtype == "uint8" and bool((self.low == 0).all() and (self.high == 255).all())
+
+    def apply(self, pixels: NDArray[Any], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return pixels as uint8: `(value - low) * 255 / (high - low)`, rounded half to even, cut off at 0 and 255.
+
+        Args:
+            pixels: `dtype`[h, w, C], an image or any part of one.
+            out: uint8[h, w, C] to write into; a new array by default.
+
+        Returns:
+            uint8[h, w, C]; without `out`, `pixels` itself where nothing changes.
+        """
+        assert pixels.dtype == self.dtype, (pixels.dtype, self.dtype)
+        assert pixels.shape[2] == len(self.low), (pixels.shape, len(self.low))
+        if self.changes_nothing:
+            if out is None:
+                return cast("NDArray[np.uint8]", pixels)
+            np.copyto(out, pixels)
+            return out
+        if out is None:
+            out = np.empty(pixels.shape, np.uint8)
+        for channel, table in enumerate(self._tables()):
+            out[..., channel] = table[pixels[..., channel]]
+        return out
+
+    def _tables(self) -> NDArray[np.uint8]:
+        """Return what each value becomes, uint8[C, 256 or 65536]."""
+        values = np.arange(_TOP[self.dtype] + 1, dtype=np.float64)
+        width = self.high - self.low
+        scaled = (values - self.low[:, None]) * 255 / np.where(width > 0, width, np.inf)[:, None]
+        tables: NDArray[np.uint8] = np.rint(scaled).clip(0, 255).astype(np.uint8)
+        return tables
+
+
+class Histogram:
+    """How often each value occurs in each channel of an image that comes in blocks: exact, whatever its size.
+
+    Args:
+        num_channels: Channels of the image.
+        dtype: Of its values.
+    """
+
+    def __init__(self, num_channels: int, dtype: "np.dtype[Any] | str") -> None:
+        self._dtype = np.dtype(dtype).name
+        self._counts = np.zeros((num_channels, _TOP[self._dtype] + 1), np.int64)
+
+    def add(self, pixels: NDArray[Any]) -> None:
+        """Count a block `dtype`[h, w, C]."""
+        assert pixels.dtype == self._dtype, (pixels.dtype, self._dtype)
+        assert pixels.shape[2] == len(self._counts), (pixels.shape, len(self._counts))
+        num_rows = max(1, _BLOCK_PX // max(1, pixels.shape[1]))
+        for top in range(0, len(pixels), num_rows):
+            block = pixels[top : top + num_rows]
+            for channel, counts in enumerate(self._counts):
+                counts += np.bincount(block[..., channel].ravel(), minlength=len(counts))
+
+    def percentile(self, percentage: float) -> NDArray[np.float64]:
+        """Return each channel's smallest value that at least this percentage of its pixels does not exceed.
+
+        The same as `np.percentile(channel, percentage, method="inverted_cdf")`; 0 where nothing was counted.
+
+        Args:
+            percentage: 0 to 100.
+
+        Returns:
+            float64[C].
+        """
+        cumulated = self._counts.cumsum(axis=1)
+        rank = max(1, math.ceil(cumulated[0, -1] * (percentage / 100)))
+        if rank > cumulated[0, -1]:
+            return np.zeros(len(cumulated))
+        return np.array([np.searchsorted(each, rank) for each in cumulated], np.float64)
+
+    def levels(self, normalisation: Normalisation) -> Levels:
+        """Return the levels of the image whose blocks were counted."""
+        num_channels = len(self._counts)
+        if normalisation.kind == "fixed":
+            return _fixed(num_channels, self._dtype)
+        low, high = map(self.percentile, (normalisation.low_percentile, normalisation.high_percentile))
+        return Levels(low, np.where(high > low, high, self.percentile(100)), self._dtype)
+
+
+def levels_of(image: NDArray[Any], normalisation: Normalisation) -> Levels:
+    """Return the levels of an image in memory.
+
+    Args:
+        image: uint8 or uint16[H, W, C], the whole image and not a part of it.
+        normalisation: How.
+    """
+    if normalisation.kind == "fixed":
+        return _fixed(image.shape[2], image.dtype.name)
+    histogram = Histogram(image.shape[2], image.dtype)
+    histogram.add(image)
+    return histogram.levels(normalisation)
+
+
+def _fixed(num_channels: int, dtype: str) -> Levels:
+    return Levels(np.zeros(num_channels), np.full(num_channels, float(_TOP[dtype])), dtype)
