@@ -174,7 +174,9 @@ def _check_postgres(rest: str) -> None:
 
 def _hosts(authority: str) -> list[tuple[str, str]]:
     """Return hosts and ports, which may be empty, of `user:password@host:port,host:port`."""
-    found = (re.fullmatch(r"(\[[^\]]*\]|[^:]*):?(.*)", part) for part in authority.rpartition("@")[2].split(","))
+    found = (
+        re.fullmatch(r"(\[[^\]]*\]|[^:]*):?(.*)", part) for part in authority.rpartition("@")[2].split(",")
+    )
     return [(match[1].strip("[]"), match[2]) for match in found if match is not None]
 
 
