@@ -8,7 +8,8 @@
 scaled, rotated, sheared, bent (elastic) and with jittered colour |
 | `strong` | the same moves, farther, with jittered staining (H&E) in place of colour, some of them blurred |
 
-Where an image is not 8 bit colour, each channel's brightness and contrast are jittered in place of colour and staining.
+Where an image is no 8 bit photograph in colour (other channels, fluorescence), each channel's brightness and contrast
+are jittered in place of colour and staining.
 
 What is drawn depends on the generator passed in alone, so that threads do not matter. Instance labels are only
 ever moved, never mixed: the labels after are a subset of the labels before, but for the reflections of instances
@@ -72,7 +73,9 @@ class Augmentation(Protocol):
         """
 
 
-def build_augmentation(preset: str, *, crop_px: int, strength: float = 1.0) -> Augmentation:
+def build_augmentation(
+    preset: str, *, crop_px: int, strength: float = 1.0, is_photograph: bool = True
+) -> Augmentation:
     """Return an augmentation.
 
     Args:
@@ -80,6 +83,8 @@ def build_augmentation(preset: str, *, crop_px: int, strength: float = 1.0) -> A
         crop_px: Side length of the crops.
         strength: Scales the magnitudes of `standard` and `strong`: 1 is the preset as designed, 0 only crops, flips
             and turns.
+        is_photograph: Whether three channels of 8 bit are the colours of a photograph, whose hue and staining can be
+            jittered; else they are dyes, as any other number of channels is.
 
     Raises:
         DataError: No preset has that name, or a number is out of range.
@@ -95,9 +100,9 @@ def build_augmentation(preset: str, *, crop_px: int, strength: float = 1.0) -> A
     if preset == "poster":
         return _Poster(crop_px)
     if preset == "standard":
-        return _Distorted(crop_px, strength, STANDARD, _Colour(strength))
+        return _Distorted(crop_px, strength, STANDARD, _Colour(strength, is_photograph))
     if preset == "strong":
-        return _Distorted(crop_px, strength, STRONG, _StainAndBlur(strength))
+        return _Distorted(crop_px, strength, STRONG, _StainAndBlur(strength, is_photograph))
     raise DataError(
         f"augment.preset: must be one of {', '.join(PRESETS)}, got {preset!r}; choose one of them"
     )
@@ -199,16 +204,17 @@ class _Distorted:
 class _Colour:
     """Brightness, contrast, saturation and hue, in place, by albumentations."""
 
-    def __init__(self, strength: float) -> None:
+    def __init__(self, strength: float, is_photograph: bool) -> None:
+        self._is_photograph = is_photograph
         self._range = min(0.2 * strength, 0.9)
         self._hue = min(0.03 * strength, 0.5)
         self._intensity = IntensityJitter(self._range)
         self._of_thread = threading.local()
-        if strength > 0:
+        if strength > 0 and is_photograph:
             self._compose()  # importing albumentations, and torch with it, takes seconds: not in the first batch
 
     def __call__(self, image: Image, rng: np.random.Generator) -> None:
-        if not is_colour(image):
+        if not self._is_photograph or not is_colour(image):
             self._intensity(image, rng)
             return
         compose = self._compose()
@@ -236,13 +242,14 @@ class _StainAndBlur:
     _MAX_SIGMA_PX = 1.5
     _BLUR_PROBABILITY = 0.25
 
-    def __init__(self, strength: float) -> None:
+    def __init__(self, strength: float, is_photograph: bool) -> None:
+        self._is_photograph = is_photograph
         self._stain = StainJitter(scale=min(0.3 * strength, 0.9), shift=0.1 * strength, probability=0.8)
         self._intensity = IntensityJitter(min(0.3 * strength, 0.9))
         self._max_sigma_px = self._MAX_SIGMA_PX * strength
 
     def __call__(self, image: Image, rng: np.random.Generator) -> None:
-        if is_colour(image):
+        if self._is_photograph and is_colour(image):
             self._stain(image, rng)  # type: ignore[arg-type]
         else:
             self._intensity(image, rng)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data_pipeline.annotations import problem_of
 from data_pipeline.datasets.base import Sample, SampleSource
 from data_pipeline.exceptions import DataError
+from data_pipeline.exposure import Choice, Exposure, choose_normalisation, exposure_of
 from data_pipeline.label_evidence import LabelFacts, label_facts
 
 __all__ = ["DatasetReport", "InstanceStatistics", "SplitReport", "inspect_dataset"]
@@ -61,6 +62,12 @@ class DatasetReport:
     """Readable images."""
     num_groups: int
     """Patients, over all splits."""
+    channels: tuple[str, ...]
+    """Names of the images' channels."""
+    dtype: str
+    """Type of the images' values, `uint8` or `uint16`."""
+    normalisation: str
+    """What `data.normalisation = "auto"` means for them, and why."""
     splits: dict[str, SplitReport]
     """By split."""
     problems: tuple[str, ...]
@@ -82,6 +89,7 @@ class _Image:
     width: int
     areas: NDArray[np.int64]
     facts: LabelFacts
+    exposure: Exposure | None
 
 
 def inspect_dataset(
@@ -102,13 +110,17 @@ def inspect_dataset(
     images: list[_Image] = []
     for i, sample in enumerate(source.samples):
         try:
-            _, labels = source.read(i)
+            pixels, labels = source.read(i)
         except DataError as error:
             problems.extend(error.problems)
         else:
             values, areas = np.unique(labels[labels > 0], return_counts=True)
             facts = label_facts(labels)
-            images.append(_Image(sample, labels.shape[0], labels.shape[1], areas.astype(np.int64), facts))
+            is_rgb = pixels.dtype == np.uint8 and pixels.shape[2] == 3
+            exposure = exposure_of(pixels.astype(np.uint8, copy=False)) if is_rgb else None
+            images.append(
+                _Image(sample, labels.shape[0], labels.shape[1], areas.astype(np.int64), facts, exposure)
+            )
             remarks.extend(f"{sample.id}: {remark}" for remark in _remarks(labels, values, areas))
         if progress is not None:
             progress(i + 1, len(source.samples))
@@ -124,10 +136,20 @@ def inspect_dataset(
         kind=source.kind,
         num_images=len(images),
         num_groups=len({image.sample.group for image in images}),
+        channels=source.channels,
+        dtype=source.dtype,
+        normalisation=str(_choice(source, images)),
         splits={split: _split_report(members) for split, members in by_split.items()},
         problems=tuple(problems),
         remarks=tuple(remarks),
     )
+
+
+def _choice(source: SampleSource, images: Sequence[_Image]) -> Choice:
+    """Return the normalisation of what is trained on: of all images, where no split is for training."""
+    trained = [image for image in images if not image.sample.split.startswith("test")] or images
+    exposures = (image.exposure for image in trained if image.exposure is not None)
+    return choose_normalisation(len(source.channels), source.dtype, exposures)
 
 
 def _judge(name: str, by_split: dict[str, list[_Image]], problems: list[str], remarks: list[str]) -> None:

@@ -39,6 +39,8 @@ class IntensityJitter:
         """
         if rng.random() < _PROBABILITY:
             brightness, contrast = 1 + self._max_change * rng.uniform(-1, 1, size=(2, image.shape[2]))
+            if _is_grey(image):  # three equal channels stay equal, as they are in every image
+                brightness[:], contrast[:] = brightness[0], contrast[0]
             self.apply(image, brightness, contrast)
 
     @staticmethod
@@ -55,3 +57,8 @@ class IntensityJitter:
         offset = (brightness * mean * (1 - contrast)).astype(np.float32)
         values = image * factor + offset
         np.copyto(image, np.rint(values).clip(0, np.iinfo(image.dtype).max), casting="unsafe")
+
+
+def _is_grey(image: Pixels) -> bool:
+    """Return whether an image of three channels is grey, by every 16th row."""
+    return image.shape[2] == 3 and bool((image[::16, :, :1] == image[::16, :, 1:]).all())

@@ -30,7 +30,7 @@ class TensorBatch(NamedTuple):
     """Images and their instance labels, on the model's device."""
 
     images: Tensor
-    """uint8[B, H, W, 3], RGB, 0 to 255."""
+    """uint8[B, H, W, C], 0 to 255, normalised; RGB where C is 3 and nothing else is said."""
     labels: Tensor
     """int32[B, H, W], instance label maps, 0 is background; labels may have gaps."""
 
@@ -143,7 +143,7 @@ class SegmentationModel(nn.Module, ABC):
         Works in the mode the module is in: call `eval()` first. Builds no graph.
 
         Args:
-            images: uint8[B, H, W, 3], RGB, on the model's device.
+            images: uint8[B, H, W, C], on the model's device.
         """
 
 
@@ -166,7 +166,7 @@ class DenseModel(SegmentationModel):
         Works in the mode the module is in: call `eval()` first. Builds no graph.
 
         Args:
-            images: uint8[B, H, W, 3], RGB, on the model's device.
+            images: uint8[B, H, W, C], on the model's device.
         """
 
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
@@ -207,7 +207,7 @@ class DetectionModel(SegmentationModel):
         Works in the mode the module is in: call `eval()` first. Builds no graph.
 
         Args:
-            images: uint8[B, H, W, 3], RGB, on the model's device.
+            images: uint8[B, H, W, C], on the model's device.
         """
 
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], list[Detections]]:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
-    "LikeImageNet",
     "Norm",
     "ResidualConv",
     "Upsampling",
@@ -57,15 +56,6 @@ class ResidualConv(nn.Module):
     def begin_as_shortcut(self) -> None:
         """Set the body's last factor to 0: a fresh block is its shortcut, however deep the network is."""
         nn.init.zeros_(self.get_parameter(f"body.{len(self.body) - 1}.weight"))
-
-
-class LikeImageNet(nn.Module):
-    """Brings images to the mean and deviation that pretrained weights expect."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return float[B, 3, H, W] with ImageNet's mean 0 and standard deviation 1, from -1 to 1."""
-        mean, deviation = (x.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        return ((x + 1) / 2 - mean) / deviation
 
 
 def norm_layer(channels: int, norm: Norm) -> nn.Module:

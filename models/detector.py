@@ -31,6 +31,7 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign  # type: ignor
 from models.anchors import Anchors
 from models.efficientnets import efficientnet_levels
 from models.settings import MaskRCNNSettings
+from models.stems import stem_channels, with_channels
 
 __all__ = ["DetectorParts", "Sampler", "build_detector"]
 
@@ -153,6 +154,7 @@ def _build_backbone(settings: MaskRCNNSettings, norm: NormLayer, fpn_norm: NormL
     if settings.backbone.startswith("efficientnet"):
         return _build_efficientnet(settings, num_trained, fpn_norm)
     body = getattr(resnet, settings.backbone)(norm_layer=norm)
+    body.conv1 = with_channels(body.conv1, stem_channels(settings.channels))
     trained = (*_STAGES[:num_trained], *(("bn1",) if num_trained == len(_STAGES) else ()))
     for name, parameter in body.named_parameters():
         parameter.requires_grad_(name.startswith(trained))
@@ -172,7 +174,7 @@ def _build_backbone(settings: MaskRCNNSettings, norm: NormLayer, fpn_norm: NormL
 def _build_efficientnet(
     settings: MaskRCNNSettings, num_trained: int, fpn_norm: NormLayer | None
 ) -> nn.Module:
-    levels = efficientnet_levels(settings.backbone)
+    levels = efficientnet_levels(settings.backbone, channels=settings.channels)
     body = nn.Sequential(OrderedDict((f"level{n}", level) for n, level in enumerate(levels.modules, start=1)))
     for level in levels.modules[: len(levels.modules) - num_trained]:
         level.requires_grad_(False)

@@ -15,6 +15,7 @@ from models import efficientnets
 from models.exceptions import WeightsError
 from models.pretrained import fetch, read_weights
 from models.settings import MaskRCNNSettings
+from models.stems import fit_stem
 
 __all__ = ["load_into_detector", "pretrained_state"]
 
@@ -75,6 +76,7 @@ def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source:
         WeightsError: They are of another network. The detector may hold some of them then.
     """
     own = detector.state_dict()
+    state = _with_stem(own, state)
     if any(name.startswith("backbone.") and not name.startswith(_BODY) for name in state):
         left_out = (*_unfit_predictors(own, state), *_FROM_SETTINGS)
         state = {name: value for name, value in state.items() if not name.startswith(left_out)}
@@ -103,6 +105,16 @@ def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source:
                 f"{source}: must be of the network that the settings describe, got weights that {what} "
                 f"{names[0]}{others}"
             )
+
+
+def _with_stem(own: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights whose first layer is fitted to the images' channels; see `models.stems`."""
+    for stem in ("conv1.weight", f"level1.{efficientnets.STEM}"):
+        kernels = own.get(_BODY + stem)
+        if kernels is not None:
+            for name in (_BODY + stem, stem):
+                state = fit_stem(state, name, kernels.shape[1])
+    return state
 
 
 def _frozen_statistics(detector: nn.Module) -> list[str]:

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from models.blocks import LikeImageNet
 from models.encoders import EncoderParts
 from models.exceptions import WeightsError
 from models.pretrained import read_weights
+from models.stems import LikeImageNet, stem_channels
 
 __all__ = [
+    "STEM",
     "EfficientNetLevels",
     "build_efficientnet",
     "by_level",
@@ -24,6 +25,8 @@ __all__ = [
     "pretrained_state",
 ]
 
+STEM = "conv_stem.weight"
+"""Of the first convolution, by timm's names."""
 _DIGESTS = {
     "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     "efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
@@ -52,20 +55,21 @@ class EfficientNetLevels(NamedTuple):
     """What each makes."""
 
 
-def efficientnet_levels(name: str) -> EfficientNetLevels:
+def efficientnet_levels(name: str, *, channels: int = 3) -> EfficientNetLevels:
     """Return the levels of an EfficientNet-Lite, with batch norm and what timm draws for fresh weights.
 
     Their padding is TensorFlow's, as their weights are.
 
     Args:
         name: `efficientnet_lite0`, `efficientnet_lite1` or `efficientnet_lite2`.
+        channels: Of the images; see `models.stems`.
 
     Raises:
         ValueError: No such EfficientNet.
     """
     if name not in _DIGESTS:
         raise ValueError(f"encoder must be one of {', '.join(_DIGESTS)}, got {name!r}")
-    network = _network(name)
+    network = _network(name, stem_channels(channels))
     widths = {int(info["module"].split(".")[1]): info["num_chs"] for info in network.feature_info}
     return EfficientNetLevels(
         [_Stem(network), *(network.blocks[stages] for stages in _STAGES[1:])],
@@ -73,21 +77,22 @@ def efficientnet_levels(name: str) -> EfficientNetLevels:
     )
 
 
-def build_efficientnet(name: str, *, depth: int) -> EncoderParts:
+def build_efficientnet(name: str, *, depth: int, channels: int = 3) -> EncoderParts:
     """Return an EfficientNet-Lite's first levels: the image at its own resolution, then as many halvings as asked for.
 
     Args:
         name: See `efficientnet_levels`.
         depth: Number of halvings, 1 to 5.
+        channels: Of the images; see `models.stems`.
 
     Raises:
         ValueError: No such EfficientNet, or deeper than 5.
     """
-    levels = efficientnet_levels(name)
+    levels = efficientnet_levels(name, channels=channels)
     if depth > len(levels.modules):
         raise ValueError(f"encoder={name!r} needs a depth of at most 5, got depth={depth}")
     modules = [LikeImageNet(), *levels.modules]
-    return EncoderParts(modules[:depth], modules[depth], [3, *levels.channels[:depth]])
+    return EncoderParts(modules[:depth], modules[depth], [stem_channels(channels), *levels.channels[:depth]])
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
@@ -125,10 +130,10 @@ def by_level(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     return parts
 
 
-def _network(name: str) -> Any:
+def _network(name: str, in_channels: int = 3) -> Any:
     import timm
 
-    return timm.create_model(f"tf_{name}", pretrained=False)
+    return timm.create_model(f"tf_{name}", pretrained=False, in_chans=in_channels)
 
 
 def _packaged(name: str) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from models.blocks import Norm, ResidualConv, double_conv
 from models.exceptions import WeightsError
 from models.settings import BACKBONES
+from models.stems import fit_stem
 
 __all__ = ["EncoderParts", "build_encoder", "load_backbone", "pretrained_state"]
 
@@ -33,7 +34,9 @@ class EncoderParts(NamedTuple):
     """What the levels make, and last the bottleneck."""
 
 
-def build_encoder(name: str, *, base_channels: int, depth: int, norm: Norm) -> EncoderParts:
+def build_encoder(
+    name: str, *, base_channels: int, depth: int, norm: Norm, channels: int = 3
+) -> EncoderParts:
     """Return an encoder with fresh weights.
 
     Args:
@@ -41,6 +44,7 @@ def build_encoder(name: str, *, base_channels: int, depth: int, norm: Norm) -> E
         base_channels: Channels of the first level; every level below doubles them. A backbone has its own.
         depth: Number of halvings, at least 1; of a backbone at most 5.
         norm: Normalisation after every convolution. An EfficientNet-Lite has batch norm.
+        channels: Of the images; a backbone sees other than 3 as `models.stems` says.
 
     Raises:
         ValueError: No such encoder; the message lists the known ones.
@@ -51,16 +55,17 @@ def build_encoder(name: str, *, base_channels: int, depth: int, norm: Norm) -> E
     if name.startswith("resnet"):
         from models.resnets import build_resnet
 
-        return build_resnet(name, depth=depth, norm=norm)
+        return build_resnet(name, depth=depth, norm=norm, channels=channels)
     if name.startswith("efficientnet"):
         from models.efficientnets import build_efficientnet
 
-        return build_efficientnet(name, depth=depth)
-    channels = [base_channels * 2**level for level in range(depth + 1)]
+        return build_efficientnet(name, depth=depth, channels=channels)
+    widths = [base_channels * 2**level for level in range(depth + 1)]
     *levels, bottleneck = (
-        blocks[name](before, after, norm) for before, after in zip([3, *channels[:-1]], channels, strict=True)
+        blocks[name](before, after, norm)
+        for before, after in zip([channels, *widths[:-1]], widths, strict=True)
     )
-    return EncoderParts(levels, bottleneck, channels)
+    return EncoderParts(levels, bottleneck, widths)
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
@@ -88,16 +93,18 @@ def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], 
     Args:
         name: The backbone's.
         levels: As `build_encoder` made them, with the bottleneck.
-        state: Weights by the library's names; what is deeper, and the classifier, are left out.
+        state: Weights by the library's names; what is deeper, and the classifier, are left out. Those of the first
+            layer are fitted to the images' channels: see `models.stems`.
         source: What they are, for messages.
 
     Raises:
         WeightsError: They are of another network. The levels may hold some of them then.
     """
     if name.startswith("resnet"):
-        from models.resnets import by_level
+        from models.resnets import STEM, by_level
     else:
-        from models.efficientnets import by_level
+        from models.efficientnets import STEM, by_level
+    state = fit_stem(state, STEM, dict(levels[1].named_parameters())[STEM].shape[1])
     for level, part in zip(levels[1:], by_level(state), strict=False):
         try:
             level.load_state_dict(part)

@@ -17,13 +17,13 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers  # typ
 
 from models.anchors import Anchors
 from models.base import DetectionModel, Detections, ModelParts, Prediction, TensorBatch
-from models.blocks import IMAGENET_MEAN, IMAGENET_STD
 from models.boxes import Instances, find_instances, mask_targets
 from models.detector import build_detector
 from models.detector_weights import load_into_detector, pretrained_state
 from models.instances import instances_from_detections
 from models.registry import register
 from models.settings import MaskRCNNSettings, ModelSettings, ObjectStatistics, PostprocessSettings
+from models.stems import as_stem_input, imagenet_statistics, stem_channels
 
 __all__ = ["MaskRCNN"]
 
@@ -84,8 +84,9 @@ class MaskRCNN(DetectionModel):
         )
         self.backbone, self.rpn, self.roi_heads = build_detector(self.settings, anchors)
         self.register_buffer("detections_per_image", torch.tensor(complete.detections_per_image))
-        self.register_buffer("_mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("_std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        mean, std = imagenet_statistics(stem_channels(self.settings.channels))
+        self.register_buffer("_mean", mean, persistent=False)
+        self.register_buffer("_std", std, persistent=False)
 
     @property
     def postprocess_keys(self) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ class MaskRCNN(DetectionModel):
         """Return the feature pyramid and what the proposal network says of it: all that is of fixed size.
 
         Args:
-            images: uint8[B, H, W, 3], RGB.
+            images: uint8[B, H, W, C], with the channels that the network was built for.
 
         Returns:
             Features by level, objectness logits float32[B, A], box corrections float32[B, A, 4], and height and
@@ -132,7 +133,7 @@ class MaskRCNN(DetectionModel):
         if (rows, columns) != images.shape[1:3]:
             is_smaller = rows < images.shape[1]
             x = F.interpolate(x, (rows, columns), mode="bilinear", align_corners=False, antialias=is_smaller)
-        x = (x - self._mean) / self._std
+        x = (as_stem_input(x) - self._mean) / self._std
         padded_rows, padded_columns = _padded(rows), _padded(columns)
         x = F.pad(x, (0, padded_columns - columns, 0, padded_rows - rows))
         features = self.backbone(x)

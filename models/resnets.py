@@ -18,11 +18,15 @@ from torchvision.models import (  # type: ignore[import-untyped]
 )
 from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
 
-from models.blocks import LikeImageNet, Norm, norm_layer
+from models.blocks import Norm, norm_layer
 from models.encoders import EncoderParts
 from models.pretrained import fetch, read_weights
+from models.stems import LikeImageNet, stem_channels, with_channels
 
-__all__ = ["build_resnet", "by_level", "pretrained_state"]
+__all__ = ["STEM", "build_resnet", "by_level", "pretrained_state"]
+
+STEM = "conv1.weight"
+"""Of the first convolution."""
 
 _RESNETS: dict[str, tuple[Callable[..., Any], Any]] = {
     "resnet18": (resnet18, ResNet18_Weights.IMAGENET1K_V1),
@@ -48,13 +52,14 @@ class _FirstLayer(nn.Sequential):
         self.maxpool, self.layer1 = resnet.maxpool, resnet.layer1
 
 
-def build_resnet(name: str, *, depth: int, norm: Norm) -> EncoderParts:
+def build_resnet(name: str, *, depth: int, norm: Norm, channels: int = 3) -> EncoderParts:
     """Return a ResNet's first levels: the image at its own resolution, stem, layers 1 to 4, as deep as asked for.
 
     Args:
         name: `resnet18`, `resnet34` or `resnet50`.
         depth: Number of halvings, 1 to 5.
         norm: Normalisation. Without any, each block begins as its shortcut, so that the scale is kept.
+        channels: Of the images; see `models.stems`.
 
     Raises:
         ValueError: No such ResNet, or deeper than 5.
@@ -68,6 +73,7 @@ def build_resnet(name: str, *, depth: int, norm: Norm) -> EncoderParts:
         for block in resnet.modules():
             if isinstance(block, BasicBlock | Bottleneck):
                 nn.init.zeros_((block.conv2 if isinstance(block, BasicBlock) else block.conv3).weight)
+    resnet.conv1 = with_channels(resnet.conv1, stem_channels(channels))
     levels = [
         LikeImageNet(),
         _Stem(resnet),
@@ -77,8 +83,8 @@ def build_resnet(name: str, *, depth: int, norm: Norm) -> EncoderParts:
         resnet.layer4,
     ]
     expansion = resnet.layer1[0].expansion
-    channels = [3, 64, *(width * expansion for width in _WIDTHS)]
-    return EncoderParts(levels[:depth], levels[depth], channels[: depth + 1])
+    made = [stem_channels(channels), 64, *(width * expansion for width in _WIDTHS)]
+    return EncoderParts(levels[:depth], levels[depth], made[: depth + 1])
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:

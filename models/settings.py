@@ -2,13 +2,22 @@
 
 import math
 import re
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 __all__ = [
     "BACKBONES",
+    "MAX_CHANNELS",
     "SETTINGS",
     "MaskRCNNSettings",
     "ModelSettings",
@@ -23,6 +32,8 @@ Backbone = Literal[
 ]
 BACKBONES: tuple[str, ...] = get_args(Backbone)
 """The encoders that are networks of a kept library, for which there are weights of ImageNet."""
+MAX_CHANNELS = 64
+"""Most channels of an image that a network takes."""
 
 
 class _Settings(BaseModel):
@@ -54,6 +65,17 @@ class _ModelSettings(_Settings):
 
     pretrained_keys: ClassVar[tuple[str, ...]] = ()
     """The parameters that decide which pretrained weights training begins from."""
+
+    channels: int = Field(default=3, ge=1, le=MAX_CHANNELS)
+    """Channels of the images. Not to be chosen: it is filled in from the data that are trained on."""
+
+    @model_serializer(mode="wrap")
+    def _without_rgb(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return plain values, without `channels` where it is 3: what was written before it existed stays the same."""
+        values: dict[str, Any] = as_usual(self)
+        if values.get("channels") == 3:
+            del values["channels"]
+        return values
 
     @property
     def wants_objects(self) -> bool:

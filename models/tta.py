@@ -21,7 +21,7 @@ def dihedral_average(model: DenseModel, images: Tensor) -> Tensor:
 
     Args:
         model: In eval mode.
-        images: uint8[B, H, W, 3], RGB, on the model's device.
+        images: uint8[B, H, W, C], on the model's device.
 
     Returns:
         float32[B, C, H, W], in 0 to 1, as `predict_maps` returns them; for a model whose predictions turn with the

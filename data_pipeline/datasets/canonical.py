@@ -1,6 +1,6 @@
 """Writing any data set as the canonical folder, which `LabelFolder` reads.
 
-images/        ID.png, or ID.tif where there are other than one or three channels
+images/        ID.png: 8 bit grey or RGB, 16 bit grey; ID.tif where there are other channels
 labels/        ID.png, 16 bit, one number for each object; ID.tif, 32 bit, where a number needs it
 samples.csv    id, patient, split, stratum, pixel_size_um; empty where unknown
 objects.csv    image, label, class; only where classes are known
@@ -32,7 +32,6 @@ from data_pipeline.label_evidence import LabelFacts, label_facts
 
 __all__ = ["ImportReport", "import_dataset"]
 
-_RGB = ("red", "green", "blue")
 _FORMAT = 1
 
 
@@ -179,14 +178,13 @@ def _write_image(folder: Path, name: str, image: NDArray[Any]) -> None:
     elif image.shape[2] == 1:
         Image.fromarray(image[..., 0]).save(folder / f"{name}.png")
     else:
-        photometric = "rgb" if image.shape[2] == 3 else "minisblack"
         tifffile.imwrite(
             folder / f"{name}.tif",
             image,
-            photometric=photometric,
+            photometric="minisblack",
             planarconfig="contig",
             compression="zlib",
-            extrasamples=["unspecified"] * (image.shape[2] - 1) if photometric == "minisblack" else None,
+            extrasamples=["unspecified"] * (image.shape[2] - 1),
         )
 
 
@@ -231,14 +229,14 @@ def _known(source: SampleSource, sample: Sample) -> dict[str, str]:
 
 def _description(source: SampleSource, report: ImportReport) -> str:
     """Return the text of `dataset.toml`."""
-    channels = getattr(source, "channels", _RGB)
+    channels = source.channels
     values: dict[str, object] = {
         "format": _FORMAT,
         "name": source.name,
         "licence": source.licence,
         "pixel_size_um": source.pixel_size_um,
         "channels": list(channels),
-        "dtype": getattr(source, "dtype", "uint8"),
+        "dtype": source.dtype,
         "classes": list(report.classes),
         "made_by": "searcher data import",
         "made_from": report.source,

@@ -11,14 +11,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import RGB, SPLITS, Sample
+from data_pipeline.datasets.base import SPLITS, Pixels, Sample
 from data_pipeline.datasets.contents import Contents
+from data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
 from data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
 from data_pipeline.datasets.tables import GRADES_FILE, SAMPLES_FILE, SampleRow, read_grades, read_samples
 from data_pipeline.datasets.view import objects_of
 from data_pipeline.exceptions import DataError
 from data_pipeline.images import (
     LABEL_SUFFIXES,
+    PixelKind,
+    check_alike,
     images_by_stem,
     label_maps_in,
     read_header,
@@ -62,21 +65,25 @@ class PairedFolder:
         self._pairs: list[SamplePaths] = []
         remarks: list[str] = []
         self._read_anew: set[Path] = set()
+        kinds: dict[Path, PixelKind] = {}
         for pair in pairs:
             check = check_pair(pair.image, pair.annotation)
             found.extend(check.problems)
             if check.problems:
                 continue
             self._pairs.append(pair)
+            assert check.kind is not None, pair
+            kinds[pair.image] = check.kind
             remarks.extend(check.remarks)
             if check.is_read_anew:
                 self._read_anew.add(pair.image)
+        self._kind, others, odd = check_alike(kinds)
+        found.extend(others)
+        self._pairs = [pair for pair in self._pairs if pair.image not in odd]
         if strict and found:
             raise DataError(*found)
         self.problems: tuple[str, ...] = tuple(found)
         self.remarks: tuple[str, ...] = tuple(remarks)
-        if remarks:
-            logger.warning("%s%s", remarks[0], f"; {len(remarks)} files alike" if len(remarks) > 1 else "")
 
     @property
     def name(self) -> str:
@@ -97,12 +104,12 @@ class PairedFolder:
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the images' channels."""
-        return RGB
+        return self._kind.names
 
     @property
     def dtype(self) -> Literal["uint8", "uint16"]:
         """Type of the images' values."""
-        return "uint8"
+        return self._kind.dtype
 
     @cached_property
     def samples(self) -> Sequence[Sample]:
@@ -128,8 +135,8 @@ class PairedFolder:
                 digest.update(self._contents.digest(path))
         return digest.hexdigest()
 
-    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return image uint8[H, W, 3] and instance label map int32[H, W] of `samples[index]`.
+    def read(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
+        """Return image `dtype`[H, W, C] and instance label map int32[H, W] of `samples[index]`.
 
         A mask of 1 bit can hold no numbers: its connected pieces are the objects, which is said once.
 
@@ -146,16 +153,19 @@ class PairedFolder:
             logger.warning("%s: masks of 1 bit, whose connected pieces are taken for the objects", annotation)
         return image, objects_of(labels, "binary")
 
-    def read_stored(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def read_stored(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
         """Return image and label map as `read` does, a mask as it is stored. Raises as `read` does."""
         pair = self._pairs[index]
         with self._contents.unchanged(pair.image, pair.annotation):
-            return read_pair(pair)
+            image, labels = read_pair(pair)
+        self._kind.require(pair.image, image)
+        return image, labels
 
 
 class LabelFolder(PairedFolder):
     """Images in `images/`, label maps of the same names in `labels/`.
 
+    `dataset.toml`, as `searcher data import` writes it, has the name, the licence and the channels' names.
     `samples.csv`, or `Grade.csv` as GlaS has it, says whose the images are (`data_pipeline.datasets.tables`); without
     either every image is its own group. Where no table names the split, names that begin with `testA_` or `testB_`
     are those splits, all others `train`.
@@ -191,11 +201,41 @@ class LabelFolder(PairedFolder):
         names = {stem: path.stem for stem, path in images.items()}
         rows, row_problems = _rows(root, names.values())
         problems += row_problems
+        self._description = Description()
+        try:
+            self._description = read_description(root)
+        except DataError as error:
+            problems.extend(error.problems)
         pairs = [
             SamplePaths(_sample(names[stem], rows.get(names[stem], SampleRow())), images[stem], labels[stem])
             for stem in sorted(images.keys() & labels.keys())
         ]
         super().__init__(root, pairs, problems, strict=strict)
+        named = self._description.channels
+        if pairs and named and len(named) != self._kind.channels:
+            problem = (
+                f"{root / DESCRIPTION_FILE}: channels must have a name for each of {self._kind.channels} channels, got "
+                f"{len(named)}; correct it"
+            )
+            if strict:
+                raise DataError(problem)
+            self.problems += (problem,)
+
+    @property
+    def name(self) -> str:
+        """As `dataset.toml` says; else the folder's name."""
+        return self._description.name or super().name
+
+    @property
+    def licence(self) -> str:
+        """As `dataset.toml` says; empty without it."""
+        return self._description.licence
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images' channels: as `dataset.toml` says, if it names each."""
+        named = self._description.channels
+        return named if len(named) == self._kind.channels else self._kind.names
 
     @staticmethod
     def recognises(root: Path) -> bool:

@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Sample
+from data_pipeline.datasets.base import Pixels, Sample
 from data_pipeline.exceptions import DataError
 from data_pipeline.images import (
     TIFF_SUFFIXES,
     ImageHeader,
     LabelHeader,
+    PixelKind,
+    kind_of,
+    read_data_image,
     read_header,
     read_label_header,
     read_labels,
-    read_rgb,
-    require_rgb,
 )
 
 __all__ = ["MAX_LABELS", "PairCheck", "SamplePaths", "check_pair", "read_pair"]
@@ -42,6 +43,8 @@ class PairCheck:
     """What is wrong, one line each."""
     remarks: tuple[str, ...] = ()
     """What viewers may show otherwise than it is read, one line each."""
+    kind: PixelKind | None = None
+    """The image's channels and depth; None where there are problems."""
     is_read_anew: bool = False
     """Whether earlier releases read these files otherwise, so that stores of then hold other pixels."""
 
@@ -51,9 +54,10 @@ def check_pair(image: Path, annotation: Path) -> PairCheck:
     problems: list[str] = []
     header: ImageHeader | None = None
     labels: LabelHeader | None = None
+    kind: PixelKind | None = None
     try:
         header = read_header(image)
-        require_rgb(image, header)
+        kind = kind_of(image, header)
     except DataError as error:
         problems.extend(error.problems)
     try:
@@ -75,16 +79,16 @@ def check_pair(image: Path, annotation: Path) -> PairCheck:
         path.suffix.lower() in TIFF_SUFFIXES and orientation != 1
         for path, orientation in ((image, header.orientation), (annotation, labels.orientation))
     )
-    return PairCheck(tuple(problems), tuple(remarks), is_read_anew=turned or labels.is_inverted)
+    return PairCheck(tuple(problems), tuple(remarks), kind=kind, is_read_anew=turned or labels.is_inverted)
 
 
-def read_pair(pair: SamplePaths) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Return image uint8[H, W, 3] and instance label map int32[H, W].
+def read_pair(pair: SamplePaths) -> tuple[Pixels, NDArray[np.int32]]:
+    """Return image uint8 or uint16[H, W, C] and instance label map int32[H, W].
 
     Raises:
         DataError: A file does not decode, or is not what its header promised.
     """
-    image, labels = read_rgb(pair.image), read_labels(pair.annotation)
+    image, labels = read_data_image(pair.image), read_labels(pair.annotation)
     if image.shape[:2] != labels.shape:
         raise DataError(_other_size(pair.annotation, image.shape[:2], labels.shape))
     if labels.max() > MAX_LABELS:

@@ -26,6 +26,7 @@ Label maps in png, bmp, tif, npy and npz:
 | one page, one channel, a pyramid's full size | several pages or channels, Python objects |
 
     read_header, read_image             an image's size and kind; its pixels, as the file has them
+    kind_of, read_data_image            the same as data sets have it: 8 bit grey is RGB, 16 bit colour is refused
     open_raster                         an image of any size, window by window
     read_label_header, read_labels      the same for label maps
     images_in, label_maps_in            which files of a folder are which
@@ -49,13 +50,14 @@ from data_pipeline.images.names import (
     unusable_entries,
     without_marks,
 )
+from data_pipeline.images.pixel_kind import PixelKind, as_data, check_alike, kind_of
 from data_pipeline.images.reading import (
     as_rgb,
     open_raster,
+    read_data_image,
     read_header,
     read_image,
     read_rgb,
-    require_known_range,
     require_rgb,
 )
 
@@ -67,21 +69,25 @@ __all__ = [
     "Colour",
     "ImageHeader",
     "LabelHeader",
+    "PixelKind",
     "Pixels",
     "Raster",
+    "as_data",
     "as_rgb",
+    "check_alike",
     "images_by_stem",
     "images_in",
     "is_data_file",
+    "kind_of",
     "label_maps_in",
     "open_raster",
+    "read_data_image",
     "read_header",
     "read_image",
     "read_label_header",
     "read_labels",
     "read_rgb",
     "read_wide_labels",
-    "require_known_range",
     "require_rgb",
     "same_name",
     "single_files",

@@ -9,6 +9,7 @@ from data_pipeline.exceptions import DataError
 from data_pipeline.images.bands import decode_into_scratch
 from data_pipeline.images.base import ArrayRaster, ImageHeader, Pixels, Raster, decoding
 from data_pipeline.images.names import IMAGE_SUFFIXES, SLIDES, SLIDES_TIFFFILE_READS, what_is
+from data_pipeline.images.pixel_kind import as_data, kind_of
 from data_pipeline.images.plain import plain_header, read_plain
 from data_pipeline.tiling import Tile
 
@@ -16,10 +17,10 @@ __all__ = [
     "as_rgb",
     "file_kind",
     "open_raster",
+    "read_data_image",
     "read_header",
     "read_image",
     "read_rgb",
-    "require_known_range",
     "require_rgb",
 ]
 
@@ -86,6 +87,16 @@ def open_raster(path: Path, scratch_folder: Path) -> Raster:
         return decode_into_scratch(path, header, scratch_folder)
 
 
+def read_data_image(path: Path) -> Pixels:
+    """Return an image as data sets have it, uint8 or uint16[H, W, C]: 8 bit grey becomes three equal channels.
+
+    Raises:
+        DataError: The file does not decode, is none that is taken, is 16 bit colour, or is too large.
+    """
+    kind_of(path, read_header(path))
+    return as_data(read_image(path))
+
+
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Return an image of 8 bit, grey or colour, as uint8[H, W, 3]; grey becomes three equal channels.
 
@@ -110,23 +121,10 @@ def require_rgb(path: Path, header: ImageHeader) -> None:
     Raises:
         DataError: It is something else.
     """
-    require_known_range(path, header)
+    kind_of(path, header)
     if header.dtype != np.uint8 or header.colour == "channels":
         raise DataError(
             f"{path}: an image must be 8 bit colour or grey, got {header.depth}; convert it to 8 bit RGB"
-        )
-
-
-def require_known_range(path: Path, header: ImageHeader) -> None:
-    """Refuse 16 bit colour in a plain file: nobody knows which levels of it make the picture.
-
-    Raises:
-        DataError: It is that.
-    """
-    if header.dtype != np.uint8 and header.colour == "rgb":
-        raise DataError(
-            f"{path}: an image in colour must have 8 bit, got {header.depth}, and nobody knows which of its levels to "
-            "take; choose them in the program that wrote it, and save it as 8 bit RGB"
         )
 
 

@@ -2,6 +2,7 @@
 
     building     makes a store of a data set, or finds the one that is there
     mapped       a store that is open
+    normalised   the same images as 0..255
     index        what lies where in the flat files, with a digest of each image
     integrity    compares the flat files with these digests, once a boot
     leftovers    what is no store: half-built, incomplete, or damaged
@@ -18,5 +19,14 @@ of every image and label map as they were decoded.
 from data_pipeline.store.building import prepare_store
 from data_pipeline.store.leftovers import Leftover, find_leftovers, find_unverifiable, remove_leftover
 from data_pipeline.store.mapped import Store
+from data_pipeline.store.normalised import normalised
 
-__all__ = ["Leftover", "Store", "find_leftovers", "find_unverifiable", "prepare_store", "remove_leftover"]
+__all__ = [
+    "Leftover",
+    "Store",
+    "find_leftovers",
+    "find_unverifiable",
+    "normalised",
+    "prepare_store",
+    "remove_leftover",
+]

@@ -28,6 +28,7 @@ class Store:
         self.channels = index.channels
         self.dtype: Literal["uint8", "uint16"] = "uint16" if index.dtype == "uint16" else "uint8"
         self.samples: Sequence[Sample] = tuple(entry.sample for entry in index.entries)
+        self.remarks = index.remarks
         self._index = index
         self._identity = identity_of(path)
         self._pixels_map = _map(path / PIXELS, index.pixels_bytes)
@@ -135,8 +136,8 @@ class Store:
         self._identity = identity
 
     def _view(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any]]:
-        shape = (*entry.shape, len(self.channels))
-        dtype = np.dtype(self.dtype).newbyteorder("<").str
+        shape = (*entry.shape, len(self.channels))  # as they are stored, whatever `dtype` of a subclass says
+        dtype = np.dtype(self._index.dtype).newbyteorder("<").str
         return (
             np.ndarray(shape, dtype=dtype, buffer=self._pixels_map, offset=entry.pixels_offset),
             np.ndarray(

@@ -52,7 +52,7 @@ def find_best(database: "Database", name: str) -> Found:
     from searcher.exceptions import UserError
     from searcher.ledger.best import best_compromises, best_location, best_trial, rerank_standings
     from searcher.ledger.stored import stored_spec
-    from searcher.study.spec import CANDIDATE
+    from searcher.study.rerank import CANDIDATE
 
     study, results = database.study(name), database.results(name)
     is_rerank = any(CANDIDATE in result.params for result in results)

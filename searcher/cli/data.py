@@ -54,13 +54,17 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> int:
+    from data_pipeline.exposure import choose_for_store
     from data_pipeline.store import prepare_store
     from searcher.cli.terminal import console, progress_bar
+    from searcher.training.dataset import trained_on
 
     source = open_source(args)
     with progress_bar(f"decoding {source.name}") as advance:
         store = prepare_store(source, cache_dir(), progress=advance)
     console.print(f"{len(store)} images ({source.kind}) ready in {store.path}", markup=False, soft_wrap=True)
+    chosen = choose_for_store(store, trained_on(store) or range(len(store)))
+    console.print(f"{_pixels(store.channels, store.dtype)}; {chosen}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -134,6 +138,9 @@ def _print_report(report: "DatasetReport") -> None:
         f"{report.name}: {report.kind}, {report.num_images} readable images of {report.num_groups} patients",
         markup=False,
     )
+    console.print(
+        f"{_pixels(report.channels, report.dtype)}; {report.normalisation}", markup=False, soft_wrap=True
+    )
     rows = [
         (
             name,
@@ -165,6 +172,12 @@ def _print_report(report: "DatasetReport") -> None:
     for kind, lines in (("problem", report.problems), ("remark", report.remarks)):
         for line in lines:
             console.print(f"{kind}: {line}", markup=False, soft_wrap=True)
+
+
+def _pixels(channels: tuple[str, ...], dtype: str) -> str:
+    """Return what the images' values are, for people."""
+    number = "1 channel" if len(channels) == 1 else f"{len(channels)} channels"
+    return f"{dtype.removeprefix('uint')} bit, {number} ({', '.join(channels)})"
 
 
 def _sizes(sizes: dict[str, int]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from searcher.exceptions import UserError
 from searcher.ledger.checkpoint_files import find_checkpoint
@@ -11,8 +11,10 @@ from searcher.storage.mirror import local_root
 from searcher.storage.objects import below, is_object_uri
 from searcher.study.layout import inside
 from searcher.study.objectives import Objective, pareto_front
-from searcher.study.rerank import Standing, ranking, standings
-from searcher.study.spec import CANDIDATE, Candidate
+from searcher.study.rerank import CANDIDATE, Standing, ranking, standings
+
+if TYPE_CHECKING:
+    from searcher.study.spec import Candidate
 
 __all__ = [
     "best_checkpoint",
@@ -114,7 +116,7 @@ def best_compromises(study: StudyRecord, trials: Sequence[_Result]) -> list[_Res
 
 
 def rerank_standings(
-    study: StudyRecord, trials: Sequence[ResultRecord], candidates: Sequence[Candidate]
+    study: StudyRecord, trials: Sequence[ResultRecord], candidates: "Sequence[Candidate]"
 ) -> list[Standing]:
     """Return what each candidate of a rerank reached, the best mean first."""
     values = values_by_candidate((trial.params, trial.value) for trial in trials if trial.state == "COMPLETE")

@@ -26,8 +26,8 @@ from searcher.ledger.guard import Guard
 from searcher.ledger.liveness import driver_is_gone
 from searcher.ledger.lock_holder import lock_holder
 from searcher.ledger.migrations import check_revision, upgrade
-from searcher.ledger.optuna_tables import open_optuna_storage
-from searcher.ledger.optuna_trials import count_states, read_results, read_trials
+from searcher.ledger.optuna_tables import are_of_this_optuna, open_optuna_storage
+from searcher.ledger.optuna_trials import count_states, find_study, read_directions, read_results, read_trials
 from searcher.ledger.outage import is_lock, is_outage
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, ResultRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
@@ -52,6 +52,7 @@ class Database:
         self.guard.opened()
         self.guard.attach(engine)
         self._may_write = may_write
+        self._has_checked_optunas_tables = False
 
     @classmethod
     def open(cls, address: DatabaseAddress | str, *, create: bool = False, may_write: bool = True) -> Self:
@@ -305,14 +306,24 @@ class Database:
         Raises:
             StudyConflictError: It was deleted from Optuna's tables, by its dashboard or a script.
         """
-        with self.errors("read"):
-            try:
-                return self.optuna_storage.get_study_id_from_name(name)
-            except KeyError:
-                raise StudyConflictError(
-                    f"--study {name}: must be in Optuna's tables too, but was deleted from them, its trials with it; "
-                    "restore a backup of the database, or launch under another name with --set study.name=NAME"
-                ) from None
+        self._check_optunas_tables()
+        with self.read() as session:
+            found = find_study(session.connection(), name)
+        if found is None:
+            raise StudyConflictError(
+                f"--study {name}: must be in Optuna's tables too, but was deleted from them, its trials with it; "
+                "restore a backup of the database, or launch under another name with --set study.name=NAME"
+            )
+        return found
+
+    def _check_optunas_tables(self) -> None:
+        """Check that Optuna's tables can be read; its storage, half a second to open, says it where they cannot."""
+        if self._has_checked_optunas_tables:
+            return
+        with self.read() as session:
+            self._has_checked_optunas_tables = are_of_this_optuna(session.connection())
+        if not self._has_checked_optunas_tables:
+            self.optuna_storage  # noqa: B018  which is opened when it is needed
 
     def directions(self, name: str) -> list[Direction]:
         """Return the directions of a study's objectives.
@@ -321,8 +332,8 @@ class Database:
             StudyConflictError: It was deleted from Optuna's tables.
         """
         study_id = self.optuna_study_id(name)
-        with self.errors("read"):
-            found = self.optuna_storage.get_study_directions(study_id)
+        with self.read() as session:
+            found = read_directions(session.connection(), study_id)
         return ["maximize" if each == StudyDirection.MAXIMIZE else "minimize" for each in found]
 
 

@@ -3,13 +3,17 @@
 import copy
 import logging
 import random
+import re
 import sqlite3
 import time
 from collections.abc import Container
+from functools import cache
+from pathlib import Path
 
 import optuna
 import psycopg
 import sqlalchemy as sa
+from optuna.storages import _rdb
 from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import DatabaseError
@@ -17,7 +21,7 @@ from searcher.ledger import engine as engines
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.optuna_trials import read_trials
 
-__all__ = ["open_optuna_storage"]
+__all__ = ["are_of_this_optuna", "open_optuna_storage"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +62,11 @@ def open_optuna_storage(address: DatabaseAddress, *, create: bool) -> optuna.sto
     """
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
-            return _Storage(
-                engines.bare_url(address),
-                engine_kwargs=engines.engine_arguments(address),
-                skip_table_creation=not create,
-            )
+            storage = _storage(address, create=create, checks=False)
+            if storage.get_current_version() == _newest_revision():
+                return storage
+            storage.engine.dispose()
+            return _storage(address, create=create, checks=True)  # which says what is wrong
         except RuntimeError as error:  # how Optuna says that the tables are of another version of it
             raise DatabaseError(
                 f"--db {address}: must hold tables of this Optuna: {' '.join(str(error).split())}"
@@ -74,6 +78,38 @@ def open_optuna_storage(address: DatabaseAddress, *, create: bool) -> optuna.sto
             logger.debug("making Optuna's tables beside another process, trying again: %s", error)
             time.sleep(random.uniform(0.01, 0.1))
     raise AssertionError("the last attempt returns or raises")
+
+
+def _storage(address: DatabaseAddress, *, create: bool, checks: bool) -> _Storage:
+    return _Storage(
+        engines.bare_url(address),
+        engine_kwargs=engines.engine_arguments(address),
+        skip_table_creation=not create,
+        skip_compatibility_check=not checks,
+    )
+
+
+def are_of_this_optuna(connection: sa.Connection) -> bool:
+    """Return whether Optuna's tables are there, and of the revision that this Optuna has."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return False
+    version = sa.table("alembic_version", sa.column("version_num", sa.String))
+    return connection.scalar(sa.select(version.c.version_num)) == _newest_revision()
+
+
+@cache
+def _newest_revision() -> str:
+    """Return the revision of this Optuna's tables, by the names of its migrations: `v3.2.0.a` of `v3.2.0.a_.py`.
+
+    Optuna itself runs all of them to know, at each opening; a tenth of a second.
+    """
+    scripts = (Path(_rdb.__file__).parent / "alembic" / "versions").glob("v*.py")
+    return max((path.stem.rstrip("_") for path in scripts), key=_parts)
+
+
+def _parts(revision: str) -> list[tuple[int, str]]:
+    """Return a revision as what sorts: `v3.10.0.b` after `v3.2.0.a`."""
+    return [(int(part) if part.isdigit() else -1, part) for part in re.findall(r"\d+|[a-z]+", revision)]
 
 
 def _somebody_was_faster(error: Exception) -> bool:

@@ -14,14 +14,28 @@ import sqlalchemy as sa
 import sqlalchemy.orm
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages._rdb import models
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from searcher.ledger.records import ResultRecord
 
-__all__ = ["count_states", "read_results", "read_trials"]
+__all__ = ["count_states", "find_study", "read_directions", "read_results", "read_trials"]
 
 _Column = sa.ColumnElement[Any] | sa.orm.InstrumentedAttribute[Any]
 _Chosen = sa.ColumnElement[bool]
+
+
+def find_study(connection: sa.Connection, name: str) -> int | None:
+    """Return Optuna's number of a study, None if it has none of that name."""
+    study = models.StudyModel
+    return connection.scalar(sa.select(study.study_id).where(study.study_name == name))
+
+
+def read_directions(connection: sa.Connection, study_id: int) -> list[StudyDirection]:
+    """Return the directions of a study's objectives, in their order."""
+    table = models.StudyDirectionModel
+    query = sa.select(table.direction).where(table.study_id == study_id).order_by(table.objective)
+    return list(connection.scalars(query))
 
 
 def count_states(connection: sa.Connection, study_id: int) -> dict[str, int]:

@@ -19,8 +19,7 @@ from searcher.storage.mirror import local_root, origin_of
 from searcher.storage.objects import ObjectStore
 from searcher.study.layout import inside, trial_folder
 from searcher.study.objectives import Direction, Objective, pareto_front
-from searcher.study.rerank import ranking
-from searcher.study.spec import CANDIDATE
+from searcher.study.rerank import CANDIDATE, ranking
 
 __all__ = ["Freed", "collect", "needed_to_go_on"]
 

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ValidationError
 from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
 from searcher.study.problems import Problems, suggestion
+from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
 from searcher.study.space_reader import SpaceReader, entries
 from searcher.study.spec import (
-    CANDIDATE,
     ParentSection,
     PrunerSection,
     ResourcesSection,

@@ -4,12 +4,17 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from searcher.study.objectives import Objective
-from searcher.study.spec import Candidate
 
-__all__ = ["Standing", "ranking", "standings"]
+if TYPE_CHECKING:
+    from searcher.study.spec import Candidate
+
+__all__ = ["CANDIDATE", "Standing", "ranking", "standings"]
+
+CANDIDATE = "parent.trial"
+"""The parameter of a rerank that says which of the parent's trials is trained again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,7 @@ def ranking(values: Mapping[int, Sequence[float]], objective: Objective) -> list
 
 
 def standings(
-    candidates: Sequence[Candidate], values: Mapping[int, Sequence[float]], objective: Objective
+    candidates: "Sequence[Candidate]", values: Mapping[int, Sequence[float]], objective: Objective
 ) -> list[Standing]:
     """Return all candidates in the order of `ranking`, those without any run last.
 

@@ -12,10 +12,10 @@ from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, Section, TrialConfig
 from searcher.study.objectives import COSTS, METRICS, Direction, Objective, direction_of
 from searcher.study.problems import Problems
+from searcher.study.rerank import CANDIDATE
 from searcher.study.space import SearchSpace, Value
 
 __all__ = [
-    "CANDIDATE",
     "Candidate",
     "ParentSection",
     "PrunerSection",
@@ -155,10 +155,6 @@ class ResourcesSection(Section):
                 f"gpus must be 0 or at least {_LEAST_GPUS:g}, the smallest part that Ray counts, got {gpus:g}"
             )
         return gpus
-
-
-CANDIDATE = "parent.trial"
-"""The parameter of a rerank that says which of the parent's trials is trained again."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data_pipeline.store import Store
-from models.settings import ObjectStatistics
+from models.settings import MAX_CHANNELS, ObjectStatistics
+from searcher.exceptions import UserError
 from searcher.study.config import TrialConfig
 
-__all__ = ["fitted_to_data", "object_statistics"]
+__all__ = ["fitted_to_data", "object_statistics", "with_channels"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,36 @@ def fitted_to_data(config: TrialConfig, store: Store, indices: Sequence[int]) ->
         config: As the sampler chose it.
         store: Images and label maps.
         indices: Which of them are trained on.
+
+    Raises:
+        UserError: The model is to have other channels than the images, or they have too many.
     """
+    return _with_objects(with_channels(config, store), store, indices)
+
+
+def with_channels(config: TrialConfig, store: Store) -> TrialConfig:
+    """Return the configuration whose model has the images' channels.
+
+    Raises:
+        UserError: The model is to have other channels than the images, or they have too many.
+    """
+    num, wanted = len(store.channels), config.model.channels
+    if num > MAX_CHANNELS:
+        raise UserError(
+            f"data: images must have at most {MAX_CHANNELS} channels, got {num}; choose those that show what to find"
+        )
+    if wanted not in (3, num):
+        raise UserError(
+            f"model.channels: must be left to the data, whose images have {num}, got {wanted}; remove the key"
+        )
+    if wanted == num:
+        return config
+    logger.info("from the images: model.channels=%d (%s)", num, ", ".join(store.channels))
+    return config.model_copy(update={"model": config.model.model_copy(update={"channels": num})})
+
+
+def _with_objects(config: TrialConfig, store: Store, indices: Sequence[int]) -> TrialConfig:
+    """Return the configuration with what follows from the objects filled in."""
     if not config.model.wants_objects:
         return config
     objects = object_statistics(store, indices)

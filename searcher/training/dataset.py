@@ -16,7 +16,15 @@ from searcher.exceptions import StorageError
 from searcher.storage.data import open_data
 from searcher.study.config import DataConfig
 
-__all__ = ["SAME_SCALE", "VALIDATION", "DataRequest", "common_pixel_size", "given_validation", "split_store"]
+__all__ = [
+    "SAME_SCALE",
+    "VALIDATION",
+    "DataRequest",
+    "common_pixel_size",
+    "given_validation",
+    "split_store",
+    "trained_on",
+]
 
 VALIDATION = ("val", "valid", "validation")
 """Names of a split that is validated on."""
@@ -82,6 +90,11 @@ class DataRequest:
 def given_validation(store: Store) -> list[int]:
     """Return the images that the data set itself sets aside for validation, ascending; empty where it does not."""
     return sorted(index for name in VALIDATION for index in store.indices(name))
+
+
+def trained_on(store: Store) -> list[int]:
+    """Return the images that trials train and validate on, whatever the fold, ascending."""
+    return sorted([*store.indices("train"), *given_validation(store)])
 
 
 def split_store(store: Store, config: DataConfig) -> Split:

@@ -18,8 +18,9 @@ from typing import Any, Self
 from searcher.child_environment import child_environment
 from searcher.exceptions import SearcherError, StudyFileError
 from searcher.study.config import TrialConfig
+from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Domain, Value
-from searcher.study.spec import CANDIDATE, StudySpec
+from searcher.study.spec import StudySpec
 
 __all__ = ["MARGIN", "Measured", "MemoryMeter", "MemoryUse", "largest_trial", "params_and_use"]
 

@@ -148,6 +148,13 @@ def warm_start(model: SegmentationModel, checkpoint: Checkpoint, *, settings: Mo
         )
     model.load_state_dict({name: theirs[name] for name in transfer.loaded}, strict=False)
     logger.info("warm start from epoch %d of another trial", transfer.epoch)
+    channels, before = settings.channels, checkpoint.config.get("model", {}).get("channels", 3)
+    if channels != before:
+        logger.warning(
+            "warm start: the checkpoint's images have %s channels, these have %d; the first layer begins anew",
+            before,
+            channels,
+        )
     for what, names in (
         ("loaded", transfer.loaded),
         ("reset", [f"{name} ({shapes})" for name, shapes in transfer.reset.items()]),

@@ -9,9 +9,8 @@ from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import VALID
+from new_database import new_database
 from verb_server import VerbServer
-
-from searcher.ledger.database import Database
 
 _SEPARATORS = "/\0"
 NAMES = st.one_of(
@@ -32,8 +31,7 @@ NAMES = st.one_of(
 def study_database(verbs_folder: Path) -> str:
     """A database without studies."""
     path = str(verbs_folder / "names.db")
-    with Database.open(path, create=True):
-        pass
+    new_database(path).close()
     return path
 
 

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from learning import f1_by_heart
 
 from models.base import TensorBatch
 from models.heads import HeadOptions, build_head
 from models.postprocess import instances_from_evidence
 from models.settings import PostprocessSettings
 from models.unet import UNet
-from searcher.evaluation.metrics import compare, pooled
 
 
 def touching() -> tuple[np.ndarray, np.ndarray]:
@@ -36,15 +36,10 @@ def f1_after_learning(head: str, **settings) -> float:
     """Object F1 on the one image that a tiny network was trained on."""
     torch.manual_seed(0)
     model = UNet(base_channels=8, depth=3, norm="batch", head=head, contour_width_px=2, **settings)
+    model.postprocess = PostprocessSettings(min_object_area_px=20, min_seed_area_px=5)
     image, labels = touching()
     batch = TensorBatch(torch.from_numpy(image)[None], torch.from_numpy(labels)[None])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(100):
-        optimizer.zero_grad()
-        torch.stack(list(model.training_step(batch).values())).sum().backward()
-        optimizer.step()
-    model.eval().postprocess = PostprocessSettings(min_object_area_px=20, min_seed_area_px=5)
-    return pooled([compare(labels, model.predict(batch.images)[0].labels)])["f1"]
+    return f1_by_heart(model, batch, lr=0.01, num_steps=100)
 
 
 def test_the_test_image_has_glands_that_touch():

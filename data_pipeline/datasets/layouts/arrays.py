@@ -12,6 +12,7 @@ from data_pipeline.datasets.annotations.painting import Annotation
 from data_pipeline.datasets.base import Sample
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import PixelKind
 
 __all__ = ["open_conic", "open_pannuke"]
 
@@ -66,7 +67,9 @@ def open_conic(root: Path, *, strict: bool) -> LayoutSource | None:
         name = names[index] if names else f"{index:05d}"
         group = name.rpartition("-")[0] or name
         read = _PatchReader(path.with_name("images.npy"), path, index, _conic_annotation)
-        entries.append(Entry(Sample(name, "train", group, ""), (path.with_name("images.npy"), path), read))
+        entries.append(
+            Entry(Sample(name, "train", group, ""), (path.with_name("images.npy"), path), read, PixelKind())
+        )
     return LayoutSource(root, "conic", entries, strict=strict)
 
 
@@ -112,6 +115,7 @@ def _fold(fold: str, images_path: Path, masks_path: Path, types_path: Path | Non
             Sample(f"{fold}{index:05d}", "train", group=f"{fold}{index:05d}", stratum=types[index]),
             (images_path, masks_path),
             _PatchReader(images_path, masks_path, index, _pannuke_annotation),
+            PixelKind(),
         )
         for index in range(len(images))
     ]

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.painting import Annotation
-from data_pipeline.datasets.base import RGB, Sample
+from data_pipeline.datasets.base import Pixels, Sample
 from data_pipeline.datasets.contents import Contents
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, read_header
+from data_pipeline.images import IMAGE_SUFFIXES, PixelKind, check_alike, kind_of, read_header
 
 __all__ = ["Entry", "LayoutSource"]
 
@@ -29,8 +29,10 @@ class Entry:
     sample: Sample
     files: tuple[Path, ...]
     """Every file, or folder of files, that decides what `read` returns."""
-    read: Callable[[], tuple[NDArray[np.uint8], Annotation]]
+    read: Callable[[], tuple[Pixels, Annotation]]
     """Returns the image and its annotation, or raises a DataError that names the file."""
+    kind: PixelKind | None = None
+    """The image's channels and depth; None: as the header of the first file says."""
 
 
 class LayoutSource:
@@ -66,6 +68,11 @@ class LayoutSource:
         self._pixel_size_um = pixel_size_um
         self._entries = list(entries)
         found = [*problems, *_doubled(root, self._entries)]
+        known = {entry.files[0]: _kind_of(entry) for entry in self._entries}
+        kinds = {path: of_image for path, of_image in known.items() if of_image is not None}
+        self._kind, others, odd = check_alike(kinds)
+        found.extend(others)
+        self._entries = [entry for entry in self._entries if entry.files[0] not in odd]
         if not found and not self._entries:
             found.append(f"{root}: must hold images with annotations, got none; add them")
         if found and (strict or not self._entries):
@@ -87,12 +94,12 @@ class LayoutSource:
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the images' channels."""
-        return RGB
+        return self._kind.names
 
     @property
     def dtype(self) -> Literal["uint8", "uint16"]:
         """Type of the images' values."""
-        return "uint8"
+        return self._kind.dtype
 
     @property
     def pixel_size_um(self) -> float | None:
@@ -132,8 +139,8 @@ class LayoutSource:
                 digest.update(digests[path])
         return digest.hexdigest()
 
-    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return image uint8[H, W, 3] and instance label map int32[H, W] of `samples[index]`.
+    def read(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
+        """Return image `dtype`[H, W, C] and instance label map int32[H, W] of `samples[index]`.
 
         Raises:
             DataError: A file does not decode, or cannot be used.
@@ -141,7 +148,7 @@ class LayoutSource:
         image, annotation = self.read_annotated(index)
         return image, annotation.labels
 
-    def read_annotated(self, index: int) -> tuple[NDArray[np.uint8], Annotation]:
+    def read_annotated(self, index: int) -> tuple[Pixels, Annotation]:
         """Return the image, and its annotation with the objects' classes.
 
         Raises:
@@ -156,8 +163,20 @@ class LayoutSource:
                 f"{entry.files[-1]}: an annotation must have its image's size {image.shape[1]}x{image.shape[0]}, "
                 f"got {width}x{height}; export it again at the image's own resolution"
             )
+        self._kind.require(entry.files[0], image)
         self._remarks_of[index] = annotation.remarks
         return image, annotation
+
+
+def _kind_of(entry: Entry) -> PixelKind | None:
+    """Return the channels and depth of an entry's image, None where they are not known before it is read."""
+    image = entry.files[0]
+    if entry.kind is not None or image.suffix.lower() not in IMAGE_SUFFIXES:
+        return entry.kind
+    try:
+        return kind_of(image, read_header(image))
+    except DataError:  # `read` says it
+        return None
 
 
 def _size_in(image: Path) -> float | None:

@@ -4,15 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from data_pipeline.datasets.annotations.painting import Annotation, paint
 from data_pipeline.datasets.annotations.shapes import Shape
+from data_pipeline.datasets.base import Pixels
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
 from data_pipeline.datasets.layouts.files import Found, find_image, samples_of, scan
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, read_rgb
+from data_pipeline.images import IMAGE_SUFFIXES, read_data_image
 
 __all__ = ["Record", "open_indexed"]
 
@@ -73,9 +71,9 @@ def open_indexed(
     return LayoutSource(root, kind, entries, wrong, strict=strict, remarks=remarks)
 
 
-def _reader(path: Path, record: Record) -> Callable[[], tuple[NDArray[np.uint8], Annotation]]:
-    def read() -> tuple[NDArray[np.uint8], Annotation]:
-        image = read_rgb(path)
+def _reader(path: Path, record: Record) -> Callable[[], tuple[Pixels, Annotation]]:
+    def read() -> tuple[Pixels, Annotation]:
+        image = read_data_image(path)
         height, width = image.shape[:2]
         if record.size is not None and record.size != (width, height):
             raise DataError(

@@ -1,10 +1,13 @@
 """nnU-Net's folders: `dataset.json`, `imagesTr/NAME_0000.png`, `labelsTr/NAME.png`, and `imagesTs`, `labelsTs`.
 
+Further channels are files of their own, `NAME_0001.png` and so on; together they are one image.
+
 nnU-Net knows classes of pixels, no objects. With one class, every connected piece of it becomes an object. Label maps
 with more numbers than classes are taken as maps of objects.
 """
 
 import re
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,17 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.painting import Annotation
 from data_pipeline.datasets.annotations.text_files import read_json
-from data_pipeline.datasets.base import Sample
+from data_pipeline.datasets.base import Pixels, Sample
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, read_labels, read_rgb
+from data_pipeline.images import (
+    IMAGE_SUFFIXES,
+    PixelKind,
+    read_data_image,
+    read_header,
+    read_image,
+    read_labels,
+)
 
 __all__ = ["open_nnunet"]
 
@@ -36,7 +46,7 @@ def open_nnunet(root: Path, *, strict: bool) -> LayoutSource | None:
     if not ((root / "dataset.json").is_file() and (root / "imagesTr").is_dir()):
         return None
     classes = _classes(root / "dataset.json")
-    pairs: list[tuple[Sample, Path, Path]] = []
+    pairs: list[tuple[Sample, tuple[Path, ...], Path]] = []
     problems: list[str] = []
     for ending, split in _SPLITS.items():
         if (root / f"labels{ending}").is_dir() and (root / f"images{ending}").is_dir():
@@ -51,14 +61,46 @@ def open_nnunet(root: Path, *, strict: bool) -> LayoutSource | None:
         return any(read_labels(path).max(initial=0) > max(classes.values()) for path in label_maps)
 
     entries = []
-    for sample, image, label_map in pairs:
+    for sample, channels, label_map in pairs:
 
-        def read(image: Path = image, label_map: Path = label_map) -> tuple[NDArray[np.uint8], Annotation]:
-            return read_rgb(image), _annotation(label_map, classes, holds_objects())
+        def read(
+            channels: tuple[Path, ...] = channels, label_map: Path = label_map
+        ) -> tuple[Pixels, Annotation]:
+            return _image(channels), _annotation(label_map, classes, holds_objects())
 
         # Every label map decides whether the numbers are objects, so each is part of every sample.
-        entries.append(Entry(sample, (image, label_map), read))
+        entries.append(Entry(sample, (*channels, label_map), read, _kind(channels)))
     return LayoutSource(root, "nnunet", entries, problems, strict=strict)
+
+
+def _kind(channels: tuple[Path, ...]) -> PixelKind | None:
+    """Return what the files of one image are together, None where the first says it, or cannot be read."""
+    if len(channels) == 1:
+        return None
+    with suppress(DataError):  # `_image` says it
+        is_deep = read_header(channels[0]).dtype == np.uint16
+        return PixelKind(len(channels), "uint16" if is_deep else "uint8")
+    return None
+
+
+def _image(channels: tuple[Path, ...]) -> Pixels:
+    """Return the image of one file, or of several that hold a channel each.
+
+    Raises:
+        DataError: One of several is no grey image, or of another size or depth than the first.
+    """
+    if len(channels) == 1:
+        return read_data_image(channels[0])
+    planes = [read_image(path) for path in channels]
+    first = planes[0]
+    for path, plane in zip(channels, planes, strict=True):
+        if plane.shape[2] != 1 or plane.shape != first.shape or plane.dtype != first.dtype:
+            raise DataError(
+                f"{path}: the files of an image must be grey, of one size and depth, got {plane.shape[2]} channels of "
+                f"{plane.shape[1]}x{plane.shape[0]} px, {plane.dtype}, beside {first.shape[1]}x{first.shape[0]} px, "
+                f"{first.dtype}; export them again"
+            )
+    return np.concatenate(planes, axis=2)
 
 
 def _classes(path: Path) -> dict[str, int]:
@@ -87,7 +129,9 @@ def _classes(path: Path) -> dict[str, int]:
     return classes
 
 
-def _pairs(root: Path, ending: str, split: str) -> tuple[list[tuple[Sample, Path, Path]], list[str]]:
+def _pairs(
+    root: Path, ending: str, split: str
+) -> tuple[list[tuple[Sample, tuple[Path, ...], Path]], list[str]]:
     images: dict[str, dict[str, Path]] = {}
     problems: list[str] = []
     for path in sorted((root / f"images{ending}").iterdir()):
@@ -114,14 +158,14 @@ def _pairs(root: Path, ending: str, split: str) -> tuple[list[tuple[Sample, Path
             problems.append(
                 f"{root}: every image needs its label map and the reverse, got no {missing}; add it"
             )
-        elif len(channels) > 1:
+        elif sorted(channels) != [f"{number:04d}" for number in range(len(channels))]:
             problems.append(
-                f"{channels['0000']}: an image must be in one file, got {len(channels)} channels as files; "
-                "save them as one TIFF of several channels"
+                f"{channels['0000']}: channels must be numbered from 0000 without a gap, got "
+                f"{', '.join(sorted(channels)[:5])}; add the missing file"
             )
         else:
             sample = Sample(name if split == "train" else f"{split}_{name}", split, group=name, stratum="")
-            pairs.append((sample, channels["0000"], label_maps[name]))
+            pairs.append((sample, tuple(channels[key] for key in sorted(channels)), label_maps[name]))
     return pairs, problems
 
 

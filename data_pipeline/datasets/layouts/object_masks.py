@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.painting import Annotation, paint
 from data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape, mask_shape
+from data_pipeline.datasets.base import Pixels
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
 from data_pipeline.datasets.layouts.files import Found, samples_of, scan
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, read_labels, read_rgb
+from data_pipeline.images import IMAGE_SUFFIXES, read_data_image, read_labels
 
 __all__ = ["open_object_masks"]
 
@@ -42,7 +42,7 @@ def open_object_masks(root: Path, *, strict: bool) -> LayoutSource | None:
     entries = []
     for sample, image, case in zip(samples_of(found), found, cases, strict=True):
 
-        def read(image: Path = image.path, case: Path = case) -> tuple[NDArray[np.uint8], Annotation]:
+        def read(image: Path = image.path, case: Path = case) -> tuple[Pixels, Annotation]:
             return _read(image, case, masks[case])
 
         entries.append(Entry(sample, (image.path, *masks[case]), read))
@@ -73,8 +73,8 @@ def _named_after(image: Found, case: Path) -> Found:
     return Found(image.path, image.split, image.parts[:-1], image.parts[-1], image.is_label, image.is_image)
 
 
-def _read(path: Path, case: Path, masks: list[Path]) -> tuple[NDArray[np.uint8], Annotation]:
-    image = read_rgb(path)
+def _read(path: Path, case: Path, masks: list[Path]) -> tuple[Pixels, Annotation]:
+    image = read_data_image(path)
     height, width = image.shape[:2]
     if len(masks) > MAX_SHAPES:
         raise DataError(f"{case}: an image may have {MAX_SHAPES} objects, got {len(masks)}; cut it up")

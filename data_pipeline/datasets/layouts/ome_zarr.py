@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.matlab import check_numbers
 from data_pipeline.datasets.annotations.painting import Annotation
-from data_pipeline.datasets.base import Sample
+from data_pipeline.datasets.base import Pixels, Sample
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
 from data_pipeline.exceptions import DataError
+from data_pipeline.images import PixelKind, as_data
 
 __all__ = ["open_ome_zarr"]
 
@@ -30,6 +31,15 @@ class _Image:
     array: zarr.Array[Any]
     axes: tuple[str, ...]
     pixel_size_um: float | None
+
+    @property
+    def kind(self) -> PixelKind | None:
+        """Channels and depth; None for an image that is not taken."""
+        sizes = dict(zip(self.axes, self.array.shape, strict=True))
+        channels = int(sizes.get("c", 1))
+        if self.array.dtype == np.uint8:
+            return PixelKind(3 if channels == 1 else channels)
+        return PixelKind(channels, "uint16") if self.array.dtype == np.uint16 else None
 
     def plane(self) -> NDArray[Any]:
         """Return [Y, X], or [Y, X, C] where there are channels.
@@ -71,13 +81,14 @@ def open_ome_zarr(root: Path, *, strict: bool) -> LayoutSource | None:
         name = _name(path)
         try:
             labels = label_maps.get(name) or _inner_labels(path)
-            size = _open(path).pixel_size_um
+            image = _open(path)
             _open(labels)
         except DataError as error:
             problems.extend(error.problems)
             continue
-        sizes.add(size)
-        entries.append(Entry(Sample(name, "train", name, ""), (path, labels), _Pair(path, labels)))
+        sizes.add(image.pixel_size_um)
+        pair = _Pair(path, labels)
+        entries.append(Entry(Sample(name, "train", name, ""), (path, labels), pair, image.kind))
     problems += [
         f"{label_maps[name]}: every label map needs images/{name}.zarr, got none; add it or move the map"
         for name in sorted(label_maps.keys() - {_name(path) for path in images})
@@ -190,13 +201,12 @@ class _Pair:
     image: Path
     labels: Path
 
-    def __call__(self) -> tuple[NDArray[np.uint8], Annotation]:
+    def __call__(self) -> tuple[Pixels, Annotation]:
         image, labels = _open(self.image).plane(), _open(self.labels).plane()
         image = image if image.ndim == 3 else image[..., None]
-        if image.dtype != np.uint8 or image.shape[2] not in (1, 3):
+        if image.dtype not in (np.uint8, np.uint16):
             raise DataError(
-                f"{self.image}: an image must be 8 bit grey or colour, got {image.shape[2]} channels of {image.dtype}; "
-                "convert it to 8 bit RGB"
+                f"{self.image}: an image must have unsigned values of 8 or 16 bit, got {image.dtype}; convert it"
             )
         if labels.ndim == 3:
             if labels.shape[2] != 1:
@@ -204,5 +214,5 @@ class _Pair:
                     f"{self.labels}: a label map must have one channel, got {labels.shape[2]}; save one"
                 )
             labels = labels[..., 0]
-        rgb = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-        return np.ascontiguousarray(rgb), Annotation(check_numbers(str(self.labels), labels))
+        native = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
+        return as_data(native), Annotation(check_numbers(str(self.labels), labels))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from data_pipeline.datasets.annotations.fiji import is_fiji, read_fiji
 from data_pipeline.datasets.annotations.geojson import is_geojson, read_geojson, rectangle
@@ -16,14 +15,15 @@ from data_pipeline.datasets.annotations.labelme import is_labelme, read_labelme
 from data_pipeline.datasets.annotations.matlab import is_matlab, read_matlab
 from data_pipeline.datasets.annotations.painting import Annotation, paint
 from data_pipeline.datasets.annotations.shapes import Shape
+from data_pipeline.datasets.base import Pixels
 from data_pipeline.datasets.layouts.base import Entry, LayoutSource
 from data_pipeline.datasets.layouts.files import Found, samples_of, scan
 from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_labels, read_rgb
+from data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_data_image, read_labels
 
 __all__ = ["open_paired"]
 
-_Read = Callable[[NDArray[np.uint8], Path], tuple[NDArray[np.uint8], Annotation]]
+_Read = Callable[[Pixels, Path], tuple[Pixels, Annotation]]
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,8 @@ def _open(
     entries = []
     for sample, (image, annotation) in zip(samples, pairs, strict=True):
 
-        def read(
-            image: Path = image.path, annotation: Path = annotation.path
-        ) -> tuple[NDArray[np.uint8], Annotation]:
-            return kind.read(read_rgb(image), annotation)
+        def read(image: Path = image.path, annotation: Path = annotation.path) -> tuple[Pixels, Annotation]:
+            return kind.read(read_data_image(image), annotation)
 
         entries.append(Entry(sample, (image.path, annotation.path), read))
     sizes = (
@@ -132,7 +130,7 @@ def _by_key(images: list[Found]) -> dict[tuple[str, ...], list[Found]]:
 def _drawn(read: Callable[[Path, int, int], tuple[list[Shape], tuple[str, ...]]]) -> _Read:
     """Return how to read a format of polygons in pixels of the image."""
 
-    def read_whole(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+    def read_whole(image: Pixels, path: Path) -> tuple[Pixels, Annotation]:
         height, width = image.shape[:2]
         shapes, remarks = read(path, height, width)
         painted = paint(shapes, height, width, str(path))
@@ -141,7 +139,7 @@ def _drawn(read: Callable[[Path, int, int], tuple[list[Shape], tuple[str, ...]]]
     return read_whole
 
 
-def _read_geojson(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+def _read_geojson(image: Pixels, path: Path) -> tuple[Pixels, Annotation]:
     """Cut the image to the region that is annotated, if the file has one."""
     found = read_geojson(path)
     height, width = image.shape[:2]
@@ -169,11 +167,11 @@ def _covers(region: Shape, height: int, width: int) -> bool:
     return bool(shapely.covers(shapely.buffer(region.region, 1), shapely.box(0, 0, width, height)))
 
 
-def _read_matlab(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+def _read_matlab(image: Pixels, path: Path) -> tuple[Pixels, Annotation]:
     return image, read_matlab(path, image.shape[0], image.shape[1])
 
 
-def _read_labels(image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+def _read_labels(image: Pixels, path: Path) -> tuple[Pixels, Annotation]:
     return image, Annotation(read_labels(path))
 
 
@@ -181,7 +179,7 @@ def _is_cellpose(path: Path) -> bool:
     return path.name.lower().endswith("_seg.npy")
 
 
-def _read_cellpose(_image: NDArray[np.uint8], path: Path) -> tuple[NDArray[np.uint8], Annotation]:
+def _read_cellpose(_image: Pixels, path: Path) -> tuple[Pixels, Annotation]:
     raise DataError(
         f"{path}: must be a label map, got Cellpose's _seg.npy, which can run any program when it is opened; "
         "save the masks as PNG or TIFF in Cellpose (File menu, or cellpose --save_png)"

@@ -3,10 +3,6 @@
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Engine
 
 from searcher.exceptions import DatabaseError
@@ -22,9 +18,13 @@ SCRIPTS = Path(__file__).parent
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring our tables to a revision, creating them in a new database; in one transaction, so all or nothing."""
-    if revision == "head" and _current(engine) == _scripts().get_current_head():
+    if revision == "head" and _current(engine) == _revisions()[-1]:
         return  # without waiting for a lock
-    config = _config()
+    from alembic import command  # a third of a second to import, and a database is seldom new or old
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["engine"] = engine
     command.upgrade(config, revision)
 
@@ -40,9 +40,8 @@ def check_revision(engine: Engine, *, where: str, may_upgrade: bool) -> None:
     Raises:
         DatabaseError: They are newer; or missing or older, and may not be made or upgraded.
     """
-    scripts = _scripts()
-    current, head = _current(engine), scripts.get_current_head()
-    known = [script.revision for script in scripts.walk_revisions()]
+    current, known = _current(engine), _revisions()
+    head = known[-1]
     if current is not None and current not in known:
         raise DatabaseError(
             f"{where}: must be of a revision that this version knows, {head} or older, got {current} of a newer "
@@ -60,16 +59,12 @@ def check_revision(engine: Engine, *, where: str, may_upgrade: bool) -> None:
 
 def _current(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        return MigrationContext.configure(
-            connection, opts={"version_table": VERSION_TABLE}
-        ).get_current_revision()
+        if not sa.inspect(connection).has_table(VERSION_TABLE):
+            return None
+        version = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
+        return connection.scalar(sa.select(version.c.version_num))
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-    return config
+def _revisions() -> list[str]:
+    """Return all revisions, the oldest first; a script's name begins with its revision."""
+    return sorted(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("[0-9]*.py"))

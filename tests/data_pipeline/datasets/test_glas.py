@@ -174,13 +174,16 @@ def test_more_than_65535_labels_and_negative_labels_are_refused(
         source.read(0)
 
 
-def test_grey_images_become_rgb_and_16_bit_images_are_refused(glas: Path) -> None:
+def test_grey_images_become_rgb_and_16_bit_images_stand_alone(glas: Path) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(glas / "train_1.bmp")
     assert open_dataset(glas).read(0)[0][0, 0].tolist() == [9, 9, 9]
     (glas / "train_1.bmp").unlink()
     Image.fromarray(np.zeros((20, 30), np.uint16)).save(glas / "train_1.png")
     (problem,) = problems_of(glas)
-    assert "must be 8 bit colour or grey" in problem
+    assert (
+        "train_1.png: all images of a data set must have the same channels and depth, got 16 bit grey"
+        in problem
+    )
 
 
 def test_two_files_for_one_image_are_a_problem(glas: Path) -> None:

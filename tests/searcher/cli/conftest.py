@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from new_database import new_database
 from stored_study import StoredStudy
 from trained_runs import make_runs
-
-from searcher.ledger.database import Database
 
 
 @pytest.fixture
@@ -16,7 +15,7 @@ def stored_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[St
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEARCHER_DB", raising=False)
     monkeypatch.setenv("SEARCHER_CACHE", str(tmp_path / "cache"))
-    with Database.open("searcher.db", create=True) as database:
+    with new_database("searcher.db") as database:
         yield StoredStudy(database, tmp_path)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, find_chromium
+from new_database import new_database
 from stored_study import StoredStudy
 from trained_runs import folder_of
 
@@ -56,7 +57,7 @@ def pictured_study(run_folder: Path, tmp_path: Path) -> StoredStudy:
     text = (Path(studies.__file__).parent / "unet-demo.toml").read_text()
     history = read_history(run_folder / "metrics.jsonl")
     best = max(history, key=lambda line: line["object_dice"])
-    with Database.open(str(tmp_path / "searcher.db"), create=True) as database:
+    with new_database(tmp_path / "searcher.db") as database:
         study = StoredStudy(database, tmp_path, text=text)
         study.ledger.enqueue(study.spec.enqueue)
         with study.lease():

@@ -12,6 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
+from new_database import new_database
 from optuna_dashboard import wsgi
 from small_ledger import ask, metrics, register, registration, spec
 from stored_study import StoredStudy
@@ -61,7 +62,7 @@ def send(server: DashboardServer, method: str, path: str, body: object = None, *
 def folder(tmp_path_factory) -> Path:
     """A folder with `s.db`: a study of one COMPLETE trial."""
     folder = tmp_path_factory.mktemp("dashboard")
-    with Database.open(str(folder / "s.db"), create=True) as database:
+    with new_database(folder / "s.db") as database:
         StoredStudy(database, folder).complete(0.75)
     return folder
 
@@ -146,7 +147,7 @@ def test_a_writable_dashboard_deletes_a_study(own_folder):
 
 
 def test_where_no_study_has_a_storage_root_an_upload_is_refused(tmp_path):
-    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+    with new_database(tmp_path / "s.db") as database:
         optuna.create_study(storage=database.optuna_storage, study_name="of another tool")
     upload = {"file": "data:text/plain;base64,aGVsbG8=", "filename": "a.txt"}
     with served(str(tmp_path / "s.db"), writable=True) as server:
@@ -155,9 +156,10 @@ def test_where_no_study_has_a_storage_root_an_upload_is_refused(tmp_path):
         assert json.loads(send(server, "GET", "/api/studies/1")[2])["artifacts"] == []
 
 
-def test_the_database_itself_refuses_to_be_written(tmp_path, fresh_postgres_url):
-    for url in (str(tmp_path / "s.db"), fresh_postgres_url):
-        with Database.open(url, create=True) as writing:
+def test_the_database_itself_refuses_to_be_written(tmp_path, migrated_postgres_url):
+    new_database(tmp_path / "s.db").close()
+    for url in (str(tmp_path / "s.db"), migrated_postgres_url):
+        with Database.open(url) as writing:
             register(writing)
         with Database.open(url, may_write=False) as database:
             assert database.study_names() == ["s"]
@@ -170,13 +172,13 @@ def test_the_database_itself_refuses_to_be_written(tmp_path, fresh_postgres_url)
                 session.execute(sa.update(StudyRow).values(budget=1))
 
 
-def test_postgres_is_served_and_its_password_shown_nowhere(fresh_postgres_url, capfd, caplog):
-    with Database.open(fresh_postgres_url, create=True) as database:
+def test_postgres_is_served_and_its_password_shown_nowhere(migrated_postgres_url, capfd, caplog):
+    with Database.open(migrated_postgres_url) as database:
         ledger = register(database)
         number = ask(ledger)
         ledger.report(number, 1, metrics(0.5))
     caplog.set_level("DEBUG")
-    with served(fresh_postgres_url) as server:
+    with served(migrated_postgres_url) as server:
         bodies = [send(server, "GET", path)[2] for path in ("/api/studies", "/api/studies/1", "/dashboard")]
         bodies.append(send(server, "GET", "/api/studies/77/plot/contour")[2])  # an error inside the dashboard
     assert '"study_name": "s"' in bodies[0]

@@ -6,6 +6,7 @@ import threading
 
 import optuna
 import pytest
+from new_database import new_database
 from optuna.artifacts import _upload
 from optuna_dashboard._note import get_note
 from small_ledger import register
@@ -21,7 +22,7 @@ from searcher.study.layout import ARTIFACTS
 
 @pytest.fixture
 def study(tmp_path):
-    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+    with new_database(tmp_path / "s.db") as database:
         yield StoredStudy(database, tmp_path)
 
 
@@ -82,8 +83,8 @@ def test_attaching_again_after_a_break_anywhere_ends_with_each_once(study, monke
 
 def test_another_database_with_a_study_of_that_name_in_the_same_root_takes_no_picture_away(tmp_path):
     with (
-        Database.open(str(tmp_path / "old.db"), create=True) as old,
-        Database.open(str(tmp_path / "new.db"), create=True) as new,
+        new_database(tmp_path / "old.db") as old,
+        new_database(tmp_path / "new.db") as new,
     ):
         studies = []
         for database in (old, new):
@@ -146,8 +147,8 @@ def test_long_notes_are_cut_as_the_dashboard_cuts_them_and_may_shrink(study):
         assert get_note(study.ledger.optuna_study) == read_note(storage, study_id) == text
 
 
-def test_no_password_gets_into_the_note(fresh_postgres_url):
-    with Database.open(fresh_postgres_url, create=True) as database:
+def test_no_password_gets_into_the_note(migrated_postgres_url):
+    with Database.open(migrated_postgres_url) as database:
         ledger = register(database)
         with Lease.acquire(database, "s"):
             ledger.note_launch(

@@ -11,11 +11,11 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from chaos_postgres import PASSWORD, Server
+from new_database import new_database
 
 from searcher.exceptions import DatabaseError
 from searcher.ledger import engine as engines
 from searcher.ledger import guard
-from searcher.ledger.database import Database
 from searcher.ledger.outage import is_outage
 
 
@@ -70,7 +70,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_locked_file_is_an_outage_also_through_optuna_and_in_our_own_words(tmp_path, monkeypatch):
     monkeypatch.setattr(guard, "BUSY_TIMEOUT_S", 0.1)
-    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+    with new_database(tmp_path / "s.db") as database:
         study = optuna.create_study(study_name="s", storage=database.optuna_storage)
         with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as dashboard:
             dashboard.execute("BEGIN IMMEDIATE")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from new_database import new_database
 from stored_study import StoredStudy, content_of
 
 from searcher.exceptions import UserError
@@ -54,7 +55,7 @@ def study(text: str, **overrides: object) -> StudySpec:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    with Database.open(str(tmp_path / "s.db"), create=True) as opened:
+    with new_database(tmp_path / "s.db") as opened:
         yield opened
 
 
@@ -62,7 +63,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def twelve_trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a study of twelve COMPLETE trials: adam at rates near 0.01 is good, sgd is not."""
     folder = tmp_path_factory.mktemp("parent")
-    with Database.open(str(folder / "s.db"), create=True) as database:
+    with new_database(folder / "s.db") as database:
         stored = StoredStudy(database, folder, text=BROAD)
         for n in range(12):
             good = n % 2 == 0

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from new_database import new_database
 from stored_study import StoredStudy
 
 from searcher.ledger.database import Database
@@ -27,7 +28,7 @@ momentum = { low = 0.0, high = 0.9, when = { "optimizer.name" = ["sgd"] } }
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    with Database.open(str(tmp_path / "s.db"), create=True) as opened:
+    with new_database(tmp_path / "s.db") as opened:
         yield opened
 
 

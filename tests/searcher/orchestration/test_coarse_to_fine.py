@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from new_database import new_database
 from tiny_study import TINY as TWO_AT_A_TIME
 from tiny_study import child_text, tiny
 
@@ -40,7 +41,7 @@ def test_a_narrowed_study_takes_from_the_one_before(launch_tiny, cache_dir, tmp_
     narrow = child_text(
         "narrow", "tiny", "refine", "min_complete = 4", trials=4, rest="[search]\nexplore = 0.25"
     )
-    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+    with new_database(tmp_path / "s.db") as database:
         register_parent(database, cache_dir, tmp_path / "runs")
         spec = resolve(tiny(narrow), database, storage_root=tmp_path / "runs")
     result, listener, trials = launch_tiny(spec)

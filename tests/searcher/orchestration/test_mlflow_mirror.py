@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
+from new_database import new_database
 from stored_study import StoredStudy
 
-from searcher.ledger.database import Database
 from searcher.orchestration.mlflow_mirror import MlflowMirror
 
 
@@ -17,7 +17,7 @@ def study(tmp_path, monkeypatch):
     """A study with a COMPLETE trial that has a picture, a PRUNED and a FAILed one."""
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
         monkeypatch.delenv(name)
-    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+    with new_database(tmp_path / "s.db") as database:
         study = StoredStudy(database, tmp_path)
         complete, pruned, failed = study.begin(), study.begin(), study.begin()
         study.write(complete, "worst-1.jpg", b"picture")

@@ -5,10 +5,10 @@ import warnings
 
 import optuna
 import pytest
+from new_database import new_database
 from small_ledger import registration
 from tiny_study import tiny
 
-from searcher.ledger.database import Database
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.samplers import build_sampler
 
@@ -17,7 +17,7 @@ from searcher.orchestration.samplers import build_sampler
 def test_a_sampler_works_through_the_database_and_goes_on_after_a_relaunch(name, tmp_path):
     spec = tiny(search__sampler=name, search__startup_trials=3)
     proposed = []
-    with Database.open(str(tmp_path / "s.db"), create=True) as database, warnings.catch_warnings():
+    with new_database(tmp_path / "s.db") as database, warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         registration(spec, root=tmp_path).register(database)
         for launch in range(2):

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from new_database import new_database
 
-from searcher.ledger.database import Database
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.samplers import build_sampler
@@ -46,7 +46,7 @@ def test_the_first_trial_of_every_shipped_study_trains(name, tmp_path: Path, cac
     """What its ledger hands out first, with its own sampler, trained in this process."""
     spec = small(name)
     store = DataRequest(None, str(cache_dir), spec.trial_config({}).data).prepare()
-    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+    with new_database(tmp_path / "s.db") as database:
         Registration(
             spec=spec, data_source="synthetic", data_fingerprint=store.fingerprint, storage_root=tmp_path
         ).register(database)

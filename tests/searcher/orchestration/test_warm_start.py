@@ -6,9 +6,9 @@ import threading
 import optuna
 import pytest
 import torch
+from new_database import new_database
 from tiny_study import RecordingListener, tiny
 
-from searcher.ledger.database import Database
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
@@ -33,7 +33,7 @@ def world(tmp_path, cache_dir):
         kind="best", epoch=file.epoch, uri="parent/trial-0000/best.pt", sha256=file.sha256,
         num_bytes=file.num_bytes, value=file.value,
     )  # fmt: skip
-    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+    with new_database(tmp_path / "s.db") as database:
 
         def search(**changes):
             study = tiny(train__epochs=2, warm_start__sha256=file.sha256, **changes)

@@ -33,7 +33,7 @@ class _Source:
         return "e" * 64
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((12, 12, 3), np.uint8), self._labels[index]
+        return np.full((12, 12, 3), 200, np.uint8), self._labels[index]
 
 
 def store_of(folder: Path, samples: Sequence[Sample], labels: Sequence[np.ndarray] | None = None) -> Store:
@@ -53,6 +53,15 @@ def test_unknown_patients_are_said_and_known_ones_are_not(tmp_path: Path) -> Non
     assert [line.partition(",")[0] for line in said] == ["DATA: patients are unknown"]
     known = [named(i, patient=f"P{i // 2}") for i in range(4)]
     assert check_data(store_of(tmp_path / "b", known), request(), TrialConfig()) == []
+
+
+def test_remarks_of_the_files_are_said_by_every_later_launch_too(tmp_path: Path) -> None:
+    """The first one reads the files; the others find the store."""
+    source = _Source([named(i, patient=f"P{i // 2}") for i in range(4)], [OBJECT] * 4)
+    source.remarks = tuple(f"file {number}: turned" for number in range(7))  # type: ignore[attr-defined]
+    expected = [*source.remarks[:5], "and 2 remarks more on the files; searcher data inspect shows them all"]
+    assert check_data(prepare_store(source, tmp_path), request(), TrialConfig()) == expected
+    assert check_data(Store.open(tmp_path / source.fingerprint()), request(), TrialConfig()) == expected
 
 
 def test_no_object_to_train_on_or_to_validate_on_is_refused(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from searcher.exceptions import UserError
 from searcher.study.config import TrialConfig
-from searcher.training.data_defaults import fitted_to_data, object_statistics
+from searcher.training.data_defaults import fitted_to_data, object_statistics, with_channels
 
 
 class Labels:
     """The part of a store that is asked for: label maps."""
+
+    channels = ("red", "green", "blue")
 
     def __init__(self, *label_maps: np.ndarray) -> None:
         self._label_maps = label_maps
@@ -67,4 +70,37 @@ def test_what_was_found_is_said_and_nothing_else_changes(caplog):
 
 def test_a_model_that_leaves_nothing_to_the_data_has_no_image_read():
     config = TrialConfig()
-    assert fitted_to_data(config, SimpleNamespace(), [0]) is config
+    assert (
+        fitted_to_data(
+            config,
+            SimpleNamespace(
+                channels=("red", "green", "blue"),
+            ),
+            [0],
+        )
+        is config
+    )
+
+
+def test_the_model_has_the_images_channels(caplog):
+    store = SimpleNamespace(channels=("nuclei", "membranes"))
+    config = TrialConfig()
+    with caplog.at_level(logging.INFO):
+        fitted = with_channels(config, store)
+    assert fitted.model.channels == 2
+    assert "model.channels=2 (nuclei, membranes)" in caplog.text
+    assert TrialConfig.model_validate(fitted.to_dict()) == fitted
+    assert fitted.digest() == config.digest()  # of the same trial, whose data have a fingerprint of their own
+
+
+def test_colour_changes_nothing_and_other_channels_than_the_datas_are_refused():
+    colour = SimpleNamespace(channels=("red", "green", "blue"))
+    config = TrialConfig()
+    assert with_channels(config, colour) is config
+    four = TrialConfig.model_validate({"model": {"channels": 4}})
+    with pytest.raises(
+        UserError, match=r"model\.channels: must be left to the data, whose images have 3, got 4"
+    ):
+        with_channels(four, colour)
+    with pytest.raises(UserError, match=r"at most 64 channels, got 65"):
+        with_channels(config, SimpleNamespace(channels=("a",) * 65))

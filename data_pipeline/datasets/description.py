@@ -1,0 +1,52 @@
+"""`dataset.toml` beside the images, as `searcher data import` writes it: what a folder's files cannot say."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.exceptions import DataError
+
+__all__ = ["DESCRIPTION_FILE", "Description", "read_description"]
+
+DESCRIPTION_FILE = "dataset.toml"
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a folder says of itself; empty where it says nothing."""
+
+    name: str = ""
+    """Short name for people."""
+    licence: str = ""
+    """What may be done with the images."""
+    channels: tuple[str, ...] = ()
+    """Names of the images' channels."""
+
+
+def read_description(root: Path) -> Description:
+    """Return what `dataset.toml` of a folder says; other keys are passed over.
+
+    Raises:
+        DataError: The file cannot be read, is no TOML, or a key has another type.
+    """
+    path = root / DESCRIPTION_FILE
+    if not path.is_file():
+        return Description()
+    try:
+        with path.open("rb") as file:
+            values: dict[str, Any] = tomllib.loads(file.read(_MAX_BYTES).decode("utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{path}: must be readable, got {error.strerror}; change its mode") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: must be TOML, got {' '.join(str(error).split())[:120]}; correct it, or remove it"
+        ) from error
+    for key in ("name", "licence"):
+        if not isinstance(values.get(key, ""), str):
+            raise DataError(f"{path}: {key} must be a text, got {values[key]!r:.60}; correct it")
+    channels = values.get("channels", [])
+    if not isinstance(channels, list) or not all(isinstance(each, str) and each for each in channels):
+        raise DataError(f"{path}: channels must be a list of names, got {channels!r:.60}; correct it")
+    return Description(values.get("name", ""), values.get("licence", ""), tuple(channels))

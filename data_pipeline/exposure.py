@@ -1,0 +1,114 @@
+"""Which normalisation a data set wants, told from its images.
+
+| images | taken | why |
+|---|---|---|
+| 16 bit | `percentile` | cameras use a part of the range, each exposure another |
+| other than 3 channels | `percentile` | channels are dyes, each with an exposure of its own |
+| 8 bit, 3 channels, dark background | `percentile` | fluorescence in grey, or in colours of the screen |
+| other 8 bit | `fixed` | bright field: light that passes tissue, whose colours mean something |
+
+The background is dark where most pixels are: the median of an image's brightest channel, and of these values the
+median over the images, is below 64. An underexposed slide in bright field can be that dark too. But tissue fills it, so
+its median is near its brightest values; in fluorescence, the median is below a quarter of them. Images whose three
+channels are nearly equal have no staining's colours to lose, so they need only be dark.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.normalisation import NormalisationKind
+from data_pipeline.store import Store
+
+__all__ = ["Choice", "Exposure", "choose_for_store", "choose_normalisation", "exposure_of"]
+
+_DARK = 64
+_BRIGHT_PERCENTILE = 99.8
+_DARK_SHARE = 0.25
+"""Of the brightest values, below which the median is that of a dark background."""
+_GREY_SHARE = 0.05
+"""Of the brightest values, up to which channels differ that count as equal."""
+_MAX_PX = 1 << 16
+"""Pixels of an image that are looked at, evenly spread."""
+_MAX_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How bright an 8 bit image of three channels is."""
+
+    background: float
+    """Median of the pixels' brightest channel, 0..255."""
+    brightest: float
+    """99.8 percentile of the same."""
+    colour: float
+    """Mean difference between a pixel's highest and lowest channel."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A normalisation, and why."""
+
+    kind: NormalisationKind
+    reason: str
+    """Ends the sentence "normalisation is KIND, since"."""
+
+    def __str__(self) -> str:
+        return f"normalisation is {self.kind}, since {self.reason}"
+
+
+def exposure_of(image: NDArray[np.uint8]) -> Exposure:
+    """Return how bright an image is, by evenly spread pixels of it.
+
+    Args:
+        image: uint8[H, W, 3].
+    """
+    step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / _MAX_PX)))
+    part = image[::step, ::step]
+    highest = part.max(axis=2)
+    background, brightest = np.percentile(highest, (50, _BRIGHT_PERCENTILE))
+    return Exposure(float(background), float(brightest), float((highest - part.min(axis=2)).mean()))
+
+
+def choose_normalisation(channels: int, dtype: str, exposures: Iterable[Exposure]) -> Choice:
+    """Return the normalisation that a data set wants.
+
+    Args:
+        channels: Of its images.
+        dtype: Of its images, `uint8` or `uint16`.
+        exposures: Of its images, or of some of them; unused unless they are uint8 of 3 channels.
+    """
+    if dtype != "uint8":
+        return Choice("percentile", "images have 16 bit")
+    if channels != 3:
+        return Choice("percentile", f"images have {channels} channels")
+    found = list(exposures)
+    if not found:
+        return Choice("fixed", "there is no image to look at")
+    background = median(each.background for each in found)
+    brightest = median(each.brightest for each in found)
+    colour = median(each.colour for each in found)
+    shown = f"background (median {background:.0f} of 255)"
+    if background >= _DARK:
+        return Choice("fixed", f"images are 8 bit on a bright {shown}")
+    is_grey = colour <= max(1.0, _GREY_SHARE * brightest)
+    if is_grey or background < _DARK_SHARE * brightest:
+        return Choice("percentile", f"images are 8 bit fluorescence, on a dark {shown}")
+    return Choice("fixed", f"images are 8 bit in colour, if dark: {shown}")
+
+
+def choose_for_store(store: Store, indices: Sequence[int]) -> Choice:
+    """Return the normalisation that some images of a store want, by at most 64 of them, evenly spread.
+
+    Args:
+        store: As prepared.
+        indices: The images that are trained and validated on.
+    """
+    if (len(store.channels), store.dtype) != (3, "uint8"):
+        return choose_normalisation(len(store.channels), store.dtype, ())
+    some = indices[:: max(1, -(-len(indices) // _MAX_IMAGES))]
+    exposures = (exposure_of(store.image(index).astype(np.uint8, copy=False)) for index in some)
+    return choose_normalisation(3, "uint8", exposures)
