@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["HashingWriter", "WrittenFile", "exchange", "link_or_copy", "sha256_of", "sync_folder", "write_atomically"]
+__all__ = [
+    "HashingWriter",
+    "WrittenFile",
+    "exchange",
+    "link_or_copy",
+    "sha256_of",
+    "sync_folder",
+    "write_atomically",
+]
 
 _CHUNK_BYTES = 1 << 20
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
