@@ -1,4 +1,4 @@
-"""PostgreSQL dies while its standby lags, which is promoted: the ledger alone, on a real pair of servers, without Ray."""
+"""PostgreSQL dies and a standby that lags is promoted: the ledger alone, on two real servers, without Ray."""
 
 import threading
 from collections.abc import Callable, Iterator
