@@ -54,8 +54,8 @@ test: install chromium
 # The generated tests with many more examples, half an hour; FUZZ=NAME runs those of that name.
 EXAMPLES := 2000
 fuzz: install
-	SEARCHER_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/searcher/prediction/test_outlines.py -n 2 \
-		--hypothesis-seed $(SEED) --timeout 7200 $(if $(FUZZ),-k $(FUZZ))
+	SEARCHER_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz \
+		$(addprefix tests/searcher/prediction/test_,outlines.py components.py dense.py) -n 2 --hypothesis-seed $(SEED) --timeout 7200 $(if $(FUZZ),-k $(FUZZ))
 
 # For the tests that open the dashboard in a browser: Debian's package, where it can be installed.
 chromium:

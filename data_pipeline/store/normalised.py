@@ -26,10 +26,14 @@ __all__ = ["normalised"]
 def normalised(store: Store, normalisation: Normalisation) -> Store:
     """Return the store with images as uint8, normalised one by one; the store itself where nothing changes.
 
+    Of a store that is normalised already, what is stored is normalised anew.
+
     Args:
         store: As prepared.
         normalisation: How.
     """
+    if isinstance(store, _NormalisedStore):
+        return store if store.normalisation == normalisation else normalised(store.stored, normalisation)
     if store.dtype == "uint8" and normalisation.kind == "fixed":
         return store
     return _NormalisedStore(store, normalisation)
@@ -41,8 +45,8 @@ class _NormalisedStore(Store):
     def __init__(self, store: Store, normalisation: Normalisation) -> None:
         super().__init__(store.path, store._index)
         self.dtype = "uint8"
-        self._stored = store
-        self._normalisation = normalisation
+        self.stored = store
+        self.normalisation = normalisation
         sizes = [self._images[index].size for index in range(len(self))]
         self._offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
         self._file = _scratch_file(store.path.parent, self._offsets[-1])
@@ -53,7 +57,7 @@ class _NormalisedStore(Store):
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return normalised, (self._stored, self._normalisation)
+        return normalised, (self.stored, self.normalisation)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return the normalised image as uint8[H, W, C]: a read-only view.
@@ -72,7 +76,7 @@ class _NormalisedStore(Store):
 
     def levels(self, index: int) -> Levels:
         """Return which values of an image become 0 and 255."""
-        return levels_of(self._images[index], self._normalisation)
+        return levels_of(self._images[index], self.normalisation)
 
     def _made(self, index: int) -> NDArray[np.uint8]:
         image = self._images[index]

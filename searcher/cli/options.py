@@ -202,12 +202,13 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         UserError: A `--set` without `=`.
     """
     from searcher.study.reader import parse_value
+    from searcher.study.toml_text import shown
 
     chosen: dict[str, Any] = {}
     for setting in args.settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            raise UserError(f"--set {setting}: must be KEY=VALUE, got {setting!r}; e.g. --set train.epochs=3")
+            raise UserError(f"--set: must be KEY=VALUE, got {shown(setting)}; e.g. --set train.epochs=3")
         chosen[key.strip()] = parse_value(text.strip())
     for key, value in (
         ("study.trials", getattr(args, "trials", None)),

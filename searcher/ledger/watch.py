@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 from searcher.ledger.clock import database_now
 from searcher.ledger.database import Database
 from searcher.ledger.liveness import driver_is_gone
+from searcher.ledger.optuna_trials import read_trials
 from searcher.ledger.tables import LaunchRow, StudyRow, utc_now
 from searcher.study.job_names import study_of_job_name
 
@@ -118,8 +119,8 @@ def frozen_trials(database: Database, name: str) -> list[FrozenTrial]:
         DatabaseError: The database cannot be read.
     """
     study_id = database.optuna_study_id(name)
-    with database.errors("read"):
-        return database.optuna_storage.get_all_trials(study_id, deepcopy=False)
+    with database.read() as session:
+        return read_trials(session.connection(), study_id)
 
 
 def trial_end(database: Database, name: str, number: int) -> TrialEnd | None:

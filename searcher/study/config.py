@@ -10,8 +10,16 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from data_pipeline.normalisation import Normalisation
 from models.settings import SETTINGS, ModelSettings, PostprocessSettings, UNetSettings
 
 __all__ = [
@@ -42,6 +50,9 @@ _MAX_SYNTHETIC_PX = 10**10
 """Pixels of all synthetic images together, for which the store takes some 50 GB of disk."""
 _MAX_COVERAGE = 8
 """How often overlapping tiles may show a pixel to the network, along each axis."""
+
+_NEW_KEYS = {"normalisation", "low_percentile", "high_percentile"}
+"""Keys of `data` that are written down only where they say something."""
 
 DEFAULT_MODEL = "unet"
 """The model of a configuration that names none."""
@@ -74,6 +85,13 @@ class DataConfig(Section):
     """Crops per epoch; 0 takes as many as there are training images."""
     num_threads: int = Field(default=2, ge=0, le=256)
     """Threads that load and augment. What they produce does not depend on their number."""
+    normalisation: Literal["auto", "fixed", "percentile"] = "auto"
+    """How an image's values become 0..255. `fixed`: 8 bit stay, 16 bit by their whole range. `percentile`: two
+    percentiles of each channel become 0 and 255. `auto`: told from the images; `fixed` for 8 bit in bright field."""
+    low_percentile: float = Field(default=1.0, ge=0.0, le=100.0)
+    """What becomes 0 by `percentile`."""
+    high_percentile: float = Field(default=99.8, ge=0.0, le=100.0)
+    """What becomes 255 by `percentile`."""
     synthetic_images: int = Field(default=40, ge=4, le=1_000_000)
     """Synthetic gland images to draw when the study runs without `--data`."""
     synthetic_size_px: int = Field(default=192, ge=64, le=16_384)
@@ -89,6 +107,31 @@ class DataConfig(Section):
             key: getattr(self, key)
             for key in (by_fold if self.folds else ("folds", "val_fraction", "split_seed"))
         }
+
+    @property
+    def normalised_by(self) -> Normalisation:
+        """How images are normalised. In a resolved configuration `auto` is of a time without normalisation: `fixed`."""
+        kind = "fixed" if self.normalisation == "auto" else self.normalisation
+        return Normalisation(kind, self.low_percentile, self.high_percentile)
+
+    @model_serializer(mode="wrap")
+    def _without_new_defaults(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return plain values, without the keys of normalisation at their defaults: digests stay what they were."""
+        values: dict[str, Any] = as_usual(self)
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in _NEW_KEYS or value != type(self).model_fields[key].default
+        }
+
+    @model_validator(mode="after")
+    def _percentiles_are_in_order(self) -> "DataConfig":
+        if self.low_percentile >= self.high_percentile:
+            raise ValueError(
+                "low_percentile must be below high_percentile, got "
+                f"low_percentile={self.low_percentile:g} high_percentile={self.high_percentile:g}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _synthetic_images_fit_a_disk(self) -> "DataConfig":

@@ -167,6 +167,10 @@ def _is_size(value: object) -> bool:
     return value is None or (isinstance(value, float) and 0 < value < math.inf)
 
 
+def _are_keys(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_text, value))
+
+
 def _are_tables(value: object) -> bool:
     return isinstance(value, list | tuple) and all(map(_is_table, value))
 
@@ -189,6 +193,7 @@ _RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "random": ("a table", _is_table),
     "tuned": ("nothing or a table", lambda value: value is None or _is_table(value)),
     "lineage": ("a list of tables", _are_tables),
+    "left_to_data": ("a list of keys", _are_keys),
     "pixel_size_um": ("nothing or a number above 0", _is_size),
 }
 """What each part must be, for messages, and what tells it."""

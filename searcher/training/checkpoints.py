@@ -56,7 +56,7 @@ class Checkpoint:
     """State of a trial at the end of an epoch."""
 
     config: dict[str, Any]
-    """Resolved configuration, `TrialConfig.to_dict()`."""
+    """Resolved configuration, `TrialConfig.to_dict()`. What has no normalisation is older: `fixed`."""
     config_digest: str
     """`TrialConfig.digest()`."""
     data_fingerprint: str
@@ -90,6 +90,9 @@ class Checkpoint:
     lineage: tuple[dict[str, Any], ...] = ()
     """Of the trials whose weights this one began from, the oldest first: `data_fingerprint`, and `split`, the keys of
     `data` that decide which images were held out."""
+    left_to_data: tuple[str, ...] = ()
+    """Keys of `config`, dotted, that were chosen by the data: they are at their defaults in what `config_digest` is of.
+    """
     pixel_size_um: float | None = None
     """Side of a pixel of the training images in micrometres; None where unknown, or where they differ in scale."""
 
@@ -107,8 +110,12 @@ class Checkpoint:
         A key that a newer version brought counts as its default there, which is made to be what was done before: so
         an upgrade takes nobody's checkpoints away.
         """
+        chosen = {table: dict(keys) for table, keys in self.config.items() if isinstance(keys, dict)}
+        for key in self.left_to_data:
+            table, _, leaf = key.partition(".")
+            chosen.get(table, {}).pop(leaf, None)
         try:
-            return TrialConfig.model_validate(self.config).digest()
+            return TrialConfig.model_validate(chosen).digest()
         except ValidationError:  # of another version altogether
             return self.config_digest
 

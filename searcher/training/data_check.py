@@ -10,6 +10,7 @@ from data_pipeline.store import Store
 from searcher.study.config import TrialConfig
 from searcher.training.dataset import SAME_SCALE, DataRequest, split_store
 from searcher.training.object_sizes import size_remarks
+from searcher.training.pixels import pixels_of
 
 __all__ = ["check_annotations", "check_data", "patients_remark", "pixel_sizes_remark"]
 
@@ -42,7 +43,7 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
         patients_remark(store, split.train + split.val),
         pixel_sizes_remark(store, split.train + split.val),
     ]
-    remarks += [f"{where}: {line}" for line in found if line]
+    remarks += [f"{where}: {line}" for line in (*found, *pixels_of(config, store).remarks(config)) if line]
     return remarks + size_remarks(config, [facts[index] for index in split.train])
 
 

@@ -21,7 +21,7 @@ import torch
 
 from data_pipeline.batch import Batch
 from data_pipeline.datasets.synthetic import SyntheticGlands
-from data_pipeline.store import Store
+from data_pipeline.store import Store, normalised
 from searcher.inference.precision import default_device, resolve_precision
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
@@ -30,6 +30,7 @@ from searcher.training.dataset import split_store
 from searcher.training.device import keep_freed_memory, to_device
 from searcher.training.failures import diagnose
 from searcher.training.learner import Learner
+from searcher.training.pixels import pixels_of
 from searcher.training.validation import Validator
 
 __all__ = ["measure"]
@@ -54,6 +55,8 @@ def measure(config: TrialConfig, store: Store, *, device: torch.device) -> None:
     """
     keep_freed_memory(device)  # as a trial does
     dtype = resolve_precision(config.train.precision, device)
+    pixels = pixels_of(config, store)
+    store = normalised(store, pixels.normalisation)
     split = split_store(store, config.data)
     calm = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": _LEARNING_RATE})})
     learner = Learner(

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import torch
 
 from data_pipeline.augment import build_augmentation
-from data_pipeline.store import Store
+from data_pipeline.store import Store, normalised
 from data_pipeline.stream import BatchStream
 from searcher.exceptions import CheckpointError, UserError
 from searcher.inference.precision import default_device, resolve_precision
@@ -22,12 +22,13 @@ from searcher.study.objectives import Objective
 from searcher.training.alive import Alive, silent
 from searcher.training.checkpoint_tuning import tune_checkpoint
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
-from searcher.training.data_defaults import fitted_to_data, with_channels
+from searcher.training.data_defaults import fitted_to_data
 from searcher.training.dataset import common_pixel_size, split_store
 from searcher.training.device import keep_freed_memory, keep_to_share, to_device
 from searcher.training.event_file import EventFile
 from searcher.training.failures import diagnose
 from searcher.training.learner import Learner
+from searcher.training.pixels import pixels_of
 from searcher.training.plateau import PlateauCounter
 from searcher.training.randomness import RandomState
 from searcher.training.reporter import Decision, Reporter
@@ -125,7 +126,6 @@ class Trainer:
         self.objective = objective
         self.epoch = 0
         """Epochs trained."""
-        self._store = store
         self._alive = alive
         self._device = default_device() if device is None else torch.device(device)
         keep_to_share(self._device, device_share)
@@ -144,11 +144,16 @@ class Trainer:
         self._resources = contextlib.ExitStack()
         self._learner: Learner | None = None
         try:
-            self._set_up(is_new=resume_from is None, parent=self._parent(warm_start, resume_from))
-            if resume_from is None:
+            former = None
+            if resume_from is not None:
+                former = load_checkpoint(resume_from, config_digest=config.digest(), sha256=resume_sha256)
+            self._pixels = pixels_of(config, store, None if former is None else former[0].config)
+            self._store = normalised(store, self._pixels.normalisation)
+            self._set_up(is_new=former is None, parent=self._parent(warm_start, resume_from))
+            if former is None:
                 self._folder.begin(config)
             else:
-                self._resume(resume_from, resume_sha256)
+                self._resume(*former)
             self._events = EventFile(run_dir, self._folder.history())
             self._resources.callback(self._events.close)
         except BaseException:
@@ -185,7 +190,10 @@ class Trainer:
             batch_size=train.batch_size,
             samples_per_epoch=config.data.samples_per_epoch,
             augmentation=build_augmentation(
-                config.augment.preset, crop_px=config.augment.crop_px, strength=config.augment.strength
+                config.augment.preset,
+                crop_px=config.augment.crop_px,
+                strength=config.augment.strength,
+                is_photograph=self._pixels.are_photographs,
             ),
             seed=train.seed,
             num_threads=config.data.num_threads,
@@ -407,7 +415,8 @@ class Trainer:
 
     def _checkpoint(self, value: float) -> Checkpoint:
         return Checkpoint(
-            config=with_channels(self.config, self._store).to_dict(),
+            config=self._pixels.in_config(self.config).to_dict(),
+            left_to_data=self._pixels.left_to_data(self.config),
             config_digest=self.config.digest(),
             data_fingerprint=self._store.fingerprint,
             objective=self.objective.name,
@@ -422,8 +431,8 @@ class Trainer:
             **self.learner.state_dict(),
         )
 
-    def _resume(self, path: Path, sha256: str | None) -> None:
-        checkpoint, file = load_checkpoint(path, config_digest=self.config.digest(), sha256=sha256)
+    def _resume(self, checkpoint: Checkpoint, file: CheckpointFile) -> None:
+        path = file.path
         for what, expected, actual in (
             ("objective", self.objective.name, checkpoint.objective),
             ("data fingerprint", self._store.fingerprint, checkpoint.data_fingerprint),

@@ -4,7 +4,7 @@ import string
 from pathlib import Path
 
 from fuzzing import examples
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from verb_server import VerbServer
 
@@ -137,6 +137,7 @@ def test_any_bytes_are_one_line(verbs: VerbServer, verbs_folder: Path, content: 
 
 
 @examples(60)
+@example(key="", value="[" * 1000)
 @given(key=KEYS, value=ODD_VALUES)
 def test_any_set_is_one_line(verbs: VerbServer, key: str, value: str):
     """The data folder that is missing ends what would else begin to train."""

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from fuzzing import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -12,7 +13,7 @@ from searcher.prediction.components import label_components
 
 
 @pytest.mark.parametrize("connectivity", [4, 8])
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(
     height=st.integers(1, 25), width=st.integers(1, 25), seed=st.integers(0, 10**6), block_px=st.integers(1, 12),
     density=st.sampled_from([0.0, 0.2, 0.35, 0.5, 0.7, 1.0]), min_area_px=st.sampled_from([0, 4]),

@@ -33,7 +33,7 @@ class _Source:
         return "e" * 64
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((12, 12, 3), np.uint8), self._labels[index]
+        return np.full((12, 12, 3), 200, np.uint8), self._labels[index]
 
 
 def store_of(folder: Path, samples: Sequence[Sample], labels: Sequence[np.ndarray] | None = None) -> Store:
