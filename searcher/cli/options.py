@@ -208,7 +208,10 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     for setting in args.settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            raise UserError(f"--set: must be KEY=VALUE, got {shown(setting)}; e.g. --set train.epochs=3")
+            where = setting if len(setting) <= 80 else f"{setting[:77]}..."
+            raise UserError(
+                f"--set {where}: must be KEY=VALUE, got {shown(setting)}; e.g. --set train.epochs=3"
+            )
         chosen[key.strip()] = parse_value(text.strip())
     for key, value in (
         ("study.trials", getattr(args, "trials", None)),
