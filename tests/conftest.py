@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,7 @@ def launch_tiny(ray_nodes, tmp_path: Path, cache_dir: Path):
         address: str | None = ray_nodes.address,
         storage_root: Path = tmp_path / "runs",
         data_folder: str | None = None,
+        remarks: Sequence[str] = (),
     ):
         listener = listener or RecordingListener()
         data = DataRequest(data_folder, str(cache_dir), spec.trial_config({}).data)
@@ -184,6 +185,7 @@ def launch_tiny(ray_nodes, tmp_path: Path, cache_dir: Path):
             storage_root=storage_root,
             listener=listener,
             address=address,
+            remarks=remarks,
         )
         with Database.open(str(tmp_path / "s.db")) as database:
             return result, listener, database.trials(spec.name)

@@ -84,8 +84,6 @@ class PairedFolder:
             raise DataError(*found)
         self.problems: tuple[str, ...] = tuple(found)
         self.remarks: tuple[str, ...] = tuple(remarks)
-        if remarks:
-            logger.warning("%s%s", remarks[0], f"; {len(remarks)} files alike" if len(remarks) > 1 else "")
 
     @property
     def name(self) -> str:

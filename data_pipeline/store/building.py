@@ -164,6 +164,7 @@ def _write_bins(source: SampleSource, folder: Path, progress: Progress) -> Index
             pixels_bytes=pixels_file.tell(),
             labels_bytes=labels_file.tell(),
             entries=entries,
+            remarks=tuple(getattr(source, "remarks", ())),
         )
 
 

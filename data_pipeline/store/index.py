@@ -54,6 +54,8 @@ class Index:
     labels_bytes: int
     """Size of the file of label maps."""
     entries: Sequence[Entry]
+    remarks: tuple[str, ...] = ()
+    """What was decided where the data set's files leave it open, one line each."""
 
     @property
     def has_digests(self) -> bool:
@@ -103,6 +105,7 @@ def read_index(path: Path) -> Index:
         pixels_bytes=values["pixels_bytes"],
         labels_bytes=values["labels_bytes"],
         entries=entries,
+        remarks=tuple(values.get("remarks", ())),
     )
 
 

@@ -28,6 +28,7 @@ class Store:
         self.channels = index.channels
         self.dtype: Literal["uint8", "uint16"] = "uint16" if index.dtype == "uint16" else "uint8"
         self.samples: Sequence[Sample] = tuple(entry.sample for entry in index.entries)
+        self.remarks = index.remarks
         self._index = index
         self._identity = identity_of(path)
         self._pixels_map = _map(path / PIXELS, index.pixels_bytes)

@@ -59,6 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, progress_bar
     from searcher.evaluation.records import EVALUATION_SCHEMA
     from searcher.inference.measuring import measure_split, see_all
+    from searcher.training.data_check import reading_remarks
 
     check_writable("--json", args.json)
     check_writable("--report", args.report)
@@ -73,6 +74,8 @@ def _run(args: argparse.Namespace) -> int:
         store = prepare_store(source, cache_dir(), progress=advance)
     splits: dict[str, Summary] = {}
     pages: list[SplitReport] = []
+    for line in reading_remarks(store):
+        say_problem(line)
     wanted = _splits(store, args.splits)
     _check_annotations(store, args, wanted)
     store = normalised(store, predictor.kind.normalisation)

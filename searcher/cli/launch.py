@@ -128,6 +128,7 @@ def _launch(
             listener=view,
             address=args.address,
             command=args.command,
+            remarks=remarks,
         )
     view.print_result(
         result,

@@ -7,6 +7,8 @@ from searcher.study.spec import StudySpec, default_identity
 
 __all__ = ["differences"]
 
+_NORMALISATION = "data.normalisation"
+
 
 def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[str]:
     """Return in what a study file and data differ from the study in the database, one line each.
@@ -19,6 +21,8 @@ def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[s
     searched = {key.removeprefix("space.") for key in row.identity if key.startswith("space.")}
     defaults = {key: value for key, value in default_identity(model).items() if key not in searched}
     old = {**{key: defaults[key] for key in new if key in defaults}, **row.identity}
+    if _NORMALISATION not in row.identity and new.get(_NORMALISATION) == "fixed":
+        old[_NORMALISATION] = "fixed"  # what every study was before there was another
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     lines = [f"{key} was {_shown(old.get(key))}, got {_shown(new.get(key))}" for key in changed]
     if row.data_fingerprint != data_fingerprint:

@@ -28,7 +28,10 @@ from searcher.ledger.liveness import driver_state, own_process
 from searcher.ledger.tables import LaunchRow, StudyRow
 from searcher.study.config import MEANING
 
-__all__ = ["Lease"]
+__all__ = ["NORMALISES", "Lease"]
+
+NORMALISES = "normalises"
+"""Recorded of a launch whose version can normalise images; older ones could not."""
 
 logger = logging.getLogger(__name__)
 
@@ -388,7 +391,7 @@ def _this_launch(study_id: int, job: str | None) -> LaunchRow:
 
 def _versions() -> dict[str, str]:
     installed = {name: version(name) for name in _RECORDED_VERSIONS}
-    return {"python": platform.python_version(), "meaning": str(MEANING), **installed}
+    return {"python": platform.python_version(), "meaning": str(MEANING), NORMALISES: "1", **installed}
 
 
 def _git_revision() -> str | None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from searcher.exceptions import StudyConflictError
 from searcher.ledger.database import Database
 from searcher.ledger.identity import differences
+from searcher.ledger.lease import NORMALISES
 from searcher.ledger.tables import CheckpointRow, StudyRow
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import below
@@ -28,6 +29,8 @@ class Registration:
     data_source: str
     data_fingerprint: str
     storage_root: Path
+    normalised_since: str = ""
+    """Why images are normalised by percentiles, where that is left to the data and so decided; else empty."""
 
     def check(self, database: Database | None) -> None:
         """Check that the study can be launched with this database. Changes nothing.
@@ -49,11 +52,23 @@ class Registration:
                 known = self._check_row(session)
             if known:
                 database.optuna_study_id(name)
+                self._refuse_mixture(database)
         if not known and self._holds_trials():
             root = root_text(self.storage_root)
             raise StudyConflictError(
                 f"--storage {root}: must hold no trials of a study that the database does not know, "
                 f"got {below(root, name)}; name the database it belongs to, or choose another --storage"
+            )
+
+    def _refuse_mixture(self, database: Database) -> None:
+        """Refuse trials on normalised images beside those of a version that did not normalise any."""
+        if self.normalised_since and any(
+            NORMALISES not in each for each in database.versions(self.spec.name)
+        ):
+            raise StudyConflictError(
+                f"--study {self.spec.name}: began before images were normalised, which these would be now, since "
+                f"{self.normalised_since}; go on as before with --set data.normalisation=fixed, or begin anew with "
+                "--set study.name=NAME"
             )
 
     def _holds_trials(self) -> bool:

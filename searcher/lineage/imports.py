@@ -74,6 +74,8 @@ def _is_same(
     spec: StudySpec, params: Mapping[str, Value], parent: StudySpec, parents_params: Mapping[str, Value]
 ) -> bool:
     try:
-        return spec.trial_config(params).digest() == parent.trial_config(parents_params).digest()
+        ours, theirs = spec.trial_config(params), parent.trial_config(parents_params)
+        is_seen_alike = ours.data.normalisation == theirs.data.normalisation
+        return is_seen_alike and ours.digest() == theirs.digest()
     except StudyFileError:
         return False

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -62,6 +62,7 @@ from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
+from searcher.training.pixels import pixels_of
 
 __all__ = ["LaunchResult", "launch"]
 
@@ -96,6 +97,7 @@ def launch(
     listener: StudyListener,
     address: str | None = None,
     command: str = "",
+    remarks: Sequence[str] = (),
 ) -> LaunchResult:
     """Run a study until its budget is used, or until it is interrupted; every launch continues it.
 
@@ -111,6 +113,7 @@ def launch(
         listener: Hears of the progress.
         address: A running Ray cluster; None starts one for this launch.
         command: What a person typed to launch, for the study's note.
+        remarks: What a person was told of the data, for the launch's log.
 
     Raises:
         StudyConflictError: The study is another one than the database has, or another driver runs it.
@@ -125,6 +128,7 @@ def launch(
         data_source=data.folder or SyntheticGlands.name,
         data_fingerprint=store.fingerprint,
         storage_root=storage_root,
+        normalised_since=_normalised_since(spec, store),
     )
     remaining = Patience(listener.said, threading.Event())(lambda: _look(database, study))
     if remaining and address is None:  # each node of a cluster fetches its own, and this may be none of them
@@ -170,7 +174,22 @@ def launch(
                 patience(lambda: study.begin_launch(opened))
                 ledger = patience(lambda: StudyLedger(opened, spec, patience=patience))
                 launch = _Launch(ledger, lease, cluster, log, stop, is_joined=address is not None)
-                return launch.run(data=data, store=store, study=study, resources=resources, command=command)
+                return launch.run(
+                    data=data,
+                    store=store,
+                    study=study,
+                    resources=resources,
+                    command=command,
+                    remarks=remarks,
+                )
+
+
+def _normalised_since(spec: StudySpec, store: Store) -> str:
+    """Return why images are normalised by percentiles, if that is left to the data and so decided."""
+    if "data.normalisation" in spec.space:
+        return ""
+    facts = pixels_of(spec.trial_config({}), store)
+    return facts.reason if facts.normalisation.kind == "percentile" else ""
 
 
 def _launch_log(study: str, storage_root: Path, listener: StudyListener) -> LaunchLog:
@@ -249,11 +268,14 @@ class _Launch:
         study: Registration,
         resources: TrialResources | None,
         command: str,
+        remarks: Sequence[str],
     ) -> LaunchResult:
         """Mend what the last driver left, search, and write down how it ended."""
         problem: str | None = None
         try:
             self._open()
+            for line in remarks:
+                self._log.note(line)
             self._ledger.note_launch(
                 command,
                 num_images=len(store.samples),

@@ -91,6 +91,10 @@ class LaunchLog:
         self._write(text)
         self._listener.said(text)
 
+    def note(self, text: str) -> None:
+        """Write what a person was told before the log began."""
+        self._write(text)
+
     def ended(self, outcome: str, problem: str | None) -> None:
         """Write how the launch ended."""
         self._write(outcome if problem is None else f"{outcome}: {problem}")

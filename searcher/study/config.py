@@ -318,10 +318,13 @@ class TrialConfig(Section):
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON form, 64 hexadecimal digits.
 
-        Without the images' channels: they are the data's, whose fingerprint is compared beside the digest.
+        Without the images' channels: they are the data's, whose fingerprint is compared beside the digest. And without
+        `data.normalisation = "fixed"`, which is what every trial had before there was another.
         """
         values = self.to_dict()
         values["model"].pop("channels", None)
+        if self.data.normalisation == "fixed":
+            del values["data"]["normalisation"]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -193,6 +193,7 @@ _RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "random": ("a table", _is_table),
     "tuned": ("nothing or a table", lambda value: value is None or _is_table(value)),
     "lineage": ("a list of tables", _are_tables),
+    "dtype": ("uint8 or uint16", lambda value: value in ("uint8", "uint16")),
     "left_to_data": ("a list of keys", _are_keys),
     "pixel_size_um": ("nothing or a number above 0", _is_size),
     "dtype": ("uint8 or uint16", lambda value: value in ("uint8", "uint16")),

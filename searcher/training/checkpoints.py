@@ -93,6 +93,8 @@ class Checkpoint:
     left_to_data: tuple[str, ...] = ()
     """Keys of `config`, dotted, that were chosen by the data: they are at their defaults in what `config_digest` is of.
     """
+    dtype: str = "uint8"
+    """Type of the values of the images in the data set, `uint8` or `uint16`."""
     pixel_size_um: float | None = None
     """Side of a pixel of the training images in micrometres; None where unknown, or where they differ in scale."""
     dtype: str = "uint8"

@@ -12,7 +12,7 @@ from searcher.training.dataset import SAME_SCALE, DataRequest, split_store
 from searcher.training.object_sizes import size_remarks
 from searcher.training.pixels import pixels_of
 
-__all__ = ["check_annotations", "check_data", "patients_remark", "pixel_sizes_remark"]
+__all__ = ["check_annotations", "check_data", "patients_remark", "pixel_sizes_remark", "reading_remarks"]
 
 _SHOWN = 5
 
@@ -31,7 +31,8 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
     """
     where = request.folder or "synthetic glands"
     split = split_store(store, config.data)
-    remarks = check_annotations(store, request, sorted([*split.train, *split.val]))
+    remarks = reading_remarks(store)
+    remarks += check_annotations(store, request, sorted([*split.train, *split.val]))
     facts = annotation_facts(store)
     for name, indices in (("training", split.train), ("validation", split.val)):
         if not any(facts[index].num_labels for index in indices):
@@ -45,6 +46,13 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
     ]
     remarks += [f"{where}: {line}" for line in (*found, *pixels_of(config, store).remarks(config)) if line]
     return remarks + size_remarks(config, [facts[index] for index in split.train])
+
+
+def reading_remarks(store: Store) -> list[str]:
+    """Return what was decided where the data set's files leave it open, one line each; the first few of many."""
+    more = len(store.remarks) - _SHOWN
+    rest = [f"and {more} remarks more on the files; searcher data inspect shows them all"] if more > 0 else []
+    return [*store.remarks[:_SHOWN], *rest]
 
 
 def check_annotations(store: Store, request: DataRequest, indices: Sequence[int]) -> list[str]:

@@ -17,7 +17,7 @@ from data_pipeline.stream import BatchStream
 from searcher.exceptions import CheckpointError, UserError
 from searcher.inference.precision import default_device, resolve_precision
 from searcher.inference.tuning import Tuned
-from searcher.study.config import TrialConfig
+from searcher.study.config import DataConfig, TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.alive import Alive, silent
 from searcher.training.checkpoint_tuning import tune_checkpoint
@@ -417,6 +417,7 @@ class Trainer:
         return Checkpoint(
             config=self._pixels.in_config(self.config).to_dict(),
             left_to_data=self._pixels.left_to_data(self.config),
+            dtype=self._pixels.dtype,
             config_digest=self.config.digest(),
             data_fingerprint=self._store.fingerprint,
             objective=self.objective.name,
@@ -434,6 +435,12 @@ class Trainer:
 
     def _resume(self, checkpoint: Checkpoint, file: CheckpointFile) -> None:
         path = file.path
+        was = DataConfig.model_validate(checkpoint.config["data"]).normalised_by
+        if was != self._pixels.normalisation:
+            raise CheckpointError(
+                f"{path}: data.normalisation must be the trial's, {self._pixels.normalisation}, got {was}; "
+                "start without it"
+            )
         for what, expected, actual in (
             ("objective", self.objective.name, checkpoint.objective),
             ("data fingerprint", self._store.fingerprint, checkpoint.data_fingerprint),

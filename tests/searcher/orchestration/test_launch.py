@@ -104,15 +104,18 @@ def artifacts_by_trial(database: Database, study: str, root: Path) -> dict[int, 
     return found
 
 
-def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny):
+def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny, tmp_path):
     launch_tiny(tiny(study__trials=2, train__epochs=2, **ONE_WORKER))
     result, listener, trials = launch_tiny(tiny(study__trials=3, train__epochs=2, **ONE_WORKER))
     assert listener.opened["num_done"] == 2
     assert result.num_done == 3
     assert len(trials) == 3
     assert len({str(sorted(trial.params.items())) for trial in trials}) == 3, "no parameters twice"
-    again, listener, _ = launch_tiny(tiny(study__trials=3, train__epochs=2, **ONE_WORKER))
+    again, listener, _ = launch_tiny(
+        tiny(study__trials=3, train__epochs=2, **ONE_WORKER), remarks=["DATA: patients are unknown"]
+    )
     assert (again.outcome, listener.epochs) == ("finished", [])
+    assert "Z DATA: patients are unknown\n" in (tmp_path / "runs" / "tiny" / "launch.log").read_text()
 
 
 def test_a_launch_that_broke_off_is_gone_on_from_to_a_raised_budget_until_the_space_is_exhausted(

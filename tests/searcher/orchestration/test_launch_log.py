@@ -20,11 +20,13 @@ def speak(log: LaunchLog) -> None:
 def test_what_is_heard_is_written_with_its_time_and_passed_on(tmp_path):
     path, heard = tmp_path / "s" / "launch.log", RecordingListener()
     with LaunchLog(path, heard) as log:
+        log.note("DATA: patients are unknown")
         speak(log)
         log.ended("finished", None)
     lines = path.read_text().splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", line) for line in lines)
     assert [line.partition("Z ")[2] for line in lines] == [
+        "DATA: patients are unknown",
         "launched: 1 of 4 trials done, best 0.5",
         "trial 1 started, goes on after epoch 2 of 4: optimizer.lr=0.01",
         "trial 1 epoch 3: 0.25",

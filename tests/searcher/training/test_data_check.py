@@ -55,6 +55,15 @@ def test_unknown_patients_are_said_and_known_ones_are_not(tmp_path: Path) -> Non
     assert check_data(store_of(tmp_path / "b", known), request(), TrialConfig()) == []
 
 
+def test_remarks_of_the_files_are_said_by_every_later_launch_too(tmp_path: Path) -> None:
+    """The first one reads the files; the others find the store."""
+    source = _Source([named(i, patient=f"P{i // 2}") for i in range(4)], [OBJECT] * 4)
+    source.remarks = tuple(f"file {number}: turned" for number in range(7))  # type: ignore[attr-defined]
+    expected = [*source.remarks[:5], "and 2 remarks more on the files; searcher data inspect shows them all"]
+    assert check_data(prepare_store(source, tmp_path), request(), TrialConfig()) == expected
+    assert check_data(Store.open(tmp_path / source.fingerprint()), request(), TrialConfig()) == expected
+
+
 def test_no_object_to_train_on_or_to_validate_on_is_refused(tmp_path: Path) -> None:
     empty = np.zeros_like(OBJECT)
     samples = [named(0, patient="P"), named(1, patient="P"), named(2, split="val")]
