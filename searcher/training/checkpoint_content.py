@@ -196,6 +196,5 @@ _RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "dtype": ("uint8 or uint16", lambda value: value in ("uint8", "uint16")),
     "left_to_data": ("a list of keys", _are_keys),
     "pixel_size_um": ("nothing or a number above 0", _is_size),
-    "dtype": ("uint8 or uint16", lambda value: value in ("uint8", "uint16")),
 }
 """What each part must be, for messages, and what tells it."""

@@ -97,8 +97,6 @@ class Checkpoint:
     """Type of the values of the images in the data set, `uint8` or `uint16`."""
     pixel_size_um: float | None = None
     """Side of a pixel of the training images in micrometres; None where unknown, or where they differ in scale."""
-    dtype: str = "uint8"
-    """Type of the training images' values, `uint8` or `uint16`."""
 
     def weights(self) -> dict[str, Any]:
         """Return the weights that were validated: the average's if there is one, else the trained ones."""

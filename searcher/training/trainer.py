@@ -429,7 +429,6 @@ class Trainer:
             random=self._random.state_dict(),
             lineage=self._lineage,
             pixel_size_um=self._pixel_size_um,
-            dtype=self._pixels.dtype,
             **self.learner.state_dict(),
         )
 
