@@ -86,8 +86,8 @@ def _onnx(manifest: BundleManifest) -> str:
     onnx = manifest.onnx
     return (
         f" `{onnx.file}` is the same network for ONNX Runtime (opset {onnx.opset}): images uint8[B, {onnx.height}, "
-        f"{onnx.width}, {manifest.channels}] to maps float32[B, C, H, W], before post-processing; it differs from PyTorch by at "
-        f"most {onnx.max_difference:.1e} ({', '.join(onnx.compared_on)})." + _in_numpy(manifest)
+        f"{onnx.width}, {manifest.channels}] to maps float32[B, C, H, W], before post-processing; it differs from "
+        f"PyTorch by at most {onnx.max_difference:.1e} ({', '.join(onnx.compared_on)})." + _in_numpy(manifest)
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from data_pipeline.normalisation import Normalisation
 from models.base import SegmentationModel
 from models.registry import build_model
 from models.settings import PostprocessSettings
@@ -65,8 +64,7 @@ class TrainedNetwork:
     @property
     def kind(self) -> ImageKind:
         """What images it was trained on."""
-        normalisation = getattr(self.config.data, "normalised_by", Normalisation())
-        return ImageKind(self.config.model.channels, self.dtype, normalisation)
+        return ImageKind(self.config.model.channels, self.dtype, self.config.data.normalised_by)
 
     def model(self, device: torch.device) -> SegmentationModel:
         """Return a model with these weights, in evaluation mode.
