@@ -19,7 +19,14 @@ from models.base import SegmentationModel
 from searcher._version import __version__
 from searcher.bundle.card import model_card
 from searcher.bundle.load import is_bundle
-from searcher.bundle.manifest import MANIFEST, BundleManifest, DataFacts, FileFacts, OnnxFacts
+from searcher.bundle.manifest import (
+    MANIFEST,
+    BundleManifest,
+    DataFacts,
+    FileFacts,
+    NormalisationFacts,
+    OnnxFacts,
+)
 from searcher.bundle.member import Member
 from searcher.exceptions import UserError
 from searcher.files import exchange, sha256_of, sync_folder, write_atomically
@@ -104,7 +111,7 @@ def write_bundle(
     check_target(target, force=force)
     networks = [member.network for member in members]
     predictor = predictor_of(networks, models, device=torch.device("cpu"))
-    train = networks[0].config.train
+    train, kind = networks[0].config.train, predictor.kind
     try:
         with _new_folder(target, force=force) as folder:
             files = {}
@@ -127,6 +134,13 @@ def write_bundle(
                 tile_px=train.eval_tile_px,
                 tile_overlap_px=train.eval_tile_overlap_px,
                 pixel_size_um=pixel_size_um,
+                channels=kind.channels,
+                dtype=kind.dtype,
+                normalisation=NormalisationFacts(
+                    kind=kind.normalisation.kind,
+                    low_percentile=kind.normalisation.low_percentile,
+                    high_percentile=kind.normalisation.high_percentile,
+                ),
                 data=data,
                 onnx=onnx_facts,
                 files=files,
