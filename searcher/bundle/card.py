@@ -26,7 +26,7 @@ def model_card(manifest: BundleManifest, pictures: Sequence[str]) -> str:
         "## Use",
         "    searcher predict THIS_FOLDER IMAGE… --to DIR       # label maps, overlays, a table of every object\n"
         "    searcher evaluate THIS_FOLDER --data DIR --splits testA   # its metrics on annotated images",
-        f"Images are 8 bit RGB{_pixel_size(manifest)}. "
+        f"{_images(manifest)}{_pixel_size(manifest)}. "
         + (
             f"It looks at tiles of {manifest.tile_px} px with an overlap of {manifest.tile_overlap_px} px. "
             if manifest.tile_px
@@ -86,8 +86,36 @@ def _onnx(manifest: BundleManifest) -> str:
     onnx = manifest.onnx
     return (
         f" `{onnx.file}` is the same network for ONNX Runtime (opset {onnx.opset}): images uint8[B, {onnx.height}, "
-        f"{onnx.width}, 3] to maps float32[B, C, H, W], before post-processing; it differs from PyTorch by at most "
-        f"{onnx.max_difference:.1e} ({', '.join(onnx.compared_on)})."
+        f"{onnx.width}, {manifest.channels}] to maps float32[B, C, H, W], before post-processing; it differs from "
+        f"PyTorch by at most {onnx.max_difference:.1e} ({', '.join(onnx.compared_on)})." + _in_numpy(manifest)
+    )
+
+
+def _images(manifest: BundleManifest) -> str:
+    kind = manifest.kind
+    if kind.is_colour:
+        return "Images are 8 bit RGB"
+    return f"Images have {kind} (see docs/bundles.md)"
+
+
+def _in_numpy(manifest: BundleManifest) -> str:
+    """Return the lines that make an image what the ONNX network takes; nothing for 8 bit RGB, which is that."""
+    kind = manifest.kind
+    if kind.is_colour:
+        return ""
+    if kind.normalisation.kind == "fixed":
+        steps = ["x = image if image.dtype == np.uint8 else np.rint(image / 257).astype(np.uint8)"]
+    else:
+        how = kind.normalisation
+        steps = [
+            f"low, high = np.percentile(image, ({how.low_percentile:g}, {how.high_percentile:g}), axis=(0, 1), "
+            'method="inverted_cdf").astype(float)',
+            "high = np.where(high > low, high, image.max(axis=(0, 1)))",
+            "width = np.where(high > low, high - low, np.inf)",
+            "x = np.rint((image - low) * 255 / width).clip(0, 255).astype(np.uint8)",
+        ]
+    return " Its images are normalised as a whole, before tiles are cut:\n\n" + "\n".join(
+        f"    {step}" for step in (f"# image: [H, W, {kind.channels}], as the file has it", *steps)
     )
 
 

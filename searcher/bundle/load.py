@@ -132,7 +132,13 @@ def load_bundle(path: Path) -> Bundle:
     """
     manifest, manifest_sha256 = read_manifest(path)
     contents = {name: _verified(path, name, manifest) for name in manifest.files}
-    members = [_member(path, facts, contents[facts.weights]) for facts in manifest.members]
+    members = [_member(path, facts, contents[facts.weights], manifest.dtype) for facts in manifest.members]
+    for member in members:
+        if member.network.kind != manifest.kind:
+            raise UserError(
+                f"{path / MANIFEST}: channels and normalisation must be those that its networks were trained with, "
+                f"{member.network.kind}, got {manifest.kind}; use the bundle as it was exported"
+            )
     return Bundle(path=path, manifest=manifest, manifest_sha256=manifest_sha256, members=tuple(members))
 
 
@@ -189,10 +195,10 @@ def _check_size(file: Path, opened: BinaryIO, num_expected: int, *, is_weights: 
         )
 
 
-def _member(path: Path, facts: MemberFacts, content: bytes) -> Member:
+def _member(path: Path, facts: MemberFacts, content: bytes, dtype: str) -> Member:
     try:
         weights = load_tensors(content)
-        return Member(TrainedNetwork.from_plain(facts.config, weights, facts.tuned), facts)
+        return Member(TrainedNetwork.from_plain(facts.config, weights, facts.tuned, dtype), facts)
     except Exception as error:  # whatever foreign bytes make the reader of weights stumble over
         reason = one_line(" ".join(str(error).split())[:160]) or type(error).__name__
         raise UserError(

@@ -1,12 +1,14 @@
 """`bundle.json`: what a bundle holds and where it comes from. Imports no torch."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.settings import PostprocessSettings
+from data_pipeline.normalisation import Normalisation
+from models.settings import MAX_CHANNELS, PostprocessSettings
+from searcher.inference.image_kind import ImageKind
 from searcher.study.ancestor import Ancestor
 from searcher.study.config import Section
 
@@ -18,6 +20,7 @@ __all__ = [
     "DataFacts",
     "FileFacts",
     "MemberFacts",
+    "NormalisationFacts",
     "OnnxFacts",
 ]
 
@@ -95,8 +98,27 @@ class DataFacts(Section):
     fingerprints: tuple[Sha256, ...]
 
 
+class NormalisationFacts(Section):
+    """How the values of an image become 0..255; see `data_pipeline.normalisation`."""
+
+    kind: Literal["fixed", "percentile"] = "fixed"
+    low_percentile: FiniteFloat = Field(default=1.0, ge=0.0, le=100.0)
+    """What becomes 0; unused by `fixed`."""
+    high_percentile: FiniteFloat = Field(default=99.8, ge=0.0, le=100.0)
+    """What becomes 255; unused by `fixed`."""
+
+    @model_validator(mode="after")
+    def _percentiles_are_in_order(self) -> "NormalisationFacts":
+        if self.low_percentile >= self.high_percentile:
+            raise ValueError(
+                "low_percentile must be below high_percentile, got "
+                f"{self.low_percentile:g} and {self.high_percentile:g}"
+            )
+        return self
+
+
 class OnnxFacts(Section):
-    """The same network for ONNX Runtime: uint8[B, H, W, 3], RGB, to maps float32[B, C, H, W], not post-processed."""
+    """The same network for ONNX Runtime: uint8[B, H, W, `channels`], normalised, to maps float32[B, C, H, W]."""
 
     file: FileName
     height: Pixels = Field(ge=1)
@@ -129,10 +151,22 @@ class BundleManifest(Section):
     tile_overlap_px: Pixels
     pixel_size_um: FiniteFloat | None = Field(gt=0.0)
     """Side of a pixel of the images that it was trained on, in micrometres; None where nobody said."""
+    channels: int = Field(default=3, ge=1, le=MAX_CHANNELS)
+    """Channels of the images; 3 in bundles of a time when there was nothing else, and `fixed`, and `uint8`."""
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    """Of the images that it was trained on."""
+    normalisation: NormalisationFacts = NormalisationFacts()
     data: DataFacts
     onnx: OnnxFacts | None
     files: dict[FileName, FileFacts]
     """Every file but this one."""
+
+    @property
+    def kind(self) -> ImageKind:
+        """What images the networks take."""
+        how = self.normalisation
+        normalisation = Normalisation(how.kind, how.low_percentile, how.high_percentile)
+        return ImageKind(self.channels, self.dtype, normalisation)
 
     @model_validator(mode="after")
     def _names_its_files(self) -> "BundleManifest":

@@ -33,7 +33,7 @@ class _MeanMaps(nn.Module):
         self.models = nn.ModuleList(models)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return float32[B, C, H, W] of uint8[B, H, W, 3]."""
+        """Return float32[B, C, H, W] of uint8[B, H, W, channels]."""
         maps = [model.predict_maps(images) for model in self.models]  # type: ignore[operator]
         return torch.stack(maps).mean(dim=0)
 
@@ -63,6 +63,7 @@ def export_onnx(
     path: Path,
     *,
     size_px: int,
+    channels: int = 3,
     inputs: Mapping[str, Pixels],
 ) -> OnnxFacts:
     """Write the models' mean maps as one ONNX file and compare it with PyTorch.
@@ -73,7 +74,9 @@ def export_onnx(
         models: On the CPU, in evaluation mode, all with maps; see `check_exportable`.
         path: The file.
         size_px: Height and width of the images.
-        inputs: Images to compare on besides random ones, by what they are: uint8[H, W, 3] of any size, cut or padded.
+        channels: Of the images.
+        inputs: Images to compare on besides random ones, by what they are: uint8[H, W, channels], normalised, of any
+            size, cut or padded.
 
     Returns:
         What was written and how far it is from PyTorch.
@@ -86,7 +89,7 @@ def export_onnx(
     dense = [model for model in models if isinstance(model, DenseModel)]
     network = _MeanMaps(dense).eval()
     generator = np.random.default_rng(0)
-    random = generator.integers(0, 256, (2, size_px, size_px, 3), dtype=np.uint8)
+    random = generator.integers(0, 256, (2, size_px, size_px, channels), dtype=np.uint8)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,

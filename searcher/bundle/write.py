@@ -1,6 +1,8 @@
 """Writing a bundle: a whole folder appears under its name, or nothing does."""
 
 import contextlib
+import fcntl
+import glob
 import os
 import platform
 import shutil
@@ -17,10 +19,17 @@ from models.base import SegmentationModel
 from searcher._version import __version__
 from searcher.bundle.card import model_card
 from searcher.bundle.load import is_bundle
-from searcher.bundle.manifest import MANIFEST, BundleManifest, DataFacts, FileFacts, OnnxFacts
+from searcher.bundle.manifest import (
+    MANIFEST,
+    BundleManifest,
+    DataFacts,
+    FileFacts,
+    NormalisationFacts,
+    OnnxFacts,
+)
 from searcher.bundle.member import Member
 from searcher.exceptions import UserError
-from searcher.files import sha256_of, sync_folder, write_atomically
+from searcher.files import exchange, sha256_of, sync_folder, write_atomically
 from searcher.inference.trained import predictor_of, uses_tta
 
 __all__ = ["CARD", "ONNX", "check_target", "weights_files", "write_bundle"]
@@ -28,6 +37,8 @@ __all__ = ["CARD", "ONNX", "check_target", "weights_files", "write_bundle"]
 CARD = "README.md"
 """The model card."""
 ONNX = "model.onnx"
+_PARTIAL = ".partial"
+"""What the name of a bundle's folder ends in while it is written."""
 _PACKAGES = ("torch", "torchvision", "numpy", "safetensors")
 
 
@@ -79,8 +90,9 @@ def write_bundle(
 ) -> tuple[BundleManifest, str]:
     """Write a bundle and return its manifest with the SHA-256 of `bundle.json`.
 
-    All is written into a folder beside the target and flushed to disk; then that is renamed. Interrupted, nothing is
-    left of it. (Killed in the instant in which a bundle is replaced, the old one is left as `.NAME.replaced.*`.)
+    All is written into a folder beside the target and flushed to disk; then that takes the target's name. Killed at
+    any moment, the old bundle or the new one is whole under its name. What a killed export left beside it, as
+    `.NAME.*.partial`, is removed by the next one.
 
     Args:
         target: The folder to be.
@@ -99,7 +111,7 @@ def write_bundle(
     check_target(target, force=force)
     networks = [member.network for member in members]
     predictor = predictor_of(networks, models, device=torch.device("cpu"))
-    train = networks[0].config.train
+    train, kind = networks[0].config.train, predictor.kind
     try:
         with _new_folder(target, force=force) as folder:
             files = {}
@@ -122,6 +134,13 @@ def write_bundle(
                 tile_px=train.eval_tile_px,
                 tile_overlap_px=train.eval_tile_overlap_px,
                 pixel_size_um=pixel_size_um,
+                channels=kind.channels,
+                dtype=kind.dtype,
+                normalisation=NormalisationFacts(
+                    kind=kind.normalisation.kind,
+                    low_percentile=kind.normalisation.low_percentile,
+                    high_percentile=kind.normalisation.high_percentile,
+                ),
                 data=data,
                 onnx=onnx_facts,
                 files=files,
@@ -155,26 +174,47 @@ def _flushed(path: Path) -> FileFacts:
 def _new_folder(target: Path, *, force: bool) -> Iterator[Path]:
     """Yield an empty folder that takes the target's place at the end; after an error it is gone."""
     parent = target.absolute().parent
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
+    _remove_leftovers(parent, target.name)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_PARTIAL, dir=parent))
+    held = _locked(folder)  # until the end of this process, whatever it dies of
     try:
         folder.chmod(0o777 & ~_umask())
         yield folder
         check_target(target, force=force)  # something may have come there meanwhile
-        replaced = None
         if force and target.is_dir():
-            replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced.", dir=parent))
-            target.rename(replaced)  # over an empty folder, which POSIX allows
-        try:
-            folder.rename(target)
-        except BaseException:
-            if replaced is not None:
-                replaced.rename(target)
-            raise
-        if replaced is not None:
-            shutil.rmtree(replaced, ignore_errors=True)
+            exchange(folder, target)
+        else:
+            folder.rename(target)  # also over an empty folder, which POSIX allows
         sync_folder(parent)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # the old bundle by now, if there was one
+        if held is not None:
+            os.close(held)
+
+
+def _remove_leftovers(parent: Path, name: str) -> None:
+    """Remove what exports to this target left that were killed; an export that is at work holds its folder locked."""
+    for folder in parent.glob(f".{glob.escape(name)}.*{_PARTIAL}"):
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        held = _locked(folder)
+        if held is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
+
+
+def _locked(folder: Path) -> int | None:
+    """Return the descriptor of a folder that is locked by it, None if another process holds it, or nobody can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _umask() -> int:

@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.members import Found, add_members, find_members, predictor_for
+from searcher.cli.normalisation import add_normalisation, normalise_as_wished
 from searcher.cli.options import Verbs, add_data, check_writable, data_folder, open_source, write_text
 from searcher.cli.streams import say_problem
 from searcher.json_text import json_text
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
+    from data_pipeline.datasets import SampleSource
     from data_pipeline.store import Store
     from searcher.evaluation.summary import Summary
+    from searcher.inference.image_kind import ImageKind
     from searcher.report.model import SplitReport
 
 __all__ = ["add_parser"]
@@ -33,6 +36,7 @@ def add_parser(verbs: Verbs) -> None:
         action=argparse.BooleanOptionalAction,
         help="average the 8 turned and mirrored versions of an image; default: as the checkpoint was tuned",
     )
+    add_normalisation(parser)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write all figures there too, image by image"
     )
@@ -49,7 +53,7 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from data_pipeline.store import prepare_store
+    from data_pipeline.store import normalised, prepare_store
     from searcher.cli.evaluation_report import split_report, write_report
     from searcher.cli.summaries import print_summaries
     from searcher.cli.terminal import console, progress_bar
@@ -61,9 +65,11 @@ def _run(args: argparse.Namespace) -> int:
     check_writable("--report", args.report)
     found = find_members(args)
     predictor = predictor_for(found, args.tta)
+    normalise_as_wished(predictor, args.normalisation)
     folder = data_folder(args)
     assert folder is not None
     source = open_source(args)
+    _check_channels(source, args, predictor.kind)
     with progress_bar("preparing images") as advance:
         store = prepare_store(source, cache_dir(), progress=advance)
     splits: dict[str, Summary] = {}
@@ -72,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
         say_problem(line)
     wanted = _splits(store, args.splits)
     _check_annotations(store, args, wanted)
+    store = normalised(store, predictor.kind.normalisation)
     for split, indices in wanted.items():
         with progress_bar(f"predicting {split}") as advance:
             seen = see_all(predictor, store, indices, advance)
@@ -88,6 +95,7 @@ def _run(args: argparse.Namespace) -> int:
             "members": [member.facts.model_dump(mode="json") for member in found.members],
             "postprocess": predictor.postprocess.model_dump(),
             "tta": predictor.tta,
+            "normalisation": str(predictor.kind.normalisation),
             "splits": {split: summary.to_dict() for split, summary in splits.items()},
         }
         write_text("--json", args.json, json_text(record))
@@ -116,6 +124,27 @@ def _record(found: Found, splits: "dict[str, Summary]", data_source: str, data_f
             data_source=data_source,
             data_fingerprint=data_fingerprint,
             splits={split: {key: of.to_dict()[key] for key in keys} for split, of in splits.items()},
+        )
+
+
+def _check_channels(source: "SampleSource", args: argparse.Namespace, kind: "ImageKind") -> None:
+    """Refuse a data set whose images are none that the networks take.
+
+    Raises:
+        UserError: They have other channels, or another depth.
+    """
+    from searcher.exceptions import UserError
+
+    num = len(source.channels)
+    if not kind.takes(num):
+        raise UserError(
+            f"--data {args.data}: images must have {kind.channels} channels, as those that the networks were trained "
+            f"on, got {num} ({', '.join(source.channels)}); save those channels alone, or take other networks"
+        )
+    if source.dtype != "uint8" and kind.dtype == "uint8" and kind.normalisation.kind == "fixed":
+        raise UserError(
+            f"--data {args.data}: images must have 8 bit, as those that the networks were trained on, got 16 bit; "
+            "convert them as those were, or see --normalisation percentile"
         )
 
 

@@ -36,7 +36,7 @@ def split_report(
         name: Of the split.
         summary: What was measured on it.
         predictor: What measured it.
-        store: Where the images are.
+        store: Where the normalised images are.
         indices: Which of them the split has, in the order of `seen`.
         seen: What the predictor saw of them.
     """
@@ -100,6 +100,7 @@ def write_report(
         device=_device(),
         settings={
             "mean of 8 views": predictor.tta,
+            "normalisation": str(predictor.kind.normalisation),
             "postprocess": {key: getattr(predictor.postprocess, key) for key in predictor.postprocess_keys},
         },
         command=args.command,

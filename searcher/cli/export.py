@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from data_pipeline.datasets.base import Pixels
     from models.base import SegmentationModel
     from searcher.bundle.manifest import DataFacts, OnnxFacts
+    from searcher.inference.image_kind import ImageKind
 
 __all__ = ["add_parser"]
 
@@ -95,7 +96,9 @@ def _run(args: argparse.Namespace) -> int:
     onnx = None
     if args.onnx:
         check_exportable(models)
-        onnx = _exporter(models, args.onnx_size, _real_images(args, source))
+        onnx = _exporter(
+            models, args.onnx_size, _kind(found).channels, _real_images(args, source, _kind(found))
+        )
     pictures = _pictures(args, found)
     manifest, sha256 = write_bundle(
         args.to,
@@ -124,6 +127,11 @@ def _run(args: argparse.Namespace) -> int:
         )
     console.print(f"  searcher predict {args.to} IMAGE… --to DIR", markup=False, soft_wrap=True)
     return 0
+
+
+def _kind(found: Found) -> "ImageKind":
+    """Return what images the networks take; that all take the same is looked at when the bundle is written."""
+    return found.members[0].network.kind
 
 
 def _pixel_size(found: Found, source: "SampleSource | None") -> float | None:
@@ -190,7 +198,7 @@ def _tuned_together(metric: str, found: Found, source: "SampleSource | None") ->
     Raises:
         UserError: There are no training data, or the networks cannot be averaged.
     """
-    from data_pipeline.store import prepare_store
+    from data_pipeline.store import normalised, prepare_store
     from searcher.cli.terminal import console, progress_bar, tuning_text
     from searcher.exceptions import UserError
     from searcher.inference.precision import default_device
@@ -207,6 +215,7 @@ def _tuned_together(metric: str, found: Found, source: "SampleSource | None") ->
     predictor_of(networks, models, device=device)  # refuses what cannot be averaged, before minutes of tuning
     with progress_bar("preparing images") as advance:
         store = prepare_store(source, cache_dir(), progress=advance)
+    store = normalised(store, networks[0].kind.normalisation)
     config = networks[0].config
     objective = Objective(found.members[0].facts.objective)
     tuned = tune_together(
@@ -226,7 +235,7 @@ def _pictures(args: argparse.Namespace, found: Found) -> dict[str, bytes]:
     The image is one that the command line gives or synthetic: training data often must not be passed on.
     """
     from data_pipeline.datasets import SyntheticGlands
-    from data_pipeline.images import read_rgb
+    from searcher.prediction.images import read_as_seen
     from searcher.report.pictures import learning_curve, overlay_jpeg
 
     pictures = {}
@@ -238,7 +247,7 @@ def _pictures(args: argparse.Namespace, found: Found) -> dict[str, bytes]:
             name = "learning-curve.png" if len(found.members) == 1 else f"learning-curve-{number}.png"
             pictures[name] = learning_curve(lines, best_epoch=facts.epoch)
     if args.example is not None:
-        image, truth = read_rgb(args.example), None
+        image, truth = read_as_seen(args.example, _kind(found)), None
     elif found.study is not None and found.study.data_source == SyntheticGlands.name:
         data = found.members[0].network.config.data
         glands = SyntheticGlands(
@@ -248,6 +257,7 @@ def _pictures(args: argparse.Namespace, found: Found) -> dict[str, bytes]:
             num_test_images=1,  # of a patient that was not trained on
         )
         image, truth = glands.read(data.synthetic_images)
+        image = _kind(found).normalised(image)
     else:
         return pictures
     predictor = predictor_for(found, None)
@@ -267,24 +277,28 @@ def _data_facts(args: argparse.Namespace, found: Found, source: "SampleSource | 
     )
 
 
-def _real_images(args: argparse.Namespace, source: "SampleSource | None") -> "Mapping[str, Pixels]":
+def _real_images(
+    args: argparse.Namespace, source: "SampleSource | None", kind: "ImageKind"
+) -> "Mapping[str, Pixels]":
     """Return an image that is none of noise, to compare networks on."""
     from data_pipeline.datasets import SyntheticGlands
-    from data_pipeline.images import read_rgb
+    from searcher.prediction.images import read_as_seen
 
     if args.example is not None:
-        return {args.example.name: read_rgb(args.example)}
+        return {args.example.name: read_as_seen(args.example, kind)}
+    if source is None and not kind.takes(3):
+        return {}
     if source is None:
         source = SyntheticGlands(num_images=1, size_px=args.onnx_size, seed=0)
-    return {f"{source.samples[0].id} of {source.name}": source.read(0)[0]}
+    return {f"{source.samples[0].id} of {source.name}": kind.normalised(source.read(0)[0])}
 
 
 def _exporter(
-    models: "list[SegmentationModel]", size_px: int, inputs: "Mapping[str, Pixels]"
+    models: "list[SegmentationModel]", size_px: int, channels: int, inputs: "Mapping[str, Pixels]"
 ) -> "Callable[[Path], OnnxFacts]":
     from searcher.bundle.onnx import export_onnx
 
-    return lambda path: export_onnx(models, path, size_px=size_px, inputs=inputs)
+    return lambda path: export_onnx(models, path, size_px=size_px, channels=channels, inputs=inputs)
 
 
 def _record(args: argparse.Namespace, found: Found, sha256: str) -> None:

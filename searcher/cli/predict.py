@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.claims import claimed
+from searcher.cli.normalisation import add_normalisation, normalise_as_wished
 from searcher.cli.options import Verbs, add_json, positive_float
 from searcher.cli.predict_files import images_of, images_to_predict, wanted_outputs
 from searcher.cli.predictions_table import SUMMARY, PredictionsTable
@@ -56,6 +57,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--class-name", default="Gland", metavar="NAME", help="class of the objects in GeoJSON; default Gland"
     )
+    add_normalisation(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace outputs that are there")
     existing.add_argument(
@@ -76,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
 
     bundle = load_bundle(args.bundle)
     predictor = bundle.predictor(device=default_device(), tta=args.tta)
+    normalise_as_wished(predictor, args.normalisation)
     options = Options(
         folder=args.to,
         trained_um=bundle.pixel_size_um,
@@ -171,6 +174,7 @@ def _say(
     from searcher.prediction.predict import Failure, ImageResult
 
     found = [each for each in results if isinstance(each, ImageResult)]
+    _say_dark(args, bundle, found)
     failed = [each for each in results if isinstance(each, Failure)]
     if args.json:
         print_json(
@@ -239,6 +243,17 @@ def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options
             "pixels only; --pixel-size-um gives it"
         )
     return lines
+
+
+def _say_dark(args: argparse.Namespace, bundle: "Bundle", found: "Sequence[ImageResult]") -> None:
+    """Say on stderr that images are too dark for networks that take them as they are."""
+    dark = [each for each in found if each.is_dark]
+    if dark and args.normalisation == "bundle":
+        more = f" and {len(dark) - 1} more" if len(dark) > 1 else ""
+        say_problem(
+            f"{one_line(dark[0].name)}{more}: dark, 99.8% of the pixels are below 64 of 255, and {bundle.name} takes "
+            "images as they are: what is found may be too little; see --normalisation percentile"
+        )
 
 
 def _say_failures(failed: "Sequence[Failure]", num_images: int) -> int:

@@ -44,14 +44,16 @@ def see_all(
 
     Args:
         predictor: The models.
-        store: Images and label maps.
+        store: Normalised images, and label maps.
         indices: Which of them.
         progress: Hears how many of how many are done.
     """
     seen = []
     for num_done, index in enumerate(indices, start=1):
         truth, sample = np.array(store.labels(index), dtype=np.int32), store.samples[index]
-        image = np.array(store.image(index))  # read from the disk before the clock starts
+        image = predictor.kind.fitted(
+            np.array(store.image(index))
+        )  # read from the disk before the clock starts
         started = time.perf_counter()
         output = predictor.see(image)
         seen.append(Seen(sample.id, sample.stratum, output, truth, time.perf_counter() - started))

@@ -13,6 +13,7 @@ from models.base import DenseModel, DetectionModel, Detections, Evidence, Predic
 from models.settings import PostprocessSettings
 from models.tta import dihedral_average
 from searcher.exceptions import UserError
+from searcher.inference.image_kind import ImageKind
 from searcher.inference.precision import autocast
 
 __all__ = ["Output", "Predictor"]
@@ -34,6 +35,7 @@ class Predictor:
         tta: Whether each sees all 8 turned and mirrored versions of an image, and the mean is taken; for dense models.
         tile_px: Side of the overlapping tiles that dense models see; 0 shows them whole images.
         tile_overlap_px: Overlap of neighbouring tiles, below `tile_px`.
+        kind: What images they take; who shows them normalises them first.
 
     Raises:
         UserError: The models cannot be asked together, or not with `tta`.
@@ -48,6 +50,7 @@ class Predictor:
         tta: bool = False,
         tile_px: int = 0,
         tile_overlap_px: int = 64,
+        kind: ImageKind | None = None,
     ) -> None:
         assert models
         dense = [model for model in models if isinstance(model, DenseModel)]
@@ -68,6 +71,8 @@ class Predictor:
         self._dtype = dtype
         self.tta = tta
         """Whether the mean over turned and mirrored versions is taken."""
+        self.kind = kind or ImageKind()
+        """What images the models take, and how their values become 0..255. May be replaced."""
         self._tile_px = tile_px
         self._tile_overlap_px = tile_overlap_px
 
@@ -105,7 +110,7 @@ class Predictor:
         """Return what is known of a tile that the models see at once, however large it is.
 
         Args:
-            tile: uint8[H, W, 3], RGB.
+            tile: uint8[H, W, C], normalised.
         """
         if self._dense:
             return self._maps(tile)
@@ -119,7 +124,7 @@ class Predictor:
         """Return the maps of an image, or what is detected in it.
 
         Args:
-            image: uint8[H, W, 3], RGB.
+            image: uint8[H, W, C], normalised; see `kind`.
         """
         if not self._dense:
             return self.see_tile(image)

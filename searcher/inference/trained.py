@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from models.base import SegmentationModel
 from models.registry import build_model
 from models.settings import PostprocessSettings
 from searcher.escaping import one_line
+from searcher.exceptions import UserError
+from searcher.inference.image_kind import ImageKind
 from searcher.inference.precision import resolve_precision
 from searcher.inference.predictor import Predictor
 from searcher.inference.tuning import Tuned, agreed
@@ -30,10 +32,16 @@ class TrainedNetwork:
     """The model's state dictionary: the weights that were validated."""
     tuned: Tuned | None
     """The way to instances that was tuned for them, None if none was."""
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    """Of the images that it was trained on."""
 
     @classmethod
     def from_plain(
-        cls, config: Mapping[str, Any], weights: Mapping[str, Tensor], tuned: Mapping[str, Any] | None
+        cls,
+        config: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+        tuned: Mapping[str, Any] | None,
+        dtype: str = "uint8",
     ) -> Self:
         """Return the network whose configuration and tuning are plain values, as files hold them.
 
@@ -42,13 +50,21 @@ class TrainedNetwork:
         """
         with _one_line():
             return cls(
-                TrialConfig.model_validate(config), weights, None if tuned is None else Tuned.from_dict(tuned)
+                TrialConfig.model_validate(config),
+                weights,
+                None if tuned is None else Tuned.from_dict(tuned),
+                "uint16" if dtype == "uint16" else "uint8",
             )
 
     @property
     def postprocess(self) -> PostprocessSettings:
         """The way to instances: as tuned for these weights, or else as configured."""
         return self.config.postprocess if self.tuned is None else self.tuned.postprocess
+
+    @property
+    def kind(self) -> ImageKind:
+        """What images it was trained on."""
+        return ImageKind(self.config.model.channels, self.dtype, self.config.data.normalised_by)
 
     def model(self, device: torch.device) -> SegmentationModel:
         """Return a model with these weights, in evaluation mode.
@@ -90,6 +106,12 @@ def predictor_of(
     Raises:
         UserError: They cannot be asked together, or not with `tta`.
     """
+    kinds = {network.kind: None for network in networks}
+    if len(kinds) > 1:
+        raise UserError(
+            "an ensemble needs networks that were trained on images of the same kind, got "
+            f"{' and '.join(map(str, kinds))}; take those of one kind"
+        )
     train = networks[0].config.train
     predictor = Predictor(
         models,
@@ -98,6 +120,7 @@ def predictor_of(
         tta=uses_tta(networks) if tta is None else tta,
         tile_px=train.eval_tile_px,
         tile_overlap_px=train.eval_tile_overlap_px,
+        kind=networks[0].kind,
     )
     predictor.postprocess = agreed([network.postprocess for network in networks])
     return predictor

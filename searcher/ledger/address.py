@@ -26,6 +26,7 @@ _SCHEMES: Final = {
 }
 _FORMS = "a path or a URL like postgresql://user@host/name"
 _ESCAPES = "write special characters of a password as %40 and the like: @ %40, / %2F, ? %3F, # %23, % %25"
+_DEFAULT_PORT = "5432"
 _LIBPQ_KEYWORDS = frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
 
 
@@ -143,7 +144,7 @@ def _parsed(scheme: str, rest: str) -> URL:
     if driver == _SQLITE:
         return _sqlite(_made(f"sqlite://{rest}").database or "", _made(f"sqlite://{rest}").query)
     _check_postgres(rest)
-    url = _made(f"{driver}://{rest}")
+    url = _of_several_hosts(driver, rest) or _made(f"{driver}://{rest}")
     if "password" in url.query:  # where masking would not find it
         if not isinstance(url.query["password"], str) or url.password:
             raise DatabaseError("--db: must have one password, got several; write one")
@@ -164,12 +165,36 @@ def _check_postgres(rest: str) -> None:
         )
     if re.search(r"%(?![0-9A-Fa-f]{2})", rest):
         raise DatabaseError(f"--db: must have two hexadecimal digits after each %, got others; {_ESCAPES}")
-    host = authority.rpartition("@")[2]
-    port = re.sub(r"^\[[^\]]*\]", "", host).partition(":")[2]
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65536):
-        raise DatabaseError(
-            f"--db: must be {_FORMS}, with a number between 1 and 65535 as port, got something else; {_ESCAPES}"
-        )
+    for _, port in _hosts(authority):
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65536):
+            raise DatabaseError(
+                f"--db: must be {_FORMS}, with a number between 1 and 65535 as port, got something else; {_ESCAPES}"
+            )
+
+
+def _hosts(authority: str) -> list[tuple[str, str]]:
+    """Return hosts and ports, which may be empty, of `user:password@host:port,host:port`."""
+    found = (
+        re.fullmatch(r"(\[[^\]]*\]|[^:]*):?(.*)", part) for part in authority.rpartition("@")[2].split(",")
+    )
+    return [(match[1].strip("[]"), match[2]) for match in found if match is not None]
+
+
+def _of_several_hosts(driver: str, rest: str) -> URL | None:
+    """Return the URL for libpq's list of hosts, a primary and its standbys; None where there is one host.
+
+    SQLAlchemy reads the list only from the query.
+    """
+    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    hosts = _hosts(authority)
+    if len(hosts) < 2:
+        return None
+    user, at, _ = authority.rpartition("@")
+    url = _made(f"{driver}://{user}{at}{rest[len(authority) :]}")
+    lists = {"host": ",".join(host for host, _ in hosts)}
+    if any(port for _, port in hosts):
+        lists["port"] = ",".join(port or _DEFAULT_PORT for _, port in hosts)
+    return url.set(query=lists | dict(url.query))
 
 
 def _made(text: str) -> URL:

@@ -346,6 +346,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             self.end(
                 f"trial {number}: {failure.reason}; make room, by `searcher gc --study {self._spec.name}` perhaps"
             )
+        elif failure.cause == "store":  # no trial can be trained on it, whatever its parameters
+            self._failed(number, failure.reason, retry=True, counts=False)
+            self.end(f"trial {number}: {failure.reason}; then launch again to go on")
         else:
             self._failed(number, failure.reason, retry=failure.cause == "node")
 

@@ -1,6 +1,7 @@
-"""Image files of any size as rasters of 8 bit RGB, as the models see them.
+"""Image files of any size as the models see them: uint8 with the channels that they were trained on.
 
-`data_pipeline.images` reads them, and says which files it takes.
+`data_pipeline.images` reads the files and says which it takes; `data_pipeline.normalisation` says how values become
+0..255. Percentiles are those of the whole image, however large: one pass over it counts its values block by block.
 """
 
 from pathlib import Path
@@ -8,46 +9,136 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.images import Raster, as_rgb, images_in, open_raster, require_rgb
+from data_pipeline.exceptions import DataError
+from data_pipeline.images import (
+    ImageHeader,
+    Raster,
+    images_in,
+    kind_of,
+    open_raster,
+    read_header,
+    read_image,
+    require_rgb,
+)
+from data_pipeline.normalisation import Histogram, Levels, Normalisation
 from data_pipeline.scratch import Closing
 from data_pipeline.tiling import Tile
+from searcher.inference.image_kind import ImageKind
+from searcher.prediction.components import blocks_of
 
-__all__ = ["images_in", "open_image"]
+__all__ = ["Normalised", "images_in", "is_dark", "open_image", "read_as_seen", "require_kind"]
+
+_BLOCK_PX = 2048
+_DARK = 64
+_DARK_PERCENTILE = 99.8
+_SAMPLE_PX = 512
+_NUM_SAMPLES = 4
+"""Windows along each axis that tell whether an image is dark."""
 
 
-def open_image(path: Path, scratch_folder: Path) -> Raster:
-    """Open an image as a raster of uint8[h, w, 3]; its pixels are read later, window by window.
+def open_image(path: Path, scratch_folder: Path, kind: ImageKind | None = None) -> Raster:
+    """Open an image as a raster of its own values; its pixels are read later, window by window.
 
     Args:
         path: The file.
         scratch_folder: Where there is room for a large image that can only be decoded as a whole.
+        kind: What the models take; by default 8 bit colour.
 
     Raises:
-        DataError: The file does not decode, or is no 8 bit image in grey or colour.
+        DataError: The file does not decode, or is no image that the models take.
         OSError: No room for it.
     """
     raster = open_raster(path, scratch_folder)
     try:
-        require_rgb(path, raster.header)
+        require_kind(path, raster.header, kind or ImageKind())
     except BaseException:
         raster.__exit__(None, None, None)
         raise
-    return raster if raster.header.channels == 3 else _Rgb(raster)
+    return raster
 
 
-class _Rgb(Closing):
-    """Another raster, which is grey, in three equal channels."""
+def require_kind(path: Path, header: ImageHeader, kind: ImageKind) -> None:
+    """Refuse an image that networks do not take.
 
-    def __init__(self, source: Raster) -> None:
+    Raises:
+        DataError: It has other channels or another depth.
+    """
+    if kind.is_colour:
+        require_rgb(path, header)
+        return
+    kind_of(path, header)  # refuses 16 bit colour
+    if not kind.takes(header.channels):
+        other = "channel" if kind.channels == 1 else "channels"
+        raise DataError(
+            f"{path}: must have {kind.channels} {other}, as the images that the networks were trained on, got "
+            f"{header.depth}; save those channels alone, or take other networks"
+        )
+    if header.dtype != np.uint8 and kind.normalisation.kind == "fixed" and kind.dtype == "uint8":
+        raise DataError(
+            f"{path}: must have 8 bit, as the images that the networks were trained on, got {header.depth}; convert it "
+            "as those were, or see --normalisation percentile"
+        )
+
+
+def read_as_seen(path: Path, kind: ImageKind) -> NDArray[np.uint8]:
+    """Return a whole image as networks see it, uint8[H, W, C].
+
+    Raises:
+        DataError: The file does not decode, is no image that they take, or is too large to be read as a whole.
+    """
+    require_kind(path, read_header(path), kind)
+    return kind.normalised(read_image(path))
+
+
+class Normalised(Closing):
+    """Another raster as the models see it, uint8[h, w, C]; grey in three equal channels where they take three.
+
+    Args:
+        source: The raster; stays open. Percentiles take one pass over it.
+        kind: What the models take.
+    """
+
+    def __init__(self, source: Raster, kind: ImageKind) -> None:
         self._source = source
+        self._kind = kind
+        self._levels = _levels_of(source, kind.normalisation)
         self.header = source.header
         self.height, self.width = source.height, source.width
         self.pixel_size_um = source.pixel_size_um
 
     def read(self, window: Tile) -> NDArray[np.uint8]:
-        """Return uint8[h, w, 3] of a window."""
-        return as_rgb(self._source.read(window))
+        """Return uint8[h, w, C] of a window."""
+        return self._kind.fitted(self._levels.apply(self._source.read(window)))
 
-    def close(self) -> None:
-        """Close the file."""
-        self._source.__exit__(None, None, None)
+
+def _levels_of(raster: Raster, normalisation: Normalisation) -> Levels:
+    histogram = Histogram(raster.header.channels, raster.header.dtype)
+    if normalisation.kind != "fixed":
+        for block in blocks_of(raster.height, raster.width, _BLOCK_PX):
+            histogram.add(raster.read(block))
+    return histogram.levels(normalisation)
+
+
+def is_dark(raster: Raster) -> bool:
+    """Return whether 99.8% of an 8 bit image's pixels are below a quarter of the range, in each channel.
+
+    Of a large image some windows are looked at, evenly spread.
+    """
+    if raster.header.dtype != np.uint8:
+        return False
+    histogram = Histogram(raster.header.channels, "uint8")
+    for window in _spread(raster.height, raster.width):
+        histogram.add(raster.read(window))
+    return bool((histogram.percentile(_DARK_PERCENTILE) < _DARK).all())
+
+
+def _spread(height: int, width: int) -> list[Tile]:
+    if max(height, width) <= _NUM_SAMPLES * _SAMPLE_PX:
+        return [Tile(0, 0, height, width)]
+    rows, columns = (
+        sorted({round(at) for at in np.linspace(0, max(0, size - _SAMPLE_PX), _NUM_SAMPLES)})
+        for size in (height, width)
+    )
+    return [
+        Tile(y, x, min(_SAMPLE_PX, height - y), min(_SAMPLE_PX, width - x)) for y in rows for x in columns
+    ]

@@ -1,7 +1,6 @@
-"""Size, shape and staining of every object, gathered block by block: each pixel is read once, in objects of any size.
+"""Size, shape and appearance of every object, gathered block by block: each pixel is read once, in objects of any size.
 
-Sums add up over blocks; means and second moments are joined as Chan, Golub and LeVeque do (1983, The American
-Statistician 37(3)); a convex hull is that of the blocks' hulls.
+Sums add up over blocks; means and second moments are joined by `Moments`; a convex hull is that of the blocks' hulls.
 """
 
 from collections.abc import Callable
@@ -14,15 +13,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from data_pipeline.images import Raster
-from data_pipeline.stain import optical_density, stain_amounts
 from data_pipeline.tiling import Tile
+from searcher.prediction.appearance import LUMEN_DENSITY, Intensities, Staining
 from searcher.prediction.label_map import LabelMap
+from searcher.prediction.moments import Moments
 
 __all__ = ["LUMEN_DENSITY", "Column", "measure_objects"]
-
-LUMEN_DENSITY = 0.15
-"""Pixels whose optical density is below this in red, green and blue are unstained: the threshold of Macenko et al. 2009
-(A method for normalizing histology slides for quantitative analysis, ISBI) between tissue and transparent pixels."""
 
 Column = NDArray[Any]
 
@@ -41,16 +37,22 @@ def measure_objects(
     raster: Raster,
     pixel_size_um: float | None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    is_stained: bool = True,
 ) -> dict[str, Column]:
     """Return a table of all objects, a column of n values for each name; docs/predict.md says what they mean.
 
     Args:
         labels: The objects, 1 to n.
-        raster: Their image, of the same size.
+        raster: Their image, of the same size: uint8 RGB where `is_stained`, else any channels with their own values.
         pixel_size_um: Side of a pixel; without it there are no columns in um.
         progress: Hears how many of how many blocks are done.
+        is_stained: Whether it is tissue in bright field, whose stains and lumens are measured; else each channel's
+            intensity is.
     """
-    gathered = _Gathered.empty(len(labels))
+    channels = raster.header.channels
+    appearance = Staining(len(labels)) if is_stained else Intensities(len(labels), channels)
+    gathered = _Gathered.empty(len(labels), appearance)
     blocks = list(labels.blocks())
     for num_done, block in enumerate(blocks, start=1):
         _gather(gathered, labels, raster, block)
@@ -61,54 +63,12 @@ def measure_objects(
 
 
 @dataclass
-class _Moments:
-    """Number, means and summed squares of deviations of some quantities, by object."""
-
-    count: NDArray[np.float64]
-    """float64[n]."""
-    mean: NDArray[np.float64]
-    """float64[n, quantities]."""
-    spread: NDArray[np.float64]
-    """float64[n, quantities, quantities], sums of products of deviations from the mean."""
-
-    @classmethod
-    def empty(cls, num: int, num_quantities: int) -> "_Moments":
-        return cls(
-            np.zeros(num), np.zeros((num, num_quantities)), np.zeros((num, num_quantities, num_quantities))
-        )
-
-    @classmethod
-    def of(cls, group: NDArray[Any], num: int, *quantities: NDArray[Any]) -> "_Moments":
-        """Return the moments of values that belong to groups 0 to num - 1, none of which is empty."""
-        made = cls.empty(num, len(quantities))
-        made.count[:] = np.bincount(group, minlength=num)
-        off = []
-        for i, values in enumerate(quantities):
-            made.mean[:, i] = np.bincount(group, values, num) / made.count
-            off.append(values - made.mean[group, i])
-            for j in range(i + 1):
-                made.spread[:, i, j] = made.spread[:, j, i] = np.bincount(group, off[i] * off[j], num)
-        return made
-
-    def add(self, objects: NDArray[np.intp], other: "_Moments") -> None:
-        """Join what was found of some objects."""
-        before, both = self.count[objects], self.count[objects] + other.count
-        apart = other.mean - self.mean[objects]
-        weight = before * other.count / both
-        self.spread[objects] += other.spread + weight[:, None, None] * apart[:, :, None] * apart[:, None, :]
-        self.mean[objects] += apart * (other.count / both)[:, None]
-        self.count[objects] = both
-
-
-@dataclass
 class _Gathered:
     """What is known of the objects so far; index 0 is label 1."""
 
-    position: _Moments
+    position: Moments
     """Of rows and columns."""
-    stain: _Moments
-    """Of haematoxylin and eosin."""
-    pale_px: NDArray[np.float64]
+    appearance: Staining | Intensities
     perimeter: NDArray[np.float64]
     boxes: NDArray[np.int64]
     """int64[n, 4], first row and column, row and column behind the last."""
@@ -116,13 +76,12 @@ class _Gathered:
     """Corners (column, row) of the hulls of an object's pixels, by block."""
 
     @classmethod
-    def empty(cls, num: int) -> "_Gathered":
+    def empty(cls, num: int, appearance: Staining | Intensities) -> "_Gathered":
         boxes = np.zeros((num, 4), np.int64)
         boxes[:, :2] = np.iinfo(np.int64).max
         return cls(
-            _Moments.empty(num, 2),
-            _Moments.empty(num, 2),
-            np.zeros(num),
+            Moments.empty(num, 2),
+            appearance,
             np.zeros(num),
             boxes,
             [[] for _ in range(num)],
@@ -149,13 +108,9 @@ def _gather(gathered: _Gathered, labels: LabelMap, raster: Raster, block: Tile) 
     rows, columns = np.nonzero(found)
     group = found[rows, columns] - 1
     gathered.position.add(
-        objects, _Moments.of(group, len(objects), rows + float(block.y), columns + float(block.x))
+        objects, Moments.of(group, len(objects), rows + float(block.y), columns + float(block.x))
     )
-    density = optical_density(raster.read(block)[rows, columns])
-    amounts = stain_amounts(density)
-    gathered.stain.add(objects, _Moments.of(group, len(objects), amounts[:, 0], amounts[:, 1]))
-    is_pale = (density < LUMEN_DENSITY).all(axis=1)
-    gathered.pale_px[objects] += np.bincount(group, is_pale, len(objects))
+    gathered.appearance.add(objects, group, raster.read(block)[rows, columns])
     for index, box in zip(objects, find_objects(found), strict=True):
         (top, bottom), (left, right) = ((side.start, side.stop) for side in box)
         there = gathered.boxes[index]
@@ -216,7 +171,6 @@ def _table(gathered: _Gathered, labels: LabelMap) -> dict[str, Column]:
     largest, smallest = middle + off, np.maximum(middle - off, 0)
     convex = np.array([_pixels_in_hull(parts) for parts in gathered.hulls])
     perimeter = gathered.perimeter
-    deviation = np.sqrt(np.einsum("nii->ni", gathered.stain.spread) / np.maximum(area, 1)[:, None])
     top, left, bottom, right = gathered.boxes.T
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
@@ -237,12 +191,7 @@ def _table(gathered: _Gathered, labels: LabelMap) -> dict[str, Column]:
             "orientation_deg": np.degrees(0.5 * np.arctan2(-2 * row_column, column_column - row_row)),
             "solidity": area / convex if len(area) else area,
             "circularity": np.where(perimeter > 0, 4 * np.pi * area / perimeter**2, np.nan),
-            "lumen_area_px": gathered.pale_px.astype(np.int64),
-            "lumen_fraction": gathered.pale_px / area,
-            "hematoxylin_od_mean": gathered.stain.mean[:, 0],
-            "hematoxylin_od_sd": deviation[:, 0],
-            "eosin_od_mean": gathered.stain.mean[:, 1],
-            "eosin_od_sd": deviation[:, 1],
+            **gathered.appearance.columns(area),
             "score": labels.scores,
             "touches_edge": (
                 (top == 0) | (left == 0) | (bottom == labels.height) | (right == labels.width)
@@ -254,7 +203,9 @@ def _in_um(table: dict[str, Column], pixel_size_um: float) -> dict[str, Column]:
     """Return the same lengths and areas in um and um2."""
     lengths = ("centroid_x", "centroid_y", "perimeter", "equivalent_diameter", "major_axis", "minor_axis")
     return {f"{name}_um": table[f"{name}_px"] * pixel_size_um for name in lengths} | {
-        f"{name}_um2": table[f"{name}_px"] * pixel_size_um**2 for name in ("area", "lumen_area")
+        f"{name}_um2": table[f"{name}_px"] * pixel_size_um**2
+        for name in ("area", "lumen_area")
+        if f"{name}_px" in table
     }
 
 

@@ -29,6 +29,7 @@ from searcher.prediction.components import blocks_of
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import Column
 from searcher.prediction.outlines import Polygon, outline
+from searcher.report.composite import composite
 from searcher.report.overlays import PREDICTION_COLOUR, overlay
 
 __all__ = [
@@ -160,7 +161,13 @@ def write_labels(path: Path, labels: LabelMap, pixel_size_um: float | None) -> N
 
 
 def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
-    """Write the image with the objects' outlines on it; reduced to a longer side of 4096 px at most."""
+    """Write the image with the objects' outlines on it; reduced to a longer side of 4096 px at most.
+
+    Args:
+        path: The PNG.
+        labels: The objects.
+        raster: The image, normalised; of other channels than 3, see `composite`.
+    """
     factor = math.ceil(max(labels.height, labels.width) / _OVERLAY_PX)
     height, width = max(1, labels.height // factor), max(1, labels.width // factor)
     shown = np.empty((height, width, 3), np.uint8)
@@ -174,7 +181,7 @@ def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
             min(part.height * factor, labels.height - part.y * factor),
             min(part.width * factor, labels.width - part.x * factor),
         )
-        block = Image.fromarray(np.ascontiguousarray(raster.read(window)))
+        block = Image.fromarray(np.ascontiguousarray(composite(raster.read(window))))
         shown[part.window] = np.asarray(block.reduce(factor) if factor > 1 else block)
         middle = slice(factor // 2 if min(labels.height, labels.width) >= factor else 0, None, factor)
         small[part.window] = labels.read(window)[middle, middle]

@@ -16,7 +16,7 @@ from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
 from searcher.prediction.dense import cut_blended, see_dense
 from searcher.prediction.detections import cut_detected, see_detections
-from searcher.prediction.images import open_image
+from searcher.prediction.images import Normalised, is_dark, open_image
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import measure_objects
 from searcher.prediction.outputs import (
@@ -87,6 +87,8 @@ class ImageResult:
     area_px: int | None
     """Of all objects; None where they were not measured."""
     seconds: float
+    is_dark: bool = False
+    """Whether networks that take an image as it is saw one whose values are all low; see `is_dark` of `images`."""
 
     @property
     def area_um2(self) -> float | None:
@@ -97,7 +99,8 @@ class ImageResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**vars(self), "area_um2": self.area_um2}
+        values = {name: value for name, value in vars(self).items() if name != "is_dark"}
+        return values | {"area_um2": self.area_um2}
 
 
 @dataclass(frozen=True)
@@ -186,11 +189,13 @@ def predict_image(
     paths = output_paths(options.folder, path.stem, options.outputs)
     check_places(path, paths)
     is_unchanged = _watched(path)
-    with open_image(path, options.folder) as raster:
+    kind = predictor.kind
+    with open_image(path, options.folder, kind) as raster:
         pixel_size_um = options.pixel_size_um or raster.pixel_size_um
         _check_pixel_size(path, pixel_size_um)
         scale = _scale(path, pixel_size_um, options.trained_um)
-        seen = raster if scale == 1 else Resampled(raster, scale)
+        shown = Normalised(raster, kind)
+        seen: Raster = shown if scale == 1 else Resampled(shown, scale)
         with (
             find_objects(predictor, seen, options.folder, lambda *step: say("predicting", *step)) as labels,
             all_or_nothing(paths) as written,
@@ -198,13 +203,19 @@ def predict_image(
             labels.resize(raster.height, raster.width)
             area_px = None
             if {"csv", "geojson"} & {*written}:
-                table = measure_objects(labels, raster, pixel_size_um, lambda *step: say("measuring", *step))
+                table = measure_objects(
+                    labels,
+                    shown if kind.is_colour else raster,
+                    pixel_size_um,
+                    lambda *step: say("measuring", *step),
+                    is_stained=kind.is_colour,
+                )
                 area_px = int(table["area_px"].sum())
             say("writing", 0, 1)
             if "labels" in written:
                 write_labels(written["labels"], labels, pixel_size_um)
             if "overlay" in written:
-                write_overlay(written["overlay"], labels, raster)
+                write_overlay(written["overlay"], labels, shown)
             if "csv" in written:
                 write_csv(written["csv"], table)
             if "geojson" in written:
@@ -222,6 +233,7 @@ def predict_image(
             objects=len(labels),
             area_px=area_px,
             seconds=round(time.monotonic() - began, 3),
+            is_dark=kind.is_colour and is_dark(raster),
         )
 
 

@@ -41,16 +41,22 @@ class Resampled(Closing):
         )
 
     def read(self, window: Tile) -> NDArray[np.uint8]:
-        """Return uint8[h, w, 3] of a window."""
+        """Return uint8[h, w, C] of a window."""
         top, bottom, y = _span(window.y, window.height, self.height, self._source.height)
         left, right, x = _span(window.x, window.width, self.width, self._source.width)
         pixels = self._source.read(Tile(y[0], x[0], y[1] - y[0], x[1] - x[0]))
-        resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
-            (window.width, window.height),
-            Image.Resampling.BILINEAR,
-            box=(left - x[0], top - y[0], right - x[0], bottom - y[0]),
-        )
-        return np.asarray(resized)
+        box = (left - x[0], top - y[0], right - x[0], bottom - y[0])
+        size = (window.width, window.height)
+        if pixels.shape[2] == 3:
+            return _resized(pixels, size, box)
+        return np.stack([_resized(channel, size, box) for channel in np.moveaxis(pixels, 2, 0)], axis=2)
+
+
+def _resized(
+    pixels: NDArray[np.uint8], size: tuple[int, int], box: tuple[float, float, float, float]
+) -> NDArray[np.uint8]:
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
 
 
 def _span(start: int, length: int, size: int, source_size: int) -> tuple[float, float, tuple[int, int]]:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from searcher.evaluation.contest import ENTRIES, NUM_IMAGES, POSTER, SINCE, Entry, Ranked, ranked
 from searcher.report import figures
+from searcher.report.composite import composite
 from searcher.report.model import EvaluationReport, Example, SplitReport
 from searcher.report.overlays import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, outlines, truth_width_px
 from searcher.report.templates import templates
@@ -122,7 +123,7 @@ class _ExampleView:
 
     @classmethod
     def of(cls, example: Example, row: Mapping[str, Any]) -> "_ExampleView":
-        image = _fitted(example.image)
+        image = _fitted(composite(example.image))
         truth, prediction = (
             _layer(_fitted(labels), colour, width_px)
             for labels, colour, width_px in (

@@ -21,7 +21,7 @@ class Example:
     reason: str
     """Why this one, such as `best`."""
     image: NDArray[np.uint8]
-    """uint8[H, W, 3], RGB."""
+    """uint8[H, W, C], normalised."""
     truth: NDArray[np.int32]
     """int32[H, W], instance label map."""
     prediction: NDArray[np.int32]

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.report.composite import composite
+
 __all__ = [
     "PREDICTION_COLOUR",
     "TRUTH_COLOUR",
@@ -77,7 +79,7 @@ def overlay(
     """Return the image with the outlines of what was found in it, and of what is true.
 
     Args:
-        image: uint8[H, W, 3], RGB.
+        image: uint8[H, W, C], normalised; shown as `composite` says.
         truth: integer[H, W], instance label map; None where nobody knows.
         prediction: integer[H, W], the same.
         width_px: Of the lines; None chooses by the image's size, see `line_width_px`.
@@ -94,7 +96,7 @@ def overlay(
                 f"{name} must have the image's height and width, got {name} {labels.shape} image {image.shape}"
             )
     width_px = line_width_px(image.shape) if width_px is None else width_px
-    drawn = image.astype(np.float32)
+    drawn = composite(image).astype(np.float32)
     for labels, colour, width in (
         (truth, TRUTH_COLOUR, truth_width_px(width_px)),
         (prediction, PREDICTION_COLOUR, width_px),

@@ -45,7 +45,7 @@ def overlay_jpeg(
     """Return an image with the outlines of what was found in it, and of what is true, as JPEG of at most 1024 px.
 
     Args:
-        image: uint8[H, W, 3], RGB.
+        image: uint8[H, W, C], normalised.
         truth: integer[H, W], instance label map; None where it is unknown.
         prediction: integer[H, W], the same.
     """

@@ -9,15 +9,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from data_pipeline.exceptions import DataError
+from data_pipeline.exceptions import DamagedStoreError, DataError
 from searcher.exceptions import NodeError, SearcherError, StorageError
 
 __all__ = ["Cause", "Failure", "diagnose"]
 
-Cause = Literal["trial", "memory", "disk", "node"]
+Cause = Literal["trial", "memory", "disk", "store", "node"]
 """What a failure is about: `memory`: there was too little, on the device or the host; `disk`: it is full, or the
-quota used up; `node`: this node, where another may do; `trial`: the trial itself, its parameters, its data or the
-code."""
+quota used up; `store`: the decoded images are not the bytes that were written; `node`: this node, where another may
+do; `trial`: the trial itself, its parameters, its data or the code."""
 
 _MAX_TEXT = 500
 
@@ -93,6 +93,8 @@ def _cause(error: BaseException) -> Cause | None:
 
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk"
+    if isinstance(error, DamagedStoreError):
+        return "store"
     if isinstance(error, NodeError | StorageError):
         return "node"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

@@ -17,7 +17,9 @@ def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
         CheckpointError: Its configuration is of another version of searcher.
     """
     try:
-        return TrainedNetwork.from_plain(checkpoint.config, checkpoint.weights(), checkpoint.tuned)
+        return TrainedNetwork.from_plain(
+            checkpoint.config, checkpoint.weights(), checkpoint.tuned, checkpoint.dtype
+        )
     except ValueError as error:
         raise _misfit(checkpoint, error) from error
 

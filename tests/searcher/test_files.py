@@ -1,10 +1,11 @@
 """Files that are replaced as a whole."""
 
+import ctypes
 from pathlib import Path
 
 import pytest
 
-from searcher.files import HashingWriter, write_atomically
+from searcher.files import HashingWriter, exchange, write_atomically
 
 
 def test_of_two_writers_of_one_file_the_later_wins_whole(tmp_path: Path):
@@ -26,3 +27,19 @@ def test_of_two_writers_of_one_file_the_later_wins_whole(tmp_path: Path):
     assert (tmp_path / "evaluation.json.tmp").read_bytes() == b"sec"
     write_atomically(path, second)
     assert path.read_bytes() == b"second"
+
+
+@pytest.mark.parametrize("has_renameat2", [True, False])
+def test_two_folders_swap_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_renameat2: bool):
+    if not has_renameat2:  # as another system's C library
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "content").write_text(name)
+    exchange(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old" / "content").read_text() == "new"
+    assert (tmp_path / "new" / "content").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "new", tmp_path / "missing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]

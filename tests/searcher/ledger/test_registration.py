@@ -1,11 +1,14 @@
 """Registering a study: made once, and never mistaken for another."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 from small_ledger import ask, checkpoint, register, registration, spec
 
 from searcher.exceptions import StudyConflictError, UserError
-from searcher.ledger.tables import CheckpointRow, StudyRow
+from searcher.ledger.lease import Lease
+from searcher.ledger.tables import CheckpointRow, LaunchRow, StudyRow
 
 
 @pytest.mark.parametrize(
@@ -86,3 +89,18 @@ def test_a_key_that_a_newer_version_brought_is_no_difference_while_it_has_its_de
     register(database)
     with pytest.raises(StudyConflictError, match=r"train\.ema_decay was 0\.0, got 0\.5"):
         register(database, spec(train__ema_decay=0.5))
+
+
+def test_a_study_from_before_normalisation_is_not_mixed_with_normalised_images(database):
+    register(database)
+    study = replace(registration(), normalised_since="images are 8 bit fluorescence")
+    study.check(database)  # nothing was launched yet
+    Lease.acquire(database, "s").release()
+    study.check(database)
+    with database.write() as session:  # as an older version recorded it
+        session.execute(sa.update(LaunchRow).values(versions={"python": "3.11", "meaning": "2"}))
+    with pytest.raises(StudyConflictError, match=r"began before images .* --set data\.normalisation=fixed"):
+        study.check(database)
+    registration(spec(data__normalisation="fixed")).check(database)
+    with pytest.raises(StudyConflictError, match=r"data\.normalisation was 'auto', got 'percentile'|not set"):
+        registration(spec(data__normalisation="percentile")).check(database)

@@ -13,7 +13,8 @@ from data_pipeline.exceptions import DataError
 from data_pipeline.images import ArrayRaster, tiff
 from data_pipeline.images import reading as images
 from data_pipeline.tiling import Tile
-from searcher.prediction.images import images_in, open_image
+from searcher.inference.image_kind import ImageKind
+from searcher.prediction.images import Normalised, images_in, open_image
 from searcher.prediction.raster import Resampled
 
 HEIGHT, WIDTH = 150, 211
@@ -32,7 +33,8 @@ def tissue(channels: int = 3) -> np.ndarray:
 
 
 def check(path, expected: np.ndarray) -> None:
-    with open_image(path, path.parent) as raster:
+    with open_image(path, path.parent) as opened:
+        raster = Normalised(opened, ImageKind())
         assert (raster.height, raster.width) == expected.shape[:2]
         for window in WINDOWS:
             read = raster.read(window)

@@ -21,7 +21,8 @@ from data_pipeline.images import open_raster, read_header, read_image, read_labe
 from data_pipeline.inspect import inspect_dataset
 from data_pipeline.tiling import Tile
 from searcher.evaluation.label_maps import read_label_map
-from searcher.prediction.images import open_image
+from searcher.inference.image_kind import ImageKind
+from searcher.prediction.images import Normalised, open_image
 
 H, W = 24, 40
 RNG = np.random.default_rng(0)
@@ -304,7 +305,7 @@ def test_an_image_has_the_same_pixels_everywhere(tmp_path: Path, name: str) -> N
     if expected.dtype == np.uint8:
         rgb = expected if expected.shape[2] == 3 else as_colour(expected[..., 0])
         np.testing.assert_array_equal(open_dataset(data_set(tmp_path / "data", path, None)).read(0)[0], rgb)
-        np.testing.assert_array_equal(whole(open_image(path, tmp_path)), rgb)
+        np.testing.assert_array_equal(whole(Normalised(open_image(path, tmp_path), ImageKind())), rgb)
 
 
 @pytest.mark.parametrize("name", REFUSED_IMAGES)

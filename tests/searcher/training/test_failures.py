@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_pipeline import SyntheticGlands, prepare_store
 from data_pipeline.exceptions import DataError
 from models import unet
 from models.base import TensorBatch
@@ -238,3 +239,11 @@ def test_a_model_too_large_for_memory_is_about_memory(store, tiny, tmp_path, mon
 def test_the_driver_learns_of_failures_without_importing_torch():
     script = "import sys, searcher.training.failures; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_a_damaged_store_is_about_the_store_and_not_about_the_trial(tmp_path):
+    store = prepare_store(SyntheticGlands(num_images=2, size_px=32, seed=0), tmp_path)
+    (store.path / "labels.bin").write_bytes(bytes((store.path / "labels.bin").stat().st_size))
+    failure = diagnose(caught(store.check_unchanged))
+    assert failure.cause == "store"
+    assert failure.reason.startswith(f"{store.path}: the store must hold the bytes that were written into it")

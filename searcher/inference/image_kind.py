@@ -1,0 +1,58 @@
+"""What images trained networks take: how many channels, and how their values become 0..255."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.normalisation import Normalisation, levels_of
+
+__all__ = ["ImageKind"]
+
+_RGB = 3
+
+
+@dataclass(frozen=True)
+class ImageKind:
+    """What images networks take. The default is what all took before there were others: 8 bit RGB as it is."""
+
+    channels: int = _RGB
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    """Of the images that they were trained on. With percentiles, images may have either."""
+    normalisation: Normalisation = field(default_factory=Normalisation)
+    """How values become 0..255."""
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether networks take 8 bit colour as it is: bright field, whose colours mean something."""
+        return (self.channels, self.dtype, self.normalisation.kind) == (_RGB, "uint8", "fixed")
+
+    def __str__(self) -> str:
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        return (
+            f"{channels} of {'8' if self.dtype == 'uint8' else '16'} bit, normalisation {self.normalisation}"
+        )
+
+    def takes(self, channels: int) -> bool:
+        """Return whether an image of so many channels fits: as many, or grey in place of three equal ones."""
+        return channels == self.channels or (channels == 1 and self.channels == _RGB)
+
+    def fitted(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return an image [h, w, c] that `takes` its channels, with the networks' number of them."""
+        if image.shape[2] == self.channels:
+            return image
+        assert self.takes(image.shape[2]), (image.shape, self)
+        return np.repeat(image, self.channels, axis=2)
+
+    def normalised(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return a whole image as networks see it.
+
+        Args:
+            image: uint8 or uint16[H, W, c], with channels that they take.
+
+        Returns:
+            uint8[H, W, `channels`]; the image itself where nothing changes.
+        """
+        normal: NDArray[np.uint8] = self.fitted(levels_of(image, self.normalisation).apply(image))
+        return normal
