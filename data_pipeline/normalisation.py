@@ -11,6 +11,9 @@ is cut off. Its defaults are StarDist's (Weigert et al. 2020, arXiv 1908.03636).
 A percentile is a value that the image has: the smallest one that at least that part of the channel's pixels does not
 exceed (NumPy's method `inverted_cdf`). Where both percentiles are the same value, as where few pixels are lit, the
 channel's highest value takes the place of the upper one. A channel of one value is black.
+
+Networks from before normalisation were trained on values as they are. `brightens_dark` helps them with an 8 bit image
+that is far darker than what a microscope is usually set to: see `is_dark`. One that is brighter stays as it is.
 """
 
 import math
@@ -29,6 +32,12 @@ NORMALISATIONS: tuple[NormalisationKind, ...] = get_args(NormalisationKind)
 """Every kind of normalisation."""
 
 _TOP = {"uint8": 255, "uint16": 65535}
+_DARK = 64
+_DARK_PERCENTILES = (1.0, 99.8)
+_BRIGHTENED = 128
+"""What the upper percentile of a dark image becomes: the middle of the range."""
+_MAX_GAIN = 16.0
+"""So that the noise of an image of nothing does not become objects."""
 _BLOCK_PX = 1 << 22
 """Pixels that are counted at a time, so that counting takes little memory."""
 
@@ -43,6 +52,13 @@ class Normalisation:
     """What becomes 0; unused by `fixed`."""
     high_percentile: float = 99.8
     """What becomes 255; unused by `fixed`."""
+    brightens_dark: bool = False
+    """Whether `fixed` brightens dark 8 bit images, all channels alike; unused by `percentile`."""
+
+    @property
+    def depends_on_image(self) -> bool:
+        """Whether an image's values must be counted before they are normalised."""
+        return self.kind == "percentile" or self.brightens_dark
 
     def __post_init__(self) -> None:
         if self.kind not in NORMALISATIONS:
@@ -146,13 +162,25 @@ class Histogram:
             return np.zeros(len(cumulated))
         return np.array([np.searchsorted(each, rank) for each in cumulated], np.float64)
 
+    def is_dark(self) -> bool:
+        """Return whether 99.8% of an 8 bit image's pixels are below a quarter of the range, in each channel."""
+        return self._dtype == "uint8" and bool((self.percentile(_DARK_PERCENTILES[1]) < _DARK).all())
+
     def levels(self, normalisation: Normalisation) -> Levels:
         """Return the levels of the image whose blocks were counted."""
         num_channels = len(self._counts)
         if normalisation.kind == "fixed":
+            if normalisation.brightens_dark and self.is_dark():
+                return self._brightened()
             return _fixed(num_channels, self._dtype)
         low, high = map(self.percentile, (normalisation.low_percentile, normalisation.high_percentile))
         return Levels(low, np.where(high > low, high, self.percentile(100)), self._dtype)
+
+    def _brightened(self) -> Levels:
+        low, top = (f(self.percentile(p)) for f, p in zip((np.min, np.max), _DARK_PERCENTILES, strict=True))
+        width = max((top - low) * 255 / _BRIGHTENED, 255 / _MAX_GAIN)
+        num_channels = len(self._counts)
+        return Levels(np.full(num_channels, low), np.full(num_channels, low + width), self._dtype)
 
 
 def levels_of(image: NDArray[Any], normalisation: Normalisation) -> Levels:
@@ -162,7 +190,7 @@ def levels_of(image: NDArray[Any], normalisation: Normalisation) -> Levels:
         image: uint8 or uint16[H, W, C], the whole image and not a part of it.
         normalisation: How.
     """
-    if normalisation.kind == "fixed":
+    if not normalisation.depends_on_image:
         return _fixed(image.shape[2], image.dtype.name)
     histogram = Histogram(image.shape[2], image.dtype)
     histogram.add(image)

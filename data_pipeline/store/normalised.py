@@ -34,7 +34,7 @@ def normalised(store: Store, normalisation: Normalisation) -> Store:
     """
     if isinstance(store, _NormalisedStore):
         return store if store.normalisation == normalisation else normalised(store.stored, normalisation)
-    if store.dtype == "uint8" and normalisation.kind == "fixed":
+    if store.dtype == "uint8" and not normalisation.depends_on_image:
         return store
     return _NormalisedStore(store, normalisation)
 

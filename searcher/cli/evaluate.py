@@ -65,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
     check_writable("--report", args.report)
     found = find_members(args)
     predictor = predictor_for(found, args.tta)
-    normalise_as_wished(predictor, args.normalisation)
+    normalise_as_wished(predictor, args.normalisation, [member.facts.config for member in found.members])
     folder = data_folder(args)
     assert folder is not None
     source = open_source(args)

@@ -1,8 +1,9 @@
 """`--normalisation`: another way to 0..255 than that of the training."""
 
 import argparse
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from searcher.inference.predictor import Predictor
@@ -21,11 +22,19 @@ def add_normalisation(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def normalise_as_wished(predictor: "Predictor", wish: str) -> None:
-    """Let a predictor take images as the option says."""
+def normalise_as_wished(predictor: "Predictor", wish: str, configs: Iterable[Mapping[str, Any]]) -> None:
+    """Let a predictor take images as the option says.
+
+    Args:
+        predictor: Changed in place.
+        wish: The option.
+        configs: Of its networks. Those from before normalisation say nothing of it: dark images are brightened.
+    """
     from data_pipeline.normalisation import Normalisation
 
     kind = predictor.kind
+    if wish == "bundle" and not all("normalisation" in config.get("data", {}) for config in configs):
+        predictor.kind = replace(kind, normalisation=replace(kind.normalisation, brightens_dark=True))
     if wish == "bundle" or wish == kind.normalisation.kind:
         return
     normalisation = Normalisation("percentile" if wish == "percentile" else "fixed")

@@ -78,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
 
     bundle = load_bundle(args.bundle)
     predictor = bundle.predictor(device=default_device(), tta=args.tta)
-    normalise_as_wished(predictor, args.normalisation)
+    normalise_as_wished(predictor, args.normalisation, [member.facts.config for member in bundle.members])
     options = Options(
         folder=args.to,
         trained_um=bundle.pixel_size_um,
@@ -89,6 +89,7 @@ def _run(args: argparse.Namespace) -> int:
     with _claimed_folder(args.to):
         todo = images_to_predict(args, paths, outputs)  # nobody else writes there from here on
         results = _predict(todo, predictor, options, args.report_of)
+    _say_dark(args, bundle, results, are_brightened=predictor.kind.normalisation.brightens_dark)
     return _say(args, bundle, results, len(paths) - len(todo), options)
 
 
@@ -174,7 +175,6 @@ def _say(
     from searcher.prediction.predict import Failure, ImageResult
 
     found = [each for each in results if isinstance(each, ImageResult)]
-    _say_dark(args, bundle, found)
     failed = [each for each in results if isinstance(each, Failure)]
     if args.json:
         print_json(
@@ -245,14 +245,28 @@ def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options
     return lines
 
 
-def _say_dark(args: argparse.Namespace, bundle: "Bundle", found: "Sequence[ImageResult]") -> None:
-    """Say on stderr that images are too dark for networks that take them as they are."""
-    dark = [each for each in found if each.is_dark]
-    if dark and args.normalisation == "bundle":
-        more = f" and {len(dark) - 1} more" if len(dark) > 1 else ""
+def _say_dark(
+    args: argparse.Namespace,
+    bundle: "Bundle",
+    results: "Sequence[ImageResult | Failure]",
+    *,
+    are_brightened: bool,
+) -> None:
+    """Say on stderr that images are too dark for networks that take them as they are, and what was done."""
+    dark = [each.name for each in results if getattr(each, "is_dark", False)]
+    if not dark or args.normalisation != "bundle":
+        return
+    more = f" and {len(dark) - 1} more" if len(dark) > 1 else ""
+    what = f"{one_line(dark[0])}{more}: dark, 99.8% of the pixels are below 64 of 255"
+    if are_brightened:
         say_problem(
-            f"{one_line(dark[0].name)}{more}: dark, 99.8% of the pixels are below 64 of 255, and {bundle.name} takes "
-            "images as they are: what is found may be too little; see --normalisation percentile"
+            f"{what}; brightened, since {bundle.name} is from before images were normalised; "
+            "--normalisation fixed takes them as they are"
+        )
+    else:
+        say_problem(
+            f"{what}, and {bundle.name} takes images as they are: what is found may be too little; "
+            "see --normalisation percentile"
         )
 
 

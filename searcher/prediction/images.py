@@ -29,8 +29,6 @@ from searcher.prediction.components import blocks_of
 __all__ = ["Normalised", "images_in", "is_dark", "open_image", "read_as_seen", "require_kind"]
 
 _BLOCK_PX = 2048
-_DARK = 64
-_DARK_PERCENTILE = 99.8
 _SAMPLE_PX = 512
 _NUM_SAMPLES = 4
 """Windows along each axis that tell whether an image is dark."""
@@ -113,23 +111,18 @@ class Normalised(Closing):
 
 def _levels_of(raster: Raster, normalisation: Normalisation) -> Levels:
     histogram = Histogram(raster.header.channels, raster.header.dtype)
-    if normalisation.kind != "fixed":
+    if normalisation.depends_on_image:
         for block in blocks_of(raster.height, raster.width, _BLOCK_PX):
             histogram.add(raster.read(block))
     return histogram.levels(normalisation)
 
 
 def is_dark(raster: Raster) -> bool:
-    """Return whether 99.8% of an 8 bit image's pixels are below a quarter of the range, in each channel.
-
-    Of a large image some windows are looked at, evenly spread.
-    """
-    if raster.header.dtype != np.uint8:
-        return False
-    histogram = Histogram(raster.header.channels, "uint8")
+    """Return whether an 8 bit image is dark, see `Histogram.is_dark`. Of a large one some windows are looked at."""
+    histogram = Histogram(raster.header.channels, raster.header.dtype)
     for window in _spread(raster.height, raster.width):
         histogram.add(raster.read(window))
-    return bool((histogram.percentile(_DARK_PERCENTILE) < _DARK).all())
+    return histogram.is_dark()
 
 
 def _spread(height: int, width: int) -> list[Tile]:

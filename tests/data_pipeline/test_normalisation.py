@@ -17,6 +17,35 @@ def test_eight_bits_stay_as_they_are_and_are_not_copied() -> None:
     assert (out == image).all()
 
 
+def with_top(low: int, top: int) -> np.ndarray:
+    """uint8[100, 100, 3]: 1% and more have `low`, 5% have `top`."""
+    image = np.full((100, 100, 3), low, np.uint8)
+    image[:5] = top
+    return image
+
+
+@pytest.mark.parametrize(
+    ("low", "top", "expected"),
+    [
+        (10, 42, [0, 128]),  # 32 values become 128
+        (0, 2, [0, 32]),  # at most 16 times as bright
+        (10, 64, [10, 64]),  # not dark
+    ],
+)
+def test_a_dark_image_is_brightened_where_that_is_wanted(low: int, top: int, expected: list[int]) -> None:
+    image = with_top(low, top)
+    levels = levels_of(image, Normalisation(brightens_dark=True))
+    assert np.unique(levels.apply(image)).tolist() == expected
+    assert levels_of(image, Normalisation()).changes_nothing
+
+
+def test_a_dark_image_keeps_its_colours() -> None:
+    image = with_top(0, 40)
+    image[..., 1] //= 2
+    brightened = levels_of(image, Normalisation(brightens_dark=True)).apply(image)
+    assert brightened[0, 0].tolist() == [128, 64, 128]
+
+
 def test_sixteen_bits_by_their_whole_range() -> None:
     image = np.array([0, 128, 129, 257, 32767, 32768, 65535], np.uint16).reshape(1, 7, 1)
     # v * 255 / 65535 = v / 257: 128 / 257 rounds to 0, 129 / 257 to 1; 32767 / 257 = 127.498, 32768 / 257 = 127.502

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pkgutil
+import shutil
 import signal
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from trained_runs import folder_of
 
 from data_pipeline.datasets import SyntheticGlands
+from data_pipeline.normalisation import Normalisation, levels_of
 from searcher.bundle.load import load_bundle
 from searcher.claims import claimed
 from searcher.cli.main import main
@@ -67,6 +69,40 @@ def test_a_folder_of_images(bundle, images, tmp_path, capsys):
     assert list(rows) == ["a.png", "b.jpg", "c.tif"]
     assert int(rows["a.png"]["objects"]) == labels.max()
     assert int(rows["a.png"]["area_px"]) == (labels > 0).sum()
+
+
+def test_a_dark_image_is_brightened_for_a_bundle_from_before_normalisation_alone(
+    bundle, images, tmp_path, capsys
+):
+    """The same image at a quarter of the exposure; at 8 bit, a quarter of the values is left."""
+    image = np.asarray(Image.open(images / "a.png"))
+    Image.fromarray((255 - image) // 4).save(images / "dark.png")
+    assert predict(bundle, images / "dark.png", "--to", tmp_path / "new", "--outputs", "labels") == 0
+    assert "small takes images as they are" in capsys.readouterr().err
+    old = tmp_path / "bundle"
+    shutil.copytree(bundle, old)
+    manifest = json.loads((old / "bundle.json").read_text())
+    for key in ("normalisation", "channels", "dtype"):
+        del manifest[key]
+    for member in manifest["members"]:
+        for key in ("normalisation", "low_percentile", "high_percentile"):
+            del member["config"]["data"][key]
+    (old / "bundle.json").write_text(json.dumps(manifest))
+    assert predict(old, images / "dark.png", "--to", tmp_path / "old", "--outputs", "labels") == 0
+    assert (
+        "dark.png: dark, 99.8% of the pixels are below 64 of 255; brightened, since"
+        in capsys.readouterr().err
+    )
+    brightened = levels_of((255 - image) // 4, Normalisation(brightens_dark=True)).apply((255 - image) // 4)
+    predictor = load_bundle(old).predictor(device=torch.device("cpu"))
+    expected = predictor.cut(predictor.see(brightened)).labels
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "old" / "dark.labels.tif"), expected)
+    as_it_is = ["--to", tmp_path / "fixed", "--outputs", "labels", "--normalisation", "fixed"]
+    assert predict(old, images / "dark.png", *as_it_is) == 0
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "fixed" / "dark.labels.tif"),
+        tifffile.imread(tmp_path / "new" / "dark.labels.tif"),
+    )
 
 
 def test_the_pixel_size_is_honoured_and_said(bundle, images, tmp_path, capsys):
