@@ -251,6 +251,8 @@ class Lease:
                 self._update(ended_at=database_now(), outcome=self._outcome)
                 self._database.guard.unfence(self._launch_id)
                 self._is_released = True
+            except DatabaseReplacedError as error:  # the launch is not in there, and the driver says so
+                self._lose(error)
             except Exception as error:
                 if time.monotonic() >= self._release_by:
                     return

@@ -19,6 +19,8 @@ __all__ = ["fact", "pytest_addoption", "pytest_runtest_makereport", "pytest_term
 
 _SEED = int(os.environ.get("SEARCHER_CHAOS_SEED") or secrets.randbelow(10**6))
 os.environ["SEARCHER_CHAOS_SEED"] = str(_SEED)  # for the processes that pytest-xdist starts
+_LONGEST_S = 900
+"""Seconds after which a test hangs: several launches, one after the other, on a machine that is busy."""
 
 
 def pytest_report_header() -> str:
@@ -29,6 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("chaos")
+            item.add_marker(pytest.mark.timeout(_LONGEST_S))
 
 
 @pytest.fixture

@@ -82,7 +82,6 @@ def assert_nothing_forgotten(before: Facts, after: Facts) -> None:
     assert len(after.trials) >= len(before.trials)
 
 
-@pytest.mark.timeout(420)
 @pytest.mark.fault(
     "kill -9 of the driver at 10 moments of one study",
     holds="exact budget, nothing RUNNING, no parameters twice, every epoch of a finished trial once, digests, no "

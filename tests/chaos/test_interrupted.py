@@ -32,7 +32,6 @@ def searcher_stop(driver: Driver, study: Study) -> None:
     assert "Traceback" not in answer.stderr
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.fault(
     "Ctrl-C once; Ctrl-C twice; SIGTERM; SIGHUP; `searcher stop` from another process: one after the other",
     holds="each ends the launch with code 130 and no traceback, nothing RUNNING, and says how to go on; going on "

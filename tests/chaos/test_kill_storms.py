@@ -20,8 +20,6 @@ from searcher.ledger.database import Database
 from searcher.ledger.migrations import upgrade
 from searcher.ledger.optuna_tables import open_optuna_storage
 
-pytestmark = pytest.mark.timeout(600)  # some 120 processes, one after the other
-
 _KILLS = 20
 _ROUNDS = 5
 """How often a storm begins anew: a verb is killed four times in a row, then runs to its end."""

@@ -104,6 +104,17 @@ def test_an_sqlite_file_that_is_not_the_opened_one_any_more(how, tmp_path):
     assert path.exists() == (how in ("replaced", "log deleted")), "no new one was made in its place"
 
 
+def test_the_end_of_a_launch_whose_file_is_gone_is_not_called_an_outage(tmp_path, caplog):
+    with Database.open(str(tmp_path / "s.db"), create=True) as database:
+        small_ledger.register(database)
+        lease = Lease.acquire(database, "s")
+        for file in tmp_path.glob("s.db*"):
+            file.unlink()
+        lease.release()
+    assert isinstance(lease.problem, DatabaseReplacedError)
+    assert not caplog.records
+
+
 # ---- locks ---------------------------------------------------------------------------------------------
 
 
