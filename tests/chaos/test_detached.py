@@ -174,7 +174,7 @@ def test_a_job_that_ends_early_leaves_a_study_that_goes_on(
     (tmp_path / "database").write_text(fresh_postgres_url)
     about = ["--study", "tiny", "--db", "@database"]
     launch = ["launch", "--study", "tiny.toml", "--db", "@database", "--detach", "--address", room.address]
-    launch += ["--epochs", "150", "--set", "pruner.name=none"]
+    launch += ["--epochs", "60", "--set", "pruner.name=none"]
     bearer = {"Authorization": f"Bearer {room.token}"}
 
     def submit() -> dict[str, Any]:
@@ -203,5 +203,5 @@ def test_a_job_that_ends_early_leaves_a_study_that_goes_on(
     submit()
     assert shell.run("logs", *about, "--follow").endswith("Z finished\n")
     facts = look(fresh_postgres_url)
-    assert_finished(facts, tmp_path / "runs", budget=DONE, epochs=150)
+    assert_finished(facts, tmp_path / "runs", budget=DONE, epochs=60)
     fact(facts.summary())
