@@ -41,18 +41,23 @@ def machine_room(environment: Mapping[str, str]) -> Iterator[MachineRoom]:
     token = secrets.token_hex(32)
     inherited = {**os.environ, **environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     inherited.pop("SEARCHER_DB", None)
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        tempfile.NamedTemporaryFile() as log,
+    ):
         process = subprocess.Popen(
             [sys.executable, __file__, folder],
             env=inherited,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=log,
             text=True,
         )
         try:
             assert process.stdout is not None
-            yield MachineRoom(**json.loads(process.stdout.readline()), token=token)
+            where = process.stdout.readline()
+            assert where, Path(log.name).read_text()
+            yield MachineRoom(**json.loads(where), token=token)
         finally:
             process.communicate()
 
@@ -66,6 +71,8 @@ def _serve(folder: Path) -> None:
     dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
     # Any free port: the default may be another cluster's on this machine, and without its agent a head takes no jobs.
     dashboard |= {"dashboard_agent_listen_port": None}
+    # Where a new cluster writes its address, without making the folder: TMPDIR may be new.
+    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)
     cluster = Cluster(initialize_head=True, head_node_args=head | dashboard)
     for _ in range(2):
         cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
