@@ -71,7 +71,7 @@ class Normalisation:
 
     def __str__(self) -> str:
         if self.kind == "fixed":
-            return "fixed"
+            return "fixed, dark images brightened" if self.brightens_dark else "fixed"
         return f"percentile {self.low_percentile:g} to {self.high_percentile:g}"
 
 

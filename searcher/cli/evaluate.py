@@ -13,6 +13,7 @@ from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from data_pipeline.datasets import SampleSource
+    from data_pipeline.normalisation import Normalisation
     from data_pipeline.store import Store
     from searcher.evaluation.summary import Summary
     from searcher.inference.image_kind import ImageKind
@@ -78,6 +79,7 @@ def _run(args: argparse.Namespace) -> int:
         say_problem(line)
     wanted = _splits(store, args.splits)
     _check_annotations(store, args, wanted)
+    _say_brightened(store, predictor.kind.normalisation, wanted)
     store = normalised(store, predictor.kind.normalisation)
     for split, indices in wanted.items():
         with progress_bar(f"predicting {split}") as advance:
@@ -172,6 +174,20 @@ def _check_annotations(store: "Store", args: argparse.Namespace, splits: dict[st
             say_problem(found[0])
         if not any(facts[index].num_labels for index in indices):
             say_problem(f"split {name}: no image holds an object, so its figures say little")
+
+
+def _say_brightened(store: "Store", normalisation: "Normalisation", splits: dict[str, list[int]]) -> None:
+    from data_pipeline.normalisation import levels_of
+
+    if not normalisation.brightens_dark or store.dtype != "uint8":
+        return
+    indices = [index for each in splits.values() for index in each]
+    num_dark = sum(not levels_of(store.image(index), normalisation).changes_nothing for index in indices)
+    if num_dark:
+        say_problem(
+            f"{num_dark} of {len(indices)} images are dark, 99.8% of the pixels below 64 of 255; brightened, since the "
+            "network is from before images were normalised; --normalisation fixed takes them as they are"
+        )
 
 
 def _splits(store: "Store", wanted: str | None) -> dict[str, list[int]]:

@@ -104,6 +104,15 @@ class Normalised(Closing):
         self.height, self.width = source.height, source.width
         self.pixel_size_um = source.pixel_size_um
 
+    @property
+    def is_dark(self) -> bool:
+        """Whether networks that take colour as it is get a dark image, brightened or not."""
+        if not self._kind.is_colour:
+            return False
+        if self._kind.normalisation.brightens_dark:  # the whole image was looked at
+            return not self._levels.changes_nothing
+        return is_dark(self._source)
+
     def read(self, window: Tile) -> NDArray[np.uint8]:
         """Return uint8[h, w, C] of a window."""
         return self._kind.fitted(self._levels.apply(self._source.read(window)))

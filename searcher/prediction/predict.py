@@ -16,7 +16,7 @@ from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
 from searcher.prediction.dense import cut_blended, see_dense
 from searcher.prediction.detections import cut_detected, see_detections
-from searcher.prediction.images import Normalised, is_dark, open_image
+from searcher.prediction.images import Normalised, open_image
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import measure_objects
 from searcher.prediction.outputs import (
@@ -88,7 +88,7 @@ class ImageResult:
     """Of all objects; None where they were not measured."""
     seconds: float
     is_dark: bool = False
-    """Whether networks that take an image as it is saw one whose values are all low; see `is_dark` of `images`."""
+    """Whether networks that take an image as it is got one whose values are all low; see `Normalised.is_dark`."""
 
     @property
     def area_um2(self) -> float | None:
@@ -233,7 +233,7 @@ def predict_image(
             objects=len(labels),
             area_px=area_px,
             seconds=round(time.monotonic() - began, 3),
-            is_dark=kind.is_colour and is_dark(raster),
+            is_dark=shown.is_dark,
         )
 
 

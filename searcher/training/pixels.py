@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from data_pipeline.exposure import choose_for_store
 from data_pipeline.normalisation import Normalisation
 from data_pipeline.store import Store
+from searcher.inference.image_kind import ImageKind
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.training.dataset import trained_on
 
@@ -26,13 +27,13 @@ class PixelFacts:
     """Why, where it was left to the data; else empty."""
     channels: tuple[str, ...]
     """Names of the images' channels."""
-    dtype: str
+    dtype: Literal["uint8", "uint16"]
     """Type of the images' values in the store."""
 
     @property
     def are_photographs(self) -> bool:
         """Whether three channels are the colours of a photograph in bright field, and not dyes."""
-        return (len(self.channels), self.dtype, self.normalisation.kind) == (3, "uint8", "fixed")
+        return ImageKind(len(self.channels), self.dtype, self.normalisation).is_colour
 
     def in_config(self, config: TrialConfig) -> TrialConfig:
         """Return a trial's configuration with what was left to the images filled in."""

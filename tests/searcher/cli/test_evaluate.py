@@ -4,11 +4,15 @@ import hashlib
 import json
 import re
 
+import numpy as np
 import pytest
+import torch
 from parsed_page import ParsedPage
+from PIL import Image
 from stored_study import RERANK, StoredStudy
 from trained_runs import folder_of
 
+from data_pipeline.datasets import SyntheticGlands
 from searcher.cli.main import main
 
 
@@ -38,6 +42,30 @@ def test_all_figures_are_in_the_file(trained, tmp_path, capsys):
         == hashlib.sha256((run / "best.pt").read_bytes()).hexdigest()
     )
     assert record["tta"] is False
+
+
+def test_dark_images_are_brightened_for_networks_from_before_normalisation_and_it_is_said(
+    trained, tmp_path, capsys
+):
+    """The run's own checkpoint, without what it says of normalisation; a quarter of the images' exposure."""
+    payload = torch.load(folder_of(trained, "plain") / "best.pt", weights_only=True)
+    assert payload["config"]["data"].pop("normalisation") == "fixed"
+    torch.save(payload, tmp_path / "old.pt")
+    source = SyntheticGlands(num_images=2, size_px=96, seed=5)
+    for folder in ("images", "labels"):
+        (tmp_path / "d" / folder).mkdir(parents=True)
+    for index, name in enumerate(("a.png", "b.png")):
+        image, labels = source.read(index)
+        Image.fromarray((255 - image) // (1 + 3 * index)).save(tmp_path / "d" / "images" / name)
+        Image.fromarray(labels.astype(np.uint16)).save(tmp_path / "d" / "labels" / name)
+    arguments = ["evaluate", str(tmp_path / "old.pt"), "--data", str(tmp_path / "d"), "--splits", "train"]
+    assert main([*arguments, "--json", str(tmp_path / "e.json")]) == 0
+    assert (
+        "1 of 2 images are dark, 99.8% of the pixels below 64 of 255; brightened" in capsys.readouterr().err
+    )
+    assert json.loads((tmp_path / "e.json").read_text())["normalisation"] == "fixed, dark images brightened"
+    assert main([*arguments, "--normalisation", "fixed"]) == 0
+    assert "brightened" not in capsys.readouterr().err
 
 
 def test_searcher_benchmark_reads_what_was_written(trained, tmp_path, capsys):
