@@ -14,7 +14,10 @@ from chaos_facts import dump, engine_of
 from chaos_postgres import Server
 from kill_storm import KillStorm
 from stored_study import StoredStudy
+from trained_runs import folder_of, make_runs
 
+from data_pipeline import SyntheticGlands, prepare_store
+from searcher.bundle.load import load_bundle
 from searcher.ledger import engine as engines
 from searcher.ledger.database import Database
 from searcher.ledger.migrations import upgrade
@@ -26,6 +29,13 @@ _ROUNDS = 5
 _DUMP = Path(__file__).parents[1] / "searcher" / "ledger" / "golden" / "0001.sql"
 """A database that the released version of revision 0001 wrote."""
 _MODULES = ("searcher.cli.terminal", "searcher.ledger.doctor", "searcher.ledger.retention", "alembic.command")
+_EXPORT_MODULES = (
+    "torch",
+    "searcher.bundle.onnx",
+    "searcher.bundle.load",
+    "searcher.cli.members",
+    "searcher.report.pictures",
+)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +125,38 @@ def _assert_records_are_true(work: Path) -> None:
 
 
 @pytest.mark.fault(
+    "kill -9 of `searcher export --force` at 20 moments all over its run",
+    holds="the old bundle or the new one is whole under its name; the next export leaves nothing else beside it",
+)
+def test_export_that_is_killed(
+    chance: random.Random, work: Path, request: pytest.FixtureRequest, fact: Callable[[str], None]
+):
+    make_runs(work / "trained")
+    with Database.open("searcher.db", create=True) as database:
+        study = StoredStudy(database, work)
+        number = study.begin()
+        study.save(number, "best", (folder_of(work / "trained", "plain") / "best.pt").read_bytes())
+        study.ledger.report(number, 1, {"object_dice": 0.7})
+        study.ledger.complete(number, 0.7, best_epoch=1, stop_reason="epochs")
+    shutil.rmtree(work / "trained")
+    storm = KillStorm(chance, *_MODULES, *_EXPORT_MODULES)
+    request.addfinalizer(storm.close)
+    export = ("export", "--study", "s", "--to", "winner", "--force", "--name")
+    code, output = storm.run(work, *export, "old")
+    assert code == 0, output
+
+    def old_or_new() -> None:
+        assert load_bundle(work / "winner").name in ("old", "new")
+
+    for _ in _rounds(storm, work, *export, "new", holds=old_or_new):
+        assert load_bundle(work / "winner").name == "new"
+        assert [path.name for path in work.iterdir() if "winner" in path.name] == ["winner"]
+        recorded = _rows(work / "searcher.db", "SELECT sha256 FROM searcher_exports")
+        assert (hashlib.sha256((work / "winner" / "bundle.json").read_bytes()).hexdigest(),) in recorded
+    fact(f"{_KILLS} kills")
+
+
+@pytest.mark.fault(
     "kill -9 of `searcher gc` at 20 moments all over its run",
     holds="each recorded checkpoint is there, byte for byte; the next gc ends as one that was never killed",
 )
@@ -130,6 +172,46 @@ def test_gc_that_is_killed(storm: KillStorm, work: Path, fact: Callable[[str], N
     for _ in _rounds(storm, work, "gc", "--keep", "2", holds=lambda: _assert_records_are_true(work)):
         assert _files(work / "runs") == kept
         _assert_records_are_true(work)
+    fact(f"{_KILLS} kills")
+
+
+@pytest.mark.fault(
+    "kill -9 of `searcher doctor --fix` at 20 moments all over its run: a trial whose driver is gone, half-written "
+    "files, a checkpoint under another name, a damaged store",
+    holds="nothing is lost or queued twice; the next `doctor --fix` mends all that is left",
+)
+def test_doctor_that_is_killed(storm: KillStorm, work: Path, fact: Callable[[str], None]):
+    with Database.open("searcher.db", create=True) as database:
+        study = StoredStudy(database, work)
+        study.complete(0.5)
+        running = study.begin()
+        study.save_all(running)
+        study.lease().release()
+        with database.write() as session:  # as a driver leaves it that is killed
+            session.execute(
+                sa.text("UPDATE searcher_launches SET ended_at = NULL, outcome = NULL, process_started = 1")
+            )
+    (study.folder(0) / "best.pt").rename(study.folder(0) / "previous-best.pt")
+    (study.folder(0) / "last.pt.tmp").write_bytes(b"half")
+    store = prepare_store(SyntheticGlands(num_images=2, size_px=32, seed=0), work / "cache").path
+    (store / "labels.bin").write_bytes(bytes((store / "labels.bin").stat().st_size))
+
+    def nothing_is_lost() -> None:
+        states = _rows(work / "searcher.db", "SELECT state FROM trials ORDER BY number")
+        assert states[0] == ("COMPLETE",)
+        assert len(states) <= 3, "queued twice"
+
+    for _ in _rounds(storm, work, "doctor", "--fix", holds=nothing_is_lost):
+        states = [
+            state for (state,) in _rows(work / "searcher.db", "SELECT state FROM trials ORDER BY number")
+        ]
+        assert states == ["COMPLETE", "FAIL", "WAITING"]
+        _assert_records_are_true(work)
+        assert not store.exists()
+        assert not list(work.rglob("*.tmp"))
+        assert not _rows(work / "searcher.db", "SELECT id FROM searcher_launches WHERE ended_at IS NULL")
+        code, output = storm.run(work, "doctor")
+        assert (code, output.strip()) == (0, "nothing is wrong")
     fact(f"{_KILLS} kills")
 
 
