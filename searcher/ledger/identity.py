@@ -5,7 +5,7 @@ from typing import Any
 from searcher.ledger.tables import StudyRow
 from searcher.study.spec import StudySpec, default_identity
 
-__all__ = ["differences"]
+__all__ = ["differences", "left_to_data_before"]
 
 _NORMALISATION = "data.normalisation"
 
@@ -30,6 +30,17 @@ def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[s
             f"data was {row.data_source} ({row.data_fingerprint[:12]}), got other data ({data_fingerprint[:12]})"
         )
     return lines
+
+
+def left_to_data_before(row: StudyRow, spec: StudySpec) -> str | None:
+    """Return the difference of a study file that fixes what the study in the database leaves to its images.
+
+    `differences` takes it for none, since it is how a study from before normalisation goes on. Others may have trials
+    on normalised images.
+    """
+    if _NORMALISATION in row.identity or spec.identity().get(_NORMALISATION) != "fixed":
+        return None
+    return f"{_NORMALISATION} was 'auto', got 'fixed'"
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from searcher.exceptions import StudyConflictError
 from searcher.ledger.database import Database
-from searcher.ledger.identity import differences
+from searcher.ledger.identity import differences, left_to_data_before
 from searcher.ledger.lease import NORMALISES
 from searcher.ledger.tables import CheckpointRow, StudyRow
 from searcher.storage.mirror import origin_of, root_text
@@ -61,10 +61,16 @@ class Registration:
             )
 
     def _refuse_mixture(self, database: Database) -> None:
-        """Refuse trials on normalised images beside those of a version that did not normalise any."""
-        if self.normalised_since and any(
-            NORMALISES not in each for each in database.versions(self.spec.name)
+        """Refuse trials on normalised images beside trials on images as they are."""
+        versions = database.versions(self.spec.name)
+        is_older = any(NORMALISES not in each for each in versions)
+        if (
+            versions
+            and not is_older
+            and (changed := left_to_data_before(database.study_row(self.spec.name), self.spec))
         ):
+            raise _conflict(self.spec, [changed])
+        if self.normalised_since and is_older:
             raise StudyConflictError(
                 f"--study {self.spec.name}: began before images were normalised, which these would be now, since "
                 f"{self.normalised_since}; go on as before with --set data.normalisation=fixed, or begin anew with "
@@ -163,13 +169,17 @@ class Registration:
 def _refuse_differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> None:
     changed = differences(row, spec, data_fingerprint)
     if changed:
-        raise StudyConflictError(
-            *(
-                f"--study {spec.name}: must stay what it was when it began; {difference}; "
-                "launch as before, or under another name with --set study.name=NAME"
-                for difference in changed
-            )
+        raise _conflict(spec, changed)
+
+
+def _conflict(spec: StudySpec, changed: list[str]) -> StudyConflictError:
+    return StudyConflictError(
+        *(
+            f"--study {spec.name}: must stay what it was when it began; {difference}; "
+            "launch as before, or under another name with --set study.name=NAME"
+            for difference in changed
         )
+    )
 
 
 def _refuse_lost_checkpoints(row: StudyRow, uris: Sequence[str], storage_root: Path) -> None:

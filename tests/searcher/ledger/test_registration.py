@@ -91,6 +91,16 @@ def test_a_key_that_a_newer_version_brought_is_no_difference_while_it_has_its_de
         register(database, spec(train__ema_decay=0.5))
 
 
+def test_a_study_whose_images_are_normalised_does_not_go_on_with_images_as_they_are(database):
+    """The digests of both are the same, so that older studies can go on."""
+    register(database)
+    Lease.acquire(database, "s").release()
+    with pytest.raises(
+        StudyConflictError, match=r"data\.normalisation was 'auto', got 'fixed'; launch as before"
+    ):
+        registration(spec(data__normalisation="fixed")).check(database)
+
+
 def test_a_study_from_before_normalisation_is_not_mixed_with_normalised_images(database):
     register(database)
     study = replace(registration(), normalised_since="images are 8 bit fluorescence")
