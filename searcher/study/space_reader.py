@@ -77,6 +77,12 @@ class SpaceReader:
                 self._problem(
                     key, "must not be searched: a study's images are drawn once; set it under [data]"
                 )
+            elif name == "data.normalisation" and "auto" in _listed_in(entry):
+                self._problem(
+                    key,
+                    "must not search 'auto', which is fixed or percentile on given images: one of them would count as "
+                    "trained already; list those two",
+                )
             elif name in self._overrides:
                 continue
             elif name in self._fixed:
@@ -328,6 +334,11 @@ def entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from entries(value, f"{name}.")
         else:
             yield name, value
+
+
+def _listed_in(entry: Mapping[str, Any]) -> list[Any]:
+    choices = entry.get("choices")
+    return choices if isinstance(choices, list) else []
 
 
 def _is_number(value: Any, *, integer: bool) -> bool:

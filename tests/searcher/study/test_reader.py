@@ -58,6 +58,10 @@ def test_a_parameter_stands_behind_the_one_its_condition_names():
 @pytest.mark.parametrize(
     ("body", "message"),
     [
+        (
+            '[space.data]\nnormalisation = { choices = ["auto", "fixed"] }',
+            "space.data.normalisation: must not search 'auto', which is fixed or percentile on given images",
+        ),
         ("colour = 3\n[modle]\na=1", "s.toml: modle: unknown table modle, got a table; did you mean model?"),
         ("[train]\nepoch = 3", "s.toml: train.epoch: unknown key, got 3; did you mean epochs?"),
         ("[train]\nepochs = 0", "s.toml: train.epochs: must be greater than or equal to 1, got 0"),
