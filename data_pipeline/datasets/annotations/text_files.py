@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 
 from data_pipeline.exceptions import DataError
 
-__all__ = ["read_json", "read_xml", "starts_with"]
+__all__ = ["MAX_BYTES", "read_json", "read_xml", "starts_with"]
 
-_MAX_BYTES = 2**30
+MAX_BYTES = 2**30
+"""Largest file that is read."""
 _MAX_DEPTH = 100
 """No format here nests deeper than 10."""
 
@@ -91,7 +92,7 @@ def _bytes(path: Path) -> bytes:
     try:
         if not path.is_file():
             raise DataError(f"{path}: must be a file, got something else; check the path")
-        if (num_bytes := path.stat().st_size) > _MAX_BYTES:
+        if (num_bytes := path.stat().st_size) > MAX_BYTES:
             raise DataError(
                 f"{path}: must have at most 1 GiB, got {num_bytes / 2**30:.1f}; export fewer images to a file"
             )

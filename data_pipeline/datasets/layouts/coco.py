@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.datasets.annotations import text_files
 from data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
 from data_pipeline.datasets.annotations.text_files import read_json
 from data_pipeline.datasets.layouts.base import LayoutSource
@@ -55,7 +56,8 @@ def json_files(root: Path, ending: str = "*.json") -> list[Path]:
 
 def _holds(path: Path, keys: tuple[bytes, ...]) -> bool:
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        size = min(path.stat().st_size, text_files.MAX_BYTES)  # of any file below the folder, however large
+        with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
             return content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and all(
                 content.find(key) >= 0 for key in keys
             )

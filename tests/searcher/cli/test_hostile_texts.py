@@ -149,8 +149,10 @@ _ODD = ["", ".", "..", "x" * 5000, "a/b", "\udcff", "no\nsuch", "/dev/zero", "fo
         ["validate", "{}.toml"],
     ],
 )
-def test_an_odd_argument_is_one_line(stored_study, tmp_path, capsys, words):
-    (tmp_path / "folder").mkdir()
+def test_an_odd_argument_is_one_line(stored_study, tmp_path, capsys, monkeypatch, words):
+    (tmp_path / "here" / "folder").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")  # what lies above belongs to this test alone
+    monkeypatch.setenv("SEARCHER_DB", str(tmp_path / "searcher.db"))
     for name in _ODD:
         filled = [word.format(name) for word in words] if "{}" in " ".join(words) else [*words, name]
         try:

@@ -48,11 +48,17 @@ def test_agents_and_stopped_workers_end_with_their_driver(tmp_path: Path, how):
     assert driver.stdout is not None
     assert driver.stdin is not None
     session = [psutil.Process(int(word)) for word in driver.stdout.readline().split()]
-    [waiting] = [
-        child
-        for child in psutil.Process(driver.pid).children()
-        if "leftovers.py" in " ".join(child.cmdline())
-    ]
+    give_up_at = time.monotonic() + 30
+    while not (  # for an instant of its start a process has no command line
+        found := [
+            child
+            for child in psutil.Process(driver.pid).children()
+            if "leftovers.py" in " ".join(child.cmdline())
+        ]
+    ):
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+    [waiting] = found
     assert "s3cret-pw" not in str(waiting.environ())
     others = [sleeper(f"{folder}4/session"), sleeper(**{MARK: f"{folder}4"})]
     if how == "SIGKILL":

@@ -16,6 +16,8 @@ import scipy.io
 import zarr
 
 from data_pipeline import DataError, open_dataset
+from data_pipeline.datasets.annotations import text_files
+from data_pipeline.datasets.layouts.coco import open_coco
 
 Damage = Callable[[Path], object]
 
@@ -250,6 +252,19 @@ def test_a_wrong_file_leaves_the_others_and_stops_a_launch(tmp_path: Path) -> No
     assert [sample.id for sample in source.samples] == ["a"]
     with pytest.raises(DataError, match="must be one file"):
         open_dataset(tmp_path)
+
+
+def test_a_huge_file_is_looked_into_up_to_the_largest_that_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's 200 GB of JSON are searched for COCO's keys, which takes minutes."""
+    monkeypatch.setattr(text_files, "MAX_BYTES", 1000)
+    keys = '"images": [], "annotations": []}'
+    (tmp_path / "no.json").write_text("{" + 1000 * " " + keys)
+    assert open_coco(tmp_path, strict=True) is None
+    (tmp_path / "yes.json").write_text("{" + keys + 1000 * " ")
+    with pytest.raises(DataError, match=r"yes\.json: must have at most 1 GiB"):
+        open_coco(tmp_path, strict=True)
 
 
 def test_cellpose_archives_are_never_opened(tmp_path: Path) -> None:
