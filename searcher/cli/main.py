@@ -121,7 +121,7 @@ def _run(argv: list[str] | None, command: str, secrets: Secrets) -> int:
 
 
 def _errors_of_ours() -> tuple[type[Exception], ...]:
-    from data_pipeline.exceptions import DataError  # imports numpy, which --help does without
+    from searcher.data_pipeline.exceptions import DataError  # imports numpy, which --help does without
 
     return SearcherError, DataError
 

@@ -16,8 +16,8 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
-from data_pipeline.datasets import SyntheticGlands
-from data_pipeline.store import Store
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.store import Store
 from searcher.exceptions import (
     DatabaseAwayError,
     DatabaseError,

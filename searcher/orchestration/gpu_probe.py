@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import SearcherError, UserError
 from searcher.orchestration.node_probe import GONE, SAY_AFTER_S, answer_of, on_node
 from searcher.orchestration.resources import TrialResources, node_of_each_gpu

@@ -19,10 +19,10 @@ import ray
 from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.store import Store
 from searcher._version import __version__
 from searcher.child_environment import DATABASE_SECRETS
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.store import Store
 from searcher.exceptions import NodeError, StorageError, UserError
 from searcher.files import write_atomically
 from searcher.orchestration.code_digest import SHOWN_DIGITS, code_digest

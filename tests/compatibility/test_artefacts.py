@@ -9,10 +9,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data_pipeline import open_dataset
-from data_pipeline.store import Store, prepare_store
 from searcher.bundle.load import load_bundle
 from searcher.cli.main import main
+from searcher.data_pipeline import open_dataset
+from searcher.data_pipeline.store import Store, prepare_store
 from searcher.ledger import lease as leases
 from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.database import Database

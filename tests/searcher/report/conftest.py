@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.evaluation import metrics, poster
 from searcher.evaluation.summary import ImageResult, summarise
 from searcher.report.model import (
