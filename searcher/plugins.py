@@ -29,6 +29,7 @@ __all__ = [
     "Registry",
     "load_installed",
     "load_plugins",
+    "load_problems",
     "loaded_plugins",
     "registries",
 ]
@@ -177,6 +178,11 @@ def load_plugins(names: Iterable[str], *, folder: Path) -> list[Plugin]:
         PluginError: One cannot be imported, or registers a name that another has.
     """
     return [_load_named(name, folder) for name in names]
+
+
+def load_problems() -> tuple[PluginError, ...]:
+    """Return why installed plug-ins could not be imported, one each; none before any was looked for."""
+    return tuple(_broken)
 
 
 def loaded_plugins() -> tuple[Plugin, ...]:

@@ -117,4 +117,5 @@ def rule_of(item: Any, siblings: Mapping[str, str], key: str = "") -> str:
         "must be a dictionary or instance of", "must be a table:"
     )
     hint = siblings.get(leaf, "")
-    return f"{rule}, got {shown(value)}" + (f" ({hint})" if hint else "")
+    why = item.get("ctx", {}).get("why", "") if item["type"] == "literal_error" else ""
+    return f"{rule}, got {shown(value)}" + (f" ({hint})" if hint else "") + why

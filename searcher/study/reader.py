@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
+from searcher.study.parts import SAMPLERS
 from searcher.study.problems import Problems, suggestion
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
@@ -18,6 +19,7 @@ from searcher.study.spec import (
     SearchSection,
     StudySection,
     StudySpec,
+    flat,
 )
 from searcher.study.toml_text import TomlError, read_toml, shown, toml_value
 
@@ -71,7 +73,8 @@ def parse_study(
         if _table("pruner", document, problems).get("name", "none") != "none":
             problems.add(
                 "pruner.name",
-                "must be none for a rerank, whose means need every run whole, got 'asha'; remove it",
+                "must be none for a rerank, whose means need every run whole, "
+                f"got {shown(_table('pruner', document, problems)['name'])}; remove it",
             )
         folds = fixed.get("data.folds", 0)
         if parent.replicate == "fold" and isinstance(folds, int) and 0 < folds < parent.replicates:
@@ -86,10 +89,13 @@ def parse_study(
                 f"must not be given for a rerank, whose trials are candidates times replicates, {_runs(parent)}, "
                 f"got {shown(given)}; set parent.best or parent.replicates",
             )
-    if not problems and sections["study"].also and sections["search"].sampler == "cmaes":
-        problems.add(
-            "search.sampler", "must know several objectives, got 'cmaes'; take tpe, gp, qmc or random"
-        )
+    if not problems and sections["study"].also:
+        sampler = sections["search"].sampler
+        if not SAMPLERS[sampler].several_objectives:
+            problems.add(
+                "search.sampler",
+                f"must know several objectives, got {sampler!r}; take tpe, gp, qmc or random",
+            )
     if problems:
         raise StudyFileError(problems.lines)
     if parent is not None and parent.how == "rerank":
@@ -203,11 +209,11 @@ def _fixed(document: dict[str, Any], problems: Problems) -> dict[str, Value]:
     tables = {name: _table(name, document, problems) for name in TrialConfig.model_fields}
     fields: dict[str, dict[str, str]] = {}
     for key, (_, description) in config_fields(_model_name(document)).items():
-        table, _, leaf = key.partition(".")
+        table, _, leaf = key.rpartition(".")
         fields.setdefault(table, {})[leaf] = description
     try:
         TrialConfig.model_validate(tables)
     except ValidationError as error:
         problems.add_validation(error, fields)
         return {}
-    return {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
+    return flat(tables)

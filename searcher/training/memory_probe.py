@@ -30,7 +30,15 @@ _ANSWER_WITHIN_S = 3600.0
 """For four steps, the first of which may compile the network."""
 _FINEST = 10_000
 """Parts of a GPU that Ray (2.60) counts in."""
-_DECIDING = ("model.", "optimizer.name", "train.precision", "train.compile", "warm_start.freeze", CANDIDATE)
+_DECIDING = (
+    "model.",
+    "optimizer.name",
+    "optimizer.options.",
+    "train.precision",
+    "train.compile",
+    "warm_start.freeze",
+    CANDIDATE,
+)
 """How the names begin of what can change a trial's memory without being a number."""
 _NAMED = (*_DECIDING, "train.batch_size", "train.ema_decay", "augment.crop_px")
 """How the names begin of what decides most about it."""
