@@ -1,7 +1,7 @@
 """Parts that a configuration names: how one is built, and the settings that it brings with it.
 
-A registry of `searcher.plugins` keeps the parts of a kind by name. A section of a configuration names one, and its table
-`options` holds the settings that only this part has. Imports no torch.
+A registry of `searcher.plugins` keeps the parts of a kind by name. A section of a configuration names one, and its
+table `options` holds the settings that only this part has. Imports no torch.
 """
 
 import inspect

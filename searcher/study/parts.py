@@ -65,7 +65,8 @@ SAMPLERS: Registry[Sampler] = Registry(
     "sampler",
     key="search.sampler",
     built_in={
-        name: f"searcher.orchestration.samplers:{name}" for name in ("random", "qmc", "tpe", "gp", "cmaes")
+        name: f"searcher.orchestration.trials.samplers:{name}"
+        for name in ("random", "qmc", "tpe", "gp", "cmaes")
     },
 )
 """By `search.sampler`."""
@@ -73,7 +74,7 @@ SAMPLERS: Registry[Sampler] = Registry(
 PRUNERS: Registry[Part[Any]] = Registry(
     "pruner",
     key="pruner.name",
-    built_in={name: f"searcher.orchestration.scheduler:{name}" for name in ("asha", "none")},
+    built_in={name: f"searcher.orchestration.trials.scheduler:{name}" for name in ("asha", "none")},
 )
 """By `pruner.name`."""
 

@@ -1,4 +1,4 @@
-"""Which trials go on after an epoch: Ray Tune's ASHA or a pruner of Optuna's, told of the trials of earlier launches."""
+"""Which trials go on after an epoch: Ray Tune's ASHA or a pruner of Optuna's, told of earlier launches' trials."""
 
 from collections.abc import Iterable
 from types import SimpleNamespace
@@ -84,6 +84,7 @@ class _OptunaPruning(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Take in an epoch and say whether the trial goes on."""
+        del tune_controller
         if "objective" not in result:
             return str(TrialScheduler.CONTINUE)
         asked = self._running[trial.trial_id]
