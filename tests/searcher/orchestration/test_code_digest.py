@@ -56,7 +56,7 @@ def test_this_process_runs_the_whole_package():
 
 def test_a_plugins_files_are_part_of_the_digest(tmp_path):
     plugin = tmp_path / "mine.py"
-    plugin.write_text("A = 1")
+    plugin.write_text("DIGEST = 1")
     [mine] = load_plugins([str(plugin)], folder=tmp_path)
     with_it = code_digest([mine.source])
     assert with_it == hashlib.sha256(f"{code_digest()}\0{digest_of(plugin)}".encode()).hexdigest()

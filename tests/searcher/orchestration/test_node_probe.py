@@ -126,7 +126,7 @@ def test_a_database_in_a_nodes_environment_is_said(ray_nodes, check, monkeypatch
 
 def test_a_worker_imports_the_plugins_before_anything_else(job, tmp_path, monkeypatch):
     plugin = tmp_path / "of_a_worker.py"
-    plugin.write_text("A = 1")
+    plugin.write_text("WORKER = 1")
     check_code(replace(job(tmp_path), plugins=(str(plugin),)))
     assert str(plugin) in plugin_sources()
 
