@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from searcher.orchestration.code_digest import code_digest
+from searcher.orchestration.cluster.code_digest import code_digest
 from searcher.plugins import load_plugins
 from searcher.plugins import python_digest as digest_of
 
