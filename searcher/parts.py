@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from searcher.plugins import PluginError, Registry, load_problems
+from searcher.plugins import PluginError, Registry, broken_plugins
 
 __all__ = ["Options", "Part", "PartSection", "Section", "checked_options", "one_of", "own_options"]
 
@@ -57,6 +57,8 @@ class Part(Generic[T]):
     """The part's own settings, derived from `Section`; None for a part without."""
 
     def __post_init__(self) -> None:
+        # By which a registry finds out whose part it is.
+        object.__setattr__(self, "__module__", getattr(self.build, "__module__", None) or __name__)
         if self.options is None:
             return
         name = self.options.__name__
@@ -95,7 +97,7 @@ def one_of(*registries: Registry[Any]) -> BeforeValidator:
             return value
         names = [repr(name) for registry in registries for name in registry.names()]
         expected = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-        why = "".join(f"; {problem}" for problem in load_problems())
+        why = "".join(f"; {problem}" for problem in broken_plugins())
         raise PydanticCustomError(
             "literal_error", "Input should be {expected}", {"expected": expected, "why": why}
         )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
 from searcher.study.parts import SAMPLERS
+from searcher.study.plugin_names import PLUGINS, joined, load_named
 from searcher.study.problems import Problems, suggestion
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
@@ -36,17 +37,24 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def parse_study(
-    text: str, *, source: str, origin: str | None = None, overrides: Mapping[str, Value] | None = None
+    text: str,
+    *,
+    source: str,
+    origin: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    stored: bool = False,
 ) -> StudySpec:
     """Return the study that a file describes, with the overrides of the command line applied.
 
+    The plug-ins that it names are imported first: they bring models and other parts with keys of their own.
     An override of a searched parameter fixes it: it leaves the space and the enqueued points.
 
     Args:
         text: The study file, TOML.
         source: What to call it in messages.
         origin: What finds the file again, see `StudySpec.origin`; None takes `source`.
-        overrides: Values by dotted key, e.g. {"train.epochs": 3}.
+        overrides: Values by dotted key, e.g. {"train.epochs": 3}. `plugins` comes in addition to the file's.
+        stored: Whether the text comes from the database; see `load_named`.
 
     Raises:
         StudyFileError: One line per problem: where, the rule, the value.
@@ -59,6 +67,9 @@ def parse_study(
     problems = Problems(source, overrides)
     _apply(overrides, document, problems)
     _check_table_names(document, problems)
+    plugins = load_named(document, origin or source, problems, stored=stored)
+    if problems.mention(PLUGINS):  # which keys there are depends on them
+        raise StudyFileError(problems.lines)
     sections = {name: _section(name, model, document, problems) for name, model in _SECTIONS.items()}
     fixed = _fixed(document, problems)
     parent = _section("parent", ParentSection, document, problems) if "parent" in document else None
@@ -112,6 +123,7 @@ def parse_study(
         space=space,
         enqueue=points,
         parent=parent,
+        plugins=plugins,
         **sections,
     )
 
@@ -155,9 +167,13 @@ def _again(parent: ParentSection) -> tuple[SearchSpace, tuple[dict[str, Value], 
     return space, tuple({CANDIDATE: number, key: run} for run in runs for number in numbers)
 
 
-def _apply(overrides: Mapping[str, Value], document: dict[str, Any], problems: Problems) -> None:
+def _apply(overrides: Mapping[str, Any], document: dict[str, Any], problems: Problems) -> None:
     """Write the overrides into the document, as if the file said so."""
     for key, value in overrides.items():
+        own = document.get(key, [])
+        if key == PLUGINS and isinstance(own, list) and isinstance(value, list):
+            document[key] = joined(own, value)
+            continue
         *tables, leaf = key.split(".")
         if len(tables) >= _MAX_KEY_PARTS:
             problems.add(key[:40], f"must be a key of at most {_MAX_KEY_PARTS} parts, got {len(tables) + 1}")
@@ -173,7 +189,7 @@ def _apply(overrides: Mapping[str, Value], document: dict[str, Any], problems: P
 
 
 def _check_table_names(document: dict[str, Any], problems: Problems) -> None:
-    known = [*_SECTIONS, *TrialConfig.model_fields, "parent", "space", "enqueue"]
+    known = [*_SECTIONS, *TrialConfig.model_fields, "parent", "space", "enqueue", PLUGINS]
     for name in set(document).difference(known):
         value = document[name]
         got = "a table" if isinstance(value, dict) else shown(value)

@@ -179,7 +179,7 @@ class StudySpec:
     """What finds the file again: a shipped study's name, or an absolute path."""
     text: str
     """The study file as its author wrote it."""
-    overrides: Mapping[str, Value]
+    overrides: Mapping[str, Any]
     """What the command line set, by dotted key; applied already."""
     study: StudySection
     search: SearchSection
@@ -192,6 +192,8 @@ class StudySpec:
     """Known-good points, tried first; parameters they leave open are sampled."""
     parent: ParentSection | None = None
     """The study that this one goes on from, None if it begins anew."""
+    plugins: tuple[str, ...] = ()
+    """The plug-ins that it and its parents name, as any process imports them: modules and absolute paths."""
 
     @property
     def is_open(self) -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from searcher import plugins
+from searcher.plugins import loading
 
 __all__ = ["plugged_in"]
 
@@ -26,6 +27,6 @@ def plugged_in(folder: Path, body: str, name: str = "mine.py") -> Iterator[str]:
         plugins.load_plugins([name], folder=folder)
         yield name
     finally:
-        plugins._PLUGINS.pop(str(folder / name), None)
+        loading._PLUGINS.pop(str(folder / name), None)
         for registry, parts, origins in known:
             registry._parts, registry._origins = parts, origins
