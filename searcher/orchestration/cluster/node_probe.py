@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from searcher.orchestration.cluster.code_digest import SHOWN_DIGITS, code_digest
 from searcher.orchestration.cluster.node_tasks import ask_nodes
 from searcher.orchestration.cluster.resources import TrialResources, nodes_for
 from searcher.orchestration.trials.messages import TrialJob
+from searcher.plugins import PluginError, load_plugins
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import ObjectStore, below, is_object_uri
 from searcher.study.layout import STORAGE_MARK
@@ -51,7 +52,9 @@ class _Answer:
     secrets: tuple[str, ...] = ()
     """Variables that open the database and that its processes were started with: anybody's trial there reads them."""
     code: str = ""
-    """Digest of its code, none of a node whose code knows of none."""
+    """Digest of its code with its plug-ins', none of a node whose code knows of none."""
+    lacks: str | None = None
+    """Why it cannot import the plug-ins, None if it can."""
 
 
 def check_nodes(
@@ -60,6 +63,7 @@ def check_nodes(
     storage_root: Path,
     data: DataRequest,
     fingerprint: str,
+    plugins: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> None:
     """Check every node that could run a trial, and let each build its store of the data where it has none.
@@ -70,6 +74,7 @@ def check_nodes(
             object store, which every node must be able to use.
         data: The data set, whose store each node builds once, under a lock.
         fingerprint: Of the driver's data.
+        plugins: What the driver has imported, see `plugin_sources`.
         say: Told what a person should know.
 
     Raises:
@@ -77,11 +82,12 @@ def check_nodes(
     """
     nodes = nodes_for(resources)
     with _probe_folder(storage_root) as (folder, nonce):
-        answers = ask_nodes(nodes, _look, folder, nonce, within_s=_ANSWER_WITHIN_S)
+        answers = ask_nodes(nodes, _look, folder, nonce, plugins, within_s=_ANSWER_WITHIN_S)
         _say_gone(nodes, answers, say)
         for node, answer in answers.items():
             if not isinstance(answer, str):
-                answers[node] = _problem(answer, root_text(storage_root), folder, node, nonce) or answer
+                problem = _problem(answer, root_text(storage_root), folder, node, nonce, plugins)
+                answers[node] = problem or answer
     _refuse(nodes, answers)
     for secret in DATABASE_SECRETS:
         knowing = [
@@ -94,7 +100,7 @@ def check_nodes(
             )
     nodes = {node: name for node, name in nodes.items() if node in answers}
     stores = ask_nodes(
-        nodes, _prepare, data, fingerprint, say=lambda: say("waiting for the nodes' data stores")
+        nodes, _prepare, data, fingerprint, plugins, say=lambda: say("waiting for the nodes' data stores")
     )
     _refuse(nodes, stores)
 
@@ -116,15 +122,23 @@ def mark_storage(storage_root: Path, study: str) -> str:
 
 
 def check_code(job: TrialJob) -> None:
-    """Check that this node trains with the driver's code. A launch on one machine asks for none.
+    """Import a trial's plug-ins, and check that this node trains with the driver's code.
+
+    A launch on one machine asks for no digest.
 
     Raises:
-        NodeError: It has another.
+        NodeError: It has other code, or lacks a plug-in.
+        PluginError: This machine lacks a plug-in, which was there when the driver began.
     """
-    if job.code_digest is None or job.code_digest == code_digest():
+    problem = _import_problem(job.plugins)
+    if problem is not None and job.code_digest is None:
+        raise PluginError(problem)
+    if problem is None and job.code_digest in (None, code_digest(job.plugins)):
         return
+    assert job.code_digest is not None
     time.sleep(_MOUNTED_WITHIN_S)  # as a folder is waited for: it must not draw one trial after the other
-    raise NodeError(f"node {os.uname().nodename}: {_other_code(job.code_digest, code_digest())}")
+    problem = problem or _other_code(job.code_digest, code_digest(job.plugins))
+    raise NodeError(f"node {os.uname().nodename}: {problem}")
 
 
 def check_storage(job: TrialJob) -> None:
@@ -168,8 +182,8 @@ def open_store(job: TrialJob) -> Store:
 # ---- on the node -------------------------------------------------------------------------------------------------
 
 
-def _look(folder: str, nonce: str, node: str) -> _Answer:
-    """Read what the driver wrote into the shared folder, and write something for it to read."""
+def _look(folder: str, nonce: str, plugins: Sequence[str], node: str) -> _Answer:
+    """Read what the driver wrote into the shared folder, and write something for it to read; import the plug-ins."""
     problem = None
     try:
         if _read(folder, _OURS) != nonce:
@@ -181,11 +195,23 @@ def _look(folder: str, nonce: str, node: str) -> _Answer:
     except OSError as error:
         problem = f"got one that cannot be written: {error.strerror}"
     secrets = tuple(name for name in DATABASE_SECRETS if name in os.environ)
-    return _Answer(__version__, problem, secrets, code_digest())
+    lacks = _import_problem(plugins)
+    return _Answer(__version__, problem, secrets, code_digest(() if lacks else plugins), lacks)
 
 
-def _prepare(data: DataRequest, fingerprint: str, _node: str) -> str | None:
+def _import_problem(plugins: Sequence[str]) -> str | None:
+    """Import plug-ins; return why that is not possible."""
+    try:
+        load_plugins(plugins, folder=Path("/"))
+    except PluginError as error:
+        return " | ".join(error.problems)
+    return None
+
+
+def _prepare(data: DataRequest, fingerprint: str, plugins: Sequence[str], _node: str) -> str | None:
     """Open or build the node's store; return why that is not possible."""
+    if (problem := _import_problem(plugins)) is not None:
+        return problem
     try:
         data.open(fingerprint)
     except DataError as error:
@@ -229,11 +255,15 @@ def _probe_folder(storage_root: Path) -> Iterator[tuple[str, str]]:
                 storage_root.rmdir()
 
 
-def _problem(answer: _Answer, storage_root: str, folder: str, node: str, nonce: str) -> str | None:
+def _problem(
+    answer: _Answer, storage_root: str, folder: str, node: str, nonce: str, plugins: Sequence[str]
+) -> str | None:
     if answer.version != __version__:
         return f"must have gland-searcher {__version__} as the driver, got {answer.version}; install that"
-    if answer.code != code_digest():
-        return _other_code(code_digest(), answer.code)
+    if answer.lacks is not None:
+        return f"must import the driver's plug-ins, got: {answer.lacks}; install or copy them there"
+    if answer.code != code_digest(plugins):
+        return _other_code(code_digest(plugins), answer.code)
     problem = answer.problem
     if problem is None and _read(folder, node) != nonce:
         problem = "got one whose files the driver does not see"
