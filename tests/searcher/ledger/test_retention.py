@@ -11,7 +11,8 @@ from stored_study import StoredStudy, content_of
 
 from searcher.exceptions import UserError
 from searcher.ledger import retention
-from searcher.ledger.retention import Freed, collect
+from searcher.ledger.disposal import Freed
+from searcher.ledger.retention import collect
 from searcher.ledger.tables import CheckpointRow, ExportRow, StudyRow
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
