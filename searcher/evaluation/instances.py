@@ -9,7 +9,8 @@ object is in two such pairs, so nothing need be assigned.
 - PQ (Kirillov et al. 2019, arXiv 1801.00868): DQ x SQ. DQ = TP / (TP + FP / 2 + FN / 2), the F1 at IoU 0.5.
   SQ is the mean IoU of the pairs.
 - AJI (Kumar et al. 2017, doi 10.1109/TMI.2017.2677499): each true object is joined with the predicted one of
-  largest IoU; the sum of the intersections, over the sum of the unions and of the predicted objects that were never joined.
+  largest IoU. AJI is the sum of the intersections, over the sum of the unions and of the predicted objects that were
+  never joined.
 """
 
 from dataclasses import dataclass
