@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from new_database import create_postgres_database
 from s3_server import S3Server
+from shared_statements import share_compiled_statements
 from xdist.scheduler import LoadScopeScheduling
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -32,6 +33,8 @@ for ignorable, default in ((signal.SIGINT, signal.default_int_handler), (signal.
     if signal.getsignal(ignorable) is signal.SIG_IGN:
         signal.signal(ignorable, default)
 
+
+share_compiled_statements()
 
 _ON_RAY = "tests/searcher/orchestration/"
 """Most of this room's tests share one Ray cluster, which takes long to start."""
