@@ -28,7 +28,7 @@ import sys
 import time
 from pathlib import Path
 
-_PACKAGES = ("searcher", "models", "optuna")
+_PACKAGES = ("searcher", "optuna")
 
 
 class ChaosError(Exception):
