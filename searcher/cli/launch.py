@@ -106,6 +106,7 @@ def _launch(
     from searcher.cli.terminal import progress_bar
     from searcher.lineage.resolve import resolve
     from searcher.orchestration.driver import launch
+    from searcher.orchestration.run_context import RunContext
     from searcher.training.data_check import check_data
     from searcher.training.dataset import DataRequest
 
@@ -119,17 +120,16 @@ def _launch(
     with LaunchView(spec) as view:
         for line in remarks:
             view.said(line)
-        result = launch(
-            spec,
-            database=database_url,
+        run = RunContext(
+            spec=spec,
             data=data,
             store=store,
             storage_root=root,
-            listener=view,
             address=args.address,
             command=args.command,
-            remarks=remarks,
+            remarks=tuple(remarks),
         )
+        result = launch(run, database=database_url, listener=view)
     view.print_result(
         result,
         args.command,

@@ -77,9 +77,7 @@ def _run(args: argparse.Namespace) -> int:
     ) as trainer:
         outcome = trainer.fit(progress)
     if args.json:
-        tuned = None if outcome.tuned is None else outcome.tuned.to_dict()
-        record = {"run_dir": str(run_dir), "params": params, "epochs": progress.epochs, **vars(outcome)}
-        print_json(record | {"tuned": tuned})
+        print_json({"run_dir": str(run_dir), "params": params, "epochs": progress.epochs, **vars(outcome)})
         return 0
     console.print(
         f"best {spec.objective.name} {metric(outcome.best_value)} at epoch {outcome.best_epoch}; in {run_dir}",
@@ -87,7 +85,7 @@ def _run(args: argparse.Namespace) -> int:
         soft_wrap=True,
     )
     if outcome.tuned is not None:
-        console.print(tuning_text(outcome.tuned.to_dict()), markup=False, soft_wrap=True)
+        console.print(tuning_text(outcome.tuned), markup=False, soft_wrap=True)
     return 0
 
 
