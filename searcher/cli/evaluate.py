@@ -58,7 +58,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.cli.summaries import print_summaries
     from searcher.cli.terminal import console, progress_bar
     from searcher.data_pipeline.store import normalised, prepare_store
-    from searcher.evaluation.records import EVALUATION_SCHEMA
+    from searcher.evaluation.glas.records import EVALUATION_SCHEMA
     from searcher.inference.measuring import measure_split, see_all
     from searcher.training.data_check import reading_remarks
 

@@ -13,19 +13,19 @@ from searcher.ledger.patience import Patience
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.lineage.resolve import check_beginning
-from searcher.orchestration.cluster import ray_cluster
-from searcher.orchestration.gpu_probe import check_gpu_share
-from searcher.orchestration.jobs import current_job
+from searcher.orchestration.cluster.gpu_probe import check_gpu_share
+from searcher.orchestration.cluster.node_arrival import resources_once_there
+from searcher.orchestration.cluster.node_probe import check_nodes
+from searcher.orchestration.cluster.ray_cluster import ray_cluster
+from searcher.orchestration.cluster.resources import TrialResources, num_concurrent, trial_resources
+from searcher.orchestration.jobs.submission import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.launch_run import LaunchResult, LaunchRun
 from searcher.orchestration.listener import StudyListener
-from searcher.orchestration.node_arrival import resources_once_there
-from searcher.orchestration.node_probe import check_nodes
 from searcher.orchestration.preflight import check_disk, check_weights
-from searcher.orchestration.resources import TrialResources, num_concurrent, trial_resources
 from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.signals import Stop, stop_on_signals
-from searcher.orchestration.trial_place import AWAY_LIMIT_S
+from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG

@@ -6,7 +6,7 @@ from pathlib import Path
 from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.data_pipeline.store import Store
 from searcher.ledger.records import CheckpointRecord
-from searcher.orchestration.resources import TrialResources
+from searcher.orchestration.cluster.resources import TrialResources
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
 

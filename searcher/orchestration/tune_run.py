@@ -10,14 +10,14 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from searcher.orchestration.ended_trials import EndedTrials
-from searcher.orchestration.hang_watch import HangWatch
-from searcher.orchestration.lost_workers import each_loss_is_its_trials
-from searcher.orchestration.node_watch import NodeWatch
-from searcher.orchestration.resources import num_places
-from searcher.orchestration.scratch import scratch_folder
-from searcher.orchestration.search import ErrorCallback, StudySearch
-from searcher.orchestration.trainable import TrialTrainable
+from searcher.orchestration.cluster.node_watch import NodeWatch
+from searcher.orchestration.cluster.resources import num_places
+from searcher.orchestration.cluster.scratch import scratch_folder
+from searcher.orchestration.trials.ended_trials import EndedTrials
+from searcher.orchestration.trials.hang_watch import HangWatch
+from searcher.orchestration.trials.lost_workers import each_loss_is_its_trials
+from searcher.orchestration.trials.search import ErrorCallback, StudySearch
+from searcher.orchestration.trials.trainable import TrialTrainable
 
 __all__ = ["run_tune"]
 

@@ -19,7 +19,7 @@ from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.orchestration.samplers import build_sampler
+from searcher.orchestration.trials.samplers import build_sampler
 from searcher.study.catalog import load_study
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective

@@ -12,7 +12,7 @@ from searcher.ledger.database import Database
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.lineage.resolve import resolve
-from searcher.orchestration.samplers import build_sampler
+from searcher.orchestration.trials.samplers import build_sampler
 from searcher.training.dataset import DataRequest
 
 # One worker: starting a second takes longer than all trials together.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from searcher.orchestration.code_digest import code_digest, digest_of
+from searcher.orchestration.cluster.code_digest import code_digest, digest_of
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from searcher.data_pipeline.datasets import SyntheticGlands
-from searcher.evaluation import metrics, poster
+from searcher.evaluation import metrics
+from searcher.evaluation.glas import poster
 from searcher.evaluation.summary import ImageResult, summarise
 from searcher.report.model import (
     DataSet,
