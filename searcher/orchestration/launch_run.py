@@ -47,6 +47,8 @@ class LaunchResult:
     budget: int
     problem: str | None = None
     """Why it failed."""
+    was_signalled: bool = False
+    """Whether Ctrl-C or another signal ended it."""
 
 
 class LaunchRun:
@@ -83,10 +85,16 @@ class LaunchRun:
             self._conclude(None if isinstance(error, KeyboardInterrupt) else type(error).__name__, error)
             if isinstance(error, DatabaseAwayError) and self._stop.is_set():
                 # Told to end while the database was away: the next launch mends what could not be written.
-                return LaunchResult("interrupted", 0, budget, f"{error}; not waited for any longer")
+                return LaunchResult(
+                    "interrupted",
+                    0,
+                    budget,
+                    f"{error}; not waited for any longer",
+                    was_signalled=self._stop.was_signalled,
+                )
             raise
         outcome, num_done = self._conclude(problem)
-        return LaunchResult(outcome, num_done, budget, problem)
+        return LaunchResult(outcome, num_done, budget, problem, self._stop.was_signalled)
 
     def _open(self) -> None:
         """Leave nothing RUNNING and queue the known-good points."""

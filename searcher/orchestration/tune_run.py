@@ -38,8 +38,8 @@ def run_tune(
 
     `tune.run` and not `Tuner`: the latter pickles its configuration, search algorithm included, to disk.
     """
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
     with (
+        _quiet_ray(),
         scratch_folder() as scratch,
         _variables_of_tune(num_places(watch.resources)),
         each_loss_is_its_trials(),
@@ -59,6 +59,18 @@ def run_tune(
             callbacks=[ErrorCallback(search), watch, hang_watch, EndedTrials()],
             verbose=0,
         )
+
+
+@contextmanager
+def _quiet_ray() -> Iterator[None]:
+    """Keep Ray's own lines from the terminal meanwhile; a process that goes on gets its level back."""
+    logger = logging.getLogger("ray")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

@@ -5,18 +5,18 @@ import os
 from functools import cache
 from pathlib import Path
 
-import searcher
-
 __all__ = ["SHOWN_DIGITS", "code_digest", "digest_of"]
 
 SHOWN_DIGITS = 12
 """Of a digest, in a message."""
+_PACKAGE = Path(__file__).parents[2]
+"""The folder `searcher`."""
 
 
 @cache
 def code_digest() -> str:
     """Return the digest of this process's code, as its files were when it was first asked."""
-    return digest_of(Path(searcher.__file__).parent)
+    return digest_of(_PACKAGE)
 
 
 def digest_of(package: Path) -> str:

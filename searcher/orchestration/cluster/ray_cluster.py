@@ -43,6 +43,11 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
         UserError: There is no cluster at the address, or it does not take this process; or one of our own could not
             write what it starts with, or does not come up.
     """
+    if ray.is_initialized():  # a notebook's own; it would be shut down at the end
+        raise UserError(
+            "ray: must not be in use in this process, which a launch joins to its own cluster, got a session of "
+            "ray.init; call ray.shutdown() first"
+        )
     if address is not None:
         with _joined(address):
             yield
