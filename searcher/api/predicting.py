@@ -130,8 +130,14 @@ class _ArrayRaster(Closing):
         self._array = array
         self.height, self.width, channels = array.shape
         self.pixel_size_um = pixel_size_um
-        colour = {1: "grey", 3: "rgb"}.get(channels, "channels")
-        self.header = ImageHeader(self.height, self.width, channels, array.dtype, colour, pixel_size_um)  # type: ignore[arg-type]
+        self.header = ImageHeader(
+            height=self.height,
+            width=self.width,
+            channels=channels,
+            dtype=array.dtype,
+            colour="grey" if channels == 1 else "rgb" if channels == 3 else "channels",
+            pixel_size_um=pixel_size_um,
+        )
 
     def read(self, window: Tile) -> NDArray[Any]:
         """Return the pixels [h, w, C] of a window."""

@@ -297,6 +297,8 @@ def evaluate(
         paths: list[PathLike] = [networks.path]
     else:
         paths = [networks] if isinstance(networks, str | os.PathLike) else list(networks)
+    if not paths:
+        raise UserError("networks: must be a bundle or checkpoints, got none; give the path of one")
     page = None if report is None else Path(report)
     check_writable("report", page)
     found = find_members(NetworksNamed(paths=tuple(Path(path) for path in paths), who="evaluate"))

@@ -138,7 +138,7 @@ def _why(error: Exception) -> str:
         there, _, here = text.partition(" This process")
         there, here = there.partition("with: ")[2], here.partition("with: ")[2]
         return f"got {there} there and {here} here; install the cluster's versions here"
-    return f"got {text[:200]}; a driver must run on one of the cluster's nodes: submit it from elsewhere with --detach"
+    return f"got {text[:200]}; a driver must run on one of the cluster's nodes: submit it from elsewhere with searcher launch --detach"
 
 
 def _start(scratch: Path) -> None:
@@ -185,7 +185,7 @@ def check_reachable(address: str | None) -> None:
     if "://" in address:
         raise UserError(
             f"{where}: must be the head's HOST:PORT, got a client address; the driver must run on a node of the "
-            "cluster, so that no connection to the database travels; from elsewhere submit it with --detach"
+            "cluster, so that no connection to the database travels; from elsewhere submit it with searcher launch --detach"
         )
     try:
         canonical = services.canonicalize_bootstrap_address_or_die(address)
