@@ -87,7 +87,6 @@ def find_members(named: NetworksNamed) -> Found:
     for option, is_given in (
         ("--ensemble", named.ensemble),
         ("--trial", named.trial is not None),
-        ("--db", named.database is not None),
     ):
         if is_given:
             raise UserError(f"{option}: must be given with --study, got files; leave it out")

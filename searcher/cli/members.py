@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import add_database, database_address
+from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
     from searcher.api.networks import NetworksNamed
@@ -39,14 +40,20 @@ def add_members(parser: argparse.ArgumentParser, *, bundles: bool) -> None:
 
 
 def networks_named(args: argparse.Namespace) -> "NetworksNamed":
-    """Return the networks as the command line names them."""
+    """Return the networks as the command line names them.
+
+    Raises:
+        UserError: A database is named beside files.
+    """
     from searcher.api.networks import NetworksNamed
 
+    if args.paths and args.study is None and args.db is not None:
+        raise UserError("--db: must be given with --study, got files; leave it out")
     return NetworksNamed(
         paths=tuple(args.paths),
         study=args.study,
         trial=args.trial,
         ensemble=args.ensemble,
-        database=database_address(args) if args.study is not None or args.db is not None else None,
+        database=database_address(args) if args.study is not None else None,
         who=args.prog,
     )

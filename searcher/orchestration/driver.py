@@ -26,6 +26,7 @@ from searcher.orchestration.preflight import check_disk, check_weights
 from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.signals import Stop, stop_on_signals
 from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S
+from searcher.plugins import plugin_sources
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG
@@ -52,13 +53,13 @@ def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyL
             the checkpoint that trials begin from is not whole.
         SearcherError: The search broke off.
     """
+    plugin_sources()  # what no worker can import is refused before anything begins
     study = _registration(run)
     with ExitStack() as held:
         look = partial(_look, database, study, held)
         opened, remaining = Patience(listener.said, threading.Event())(look)
-        if (
-            remaining and not run.is_joined
-        ):  # each node of a cluster fetches its own, and this may be none of them
+        if remaining and not run.is_joined:
+            # Each node of a cluster fetches its own, and this may be none of them.
             check_weights(run.spec)
         log = held.enter_context(_launch_log(run, listener))
         cluster = held.enter_context(ExitStack())
@@ -101,6 +102,7 @@ def _resources(run: RunContext, listener: StudyListener, num_remaining: int) -> 
             storage_root=run.storage_root,
             data=data,
             fingerprint=fingerprint,
+            plugins=plugin_sources(),
             say=listener.said,
         )
     check_gpu_share(spec, resources, data=data, fingerprint=fingerprint, say=listener.said)

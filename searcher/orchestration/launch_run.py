@@ -32,6 +32,7 @@ from searcher.orchestration.trials.samplers import build_sampler
 from searcher.orchestration.trials.scheduler import build_scheduler
 from searcher.orchestration.trials.search import StudySearch
 from searcher.orchestration.tune_run import run_tune
+from searcher.plugins import plugin_sources
 
 __all__ = ["LaunchResult", "LaunchRun"]
 
@@ -138,7 +139,8 @@ class LaunchRun:
         return replace(
             run,
             storage_mark=mark_storage(run.storage_root, self._spec.name) if run.is_joined else None,
-            code_digest=code_digest() if run.is_joined else None,
+            code_digest=code_digest(plugin_sources()) if run.is_joined else None,
+            plugins=plugin_sources(),
             warm_start=self._ledger.checkpoint_with(sha256) if sha256 else None,
         )
 

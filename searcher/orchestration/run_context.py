@@ -37,6 +37,8 @@ class RunContext:
     """What the study's folder holds on every node of a joined cluster."""
     code_digest: str | None = None
     """Of this process's code, which every node of a joined cluster must have."""
+    plugins: tuple[str, ...] = ()
+    """What workers import before they read a configuration; see `plugin_sources`."""
     warm_start: CheckpointRecord | None = None
     """Checkpoint that every trial begins from; its digest is `warm_start.sha256` of their configurations."""
 

@@ -204,6 +204,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             run_dir=trial_folder(self._spec.name, number),
             storage_mark=run.storage_mark,
             code_digest=run.code_digest,
+            plugins=run.plugins,
             resume_from=checkpoint,
             warm_start=run.warm_start,
             past_values={} if checkpoint is None else trial.intermediate_values,
