@@ -10,9 +10,10 @@ import torch
 from learning import f1_by_heart
 from safetensors.torch import load_model, save_model
 
-from searcher.models.base import DenseModel, SegmentationModel, TensorBatch
+from searcher.models.base import DenseModel, SegmentationModel
 from searcher.models.registry import build_model, names
 from searcher.models.settings import SETTINGS, PostprocessSettings
+from searcher.models.values import TensorBatch
 
 SMALL = {
     "unet": {"base_channels": 4, "depth": 2},
