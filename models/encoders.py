@@ -54,6 +54,10 @@ class Encoder:
     stem: str = ""
     """Name of the first layer's weights, in the state and in its level, which are fitted to the images' channels."""
 
+    def __post_init__(self) -> None:
+        # By which a registry finds out whose part it is.
+        object.__setattr__(self, "__module__", getattr(self.build, "__module__", None) or __name__)
+
 
 class EncoderParts(NamedTuple):
     """The levels of an encoder."""
