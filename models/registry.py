@@ -8,7 +8,7 @@ from searcher.models.base import SegmentationModel
 from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
 from searcher.plugins import PluginError
 
-__all__ = ["build_model", "fetch_pretrained", "names", "register"]
+__all__ = ["build_model", "fetch_pretrained", "names", "register", "settings_of"]
 
 _Model = TypeVar("_Model", bound=type[SegmentationModel])
 
@@ -53,6 +53,20 @@ def build_model(settings: ModelSettings, postprocess: PostprocessSettings) -> Se
         ValueError: No model of that name; the message lists the known ones.
     """
     return _class_of(settings)(**settings.model_dump(exclude={"name"}), postprocess=postprocess)
+
+
+def settings_of(model: type[SegmentationModel]) -> type[ModelSettings]:
+    """Return the class of settings that a registered model was registered with.
+
+    Raises:
+        PluginError: It is not registered.
+    """
+    for settings, each in _CLASSES.items():
+        if each is model:
+            return settings
+    raise PluginError(
+        f"{model.__name__}: must be a registered model, got a class that is none; decorate it with register"
+    )
 
 
 def fetch_pretrained(settings: ModelSettings) -> None:
