@@ -27,6 +27,7 @@ __all__ = [
     "ObjectStatistics",
     "PostprocessSettings",
     "UNetSettings",
+    "names_losses",
 ]
 
 
@@ -107,7 +108,12 @@ def _names_encoder_weights(value: str) -> str:
     return value
 
 
-def _names_losses(value: Any) -> Any:
+def names_losses(value: Any) -> str:
+    """Return a setting that joins losses by `+`; for settings of a plug-in's model too.
+
+    Raises:
+        PydanticCustomError: One is unknown, or named twice.
+    """
     if isinstance(value, str) and loss_names(value):
         return value
     raise PydanticCustomError(
@@ -147,7 +153,7 @@ class UNetSettings(ModelSettings):
     head: Annotated[str, one_of(HEADS)] = "binary"
     """What the network predicts for a pixel: `binary` is one logit, gland or background. `contour` (background,
     inside, contour) and `distance` (gland or background, distance to the border) tell touching glands apart."""
-    loss: Annotated[str, BeforeValidator(_names_losses)] = "bce"
+    loss: Annotated[str, BeforeValidator(names_losses)] = "bce"
     """Training loss of the head's classes: cross-entropy (`ce`; `bce` is the same), soft Dice, focal, or a sum."""
     focal_gamma: float = Field(default=2.0, ge=0.0, le=10.0)
     """How little pixels count in `focal` that are right already; 0 is cross-entropy."""
