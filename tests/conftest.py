@@ -21,7 +21,7 @@ os.environ.update(
 )
 # Before torch is imported: tiny tensors on many threads are several times slower than on one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# The tests' own cluster stays on loopback; see `orchestration.cluster.ray_cluster`, which does this for a launch's own.
+# The tests' own cluster stays on loopback; see `orchestration.ray_internals`, which does this for a launch's own.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 # Of the cluster's three actors the tests' trials of a second each mostly need one, and each costs seconds to start.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1")
