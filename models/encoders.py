@@ -29,6 +29,7 @@ __all__ = [
     "Encoder",
     "EncoderParts",
     "build_encoder",
+    "encoder_named",
     "load_backbone",
     "pretrained_state",
     "register_encoder",
@@ -70,6 +71,17 @@ class EncoderParts(NamedTuple):
     """What the levels make, and last the bottleneck."""
 
 
+def encoder_named(name: str) -> Encoder:
+    """Return the encoder that settings name.
+
+    Raises:
+        ValueError: No such encoder; the message lists the known ones.
+    """
+    if not ENCODERS.known(name):
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS.names())}, got {name!r}")
+    return ENCODERS[name]
+
+
 def build_encoder(
     name: str, *, base_channels: int, depth: int, norm: Norm, channels: int = 3
 ) -> EncoderParts:
@@ -85,9 +97,7 @@ def build_encoder(
     Raises:
         ValueError: No such encoder; the message lists the known ones.
     """
-    if not ENCODERS.known(name):
-        raise ValueError(f"encoder must be one of {', '.join(ENCODERS.names())}, got {name!r}")
-    return ENCODERS[name].build(base_channels=base_channels, depth=depth, norm=norm, channels=channels)
+    return encoder_named(name).build(base_channels=base_channels, depth=depth, norm=norm, channels=channels)
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
@@ -100,7 +110,7 @@ def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
     Raises:
         WeightsError: It cannot be had.
     """
-    weights_of = ENCODERS[name].weights
+    weights_of = encoder_named(name).weights
     return None if weights_of is None else weights_of(weights)
 
 

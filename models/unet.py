@@ -12,9 +12,8 @@ from torch.nn import functional as F
 from searcher.models.base import DenseModel, ModelParts
 from searcher.models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
 from searcher.models.boxes import resize_labels
-from searcher.models.encoders import build_encoder, load_backbone, pretrained_state
+from searcher.models.encoders import build_encoder, encoder_named, load_backbone, pretrained_state
 from searcher.models.heads import HeadOptions, build_head
-from searcher.models.parts import ENCODERS
 from searcher.models.registry import register
 from searcher.models.settings import ModelSettings, PostprocessSettings, UNetSettings
 from searcher.models.values import Evidence, TensorBatch
@@ -89,7 +88,7 @@ class UNet(DenseModel):
         self.head = build_head(head, options)
         self.input_scale = input_scale
         self.size_multiple = 2**depth
-        kind = ENCODERS[encoder]
+        kind = encoder_named(encoder)
         is_pretrained = kind.weights is not None and weights != "none"
         encoder_norm: Norm = "batch" if is_pretrained else kind.own_norm or norm
         # A norm over a single value is undefined, so the deepest level keeps at least 2x2 pixels for it.
