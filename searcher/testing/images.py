@@ -48,13 +48,14 @@ def batch_of(*samples: Sample) -> TensorBatch:
     return TensorBatch(images, labels)
 
 
-def few_images(*, touching: bool, channels: int = 3) -> TensorBatch:
-    """Return four images of 48 by 64 pixels, one of them empty, for a model to learn by heart.
+def few_images(num: int = 4, *, touching: bool, channels: int = 3) -> TensorBatch:
+    """Return up to four images of 48 by 64 pixels, the second of them empty, for a model to learn by heart.
 
     Args:
+        num: How many.
         touching: Whether two of the objects touch.
         channels: Of the images.
     """
     pair = ((24, 18, 10), (24, 38, 9)) if touching else ((24, 20, 13),)
-    circles = (((14, 14, 9), (32, 44, 11)), pair, ((12, 12, 7), (12, 40, 8), (36, 28, 8)), ())
-    return batch_of(*(discs((48, 64), *each, channels=channels) for each in circles))
+    circles = (pair, (), ((14, 14, 9), (32, 44, 11)), ((12, 12, 7), (12, 40, 8), (36, 28, 8)))
+    return batch_of(*(discs((48, 64), *each, channels=channels) for each in circles[:num]))
