@@ -175,6 +175,7 @@ def _of_study(named: NetworksNamed) -> Found:
     from searcher.ledger.best import best_checkpoint
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import ancestors
+    from searcher.ledger.stored import load_stored_plugins
 
     address = named.database
     assert address is not None
@@ -182,6 +183,7 @@ def _of_study(named: NetworksNamed) -> Found:
     with Database.open(address) as database:
         database.check_writable()  # what is made of the trials is recorded in the end
         study, chosen = _chosen(named, database)
+        load_stored_plugins(database.study_row(study.name))
         before = tuple(ancestors(database, study.name))
     paths, members = [], []
     for number, trial in enumerate(chosen):

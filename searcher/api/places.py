@@ -30,12 +30,9 @@ def data_place(data: str | os.PathLike[str] | None) -> str | None:
     Raises:
         UserError: The URI holds a secret, or is none that pyarrow knows.
     """
-    from searcher.storage.objects import is_object_uri, normal_uri
+    from searcher.storage.mirror import named_root
 
-    if data is None:
-        return None
-    text = os.fspath(data)
-    return normal_uri("--data", text) if is_object_uri(text) else str(Path(text).absolute())
+    return None if data is None else named_root("--data", os.fspath(data))
 
 
 def storage_place(storage: str | os.PathLike[str]) -> str:
@@ -44,10 +41,9 @@ def storage_place(storage: str | os.PathLike[str]) -> str:
     Raises:
         UserError: It is a URI that holds a secret, or none that pyarrow knows.
     """
-    from searcher.storage.objects import is_object_uri, normal_uri
+    from searcher.storage.mirror import named_root
 
-    text = os.fspath(storage)
-    return normal_uri("--storage", text) if is_object_uri(text) else str(Path(text).absolute())
+    return named_root("--storage", os.fspath(storage))
 
 
 def storage_folder(storage: str | os.PathLike[str]) -> Path:
@@ -56,22 +52,10 @@ def storage_folder(storage: str | os.PathLike[str]) -> Path:
     Raises:
         UserError: It is no folder, or none can be written there; or the object store cannot be used.
     """
-    from searcher.storage.mirror import local_root, origin_of
+    from searcher.storage.mirror import local_root, storage_of
 
     root = local_root(storage_place(storage))
-    origin = origin_of(root)
-    if origin is not None:
-        origin.check_use()
-        return root
-    existing = next(place for place in [root, *root.parents] if place.exists())
-    if not existing.is_dir():
-        raise UserError(
-            f"--storage {storage}: must be a folder, got the file {existing}; choose another path"
-        )
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(
-            f"--storage {storage}: must be writable, got {existing} without permission; choose another path"
-        )
+    storage_of(root).check_use()
     return root
 
 

@@ -163,11 +163,11 @@ def train(
         TrialError: The trial cannot go on, as when a loss is no number.
     """
     from searcher.api.training import only_point, train_trial
-    from searcher.storage.objects import is_object_uri
+    from searcher.storage.mirror import storage_at
     from searcher.training.dataset import DataRequest
 
     spec = _spec(study, set, {"train.epochs": epochs})
-    if is_object_uri(os.fspath(storage)):
+    if storage_at(os.fspath(storage)).is_remote:
         raise UserError(f"storage: must be a folder for a single trial, got {storage}; use launch")
     view = _view(labels_are, patient_from, resample_um)
     config = spec.trial_config(only_point(spec))
