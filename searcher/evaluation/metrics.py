@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.evaluation.hausdorff import nearest_hausdorff, pair_hausdorff
-from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, overlaps
+from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, paired_pixels, partners
 from searcher.plugins import PluginError
 from searcher.study.objectives import METRICS as VALIDATION_METRICS
 from searcher.study.objectives import Counts, Metric, metrics_of_plugins
@@ -140,7 +140,8 @@ def compare(
             f"{prediction.shape}; resize the prediction to the image with nearest-neighbour interpolation"
         )
     glands, found = LabelledObjects(truth), LabelledObjects(prediction)
-    of_glands, of_found = overlaps(glands, found)
+    pairs = paired_pixels(glands, found)
+    of_glands, of_found = partners(pairs, len(glands), len(found))
     h_glands, h_found = np.full(len(glands), math.nan), np.full(len(found), math.nan)
     if hausdorff:
         h_glands, h_found = _hausdorff_terms(glands, found, of_glands, of_found)

@@ -8,7 +8,7 @@ import ray
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import SearcherError, UserError
-from searcher.orchestration.cluster.node_probe import GONE, SAY_AFTER_S, answer_of, on_node
+from searcher.orchestration.cluster.node_tasks import GONE, SAY_AFTER_S, answer_of, on_node
 from searcher.orchestration.cluster.resources import TrialResources, node_of_each_gpu
 from searcher.plugins import load_plugins, plugin_sources
 from searcher.study.spec import StudySpec

@@ -15,10 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 from searcher._version import __version__
 from searcher.child_environment import DATABASE_SECRETS
 from searcher.data_pipeline.exceptions import DataError
@@ -26,6 +22,7 @@ from searcher.data_pipeline.store import Store
 from searcher.exceptions import NodeError, StorageError, UserError
 from searcher.files import write_atomically
 from searcher.orchestration.cluster.code_digest import SHOWN_DIGITS, code_digest
+from searcher.orchestration.cluster.node_tasks import ask_nodes
 from searcher.orchestration.cluster.resources import TrialResources, nodes_for
 from searcher.orchestration.trials.messages import TrialJob
 from searcher.plugins import PluginError, load_plugins
@@ -34,28 +31,13 @@ from searcher.storage.objects import ObjectStore, below, is_object_uri
 from searcher.study.layout import STORAGE_MARK
 from searcher.training.dataset import DataRequest
 
-__all__ = [
-    "GONE",
-    "SAY_AFTER_S",
-    "answer_of",
-    "ask_nodes",
-    "check_code",
-    "check_nodes",
-    "check_storage",
-    "mark_storage",
-    "on_node",
-    "open_store",
-]
+__all__ = ["check_code", "check_nodes", "check_storage", "mark_storage", "open_store"]
 
 _ANSWER_WITHIN_S = 120.0
 """For a node to start a process and to read and write two small files; a network disk that hangs takes longer."""
-SAY_AFTER_S = 10.0
-"""For how long to wait without a word."""
 _MOUNTED_WITHIN_S = 20.0
 """For a folder that is mounted while its node begins; and so long that the node, where it fails, does not draw one
 trial after the other from the nodes that can train them."""
-GONE = object()
-"""In place of an answer, where the node has left the cluster."""
 _OURS = "driver"
 """The file of a probe that the driver writes."""
 
@@ -287,55 +269,6 @@ def _problem(
         problem = "got one whose files the driver does not see"
     rule, remedy = _rule(storage_root)
     return problem and f"{rule}, {problem}; {remedy}"
-
-
-def ask_nodes(
-    nodes: Mapping[str, str],
-    task: Callable[..., Any],
-    *args: object,
-    within_s: float | None = None,
-    say: Callable[[], None] | None = None,
-) -> dict[str, Any]:
-    """Run a task once on every node, at the same time, and return what each one answers.
-
-    Args:
-        nodes: Ray's identifier of each, and a name for people.
-        task: Called with `args` and the node's identifier.
-        args: Plain values.
-        within_s: For how long to wait for the answers, None for as long as it takes.
-        say: Called if the answers take long.
-
-    Returns:
-        The answers by node, or in a text why there is none; nodes that have left the cluster are left out.
-    """
-    # No CPU: it must not wait for a trial of somebody else's to end.
-    remote = ray.remote(num_cpus=0, max_retries=0)(task)
-    asked = {node: remote.options(scheduling_strategy=on_node(node)).remote(*args, node) for node in nodes}
-    if say is not None and ray.wait([*asked.values()], num_returns=len(asked), timeout=SAY_AFTER_S)[1]:
-        say()
-    ray.wait([*asked.values()], num_returns=len(asked), timeout=within_s)
-    answers = {node: answer_of(reference, within_s) for node, reference in asked.items()}
-    return {node: answer for node, answer in answers.items() if answer is not GONE}
-
-
-def on_node(node: str) -> NodeAffinitySchedulingStrategy:
-    """Return how Ray is told to run something on this node and no other."""
-    return NodeAffinitySchedulingStrategy(node, soft=False)
-
-
-def answer_of(reference: Any, within_s: float | None = None) -> Any:
-    """Return what a node's task has answered, in a text why there is none, or `GONE`."""
-    try:
-        return ray.get(reference, timeout=None if within_s is None else 0)
-    except (NodeDiedError, TaskUnschedulableError):
-        return GONE
-    except GetTimeoutError:
-        return f"must answer, got nothing within {within_s:.0f} s; look whether its disks hang"
-    except RayError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return (
-            f"must be able to run a task of searcher, got {lines[-1][:300]}; install searcher there as here"
-        )
 
 
 def _say_gone(nodes: Mapping[str, str], answers: Mapping[str, object], say: Callable[[str], None]) -> None:
