@@ -16,9 +16,11 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
@@ -32,6 +34,10 @@ GRADES_FILE = "Grade.csv"
 _COLUMNS = ("patient", "split", "stratum", "pixel_size_um")
 _ID, _PATIENT, _GRADE = "name", "patient id", "grade (glas)"
 _SHOWN = 5
+
+_Rows = list[tuple[int, list[str]]]
+"""A table's rows, each with the number of its line."""
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -51,39 +57,12 @@ def read_samples(root: Path, ids: Collection[str]) -> tuple[dict[str, SampleRow]
         root: The folder with the table.
         ids: Names of the images that are there.
     """
-    path = root / SAMPLES_FILE
-    if not path.exists():
-        return None, []
-    try:
-        header, rows = read_table(path)
-    except DataError as error:
-        return {}, list(error.problems)
-    known = [column for column in header if column in _COLUMNS]
-    if "id" not in header or not known or len(set(header)) < len(header):
-        return {}, [
-            f"{path}: the head must have id and any of {', '.join(_COLUMNS)}, each once, got "
-            f"{', '.join(header) or 'nothing'}; correct its first line"
-        ]
-    others = [column for column in header if column not in (*_COLUMNS, "id")]
-    if others:
-        logger.warning("%s: columns that are not used: %s", path, ", ".join(others))
-    return _rows_of(path, header, rows, ids)
+    return _taken(root / SAMPLES_FILE, partial(_sample_rows, ids=ids))
 
 
 def read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str]]:
     """Return {image: (patient, grade)} of `Grade.csv`, None without the file; and the file's problems."""
-    path = root / GRADES_FILE
-    if not path.exists():
-        return None, []
-    try:
-        header, rows = read_table(path)
-    except DataError as error:
-        return {}, list(error.problems)
-    missing = [column for column in (_ID, _PATIENT) if column not in header]
-    if missing:
-        got = ", ".join(header) or "nothing"
-        return {}, [f"{path}: the columns 'name' and 'patient ID' are needed, got {got}; restore the header"]
-    return _patients_of(path, header, rows)
+    return _taken(root / GRADES_FILE, _grade_rows)
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -115,6 +94,42 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     while header and not header[-1]:  # separators at the end of every line
         header.pop()
     return header, rows[1:]
+
+
+def _taken(
+    path: Path, take: Callable[[Path, list[str], _Rows], tuple[dict[str, _Row], list[str]]]
+) -> tuple[dict[str, _Row] | None, list[str]]:
+    """Return what `take` makes of a table's head and rows, None without the file; and the file's problems."""
+    if not path.exists():
+        return None, []
+    try:
+        header, rows = read_table(path)
+    except DataError as error:
+        return {}, list(error.problems)
+    return take(path, header, rows)
+
+
+def _sample_rows(
+    path: Path, header: list[str], rows: _Rows, ids: Collection[str]
+) -> tuple[dict[str, SampleRow], list[str]]:
+    known = [column for column in header if column in _COLUMNS]
+    if "id" not in header or not known or len(set(header)) < len(header):
+        return {}, [
+            f"{path}: the head must have id and any of {', '.join(_COLUMNS)}, each once, got "
+            f"{', '.join(header) or 'nothing'}; correct its first line"
+        ]
+    others = [column for column in header if column not in (*_COLUMNS, "id")]
+    if others:
+        logger.warning("%s: columns that are not used: %s", path, ", ".join(others))
+    return _rows_of(path, header, rows, ids)
+
+
+def _grade_rows(path: Path, header: list[str], rows: _Rows) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    missing = [column for column in (_ID, _PATIENT) if column not in header]
+    if missing:
+        got = ", ".join(header) or "nothing"
+        return {}, [f"{path}: the columns 'name' and 'patient ID' are needed, got {got}; restore the header"]
+    return _patients_of(path, header, rows)
 
 
 def _rows_of(

@@ -167,12 +167,14 @@ def _of_study(args: argparse.Namespace) -> Found:
     from searcher.ledger.best import best_checkpoint
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import ancestors
+    from searcher.ledger.stored import load_stored_plugins
 
     address = database_address(args)
     with Database.open(address) as database:
         database.check_writable()  # what is made of the trials is recorded in the end
         study, chosen = _chosen(args, database)
         before = tuple(ancestors(database, study.name))
+        load_stored_plugins(database.study_row(study.name))
     paths, members = [], []
     for number, trial in enumerate(chosen):
         path = best_checkpoint(study, trial)

@@ -355,11 +355,9 @@ def data_folder(args: argparse.Namespace) -> str | None:
     Raises:
         UserError: The URI holds a secret, or is none that pyarrow knows.
     """
-    from searcher.storage.objects import is_object_uri, normal_uri
+    from searcher.storage.mirror import named_root
 
-    if args.data is None:
-        return None
-    return normal_uri("--data", args.data) if is_object_uri(args.data) else str(Path(args.data).absolute())
+    return None if args.data is None else named_root("--data", args.data)
 
 
 def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSource":
@@ -387,11 +385,9 @@ def storage_text(args: argparse.Namespace) -> str:
     Raises:
         UserError: It is a URI that holds a secret, or none that pyarrow knows.
     """
-    from searcher.storage.objects import is_object_uri, normal_uri
+    from searcher.storage.mirror import named_root
 
-    if is_object_uri(args.storage):
-        return normal_uri("--storage", args.storage)
-    return str(Path(args.storage).absolute())
+    return named_root("--storage", args.storage)
 
 
 def storage_root(args: argparse.Namespace) -> Path:
@@ -400,21 +396,8 @@ def storage_root(args: argparse.Namespace) -> Path:
     Raises:
         UserError: It is no folder, or none can be written there; or the object store cannot be used.
     """
-    from searcher.storage.mirror import local_root, origin_of
+    from searcher.storage.mirror import local_root, storage_of
 
-    text = storage_text(args)
-    root = local_root(text)
-    origin = origin_of(root)
-    if origin is not None:
-        origin.check_use()
-        return root
-    existing = next(place for place in [root, *root.parents] if place.exists())
-    if not existing.is_dir():
-        raise UserError(
-            f"--storage {args.storage}: must be a folder, got the file {existing}; choose another path"
-        )
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(
-            f"--storage {args.storage}: must be writable, got {existing} without permission; choose another path"
-        )
+    root = local_root(storage_text(args))
+    storage_of(root).check_use()
     return root

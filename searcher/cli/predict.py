@@ -202,7 +202,7 @@ def _print_results(
     if 0 < len(found) <= 20:
         rows = [
             (
-                one_line(each.name),
+                each.name,
                 f"{each.width}x{each.height}",
                 _um(each.pixel_size_um),
                 each.objects,

@@ -35,7 +35,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.exceptions import UserError
-    from searcher.storage.objects import is_object_uri
+    from searcher.storage.mirror import storage_at
     from searcher.study.catalog import load_study
 
     spec = load_study(args.study, overrides(args))
@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
             f"{spec.source}: warm_start.sha256: must not be set for a single trial, which has no database to find the "
             f"checkpoint in, got {config.warm_start.sha256[:12]}; use searcher launch"
         )
-    if is_object_uri(args.storage):
+    if storage_at(args.storage).is_remote:
         raise UserError(
             "--storage: must be a folder for a single trial, got an object store; leave it out, or use searcher launch"
         )

@@ -21,7 +21,7 @@ from searcher.orchestration.cluster.node_probe import check_code, check_storage,
 from searcher.orchestration.trials.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.orchestration.trials.pulse import Pulse
 from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S, TrialPlace, trial_place
-from searcher.storage.objects import is_object_uri
+from searcher.storage.mirror import storage_at
 from searcher.study.config import TrialConfig
 from searcher.study.layout import TRIAL_LOG
 from searcher.study.objectives import Objective
@@ -106,7 +106,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def _beat_for(self, job: TrialJob) -> None:
         self._pulse.close()
-        waits_s = AWAY_LIMIT_S if is_object_uri(job.storage_root) else 0.0
+        waits_s = AWAY_LIMIT_S if storage_at(job.storage_root).is_remote else 0.0
         self._pulse = Pulse(job.number, job.hang_timeout_s, extra_s=waits_s)
         self._pulse("beginning", "its worker's beginning")
 

@@ -3,7 +3,8 @@
 import torch
 
 from searcher.evaluation.metrics import compare, pooled
-from searcher.models.base import SegmentationModel, TensorBatch
+from searcher.models.base import SegmentationModel
+from searcher.models.values import TensorBatch
 
 __all__ = ["f1_by_heart"]
 
