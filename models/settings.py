@@ -66,7 +66,7 @@ class ModelSettings(Section):
     """Parameters that make the model small enough to train in a test."""
 
     if TYPE_CHECKING:
-        name: str
+        name: str = ""
         """Which model this is."""
     channels: int = Field(default=3, ge=1, le=MAX_CHANNELS)
     """Channels of the images. Not to be chosen: it is filled in from the data that are trained on."""

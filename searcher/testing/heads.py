@@ -48,7 +48,7 @@ def _check_losses(head: Head, labels: torch.Tensor, about: str) -> None:
             _claim(loss.shape == (), f"{about}: loss {name} must be a scalar, got shape {[*loss.shape]}")
             _claim(loss.dtype == torch.float32, f"{about}: loss {name} must be float32, got {loss.dtype}")
             _claim(bool(torch.isfinite(loss)), f"{about}: loss {name} must be finite, got {loss.item()}")
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         assert logits.grad is not None
         _claim(bool(torch.isfinite(logits.grad).all()), f"{about}: gradients of the logits must be finite")
 
@@ -87,7 +87,7 @@ def _check_way_back(head: Head) -> None:
     optimizer = torch.optim.Adam([logits], lr=0.3)
     for _ in range(150):
         optimizer.zero_grad()
-        torch.stack(list(head.losses(logits, truth).values())).sum().backward()
+        torch.stack(list(head.losses(logits, truth).values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     maps = head.maps(logits.detach())[0].numpy()
     found = instances_from_evidence(head.evidence(maps), PostprocessSettings()).labels

@@ -223,7 +223,7 @@ def check_state_round_trip(subject: Subject) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     for _ in range(3):
         optimizer.zero_grad()
-        torch.stack(list(model.training_step(batch).values())).sum().backward()
+        torch.stack(list(model.training_step(batch).values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
@@ -311,7 +311,7 @@ def check_channels_last(subject: Subject) -> None:
     batch, model = subject.batch((32, 48), ((16, 16, 8),)), subject.model().eval()
     with torch.no_grad():
         expected = model.training_step(batch)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
         found = model.training_step(batch)
     for name, loss in expected.items():
         close = torch.isclose(loss, found[name], rtol=1e-4)
@@ -378,7 +378,7 @@ def _check_trains(model: SegmentationModel, batch: TensorBatch, about: str) -> N
         _claim(loss.shape == (), f"{about}: loss {name} must be a scalar, got shape {[*loss.shape]}")
         _claim(loss.dtype == torch.float32, f"{about}: loss {name} must be float32, got {loss.dtype}")
         _claim(bool(torch.isfinite(loss)), f"{about}: loss {name} must be finite, got {loss.item()}")
-    torch.stack(list(losses.values())).sum().backward()
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             _claim(parameter.grad is None, f"{about}: {name} is frozen and must have no gradient")

@@ -133,7 +133,7 @@ def test_an_installed_plugin_is_listed_searched_exported_and_predicts(environmen
     assert any((with_example / "predicted").iterdir())
 
 
-def test_without_its_plugin_a_bundle_is_one_line_and_a_file_of_it_will_do(environment, with_example):
+def test_without_its_plugin_a_bundle_is_one_line(environment, with_example):
     run(
         environment / "searcher",
         "export",
