@@ -45,7 +45,7 @@ def test_every_epoch_is_reported_once_with_every_metric(finished):
     _, _, reporter, outcome, _ = finished
     assert reporter.epochs == [1, 2, 3, 4]
     for report in reporter.reports:
-        assert report.keys() == {*METRICS, "train_loss", "lr", *TIMINGS}
+        assert report.keys() == {*METRICS.names(), "train_loss", "lr", *TIMINGS}
         assert all(type(value) is float and math.isfinite(value) for value in report.values())
         assert 0 < report["eval_s"] < report["epoch_s"]
     assert outcome.stop_reason == "epochs"
@@ -324,7 +324,7 @@ def test_failing_to_write_a_checkpoint_fails_the_trial(store, tiny, tmp_path, mo
 def test_an_outcome_is_a_value(finished):
     outcome = finished[3]
     assert dataclasses.replace(outcome) == outcome
-    assert without_timings([outcome.last_metrics])[0].keys() == {*METRICS, "train_loss", "lr"}
+    assert without_timings([outcome.last_metrics])[0].keys() == {*METRICS.names(), "train_loss", "lr"}
 
 
 def test_a_trial_in_micro_batches_trains_like_a_whole_one_and_goes_on_with_another_number(
@@ -359,16 +359,16 @@ def test_post_processing_is_tuned_after_the_last_epoch_and_travels_with_the_best
     assert outcome.tuned is not None
     best, loaded = load_checkpoint(tmp_path / "best.pt", sha256=file.sha256)
     assert loaded == file
-    assert best.tuned == outcome.tuned.to_dict()
+    assert best.tuned == outcome.tuned
     assert (best.epoch, best.value) == (outcome.best_epoch, outcome.best_value)
     # Before tuning it is what the epoch was validated with, and after it no worse.
-    assert outcome.tuned.value_before == pytest.approx(outcome.best_value)
-    assert outcome.tuned.value >= outcome.best_value
+    assert outcome.tuned["value_before"] == pytest.approx(outcome.best_value)
+    assert outcome.tuned["value"] >= outcome.best_value
     reported = [load_checkpoint(path)[0] for path in tmp_path.glob("*.pt") if path.name != "best.pt"]
     assert best.epoch in {each.epoch for each in reported if each.tuned is None}, "what was reported is there"
 
     model = trained_model(best, device=torch.device("cpu"))
-    assert model.postprocess == outcome.tuned.postprocess
+    assert model.postprocess.model_dump() == outcome.tuned["postprocess"]
     assert not model.training
 
 
@@ -383,7 +383,7 @@ def test_a_trial_that_is_over_tunes_once_and_again_when_it_resumes(store, tiny, 
     resumed = Trainer(config, DICE, store=store, run_dir=tmp_path, resume_from=tmp_path / "last.pt")
     with resumed:
         assert resumed.step(recorder()).tuned == outcome.tuned
-        assert load_checkpoint(tmp_path / "best.pt")[0].tuned == outcome.tuned.to_dict()
+        assert load_checkpoint(tmp_path / "best.pt")[0].tuned == outcome.tuned
 
 
 def test_tuning_that_fails_costs_no_trained_trial(store, tiny, recorder, tmp_path, monkeypatch):
