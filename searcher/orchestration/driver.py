@@ -33,6 +33,7 @@ from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.ledger.this_launch import changed_plugins
 from searcher.lineage.imports import parents_trials
 from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.cluster.code_digest import code_digest
@@ -285,6 +286,8 @@ class _Launch:
             self._open()
             for line in remarks:
                 self._log.note(line)
+            for line in changed_plugins(self._ledger.database.versions(self._spec.name)):
+                self._log.said(line)
             self._ledger.note_launch(
                 command,
                 num_images=len(store.samples),
