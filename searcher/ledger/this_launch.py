@@ -53,13 +53,8 @@ def this_launch(study_id: int, job: str | None) -> LaunchRow:
 
 def _versions() -> dict[str, str]:
     installed = {name: version(name) for name in _RECORDED_VERSIONS}
-    return {
-        "python": platform.python_version(),
-        "meaning": str(MEANING),
-        NORMALISES: "1",
-        **installed,
-        **_plugin_versions(),
-    }
+    ours = {"python": platform.python_version(), "meaning": str(MEANING), NORMALISES: "1"}
+    return {**ours, **installed, **_plugin_versions()}
 
 
 def _plugin_versions() -> dict[str, str]:
@@ -78,12 +73,12 @@ def changed_plugins(launches: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     lines = []
     *before, now = launches
-    for name, version in now.items():
+    for name, found in now.items():
         earlier = [each[name] for each in before if name in each]
-        if name.startswith(_PLUGIN) and earlier and earlier[-1] != version:
+        if name.startswith(_PLUGIN) and earlier and earlier[-1] != found:
             lines.append(
-                f"{name} is {version}, was {earlier[-1]} at the launch before: trials of both are compared as if they were "
-                "alike; if they are not, begin anew with --set study.name=NAME"
+                f"{name} is {found}, was {earlier[-1]} at the launch before: trials of both are compared as if they "
+                "were alike; if they are not, begin anew with --set study.name=NAME"
             )
     return lines
 

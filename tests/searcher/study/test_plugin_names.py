@@ -129,8 +129,8 @@ def test_a_stored_study_that_needs_what_is_gone_says_so(folder):
         parse_study(text, source="study s", origin=str(folder / "s.toml"), stored=True)
     assert caught.value.problems == [
         "study s: model.name: must be one of 'unet', 'mask_rcnn', got 'theirs'",
-        f"study s: plugins: must be where the study found it, got no {folder / 'gone.py'}; put it back, or give --plugin "
-        "FILE",
+        f"study s: plugins: must be where the study found it, got no {folder / 'gone.py'}; put it back, or give "
+        "--plugin FILE",
     ]
 
 
