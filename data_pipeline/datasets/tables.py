@@ -24,6 +24,8 @@ from typing import TypeVar
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
+from searcher.exceptions import TextFileError
+from searcher.text_files import read_text
 
 __all__ = ["GRADES_FILE", "SAMPLES_FILE", "SampleRow", "read_grades", "read_samples", "read_table"]
 
@@ -34,6 +36,8 @@ GRADES_FILE = "Grade.csv"
 _COLUMNS = ("patient", "split", "stratum", "pixel_size_um")
 _ID, _PATIENT, _GRADE = "name", "patient id", "grade (glas)"
 _SHOWN = 5
+_MAX_BYTES = 1 << 28
+"""Of the rows of a million images."""
 
 _Rows = list[tuple[int, list[str]]]
 """A table's rows, each with the number of its line."""
@@ -69,23 +73,19 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return a table's head in small letters, and its rows with the number of their line; empty ones are left out.
 
     Raises:
-        DataError: It is no text in UTF-8 or no table.
+        DataError: It cannot be read, is larger than 256 MiB, no text in UTF-8 or no table.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path, what="CSV", max_bytes=_MAX_BYTES)
         first = text.lstrip("\r\n").partition("\n")[0]
         separator = max(",;\t", key=first.count)
-        # Universal newlines: a table of an old spreadsheet ends its lines with CR alone.
-        reader = csv.reader(
-            io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n")),
-            delimiter=separator,
-            skipinitialspace=True,
-            strict=True,
-        )
+        reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
         # In one form: a patient or a split whose letters are composed in one row only would be two of them.
         rows = [(reader.line_num, [same_name(cell.strip()) for cell in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    except TextFileError as error:
+        raise DataError(str(error)) from error
+    except csv.Error as error:
+        reason = " ".join(str(error).split())
         raise DataError(
             f"{path}: the file must be readable as CSV in UTF-8, got {reason}; save it again as CSV UTF-8"
         ) from error
