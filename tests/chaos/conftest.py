@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from chaos_harness import PLAN, Study, python_path, study_text
+from chaos_harness import FORKS, PLAN, Study, python_path, study_text
 from chaos_nodes import Nodes
 from chaos_postgres import Server
 from chaos_table import fact, pytest_addoption, pytest_runtest_makereport, pytest_terminal_summary
+from filelock import FileLock
+from forks import Forks
 
 __all__ = ["fact", "pytest_addoption", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
@@ -47,7 +49,23 @@ def cluster_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster_address(cluster_plan: Path) -> Iterator[str]:
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """What launches and workers are forked from; one for all processes of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    known = folder / "forks"
+    with FileLock(folder / "forks.lock"):
+        try:
+            forks = Forks(Path(known.read_text()))
+        except OSError:  # the first to ask, or all that held it are done
+            forks = Forks.start()
+            known.write_text(str(forks.path))
+    yield forks
+    forks.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_address(cluster_plan: Path, forks: Forks) -> Iterator[str]:
     """Address of a Ray node with three CPUs, for launches that need no cluster of their own."""
     from ray.cluster_utils import Cluster
 
@@ -55,7 +73,9 @@ def cluster_address(cluster_plan: Path) -> Iterator[str]:
 
     environment = dict(os.environ)
     os.environ |= {PLAN: str(cluster_plan), "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False})
+    os.environ[FORKS] = str(forks.path)
+    head = {"num_cpus": 3, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     os.environ.clear()
     os.environ.update(environment)
     yield cluster.address
@@ -72,7 +92,7 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
 
 @pytest.fixture
 def new_study(
-    tmp_path: Path, cache_dir: Path, cluster_address: str, cluster_plan: Path
+    tmp_path: Path, cache_dir: Path, cluster_address: str, cluster_plan: Path, forks: Forks
 ) -> Iterator[Callable[..., Study]]:
     """A function that makes a study from changed lines of the tiny one; all its launches end with the test.
 
@@ -99,6 +119,7 @@ def new_study(
                 cluster_plan=cluster_plan if address == cluster_address else plan,
                 database=database,
                 storage=storage,
+                forks=forks,
             )
         )
         return studies[-1]

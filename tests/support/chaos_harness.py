@@ -15,14 +15,17 @@ from typing import Any
 
 import psutil
 from chaos_facts import Facts, look
+from forks import ForkedProcess, Forks
 from tiny_study import TINY
 
-__all__ = ["PLAN", "Driver", "Study", "fault", "python_path", "study_text", "wait_until"]
+__all__ = ["FORKS", "PLAN", "Driver", "Study", "fault", "python_path", "study_text", "wait_until"]
 
 _FAULTS = Path(__file__).parents[1] / "chaos" / "faults"
 """Folder of the `sitecustomize` that follows a plan."""
 PLAN = "SEARCHER_CHAOS_PLAN"
 """Environment variable that names the plan."""
+FORKS = "SEARCHER_CHAOS_FORKS"
+"""Environment variable that names the socket from which workers of Ray are forked."""
 _MARK = "SEARCHER_CHAOS_MARK"
 """Environment variable by which the processes of one driver are recognised, whoever their parent is by now."""
 
@@ -64,7 +67,9 @@ def wait_until(
 class Driver:
     """One `searcher launch`. `close` ends it and all that it started."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, plan: Path, mark: str) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes] | ForkedProcess", log: Path, plan: Path, mark: str
+    ) -> None:
         self.process = process
         self._log, self._plan, self._mark = log, plan, mark
 
@@ -163,6 +168,8 @@ class Study:
     database: str | None = None
     """URL for SEARCHER_DB; None: an SQLite file in the folder."""
     storage: Path | None = None
+    forks: Forks | None = None
+    """What launches that join the cluster are forked from."""
     drivers: list[Driver] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -208,19 +215,26 @@ class Study:
                 leftover.unlink()
             plan.write_text(json.dumps(list(faults)))
         mark = secrets.token_hex(8)
-        command = [*before, sys.executable, "-m", "searcher.cli.main", "launch", "--study", str(self.file)]
-        command += ["--storage", str(self.runs), *options]
+        words = ["launch", "--study", str(self.file), "--storage", str(self.runs), *options]
         if joins:
-            command += ["--address", str(self.address)]
+            words += ["--address", str(self.address)]
+        more = environment or {}
         log = self.folder / f"driver-{number}.log"
+        variables = self._environment(plan, mark, joins=joins, more=more)
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=self._environment(plan, mark, joins=joins, more=environment or {}),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+            process: subprocess.Popen[bytes] | ForkedProcess
+            if self.forks is not None and joins and not before and "LD_PRELOAD" not in more:
+                process = self.forks.searcher(
+                    words, cwd=self.folder, environment=variables, output=output.fileno()
+                )
+            else:
+                process = subprocess.Popen(
+                    [*before, sys.executable, "-m", "searcher.cli.main", *words],
+                    cwd=self.folder,
+                    env=variables,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
         if not keeps_plan:
             Path(f"{plan}.driver").write_text(str(process.pid))
         driver = Driver(process, log, plan, mark)
