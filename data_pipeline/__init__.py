@@ -11,15 +11,15 @@
 Knows no model and no search.
 """
 
-from data_pipeline.augment import PRESETS, Augmentation, build_augmentation
-from data_pipeline.batch import Batch
-from data_pipeline.datasets import Sample, SampleSource, SyntheticGlands, open_dataset
-from data_pipeline.exceptions import DataError
-from data_pipeline.inspect import DatasetReport, inspect_dataset
-from data_pipeline.splits import Split, split_by_group
-from data_pipeline.store import Store, prepare_store
-from data_pipeline.stream import BatchStream
-from data_pipeline.tiling import Tile, apply_tiled, stitch, tile_grid
+from searcher.data_pipeline.augment import PRESETS, Augmentation, build_augmentation
+from searcher.data_pipeline.batch import Batch
+from searcher.data_pipeline.datasets import Sample, SampleSource, SyntheticGlands, open_dataset
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.inspect import DatasetReport, inspect_dataset
+from searcher.data_pipeline.splits import Split, split_by_group
+from searcher.data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline.stream import BatchStream
+from searcher.data_pipeline.tiling import Tile, apply_tiled, stitch, tile_grid
 
 __all__ = [
     "PRESETS",

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.label_evidence import KINDS, LabelFacts, Verdict, judge, label_facts
-from data_pipeline.store import Store
+from searcher.data_pipeline.label_evidence import KINDS, LabelFacts, Verdict, judge, label_facts
+from searcher.data_pipeline.store import Store
 
 __all__ = ["annotation_facts", "problem_of"]
 

@@ -31,11 +31,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Pixels
-from data_pipeline.exceptions import DataError
-from data_pipeline.intensity import IntensityJitter, is_colour
-from data_pipeline.stain import StainJitter
-from data_pipeline.warp import STANDARD, STRONG, Magnitudes, draw_warp, resample, separate_reflections
+from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.intensity import IntensityJitter, is_colour
+from searcher.data_pipeline.stain import StainJitter
+from searcher.data_pipeline.warp import (
+    STANDARD,
+    STRONG,
+    Magnitudes,
+    draw_warp,
+    resample,
+    separate_reflections,
+)
 
 __all__ = ["PRESETS", "Augmentation", "build_augmentation"]
 

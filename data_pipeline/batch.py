@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.base import Pixels
 
 __all__ = ["Batch"]
 

@@ -20,8 +20,8 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.normalisation import NormalisationKind
-from data_pipeline.store import Store
+from searcher.data_pipeline.normalisation import NormalisationKind
+from searcher.data_pipeline.store import Store
 
 __all__ = ["Choice", "Exposure", "choose_for_store", "choose_normalisation", "exposure_of"]
 

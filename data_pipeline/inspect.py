@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.annotations import problem_of
-from data_pipeline.datasets.base import Sample, SampleSource
-from data_pipeline.exceptions import DataError
-from data_pipeline.exposure import Choice, Exposure, choose_normalisation, exposure_of
-from data_pipeline.label_evidence import LabelFacts, label_facts
+from searcher.data_pipeline.annotations import problem_of
+from searcher.data_pipeline.datasets.base import Sample, SampleSource
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exposure import Choice, Exposure, choose_normalisation, exposure_of
+from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
 
 __all__ = ["DatasetReport", "InstanceStatistics", "SplitReport", "inspect_dataset"]
 

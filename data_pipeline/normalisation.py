@@ -23,7 +23,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["NORMALISATIONS", "Histogram", "Levels", "Normalisation", "NormalisationKind", "levels_of"]
 

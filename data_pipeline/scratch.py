@@ -20,7 +20,7 @@ from typing import IO, Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.tiling import Tile
 
 __all__ = ["Closing", "FileArray", "ScratchArray"]
 

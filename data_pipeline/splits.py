@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Sample
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.base import Sample
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["Split", "split_by_group"]
 

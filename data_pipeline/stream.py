@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.augment import Augmentation
-from data_pipeline.batch import Batch
-from data_pipeline.datasets.base import Pixels
-from data_pipeline.exceptions import DataError
-from data_pipeline.store import Store
+from searcher.data_pipeline.augment import Augmentation
+from searcher.data_pipeline.batch import Batch
+from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.store import Store
 
 __all__ = ["BatchStream"]
 

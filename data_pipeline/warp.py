@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.base import Pixels
 
 __all__ = ["STANDARD", "STRONG", "Magnitudes", "Warp", "draw_warp", "resample", "separate_reflections"]
 

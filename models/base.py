@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.settings import ModelSettings, PostprocessSettings
+from searcher.models.settings import ModelSettings, PostprocessSettings
 
 __all__ = [
     "DenseModel",
@@ -187,7 +187,7 @@ class DenseModel(SegmentationModel):
         Args:
             maps: float32[C, H, W], as `predict_maps` gives them for one image.
         """
-        from models.postprocess import instances_from_evidence  # which needs this module
+        from searcher.models.postprocess import instances_from_evidence  # which needs this module
 
         return instances_from_evidence(self.evidence(maps), self.postprocess)
 

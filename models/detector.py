@@ -28,10 +28,10 @@ from torchvision.models.detection.rpn import (  # type: ignore[import-untyped]
 )
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign  # type: ignore[import-untyped]
 
-from models.anchors import Anchors
-from models.efficientnets import efficientnet_levels
-from models.settings import MaskRCNNSettings
-from models.stems import stem_channels, with_channels
+from searcher.models.anchors import Anchors
+from searcher.models.efficientnets import efficientnet_levels
+from searcher.models.settings import MaskRCNNSettings
+from searcher.models.stems import stem_channels, with_channels
 
 __all__ = ["DetectorParts", "Sampler", "build_detector"]
 

@@ -11,11 +11,11 @@ from torchvision.models.detection import (  # type: ignore[import-untyped]
 )
 from torchvision.ops import FrozenBatchNorm2d  # type: ignore[import-untyped]
 
-from models import efficientnets
-from models.exceptions import WeightsError
-from models.pretrained import fetch, read_weights
-from models.settings import MaskRCNNSettings
-from models.stems import fit_stem
+from searcher.models import efficientnets
+from searcher.models.exceptions import WeightsError
+from searcher.models.pretrained import fetch, read_weights
+from searcher.models.settings import MaskRCNNSettings
+from searcher.models.stems import fit_stem
 
 __all__ = ["load_into_detector", "pretrained_state"]
 
@@ -108,7 +108,7 @@ def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source:
 
 
 def _with_stem(own: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights whose first layer is fitted to the images' channels; see `models.stems`."""
+    """Return weights whose first layer is fitted to the images' channels; see `searcher.models.stems`."""
     for stem in ("conv1.weight", f"level1.{efficientnets.STEM}"):
         kernels = own.get(_BODY + stem)
         if kernels is not None:

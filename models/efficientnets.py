@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from models.encoders import EncoderParts
-from models.exceptions import WeightsError
-from models.pretrained import read_weights
-from models.stems import LikeImageNet, stem_channels
+from searcher.models.encoders import EncoderParts
+from searcher.models.exceptions import WeightsError
+from searcher.models.pretrained import read_weights
+from searcher.models.stems import LikeImageNet, stem_channels
 
 __all__ = [
     "STEM",
@@ -62,7 +62,7 @@ def efficientnet_levels(name: str, *, channels: int = 3) -> EfficientNetLevels:
 
     Args:
         name: `efficientnet_lite0`, `efficientnet_lite1` or `efficientnet_lite2`.
-        channels: Of the images; see `models.stems`.
+        channels: Of the images; see `searcher.models.stems`.
 
     Raises:
         ValueError: No such EfficientNet.
@@ -83,7 +83,7 @@ def build_efficientnet(name: str, *, depth: int, channels: int = 3) -> EncoderPa
     Args:
         name: See `efficientnet_levels`.
         depth: Number of halvings, 1 to 5.
-        channels: Of the images; see `models.stems`.
+        channels: Of the images; see `searcher.models.stems`.
 
     Raises:
         ValueError: No such EfficientNet, or deeper than 5.

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from models.blocks import Norm, ResidualConv, double_conv
-from models.exceptions import WeightsError
-from models.settings import BACKBONES
-from models.stems import fit_stem
+from searcher.models.blocks import Norm, ResidualConv, double_conv
+from searcher.models.exceptions import WeightsError
+from searcher.models.settings import BACKBONES
+from searcher.models.stems import fit_stem
 
 __all__ = ["EncoderParts", "build_encoder", "load_backbone", "pretrained_state"]
 
@@ -44,7 +44,7 @@ def build_encoder(
         base_channels: Channels of the first level; every level below doubles them. A backbone has its own.
         depth: Number of halvings, at least 1; of a backbone at most 5.
         norm: Normalisation after every convolution. An EfficientNet-Lite has batch norm.
-        channels: Of the images; a backbone sees other than 3 as `models.stems` says.
+        channels: Of the images; a backbone sees other than 3 as `searcher.models.stems` says.
 
     Raises:
         ValueError: No such encoder; the message lists the known ones.
@@ -53,11 +53,11 @@ def build_encoder(
     if name not in (*blocks, *BACKBONES):
         raise ValueError(f"encoder must be one of {', '.join([*blocks, *BACKBONES])}, got {name!r}")
     if name.startswith("resnet"):
-        from models.resnets import build_resnet
+        from searcher.models.resnets import build_resnet
 
         return build_resnet(name, depth=depth, norm=norm, channels=channels)
     if name.startswith("efficientnet"):
-        from models.efficientnets import build_efficientnet
+        from searcher.models.efficientnets import build_efficientnet
 
         return build_efficientnet(name, depth=depth, channels=channels)
     widths = [base_channels * 2**level for level in range(depth + 1)]
@@ -79,10 +79,10 @@ def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
         WeightsError: It cannot be had.
     """
     if name.startswith("resnet"):
-        from models import resnets
+        from searcher.models import resnets
 
         return resnets.pretrained_state(name, weights)
-    from models import efficientnets
+    from searcher.models import efficientnets
 
     return efficientnets.pretrained_state(name, weights)
 
@@ -94,16 +94,16 @@ def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], 
         name: The backbone's.
         levels: As `build_encoder` made them, with the bottleneck.
         state: Weights by the library's names; what is deeper, and the classifier, are left out. Those of the first
-            layer are fitted to the images' channels: see `models.stems`.
+            layer are fitted to the images' channels: see `searcher.models.stems`.
         source: What they are, for messages.
 
     Raises:
         WeightsError: They are of another network. The levels may hold some of them then.
     """
     if name.startswith("resnet"):
-        from models.resnets import STEM, by_level
+        from searcher.models.resnets import STEM, by_level
     else:
-        from models.efficientnets import STEM, by_level
+        from searcher.models.efficientnets import STEM, by_level
     state = fit_stem(state, STEM, dict(levels[1].named_parameters())[STEM].shape[1])
     for level, part in zip(levels[1:], by_level(state), strict=False):
         try:

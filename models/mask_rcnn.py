@@ -15,15 +15,15 @@ from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import fastrcnn_loss  # type: ignore[import-untyped]
 from torchvision.models.detection.rpn import concat_box_prediction_layers  # type: ignore[import-untyped]
 
-from models.anchors import Anchors
-from models.base import DetectionModel, Detections, ModelParts, Prediction, TensorBatch
-from models.boxes import Instances, find_instances, mask_targets
-from models.detector import build_detector
-from models.detector_weights import load_into_detector, pretrained_state
-from models.instances import instances_from_detections
-from models.registry import register
-from models.settings import MaskRCNNSettings, ModelSettings, ObjectStatistics, PostprocessSettings
-from models.stems import as_stem_input, imagenet_statistics, stem_channels
+from searcher.models.anchors import Anchors
+from searcher.models.base import DetectionModel, Detections, ModelParts, Prediction, TensorBatch
+from searcher.models.boxes import Instances, find_instances, mask_targets
+from searcher.models.detector import build_detector
+from searcher.models.detector_weights import load_into_detector, pretrained_state
+from searcher.models.instances import instances_from_detections
+from searcher.models.registry import register
+from searcher.models.settings import MaskRCNNSettings, ModelSettings, ObjectStatistics, PostprocessSettings
+from searcher.models.stems import as_stem_input, imagenet_statistics, stem_channels
 
 __all__ = ["MaskRCNN"]
 
@@ -163,7 +163,7 @@ class MaskRCNN(DetectionModel):
         return self._losses(proposed, batch.labels), self._detections(proposed, size)
 
     def instances_from_detections(self, detections: Detections) -> Prediction:
-        """Return the instances of one image; see `instances_from_detections` of `models.instances`."""
+        """Return the instances of one image; see `instances_from_detections` of `searcher.models.instances`."""
         return instances_from_detections(detections, self.postprocess)
 
     def _propose(self, images: Tensor) -> _Proposed:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from models.base import Evidence, Prediction
-from models.settings import PostprocessSettings
+from searcher.models.base import Evidence, Prediction
+from searcher.models.settings import PostprocessSettings
 
 __all__ = [
     "fill_holes",

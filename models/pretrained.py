@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from models.exceptions import WeightsError
+from searcher.models.exceptions import WeightsError
 
 __all__ = ["cached_path", "fetch", "read_weights"]
 

@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from models.base import SegmentationModel
-from models.settings import SETTINGS, ModelSettings, PostprocessSettings
+from searcher.models.base import SegmentationModel
+from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
 
 __all__ = ["build_model", "fetch_pretrained", "names", "register"]
 
@@ -20,7 +20,9 @@ def register(name: str, settings: type[ModelSettings]) -> Callable[[_Model], _Mo
     The class lives in the module `models.<name>`, and its keyword arguments are the settings' fields (but for
     `name`) and `postprocess`.
     """
-    assert SETTINGS.get(name) is settings, f"SETTINGS of models.settings must map {name!r} to {settings}"
+    assert SETTINGS.get(name) is settings, (
+        f"SETTINGS of searcher.models.settings must map {name!r} to {settings}"
+    )
 
     def add(model: _Model) -> _Model:
         assert name not in _CLASSES, f"two models are registered as {name!r}"
@@ -59,5 +61,5 @@ def fetch_pretrained(settings: ModelSettings) -> None:
 def _class_of(settings: ModelSettings) -> type[SegmentationModel]:
     if settings.name not in SETTINGS:
         raise ValueError(f"model.name must be one of {', '.join(names())}, got {settings.name!r}")
-    importlib.import_module(f"models.{settings.name}")
+    importlib.import_module(f"searcher.models.{settings.name}")
     return _CLASSES[settings.name]

@@ -18,10 +18,10 @@ from torchvision.models import (  # type: ignore[import-untyped]
 )
 from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
 
-from models.blocks import Norm, norm_layer
-from models.encoders import EncoderParts
-from models.pretrained import fetch, read_weights
-from models.stems import LikeImageNet, stem_channels, with_channels
+from searcher.models.blocks import Norm, norm_layer
+from searcher.models.encoders import EncoderParts
+from searcher.models.pretrained import fetch, read_weights
+from searcher.models.stems import LikeImageNet, stem_channels, with_channels
 
 __all__ = ["STEM", "build_resnet", "by_level", "pretrained_state"]
 
@@ -59,7 +59,7 @@ def build_resnet(name: str, *, depth: int, norm: Norm, channels: int = 3) -> Enc
         name: `resnet18`, `resnet34` or `resnet50`.
         depth: Number of halvings, 1 to 5.
         norm: Normalisation. Without any, each block begins as its shortcut, so that the scale is kept.
-        channels: Of the images; see `models.stems`.
+        channels: Of the images; see `searcher.models.stems`.
 
     Raises:
         ValueError: No such ResNet, or deeper than 5.

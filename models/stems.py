@@ -13,7 +13,7 @@ So C channels that repeat red, green and blue give the activations of that one i
 import torch
 from torch import Tensor, nn
 
-from models.blocks import IMAGENET_MEAN, IMAGENET_STD
+from searcher.models.blocks import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = [
     "LikeImageNet",

@@ -1,9 +1,9 @@
 """From instance label maps to what a network is trained on.
 
-What is exact in a few passes over the pixels is computed on the labels' own device. Distances that may be long
-are computed on the CPU, one exact distance transform per instance in its bounding box (`models.distances`): for
-the 6 glands of an average 448 px crop of GlaS 3 ms, where iterated pooling on the device needs as many
-passes as a gland's radius has pixels, and is exact in no Euclidean sense.
+What is exact in a few passes over the pixels is computed on the labels' own device. Distances that may be long are
+computed on the CPU, one exact distance transform per instance in its bounding box (`searcher.models.distances`): for
+the 6 glands of an average 448 px crop of GlaS 3 ms, where iterated pooling on the device needs as many passes as a
+gland's radius has pixels, and is exact in no Euclidean sense.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.distances import normalised_border_distance, sum_of_two_nearest
+from searcher.models.distances import normalised_border_distance, sum_of_two_nearest
 
 __all__ = [
     "BACKGROUND",

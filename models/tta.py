@@ -7,7 +7,7 @@ the 8 symmetries of the square has it exactly.
 import torch
 from torch import Tensor
 
-from models.base import DenseModel
+from searcher.models.base import DenseModel
 
 __all__ = ["dihedral_average"]
 

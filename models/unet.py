@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.base import DenseModel, Evidence, ModelParts, TensorBatch
-from models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
-from models.boxes import resize_labels
-from models.encoders import build_encoder, load_backbone, pretrained_state
-from models.heads import HeadOptions, build_head
-from models.registry import register
-from models.settings import BACKBONES, ModelSettings, PostprocessSettings, UNetSettings
+from searcher.models.base import DenseModel, Evidence, ModelParts, TensorBatch
+from searcher.models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
+from searcher.models.boxes import resize_labels
+from searcher.models.encoders import build_encoder, load_backbone, pretrained_state
+from searcher.models.heads import HeadOptions, build_head
+from searcher.models.registry import register
+from searcher.models.settings import BACKBONES, ModelSettings, PostprocessSettings, UNetSettings
 
 __all__ = ["UNet"]
 
@@ -29,8 +29,8 @@ class UNet(DenseModel):
     padded, and the output cropped back.
 
     Args:
-        encoder: What goes down; see `models.encoders`.
-        channels: Of the images; a backbone sees other than 3 as `models.stems` says.
+        encoder: What goes down; see `searcher.models.encoders`.
+        channels: Of the images; a backbone sees other than 3 as `searcher.models.stems` says.
         weights: What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever
             `norm` says. Unused by other encoders.
         input_scale: Pixels of the network's input per pixel of the image. Losses are taken of the input's pixels;
@@ -42,7 +42,7 @@ class UNet(DenseModel):
         dropout: Probability of dropping a channel after the deepest encoder level and after the bottleneck.
         upsampling: `transposed`: 2x2 transposed convolution with stride 2. `bilinear`: bilinear resizing and
             a 1x1 convolution. Both halve the channels.
-        head: What is predicted for a pixel; see `models.heads`.
+        head: What is predicted for a pixel; see `searcher.models.heads`.
         loss: Losses of that head, joined by `+`.
         focal_gamma, border_weight, border_sigma_px: Of the losses; see `HeadOptions`.
         contour_width_px, distance_cap_px, distance_weight: Of those heads; see `HeadOptions`.

@@ -19,7 +19,7 @@
         ├── CheckpointError             a checkpoint that is missing, damaged or of another configuration
         └── NodeError                   the node cannot run trials of this study; another one may
 
-Unusable images and annotations raise `data_pipeline.exceptions.DataError`, of the same form as `UserError`:
+Unusable images and annotations raise `searcher.data_pipeline.exceptions.DataError`, of the same form as `UserError`:
 the data pipeline does not import searcher. The command line turns both into one line and exit code 2.
 """
 

@@ -21,7 +21,7 @@ os.environ.update(
 )
 # Before torch is imported: tiny tensors on many threads are several times slower than on one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# The tests' own cluster stays on loopback; see `searcher.orchestration.cluster`, which does this for a launch's own.
+# The tests' own cluster stays on loopback; see `orchestration.cluster.ray_cluster`, which does this for a launch's own.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 # Of the cluster's three actors the tests' trials of a second each mostly need one, and each costs seconds to start.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1")
@@ -148,7 +148,7 @@ def ray_nodes() -> Iterator[object]:
     """Three raylets on this machine, one trial's worth of CPU each; the cluster's own handle."""
     from ray.cluster_utils import Cluster
 
-    import searcher.orchestration.cluster  # noqa: F401  sets what ray reads when it is imported
+    import searcher.orchestration.cluster.ray_cluster  # noqa: F401  sets what ray reads when it is imported
 
     environment = dict(os.environ)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

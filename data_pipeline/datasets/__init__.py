@@ -3,13 +3,13 @@
 import logging
 from pathlib import Path
 
-from data_pipeline.datasets.base import SPLITS, Sample, SampleSource
-from data_pipeline.datasets.folder import LabelFolder
-from data_pipeline.datasets.glas import GlasFolder
-from data_pipeline.datasets.synthetic import SyntheticGlands
-from data_pipeline.datasets.writing import write_release
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import images_by_stem, subfolder
+from searcher.data_pipeline.datasets.base import SPLITS, Sample, SampleSource
+from searcher.data_pipeline.datasets.folder import LabelFolder
+from searcher.data_pipeline.datasets.glas import GlasFolder
+from searcher.data_pipeline.datasets.synthetic import SyntheticGlands
+from searcher.data_pipeline.datasets.writing import write_release
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import images_by_stem, subfolder
 
 __all__ = [
     "SPLITS",
@@ -56,7 +56,7 @@ def _recognise(path: Path, *, strict: bool) -> SampleSource:
         return GlasFolder(path, strict=strict)
     if not _releases_in(path):
         # Imported here, since shapely, zarr and scipy cost every other process its start.
-        from data_pipeline.datasets.layouts.table import open_layout
+        from searcher.data_pipeline.datasets.layouts.table import open_layout
 
         source = open_layout(path, strict=strict)
         if source is not None:

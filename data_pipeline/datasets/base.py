@@ -41,7 +41,7 @@ class SampleSource(Protocol):
 
     Constructing a source is cheap: names and headers, no pixels. `read` and `fingerprint` may be called from
     any process and give the same answer as long as the files stay the same. After `fingerprint`, `read` gives
-    what was fingerprinted, or raises: see `data_pipeline.datasets.contents`.
+    what was fingerprinted, or raises: see `searcher.data_pipeline.datasets.contents`.
     """
 
     @property

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.exceptions import ChangedDataError, DataError
+from searcher.data_pipeline.exceptions import ChangedDataError, DataError
 
 __all__ = ["Contents"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["DESCRIPTION_FILE", "Description", "read_description"]
 

@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import SPLITS, Pixels, Sample
-from data_pipeline.datasets.contents import Contents
-from data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
-from data_pipeline.datasets.object_classes import check_labels, read_classes
-from data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
-from data_pipeline.datasets.tables import GRADES_FILE, SAMPLES_FILE, SampleRow, read_grades, read_samples
-from data_pipeline.datasets.view import objects_of
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import (
+from searcher.data_pipeline.datasets.base import SPLITS, Pixels, Sample
+from searcher.data_pipeline.datasets.contents import Contents
+from searcher.data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
+from searcher.data_pipeline.datasets.object_classes import check_labels, read_classes
+from searcher.data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
+from searcher.data_pipeline.datasets.tables import (
+    GRADES_FILE,
+    SAMPLES_FILE,
+    SampleRow,
+    read_grades,
+    read_samples,
+)
+from searcher.data_pipeline.datasets.view import objects_of
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import (
     LABEL_SUFFIXES,
     PixelKind,
     check_alike,
@@ -33,7 +39,7 @@ from data_pipeline.images import (
 )
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets.annotations.painting import Annotation
+    from searcher.data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
@@ -170,9 +176,9 @@ class LabelFolder(PairedFolder):
     """Images in `images/`, label maps of the same names in `labels/`.
 
     `dataset.toml`, as `searcher data import` writes it, has the name, the licence and the channels' names.
-    `samples.csv`, or `Grade.csv` as GlaS has it, says whose the images are (`data_pipeline.datasets.tables`); without
-    either every image is its own group. Where no table names the split, names that begin with `testA_` or `testB_`
-    are those splits, all others `train`.
+    `samples.csv`, or `Grade.csv` as GlaS has it, says whose the images are; see
+    `searcher.data_pipeline.datasets.tables`. Without either every image is its own group. Where no table
+    names the split, names that begin with `testA_` or `testB_` are those splits, all others `train`.
 
     Args:
         root: Folder that holds `images` and `labels`.
@@ -256,7 +262,7 @@ class LabelFolder(PairedFolder):
 
     def read_annotated(self, index: int) -> tuple[Pixels, "Annotation"]:
         """Return the image, and its label map with the objects' classes as `objects.csv` says. Raises as `read`."""
-        from data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
+        from searcher.data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
 
         image, labels = self.read(index)
         classes = self._classes.get(self._pairs[index].sample.id, {})

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.tables import read_table
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import same_name
+from searcher.data_pipeline.datasets.tables import read_table
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import same_name
 
 __all__ = ["OBJECTS_FILE", "check_labels", "read_classes"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Pixels, Sample
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import (
+from searcher.data_pipeline.datasets.base import Pixels, Sample
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import (
     TIFF_SUFFIXES,
     ImageHeader,
     LabelHeader,

@@ -20,8 +20,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import same_name
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import same_name
 
 __all__ = ["GRADES_FILE", "SAMPLES_FILE", "SampleRow", "read_grades", "read_samples", "read_table"]
 

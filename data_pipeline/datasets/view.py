@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Sample, SampleSource
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import same_name
+from searcher.data_pipeline.datasets.base import Sample, SampleSource
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import same_name
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets.annotations.painting import Annotation
+    from searcher.data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["LABELS_ARE", "DataView", "LabelsAre", "objects_of", "viewed"]
 
@@ -98,7 +98,7 @@ class _ViewedSource:
 
         Where the view makes other objects of the labels, there are no classes: they were of the file's own objects.
         """
-        from data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
+        from searcher.data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
 
         annotated = getattr(self._source, "read_annotated", None)
         if annotated is None or self._view.labels_are not in ("", "instances"):

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_pipeline.datasets.base import SampleSource
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.base import SampleSource
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["new_folder", "write_release"]
 

@@ -34,9 +34,9 @@ Label maps in png, bmp, tif, npy and npz:
 Knows nothing of data sets.
 """
 
-from data_pipeline.images.base import ArrayRaster, Colour, ImageHeader, Pixels, Raster
-from data_pipeline.images.labels import LabelHeader, read_label_header, read_labels, read_wide_labels
-from data_pipeline.images.names import (
+from searcher.data_pipeline.images.base import ArrayRaster, Colour, ImageHeader, Pixels, Raster
+from searcher.data_pipeline.images.labels import LabelHeader, read_label_header, read_labels, read_wide_labels
+from searcher.data_pipeline.images.names import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
     TIFF_SUFFIXES,
@@ -50,8 +50,8 @@ from data_pipeline.images.names import (
     unusable_entries,
     without_marks,
 )
-from data_pipeline.images.pixel_kind import PixelKind, as_data, check_alike, kind_of
-from data_pipeline.images.reading import (
+from searcher.data_pipeline.images.pixel_kind import PixelKind, as_data, check_alike, kind_of
+from searcher.data_pipeline.images.reading import (
     as_rgb,
     open_raster,
     read_data_image,

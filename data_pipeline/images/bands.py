@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images.base import HeadedRaster, ImageHeader
-from data_pipeline.images.plain import opened_at_any_size, pixels_of
-from data_pipeline.scratch import FileArray, ScratchArray
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images.base import HeadedRaster, ImageHeader
+from searcher.data_pipeline.images.plain import opened_at_any_size, pixels_of
+from searcher.data_pipeline.scratch import FileArray, ScratchArray
+from searcher.data_pipeline.tiling import Tile
 
 __all__ = ["FileRaster", "decode_into_scratch"]
 

@@ -11,9 +11,9 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.scratch import Closing
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.scratch import Closing
+from searcher.data_pipeline.tiling import Tile
 
 __all__ = ["ArrayRaster", "Colour", "ImageHeader", "Pixels", "Raster", "decoding"]
 

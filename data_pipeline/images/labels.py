@@ -12,10 +12,15 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images.base import decoding
-from data_pipeline.images.plain import check_ratio, opened_at_any_size, png_bit_depth, require_one_frame
-from data_pipeline.images.reading import file_kind
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images.base import decoding
+from searcher.data_pipeline.images.plain import (
+    check_ratio,
+    opened_at_any_size,
+    png_bit_depth,
+    require_one_frame,
+)
+from searcher.data_pipeline.images.reading import file_kind
 
 __all__ = ["LabelHeader", "read_label_header", "read_labels", "read_wide_labels"]
 
@@ -55,7 +60,7 @@ def read_label_header(path: Path) -> LabelHeader:
         if kind == "plain":
             return _plain_header(path)
         if kind == "tiff":
-            from data_pipeline.images.tiff_labels import tiff_label_header
+            from searcher.data_pipeline.images.tiff_labels import tiff_label_header
 
             return LabelHeader(**tiff_label_header(path))
         with _array_file(path, kind) as file:
@@ -89,7 +94,7 @@ def read_wide_labels(path: Path) -> NDArray[np.int32] | NDArray[np.int64]:
         if kind == "plain":
             stored = _read_plain(path)
         elif kind == "tiff":
-            from data_pipeline.images.tiff_labels import read_tiff_labels
+            from searcher.data_pipeline.images.tiff_labels import read_tiff_labels
 
             stored = read_tiff_labels(path, _MAX_BYTES)
         else:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = [
     "IMAGE_SUFFIXES",

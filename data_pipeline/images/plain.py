@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images.base import Colour, ImageHeader, Pixels
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images.base import Colour, ImageHeader, Pixels
 
 __all__ = [
     "check_ratio",

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images.bands import decode_into_scratch
-from data_pipeline.images.base import ArrayRaster, ImageHeader, Pixels, Raster, decoding
-from data_pipeline.images.names import IMAGE_SUFFIXES, SLIDES, SLIDES_TIFFFILE_READS, what_is
-from data_pipeline.images.pixel_kind import as_data, kind_of
-from data_pipeline.images.plain import plain_header, read_plain
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images.bands import decode_into_scratch
+from searcher.data_pipeline.images.base import ArrayRaster, ImageHeader, Pixels, Raster, decoding
+from searcher.data_pipeline.images.names import IMAGE_SUFFIXES, SLIDES, SLIDES_TIFFFILE_READS, what_is
+from searcher.data_pipeline.images.pixel_kind import as_data, kind_of
+from searcher.data_pipeline.images.plain import plain_header, read_plain
+from searcher.data_pipeline.tiling import Tile
 
 __all__ = [
     "as_rgb",
@@ -162,7 +162,7 @@ def _open_other(path: Path, scratch_folder: Path | None) -> Raster:
     """Open a slide or a TIFF file; what is too large for it needs a scratch folder."""
     suffix = path.suffix.lower()
     if suffix in SLIDES:
-        from data_pipeline.images.slides import open_slide
+        from searcher.data_pipeline.images.slides import open_slide
 
         slide = open_slide(path)
         if slide is not None:
@@ -172,7 +172,7 @@ def _open_other(path: Path, scratch_folder: Path | None) -> Raster:
                 f"{path}: OpenSlide must be installed to read {suffix.removeprefix('.')} slides; "
                 "pip install 'gland-searcher[slides]'"
             )
-    from data_pipeline.images.tiff import open_tiff  # tifffile takes a while to import
+    from searcher.data_pipeline.images.tiff import open_tiff  # tifffile takes a while to import
 
     return open_tiff(path, scratch_folder, in_memory_px=_IN_MEMORY_PX)
 

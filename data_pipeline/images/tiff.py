@@ -15,12 +15,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images.base import HeadedRaster, ImageHeader, Pixels, Raster, decoding
-from data_pipeline.images.tiff_checks import jpeg_size
-from data_pipeline.images.tiff_layout import JPEG, TiffImage, find_image, opened
-from data_pipeline.scratch import FileArray, ScratchArray
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images.base import HeadedRaster, ImageHeader, Pixels, Raster, decoding
+from searcher.data_pipeline.images.tiff_checks import jpeg_size
+from searcher.data_pipeline.images.tiff_layout import JPEG, TiffImage, find_image, opened
+from searcher.data_pipeline.scratch import FileArray, ScratchArray
+from searcher.data_pipeline.tiling import Tile
 
 __all__ = ["open_tiff", "tiff_header"]
 

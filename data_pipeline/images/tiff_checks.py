@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import tifffile
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["check_ome", "check_pages", "check_segments", "jpeg_size"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images.labels import grey_channel
-from data_pipeline.images.tiff_layout import opened, single_image
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images.labels import grey_channel
+from searcher.data_pipeline.images.tiff_layout import opened, single_image
 
 __all__ = ["read_tiff_labels", "tiff_label_header"]
 

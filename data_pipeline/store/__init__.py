@@ -16,10 +16,15 @@ lock is held. The index is written last and carries its own digest, the size of 
 of every image and label map as they were decoded.
 """
 
-from data_pipeline.store.building import prepare_store
-from data_pipeline.store.leftovers import Leftover, find_leftovers, find_unverifiable, remove_leftover
-from data_pipeline.store.mapped import Store
-from data_pipeline.store.normalised import normalised
+from searcher.data_pipeline.store.building import prepare_store
+from searcher.data_pipeline.store.leftovers import (
+    Leftover,
+    find_leftovers,
+    find_unverifiable,
+    remove_leftover,
+)
+from searcher.data_pipeline.store.mapped import Store
+from searcher.data_pipeline.store.normalised import normalised
 
 __all__ = [
     "Leftover",

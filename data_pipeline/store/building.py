@@ -12,12 +12,12 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Sample, SampleSource
-from data_pipeline.exceptions import ChangedDataError, DamagedStoreError, DataError
-from data_pipeline.store.index import INDEX, LABELS, PIXELS, Entry, Index, to_bytes
-from data_pipeline.store.integrity import identity_of, mark_checked, sha256
-from data_pipeline.store.leftovers import PARTIAL, lock_path
-from data_pipeline.store.mapped import Store
+from searcher.data_pipeline.datasets.base import Sample, SampleSource
+from searcher.data_pipeline.exceptions import ChangedDataError, DamagedStoreError, DataError
+from searcher.data_pipeline.store.index import INDEX, LABELS, PIXELS, Entry, Index, to_bytes
+from searcher.data_pipeline.store.integrity import identity_of, mark_checked, sha256
+from searcher.data_pipeline.store.leftovers import PARTIAL, lock_path
+from searcher.data_pipeline.store.mapped import Store
 
 __all__ = ["prepare_store"]
 

@@ -18,8 +18,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DamagedStoreError
-from data_pipeline.store.index import LABELS, PIXELS, Entry, Index
+from searcher.data_pipeline.exceptions import DamagedStoreError
+from searcher.data_pipeline.store.index import LABELS, PIXELS, Entry, Index
 
 __all__ = ["Identity", "check_content", "check_once_a_boot", "identity_of", "mark_checked", "sha256"]
 

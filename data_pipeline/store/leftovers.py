@@ -9,8 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.store.mapped import Store
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.store.mapped import Store
 
 __all__ = ["PARTIAL", "Leftover", "find_leftovers", "find_unverifiable", "lock_path", "remove_leftover"]
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.base import Pixels, Sample
-from data_pipeline.exceptions import DamagedStoreError, DataError
-from data_pipeline.store.index import LABELS, PIXELS, Entry, Index, read_index
-from data_pipeline.store.integrity import check_content, check_once_a_boot, identity_of
+from searcher.data_pipeline.datasets.base import Pixels, Sample
+from searcher.data_pipeline.exceptions import DamagedStoreError, DataError
+from searcher.data_pipeline.store.index import LABELS, PIXELS, Entry, Index, read_index
+from searcher.data_pipeline.store.integrity import check_content, check_once_a_boot, identity_of
 
 __all__ = ["Store"]
 

@@ -16,9 +16,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.normalisation import Levels, Normalisation, levels_of
-from data_pipeline.store.mapped import Store
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.normalisation import Levels, Normalisation, levels_of
+from searcher.data_pipeline.store.mapped import Store
 
 __all__ = ["normalised"]
 

@@ -7,10 +7,10 @@
 | `distance` | instance or background; distance to the border | grown from their middles |
 """
 
-from models.heads.base import Head, HeadOptions
-from models.heads.binary import BinaryHead
-from models.heads.contour import ContourHead
-from models.heads.distance import DistanceHead
+from searcher.models.heads.base import Head, HeadOptions
+from searcher.models.heads.binary import BinaryHead
+from searcher.models.heads.contour import ContourHead
+from searcher.models.heads.distance import DistanceHead
 
 __all__ = ["BinaryHead", "ContourHead", "DistanceHead", "Head", "HeadOptions", "build_head"]
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.base import Evidence
-from models.targets import border_weight
+from searcher.models.base import Evidence
+from searcher.models.targets import border_weight
 
 __all__ = ["CORE_KEYS", "Head", "HeadOptions", "Targets"]
 
@@ -30,7 +30,7 @@ class HeadOptions:
     """How heads are trained; see `UNetSettings`. A head uses what concerns it."""
 
     loss: str = "bce"
-    """Losses of the classes or of the foreground, joined by `+`; see `models.losses`."""
+    """Losses of the classes or of the foreground, joined by `+`; see `searcher.models.losses`."""
     focal_gamma: float = 2.0
     """Of the loss `focal`."""
     border_weight: float = 0.0

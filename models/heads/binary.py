@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.base import Evidence
-from models.heads.base import Head, Targets
-from models.losses import binary_losses
-from models.targets import foreground
+from searcher.models.base import Evidence
+from searcher.models.heads.base import Head, Targets
+from searcher.models.losses import binary_losses
+from searcher.models.targets import foreground
 
 __all__ = ["BinaryHead"]
 

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.base import Evidence
-from models.heads.base import CORE_KEYS, Head, Targets
-from models.losses import class_losses
-from models.targets import CONTOUR, INSIDE, contour_classes
+from searcher.models.base import Evidence
+from searcher.models.heads.base import CORE_KEYS, Head, Targets
+from searcher.models.losses import class_losses
+from searcher.models.targets import CONTOUR, INSIDE, contour_classes
 
 __all__ = ["ContourHead"]
 

@@ -13,7 +13,6 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load as load_tensors
 
-from models.base import SegmentationModel
 from searcher.bundle.manifest import MANIFEST, SCHEMA, BundleManifest, MemberFacts
 from searcher.bundle.member import Member
 from searcher.escaping import one_line
@@ -21,6 +20,7 @@ from searcher.exceptions import UserError
 from searcher.files import sha256_of
 from searcher.inference.predictor import Predictor
 from searcher.inference.trained import TrainedNetwork, predictor_of
+from searcher.models.base import SegmentationModel
 
 __all__ = ["Bundle", "is_bundle", "load_bundle", "read_manifest"]
 

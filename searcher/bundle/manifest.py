@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 from pydantic_core import PydanticCustomError
 
-from data_pipeline.normalisation import Normalisation
-from models.settings import MAX_CHANNELS, PostprocessSettings
+from searcher.data_pipeline.normalisation import Normalisation
 from searcher.inference.image_kind import ImageKind
+from searcher.models.settings import MAX_CHANNELS, PostprocessSettings
 from searcher.study.ancestor import Ancestor
 from searcher.study.config import Section
 
@@ -99,7 +99,7 @@ class DataFacts(Section):
 
 
 class NormalisationFacts(Section):
-    """How the values of an image become 0..255; see `data_pipeline.normalisation`."""
+    """How the values of an image become 0..255; see `searcher.data_pipeline.normalisation`."""
 
     kind: Literal["fixed", "percentile"] = "fixed"
     low_percentile: FiniteFloat = Field(default=1.0, ge=0.0, le=100.0)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data_pipeline.datasets.base import Pixels
-from models.base import DenseModel, SegmentationModel
 from searcher.bundle.manifest import OnnxFacts
+from searcher.data_pipeline.datasets.base import Pixels
 from searcher.exceptions import SearcherError, UserError
+from searcher.models.base import DenseModel, SegmentationModel
 
 __all__ = ["MAX_DIFFERENCE", "check_exportable", "export_onnx"]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as save_tensors
 
-from models.base import SegmentationModel
 from searcher._version import __version__
 from searcher.bundle.card import model_card
 from searcher.bundle.load import is_bundle
@@ -31,6 +30,7 @@ from searcher.bundle.member import Member
 from searcher.exceptions import UserError
 from searcher.files import exchange, sha256_of, sync_folder, write_atomically
 from searcher.inference.trained import predictor_of, uses_tta
+from searcher.models.base import SegmentationModel
 
 __all__ = ["CARD", "ONNX", "check_target", "weights_files", "write_bundle"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from searcher.cli.options import Verbs, add_json, check_writable, write_text
 
 if TYPE_CHECKING:
-    from searcher.evaluation.benchmark import ContestTable
+    from searcher.evaluation.glas.contest_table import ContestTable
 
 __all__ = ["add_parser"]
 
@@ -31,8 +31,8 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, print_json
-    from searcher.evaluation.benchmark import contest_table, to_markdown
-    from searcher.evaluation.records import read_measured_sets
+    from searcher.evaluation.glas.contest_table import contest_table, to_markdown
+    from searcher.evaluation.glas.records import read_measured_sets
 
     check_writable("--markdown", args.markdown)
     measured = [one for text in args.evaluations for one in read_measured_sets(*_named(text))]
@@ -60,7 +60,7 @@ def _print(found: "ContestTable") -> None:
     from rich.text import Text
 
     from searcher.cli.terminal import console, table
-    from searcher.evaluation.benchmark import POSTER_TITLE, SINCE_TITLE, figure_texts
+    from searcher.evaluation.glas.contest_table import POSTER_TITLE, SINCE_TITLE, figure_texts
 
     columns = ["method", *(f">{name} {s}" for name in ("F1", "Dice", "Hausdorff") for s in "AB")]
     console.print(

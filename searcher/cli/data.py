@@ -8,7 +8,7 @@ from searcher.cli.options import Verbs, add_data, add_json, add_view, open_sourc
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
-    from data_pipeline.inspect import DatasetReport
+    from searcher.data_pipeline.inspect import DatasetReport
 
 __all__ = ["add_parser"]
 
@@ -54,9 +54,9 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from data_pipeline.exposure import choose_for_store
-    from data_pipeline.store import prepare_store
     from searcher.cli.terminal import console, progress_bar
+    from searcher.data_pipeline.exposure import choose_for_store
+    from searcher.data_pipeline.store import prepare_store
     from searcher.training.dataset import trained_on
 
     source = open_source(args)
@@ -69,8 +69,8 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from data_pipeline.inspect import inspect_dataset
     from searcher.cli.terminal import print_json, progress_bar
+    from searcher.data_pipeline.inspect import inspect_dataset
 
     source = open_source(args, strict=False)
     with progress_bar(f"reading {source.name}") as advance:
@@ -83,8 +83,8 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from data_pipeline.datasets.canonical import import_dataset
     from searcher.cli.terminal import console, print_json, progress_bar
+    from searcher.data_pipeline.datasets.canonical import import_dataset
 
     source = open_source(args, strict=False)
     with progress_bar(f"importing {source.name}") as advance:
@@ -112,8 +112,8 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _draw(args: argparse.Namespace) -> int:
-    from data_pipeline.datasets import SyntheticGlands, write_release
     from searcher.cli.terminal import console, progress_bar
+    from searcher.data_pipeline.datasets import SyntheticGlands, write_release
     from searcher.exceptions import UserError
 
     if args.seed < 0:

@@ -13,7 +13,7 @@ from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.ledger.address import DatabaseAddress
-    from searcher.orchestration.jobs import Job
+    from searcher.orchestration.jobs.submission import Job
     from searcher.study.spec import StudySpec
 
 __all__ = ["arguments", "detach"]
@@ -44,7 +44,7 @@ def detach(
         raise UserError(
             "--detach: must have a cluster to run on; give --address HOST:PORT or http://HOST:8265, or set RAY_ADDRESS"
         )
-    from searcher.orchestration.jobs import submit
+    from searcher.orchestration.jobs.submission import submit
 
     _refuse_if_running(spec.name, database_url)
     _say_what_is_not_passed_on()

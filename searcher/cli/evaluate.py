@@ -12,9 +12,9 @@ from searcher.json_text import json_text
 from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets import SampleSource
-    from data_pipeline.normalisation import Normalisation
-    from data_pipeline.store import Store
+    from searcher.data_pipeline.datasets import SampleSource
+    from searcher.data_pipeline.normalisation import Normalisation
+    from searcher.data_pipeline.store import Store
     from searcher.evaluation.summary import Summary
     from searcher.inference.image_kind import ImageKind
     from searcher.report.model import SplitReport
@@ -54,11 +54,11 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from data_pipeline.store import normalised, prepare_store
     from searcher.cli.evaluation_report import split_report, write_report
     from searcher.cli.summaries import print_summaries
     from searcher.cli.terminal import console, progress_bar
-    from searcher.evaluation.records import EVALUATION_SCHEMA
+    from searcher.data_pipeline.store import normalised, prepare_store
+    from searcher.evaluation.glas.records import EVALUATION_SCHEMA
     from searcher.inference.measuring import measure_split, see_all
     from searcher.training.data_check import reading_remarks
 
@@ -158,8 +158,8 @@ def _check_annotations(store: "Store", args: argparse.Namespace, splits: dict[st
     """
     if args.labels_are:
         return
-    from data_pipeline.annotations import annotation_facts, problem_of
-    from data_pipeline.exceptions import DataError
+    from searcher.data_pipeline.annotations import annotation_facts, problem_of
+    from searcher.data_pipeline.exceptions import DataError
 
     facts = annotation_facts(store)
     for name, indices in splits.items():
@@ -177,7 +177,7 @@ def _check_annotations(store: "Store", args: argparse.Namespace, splits: dict[st
 
 
 def _say_brightened(store: "Store", normalisation: "Normalisation", splits: dict[str, list[int]]) -> None:
-    from data_pipeline.normalisation import levels_of
+    from searcher.data_pipeline.normalisation import levels_of
 
     if not normalisation.brightens_dark or store.dtype != "uint8":
         return
@@ -196,7 +196,7 @@ def _splits(store: "Store", wanted: str | None) -> dict[str, list[int]]:
     Raises:
         UserError: The data set has no image of a split.
     """
-    from data_pipeline.images import same_name
+    from searcher.data_pipeline.images import same_name
     from searcher.exceptions import UserError
     from searcher.training.dataset import VALIDATION
 

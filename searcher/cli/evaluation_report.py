@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from searcher.cli.options import write_text
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets import SampleSource
-    from data_pipeline.store import Store
     from searcher.bundle.manifest import MemberFacts
     from searcher.cli.members import Found
+    from searcher.data_pipeline.datasets import SampleSource
+    from searcher.data_pipeline.store import Store
     from searcher.evaluation.summary import Summary
     from searcher.inference.measuring import Seen
     from searcher.inference.predictor import Predictor
@@ -83,7 +83,7 @@ def write_report(
     Raises:
         UserError: It could not be written; what was there is untouched.
     """
-    from data_pipeline.datasets import GlasFolder
+    from searcher.data_pipeline.datasets import GlasFolder
     from searcher.report.html import render
     from searcher.report.model import DataSet, EvaluationReport
 

@@ -11,11 +11,11 @@ from searcher.cli.options import Verbs, add_view, open_source, positive_float, p
 from searcher.study.objectives import TUNING_TARGETS
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets import SampleSource
-    from data_pipeline.datasets.base import Pixels
-    from models.base import SegmentationModel
     from searcher.bundle.manifest import DataFacts, OnnxFacts
+    from searcher.data_pipeline.datasets import SampleSource
+    from searcher.data_pipeline.datasets.base import Pixels
     from searcher.inference.image_kind import ImageKind
+    from searcher.models.base import SegmentationModel
 
 __all__ = ["add_parser"]
 
@@ -162,8 +162,8 @@ def _source(args: argparse.Namespace, found: Found) -> "SampleSource | None":
         DataError: `--data` names no data set.
         UserError: It names another one.
     """
-    from data_pipeline.datasets import SyntheticGlands
-    from data_pipeline.exceptions import DataError
+    from searcher.data_pipeline.datasets import SyntheticGlands
+    from searcher.data_pipeline.exceptions import DataError
     from searcher.exceptions import StorageError, UserError
     from searcher.storage.data import open_data
     from searcher.storage.mirror import cache_dir
@@ -198,8 +198,8 @@ def _tuned_together(metric: str, found: Found, source: "SampleSource | None") ->
     Raises:
         UserError: There are no training data, or the networks cannot be averaged.
     """
-    from data_pipeline.store import normalised, prepare_store
     from searcher.cli.terminal import console, progress_bar, tuning_text
+    from searcher.data_pipeline.store import normalised, prepare_store
     from searcher.exceptions import UserError
     from searcher.inference.precision import default_device
     from searcher.inference.trained import predictor_of
@@ -234,7 +234,7 @@ def _pictures(args: argparse.Namespace, found: Found) -> dict[str, bytes]:
 
     The image is one that the command line gives or synthetic: training data often must not be passed on.
     """
-    from data_pipeline.datasets import SyntheticGlands
+    from searcher.data_pipeline.datasets import SyntheticGlands
     from searcher.prediction.images import read_as_seen
     from searcher.report.pictures import learning_curve, overlay_jpeg
 
@@ -281,7 +281,7 @@ def _real_images(
     args: argparse.Namespace, source: "SampleSource | None", kind: "ImageKind"
 ) -> "Mapping[str, Pixels]":
     """Return an image that is none of noise, to compare networks on."""
-    from data_pipeline.datasets import SyntheticGlands
+    from searcher.data_pipeline.datasets import SyntheticGlands
     from searcher.prediction.images import read_as_seen
 
     if args.example is not None:

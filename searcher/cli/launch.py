@@ -78,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
         studies = chain(spec, database) if args.with_parents else [spec]
 
     from searcher.cli.terminal import console
-    from searcher.orchestration.cluster import check_reachable
+    from searcher.orchestration.cluster.ray_cluster import check_reachable
 
     check_reachable(args.address)
     for parent, child in pairwise(studies):

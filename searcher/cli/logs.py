@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from searcher.ledger.database import Database
     from searcher.ledger.watch import TrialEnd
-    from searcher.orchestration.jobs import Job
+    from searcher.orchestration.jobs.submission import Job
 
 __all__ = ["add_parser"]
 
@@ -119,7 +119,7 @@ def _log(args: argparse.Namespace, storage_root: str, name: str) -> Path:
 def _show_job(args: argparse.Namespace, database: "Database", job: str, path: Path) -> None:
     """Print what the driver of a launch printed, as its cluster has it; with `--follow`, until the job is over."""
     from searcher.escaping import harmless
-    from searcher.orchestration.jobs import find_job
+    from searcher.orchestration.jobs.submission import find_job
 
     address = ray_address(args)
     if address is None:

@@ -23,6 +23,7 @@ from searcher.cli import (
     launch,
     logs,
     metrics,
+    plan,
     predict,
     probe,
     refine,
@@ -44,6 +45,7 @@ _VERBS = (
     studies,
     validate,
     data,
+    plan,
     probe,
     launch,
     status,
@@ -121,7 +123,7 @@ def _run(argv: list[str] | None, command: str, secrets: Secrets) -> int:
 
 
 def _errors_of_ours() -> tuple[type[Exception], ...]:
-    from data_pipeline.exceptions import DataError  # imports numpy, which --help does without
+    from searcher.data_pipeline.exceptions import DataError  # imports numpy, which --help does without
 
     return SearcherError, DataError
 

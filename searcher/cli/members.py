@@ -13,13 +13,13 @@ from searcher.cli.options import add_database, database_address
 if TYPE_CHECKING:
     import torch
 
-    from models.base import SegmentationModel
     from searcher.bundle.load import Bundle
     from searcher.bundle.member import Member
     from searcher.inference.predictor import Predictor
     from searcher.ledger.address import DatabaseAddress
     from searcher.ledger.database import Database
     from searcher.ledger.records import StudyRecord, TrialRecord
+    from searcher.models.base import SegmentationModel
     from searcher.study.ancestor import Ancestor
 
 __all__ = ["Found", "add_members", "find_members", "models_for", "predictor_for"]

@@ -91,7 +91,7 @@ def _hint_at_relabel(args: argparse.Namespace, measured: "MeasuredFolders") -> N
 
 def _record(args: argparse.Namespace, measured: "MeasuredFolders") -> dict[str, Any]:
     """Return what `--json` holds: the figures as asked for at the top level; with --relabel, `as_labelled` beside."""
-    from searcher.evaluation.records import METRICS_SCHEMA
+    from searcher.evaluation.glas.records import METRICS_SCHEMA
 
     record = {
         "schema": METRICS_SCHEMA,

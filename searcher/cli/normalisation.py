@@ -30,7 +30,7 @@ def normalise_as_wished(predictor: "Predictor", wish: str, configs: Iterable[Map
         wish: The option.
         configs: Of its networks. Those from before normalisation say nothing of it: dark images are brightened.
     """
-    from data_pipeline.normalisation import Normalisation
+    from searcher.data_pipeline.normalisation import Normalisation
 
     kind = predictor.kind
     if wish == "bundle" and not all("normalisation" in config.get("data", {}) for config in configs):

@@ -11,8 +11,8 @@ from searcher.exceptions import UserError
 from searcher.settings import read_setting, take_setting, without_frame
 
 if TYPE_CHECKING:
-    from data_pipeline.datasets import SampleSource
-    from data_pipeline.datasets.view import DataView
+    from searcher.data_pipeline.datasets import SampleSource
+    from searcher.data_pipeline.datasets.view import DataView
     from searcher.ledger.address import DatabaseAddress
 
 __all__ = [
@@ -48,7 +48,7 @@ Verbs = Any
 
 _DEFAULT_DATABASE = "searcher.db"
 LABELS_ARE = ("instances", "binary", "binary-inverted", "binary-watershed", "classes")
-"""`data_pipeline.datasets.view.LABELS_ARE`, without the import of NumPy."""
+"""`searcher.data_pipeline.datasets.view.LABELS_ARE`, without the import of NumPy."""
 _MAX_SECRET_BYTES = 1 << 16
 
 
@@ -142,7 +142,7 @@ def _pattern(text: str) -> str:
 
 def data_view(args: argparse.Namespace) -> "DataView":
     """Return how the command line wants the data set read."""
-    from data_pipeline.datasets.view import DataView
+    from searcher.data_pipeline.datasets.view import DataView
 
     return DataView(args.labels_are, args.patient_from or "", args.resample_um)
 
@@ -367,8 +367,8 @@ def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSour
         UserError: The object store cannot be used.
         DataError: There is no data set.
     """
-    from data_pipeline.datasets.view import viewed
     from searcher.cli.terminal import progress_bar
+    from searcher.data_pipeline.datasets.view import viewed
     from searcher.storage.data import open_data
     from searcher.storage.mirror import cache_dir
 

@@ -85,7 +85,7 @@ def metric(value: float | None) -> str:
 
 def tuning_text(tuned: Mapping[str, Any]) -> str:
     """Return what `Tuned.to_dict` holds in one line: what was changed, and what it brought."""
-    from models.settings import PostprocessSettings
+    from searcher.models.settings import PostprocessSettings
 
     default = PostprocessSettings().model_dump()
     changed = {key: value for key, value in tuned["postprocess"].items() if value != default.get(key)}

@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.datasets.glas import GlasFolder
-from data_pipeline.datasets.tables import read_grades
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import label_maps_in, single_files
-from searcher.evaluation import metrics, poster
+from searcher.data_pipeline.datasets.glas import GlasFolder
+from searcher.data_pipeline.datasets.tables import read_grades
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import label_maps_in, single_files
+from searcher.evaluation import metrics
+from searcher.evaluation.glas import poster
 from searcher.evaluation.label_maps import read_label_map, relabelled
 from searcher.evaluation.objects import IntArray
 from searcher.evaluation.summary import ImageResult, Summary, summarise

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.images import read_wide_labels
+from searcher.data_pipeline.images import read_wide_labels
 from searcher.evaluation.objects import IntArray
 
 __all__ = ["read_label_map", "relabelled"]
@@ -15,7 +15,7 @@ _SPECK_PX = 2
 
 
 def read_label_map(path: Path) -> IntArray:
-    """Return a label map as integer[H, W], 0 background, values as they are stored; see `data_pipeline.images`.
+    """Return a label map as integer[H, W], 0 background, values as stored; see `searcher.data_pipeline.images`.
 
     Raises:
         DataError: The file does not decode, or is no label map.

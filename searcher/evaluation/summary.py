@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.evaluation import metrics, poster
+from searcher.evaluation import metrics
 from searcher.evaluation.bootstrap import Interval, interval, resampled_sums
 from searcher.evaluation.counts import count_metrics, count_sums
+from searcher.evaluation.glas import poster
+from searcher.evaluation.glas.poster import PosterMetrics
 from searcher.evaluation.metrics import ImageComparison
-from searcher.evaluation.poster import PosterMetrics
 
 __all__ = ["Estimate", "ImageResult", "StratumSummary", "Summary", "summarise"]
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.normalisation import Normalisation, levels_of
+from searcher.data_pipeline.normalisation import Normalisation, levels_of
 
 __all__ = ["ImageKind"]
 

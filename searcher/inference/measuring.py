@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.store import Store
-from searcher.evaluation import metrics, poster
+from searcher.data_pipeline.store import Store
+from searcher.evaluation import metrics
+from searcher.evaluation.glas import poster
 from searcher.evaluation.metrics import ImageComparison
 from searcher.evaluation.summary import ImageResult, Summary, summarise
 from searcher.inference.predictor import Output, Predictor

@@ -7,14 +7,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_pipeline.datasets.base import Pixels
-from data_pipeline.tiling import apply_tiled
-from models.base import DenseModel, DetectionModel, Detections, Evidence, Prediction, SegmentationModel
-from models.settings import PostprocessSettings
-from models.tta import dihedral_average
+from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.tiling import apply_tiled
 from searcher.exceptions import UserError
 from searcher.inference.image_kind import ImageKind
 from searcher.inference.precision import autocast
+from searcher.models.base import (
+    DenseModel,
+    DetectionModel,
+    Detections,
+    Evidence,
+    Prediction,
+    SegmentationModel,
+)
+from searcher.models.settings import PostprocessSettings
+from searcher.models.tta import dihedral_average
 
 __all__ = ["Output", "Predictor"]
 

@@ -8,15 +8,15 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from models.base import SegmentationModel
-from models.registry import build_model
-from models.settings import PostprocessSettings
 from searcher.escaping import one_line
 from searcher.exceptions import UserError
 from searcher.inference.image_kind import ImageKind
 from searcher.inference.precision import resolve_precision
 from searcher.inference.predictor import Predictor
 from searcher.inference.tuning import Tuned, agreed
+from searcher.models.base import SegmentationModel
+from searcher.models.registry import build_model
+from searcher.models.settings import PostprocessSettings
 from searcher.study.config import TrialConfig
 
 __all__ = ["TrainedNetwork", "predictor_of", "uses_tta"]

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.settings import PostprocessSettings
 from searcher.evaluation.metrics import from_sums
 from searcher.inference.measuring import Seen, measure
 from searcher.inference.predictor import Predictor
+from searcher.models.settings import PostprocessSettings
 from searcher.study.objectives import OFFICIAL, Objective
 
 __all__ = ["CANDIDATES", "Measured", "Tuned", "agreed", "choose_views", "tune_postprocess", "tuning_target"]

@@ -6,7 +6,7 @@ Nothing phones home; the terminal and the signals belong to us, not to Ray.
 
 import os
 
-from searcher.orchestration.scratch import give_home, homeless
+from searcher.orchestration.cluster.scratch import give_home, homeless
 
 if homeless():
     give_home()

@@ -16,8 +16,8 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
-from data_pipeline.datasets import SyntheticGlands
-from data_pipeline.store import Store
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.store import Store
 from searcher.exceptions import (
     DatabaseAwayError,
     DatabaseError,
@@ -35,29 +35,34 @@ from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.lineage.imports import parents_trials
 from searcher.lineage.resolve import check_beginning
-from searcher.orchestration.advisor import Advisor
-from searcher.orchestration.cluster import ray_cluster
-from searcher.orchestration.code_digest import code_digest
-from searcher.orchestration.ended_trials import EndedTrials
-from searcher.orchestration.gpu_probe import check_gpu_share
-from searcher.orchestration.hang_watch import HangWatch
-from searcher.orchestration.jobs import current_job
+from searcher.orchestration.cluster.code_digest import code_digest
+from searcher.orchestration.cluster.gpu_probe import check_gpu_share
+from searcher.orchestration.cluster.node_arrival import resources_once_there
+from searcher.orchestration.cluster.node_probe import check_nodes, mark_storage
+from searcher.orchestration.cluster.node_watch import NodeWatch
+from searcher.orchestration.cluster.ray_cluster import ray_cluster
+from searcher.orchestration.cluster.resources import (
+    TrialResources,
+    num_concurrent,
+    num_places,
+    trial_resources,
+)
+from searcher.orchestration.cluster.scratch import scratch_folder
+from searcher.orchestration.jobs.submission import current_job
 from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.listener import StudyListener
-from searcher.orchestration.lost_workers import cause_of, each_loss_is_its_trials
 from searcher.orchestration.mlflow_mirror import MlflowMirror
-from searcher.orchestration.node_arrival import resources_once_there
-from searcher.orchestration.node_probe import check_nodes, mark_storage
-from searcher.orchestration.node_watch import NodeWatch
 from searcher.orchestration.preflight import check_disk, check_weights
-from searcher.orchestration.resources import TrialResources, num_concurrent, num_places, trial_resources
-from searcher.orchestration.samplers import build_sampler
-from searcher.orchestration.scheduler import build_scheduler
-from searcher.orchestration.scratch import scratch_folder
-from searcher.orchestration.search import ErrorCallback, StudySearch
 from searcher.orchestration.signals import Stop, stop_on_signals
-from searcher.orchestration.trainable import TrialTrainable
-from searcher.orchestration.trial_place import AWAY_LIMIT_S
+from searcher.orchestration.trials.advisor import Advisor
+from searcher.orchestration.trials.ended_trials import EndedTrials
+from searcher.orchestration.trials.hang_watch import HangWatch
+from searcher.orchestration.trials.lost_workers import cause_of, each_loss_is_its_trials
+from searcher.orchestration.trials.samplers import build_sampler
+from searcher.orchestration.trials.scheduler import build_scheduler
+from searcher.orchestration.trials.search import ErrorCallback, StudySearch
+from searcher.orchestration.trials.trainable import TrialTrainable
+from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG

@@ -64,8 +64,8 @@ def check_weights(spec: StudySpec) -> None:
     keys = [f"model.{key}" for key in spec.trial_config({}).model.pretrained_keys]
     if not keys:
         return
-    from models.exceptions import WeightsError
-    from models.registry import fetch_pretrained  # imports torch, seconds
+    from searcher.models.exceptions import WeightsError
+    from searcher.models.registry import fetch_pretrained  # imports torch, seconds
 
     searched = [parameter for parameter in spec.space.parameters if parameter.name in keys]
     for values in itertools.product(*(parameter.domain.widened().edges() for parameter in searched)):

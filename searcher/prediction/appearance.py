@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.stain import optical_density, stain_amounts
+from searcher.data_pipeline.stain import optical_density, stain_amounts
 from searcher.prediction.moments import Moments
 
 __all__ = ["LUMEN_DENSITY", "Intensities", "Staining"]

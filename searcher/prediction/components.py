@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from data_pipeline.scratch import ScratchArray
-from data_pipeline.tiling import Tile
-from models.postprocess import first_pixels
+from searcher.data_pipeline.scratch import ScratchArray
+from searcher.data_pipeline.tiling import Tile
+from searcher.models.postprocess import first_pixels
 
 __all__ = ["Components", "blocks_of", "label_components"]
 

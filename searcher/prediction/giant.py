@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.scratch import ScratchArray
-from data_pipeline.tiling import Tile
-from models.base import Evidence
-from models.postprocess import fill_instances, flood
-from models.settings import PostprocessSettings
+from searcher.data_pipeline.scratch import ScratchArray
+from searcher.data_pipeline.tiling import Tile
+from searcher.models.base import Evidence
+from searcher.models.postprocess import fill_instances, flood
+from searcher.models.settings import PostprocessSettings
 from searcher.prediction.components import blocks_of, label_components
 
 __all__ = ["Giant", "cut_giant"]

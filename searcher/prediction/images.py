@@ -1,7 +1,8 @@
 """Image files of any size as the models see them: uint8 with the channels that they were trained on.
 
-`data_pipeline.images` reads the files and says which it takes; `data_pipeline.normalisation` says how values become
-0..255. Percentiles are those of the whole image, however large: one pass over it counts its values block by block.
+`searcher.data_pipeline.images` reads the files and says which it takes. `searcher.data_pipeline.normalisation` says
+how values become 0..255. Percentiles are those of the whole image, however large: one pass over it counts its values
+block by block.
 """
 
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import (
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import (
     ImageHeader,
     Raster,
     images_in,
@@ -20,9 +21,9 @@ from data_pipeline.images import (
     read_image,
     require_rgb,
 )
-from data_pipeline.normalisation import Histogram, Levels, Normalisation
-from data_pipeline.scratch import Closing
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.normalisation import Histogram, Levels, Normalisation
+from searcher.data_pipeline.scratch import Closing
+from searcher.data_pipeline.tiling import Tile
 from searcher.inference.image_kind import ImageKind
 from searcher.prediction.components import blocks_of
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.scratch import Closing, ScratchArray
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.scratch import Closing, ScratchArray
+from searcher.data_pipeline.tiling import Tile
 from searcher.prediction.components import blocks_of
 
 __all__ = ["LabelMap"]

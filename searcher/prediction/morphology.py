@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from data_pipeline.images import Raster
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.images import Raster
+from searcher.data_pipeline.tiling import Tile
 from searcher.prediction.appearance import LUMEN_DENSITY, Intensities, Staining
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.moments import Moments

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.tiling import Tile
 from searcher.prediction.components import blocks_of
 from searcher.prediction.label_map import LabelMap
 

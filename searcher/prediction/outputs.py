@@ -22,8 +22,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_pipeline.images import Raster
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.images import Raster
+from searcher.data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.prediction.components import blocks_of
 from searcher.prediction.label_map import LabelMap

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import Raster
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import Raster
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
 from searcher.prediction.dense import cut_blended, see_dense

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_pipeline.images import Raster
-from data_pipeline.scratch import Closing
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.images import Raster
+from searcher.data_pipeline.scratch import Closing
+from searcher.data_pipeline.tiling import Tile
 
 __all__ = ["MAX_SCALE", "Resampled"]
 

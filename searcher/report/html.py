@@ -14,7 +14,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from searcher.evaluation.contest import ENTRIES, NUM_IMAGES, POSTER, SINCE, Entry, Ranked, ranked
+from searcher.evaluation.glas.contest import ENTRIES, NUM_IMAGES, POSTER, SINCE, Entry, Ranked, ranked
 from searcher.report import figures
 from searcher.report.composite import composite
 from searcher.report.model import EvaluationReport, Example, SplitReport

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from data_pipeline.datasets import SampleSource, open_dataset
+from searcher.data_pipeline.datasets import SampleSource, open_dataset
 from searcher.exceptions import StorageError
 from searcher.files import write_atomically
 from searcher.storage.mirror import local_root

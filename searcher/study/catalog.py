@@ -22,7 +22,7 @@ def shipped_studies() -> list[str]:
     """Return the names of the studies that come with the package, sorted."""
     return sorted(
         entry.name.removesuffix(".toml")
-        for entry in files("studies").iterdir()
+        for entry in files("searcher.studies").iterdir()
         if entry.name.endswith(".toml")
     )
 
@@ -58,5 +58,5 @@ def _read(name_or_path: str) -> tuple[str, str]:
             else f"known: {', '.join(names)}; or give a file ending in .toml"
         )
         raise UnknownStudyError(f"--study {name_or_path}: must be a shipped study or a .toml file; {remedy}")
-    resource = files("studies").joinpath(f"{name_or_path}.toml")
+    resource = files("searcher.studies").joinpath(f"{name_or_path}.toml")
     return resource.read_text(encoding="utf-8"), f"studies/{name_or_path}.toml"

@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from data_pipeline.normalisation import Normalisation
-from models.settings import SETTINGS, ModelSettings, PostprocessSettings, UNetSettings
+from searcher.data_pipeline.normalisation import Normalisation
+from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings, UNetSettings
 
 __all__ = [
     "DEFAULT_MODEL",

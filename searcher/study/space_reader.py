@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.settings import SETTINGS
+from searcher.models.settings import SETTINGS
 from searcher.study.config import TrialConfig, config_fields
 from searcher.study.problems import Problems, remedy_for, rule_of, suggestion
 from searcher.study.space import (

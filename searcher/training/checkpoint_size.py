@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from models.registry import build_model
-from models.settings import ModelSettings, PostprocessSettings
+from searcher.models.registry import build_model
+from searcher.models.settings import ModelSettings, PostprocessSettings
 from searcher.study.config import OptimizerConfig, TrialConfig, WarmStartConfig
 from searcher.training.freezing import freeze
 

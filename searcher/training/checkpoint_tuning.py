@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import torch
 
-from data_pipeline.store import Store
-from models.base import SegmentationModel
+from searcher.data_pipeline.store import Store
 from searcher.inference.measuring import Seen, see_all
 from searcher.inference.precision import resolve_precision
 from searcher.inference.predictor import Predictor
 from searcher.inference.tuning import Measured, Tuned, choose_views, tune_postprocess, tuning_target
+from searcher.models.base import SegmentationModel
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.alive import Alive, silent

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipeline.annotations import annotation_facts, problem_of
-from data_pipeline.exceptions import DataError
-from data_pipeline.store import Store
+from searcher.data_pipeline.annotations import annotation_facts, problem_of
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.store import Store
 from searcher.study.config import TrialConfig
 from searcher.training.dataset import SAME_SCALE, DataRequest, split_store
 from searcher.training.object_sizes import size_remarks

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_pipeline.store import Store
-from models.settings import MAX_CHANNELS, ObjectStatistics
+from searcher.data_pipeline.store import Store
 from searcher.exceptions import UserError
+from searcher.models.settings import MAX_CHANNELS, ObjectStatistics
 from searcher.study.config import TrialConfig
 
 __all__ = ["fitted_to_data", "object_statistics", "with_channels"]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.datasets.base import SampleSource
-from data_pipeline.datasets.synthetic import SyntheticGlands
-from data_pipeline.datasets.view import DataView, viewed
-from data_pipeline.exceptions import DataError
-from data_pipeline.splits import Split, split_by_group
-from data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline.datasets.base import SampleSource
+from searcher.data_pipeline.datasets.synthetic import SyntheticGlands
+from searcher.data_pipeline.datasets.view import DataView, viewed
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.splits import Split, split_by_group
+from searcher.data_pipeline.store import Store, prepare_store
 from searcher.exceptions import StorageError
 from searcher.storage.data import open_data
 from searcher.study.config import DataConfig

@@ -5,8 +5,8 @@ import ctypes
 
 import torch
 
-from data_pipeline.batch import Batch
-from models.base import TensorBatch
+from searcher.data_pipeline.batch import Batch
+from searcher.models.base import TensorBatch
 
 __all__ = ["keep_freed_memory", "keep_to_share", "to_device"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from data_pipeline.exceptions import DamagedStoreError, DataError
+from searcher.data_pipeline.exceptions import DamagedStoreError, DataError
 from searcher.exceptions import NodeError, SearcherError, StorageError
 
 __all__ = ["Cause", "Failure", "diagnose"]
@@ -47,7 +47,7 @@ _LIBRARIES = tuple(
 )
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
 """Folders of libraries, also of an installation that this one builds on."""
-_OURS = frozenset({"searcher", "models", "data_pipeline", "studies"})
+_OURS = "searcher"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _place(error: BaseException) -> str:
 
 def _is_library(frame: FrameType) -> bool:
     """Return whether the code is neither the project's nor the user's."""
-    if _module(frame).partition(".")[0] in _OURS:
+    if _module(frame).partition(".")[0] == _OURS:
         return False
     filename = frame.f_code.co_filename
     path = Path(filename)

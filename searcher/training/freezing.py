@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from models.base import SegmentationModel
+from searcher.models.base import SegmentationModel
 
 __all__ = ["Frozen", "freeze"]
 

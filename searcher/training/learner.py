@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from models.base import SegmentationModel, TensorBatch
-from models.exceptions import WeightsError
-from models.registry import build_model
 from searcher.exceptions import NonFiniteLossError, UserError
 from searcher.inference.precision import autocast
+from searcher.models.base import SegmentationModel, TensorBatch
+from searcher.models.exceptions import WeightsError
+from searcher.models.registry import build_model
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.ema import WeightAverage

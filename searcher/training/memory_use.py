@@ -19,9 +19,9 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
-from data_pipeline.batch import Batch
-from data_pipeline.datasets.synthetic import SyntheticGlands
-from data_pipeline.store import Store, normalised
+from searcher.data_pipeline.batch import Batch
+from searcher.data_pipeline.datasets.synthetic import SyntheticGlands
+from searcher.data_pipeline.store import Store, normalised
 from searcher.inference.precision import default_device, resolve_precision
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.label_evidence import LabelFacts
+from searcher.data_pipeline.label_evidence import LabelFacts
 from searcher.study.config import TrialConfig
 
 __all__ = ["size_remarks"]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_pipeline.store import Store
+from searcher.data_pipeline.store import Store
 from searcher.evaluation.metrics import compare, pooled
 from searcher.files import write_atomically
 from searcher.inference.trained import predictor_of

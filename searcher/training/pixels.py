@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from data_pipeline.exposure import choose_for_store
-from data_pipeline.normalisation import Normalisation
-from data_pipeline.store import Store
+from searcher.data_pipeline.exposure import choose_for_store
+from searcher.data_pipeline.normalisation import Normalisation
+from searcher.data_pipeline.store import Store
 from searcher.inference.image_kind import ImageKind
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.training.dataset import trained_on

@@ -2,9 +2,9 @@
 
 import torch
 
-from models.base import SegmentationModel
 from searcher.exceptions import CheckpointError
 from searcher.inference.trained import TrainedNetwork
+from searcher.models.base import SegmentationModel
 from searcher.training.checkpoints import Checkpoint
 
 __all__ = ["trained_model", "trained_network"]

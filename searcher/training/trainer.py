@@ -11,9 +11,9 @@ from typing import Any, Literal, Self
 
 import torch
 
-from data_pipeline.augment import build_augmentation
-from data_pipeline.store import Store, normalised
-from data_pipeline.stream import BatchStream
+from searcher.data_pipeline.augment import build_augmentation
+from searcher.data_pipeline.store import Store, normalised
+from searcher.data_pipeline.stream import BatchStream
 from searcher.exceptions import CheckpointError, UserError
 from searcher.inference.precision import default_device, resolve_precision
 from searcher.inference.tuning import Tuned

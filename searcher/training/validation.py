@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_pipeline.store import Store
-from data_pipeline.tiling import stitch, tile_grid
-from models.base import DenseModel, DetectionModel, Detections, SegmentationModel, TensorBatch
+from searcher.data_pipeline.store import Store
+from searcher.data_pipeline.tiling import stitch, tile_grid
 from searcher.evaluation.metrics import ImageComparison, compare, pooled
 from searcher.exceptions import NonFiniteLossError
 from searcher.inference.precision import autocast
+from searcher.models.base import DenseModel, DetectionModel, Detections, SegmentationModel, TensorBatch
 from searcher.study.objectives import OFFICIAL
 from searcher.training.alive import Alive, silent
 

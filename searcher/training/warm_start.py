@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from models.base import SegmentationModel
-from models.settings import ModelSettings
 from searcher.exceptions import UserError
+from searcher.models.base import SegmentationModel
+from searcher.models.settings import ModelSettings
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.training.checkpoints import Checkpoint, load_checkpoint
 

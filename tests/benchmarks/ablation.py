@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from data_pipeline.datasets import open_dataset
-from data_pipeline.splits import split_by_group
-from data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline.datasets import open_dataset
+from searcher.data_pipeline.splits import split_by_group
+from searcher.data_pipeline.store import Store, prepare_store
 from searcher.evaluation.metrics import ImageComparison, pooled
 from searcher.inference.measuring import measure, see_all
 from searcher.inference.precision import default_device

@@ -25,7 +25,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from data_pipeline import SyntheticGlands
+from searcher.data_pipeline import SyntheticGlands
 
 SEARCHER = [sys.executable, "-m", "searcher.cli.main"]
 TILE_PX = 512

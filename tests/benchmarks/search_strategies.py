@@ -65,9 +65,9 @@ from ray.tune.schedulers import TrialScheduler
 import searcher.study.refine as refine_rules
 from searcher.ledger.records import TrialRecord
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.orchestration.advisor import Advisor
-from searcher.orchestration.samplers import build_sampler
-from searcher.orchestration.scheduler import build_scheduler
+from searcher.orchestration.trials.advisor import Advisor
+from searcher.orchestration.trials.samplers import build_sampler
+from searcher.orchestration.trials.scheduler import build_scheduler
 from searcher.study.catalog import load_study
 from searcher.study.derive import refined
 from searcher.study.refine import Tried

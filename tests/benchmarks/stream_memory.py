@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline import BatchStream, Sample, Store, build_augmentation, prepare_store
-from data_pipeline.datasets.base import RGB
+from searcher.data_pipeline import BatchStream, Sample, Store, build_augmentation, prepare_store
+from searcher.data_pipeline.datasets.base import RGB
 
 FACTOR = 10
 

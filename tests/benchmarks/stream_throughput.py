@@ -37,8 +37,8 @@ from monai.data import DataLoader as MonaiDataLoader
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from data_pipeline import BatchStream, Store, build_augmentation, open_dataset, prepare_store
-from data_pipeline.datasets.tissue import draw_patient, draw_tissue
+from searcher.data_pipeline import BatchStream, Store, build_augmentation, open_dataset, prepare_store
+from searcher.data_pipeline.datasets.tissue import draw_patient, draw_tissue
 
 SIZE_PX = 512
 BATCH_SIZE = 6

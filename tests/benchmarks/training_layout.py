@@ -12,10 +12,10 @@ import time
 
 import torch
 
-from models.base import TensorBatch
-from models.registry import build_model
-from models.settings import PostprocessSettings, UNetSettings
 from searcher.inference.precision import autocast, default_device, resolve_precision
+from searcher.models.base import TensorBatch
+from searcher.models.registry import build_model
+from searcher.models.settings import PostprocessSettings, UNetSettings
 from searcher.study.config import OptimizerConfig
 from searcher.training.optimizers import build_optimizer
 

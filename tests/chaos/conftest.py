@@ -69,7 +69,7 @@ def cluster_address(cluster_plan: Path, forks: Forks) -> Iterator[str]:
     """Address of a Ray node with three CPUs, for launches that need no cluster of their own."""
     from ray.cluster_utils import Cluster
 
-    import searcher.orchestration.cluster  # noqa: F401  sets what ray reads when it is imported
+    import searcher.orchestration.cluster.ray_cluster  # noqa: F401  sets what ray reads when it is imported
 
     environment = dict(os.environ)
     os.environ |= {PLAN: str(cluster_plan), "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}

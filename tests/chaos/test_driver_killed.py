@@ -17,7 +17,9 @@ _MOMENTS = {
     "start-up, before the lease": fault("k", "searcher.ledger.lease:Lease.acquire"),
     "start-up, after the lease": fault("k", "searcher.ledger.lease:Lease.acquire", when="after"),
     "between ask and parameters": fault("k", "optuna.study.study:Study.ask", when="after"),
-    "between ask and start": fault("k", "searcher.orchestration.search:StudySearch.suggest", when="after"),
+    "between ask and start": fault(
+        "k", "searcher.orchestration.trials.search:StudySearch.suggest", when="after"
+    ),
     "mid-epoch": None,
     "while a checkpoint is written": fault("k", "searcher.files:HashingWriter.write", "kill-driver"),
     "between our epoch and Optuna's value": fault("k", f"{_STORAGE}.set_trial_intermediate_value"),

@@ -7,7 +7,7 @@ import pytest
 from chaos_facts import Facts, Trial, assert_finished, assert_no_open_launches
 from chaos_harness import Study, fault
 
-_STEP = "models.unet:UNet.training_step"
+_STEP = "searcher.models.unet:UNet.training_step"
 
 
 def failed_by_themselves(facts: Facts) -> list[Trial]:

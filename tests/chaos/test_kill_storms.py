@@ -16,8 +16,8 @@ from kill_storm import KillStorm
 from stored_study import StoredStudy
 from trained_runs import folder_of, make_runs
 
-from data_pipeline import SyntheticGlands, prepare_store
 from searcher.bundle.load import load_bundle
+from searcher.data_pipeline import SyntheticGlands, prepare_store
 from searcher.ledger import engine as engines
 from searcher.ledger.database import Database
 from searcher.ledger.migrations import upgrade

@@ -10,9 +10,9 @@ import psutil
 import pytest
 from tiny_study import RecordingListener, tiny
 
-from data_pipeline.datasets import SyntheticGlands, write_release
 from searcher.cli.main import main
 from searcher.dashboard.artifacts import StudyArtifacts
+from searcher.data_pipeline.datasets import SyntheticGlands, write_release
 from searcher.ledger.database import Database
 from searcher.storage.mirror import local_root
 from searcher.storage.objects import ObjectStore, below

@@ -92,7 +92,7 @@ def half_a_study(words: list[str]) -> None:
     from searcher.ledger.records import CheckpointRecord
     from searcher.ledger.registration import Registration
     from searcher.ledger.study_ledger import StudyLedger
-    from searcher.orchestration.samplers import build_sampler
+    from searcher.orchestration.trials.samplers import build_sampler
     from searcher.study.catalog import load_study
     from searcher.study.layout import trial_folder
     from searcher.study.reader import parse_value

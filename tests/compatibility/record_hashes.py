@@ -12,8 +12,8 @@ from pathlib import Path
 
 from recorded_data import WRITERS
 
-from data_pipeline import open_dataset
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline import open_dataset
+from searcher.data_pipeline.exceptions import DataError
 from searcher.study.catalog import load_study, shipped_studies
 from searcher.study.config import TrialConfig
 

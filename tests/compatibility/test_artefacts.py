@@ -9,17 +9,17 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data_pipeline import open_dataset
-from data_pipeline.store import Store, prepare_store
 from searcher.bundle.load import load_bundle
 from searcher.cli.main import main
+from searcher.data_pipeline import open_dataset
+from searcher.data_pipeline.store import Store, prepare_store
 from searcher.ledger import lease as leases
 from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.orchestration.samplers import build_sampler
+from searcher.orchestration.trials.samplers import build_sampler
 from searcher.study.catalog import load_study
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective

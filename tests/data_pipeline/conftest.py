@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_pipeline.datasets import Sample, SyntheticGlands
-from data_pipeline.datasets.base import RGB, Pixels
-from data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline.datasets import Sample, SyntheticGlands
+from searcher.data_pipeline.datasets.base import RGB, Pixels
+from searcher.data_pipeline.store import Store, prepare_store
 
 
 class _ArraySource:

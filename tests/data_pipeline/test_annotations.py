@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline import annotations
-from data_pipeline.annotations import annotation_facts
-from data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline import annotations
+from searcher.data_pipeline.annotations import annotation_facts
+from searcher.data_pipeline.store import Store, prepare_store
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_pipeline import PRESETS, DataError, SyntheticGlands, augment, build_augmentation, warp
+from searcher.data_pipeline import PRESETS, DataError, SyntheticGlands, augment, build_augmentation, warp
 
 Made = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
@@ -355,9 +355,9 @@ def test_importing_the_pipeline_imports_no_albumentations_and_building_standard_
     None
 ):
     code = (
-        "import os, sys, data_pipeline\n"
+        "import os, sys, searcher.data_pipeline\n"
         "assert 'albumentations' not in sys.modules\n"
-        "data_pipeline.build_augmentation('standard', crop_px=8)\n"
+        "searcher.data_pipeline.build_augmentation('standard', crop_px=8)\n"
         "assert 'albumentations' in sys.modules\n"
         "assert os.environ['NO_ALBUMENTATIONS_UPDATE'] == '1'\n"
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline import PRESETS, BatchStream, build_augmentation, prepare_store
-from data_pipeline.intensity import IntensityJitter
+from searcher.data_pipeline import PRESETS, BatchStream, build_augmentation, prepare_store
+from searcher.data_pipeline.intensity import IntensityJitter
 
 
 def ramps(height: int, width: int, num_channels: int, dtype: str):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipeline import SyntheticGlands
-from data_pipeline.exposure import choose_normalisation, exposure_of
+from searcher.data_pipeline import SyntheticGlands
+from searcher.data_pipeline.exposure import choose_normalisation, exposure_of
 
 
 def tissue(exposure: float = 1.0) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline import SyntheticGlands, inspect_dataset, open_dataset
+from searcher.data_pipeline import SyntheticGlands, inspect_dataset, open_dataset
 
 
 def labelled(*rectangles: tuple[int, int, int, int, int], size: tuple[int, int] = (20, 30)) -> np.ndarray:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_pipeline import SyntheticGlands
-from data_pipeline.annotations import problem_of
-from data_pipeline.label_evidence import judge, label_facts
+from searcher.data_pipeline import SyntheticGlands
+from searcher.data_pipeline.annotations import problem_of
+from searcher.data_pipeline.label_evidence import judge, label_facts
 
 Labels = NDArray[np.int32]
 OBJECTS = [(5, 5, 20), (5, 40, 14), (30, 10, 12), (32, 36, 22)]

@@ -10,8 +10,8 @@ import tifffile
 import zarr
 from PIL import Image
 
-from data_pipeline import DataError, inspect_dataset, open_dataset, prepare_store
-from data_pipeline.datasets.canonical import import_dataset
+from searcher.data_pipeline import DataError, inspect_dataset, open_dataset, prepare_store
+from searcher.data_pipeline.datasets.canonical import import_dataset
 
 LABELS = np.zeros((24, 32), np.uint16)
 LABELS[3:10, 3:10], LABELS[12:20, 15:28] = 1, 2

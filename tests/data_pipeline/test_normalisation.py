@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.normalisation import Histogram, Levels, Normalisation, levels_of
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.normalisation import Histogram, Levels, Normalisation, levels_of
 
 PERCENTILE = Normalisation("percentile")
 

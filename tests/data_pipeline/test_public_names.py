@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-import data_pipeline
+from searcher import data_pipeline
 
 
 def test_all_names_exist_and_nothing_else_is_public() -> None:
@@ -33,6 +33,6 @@ def test_all_names_exist_and_nothing_else_is_public() -> None:
 
 def test_importing_imports_no_torch() -> None:
     heavy = "{'torch', 'albumentations', 'ray', 'optuna', 'sqlalchemy', 'scipy', 'skimage'}"
-    code = f"import sys, data_pipeline; print(*(set(sys.modules) & {heavy}))"
+    code = f"import sys, searcher.data_pipeline; print(*(set(sys.modules) & {heavy}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == ""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline import DataError, Sample, split_by_group
+from searcher.data_pipeline import DataError, Sample, split_by_group
 
 # 85 images of 15 patients of unequal size, some with both grades: the structure of GlaS's training set, made up.
 PATIENTS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.color import combine_stains, hed_from_rgb, rgb_from_hed, separate_stains
 
-from data_pipeline.stain import StainJitter, optical_density, stain_amounts
+from searcher.data_pipeline.stain import StainJitter, optical_density, stain_amounts
 
 ONE, ZERO = np.ones(3), np.zeros(3)
 
@@ -111,9 +111,9 @@ def test_images_of_other_sizes_may_follow_each_other(jitter) -> None:
 def test_importing_the_pipeline_imports_no_scikit_image_and_building_strong_does() -> None:
     """The stream's first batch does not wait for it."""
     code = (
-        "import sys, data_pipeline\n"
+        "import sys, searcher.data_pipeline\n"
         "assert 'skimage.color' not in sys.modules\n"
-        "data_pipeline.build_augmentation('strong', crop_px=8)\n"
+        "searcher.data_pipeline.build_augmentation('strong', crop_px=8)\n"
         "assert 'skimage.color.colorconv' in sys.modules\n"
         "assert 'albumentations' not in sys.modules\n"
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline import DataError, Store, SyntheticGlands, open_dataset, prepare_store
-from data_pipeline.store import find_leftovers, remove_leftover
+from searcher.data_pipeline import DataError, Store, SyntheticGlands, open_dataset, prepare_store
+from searcher.data_pipeline.store import find_leftovers, remove_leftover
 
 
 def glands(num_images: int = 6) -> SyntheticGlands:
@@ -167,7 +167,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
 PREPARE = """
 import resource, signal, sys, time
 from pathlib import Path
-from data_pipeline import DataError, SyntheticGlands, prepare_store
+from searcher.data_pipeline import DataError, SyntheticGlands, prepare_store
 
 def glands():
     return SyntheticGlands(num_images=6, size_px=64, seed=3, num_test_images=2)

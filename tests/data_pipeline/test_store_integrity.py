@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import Store, SyntheticGlands, prepare_store
-from data_pipeline.datasets import GlasFolder, LabelFolder, SampleSource
-from data_pipeline.exceptions import ChangedDataError, DamagedStoreError, DataError
-from data_pipeline.store import find_leftovers, find_unverifiable, remove_leftover
-from data_pipeline.store import integrity as store_integrity
+from searcher.data_pipeline import Store, SyntheticGlands, prepare_store
+from searcher.data_pipeline.datasets import GlasFolder, LabelFolder, SampleSource
+from searcher.data_pipeline.exceptions import ChangedDataError, DamagedStoreError, DataError
+from searcher.data_pipeline.store import find_leftovers, find_unverifiable, remove_leftover
+from searcher.data_pipeline.store import integrity as store_integrity
 
 
 def glands() -> SyntheticGlands:

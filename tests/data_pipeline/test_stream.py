@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline import Batch, BatchStream, DataError, Store, build_augmentation, prepare_store
-from data_pipeline.augment import Augmentation
+from searcher.data_pipeline import Batch, BatchStream, DataError, Store, build_augmentation, prepare_store
+from searcher.data_pipeline.augment import Augmentation
 
 CROP = 48
 

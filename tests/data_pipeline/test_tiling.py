@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data_pipeline import Tile, apply_tiled, stitch, tile_grid
+from searcher.data_pipeline import Tile, apply_tiled, stitch, tile_grid
 
 
 def test_known_grid() -> None:

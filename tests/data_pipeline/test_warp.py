@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline.warp import Warp, draw_warp, resample, separate_reflections
+from searcher.data_pipeline.warp import Warp, draw_warp, resample, separate_reflections
 
 
 @pytest.mark.parametrize("shape", [(60, 90), (40, 40), (200, 31), (7, 500), (1, 1)])

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from verb_server import VerbServer
 
-import studies
+from searcher import studies
 
 SHIPPED = [
     (Path(studies.__file__).parent / f"{name}.toml").read_text()

@@ -5,7 +5,7 @@ import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from models.anchors import Anchors
+from searcher.models.anchors import Anchors
 
 GRIDS = [(16, 24), (8, 12), (4, 6), (2, 3), (1, 2)]
 INPUT = (64, 96)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from models.boxes import find_instances, mask_targets, resize_labels
+from searcher.models.boxes import find_instances, mask_targets, resize_labels
 
 
 def label_map(rows: list[str]) -> torch.Tensor:

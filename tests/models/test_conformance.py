@@ -10,9 +10,9 @@ import torch
 from learning import f1_by_heart
 from safetensors.torch import load_model, save_model
 
-from models.base import DenseModel, SegmentationModel, TensorBatch
-from models.registry import build_model, names
-from models.settings import SETTINGS, PostprocessSettings
+from searcher.models.base import DenseModel, SegmentationModel, TensorBatch
+from searcher.models.registry import build_model, names
+from searcher.models.settings import SETTINGS, PostprocessSettings
 
 SMALL = {
     "unet": {"base_channels": 4, "depth": 2},
@@ -292,7 +292,7 @@ def test_it_trains_with_either_end_frozen(model, end):
 def test_what_is_taken_over_from_another_model_is_among_what_fits(build):
     """And is all that is learned: every parameter."""
     model = build()
-    name = next(name for name in names() if type(model).__module__ == f"models.{name}")
+    name = next(name for name in names() if type(model).__module__ == f"searcher.models.{name}")
     taken = model.transferable(model.state_dict().keys(), SETTINGS[name]())
     assert {name for name, _ in model.named_parameters()} <= taken <= model.state_dict().keys()
     assert model.transferable([], SETTINGS[name]()) == set()

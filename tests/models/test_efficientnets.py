@@ -11,12 +11,12 @@ import torch
 from skimage import data, transform
 from torch import nn
 
-from models import efficientnets
-from models.exceptions import WeightsError
-from models.mask_rcnn import MaskRCNN
-from models.registry import fetch_pretrained
-from models.settings import MaskRCNNSettings, UNetSettings
-from models.unet import UNet
+from searcher.models import efficientnets
+from searcher.models.exceptions import WeightsError
+from searcher.models.mask_rcnn import MaskRCNN
+from searcher.models.registry import fetch_pretrained
+from searcher.models.settings import MaskRCNNSettings, UNetSettings
+from searcher.models.unet import UNet
 
 NAME = "efficientnet_lite0"
 SMALL = {"backbone": NAME, "fpn_channels": 16, "box_layer": 16, "mask_layer": 16}

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18, resnet34, resnet50
 
-from models.exceptions import WeightsError
-from models.pretrained import cached_path
-from models.registry import fetch_pretrained
-from models.settings import UNetSettings
-from models.unet import UNet
+from searcher.models.exceptions import WeightsError
+from searcher.models.pretrained import cached_path
+from searcher.models.registry import fetch_pretrained
+from searcher.models.settings import UNetSettings
+from searcher.models.unet import UNet
 
 RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from learning import f1_by_heart
 
-from models.base import TensorBatch
-from models.heads import HeadOptions, build_head
-from models.postprocess import instances_from_evidence
-from models.settings import PostprocessSettings
-from models.unet import UNet
+from searcher.models.base import TensorBatch
+from searcher.models.heads import HeadOptions, build_head
+from searcher.models.postprocess import instances_from_evidence
+from searcher.models.settings import PostprocessSettings
+from searcher.models.unet import UNet
 
 
 def touching() -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.losses import (
+from searcher.models.losses import (
     binary_cross_entropy,
     binary_focal_loss,
     binary_losses,

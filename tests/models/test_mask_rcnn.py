@@ -15,10 +15,10 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, roi_align
 
-from models.base import TensorBatch
-from models.detector import Sampler
-from models.mask_rcnn import MaskRCNN
-from models.settings import MaskRCNNSettings, ObjectStatistics, PostprocessSettings
+from searcher.models.base import TensorBatch
+from searcher.models.detector import Sampler
+from searcher.models.mask_rcnn import MaskRCNN
+from searcher.models.settings import MaskRCNNSettings, ObjectStatistics, PostprocessSettings
 
 SMALL: dict[str, Any] = {
     "backbone": "resnet18",

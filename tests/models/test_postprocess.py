@@ -7,8 +7,8 @@ from scipy.ndimage import binary_fill_holes, gaussian_filter
 from skimage.measure import label, regionprops
 from skimage.segmentation import watershed
 
-from models.postprocess import fill_holes, instances_from_cores, instances_from_probability
-from models.settings import PostprocessSettings
+from searcher.models.postprocess import fill_holes, instances_from_cores, instances_from_probability
+from searcher.models.settings import PostprocessSettings
 
 
 def picture(*rows: str) -> np.ndarray:

@@ -17,11 +17,11 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights, resnet18
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights, maskrcnn_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
-from models.exceptions import WeightsError
-from models.mask_rcnn import MaskRCNN
-from models.pretrained import cached_path
-from models.registry import fetch_pretrained
-from models.settings import MaskRCNNSettings, UNetSettings
+from searcher.models.exceptions import WeightsError
+from searcher.models.mask_rcnn import MaskRCNN
+from searcher.models.pretrained import cached_path
+from searcher.models.registry import fetch_pretrained
+from searcher.models.settings import MaskRCNNSettings, UNetSettings
 
 SMALL: dict[str, Any] = {"backbone": "resnet18", "fpn_channels": 32, "box_layer": 64, "mask_layer": 32}
 
@@ -221,7 +221,7 @@ def test_of_several_processes_one_fetches_and_the_others_wait(tmp_path):
     sha256 = hashlib.sha256(content.getvalue()).hexdigest()
     script = f"""
         from torchvision.models import Weights, WeightsEnum
-        from models.pretrained import fetch
+        from searcher.models.pretrained import fetch
 
         class Some(WeightsEnum):
             V1 = Weights("http://127.0.0.1:{server.server_port}/some-{sha256[:8]}.pth", None, {{}})

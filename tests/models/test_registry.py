@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from models.registry import build_model, names
-from models.settings import SETTINGS, PostprocessSettings, UNetSettings
+from searcher.models.registry import build_model, names
+from searcher.models.settings import SETTINGS, PostprocessSettings, UNetSettings
 
 
 def test_every_model_with_settings_can_be_built():
@@ -32,5 +32,5 @@ def test_unknown_name_lists_the_known():
 
 def test_settings_and_names_come_without_torch():
     """Study files are validated on machines and in commands that must not wait for torch."""
-    code = "import sys, models, models.settings; sys.exit('torch' in sys.modules)"
+    code = "import sys, searcher.models.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

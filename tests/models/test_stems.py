@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.mask_rcnn import MaskRCNN
-from models.settings import SETTINGS
-from models.stems import LikeImageNet, as_stem_input, fit_stem, imagenet_statistics, stem_channels
-from models.unet import UNet
+from searcher.models.mask_rcnn import MaskRCNN
+from searcher.models.settings import SETTINGS
+from searcher.models.stems import LikeImageNet, as_stem_input, fit_stem, imagenet_statistics, stem_channels
+from searcher.models.unet import UNet
 
 KERNELS = torch.arange(2 * 3 * 9, dtype=torch.float32).reshape(2, 3, 3, 3)
 
@@ -58,7 +58,7 @@ def weights_of(model, prefix):
 @pytest.mark.parametrize(("encoder", "stem"), [("resnet18", "conv1"), ("efficientnet_lite0", "conv_stem")])
 def test_a_unets_backbone_takes_weights_of_colour(encoder, stem, tmp_path):
     """From a file with the library's names, as ImageNet's have them."""
-    from models.encoders import build_encoder, load_backbone
+    from searcher.models.encoders import build_encoder, load_backbone
 
     parts = build_encoder(encoder, base_channels=4, depth=1, norm="batch")
     state = weights_of(parts.bottleneck, "")
@@ -72,7 +72,7 @@ def test_a_unets_backbone_takes_weights_of_colour(encoder, stem, tmp_path):
     ("backbone", "stem"), [("resnet18", "conv1"), ("efficientnet_lite0", "level1.conv_stem")]
 )
 def test_a_detectors_backbone_takes_weights_of_colour(backbone, stem):
-    from models.detector_weights import load_into_detector
+    from searcher.models.detector_weights import load_into_detector
 
     small = {"fpn_channels": 16, "box_layer": 16, "mask_layer": 16, "backbone": backbone, "norm": "batch"}
     colour = MaskRCNN(**small)

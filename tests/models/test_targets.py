@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from models.distances import border_distance, sum_of_two_nearest
-from models.targets import border_weight, contour_classes, foreground, inner_distance
+from searcher.models.distances import border_distance, sum_of_two_nearest
+from searcher.models.targets import border_weight, contour_classes, foreground, inner_distance
 
 
 def blobs(seed: int, size: tuple[int, int] = (60, 75), number: int = 9, scale: int = 1) -> np.ndarray:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import DenseModel, TensorBatch
-from models.settings import PostprocessSettings
-from models.tta import dihedral_average
-from models.unet import UNet
+from searcher.models.base import DenseModel, TensorBatch
+from searcher.models.settings import PostprocessSettings
+from searcher.models.tta import dihedral_average
+from searcher.models.unet import UNet
 
 
 class Toy(DenseModel):

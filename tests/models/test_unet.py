@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from models.base import TensorBatch
-from models.unet import UNet
+from searcher.models.base import TensorBatch
+from searcher.models.unet import UNet
 
 
 def conv(before: int, after: int, size: int = 3) -> int:

@@ -1,5 +1,6 @@
-"""The wheel, installed in a fresh environment outside the repository, brings all four packages and their files."""
+"""The wheel, installed in a fresh environment outside the repository, brings one package, with all its files."""
 
+import json
 import subprocess
 import sys
 import sysconfig
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("searcher", "models", "data_pipeline", "studies")
+LINKED = ("models", "data_pipeline", "studies")
 
 pytestmark = pytest.mark.packaging
 
@@ -29,25 +30,70 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_every_source_file_of_the_packages_and_nothing_else(wheel):
-    tracked = run("git", "ls-files", *PACKAGES, cwd=ROOT).split()
-    with zipfile.ZipFile(wheel) as archive:
-        packed = [name for name in archive.namelist() if ".dist-info/" not in name]
-    assert sorted(packed) == sorted(tracked)
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel; its `bin` folder is returned.
 
-
-def test_the_installed_command_runs_the_installed_packages(wheel, tmp_path):
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel, cwd=tmp_path)
-    # The dependencies come from this environment: torch alone would take gigabytes. Ours do not, as is checked.
-    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    The dependencies come from this environment: torch alone would take gigabytes. Ours do not, as is checked.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", folder, cwd=folder)
+    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel, cwd=folder)
+    site = next((folder / "lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(
         f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n"
     )
-    for package in PACKAGES:
-        place = run(python, "-c", f"import {package}; print({package}.__file__)", cwd=tmp_path).strip()
-        assert Path(place).is_relative_to(site), place
-    command = tmp_path / "venv" / "bin" / "searcher"
-    assert "unet-demo" in run(command, "studies", cwd=tmp_path)
-    assert "valid" in run(command, "validate", "unet-broad", cwd=tmp_path)
+    return folder / "bin"
+
+
+def test_the_wheel_is_one_package_with_every_source_file_and_nothing_else(wheel):
+    tracked = run("git", "ls-files", "searcher", *LINKED, cwd=ROOT).split()
+    inside = {f"searcher/{name}" if name.startswith(LINKED) else name for name in tracked}
+    with zipfile.ZipFile(wheel) as archive:
+        packed = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert sorted(packed) == sorted(inside - {f"searcher/{name}" for name in LINKED})
+
+
+def test_the_installed_command_runs_the_installed_package(environment, tmp_path):
+    for package in ("searcher", *(f"searcher.{name}" for name in LINKED)):
+        place = run(environment / "python", "-c", f"import {package} as p; print(p.__file__)", cwd=tmp_path)
+        assert Path(place.strip()).is_relative_to(environment.parent / "lib"), place
+    assert "unet-demo" in run(environment / "searcher", "studies", cwd=tmp_path)
+    assert "valid" in run(environment / "searcher", "validate", "unet-broad", cwd=tmp_path)
+
+
+@pytest.fixture
+def foreign_packages(tmp_path: Path) -> Path:
+    """A folder with packages of somebody else's that have the names of our folders, as many repositories have."""
+    for name in LINKED:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise SystemExit('{name} of somebody else')\n")
+    return tmp_path
+
+
+def test_a_script_beside_packages_of_the_same_names_imports_ours(environment, foreign_packages):
+    script = foreign_packages / "script.py"
+    script.write_text(
+        "import searcher.study.catalog, searcher.data_pipeline, searcher.models.registry\n"
+        "from searcher.models.settings import PostprocessSettings, UNetSettings\n"
+        "model = searcher.models.registry.build_model(UNetSettings(base_channels=2), PostprocessSettings())\n"
+        "print(type(model).__name__)\n"
+    )
+    assert run(environment / "python", script, cwd=foreign_packages).strip() == "UNet"
+
+
+def test_a_launch_beside_packages_of_the_same_names_trains_a_trial(environment, foreign_packages):
+    launch = ("launch", "--study", "unet-demo", "--trials", 1, "--epochs", 1, "--db", "study.db")
+    run(environment / "searcher", *launch, cwd=foreign_packages)
+    told = json.loads(
+        run(
+            environment / "searcher",
+            "trials",
+            *launch[1:3],
+            "--db",
+            "study.db",
+            "--json",
+            cwd=foreign_packages,
+        )
+    )
+    assert [trial["state"] for trial in told["trials"]] == ["COMPLETE"], told

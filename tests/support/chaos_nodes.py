@@ -15,7 +15,7 @@ class Nodes:
     def __init__(self, plan: Path) -> None:
         from ray.cluster_utils import Cluster
 
-        import searcher.orchestration.cluster  # noqa: F401  sets what ray reads when it is imported
+        import searcher.orchestration.cluster.ray_cluster  # noqa: F401  sets what ray reads when it is imported
 
         self.plan = plan
         environment = dict(os.environ)

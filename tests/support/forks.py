@@ -311,7 +311,7 @@ def _become(request: dict[str, Any], files: list[int]) -> Callable[[], int]:
 
 def _follow_plan_in_trials(follow: Callable[[], None]) -> None:
     """Let a worker read the plan with its first trial: Ray may have started it before there was one."""
-    from searcher.orchestration.trainable import TrialTrainable
+    from searcher.orchestration.trials.trainable import TrialTrainable
 
     setup = TrialTrainable.setup
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_pipeline.scratch import ScratchArray
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.scratch import ScratchArray
+from searcher.data_pipeline.tiling import Tile
 from searcher.prediction.label_map import LabelMap
 
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from models.base import SegmentationModel, TensorBatch
 from searcher.evaluation.metrics import compare, pooled
+from searcher.models.base import SegmentationModel, TensorBatch
 
 __all__ = ["f1_by_heart"]
 

@@ -3,8 +3,16 @@
 import numpy as np
 import torch
 
-from models.base import DenseModel, DetectionModel, Detections, Evidence, ModelParts, Prediction, TensorBatch
-from models.settings import PostprocessSettings
+from searcher.models.base import (
+    DenseModel,
+    DetectionModel,
+    Detections,
+    Evidence,
+    ModelParts,
+    Prediction,
+    TensorBatch,
+)
+from searcher.models.settings import PostprocessSettings
 
 
 class RedIsProbability(DenseModel):

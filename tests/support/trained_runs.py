@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_pipeline.datasets import SyntheticGlands
 from searcher.cli.main import main
+from searcher.data_pipeline.datasets import SyntheticGlands
 
 SETTINGS = [
     "data.synthetic_images=12", "data.synthetic_size_px=64", "augment.crop_px=64", "model.base_channels=2",

@@ -95,7 +95,7 @@ def _serve(pipe: Connection, folder: Path) -> None:
     os.environ.pop("SEARCHER_DB", None)
     os.environ["SEARCHER_CACHE"] = str(folder / "cache")
     os.environ["NO_COLOR"] = "1"
-    import models.registry  # noqa: F401
+    import searcher.models.registry  # noqa: F401
     from searcher.cli.main import main
 
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

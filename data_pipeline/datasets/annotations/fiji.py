@@ -11,9 +11,9 @@ import numpy as np
 import roifile
 import shapely
 
-from data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape, polygon_shape
-from data_pipeline.datasets.annotations.text_files import starts_with
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape, polygon_shape
+from searcher.data_pipeline.datasets.annotations.text_files import starts_with
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["is_fiji", "read_fiji"]
 

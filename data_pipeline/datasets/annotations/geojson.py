@@ -12,9 +12,9 @@ from typing import Any
 
 import shapely
 
-from data_pipeline.datasets.annotations.shapes import Shape, polygon_shape
-from data_pipeline.datasets.annotations.text_files import read_json, starts_with
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.annotations.shapes import Shape, polygon_shape
+from searcher.data_pipeline.datasets.annotations.text_files import read_json, starts_with
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["GeoJson", "is_geojson", "read_geojson"]
 

@@ -7,10 +7,10 @@ from xml.etree.ElementTree import Element
 
 import shapely
 
-from data_pipeline.datasets.annotations.labelme import ellipse
-from data_pipeline.datasets.annotations.shapes import Shape, polygon_shape
-from data_pipeline.datasets.annotations.text_files import read_xml, starts_with
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.annotations.labelme import ellipse
+from searcher.data_pipeline.datasets.annotations.shapes import Shape, polygon_shape
+from searcher.data_pipeline.datasets.annotations.text_files import read_xml, starts_with
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["is_imagescope", "pixel_size_of", "read_imagescope"]
 

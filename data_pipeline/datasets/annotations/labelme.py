@@ -16,9 +16,9 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
-from data_pipeline.datasets.annotations.text_files import read_json, starts_with
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
+from searcher.data_pipeline.datasets.annotations.text_files import read_json, starts_with
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["is_labelme", "read_labelme"]
 

@@ -7,10 +7,10 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.annotations.painting import Annotation
-from data_pipeline.datasets.annotations.shapes import MAX_SHAPES
-from data_pipeline.datasets.annotations.text_files import starts_with
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES
+from searcher.data_pipeline.datasets.annotations.text_files import starts_with
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["check_numbers", "is_matlab", "read_matlab"]
 

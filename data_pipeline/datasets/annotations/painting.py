@@ -12,8 +12,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["Annotation", "paint"]
 

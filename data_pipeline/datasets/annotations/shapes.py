@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["MAX_SHAPES", "Shape", "mask_shape", "polygon_shape"]
 

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any, NoReturn
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["MAX_BYTES", "read_json", "read_xml", "starts_with"]
 

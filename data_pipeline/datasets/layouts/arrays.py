@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.annotations.matlab import check_numbers
-from data_pipeline.datasets.annotations.painting import Annotation
-from data_pipeline.datasets.base import Sample
-from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import PixelKind
+from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
+from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.base import Sample
+from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import PixelKind
 
 __all__ = ["open_conic", "open_pannuke"]
 

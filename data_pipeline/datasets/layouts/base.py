@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.annotations.painting import Annotation
-from data_pipeline.datasets.base import Pixels, Sample
-from data_pipeline.datasets.contents import Contents
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, PixelKind, check_alike, kind_of, read_header
+from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.base import Pixels, Sample
+from searcher.data_pipeline.datasets.contents import Contents
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import IMAGE_SUFFIXES, PixelKind, check_alike, kind_of, read_header
 
 __all__ = ["Entry", "LayoutSource"]
 

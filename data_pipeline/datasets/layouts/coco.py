@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.annotations import text_files
-from data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
-from data_pipeline.datasets.annotations.text_files import read_json
-from data_pipeline.datasets.layouts.base import LayoutSource
-from data_pipeline.datasets.layouts.indexed import Record, open_indexed
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.annotations import text_files
+from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
+from searcher.data_pipeline.datasets.annotations.text_files import read_json
+from searcher.data_pipeline.datasets.layouts.base import LayoutSource
+from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["json_files", "open_coco"]
 

@@ -6,13 +6,13 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from data_pipeline.datasets.annotations.labelme import ellipse, joined
-from data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
-from data_pipeline.datasets.annotations.text_files import read_xml, starts_with
-from data_pipeline.datasets.layouts.base import LayoutSource
-from data_pipeline.datasets.layouts.coco import json_files
-from data_pipeline.datasets.layouts.indexed import Record, open_indexed
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets.annotations.labelme import ellipse, joined
+from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
+from searcher.data_pipeline.datasets.annotations.text_files import read_xml, starts_with
+from searcher.data_pipeline.datasets.layouts.base import LayoutSource
+from searcher.data_pipeline.datasets.layouts.coco import json_files
+from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed
+from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["open_cvat"]
 

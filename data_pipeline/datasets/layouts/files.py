@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from data_pipeline.datasets.base import Sample
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, is_data_file, same_name, without_marks
+from searcher.data_pipeline.datasets.base import Sample
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import IMAGE_SUFFIXES, is_data_file, same_name, without_marks
 
 __all__ = ["Found", "find_image", "samples_of", "scan"]
 

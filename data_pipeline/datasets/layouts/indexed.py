@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.datasets.annotations.painting import Annotation, paint
-from data_pipeline.datasets.annotations.shapes import Shape
-from data_pipeline.datasets.base import Pixels
-from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.datasets.layouts.files import Found, find_image, samples_of, scan
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, read_data_image
+from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
+from searcher.data_pipeline.datasets.annotations.shapes import Shape
+from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from searcher.data_pipeline.datasets.layouts.files import Found, find_image, samples_of, scan
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import IMAGE_SUFFIXES, read_data_image
 
 __all__ = ["Record", "open_indexed"]
 

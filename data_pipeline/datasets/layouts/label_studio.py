@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.annotations.labelme import ellipse
-from data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
-from data_pipeline.datasets.annotations.text_files import read_json, starts_with
-from data_pipeline.datasets.layouts.base import LayoutSource
-from data_pipeline.datasets.layouts.coco import json_files
-from data_pipeline.datasets.layouts.files import find_image, scan
-from data_pipeline.datasets.layouts.indexed import Record, open_indexed
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES
+from searcher.data_pipeline.datasets.annotations.labelme import ellipse
+from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
+from searcher.data_pipeline.datasets.annotations.text_files import read_json, starts_with
+from searcher.data_pipeline.datasets.layouts.base import LayoutSource
+from searcher.data_pipeline.datasets.layouts.coco import json_files
+from searcher.data_pipeline.datasets.layouts.files import find_image, scan
+from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import IMAGE_SUFFIXES
 
 __all__ = ["open_label_studio"]
 

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.annotations.painting import Annotation
-from data_pipeline.datasets.annotations.text_files import read_json
-from data_pipeline.datasets.base import Pixels, Sample
-from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import (
+from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.annotations.text_files import read_json
+from searcher.data_pipeline.datasets.base import Pixels, Sample
+from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import (
     IMAGE_SUFFIXES,
     PixelKind,
     read_data_image,

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.datasets.annotations.painting import Annotation, paint
-from data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape, mask_shape
-from data_pipeline.datasets.base import Pixels
-from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.datasets.layouts.files import Found, samples_of, scan
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, read_data_image, read_labels
+from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
+from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape, mask_shape
+from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from searcher.data_pipeline.datasets.layouts.files import Found, samples_of, scan
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import IMAGE_SUFFIXES, read_data_image, read_labels
 
 __all__ = ["open_object_masks"]
 

@@ -8,12 +8,12 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.annotations.matlab import check_numbers
-from data_pipeline.datasets.annotations.painting import Annotation
-from data_pipeline.datasets.base import Pixels, Sample
-from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import PixelKind, as_data
+from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
+from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.base import Pixels, Sample
+from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import PixelKind, as_data
 
 __all__ = ["open_ome_zarr"]
 

@@ -8,18 +8,22 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from data_pipeline.datasets.annotations.fiji import is_fiji, read_fiji
-from data_pipeline.datasets.annotations.geojson import is_geojson, read_geojson, rectangle
-from data_pipeline.datasets.annotations.imagescope import is_imagescope, pixel_size_of, read_imagescope
-from data_pipeline.datasets.annotations.labelme import is_labelme, read_labelme
-from data_pipeline.datasets.annotations.matlab import is_matlab, read_matlab
-from data_pipeline.datasets.annotations.painting import Annotation, paint
-from data_pipeline.datasets.annotations.shapes import Shape
-from data_pipeline.datasets.base import Pixels
-from data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from data_pipeline.datasets.layouts.files import Found, samples_of, scan
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_data_image, read_labels
+from searcher.data_pipeline.datasets.annotations.fiji import is_fiji, read_fiji
+from searcher.data_pipeline.datasets.annotations.geojson import is_geojson, read_geojson, rectangle
+from searcher.data_pipeline.datasets.annotations.imagescope import (
+    is_imagescope,
+    pixel_size_of,
+    read_imagescope,
+)
+from searcher.data_pipeline.datasets.annotations.labelme import is_labelme, read_labelme
+from searcher.data_pipeline.datasets.annotations.matlab import is_matlab, read_matlab
+from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
+from searcher.data_pipeline.datasets.annotations.shapes import Shape
+from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from searcher.data_pipeline.datasets.layouts.files import Found, samples_of, scan
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_data_image, read_labels
 
 __all__ = ["open_paired"]
 

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Protocol
 
-from data_pipeline.datasets.layouts.arrays import open_conic, open_pannuke
-from data_pipeline.datasets.layouts.base import LayoutSource
-from data_pipeline.datasets.layouts.coco import open_coco
-from data_pipeline.datasets.layouts.cvat import open_cvat
-from data_pipeline.datasets.layouts.label_studio import open_label_studio
-from data_pipeline.datasets.layouts.nnunet import open_nnunet
-from data_pipeline.datasets.layouts.object_masks import open_object_masks
-from data_pipeline.datasets.layouts.ome_zarr import open_ome_zarr
-from data_pipeline.datasets.layouts.paired import open_paired
+from searcher.data_pipeline.datasets.layouts.arrays import open_conic, open_pannuke
+from searcher.data_pipeline.datasets.layouts.base import LayoutSource
+from searcher.data_pipeline.datasets.layouts.coco import open_coco
+from searcher.data_pipeline.datasets.layouts.cvat import open_cvat
+from searcher.data_pipeline.datasets.layouts.label_studio import open_label_studio
+from searcher.data_pipeline.datasets.layouts.nnunet import open_nnunet
+from searcher.data_pipeline.datasets.layouts.object_masks import open_object_masks
+from searcher.data_pipeline.datasets.layouts.ome_zarr import open_ome_zarr
+from searcher.data_pipeline.datasets.layouts.paired import open_paired
 
 __all__ = ["open_layout"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.exceptions import UserError
 from searcher.ledger.checkpoint_files import damage_of, find_checkpoint, listed_damage
 from searcher.ledger.database import checkpoint_record

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import UserError
 
 __all__ = ["Finding", "State"]

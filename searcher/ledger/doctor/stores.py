@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipeline.store import Leftover, find_leftovers, find_unverifiable, remove_leftover
+from searcher.data_pipeline.store import Leftover, find_leftovers, find_unverifiable, remove_leftover
 from searcher.ledger.doctor.finding import Finding
 
 __all__ = ["bad_stores"]

@@ -34,7 +34,7 @@ from pathlib import Path
 
 __all__ = ["follow_plan"]
 
-_PACKAGES = ("searcher", "models", "optuna")
+_PACKAGES = ("searcher", "optuna")
 
 
 class ChaosError(Exception):

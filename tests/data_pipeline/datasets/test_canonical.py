@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import DataError, open_dataset
-from data_pipeline.datasets.canonical import import_dataset
-from data_pipeline.datasets.view import DataView, viewed
+from searcher.data_pipeline import DataError, open_dataset
+from searcher.data_pipeline.datasets.canonical import import_dataset
+from searcher.data_pipeline.datasets.view import DataView, viewed
 
 
 def test_import_gives_the_same_images_labels_and_classes(tmp_path: Path) -> None:
@@ -145,6 +145,6 @@ def test_more_labels_than_16_bits_hold(tmp_path: Path) -> None:
 
 
 def lab_annotation(labels: lab.Labels) -> object:
-    from data_pipeline.datasets.annotations.painting import Annotation
+    from searcher.data_pipeline.datasets.annotations.painting import Annotation
 
     return Annotation(labels)

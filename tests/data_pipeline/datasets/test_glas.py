@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import DataError, Sample, open_dataset
+from searcher.data_pipeline import DataError, Sample, open_dataset
 
 # The release's own form: blanks after commas, CRLF, a comma in no place that would help.
 GRADES = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline import open_dataset, prepare_store, split_by_group
+from searcher.data_pipeline import open_dataset, prepare_store, split_by_group
 
 GLAS_ROOT = os.environ.get("GLAS_ROOT")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import DataError, Sample, open_dataset
+from searcher.data_pipeline import DataError, Sample, open_dataset
 
 
 def refused(path: Path) -> str:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline import SampleSource, SyntheticGlands
-from data_pipeline.datasets.tissue import _whole_glands, draw_patient, draw_tissue
+from searcher.data_pipeline import SampleSource, SyntheticGlands
+from searcher.data_pipeline.datasets.tissue import _whole_glands, draw_patient, draw_tissue
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_some_glands_touch(glands: SyntheticGlands) -> None:
 
 def test_an_image_does_not_depend_on_what_was_read_before_or_on_the_process(glands: SyntheticGlands) -> None:
     code = (
-        "import hashlib; from data_pipeline import SyntheticGlands;"
+        "import hashlib; from searcher.data_pipeline import SyntheticGlands;"
         "image, labels = SyntheticGlands(num_images=16, size_px=192, seed=0, num_test_images=6).read(5);"
         "print(hashlib.sha256(image.tobytes() + labels.tobytes()).hexdigest())"
     )

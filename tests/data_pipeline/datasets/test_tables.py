@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import DataError, Sample, inspect_dataset, open_dataset
-from data_pipeline.splits import split_by_group
+from searcher.data_pipeline import DataError, Sample, inspect_dataset, open_dataset
+from searcher.data_pipeline.splits import split_by_group
 
 HEAD = "id,patient,split,stratum,pixel_size_um\n"
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import DataError, Sample, inspect_dataset, open_dataset
-from data_pipeline.datasets.view import LABELS_ARE, DataView, objects_of, viewed
 from searcher.cli import options
+from searcher.data_pipeline import DataError, Sample, inspect_dataset, open_dataset
+from searcher.data_pipeline.datasets.view import LABELS_ARE, DataView, objects_of, viewed
 
 MASK = np.zeros((6, 9), np.int32)
 MASK[1:3, 1:3] = MASK[3:5, 3:5] = 255  # one piece, by a corner

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline.datasets import SyntheticGlands, open_dataset, write_release
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.datasets import SyntheticGlands, open_dataset, write_release
+from searcher.data_pipeline.exceptions import DataError
 
 
 def test_what_was_written_reads_back_alike(tmp_path):

@@ -11,9 +11,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data_pipeline.datasets import open_dataset
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import open_raster, read_header, read_image, read_labels
+from searcher.data_pipeline.datasets import open_dataset
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import open_raster, read_header, read_image, read_labels
 
 GREY = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
 UUID = "urn:uuid:00000000-0000-0000-0000-000000000001"

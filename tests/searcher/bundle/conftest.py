@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from models.settings import PostprocessSettings
 from searcher.bundle.manifest import DataFacts, MemberFacts
 from searcher.bundle.member import Member
 from searcher.bundle.write import weights_files, write_bundle
 from searcher.inference.trained import TrainedNetwork
 from searcher.inference.tuning import Tuned
+from searcher.models.settings import PostprocessSettings
 from searcher.study.config import TrialConfig
 
 SMALL = {
@@ -28,7 +28,7 @@ def member(
     settings = SMALL[model.get("name", "unet")]
     config = TrialConfig.model_validate({"model": settings | model, "train": {"eval_tile_px": 96}})
     torch.manual_seed(seed)
-    from models.registry import build_model
+    from searcher.models.registry import build_model
 
     net = build_model(config.model, config.postprocess)
     tuned = None

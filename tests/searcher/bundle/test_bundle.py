@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from data_pipeline.datasets import SyntheticGlands
-from models.base import Detections
-from models.registry import names
 from searcher.bundle.load import is_bundle, load_bundle
 from searcher.bundle.manifest import OnnxFacts
+from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.exceptions import UserError
 from searcher.inference.trained import TrainedNetwork, predictor_of
+from searcher.models.base import Detections
+from searcher.models.registry import names
 
 CPU = torch.device("cpu")
 

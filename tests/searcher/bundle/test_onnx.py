@@ -5,9 +5,9 @@ import onnxruntime
 import pytest
 import torch
 
-from data_pipeline.datasets import SyntheticGlands
 from searcher.bundle.load import load_bundle
 from searcher.bundle.onnx import check_exportable, export_onnx
+from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.exceptions import SearcherError, UserError
 from searcher.inference.trained import predictor_of
 

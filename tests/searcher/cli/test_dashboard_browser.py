@@ -20,7 +20,7 @@ from new_database import new_database
 from stored_study import StoredStudy
 from trained_runs import folder_of
 
-import studies
+from searcher import studies
 from searcher.cli.main import main
 from searcher.ledger.database import Database
 from searcher.training.history import read_history

@@ -12,8 +12,8 @@ from PIL import Image
 from stored_study import RERANK, StoredStudy
 from trained_runs import folder_of
 
-from data_pipeline.datasets import SyntheticGlands
 from searcher.cli.main import main
+from searcher.data_pipeline.datasets import SyntheticGlands
 
 
 @pytest.fixture(autouse=True)
@@ -187,8 +187,8 @@ def test_all_runs_of_a_reranks_winner_are_one_ensemble(trained, stored_study, tm
 
 @pytest.mark.parametrize("wanted", ["pr\u00fcf", "pru\u0308f"])
 def test_a_split_is_found_in_either_form_of_its_name(wanted):
-    from data_pipeline import Sample
     from searcher.cli.evaluate import _splits
+    from searcher.data_pipeline import Sample
 
     class Named:
         samples = (

@@ -27,7 +27,19 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for verb in (
-        *("studies", "validate", "data", "launch", "status", "trials", "best", "stop", "logs", "train"),
+        *(
+            "studies",
+            "validate",
+            "data",
+            "plan",
+            "launch",
+            "status",
+            "trials",
+            "best",
+            "stop",
+            "logs",
+            "train",
+        ),
         *("evaluate", "doctor", "gc", "probe"),
     ):
         assert verb in done.stdout

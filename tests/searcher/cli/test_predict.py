@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from trained_runs import folder_of
 
-from data_pipeline.datasets import SyntheticGlands
-from data_pipeline.normalisation import Normalisation, levels_of
 from searcher.bundle.load import load_bundle
 from searcher.claims import claimed
 from searcher.cli.main import main
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.normalisation import Normalisation, levels_of
 
 ENDINGS = (".labels.tif", ".overlay.png", ".objects.csv", ".geojson")
 

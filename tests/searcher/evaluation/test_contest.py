@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from searcher.evaluation.contest import ENTRIES, POSTER, SINCE, Entry, ranked
+from searcher.evaluation.glas.contest import ENTRIES, POSTER, SINCE, Entry, ranked
 
 
 def entry(method, f1, dice, hausdorff):

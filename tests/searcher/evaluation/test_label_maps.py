@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 from searcher.evaluation.label_maps import read_label_map, relabelled
 
 LABELS = np.array([[0, 1, 1, 0], [0, 0, 200, 200], [7, 0, 0, 200]])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from searcher.evaluation.poster import PosterMetrics, compare, mean
+from searcher.evaluation.glas.poster import PosterMetrics, compare, mean
 
 
 def row(*labels: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from searcher.evaluation import poster
+from searcher.evaluation.glas import poster
 from searcher.evaluation.metrics import METRICS, compare, mean, pooled
 from searcher.evaluation.summary import ImageResult, summarise
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipeline.datasets.base import RGB, Sample
-from data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline.datasets.base import RGB, Sample
+from searcher.data_pipeline.store import Store, prepare_store
 
 
 class Painted:

@@ -5,10 +5,10 @@ import pytest
 import torch
 from toy_models import OneBox, RedIsProbability
 
-from models.settings import PostprocessSettings
-from models.unet import UNet
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
+from searcher.models.settings import PostprocessSettings
+from searcher.models.unet import UNet
 
 CPU = torch.device("cpu")
 

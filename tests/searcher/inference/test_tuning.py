@@ -5,8 +5,6 @@ import pytest
 import torch
 from toy_models import RedIsProbability
 
-from models.registry import build_model, names
-from models.settings import SETTINGS, PostprocessSettings
 from searcher.inference import tuning
 from searcher.inference.measuring import measure_split, see_all
 from searcher.inference.predictor import Predictor
@@ -18,6 +16,8 @@ from searcher.inference.tuning import (
     tune_postprocess,
     tuning_target,
 )
+from searcher.models.registry import build_model, names
+from searcher.models.settings import SETTINGS, PostprocessSettings
 from searcher.study.objectives import TUNING_TARGETS, Objective
 
 CPU = torch.device("cpu")

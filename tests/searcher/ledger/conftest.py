@@ -16,7 +16,7 @@ multiprocessing.set_forkserver_preload(
         "searcher.ledger.lease",
         "searcher.ledger.migrations",
         "searcher.ledger.doctor",
-        "data_pipeline",
+        "searcher.data_pipeline",
     ]
 )
 

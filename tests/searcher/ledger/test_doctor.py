@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from stored_study import TEXT, StoredStudy, content_of
 
-from data_pipeline import SyntheticGlands, prepare_store
+from searcher.data_pipeline import SyntheticGlands, prepare_store
 from searcher.exceptions import DatabaseError, UnknownStudyError
 from searcher.ledger.database import Database
 from searcher.ledger.doctor import Finding, examine, open_database
@@ -501,7 +501,7 @@ def test_half_written_files_of_writers_that_are_gone_are_removed(study, look):
 KILLED_BUILDER = """
 import os, sys
 from pathlib import Path
-from data_pipeline import SyntheticGlands, prepare_store
+from searcher.data_pipeline import SyntheticGlands, prepare_store
 prepare_store(SyntheticGlands(num_images=4, size_px=64, seed=3), Path(sys.argv[1]), progress=lambda *_: os._exit(9))
 """
 

@@ -10,7 +10,7 @@ from stored_study import StoredStudy
 
 from searcher.ledger.database import Database
 from searcher.ledger.records import TrialRecord
-from searcher.orchestration.advisor import Advisor
+from searcher.orchestration.trials.advisor import Advisor
 
 NARROWED = """
 [study]

@@ -14,7 +14,7 @@ from tiny_study import TINY
 
 from searcher.cli.interrupts import signals_interrupt
 from searcher.exceptions import UserError
-from searcher.orchestration.cluster import check_reachable, ray_cluster
+from searcher.orchestration.cluster.ray_cluster import check_reachable, ray_cluster
 
 
 def test_a_clusters_head_is_not_looked_for_behind_the_machines_proxy(ray_nodes, monkeypatch):

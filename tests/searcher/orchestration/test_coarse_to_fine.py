@@ -7,12 +7,12 @@ from new_database import new_database
 from tiny_study import TINY as TWO_AT_A_TIME
 from tiny_study import child_text, tiny
 
-from data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.ledger.database import Database
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.lineage.resolve import resolve
-from searcher.orchestration.samplers import build_sampler
+from searcher.orchestration.trials.samplers import build_sampler
 from searcher.training.dataset import DataRequest
 
 # One worker: starting a second takes longer than all trials together.

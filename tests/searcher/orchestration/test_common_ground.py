@@ -1,6 +1,6 @@
 """What is said when trial after trial fails."""
 
-from searcher.orchestration.common_ground import common_ground
+from searcher.orchestration.trials.common_ground import common_ground
 
 
 def test_one_reason_that_differs_in_numbers_alone_is_said_once_with_the_parameters_that_are_equal():

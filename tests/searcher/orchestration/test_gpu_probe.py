@@ -5,10 +5,10 @@ import ray
 from tiny_study import tiny
 
 from searcher.exceptions import UserError
-from searcher.orchestration import gpu_probe
-from searcher.orchestration.cluster import ray_cluster
-from searcher.orchestration.gpu_probe import check_gpu_share
-from searcher.orchestration.resources import TrialResources
+from searcher.orchestration.cluster import gpu_probe
+from searcher.orchestration.cluster.gpu_probe import check_gpu_share
+from searcher.orchestration.cluster.ray_cluster import ray_cluster
+from searcher.orchestration.cluster.resources import TrialResources
 from searcher.training.dataset import DataRequest
 
 

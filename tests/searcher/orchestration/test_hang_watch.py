@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from searcher.orchestration.hang_watch import HangWatch
-from searcher.orchestration.pulse import Beat, Pulse
+from searcher.orchestration.trials.hang_watch import HangWatch
+from searcher.orchestration.trials.pulse import Beat, Pulse
 
 
 class Search:

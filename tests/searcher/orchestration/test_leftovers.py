@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from searcher.orchestration.leftovers import MARK, end_processes
-from searcher.orchestration.scratch import scratch_folder
+from searcher.orchestration.cluster.leftovers import MARK, end_processes
+from searcher.orchestration.cluster.scratch import scratch_folder
 
 DRIVER = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from searcher.orchestration.leftovers import MARK, ended_with_this_process
+from searcher.orchestration.cluster.leftovers import MARK, ended_with_this_process
 folder = Path(sys.argv[1])
 folder.mkdir()
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]

@@ -7,8 +7,8 @@ from ray.air.execution.resources.fixed import FixedResourceManager
 from ray.air.execution.resources.request import ResourceRequest
 from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError
 
-from searcher.orchestration.common_ground import common_ground
-from searcher.orchestration.lost_workers import cause_of, each_loss_is_its_trials
+from searcher.orchestration.trials.common_ground import common_ground
+from searcher.orchestration.trials.lost_workers import cause_of, each_loss_is_its_trials
 
 # As Ray 2.60 writes them.
 _SETUP = (

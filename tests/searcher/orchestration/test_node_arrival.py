@@ -10,10 +10,10 @@ from ray.core.generated.autoscaler_pb2 import AutoscalingState, PendingInstanceR
 from tiny_study import RecordingListener, tiny
 
 from searcher.exceptions import UserError
-from searcher.orchestration import node_arrival
-from searcher.orchestration.cluster import ray_cluster
-from searcher.orchestration.node_arrival import resources_once_there
-from searcher.orchestration.resources import TrialResources
+from searcher.orchestration.cluster import node_arrival
+from searcher.orchestration.cluster.node_arrival import resources_once_there
+from searcher.orchestration.cluster.ray_cluster import ray_cluster
+from searcher.orchestration.cluster.resources import TrialResources
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import pytest
 from tiny_study import tiny
 
 from searcher.exceptions import NodeError, UserError
-from searcher.orchestration import node_probe
-from searcher.orchestration.cluster import ray_cluster
-from searcher.orchestration.code_digest import code_digest
-from searcher.orchestration.messages import TrialJob
-from searcher.orchestration.node_probe import check_code, check_nodes, check_storage, mark_storage
-from searcher.orchestration.resources import TrialResources
-from searcher.orchestration.trainable import TrialTrainable
+from searcher.orchestration.cluster import node_probe
+from searcher.orchestration.cluster.code_digest import code_digest
+from searcher.orchestration.cluster.node_probe import check_code, check_nodes, check_storage, mark_storage
+from searcher.orchestration.cluster.ray_cluster import ray_cluster
+from searcher.orchestration.cluster.resources import TrialResources
+from searcher.orchestration.trials.messages import TrialJob
+from searcher.orchestration.trials.trainable import TrialTrainable
 from searcher.study.layout import trial_folder
 from searcher.training.dataset import DataRequest
 

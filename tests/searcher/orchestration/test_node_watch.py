@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from searcher.orchestration import node_watch
-from searcher.orchestration.node_watch import GIVE_UP_AFTER_S, NodeWatch
-from searcher.orchestration.resources import TrialResources
+from searcher.orchestration.cluster import node_watch
+from searcher.orchestration.cluster.node_watch import GIVE_UP_AFTER_S, NodeWatch
+from searcher.orchestration.cluster.resources import TrialResources
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from tiny_study import tiny
 from searcher.cli.main import main
 from searcher.exceptions import NodeError, StorageError
 from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
-from searcher.orchestration.messages import TrialJob
-from searcher.orchestration.node_probe import check_storage
-from searcher.orchestration.trial_place import trial_place
+from searcher.orchestration.cluster.node_probe import check_storage
+from searcher.orchestration.trials.messages import TrialJob
+from searcher.orchestration.trials.trial_place import trial_place
 from searcher.storage.mirror import local_root
 from searcher.storage.objects import ObjectStore
 from searcher.training.checkpoints import CheckpointFile
@@ -105,7 +105,7 @@ def test_no_report_goes_out_while_its_checkpoint_is_not_in_the_store(job, s3_ser
 
 
 def test_a_node_without_the_driver_s_store_is_named(job, bucket_uri, monkeypatch):
-    monkeypatch.setattr("searcher.orchestration.node_probe._MOUNTED_WITHIN_S", 0.0)
+    monkeypatch.setattr("searcher.orchestration.cluster.node_probe._MOUNTED_WITHIN_S", 0.0)
     with pytest.raises(
         NodeError, match=r"must be the same on every node, got one without this launch's storage\.mark"
     ):

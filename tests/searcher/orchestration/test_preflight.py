@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_study import TINY, tiny
 
-from models import registry
 from searcher.exceptions import UserError
+from searcher.models import registry
 from searcher.orchestration import preflight
 from searcher.orchestration.preflight import check_disk, check_weights
 from searcher.study.reader import parse_study

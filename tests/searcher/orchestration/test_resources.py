@@ -5,8 +5,8 @@ from ray.core.generated import autoscaler_pb2
 from tiny_study import tiny
 
 from searcher.exceptions import StudyFileError, UserError
-from searcher.orchestration.cluster import ray_cluster
-from searcher.orchestration.resources import TrialResources, num_concurrent, trial_resources
+from searcher.orchestration.cluster.ray_cluster import ray_cluster
+from searcher.orchestration.cluster.resources import TrialResources, num_concurrent, trial_resources
 
 GIB = 2**30
 

@@ -10,7 +10,7 @@ from small_ledger import registration
 from tiny_study import tiny
 
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.orchestration.samplers import build_sampler
+from searcher.orchestration.trials.samplers import build_sampler
 
 
 @pytest.mark.parametrize("name", ["random", "qmc", "tpe", "gp", "cmaes"])

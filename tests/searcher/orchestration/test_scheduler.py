@@ -6,7 +6,7 @@ from optuna.trial import TrialState, create_trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from tiny_study import tiny
 
-from searcher.orchestration.scheduler import build_scheduler
+from searcher.orchestration.trials.scheduler import build_scheduler
 
 
 def decision(scheduler, name: str, epoch: int, value: float, past_values=None) -> str:

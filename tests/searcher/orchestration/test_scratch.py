@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from searcher.exceptions import UserError
-from searcher.orchestration.scratch import scratch_folder, short_scratch_folder
+from searcher.orchestration.cluster.scratch import scratch_folder, short_scratch_folder
 
 
 def test_a_scratch_folder_is_private_and_gone_afterwards():
@@ -53,7 +53,7 @@ def test_a_user_without_a_home_gets_one_that_is_gone_afterwards():
 import os
 from pathlib import Path
 from searcher.exceptions import UserError
-from searcher.orchestration.scratch import give_home, homeless
+from searcher.orchestration.cluster.scratch import give_home, homeless
 from searcher.storage.mirror import cache_dir
 assert not homeless()
 os.setgid(54321)
@@ -93,7 +93,7 @@ def test_another_user_cannot_enter_what_ray_opens_to_everybody():
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_uses_is_not():
     code = """
 import os, signal, sys
-from searcher.orchestration.scratch import scratch_folder
+from searcher.orchestration.cluster.scratch import scratch_folder
 with scratch_folder() as folder:
     print(folder, flush=True)
     if sys.argv[1] == "dies":

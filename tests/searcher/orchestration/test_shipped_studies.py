@@ -8,7 +8,7 @@ from new_database import new_database
 
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.orchestration.samplers import build_sampler
+from searcher.orchestration.trials.samplers import build_sampler
 from searcher.study.catalog import load_study, shipped_studies
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest

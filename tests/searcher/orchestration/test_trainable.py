@@ -7,8 +7,8 @@ import pytest
 
 from searcher.exceptions import CheckpointError
 from searcher.ledger.records import CheckpointRecord
-from searcher.orchestration.trainable import _begins_from, _claim
-from searcher.orchestration.trial_place import TrialPlace
+from searcher.orchestration.trials.trainable import _begins_from, _claim
+from searcher.orchestration.trials.trial_place import TrialPlace
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from tiny_study import RecordingListener, tiny
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.orchestration.search import StudySearch
-from searcher.orchestration.trainable import TrialTrainable
+from searcher.orchestration.trials.search import StudySearch
+from searcher.orchestration.trials.trainable import TrialTrainable
 from searcher.training.dataset import DataRequest
 from searcher.training.trainer import Trainer
 

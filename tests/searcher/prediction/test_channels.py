@@ -8,10 +8,10 @@ from label_maps import mapped
 from PIL import Image
 from toy_models import RedIsProbability
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import ArrayRaster
-from data_pipeline.normalisation import Normalisation, levels_of
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import ArrayRaster
+from searcher.data_pipeline.normalisation import Normalisation, levels_of
+from searcher.data_pipeline.tiling import Tile
 from searcher.inference.image_kind import ImageKind
 from searcher.inference.predictor import Predictor
 from searcher.prediction import images, label_map

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from data_pipeline.scratch import ScratchArray
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.scratch import ScratchArray
+from searcher.data_pipeline.tiling import Tile
 from searcher.prediction.components import label_components
 
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from data_pipeline.images import ArrayRaster
-from data_pipeline.tiling import Tile
-from models.base import DenseModel, Evidence
-from models.postprocess import smooth
-from models.settings import PostprocessSettings
-from models.unet import UNet
+from searcher.data_pipeline.images import ArrayRaster
+from searcher.data_pipeline.tiling import Tile
 from searcher.inference.predictor import Predictor
+from searcher.models.base import DenseModel, Evidence
+from searcher.models.postprocess import smooth
+from searcher.models.settings import PostprocessSettings
+from searcher.models.unet import UNet
 from searcher.prediction.dense import cut_blended, see_dense
 
 CPU = torch.device("cpu")

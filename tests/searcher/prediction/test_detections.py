@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline.images import ArrayRaster
-from data_pipeline.tiling import Tile
-from models.base import DetectionModel, Detections
-from models.instances import instances_from_detections
-from models.mask_rcnn import MaskRCNN
-from models.settings import PostprocessSettings
+from searcher.data_pipeline.images import ArrayRaster
+from searcher.data_pipeline.tiling import Tile
 from searcher.inference.predictor import Predictor
+from searcher.models.base import DetectionModel, Detections
+from searcher.models.instances import instances_from_detections
+from searcher.models.mask_rcnn import MaskRCNN
+from searcher.models.settings import PostprocessSettings
 from searcher.prediction.detections import cut_detected, see_detections
 
 CPU = torch.device("cpu")

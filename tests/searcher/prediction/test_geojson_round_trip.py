@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from label_maps import mapped
 from PIL import Image
 
-from data_pipeline import open_dataset
+from searcher.data_pipeline import open_dataset
 from searcher.prediction.outputs import write_geojson
 
 

@@ -9,10 +9,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import ArrayRaster, tiff
-from data_pipeline.images import reading as images
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import ArrayRaster, tiff
+from searcher.data_pipeline.images import reading as images
+from searcher.data_pipeline.tiling import Tile
 from searcher.inference.image_kind import ImageKind
 from searcher.prediction.images import Normalised, images_in, open_image
 from searcher.prediction.raster import Resampled
@@ -48,7 +48,7 @@ def _both_ways(request, monkeypatch):
     """Whatever is large is decoded in bands, so let nothing be small."""
     if request.param == "in bands":
         monkeypatch.setattr(images, "_IN_MEMORY_PX", 1)
-        monkeypatch.setattr("data_pipeline.images.bands._BAND_BYTES", 20 * WIDTH)
+        monkeypatch.setattr("searcher.data_pipeline.images.bands._BAND_BYTES", 20 * WIDTH)
 
 
 @pytest.mark.usefixtures("_both_ways")

@@ -7,7 +7,7 @@ from scipy import ndimage
 from skimage.color import rgb2hed
 from skimage.measure import label, regionprops
 
-from data_pipeline.images import ArrayRaster
+from searcher.data_pipeline.images import ArrayRaster
 from searcher.prediction import label_map
 from searcher.prediction.morphology import measure_objects
 

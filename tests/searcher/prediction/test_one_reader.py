@@ -15,11 +15,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data_pipeline.datasets import open_dataset
-from data_pipeline.exceptions import DataError
-from data_pipeline.images import open_raster, read_header, read_image, read_label_header, read_labels
-from data_pipeline.inspect import inspect_dataset
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.datasets import open_dataset
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import open_raster, read_header, read_image, read_label_header, read_labels
+from searcher.data_pipeline.inspect import inspect_dataset
+from searcher.data_pipeline.tiling import Tile
 from searcher.evaluation.label_maps import read_label_map
 from searcher.inference.image_kind import ImageKind
 from searcher.prediction.images import Normalised, open_image

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from label_maps import mapped
 
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.tiling import Tile
 from searcher.prediction import outlines
 from searcher.prediction.outlines import outline
 

@@ -10,7 +10,7 @@ from label_maps import mapped
 from PIL import Image
 from skimage.draw import polygon2mask
 
-from data_pipeline.images import ArrayRaster
+from searcher.data_pipeline.images import ArrayRaster
 from searcher.prediction import outputs
 from searcher.prediction.morphology import measure_objects
 from searcher.prediction.outputs import (

@@ -11,8 +11,8 @@ from label_maps import mapped
 from PIL import Image
 from toy_models import RedIsProbability
 
-from data_pipeline.scratch import ScratchArray
-from data_pipeline.tiling import Tile
+from searcher.data_pipeline.scratch import ScratchArray
+from searcher.data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
 from searcher.prediction import predict as predict_module

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline.datasets import SyntheticGlands
-from searcher.evaluation import metrics, poster
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.evaluation import metrics
+from searcher.evaluation.glas import poster
 from searcher.evaluation.summary import ImageResult, summarise
 from searcher.report.model import (
     DataSet,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from data_pipeline.datasets import SyntheticGlands, write_release
-from data_pipeline.exceptions import DataError
 from searcher.cli.main import main
+from searcher.data_pipeline.datasets import SyntheticGlands, write_release
+from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import StorageError
 from searcher.storage.data import open_data
 from searcher.storage.objects import ObjectStore

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 from tiny_study import TINY
 
-from models.settings import SETTINGS, PostprocessSettings
 from searcher.exceptions import StudyFileError
+from searcher.models.settings import SETTINGS, PostprocessSettings
 from searcher.study.config import Section, TrialConfig, field_bounds
 from searcher.study.reader import parse_study
 from searcher.study.spec import ParentSection, PrunerSection, ResourcesSection, SearchSection, StudySection

@@ -15,7 +15,7 @@ def test_a_shipped_study_is_valid_opens_with_its_command_and_bears_its_name(name
     assert spec.name == name
     assert f"searcher launch --study {name}" in opening
     assert "Cost:" in opening
-    assert files("studies").joinpath(f"{name}.toml").is_file()
+    assert files("searcher.studies").joinpath(f"{name}.toml").is_file()
     if spec.parent is None or spec.parent.how == "finetune":  # else it begins with its parent's best
         assert spec.enqueue, "a shipped study begins with a known-good point"
     for point in spec.enqueue:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from models.settings import SETTINGS
 from searcher.exceptions import StudyFileError
+from searcher.models.settings import SETTINGS
 from searcher.study.config import TrialConfig, config_fields
 from searcher.study.reader import parse_study
 from searcher.study.spec import default_identity

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from data_pipeline.datasets import SyntheticGlands
-from data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.store import Store, prepare_store
 from searcher.study.config import TrialConfig
 from searcher.training.reporter import Decision
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from toy_models import RedIsProbability
 
-from models.settings import PostprocessSettings
 from searcher.inference.tuning import tune_postprocess
+from searcher.models.settings import PostprocessSettings
 from searcher.training.checkpoint_tuning import tune_together
 from searcher.training.dataset import split_store
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline.datasets import SyntheticGlands
-from data_pipeline.store import prepare_store
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.store import prepare_store
 from searcher.inference.predictor import Predictor
 from searcher.study.config import OptimizerConfig, TrialConfig
 from searcher.study.objectives import Objective

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline import DataError, Sample
-from data_pipeline.datasets.view import DataView
-from data_pipeline.label_evidence import LabelFacts, label_facts
-from data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline import DataError, Sample
+from searcher.data_pipeline.datasets.view import DataView
+from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
+from searcher.data_pipeline.store import Store, prepare_store
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.training.data_check import check_data, pixel_sizes_remark
 from searcher.training.dataset import DataRequest, common_pixel_size, split_store

@@ -5,9 +5,9 @@ import torch
 from small_models import SMALL_MODELS
 from torchvision.models import resnet18
 
-from models.base import TensorBatch
-from models.mask_rcnn import MaskRCNN
 from searcher.exceptions import UserError
+from searcher.models.base import TensorBatch
+from searcher.models.mask_rcnn import MaskRCNN
 from searcher.study.objectives import Objective
 from searcher.training.checkpoint_size import checkpoint_bytes
 from searcher.training.checkpoints import load_checkpoint

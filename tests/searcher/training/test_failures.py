@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline import SyntheticGlands, prepare_store
-from data_pipeline.exceptions import DataError
-from models import unet
-from models.base import TensorBatch
+from searcher.data_pipeline import SyntheticGlands, prepare_store
+from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import CheckpointError, NonFiniteLossError
 from searcher.files import write_atomically
+from searcher.models import unet
+from searcher.models.base import TensorBatch
 from searcher.study.objectives import Objective
 from searcher.training.failures import Failure, diagnose
 from searcher.training.history import append_epoch
@@ -175,7 +175,7 @@ def test_an_error_in_a_model_names_the_models_line_and_torchs():
     failure = diagnose(caught(model.training_step, batch))
     assert failure.cause == "trial"
     assert failure.reason.startswith("RuntimeError: ")
-    here = f" at models/unet.py:{line_of(unet, 'x = level(x)')} (raised at torch/nn/modules/conv.py:"
+    here = f" at searcher/models/unet.py:{line_of(unet, 'x = level(x)')} (raised at torch/nn/modules/conv.py:"
     assert here in failure.reason
 
 

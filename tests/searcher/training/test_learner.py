@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import TensorBatch
 from searcher.exceptions import NonFiniteLossError
+from searcher.models.base import TensorBatch
 from searcher.study.objectives import Objective
 from searcher.training.learner import Learner
 from searcher.training.optimizers import build_optimizer

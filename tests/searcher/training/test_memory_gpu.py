@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_pipeline.store import Store
+from searcher.data_pipeline.store import Store
 from searcher.study.catalog import load_study
 from searcher.training.dataset import DataRequest
 from searcher.training.device import keep_to_share

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data_pipeline.datasets import SyntheticGlands
-from data_pipeline.store import prepare_store
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.store import prepare_store
 from searcher.evaluation.metrics import compare, pooled
 from searcher.study.objectives import Objective
 from searcher.training import pictures

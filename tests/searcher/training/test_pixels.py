@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.datasets.base import Sample
-from data_pipeline.datasets.view import DataView
-from data_pipeline.exceptions import DataError
-from data_pipeline.normalisation import Normalisation, levels_of
-from data_pipeline.store import Store, normalised, prepare_store
+from searcher.data_pipeline.datasets.base import Sample
+from searcher.data_pipeline.datasets.view import DataView
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.normalisation import Normalisation, levels_of
+from searcher.data_pipeline.store import Store, normalised, prepare_store
 from searcher.study.catalog import load_study
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.study.objectives import Objective

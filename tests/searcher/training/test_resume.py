@@ -13,10 +13,10 @@ import torch
 from same_runs import assert_same, without_timings
 from small_models import SMALL_MODELS
 
-from data_pipeline.datasets import SyntheticGlands
-from data_pipeline.store import prepare_store
-from models.registry import names
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.store import prepare_store
 from searcher.exceptions import CheckpointError
+from searcher.models.registry import names
 from searcher.study.objectives import Objective
 from searcher.training import run_folder
 from searcher.training.checkpoints import load_checkpoint
@@ -266,7 +266,7 @@ def test_killed_for_real_it_goes_on_bit_by_bit(store, tiny, recorder, tmp_path):
     script = f"""
         import os, signal
         from pathlib import Path
-        from data_pipeline.store import Store
+        from searcher.data_pipeline.store import Store
         from searcher.study.config import TrialConfig
         from searcher.study.objectives import Objective
         from searcher.training.learner import Learner

@@ -12,11 +12,11 @@ import torch
 from same_runs import TIMINGS, without_timings
 from small_models import SMALL_MODELS
 
-from data_pipeline.datasets import SyntheticGlands
-from data_pipeline.exceptions import DataError
-from data_pipeline.store import prepare_store
-from models.registry import names
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.store import prepare_store
 from searcher.exceptions import CheckpointError, NonFiniteLossError
+from searcher.models.registry import names
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import METRICS, Objective
 from searcher.training import run_folder

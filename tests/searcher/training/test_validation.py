@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline.datasets import Sample
-from data_pipeline.datasets.base import RGB
-from data_pipeline.store import prepare_store
-from models.base import DenseModel, Prediction, SegmentationModel
-from models.settings import PostprocessSettings
+from searcher.data_pipeline.datasets import Sample
+from searcher.data_pipeline.datasets.base import RGB
+from searcher.data_pipeline.store import prepare_store
 from searcher.exceptions import NonFiniteLossError
+from searcher.models.base import DenseModel, Prediction, SegmentationModel
+from searcher.models.settings import PostprocessSettings
 from searcher.training.validation import Validator
 
 CPU = torch.device("cpu")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from same_runs import assert_same, without_timings
 
-from data_pipeline.datasets import SyntheticGlands
-from data_pipeline.store import prepare_store
-from models.registry import build_model
-from models.settings import PostprocessSettings, UNetSettings
+from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.store import prepare_store
 from searcher.exceptions import CheckpointError, UserError
+from searcher.models.registry import build_model
+from searcher.models.settings import PostprocessSettings, UNetSettings
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint

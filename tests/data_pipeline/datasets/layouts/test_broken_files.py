@@ -15,9 +15,9 @@ import pytest
 import scipy.io
 import zarr
 
-from data_pipeline import DataError, open_dataset
-from data_pipeline.datasets.annotations import text_files
-from data_pipeline.datasets.layouts.coco import open_coco
+from searcher.data_pipeline import DataError, open_dataset
+from searcher.data_pipeline.datasets.annotations import text_files
+from searcher.data_pipeline.datasets.layouts.coco import open_coco
 
 Damage = Callable[[Path], object]
 

@@ -7,9 +7,9 @@ import lab_formats as lab
 import numpy as np
 import pytest
 
-from data_pipeline import open_dataset
-from data_pipeline.datasets import SampleSource
-from data_pipeline.datasets.layouts.base import LayoutSource
+from searcher.data_pipeline import open_dataset
+from searcher.data_pipeline.datasets import SampleSource
+from searcher.data_pipeline.datasets.layouts.base import LayoutSource
 
 WITH_HOLES = {
     "qupath": lab.qupath,

@@ -121,7 +121,7 @@ POSTER = (
     Entry("DTU-MASKRCNN", (0.922, 0.906), (0.905, 0.872), (37.529, 74.287), "poster"),
     Entry("DTU-UNET", (0.822, 0.862), (0.723, 0.791), (126.685, 138.294), "poster"),
 )
-"""The DTU poster's rows (02456, project 9). Its metrics are not the contest's, see `searcher.evaluation.poster`."""
+"""The DTU poster's rows (02456, project 9). Its metrics are not the contest's, see `glas.poster`."""
 
 SINCE = (
     Entry("MILD-Net (2018)", (0.914, 0.844), (0.913, 0.836), (41.54, 105.89), "since"),

@@ -11,8 +11,8 @@ from searcher.exceptions import CheckpointError, StorageError
 from searcher.files import sha256_of
 from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import CheckpointRecord
-from searcher.orchestration.messages import TrialJob
-from searcher.orchestration.scratch import scratch_folder
+from searcher.orchestration.cluster.scratch import scratch_folder
+from searcher.orchestration.trials.messages import TrialJob
 from searcher.storage.mirror import fetch_folder, local_root, origin_of
 from searcher.storage.objects import ObjectStore
 

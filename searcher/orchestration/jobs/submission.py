@@ -23,7 +23,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from searcher.exceptions import ClusterAwayError, UserError
-from searcher.orchestration.cluster import TOKEN_REMEDY, check_reachable
+from searcher.orchestration.cluster.ray_cluster import TOKEN_REMEDY, check_reachable
 from searcher.study.job_names import job_name
 
 __all__ = ["Job", "current_job", "find_job", "submit"]

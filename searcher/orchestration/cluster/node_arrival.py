@@ -8,8 +8,8 @@ from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.exceptions import RayError
 
 from searcher.exceptions import UserError
-from searcher.orchestration.node_watch import GIVE_UP_AFTER_S
-from searcher.orchestration.resources import TrialResources, has_workers, trial_resources
+from searcher.orchestration.cluster.node_watch import GIVE_UP_AFTER_S
+from searcher.orchestration.cluster.resources import TrialResources, has_workers, trial_resources
 from searcher.study.spec import ResourcesSection
 
 __all__ = ["resources_once_there"]

@@ -7,7 +7,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from searcher.orchestration.resources import TrialResources, can_place
+from searcher.orchestration.cluster.resources import TrialResources, can_place
 
 __all__ = ["NodeWatch"]
 

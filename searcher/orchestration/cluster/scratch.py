@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from searcher.exceptions import UserError
-from searcher.orchestration.leftovers import end_processes
+from searcher.orchestration.cluster.leftovers import end_processes
 
 __all__ = ["give_home", "homeless", "scratch_folder", "short_scratch_folder"]
 

@@ -17,8 +17,8 @@ from ray.exceptions import AuthenticationError
 
 from searcher.child_environment import reduced_environment
 from searcher.exceptions import UserError
-from searcher.orchestration.leftovers import MARK, ended_with_this_process
-from searcher.orchestration.scratch import short_scratch_folder
+from searcher.orchestration.cluster.leftovers import MARK, ended_with_this_process
+from searcher.orchestration.cluster.scratch import short_scratch_folder
 from searcher.orchestration.signals import signals_kept
 
 __all__ = ["TOKEN_REMEDY", "check_reachable", "ray_cluster"]

@@ -17,10 +17,10 @@ from ray import tune
 
 from searcher.exceptions import CheckpointError
 from searcher.ledger.records import CheckpointRecord
-from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
-from searcher.orchestration.node_probe import check_code, check_storage, open_store
-from searcher.orchestration.pulse import Pulse
-from searcher.orchestration.trial_place import AWAY_LIMIT_S, TrialPlace, trial_place
+from searcher.orchestration.cluster.node_probe import check_code, check_storage, open_store
+from searcher.orchestration.trials.messages import TrialJob, TrialMessage, TrialOutcome
+from searcher.orchestration.trials.pulse import Pulse
+from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S, TrialPlace, trial_place
 from searcher.storage.objects import is_object_uri
 from searcher.study.config import TrialConfig
 from searcher.study.layout import TRIAL_LOG

@@ -19,15 +19,15 @@ import ray
 from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from data_pipeline.exceptions import DataError
-from data_pipeline.store import Store
 from searcher._version import __version__
 from searcher.child_environment import DATABASE_SECRETS
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.store import Store
 from searcher.exceptions import NodeError, StorageError, UserError
 from searcher.files import write_atomically
-from searcher.orchestration.code_digest import SHOWN_DIGITS, code_digest
-from searcher.orchestration.messages import TrialJob
-from searcher.orchestration.resources import TrialResources, nodes_for
+from searcher.orchestration.cluster.code_digest import SHOWN_DIGITS, code_digest
+from searcher.orchestration.cluster.resources import TrialResources, nodes_for
+from searcher.orchestration.trials.messages import TrialJob
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import ObjectStore, below, is_object_uri
 from searcher.study.layout import STORAGE_MARK

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import ray
 from ray import ActorID, tune
 
-from searcher.orchestration.pulse import Beat, forget_beat, read_beat
+from searcher.orchestration.trials.pulse import Beat, forget_beat, read_beat
 
 __all__ = ["HangWatch"]
 

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from searcher.ledger.records import TrialRecord
 from searcher.ledger.study_ledger import Proposal, StudyLedger
 from searcher.lineage.distributions import distribution
-from searcher.orchestration.samplers import build_sampler
+from searcher.orchestration.trials.samplers import build_sampler
 from searcher.study.space import SearchSpace, Value
 
 __all__ = ["Advisor"]

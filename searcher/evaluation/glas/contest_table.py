@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from searcher.evaluation.contest import (
+from searcher.evaluation.glas.contest import (
     ENTRIES,
     NUM_IMAGES,
     POSTER,
@@ -15,7 +15,7 @@ from searcher.evaluation.contest import (
     Source,
     ranked,
 )
-from searcher.evaluation.records import TEST_SETS, Figures, MeasuredSet
+from searcher.evaluation.glas.records import TEST_SETS, Figures, MeasuredSet
 from searcher.exceptions import UserError
 
 __all__ = ["ContestTable", "contest_table", "figure_texts", "to_markdown"]

@@ -32,11 +32,11 @@ from ray.tune.search import Searcher
 from searcher.exceptions import StorageError, StudyFileError
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.orchestration.advisor import Advisor
-from searcher.orchestration.common_ground import common_ground
 from searcher.orchestration.listener import StudyListener
-from searcher.orchestration.lost_workers import OUT_OF_MEMORY, cause_of, last_error
-from searcher.orchestration.messages import TrialJob, TrialMessage, TrialOutcome
+from searcher.orchestration.trials.advisor import Advisor
+from searcher.orchestration.trials.common_ground import common_ground
+from searcher.orchestration.trials.lost_workers import OUT_OF_MEMORY, cause_of, last_error
+from searcher.orchestration.trials.messages import TrialJob, TrialMessage, TrialOutcome
 from searcher.storage.mirror import root_text
 from searcher.study.config import TrialConfig
 from searcher.study.layout import trial_folder

@@ -6,10 +6,10 @@ from typing import Any
 
 import ray
 
-from data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import SearcherError, UserError
-from searcher.orchestration.node_probe import GONE, SAY_AFTER_S, answer_of, on_node
-from searcher.orchestration.resources import TrialResources, node_of_each_gpu
+from searcher.orchestration.cluster.node_probe import GONE, SAY_AFTER_S, answer_of, on_node
+from searcher.orchestration.cluster.resources import TrialResources, node_of_each_gpu
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
 from searcher.training.memory_probe import MARGIN, Measured, largest_trial, params_and_use

@@ -1,0 +1,1 @@
+"""Launches that outlive the terminal, as jobs of a cluster."""

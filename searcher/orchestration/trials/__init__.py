@@ -1,0 +1,1 @@
+"""The trials of a launch: proposed, trained by workers, watched, pruned and ended."""

@@ -1,0 +1,134 @@
+"""What a plan needs to know of a data set, from its store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searcher.data_pipeline.annotations import annotation_facts
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.exposure import Choice, choose_for_store
+from searcher.data_pipeline.store import Store
+from searcher.training.dataset import given_validation, trained_on
+
+__all__ = ["DataFacts", "data_facts", "near_share"]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Sizes and numbers of the images that are trained and validated on. All lengths are in pixels of the image.
+
+    The side of an object is that of the square with the area of its bounding box.
+    """
+
+    num_images: int
+    """Images."""
+    num_patients: int
+    """Patients; the number of images where nobody said whose they are."""
+    patients_are_known: bool
+    """Whether somebody said whose the images are."""
+    has_validation: bool
+    """Whether the data set itself sets images aside for validation."""
+    short_px: int
+    """Shorter side that 9 of 10 images reach."""
+    largest_px: int
+    """Height times width of the largest image."""
+    num_objects: int
+    """Objects in all images."""
+    objects_per_image: int
+    """Median number of objects in one image."""
+    small_area_px: int
+    """Area that 1% of the objects fall below."""
+    narrow_px: int
+    """Shorter side of the bounding box that 5% of the objects fall below."""
+    side_px: float
+    """Median side of an object."""
+    large_side_px: float
+    """Side that 2% of the objects exceed."""
+    gap_px: int
+    """What counts as near: one twentieth of the median side, at least 1."""
+    near: float
+    """Part of the objects that have another one within `gap_px`, 0..1."""
+    channels: tuple[str, ...]
+    """Names of the channels."""
+    dtype: str
+    """Type of the images' values, `uint8` or `uint16`."""
+    normalisation: Choice
+    """What `data.normalisation = "auto"` means for them."""
+
+    @property
+    def is_stained(self) -> bool:
+        """Whether the images are colour images in bright field, as of H&E."""
+        return (len(self.channels), self.dtype, self.normalisation.kind) == (3, "uint8", "fixed")
+
+
+def data_facts(store: Store, where: str) -> DataFacts:
+    """Return what a plan needs to know of a data set.
+
+    Args:
+        store: The data set, prepared.
+        where: The data set, for messages.
+
+    Raises:
+        DataError: No image of it is to be trained on, or none holds an object.
+    """
+    indices = trained_on(store)
+    if not indices:
+        raise DataError(f"{where}: some images must be of the split train, got none; correct samples.csv")
+    every = annotation_facts(store)
+    facts = [every[index] for index in indices]
+    areas = np.array([area for each in facts for area in each.areas], np.int64)
+    if not len(areas):
+        raise DataError(
+            f"{where}: training images must hold objects, got no object in any of {len(indices)}; "
+            "check how the label maps were written"
+        )
+    extents = np.array([extent for each in facts for extent in each.extents], np.float64)
+    sides = np.sqrt(extents.prod(axis=1))
+    shapes = np.array([store.labels(index).shape for index in indices])
+    samples = [store.samples[index] for index in indices]
+    gap = max(1, round(float(np.median(sides)) / 20))
+    num_near = sum(near_share(store.labels(index), gap) * every[index].num_labels for index in indices)
+    return DataFacts(
+        num_images=len(indices),
+        num_patients=len({sample.group for sample in samples}),
+        patients_are_known=any(sample.group != sample.id for sample in samples),
+        has_validation=bool(given_validation(store)),
+        short_px=_quantile(shapes.min(axis=1), 0.1),
+        largest_px=int(shapes.prod(axis=1).max()),
+        num_objects=len(areas),
+        objects_per_image=_quantile(np.array([each.num_labels for each in facts]), 0.5),
+        small_area_px=_quantile(areas, 0.01),
+        narrow_px=_quantile(extents.min(axis=1), 0.05),
+        side_px=float(np.median(sides)),
+        large_side_px=float(np.quantile(sides, 0.98)),
+        gap_px=gap,
+        near=float(num_near / len(areas)),
+        channels=tuple(store.channels),
+        dtype=store.dtype,
+        normalisation=choose_for_store(store, indices),
+    )
+
+
+def near_share(labels: NDArray[np.integer], gap_px: int) -> float:
+    """Return the part of the objects that have a pixel near a pixel of another object, 0..1.
+
+    Args:
+        labels: integer[H, W], 0 background.
+        gap_px: Pixels are near that are at most so far apart along rows and along columns.
+    """
+    from scipy import ndimage
+
+    values = np.unique(labels[labels > 0])
+    if not len(values):
+        return 0.0
+    highest, size = int(values[-1]), 2 * gap_px + 1
+    most = ndimage.maximum_filter(labels, size, mode="nearest")
+    least = ndimage.minimum_filter(np.where(labels > 0, labels, highest), size, mode="nearest")
+    is_near = (labels > 0) & ((most != labels) | (least != labels))
+    return len(np.unique(labels[is_near])) / len(values)
+
+
+def _quantile(values: NDArray[np.generic] | Sequence[int], share: float) -> int:
+    return int(np.quantile(np.asarray(values), share, method="lower"))
