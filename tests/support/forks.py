@@ -112,6 +112,7 @@ class ForkedProcess:
                 if not selector.select(timeout):
                     raise subprocess.TimeoutExpired("searcher", timeout or 0.0)
             self.returncode = receive(self._connection)[0]
+            assert self.returncode is not None, "what it was forked from has ended before it"
             self._connection.close()
         return self.returncode
 
@@ -224,7 +225,7 @@ class _Server:
                 elif key.fileobj is self._ended:
                     self._ended.recv(4096)
                     self._reap()
-                else:
+                elif key.fileobj in self._selector.get_map():  # else its process has ended in this moment
                     self._hung_up(key.fileobj)
         return None
 
@@ -292,6 +293,7 @@ def _become(request: dict[str, Any], files: list[int]) -> Callable[[], int]:
     """Make this process look as if it had just been started, and return what it does."""
     import sitecustomize  # the faults'
 
+    os.setsid()  # Ray kills whole groups
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)

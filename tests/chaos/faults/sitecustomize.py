@@ -198,7 +198,7 @@ def _hand_over(server: str) -> None:
         socket.send_fds(connection, [len(body).to_bytes(4, "big")], [0, 1, 2])
         connection.sendall(body)
         answers = b"".join(iter(lambda: connection.recv(4096), b""))
-    code = int(answers[4 + int.from_bytes(answers[:4], "big") + 4 :])
+    code = int(answers[4 + int.from_bytes(answers[:4], "big") + 4 :] or 1)
     if code < 0:
         os.kill(os.getpid(), -code)
     os._exit(code)
