@@ -36,6 +36,9 @@ for ignorable, default in ((signal.SIGINT, signal.default_int_handler), (signal.
 _ON_RAY = "tests/searcher/orchestration/"
 """Most of this room's tests share one Ray cluster, which takes long to start."""
 
+_ON_ROOM = "tests/chaos/test_detached.py"
+"""Its tests share a cluster of three nodes."""
+
 _LONG = (
     "tests/models/test_conformance.py",
     "tests/fuzz/test_bundles.py",
@@ -63,10 +66,17 @@ _LONG = (
 
 
 class _ByServer(LoadScopeScheduling):
-    """Gives the room with the cluster to one process as a whole, so that it is started once; else whole files."""
+    """Gives the room with the cluster to one process as a whole, so that it is started once; else whole files.
+
+    Of faults and cases each test goes to whichever process is free.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return _ON_RAY if nodeid.startswith(_ON_RAY) else nodeid.partition("::")[0]
+        if nodeid.startswith(_ON_RAY):
+            return _ON_RAY
+        file = nodeid.partition("::")[0]
+        is_alone = file.startswith(("tests/chaos/", "tests/cases/")) and file != _ON_ROOM
+        return nodeid if is_alone else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -24,6 +24,23 @@ os.environ["SEARCHER_CHAOS_SEED"] = str(_SEED)  # for the processes that pytest-
 _LONGEST_S = 900
 """Seconds after which a test hangs: several launches, one after the other, on a machine that is busy."""
 
+_LONG = (
+    "test_detached.py",
+    "test_driver_killed.py",
+    "test_interrupted.py",
+    "test_coarse_to_fine.py",
+    "test_file_troubles.py",
+    "test_memory_monitor.py",
+    "test_database_away.py",
+    "test_nodes_apart.py",
+    "test_hanging_workers.py",
+    "test_operators.py",
+    "test_object_store.py",
+    "test_workers_and_nodes.py",
+    "test_damaged_checkpoints.py",
+)
+"""The files whose tests take longest, the longest first: a test that begins last would run alone in the end."""
+
 
 def pytest_report_header() -> str:
     return f"chaos seed: {_SEED} (run again with SEARCHER_CHAOS_SEED={_SEED})"
@@ -34,6 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("chaos")
             item.add_marker(pytest.mark.timeout(_LONGEST_S))
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
 
 
 @pytest.fixture
