@@ -24,12 +24,13 @@ each step and takes 33 ms for the elastic one alone (2.0.8, 512 x 512, one core)
 
 import os
 import threading
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from searcher.data_pipeline.datasets.base import Pixels
 from searcher.data_pipeline.exceptions import DataError
@@ -43,10 +44,22 @@ from searcher.data_pipeline.warp import (
     resample,
     separate_reflections,
 )
+from searcher.parts import Part
+from searcher.plugins import Registry
 
-__all__ = ["PRESETS", "Augmentation", "build_augmentation"]
+__all__ = ["AUGMENTATIONS", "PRESETS", "Augmentation", "build_augmentation", "register_augmentation"]
 
 PRESETS = ("none", "poster", "standard", "strong")
+"""The presets that come with this package."""
+
+AUGMENTATIONS: "Registry[Part[Augmentation]]" = Registry(
+    "augmentation preset",
+    key="augment.preset",
+    built_in={name: f"searcher.data_pipeline.augment:{name}" for name in PRESETS},
+)
+"""By `augment.preset`."""
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _POSTER_CROP_PX = 512
 
@@ -80,18 +93,42 @@ class Augmentation(Protocol):
         """
 
 
+def register_augmentation(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
+    """Return the decorator that makes an augmentation preset known.
+
+    Args:
+        name: What a study file calls it.
+        options: Its own settings, derived from `searcher.parts.Section`: the keys of `augment.options`.
+
+    The decorated class or function takes, of `crop_px`, `strength` and `is_photograph` (see `build_augmentation`),
+    those that its signature has, and its options. It returns an `Augmentation`.
+    """
+
+    def register(build: F) -> F:
+        AUGMENTATIONS.register(name, Part(build, options))
+        return build
+
+    return register
+
+
 def build_augmentation(
-    preset: str, *, crop_px: int, strength: float = 1.0, is_photograph: bool = True
+    preset: str,
+    *,
+    crop_px: int,
+    strength: float = 1.0,
+    is_photograph: bool = True,
+    options: Mapping[str, Any] | None = None,
 ) -> Augmentation:
     """Return an augmentation.
 
     Args:
-        preset: One of `PRESETS`.
+        preset: One of `PRESETS`, or a plug-in's.
         crop_px: Side length of the crops.
         strength: Scales the magnitudes of `standard` and `strong`: 1 is the preset as designed, 0 only crops, flips
             and turns.
         is_photograph: Whether three channels of 8 bit are the colours of a photograph, whose hue and staining can be
             jittered; else they are dyes, as any other number of channels is.
+        options: Settings of a plug-in's preset, as checked.
 
     Raises:
         DataError: No preset has that name, or a number is out of range.
@@ -102,16 +139,12 @@ def build_augmentation(
         )
     if strength < 0:
         raise DataError(f"augment.strength: must be at least 0, got {strength}; 0 switches distortions off")
-    if preset == "none":
-        return _Crop(crop_px)
-    if preset == "poster":
-        return _Poster(crop_px)
-    if preset == "standard":
-        return _Distorted(crop_px, strength, STANDARD, _Colour(strength, is_photograph))
-    if preset == "strong":
-        return _Distorted(crop_px, strength, STRONG, _StainAndBlur(strength, is_photograph))
-    raise DataError(
-        f"augment.preset: must be one of {', '.join(PRESETS)}, got {preset!r}; choose one of them"
+    if not AUGMENTATIONS.known(preset):
+        raise DataError(
+            f"augment.preset: must be one of {', '.join(AUGMENTATIONS.names())}, got {preset!r}; choose one of them"
+        )
+    return AUGMENTATIONS[preset].made(
+        crop_px=crop_px, strength=strength, is_photograph=is_photograph, options=options or {}
     )
 
 
@@ -263,6 +296,20 @@ class _StainAndBlur:
         is_blurred, sigma_px = rng.random() < self._BLUR_PROBABILITY, rng.random() * self._max_sigma_px
         if is_blurred and sigma_px > 0:
             np.copyto(image, cv2.GaussianBlur(image, (0, 0), sigma_px).reshape(image.shape))
+
+
+def _standard(crop_px: int, strength: float, is_photograph: bool) -> Augmentation:
+    return _Distorted(crop_px, strength, STANDARD, _Colour(strength, is_photograph))
+
+
+def _strong(crop_px: int, strength: float, is_photograph: bool) -> Augmentation:
+    return _Distorted(crop_px, strength, STRONG, _StainAndBlur(strength, is_photograph))
+
+
+none: Part[Augmentation] = Part(_Crop)
+poster: Part[Augmentation] = Part(_Poster)
+standard: Part[Augmentation] = Part(_standard)
+strong: Part[Augmentation] = Part(_strong)
 
 
 def _random_window(shape: tuple[int, ...], size_px: int, rng: np.random.Generator) -> tuple[slice, slice]:

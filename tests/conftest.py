@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from new_database import create_postgres_database
 from s3_server import S3Server
+from shared_statements import share_compiled_statements
 from xdist.scheduler import LoadScopeScheduling
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -21,7 +22,7 @@ os.environ.update(
 )
 # Before torch is imported: tiny tensors on many threads are several times slower than on one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# The tests' own cluster stays on loopback; see `orchestration.cluster.ray_cluster`, which does this for a launch's own.
+# The tests' own cluster stays on loopback; see `orchestration.ray_internals`, which does this for a launch's own.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 # Of the cluster's three actors the tests' trials of a second each mostly need one, and each costs seconds to start.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1")
@@ -33,13 +34,19 @@ for ignorable, default in ((signal.SIGINT, signal.default_int_handler), (signal.
         signal.signal(ignorable, default)
 
 
+share_compiled_statements()
+
 _ON_RAY = "tests/searcher/orchestration/"
 """Most of this room's tests share one Ray cluster, which takes long to start."""
 
 _ON_ROOM = "tests/chaos/test_detached.py"
 """Its tests share a cluster of three nodes."""
 
+_END_OF_CLUSTER = pytest.StashKey[Callable[[], None]]()
+"""Ends that cluster, as long as it is up."""
+
 _LONG = (
+    "tests/docker/test_entrypoint.py",
     "tests/models/test_conformance.py",
     "tests/fuzz/test_bundles.py",
     "tests/fuzz/test_names.py",
@@ -154,20 +161,40 @@ def bucket_uri(s3_server: S3Server, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def ray_nodes() -> Iterator[object]:
+def ray_nodes(pytestconfig: pytest.Config) -> Iterator[object]:
     """Three raylets on this machine, one trial's worth of CPU each; the cluster's own handle."""
     from ray.cluster_utils import Cluster
 
     import searcher.orchestration.cluster.ray_cluster  # noqa: F401  sets what ray reads when it is imported
 
     environment = dict(os.environ)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    # What workers print goes to their logs; to bring it to the driver takes a twentieth of a processor all the time.
+    head = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         cluster.add_node(num_cpus=1)
+
+    def end() -> None:
+        cluster.shutdown()
+        os.environ.clear()
+        os.environ.update(environment)
+
+    pytestconfig.stash[_END_OF_CLUSTER] = end
     yield cluster
-    cluster.shutdown()
-    os.environ.clear()
-    os.environ.update(environment)
+    _end_cluster(pytestconfig)
+
+
+def _end_cluster(config: pytest.Config) -> None:
+    if end := config.stash.get(_END_OF_CLUSTER, None):
+        del config.stash[_END_OF_CLUSTER]
+        end()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the cluster with the last test of its room: its agents take a tenth of a processor as long as it is up."""
+    if item.nodeid.startswith(_ON_RAY) and not (nextitem and nextitem.nodeid.startswith(_ON_RAY)):
+        _end_cluster(item.config)
 
 
 @pytest.fixture

@@ -91,6 +91,8 @@ def arguments(args: argparse.Namespace) -> list[str]:
         words += [] if value is None else [option, str(value)]
     for setting in args.settings:
         words += ["--set", setting]
+    for plugin in args.plugins:
+        words += ["--plugin", plugin]
     return words + (["--with-parents"] if args.with_parents else [])
 
 

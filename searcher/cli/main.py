@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NoReturn
 
 from searcher._version import __version__
@@ -113,6 +114,7 @@ def _run(argv: list[str] | None, command: str, secrets: Secrets) -> int:
     finally:
         output.flush()  # what --help printed
     args.command = command
+    _load_plugins(args)
     args.report_of = lambda error: report_of(error, command, secrets)
     with ExitStack() as stack:
         stack.enter_context(signals_interrupt())
@@ -120,6 +122,31 @@ def _run(argv: list[str] | None, command: str, secrets: Secrets) -> int:
             stack.enter_context(output.optional())
         code: int = args.run(args)
     return code
+
+
+def _load_plugins(args: argparse.Namespace) -> None:
+    """Import the plug-ins that the command line names, before a verb reads what may name their parts."""
+    if args.plugins:
+        from searcher.plugins import load_plugins
+
+        args.plugins = [plugin.source for plugin in load_plugins(args.plugins, folder=Path.cwd())]
+
+
+def _add_plugins(parser: argparse.ArgumentParser) -> None:
+    """Add `--plugin` to a verb, or to all verbs below it."""
+    below = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    for each in below:
+        for verb in each.choices.values():
+            _add_plugins(verb)
+    if not below:
+        parser.add_argument(
+            "--plugin",
+            action="append",
+            default=[],
+            dest="plugins",
+            metavar="MODULE|FILE",
+            help="import this plug-in first, as a study file's plugins does; may be repeated",
+        )
 
 
 def _errors_of_ours() -> tuple[type[Exception], ...]:
@@ -138,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
     for verb in _VERBS:
         verb.add_parser(verbs)
+    _add_plugins(parser)
     return parser
 
 

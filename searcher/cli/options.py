@@ -219,6 +219,8 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     ):
         if value is not None:
             chosen[key] = value
+    if args.plugins:
+        chosen["plugins"] = [*chosen.get("plugins", []), *args.plugins]
     return chosen
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.evaluation.hausdorff import nearest_hausdorff, pair_hausdorff
-from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, overlaps
+from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, paired_pixels, partners
 
 __all__ = ["METRICS", "ImageComparison", "ObjectTerms", "compare", "from_sums", "mean", "pooled"]
 
@@ -111,7 +111,8 @@ def compare(truth: IntArray, prediction: IntArray, *, hausdorff: bool = True) ->
             f"{prediction.shape}; resize the prediction to the image with nearest-neighbour interpolation"
         )
     glands, found = LabelledObjects(truth), LabelledObjects(prediction)
-    of_glands, of_found = overlaps(glands, found)
+    pairs = paired_pixels(glands, found)
+    of_glands, of_found = partners(pairs, len(glands), len(found))
     h_glands, h_found = np.full(len(glands), math.nan), np.full(len(found), math.nan)
     if hausdorff:
         h_glands, h_found = _hausdorff_terms(glands, found, of_glands, of_found)

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["LabelledObjects", "Overlaps", "PointLists", "overlaps"]
+__all__ = [
+    "LabelledObjects",
+    "Overlaps",
+    "PairedPixels",
+    "PointLists",
+    "overlaps",
+    "paired_pixels",
+    "partners",
+]
 
 IntArray = NDArray[np.integer[Any]]
 
@@ -119,14 +127,43 @@ class Overlaps:
     """int64[n], pixels shared with the partner, 0 without one."""
 
 
-def overlaps(a: LabelledObjects, b: LabelledObjects) -> tuple[Overlaps, Overlaps]:
-    """Return the partners of the objects of a in b, and of those of b in a; background is nobody's."""
+@dataclass(frozen=True)
+class PairedPixels:
+    """The pairs of objects of two sides that share pixels. p pairs, in the order of a's objects, then of b's."""
+
+    of_a: NDArray[np.int64]
+    """int64[p], the object of the first side."""
+    of_b: NDArray[np.int64]
+    """int64[p], the object of the second side."""
+    pixels: NDArray[np.int64]
+    """int64[p], pixels that both share, at least 1."""
+
+
+def paired_pixels(a: LabelledObjects, b: LabelledObjects) -> PairedPixels:
+    """Return the pairs of objects of a and b that share pixels; background is nobody's."""
     assert a.shape == b.shape
     both = np.flatnonzero((a.index_map != 0) & (b.index_map != 0))
     codes = (a.index_map.ravel()[both] - np.int64(1)) * len(b) + (b.index_map.ravel()[both] - 1)
     pairs, counts = np.unique(codes, return_counts=True)
     of_a, of_b = np.divmod(pairs, max(len(b), 1))
-    return _partners(of_a, of_b, counts, len(a)), _partners(of_b, of_a, counts, len(b))
+    return PairedPixels(of_a, of_b, counts.astype(np.int64))
+
+
+def overlaps(a: LabelledObjects, b: LabelledObjects) -> tuple[Overlaps, Overlaps]:
+    """Return the partners of the objects of a in b, and of those of b in a; background is nobody's."""
+    return partners(paired_pixels(a, b), len(a), len(b))
+
+
+def partners(pairs: PairedPixels, num_a: int, num_b: int) -> tuple[Overlaps, Overlaps]:
+    """Return the partners of the objects of a in b, and of those of b in a.
+
+    Args:
+        pairs: Of a and b.
+        num_a: Objects of a.
+        num_b: Objects of b.
+    """
+    of_a = _partners(pairs.of_a, pairs.of_b, pairs.pixels, num_a)
+    return of_a, _partners(pairs.of_b, pairs.of_a, pairs.pixels, num_b)
 
 
 def _partners(

@@ -1,199 +1,35 @@
-"""The study database: opening it, and reading what it says of studies and trials."""
+"""The study database: what it says of studies and trials."""
 
 import difflib
-import logging
 import math
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from datetime import datetime
-from functools import cached_property
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import optuna
 import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from searcher.exceptions import DatabaseAwayError, DatabaseError, StudyConflictError, UnknownStudyError
-from searcher.ledger import engine as engines
-from searcher.ledger.address import DatabaseAddress
+from searcher.exceptions import StudyConflictError, UnknownStudyError
 from searcher.ledger.clock import database_now
-from searcher.ledger.guard import Guard
+from searcher.ledger.connection import Connection
 from searcher.ledger.liveness import driver_is_gone
-from searcher.ledger.lock_holder import lock_holder
-from searcher.ledger.migrations import check_revision, upgrade
-from searcher.ledger.optuna_tables import are_of_this_optuna, open_optuna_storage
+from searcher.ledger.optuna_tables import are_of_this_optuna
 from searcher.ledger.optuna_trials import count_states, find_study, read_directions, read_results, read_trials
-from searcher.ledger.outage import is_lock, is_outage
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, ResultRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
 from searcher.study.objectives import Direction
 
 __all__ = ["Database", "checkpoint_record", "value_of"]
 
-logger = logging.getLogger(__name__)
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-
-class Database:
+class Database(Connection):
     """The one truth of all studies. Held by the driver and by commands; never sent to a worker.
 
     Use as a context manager, or `close` it. Safe to use from several threads.
     """
 
-    def __init__(self, address: DatabaseAddress, engine: Engine, *, may_write: bool = True) -> None:
-        self.address = address
-        self.engine = engine
-        self.guard = Guard(address)
-        self.guard.opened()
-        self.guard.attach(engine)
-        self._may_write = may_write
-        self._has_checked_optunas_tables = False
-
-    @classmethod
-    def open(cls, address: DatabaseAddress | str, *, create: bool = False, may_write: bool = True) -> Self:
-        """Return the open database.
-
-        Args:
-            address: Where it lies, or the text that says so.
-            create: Make the file and the tables where they are missing, and upgrade those of an older version.
-            may_write: Whether anything can be written; without it the database itself refuses, Optuna's writing
-                too. For whoever hands the database on to code that is not ours.
-
-        Raises:
-            DatabaseError: It cannot be reached or used, or holds no studies and must not be created, or was written
-                by another version: a newer one always, an older one unless `create`. Nothing is changed then.
-        """
-        assert may_write or not create
-        address = engines.parse_url(address)
-        database = cls(address, engines.connect(address, create=create), may_write=may_write)
-        if not may_write:
-            engines.only_reading(database.engine)
-        try:
-            with database.errors("opened"):
-                check_revision(database.engine, where=f"--db {address}", may_upgrade=create)
-                if create:
-                    engines.write_ahead(database.engine)
-                    database.optuna_storage = database._open_storage(create=True)
-                    upgrade(database.engine)
-        except BaseException:
-            database.close()
-            raise
-        return database
-
-    @staticmethod
-    def probe(address: DatabaseAddress | str) -> None:
-        """Check, without creating anything, that a study can be written here.
-
-        Raises:
-            DatabaseError: It cannot be reached or used.
-        """
-        engines.probe(engines.parse_url(address))
-
-    @cached_property
-    def optuna_storage(self) -> optuna.storages.RDBStorage:
-        """Optuna's view of the same database.
-
-        Raises:
-            DatabaseError: Its tables are missing, or of another version of Optuna.
-        """
-        with self.errors("read"):
-            storage = self._open_storage(create=False)
-        if not self._may_write:
-            engines.only_reading(storage.engine)
-        return storage
-
-    def _open_storage(self, *, create: bool) -> optuna.storages.RDBStorage:
-        storage = open_optuna_storage(self.address, create=create)
-        self.guard.attach(storage.engine)
-        return storage
-
-    def close(self) -> None:
-        """Give back all connections."""
-        self.engine.dispose()
-        if "optuna_storage" in self.__dict__:
-            self.optuna_storage.engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"Database({self.address})"
-
-    def __reduce__(self) -> str:
-        raise TypeError("a Database is not pickled: it would carry its password to a worker")
-
-    @contextmanager
-    def write(self) -> Iterator[Session]:
-        """Run one transaction that writes; commits at the end, rolls back on an error.
-
-        Raises:
-            DatabaseError: The database refuses, or is away.
-        """
-        engine = self.engine.execution_options(writes=True)
-        with self.errors("written"), Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def read(self) -> Iterator[Session]:
-        """Run one transaction that only reads.
-
-        Raises:
-            DatabaseError: The database refuses, or is away.
-        """
-        with self.errors("read"), Session(self.engine) as session:
-            yield session
-
-    @contextmanager
-    def errors(self, what: str) -> Iterator[None]:
-        """Turn whatever SQLAlchemy and Optuna raise inside into one line.
-
-        Args:
-            what: What failed, such as `written`.
-
-        Raises:
-            DatabaseAwayError: The database is away, locked or full now, and may be back later.
-            DatabaseError: It refuses.
-        """
-        try:
-            yield
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            where = f"--db {self.address}"
-            reason = engines.reason(error, self.address)
-            if is_lock(error):
-                reason = reason if self.address.is_sqlite else "another session has locked its tables or rows"
-                holder = lock_holder(self.engine, self.address)
-                reason = f"{reason}; {holder}" if holder else reason
-            if is_outage(error):
-                raise DatabaseAwayError(f"{where}: is away: {reason}") from None
-            raise DatabaseError(f"{where}: could not be {what}: {reason}") from None
-
-    def ping(self) -> None:
-        """Check that the database can be written now.
-
-        Raises:
-            DatabaseAwayError: It is away or locked.
-        """
-        with self.write() as session:
-            session.execute(sa.text("SELECT 1"))
-
-    def check_writable(self) -> None:
-        """Check that this user may write, before work whose result is to be written.
-
-        Raises:
-            DatabaseError: The user or the disk may only read, or the database is away.
-        """
-        with self.write() as session:  # no row is changed, but the database asks for every permission
-            session.execute(sa.update(StudyRow).where(sa.false()).values(name=StudyRow.name))
-
-    # ---- reading ---------------------------------------------------------------------------------------
+    _has_checked_optunas_tables = False
 
     def study_names(self) -> list[str]:
         """Return the names of all studies, oldest first."""

@@ -5,56 +5,32 @@ holder is known to be gone: its process is looked at where it can be seen, and e
 """
 
 import logging
-import os
-import platform
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from importlib.metadata import version
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 
 from searcher.exceptions import DatabaseReplacedError, SearcherError, StudyConflictError
+from searcher.ledger import takeover
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.clock import database_now
 from searcher.ledger.database import Database
-from searcher.ledger.liveness import driver_state, own_process
-from searcher.ledger.tables import LaunchRow, StudyRow
-from searcher.study.config import MEANING
+from searcher.ledger.liveness import driver_state
+from searcher.ledger.tables import LaunchRow
 
-__all__ = ["NORMALISES", "Lease"]
-
-NORMALISES = "normalises"
-"""Recorded of a launch whose version can normalise images; older ones could not."""
+__all__ = ["Lease"]
 
 logger = logging.getLogger(__name__)
 
 RENEW_EVERY_S = 10.0
 LOOK_EVERY_S = 2.0
 """How often the holder looks whether it was asked to stop, or lost the lease."""
-WATCH_S = 25.0
-"""How long another driver watches a silent lease: a bit more than two renewals."""
 _TRY_AGAIN_AFTER_S = 0.5
 _MAX_ROUNDS = 5
 """How often `acquire` looks again when drivers came, ended or renewed while it was deciding."""
-_RECORDED_VERSIONS = (
-    "gland-searcher",
-    "torch",
-    "torchvision",
-    "ray",
-    "optuna",
-    "albumentations",
-    "numpy",
-    "sqlalchemy",
-)
-
-
 _IN_DOUBT: set[tuple[DatabaseAddress, int]] = set()
 """Studies for which this process began a launch without hearing whether it was written: the database went away."""
 
@@ -83,7 +59,7 @@ class Lease:
 
     @classmethod
     def acquire(cls, database: Database, study_name: str, *, job: str | None = None) -> Self:
-        """Return the lease on a study; takes `WATCH_S` where only a silent holder's silence can tell.
+        """Return the lease on a study; takes `takeover.WATCH_S` where only a silent holder's silence can tell.
 
         Args:
             database: With the study.
@@ -96,11 +72,11 @@ class Lease:
         study_id = database.study_row(study_name).id
         in_doubt = (database.address, study_id)
         for _ in range(_MAX_ROUNDS):
-            launch_id = _begun_before(database, study_id) if in_doubt in _IN_DOUBT else None
+            launch_id = takeover.begun_before(database, study_id) if in_doubt in _IN_DOUBT else None
             if launch_id is None:
-                gone = _gone_drivers(database, study_id, study_name)
+                gone = takeover.gone_drivers(database, study_id, study_name)
                 _IN_DOUBT.add(in_doubt)
-                launch_id = _take_over(database, study_id, gone, job)
+                launch_id = takeover.take_over(database, study_id, gone, job)
             _IN_DOUBT.discard(in_doubt)
             if launch_id is not None:
                 return cls(database, study_name, launch_id)
@@ -115,9 +91,9 @@ class Lease:
         Raises:
             StudyConflictError: Another driver holds the lease.
         """
-        for launch, now in _open_launches(database, database.study_row(study_name).id):
+        for launch, now in takeover.open_launches(database, database.study_row(study_name).id):
             if driver_state(launch, now) == "alive":
-                raise _refusal(study_name, launch, now)
+                raise takeover.refusal(study_name, launch, now)
 
     def ends_as(self, outcome: str) -> None:
         """Say how the launch went, `finished` or `interrupted`; it counts as `failed` until this is called."""
@@ -278,133 +254,3 @@ class _Once:
         if self.is_due and self.act is not None and not self._is_done:
             self._is_done = True
             self.act()
-
-
-# ---- taking the study from a driver that is gone -------------------------------------------------------------
-
-
-def _gone_drivers(database: Database, study_id: int, study_name: str) -> dict[int, datetime]:
-    """Return the launches without an end whose driver is gone, each with its last renewal.
-
-    Raises:
-        StudyConflictError: One of the drivers is alive.
-    """
-    gone = {}
-    for launch, now in _open_launches(database, study_id):
-        state: str = driver_state(launch, now)
-        if state == "uncertain":
-            logger.warning(
-                "%s: process %d on %s has not renewed its lease; watching for %.0f s whether it does",
-                *(study_name, launch.pid, launch.host, WATCH_S),
-            )
-            state = _watched_state(database, launch)
-        if state == "alive":
-            raise _refusal(study_name, launch, now)
-        if state == "gone":
-            gone[launch.id] = launch.renewed_at
-    return gone
-
-
-def _begun_before(database: Database, study_id: int) -> int | None:
-    """Return the launch that this process has begun without hearing of it, None for none."""
-    for launch, now in _open_launches(database, study_id):
-        is_ours = (launch.process_space, launch.pid) == (own_process()[0], os.getpid())
-        if is_ours and driver_state(launch, now) == "alive":
-            return launch.id
-    return None
-
-
-def _refusal(study_name: str, launch: LaunchRow, now: datetime) -> StudyConflictError:
-    age = max(timedelta(0), now - launch.started_at)
-    return StudyConflictError(
-        f"--study {study_name}: must have one driver at a time, got a second one; process {launch.pid} on "
-        f"{launch.host} has run it for {timedelta(seconds=int(age.total_seconds()))}; wait for it, or stop it with "
-        f"`searcher stop --study {study_name}`"
-    )
-
-
-def _open_launches(database: Database, study_id: int) -> list[tuple[LaunchRow, datetime]]:
-    """Return the launches without an end, each with the present moment by the database's clock."""
-    unended = sa.select(LaunchRow, database_now()).where(
-        LaunchRow.study_id == study_id, LaunchRow.ended_at.is_(None)
-    )
-    with database.read() as session:
-        return [(launch, now) for launch, now in session.execute(unended.order_by(LaunchRow.id))]
-
-
-def _watched_state(database: Database, launch: LaunchRow) -> Literal["alive", "gone", "ended"]:
-    """Watch for a bit more than two renewals whether a silent driver renews its lease."""
-    give_up_at = time.monotonic() + WATCH_S
-    while time.monotonic() < give_up_at:
-        time.sleep(min(1.0, WATCH_S / 10))
-        columns = sa.select(LaunchRow.renewed_at, LaunchRow.ended_at)
-        with database.read() as session:
-            row = session.execute(columns.where(LaunchRow.id == launch.id)).one_or_none()
-        if row is None or row.ended_at is not None:
-            return "ended"
-        if row.renewed_at != launch.renewed_at:
-            return "alive"
-    return "gone"
-
-
-def _take_over(database: Database, study_id: int, gone: dict[int, datetime], job: str | None) -> int | None:
-    """End the launches of drivers that are gone and begin one.
-
-    Returns:
-        The new launch, None if a driver came or came back in between: then nothing is changed.
-    """
-    launch = _this_launch(study_id, job)
-    with database.write() as session:
-        # Locks the study's row on PostgreSQL; on SQLite the transaction holds the only write lock already.
-        session.execute(sa.select(StudyRow.id).where(StudyRow.id == study_id).with_for_update(key_share=True))
-        for launch_id, renewed_at in gone.items():
-            still_silent = (
-                LaunchRow.id == launch_id,
-                LaunchRow.renewed_at == renewed_at,
-                LaunchRow.ended_at.is_(None),
-            )
-            session.execute(
-                sa.update(LaunchRow).where(*still_silent).values(ended_at=database_now(), outcome="lost")
-            )
-        unended = sa.select(LaunchRow.id).where(LaunchRow.study_id == study_id, LaunchRow.ended_at.is_(None))
-        if session.scalars(unended).first() is not None:
-            session.rollback()
-            return None
-        session.add(launch)
-        session.flush()
-        return launch.id
-
-
-def _this_launch(study_id: int, job: str | None) -> LaunchRow:
-    process_space, process_started = own_process()
-    return LaunchRow(
-        study_id=study_id,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        process_started=process_started,
-        process_space=process_space,
-        started_at=database_now(),
-        renewed_at=database_now(),
-        versions=_versions(),
-        git_revision=_git_revision(),
-        job=job,
-    )
-
-
-def _versions() -> dict[str, str]:
-    installed = {name: version(name) for name in _RECORDED_VERSIONS}
-    return {"python": platform.python_version(), "meaning": str(MEANING), NORMALISES: "1", **installed}
-
-
-def _git_revision() -> str | None:
-    """Return the revision of the source tree that runs, None for an installed package."""
-    here = Path(__file__).resolve().parent
-    if not any((folder / ".git").exists() for folder in here.parents):
-        return None
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()[
-            :64
-        ]
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -8,17 +8,16 @@ import sqlite3
 import time
 from collections.abc import Container
 from functools import cache
-from pathlib import Path
 
 import optuna
 import psycopg
 import sqlalchemy as sa
-from optuna.storages import _rdb
 from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import DatabaseError
 from searcher.ledger import engine as engines
 from searcher.ledger.address import DatabaseAddress
+from searcher.ledger.optuna_internals import migrations_folder
 from searcher.ledger.optuna_trials import read_trials
 
 __all__ = ["are_of_this_optuna", "open_optuna_storage"]
@@ -103,7 +102,7 @@ def _newest_revision() -> str:
 
     Optuna itself runs all of them to know, at each opening; a tenth of a second.
     """
-    scripts = (Path(_rdb.__file__).parent / "alembic" / "versions").glob("v*.py")
+    scripts = migrations_folder().glob("v*.py")
     return max((path.stem.rstrip("_") for path in scripts), key=_parts)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 import sqlalchemy.orm
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from searcher.ledger.optuna_internals import models, trial_times
 from searcher.ledger.records import ResultRecord
 
 __all__ = ["count_states", "find_study", "read_directions", "read_results", "read_trials"]
@@ -88,9 +88,7 @@ def read_trials(
         chosen = sa.and_(chosen, trial.state.in_([state for state in TrialState if state in states]))
     if numbers is not None:
         chosen = sa.and_(chosen, trial.number.in_(numbers))
-    query = sa.select(
-        trial.trial_id, trial.number, trial.state, trial._datetime_start_utc, trial._datetime_complete_utc
-    )
+    query = sa.select(trial.trial_id, trial.number, trial.state, *trial_times())
     rows = connection.execute(query.where(chosen).order_by(trial.number)).all()
     # Trials before what they have: what a trial that has ended rests on was there before its end.
     values, params = _values(connection, chosen), _params(connection, chosen)

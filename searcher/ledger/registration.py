@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from searcher.exceptions import StudyConflictError
 from searcher.ledger.database import Database
 from searcher.ledger.identity import differences, left_to_data_before
-from searcher.ledger.lease import NORMALISES
 from searcher.ledger.tables import CheckpointRow, StudyRow
+from searcher.ledger.this_launch import NORMALISES
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import below
 from searcher.study.layout import inside

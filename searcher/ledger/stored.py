@@ -14,4 +14,10 @@ def stored_spec(row: StudyRow) -> StudySpec:
         StudyFileError: This version of searcher cannot read it.
     """
     overrides = dict(row.overrides or {}) | {"study.name": row.name}
-    return parse_study(row.spec_text, source=f"study {row.name}", origin=row.spec_source, overrides=overrides)
+    return parse_study(
+        row.spec_text,
+        source=f"study {row.name}",
+        origin=row.spec_source,
+        overrides=overrides,
+        stored=True,
+    )

@@ -14,19 +14,21 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import DatabaseReplacedError
-from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
-from searcher.ledger.database import Database, checkpoint_record
+from searcher.ledger.checkpoint_rows import ResumePoint, newest_whole, read_digests, write_checkpoint
+from searcher.ledger.database import Database
+from searcher.ledger.epoch_rows import read_epochs, write_epoch
+from searcher.ledger.optuna_internals import storage_of, study_number, trial_number
 from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retention import Freed, collect
 from searcher.ledger.study_note import launch_text, read_note, study_text, write_note
-from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, utc_now
+from searcher.ledger.tables import LaunchRow
 from searcher.ledger.trial_artifacts import keep_artifacts
 from searcher.study.objectives import direction_of
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
 
-__all__ = ["MAX_RETRIES", "Proposal", "ResumePoint", "StudyLedger"]
+__all__ = ["MAX_RETRIES", "Proposal", "StudyLedger"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,20 +37,6 @@ MAX_RETRIES = 2
 
 _Step = TypeVar("_Step", bound=Callable[..., Any])
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResumePoint:
-    """Where a retry goes on."""
-
-    checkpoint: CheckpointRecord | None
-    """Whole and verified; None if there is none to go on from."""
-    trial: int | None
-    """The trial that wrote it."""
-    damages: tuple[str, ...]
-    """Newer checkpoints that could not be used, and why."""
-    lost_best: str | None = None
-    """What is wrong with the best checkpoint up to there: whole no more, so that a later epoch must beat its value."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +131,7 @@ class StudyLedger:
             num_images: Of the data set.
             num_training_images: Of those, how many are there to train and validate on.
         """
-        storage, study_id = self.database.optuna_storage, self.optuna_study._study_id
+        storage, study_id = self.database.optuna_storage, study_number(self.optuna_study)
         before = self._patiently(lambda: read_note(storage, study_id))
         row = self._patiently(lambda: self.database.study_row(self.spec.name))
         launch = self._patiently(self._newest_launch)
@@ -182,7 +170,9 @@ class StudyLedger:
         """Return a trial as the database has it now."""
         storage = self.database.optuna_storage
         try:
-            trial_id = storage.get_trial_id_from_study_id_trial_number(self.optuna_study._study_id, number)
+            trial_id = storage.get_trial_id_from_study_id_trial_number(
+                study_number(self.optuna_study), number
+            )
             found = storage.get_trial(trial_id)
         except KeyError:
             self.database.optuna_study_id(self.spec.name)
@@ -201,7 +191,7 @@ class StudyLedger:
         """
         states = {
             trial.number: trial.state
-            for trial in self.database.optuna_storage.get_all_trials(self.optuna_study._study_id)
+            for trial in self.database.optuna_storage.get_all_trials(study_number(self.optuna_study))
         }
         lost = [
             str(t.number) for t in self.trials() if t.state.is_finished() and states.get(t.number) != t.state
@@ -270,7 +260,7 @@ class StudyLedger:
         params = dict(self.spec.space.suggest(trial))
         if trial.number in self._told:
             raise self._set_back(f"trial {trial.number} must be in the database, but is gone")
-        self._told[trial.number] = _Told(self.optuna_study._storage.get_trial(trial._trial_id).params)
+        self._told[trial.number] = _Told(storage_of(self.optuna_study).get_trial(trial_number(trial)).params)
         for left in self.trials(TrialState.RUNNING):
             if left.number != trial.number and left.number not in running:
                 self.fail(left.number, "the database went away while it began", retry=True, counts=False)
@@ -280,9 +270,9 @@ class StudyLedger:
         """Begin the first queued retry. Optuna would take what was queued first, which may use up the budget."""
         for trial in self.trials(TrialState.WAITING):
             if "retry_of" in trial.user_attrs and self.database.optuna_storage.set_trial_state_values(
-                trial._trial_id, TrialState.RUNNING
+                trial_number(trial), TrialState.RUNNING
             ):
-                return optuna.Trial(self.optuna_study, trial._trial_id)
+                return optuna.Trial(self.optuna_study, trial_number(trial))
         return None
 
     @_patient
@@ -299,7 +289,7 @@ class StudyLedger:
         trial = self.trial(number)
         for key, value in notes.items():
             if value is not None and trial.user_attrs.get(key) != value:
-                self.database.optuna_storage.set_trial_user_attr(trial._trial_id, key, value)
+                self.database.optuna_storage.set_trial_user_attr(trial_number(trial), key, value)
 
     @_patient
     def resume_point(self, number: int, storage_root: Path) -> ResumePoint:
@@ -307,41 +297,14 @@ class StudyLedger:
 
         Looked at are the checkpoints of the trials that it retries; each is read and compared with its digest.
         """
-        damages: list[str] = []
-        for earlier in self.ancestors(number):
-            with self.database.read() as session:
-                kept = sa.select(CheckpointRow).where(
-                    *self._of_trial(CheckpointRow, earlier), CheckpointRow.removed_at.is_(None)
-                )
-                records = [checkpoint_record(row) for row in session.scalars(kept)]
-            for record in sorted(records, key=lambda record: (-record.epoch, record.kind)):
-                if find_checkpoint(storage_root, record) is not None:
-                    best = next((each for each in records if each.kind == "best"), None)
-                    lost_best = None
-                    if best and best.epoch < record.epoch and find_checkpoint(storage_root, best) is None:
-                        lost_best = self._note_damage(earlier, best, storage_root)
-                    return ResumePoint(
-                        checkpoint=record, trial=earlier, damages=tuple(damages), lost_best=lost_best
-                    )
-                damages.append(self._note_damage(earlier, record, storage_root))
-        return ResumePoint(checkpoint=None, trial=None, damages=tuple(damages))
-
-    def _note_damage(self, number: int, record: CheckpointRecord, storage_root: Path) -> str:
-        """Write down what is wrong with a checkpoint, and return it with its name."""
-        problem = damage_of(storage_root, record) or "missing"
-        with self.database.write() as session:
-            where = (*self._of_trial(CheckpointRow, number), CheckpointRow.kind == record.kind)
-            session.execute(sa.update(CheckpointRow).where(*where).values(problem=problem))
-        return f"{record.uri} of epoch {record.epoch}: {problem}"
+        return newest_whole(self.database, self.study_id, self.ancestors(number), storage_root)
 
     @_patient
     def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
         """Give a retry the epochs of the trial that it goes on from, so that its curve is whole."""
-        with self.database.read() as session:
-            where = (*self._of_trial(EpochRow, retry_of), EpochRow.epoch <= up_to_epoch)
-            rows = list(session.scalars(sa.select(EpochRow).where(*where).order_by(EpochRow.epoch)))
-        for row in rows:
-            self.report(number, row.epoch, row.metrics)
+        epochs = read_epochs(self.database, self.study_id, retry_of, up_to=up_to_epoch)
+        for epoch, metrics in epochs.items():
+            self.report(number, epoch, metrics)
 
     # ---- while it runs ---------------------------------------------------------------------------------
 
@@ -350,16 +313,12 @@ class StudyLedger:
         """Write down one epoch of a running trial; a second report of the same epoch changes nothing."""
         if number in self._told:
             self._told[number].epochs[epoch] = dict(metrics)
-        with self.database.write() as session:
-            where = (*self._of_trial(EpochRow, number), EpochRow.epoch == epoch)
-            if session.scalar(sa.select(EpochRow.id).where(*where)) is None:
-                finite = {name: _finite(value) for name, value in metrics.items()}
-                session.add(EpochRow(study_id=self.study_id, trial=number, epoch=epoch, metrics=finite))
+        write_epoch(self.database, self.study_id, number, epoch, metrics)
         trial = self.trial(number)
         if epoch not in trial.intermediate_values:
             value = metrics[self.spec.objective.name]
             self.database.optuna_storage.set_trial_intermediate_value(
-                trial._trial_id, epoch, math.nan if value is None else float(value)
+                trial_number(trial), epoch, math.nan if value is None else float(value)
             )
 
     @_patient
@@ -367,22 +326,7 @@ class StudyLedger:
         """Write down a trial's newest checkpoint of its kind; the last before it becomes the `previous` one."""
         if number in self._told:
             self._told[number].checkpoints[checkpoint.kind] = checkpoint
-        with self.database.write() as session:
-            rows = session.scalars(sa.select(CheckpointRow).where(*self._of_trial(CheckpointRow, number)))
-            by_kind = {row.kind: row for row in rows}
-            row = by_kind.get(checkpoint.kind)
-            if row is not None and row.sha256 == checkpoint.sha256:
-                return
-            if checkpoint.kind == "last" and row is not None:
-                before = checkpoint_record(row)
-                previous = by_kind.get("previous") or self._new_checkpoint(number)
-                # In an object store it is named by its content, and keeps its name.
-                moved = _beside(before.uri, "previous.pt") if before.uri.endswith("/last.pt") else before.uri
-                _fill(previous, before, kind="previous", uri=moved)
-                session.add(previous)
-            row = row or self._new_checkpoint(number)
-            _fill(row, checkpoint, kind=checkpoint.kind, uri=checkpoint.uri)
-            session.add(row)
+        write_checkpoint(self.database, self.study_id, number, checkpoint)
 
     @_patient
     def attach(self, number: int, names: Sequence[str], storage_root: Path) -> None:
@@ -523,9 +467,7 @@ class StudyLedger:
         also = self.spec.study.also
         if not also:
             return []
-        with self.database.read() as session:
-            where = (*self._of_trial(EpochRow, number), EpochRow.epoch == epoch)
-            metrics = session.scalar(sa.select(EpochRow.metrics).where(*where)) or {}
+        metrics = read_epochs(self.database, self.study_id, number).get(epoch, {})
         worst = {"minimize": math.inf, "maximize": -math.inf}
         return [
             worst[direction_of(name)] if metrics.get(name) is None else float(metrics[name]) for name in also
@@ -536,10 +478,8 @@ class StudyLedger:
         told = self._told.get(number)
         if told is None:
             return
-        with self.database.read() as session:
-            epochs = set(session.scalars(sa.select(EpochRow.epoch).where(*self._of_trial(EpochRow, number))))
-            rows = session.scalars(sa.select(CheckpointRow).where(*self._of_trial(CheckpointRow, number)))
-            digests = {row.kind: row.sha256 for row in rows}
+        epochs = read_epochs(self.database, self.study_id, number)
+        digests = read_digests(self.database, self.study_id, number)
         steps = self.trial(number).intermediate_values
         for epoch, metrics in sorted(told.epochs.items()):
             if epoch not in epochs or epoch not in steps:
@@ -550,28 +490,3 @@ class StudyLedger:
 
     def _is_ended(self, number: int) -> bool:
         return self.trial(number).state.is_finished()
-
-    def _of_trial(
-        self, table: type[CheckpointRow] | type[EpochRow], number: int
-    ) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-        return (table.study_id == self.study_id, table.trial == number)
-
-    def _new_checkpoint(self, number: int) -> CheckpointRow:
-        return CheckpointRow(study_id=self.study_id, trial=number)
-
-
-def _fill(row: CheckpointRow, record: CheckpointRecord, *, kind: str, uri: str) -> None:
-    row.kind, row.uri = kind, uri
-    row.epoch, row.value = record.epoch, record.value
-    row.sha256, row.num_bytes = record.sha256, record.num_bytes
-    row.problem = record.problem
-    row.removed_at = None
-    row.recorded_at = utc_now()
-
-
-def _beside(uri: str, name: str) -> str:
-    return f"{uri.rpartition('/')[0]}/{name}"
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

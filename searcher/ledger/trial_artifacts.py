@@ -12,6 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from searcher.files import link_or_copy
+from searcher.ledger.optuna_internals import trial_number
 from searcher.storage.mirror import fetch, push
 from searcher.study.layout import ARTIFACTS, trial_folder
 
@@ -55,5 +56,5 @@ def keep_artifacts(
         mimetype = mimetypes.guess_type(name)[0] or OTHER_MIMETYPE
         about = ArtifactMeta(artifact_id=artifact_id, filename=name, mimetype=mimetype, encoding=None)
         storage.set_trial_system_attr(
-            trial._trial_id, ATTRIBUTE_PREFIX + artifact_id, json.dumps(asdict(about))
+            trial_number(trial), ATTRIBUTE_PREFIX + artifact_id, json.dumps(asdict(about))
         )

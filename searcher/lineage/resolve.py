@@ -306,7 +306,7 @@ def _finetuned(spec: StudySpec, parent: Parent, storage_root: Path) -> StudySpec
             "restore it, or choose another parent"
         )
     config = parent.spec.trial_config(best.params)
-    study = finetuned(spec, config, trial=best.number, sha256=record.sha256)
+    study = finetuned(spec, parent.spec, config, trial=best.number, sha256=record.sha256)
     was, now = config.data.split, study.trial_config({}).data.split
     for key, value in now.items():
         if was.get(key) != value:

@@ -63,6 +63,7 @@ from searcher.orchestration.trials.scheduler import build_scheduler
 from searcher.orchestration.trials.search import ErrorCallback, StudySearch
 from searcher.orchestration.trials.trainable import TrialTrainable
 from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S
+from searcher.plugins import plugin_sources
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG
@@ -129,6 +130,7 @@ def launch(
             the checkpoint that trials begin from is not whole.
         SearcherError: The search broke off.
     """
+    plugin_sources()  # what no worker can import is refused before anything begins
     study = Registration(
         spec=spec,
         data_source=data.folder or SyntheticGlands.name,
@@ -162,6 +164,7 @@ def launch(
                     storage_root=storage_root,
                     data=data,
                     fingerprint=store.fingerprint,
+                    plugins=plugin_sources(),
                     say=listener.said,
                 )
             check_gpu_share(spec, resources, data=data, fingerprint=store.fingerprint, say=listener.said)
@@ -299,7 +302,8 @@ class _Launch:
                     storage_mark=mark_storage(study.storage_root, self._spec.name)
                     if self._is_joined
                     else None,
-                    code_digest=code_digest() if self._is_joined else None,
+                    code_digest=code_digest(plugin_sources()) if self._is_joined else None,
+                    plugins=plugin_sources(),
                     num_threads=max(1, int(self._spec.resources.cpus)),
                     device_share=resources.device_share,
                     num_places=partial(num_places, resources),

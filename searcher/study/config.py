@@ -8,19 +8,22 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
+from searcher.data_pipeline.augment import AUGMENTATIONS
 from searcher.data_pipeline.normalisation import Normalisation
 from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings, UNetSettings
+from searcher.parts import Options, PartSection, Section, one_of, own_options
+from searcher.plugins import Registry
+from searcher.study.parts import OPTIMIZERS, SCHEDULES
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -38,6 +41,7 @@ __all__ = [
     "config_fields",
     "field_bounds",
     "models_with",
+    "option_owners",
 ]
 
 MEANING = 2
@@ -56,18 +60,6 @@ _NEW_KEYS = {"normalisation", "low_percentile", "high_percentile"}
 
 DEFAULT_MODEL = "unet"
 """The model of a configuration that names none."""
-
-
-class Section(BaseModel):
-    """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once.
-
-    Every number is finite and has a highest value, far above what makes sense: a digit too many must be an error and
-    not fill the memory, or take years.
-    """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
 
 class DataConfig(Section):
@@ -154,22 +146,29 @@ class DataConfig(Section):
         return self
 
 
-class AugmentConfig(Section):
+class AugmentConfig(PartSection):
     """What happens to an image before the network sees it in training."""
 
-    preset: Literal["none", "poster", "standard", "strong"] = "standard"
+    registry: ClassVar[Registry[Any]] = AUGMENTATIONS
+    named_by: ClassVar[str] = "preset"
+
+    preset: Annotated[str, one_of(AUGMENTATIONS)] = "standard"
     """`poster`: flips and a random crop, each with p = 0.5. `standard`: dihedral, affine, elastic, colour. `strong`:
     farther, with H&E stain jitter for colour, and blur."""
     crop_px: int = Field(default=448, ge=16, le=16_384)
     """Side length of a training crop at the images' own scale (`poster` resizes to it instead)."""
     strength: float = Field(default=1.0, ge=0.0, le=3.0)
     """Scales the magnitudes of `standard` and `strong`; 1 is the preset as designed, 0 only crops, flips, rotates."""
+    options: Options = Field(default={}, validate_default=True)
+    """Settings of a plug-in's preset."""
 
 
-class OptimizerConfig(Section):
+class OptimizerConfig(PartSection):
     """How weights follow gradients. Weight decay never applies to norms and biases."""
 
-    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    registry: ClassVar[Registry[Any]] = OPTIMIZERS
+
+    name: Annotated[str, one_of(OPTIMIZERS)] = "adamw"
     """Optimiser; `adam` adds weight decay to the gradient (L2), `adamw` decouples it."""
     lr: float = Field(default=1e-3, gt=0.0)
     """Peak learning rate."""
@@ -179,6 +178,8 @@ class OptimizerConfig(Section):
     """Momentum of `sgd`; unused by the others."""
     nesterov: bool = False
     """Nesterov momentum for `sgd`; needs a momentum above 0."""
+    options: Options = Field(default={}, validate_default=True)
+    """Settings of a plug-in's optimiser."""
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "OptimizerConfig":
@@ -189,10 +190,12 @@ class OptimizerConfig(Section):
         return self
 
 
-class ScheduleConfig(Section):
+class ScheduleConfig(PartSection):
     """How the learning rate changes over the training steps."""
 
-    name: Literal["constant", "cosine", "plateau"] = "cosine"
+    registry: ClassVar[Registry[Any]] = SCHEDULES
+
+    name: Annotated[str, one_of(SCHEDULES)] = "cosine"
     """`plateau` multiplies the rate by `plateau_factor` when the objective has not improved."""
     warmup_epochs: float = Field(default=0.0, ge=0.0, le=100_000.0)
     """Epochs of linear warm-up from 0 to the peak rate, before the schedule proper."""
@@ -202,6 +205,8 @@ class ScheduleConfig(Section):
     """Epochs without improvement before `plateau` lowers the rate."""
     plateau_factor: float = Field(default=0.5, gt=0.0, lt=1.0)
     """What `plateau` multiplies the rate by."""
+    options: Options = Field(default={}, validate_default=True)
+    """Settings of a plug-in's schedule."""
 
 
 class TrainConfig(Section):
@@ -344,7 +349,32 @@ def config_fields(model: str) -> dict[str, tuple[Any, str]]:
                 if (table, key) == ("model", "channels"):
                     continue  # the data decide about it
                 fields[f"{table}.{key}"] = (field.annotation, field.description or "")
+        for options in _own_options(table).values():
+            for key, field in options.model_fields.items():
+                fields[f"{table}.options.{key}"] = (field.annotation, field.description or "")
     return fields
+
+
+def option_owners(key: str) -> dict[str, list[str]]:
+    """Return which parts have an option: the key that names them, with their names; empty for another key.
+
+    Args:
+        key: A dotted key, `optimizer.options.beta` say.
+    """
+    table, _, leaf = key.partition(".options.")
+    owners = [name for name, options in _own_options(table).items() if leaf in options.model_fields]
+    return {_section_of(table).registry.key: owners} if owners else {}
+
+
+def _section_of(table: str) -> Any:
+    return TrialConfig.model_fields[table].annotation
+
+
+def _own_options(table: str) -> dict[str, type[BaseModel]]:
+    """Return the settings classes of the parts that a table can name, by their names."""
+    section = TrialConfig.model_fields[table].annotation if table in TrialConfig.model_fields else None
+    is_of_parts = isinstance(section, type) and issubclass(section, PartSection)
+    return own_options(section.registry) if is_of_parts else {}  # type: ignore[union-attr]
 
 
 def field_bounds(model: str, key: str) -> tuple[float | None, float | None]:
@@ -358,6 +388,8 @@ def field_bounds(model: str, key: str) -> tuple[float | None, float | None]:
     """
     table, _, leaf = key.partition(".")
     section: Any = SETTINGS[model] if table == "model" else TrialConfig.model_fields[table].annotation
+    for name in next(iter(option_owners(key).values()), [])[:1]:
+        section, leaf = _own_options(table)[name], leaf.removeprefix("options.")
     low: float | None = None
     high: float | None = None
     for rule in section.model_fields[leaf].metadata:

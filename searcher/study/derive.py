@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from searcher.study.config import TrialConfig
+from searcher.study.plugin_names import joined
 from searcher.study.reader import parse_study
 from searcher.study.refine import Refinement
 from searcher.study.space import SearchSpace, Value
@@ -55,6 +56,7 @@ def refined(
         space=space,
         enqueue=(*template.enqueue, point),
         parent=_parent(template).model_copy(update={"trials": list(refinement.best)}),
+        plugins=parent.plugins,
         reasons=reasons,
         header=header,
     )
@@ -86,10 +88,13 @@ def reranked(template: StudySpec, parent: StudySpec, candidates: Sequence[Candid
         space=SearchSpace(()),
         enqueue=(),
         parent=section.model_copy(update={"trials": trials, "candidates": list(candidates)}),
+        plugins=parent.plugins,
     )
 
 
-def finetuned(template: StudySpec, config: TrialConfig, *, trial: int, sha256: str) -> StudySpec:
+def finetuned(
+    template: StudySpec, parent: StudySpec, config: TrialConfig, *, trial: int, sha256: str
+) -> StudySpec:
     """Return a study whose trials go on from a checkpoint.
 
     All of the configuration that it was trained with stays, so that what it was validated on is not trained on now; but
@@ -97,6 +102,7 @@ def finetuned(template: StudySpec, config: TrialConfig, *, trial: int, sha256: s
 
     Args:
         template: What is to be different.
+        parent: The parent.
         config: What the checkpoint was trained with.
         trial: The parent's trial.
         sha256: Digest of the checkpoint.
@@ -112,7 +118,14 @@ def finetuned(template: StudySpec, config: TrialConfig, *, trial: int, sha256: s
     }
     section = _parent(template).model_copy(update={"trials": [trial]})
     fixed = {**kept, **template.fixed, "warm_start.sha256": sha256}
-    return _completed(template, fixed=fixed, space=template.space, enqueue=template.enqueue, parent=section)
+    return _completed(
+        template,
+        fixed=fixed,
+        space=template.space,
+        enqueue=template.enqueue,
+        parent=section,
+        plugins=parent.plugins,
+    )
 
 
 def inherited(template: StudySpec, parent: StudySpec) -> StudySpec:
@@ -129,7 +142,12 @@ def inherited(template: StudySpec, parent: StudySpec) -> StudySpec:
         template.fixed
     )
     return _completed(
-        template, fixed=fixed, space=template.space, enqueue=template.enqueue, parent=_parent(template)
+        template,
+        fixed=fixed,
+        space=template.space,
+        enqueue=template.enqueue,
+        parent=_parent(template),
+        plugins=parent.plugins,
     )
 
 
@@ -165,7 +183,12 @@ def as_stored(template: StudySpec, stored: StudySpec) -> StudySpec:
     if is_open:
         update |= {"trials": stored.parent.trials, "candidates": stored.parent.candidates}
     return _completed(
-        template, fixed=fixed, space=space, enqueue=points, parent=template.parent.model_copy(update=update)
+        template,
+        fixed=fixed,
+        space=space,
+        enqueue=points,
+        parent=template.parent.model_copy(update=update),
+        plugins=stored.plugins,
     )
 
 
@@ -195,10 +218,14 @@ def _completed(
     space: SearchSpace,
     enqueue: Sequence[Mapping[str, Value]],
     parent: ParentSection,
+    plugins: Sequence[str],
     reasons: Mapping[str, str] | None = None,
     header: Sequence[str] = (),
 ) -> StudySpec:
-    """Return the template with these parts, read from its text again so that all rules are checked."""
+    """Return the template with these parts, read from its text again so that all rules are checked.
+
+    `plugins` are the parent's, which come before its own.
+    """
     study = template.study
     if parent.how == "rerank":
         study = study.model_copy(update={"trials": len(parent.candidates) * parent.replicates})
@@ -209,6 +236,7 @@ def _completed(
         space=space,
         enqueue=tuple(enqueue),
         parent=parent,
+        plugins=tuple(joined(plugins, template.plugins)),
     )
     return parse_study(
         write_study(draft, header=header, reasons=reasons),

@@ -30,9 +30,14 @@ class Problems:
         self.source = source
         self.overrides = overrides
         self.lines: list[str] = []
+        self._keys: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    def mention(self, key: str) -> bool:
+        """Return whether a problem with a key was noted."""
+        return key in self._keys
 
     def add(self, key: str, message: str) -> None:
         """Note a problem with a key.
@@ -42,6 +47,7 @@ class Problems:
         """
         where = _OPTIONS.get(key, f"--set {key}") if key in self.overrides else f"{self.source}: {key}"
         self.lines.append(f"{where}: {message}")
+        self._keys.add(key)
         if len(self.lines) >= _MAX_PROBLEMS:
             raise StudyFileError([*self.lines, f"{self.source}: must have no problems, got more than these"])
 
@@ -117,4 +123,5 @@ def rule_of(item: Any, siblings: Mapping[str, str], key: str = "") -> str:
         "must be a dictionary or instance of", "must be a table:"
     )
     hint = siblings.get(leaf, "")
-    return f"{rule}, got {shown(value)}" + (f" ({hint})" if hint else "")
+    why = item.get("ctx", {}).get("why", "") if item["type"] == "literal_error" else ""
+    return f"{rule}, got {shown(value)}" + (f" ({hint})" if hint else "") + why

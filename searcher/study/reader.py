@@ -7,6 +7,8 @@ from pydantic import BaseModel, ValidationError
 
 from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
+from searcher.study.parts import SAMPLERS
+from searcher.study.plugin_names import PLUGINS, joined, load_named
 from searcher.study.problems import Problems, suggestion
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
@@ -18,6 +20,7 @@ from searcher.study.spec import (
     SearchSection,
     StudySection,
     StudySpec,
+    flat,
 )
 from searcher.study.toml_text import TomlError, read_toml, shown, toml_value
 
@@ -34,17 +37,24 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def parse_study(
-    text: str, *, source: str, origin: str | None = None, overrides: Mapping[str, Value] | None = None
+    text: str,
+    *,
+    source: str,
+    origin: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    stored: bool = False,
 ) -> StudySpec:
     """Return the study that a file describes, with the overrides of the command line applied.
 
+    The plug-ins that it names are imported first: they bring models and other parts with keys of their own.
     An override of a searched parameter fixes it: it leaves the space and the enqueued points.
 
     Args:
         text: The study file, TOML.
         source: What to call it in messages.
         origin: What finds the file again, see `StudySpec.origin`; None takes `source`.
-        overrides: Values by dotted key, e.g. {"train.epochs": 3}.
+        overrides: Values by dotted key, e.g. {"train.epochs": 3}. `plugins` comes in addition to the file's.
+        stored: Whether the text comes from the database; see `load_named`.
 
     Raises:
         StudyFileError: One line per problem: where, the rule, the value.
@@ -57,6 +67,9 @@ def parse_study(
     problems = Problems(source, overrides)
     _apply(overrides, document, problems)
     _check_table_names(document, problems)
+    plugins = load_named(document, origin or source, problems, stored=stored)
+    if problems.mention(PLUGINS):  # which keys there are depends on them
+        raise StudyFileError(problems.lines)
     sections = {name: _section(name, model, document, problems) for name, model in _SECTIONS.items()}
     fixed = _fixed(document, problems)
     parent = _section("parent", ParentSection, document, problems) if "parent" in document else None
@@ -71,7 +84,8 @@ def parse_study(
         if _table("pruner", document, problems).get("name", "none") != "none":
             problems.add(
                 "pruner.name",
-                "must be none for a rerank, whose means need every run whole, got 'asha'; remove it",
+                "must be none for a rerank, whose means need every run whole, "
+                f"got {shown(_table('pruner', document, problems)['name'])}; remove it",
             )
         folds = fixed.get("data.folds", 0)
         if parent.replicate == "fold" and isinstance(folds, int) and 0 < folds < parent.replicates:
@@ -86,10 +100,13 @@ def parse_study(
                 f"must not be given for a rerank, whose trials are candidates times replicates, {_runs(parent)}, "
                 f"got {shown(given)}; set parent.best or parent.replicates",
             )
-    if not problems and sections["study"].also and sections["search"].sampler == "cmaes":
-        problems.add(
-            "search.sampler", "must know several objectives, got 'cmaes'; take tpe, gp, qmc or random"
-        )
+    if not problems and sections["study"].also:
+        sampler = sections["search"].sampler
+        if not SAMPLERS[sampler].several_objectives:
+            problems.add(
+                "search.sampler",
+                f"must know several objectives, got {sampler!r}; take tpe, gp, qmc or random",
+            )
     if problems:
         raise StudyFileError(problems.lines)
     if parent is not None and parent.how == "rerank":
@@ -106,6 +123,7 @@ def parse_study(
         space=space,
         enqueue=points,
         parent=parent,
+        plugins=plugins,
         **sections,
     )
 
@@ -149,9 +167,13 @@ def _again(parent: ParentSection) -> tuple[SearchSpace, tuple[dict[str, Value], 
     return space, tuple({CANDIDATE: number, key: run} for run in runs for number in numbers)
 
 
-def _apply(overrides: Mapping[str, Value], document: dict[str, Any], problems: Problems) -> None:
+def _apply(overrides: Mapping[str, Any], document: dict[str, Any], problems: Problems) -> None:
     """Write the overrides into the document, as if the file said so."""
     for key, value in overrides.items():
+        own = document.get(key, [])
+        if key == PLUGINS and isinstance(own, list) and isinstance(value, list):
+            document[key] = joined(own, value)
+            continue
         *tables, leaf = key.split(".")
         if len(tables) >= _MAX_KEY_PARTS:
             problems.add(key[:40], f"must be a key of at most {_MAX_KEY_PARTS} parts, got {len(tables) + 1}")
@@ -167,7 +189,7 @@ def _apply(overrides: Mapping[str, Value], document: dict[str, Any], problems: P
 
 
 def _check_table_names(document: dict[str, Any], problems: Problems) -> None:
-    known = [*_SECTIONS, *TrialConfig.model_fields, "parent", "space", "enqueue"]
+    known = [*_SECTIONS, *TrialConfig.model_fields, "parent", "space", "enqueue", PLUGINS]
     for name in set(document).difference(known):
         value = document[name]
         got = "a table" if isinstance(value, dict) else shown(value)
@@ -203,11 +225,11 @@ def _fixed(document: dict[str, Any], problems: Problems) -> dict[str, Value]:
     tables = {name: _table(name, document, problems) for name in TrialConfig.model_fields}
     fields: dict[str, dict[str, str]] = {}
     for key, (_, description) in config_fields(_model_name(document)).items():
-        table, _, leaf = key.partition(".")
+        table, _, leaf = key.rpartition(".")
         fields.setdefault(table, {})[leaf] = description
     try:
         TrialConfig.model_validate(tables)
     except ValidationError as error:
         problems.add_validation(error, fields)
         return {}
-    return {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
+    return flat(tables)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from searcher.models.settings import SETTINGS
-from searcher.study.config import TrialConfig, config_fields
+from searcher.study.config import TrialConfig, config_fields, option_owners
 from searcher.study.problems import Problems, remedy_for, rule_of, suggestion
 from searcher.study.space import (
     Choice,
@@ -93,7 +93,27 @@ class SpaceReader:
                 parameter = self._parameter(name, entry)
                 if parameter is not None:
                     parameters[name] = parameter
-        return self._ordered(self._resolve_conditions(parameters))
+        resolved = self._resolve_conditions(parameters)
+        self._check_owners(parameters)
+        return self._ordered(resolved)
+
+    def _check_owners(self, parameters: Mapping[str, Parameter]) -> None:
+        """Check that a part's option is searched only where the part is the one that is named."""
+        for name, parameter in parameters.items():
+            for named_by, owners in option_owners(name).items():
+                wanted = [
+                    value for each in parameter.when if each.parent == named_by for value in each.values
+                ]
+                if not wanted and named_by in parameters:
+                    wanted = parameters[named_by].domain.widened().edges()
+                wanted = wanted or [self._fixed_value(named_by)]
+                if others := [value for value in wanted if value not in owners]:
+                    listed = ", ".join(f'"{owner}"' for owner in owners)
+                    self._problem(
+                        f"space.{name}",
+                        f"must be searched only where {named_by} has it, got {shown(others[0])}; "
+                        f'add when = {{ "{named_by}" = [{listed}] }}',
+                    )
 
     def _parameter(self, name: str, entry: dict[str, Any]) -> Parameter | None:
         key = f"space.{name}"
@@ -224,9 +244,10 @@ class SpaceReader:
     def _edges_are_valid(self, key: str, name: str, domain: Domain) -> bool:
         if name.startswith("model.") and not self._model_name:
             return True
+        owner = {named_by: owners[0] for named_by, owners in option_owners(name).items()}
         for edge in domain.edges():
             try:
-                TrialConfig.model_validate(nested({**self._model_name, name: edge}))
+                TrialConfig.model_validate(nested({**self._model_name, **owner, name: edge}))
             except ValidationError as error:
                 item = error.errors()[0]
                 if item["type"] == "value_error":  # a rule over several keys: others of the point decide
@@ -263,7 +284,11 @@ class SpaceReader:
     def _fixed_value(self, name: str) -> Value:
         table, _, leaf = name.partition(".")
         config = TrialConfig.model_validate(nested({**self._model_name, **self._fixed}))
-        value: Value = getattr(getattr(config, table), leaf, "")  # of an unknown model there is none
+        section = getattr(config, table)
+        if leaf.startswith("options."):
+            option: Value = section.options.get(leaf.removeprefix("options."), "")
+            return option
+        value: Value = getattr(section, leaf, "")  # of an unknown model there is none
         return value
 
     def _check_condition(self, name: str, condition: Condition, parent: Parameter) -> None:

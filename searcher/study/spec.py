@@ -4,13 +4,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from searcher.exceptions import StudyFileError
-from searcher.study.config import DEFAULT_MODEL, Section, TrialConfig
+from searcher.parts import Options, PartSection, Section, one_of
+from searcher.plugins import Registry
+from searcher.study.config import DEFAULT_MODEL, TrialConfig
 from searcher.study.objectives import COSTS, METRICS, Direction, Objective, direction_of
+from searcher.study.parts import PRUNERS, SAMPLERS
 from searcher.study.problems import Problems
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import SearchSpace, Value
@@ -53,15 +56,20 @@ class StudySection(Section):
         return self
 
 
-class SearchSection(Section):
+class SearchSection(PartSection):
     """Which sampler proposes the trials."""
 
-    sampler: Literal["random", "qmc", "tpe", "gp", "cmaes"] = "tpe"
+    registry: ClassVar[Registry[Any]] = SAMPLERS
+    named_by: ClassVar[str] = "sampler"
+
+    sampler: Annotated[str, one_of(SAMPLERS)] = "tpe"
     """Random, quasi-Monte Carlo (Sobol), tree-structured Parzen estimator, Gaussian process, CMA-ES."""
     startup_trials: int = Field(default=10, ge=1, le=1_000_000)
     """Trials drawn at random before `tpe`, `gp` and `cmaes` begin to learn from results."""
     explore: float = Field(default=0.1, ge=0.0, le=1.0)
     """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
+    options: Options = Field(default={}, validate_default=True)
+    """Settings of a plug-in's sampler."""
 
 
 class Candidate(Section):
@@ -105,16 +113,20 @@ class ParentSection(Section):
         return self.min_complete or {"refine": 10, "rerank": self.best, "finetune": 1}[self.how]
 
 
-class PrunerSection(Section):
+class PrunerSection(PartSection):
     """Which trials are stopped early."""
 
-    name: Literal["asha", "none"] = "asha"
+    registry: ClassVar[Registry[Any]] = PRUNERS
+
+    name: Annotated[str, one_of(PRUNERS)] = "asha"
     """Asynchronous successive halving (Li et al. 2018, arXiv 1810.05934), or none."""
     grace_epochs: int = Field(default=2, ge=1, le=100_000)
     """Epochs that every trial gets; the first rung."""
     reduction_factor: float = Field(default=3.0, ge=1.1, le=1000.0)
     """At each rung the best 1/reduction_factor go on; rungs are this factor apart. Nearer to 1 there would be more
     rungs than epochs."""
+    options: Options = Field(default={}, validate_default=True)
+    """Settings of a plug-in's pruner."""
 
 
 _MOST_GPUS = 1024
@@ -167,7 +179,7 @@ class StudySpec:
     """What finds the file again: a shipped study's name, or an absolute path."""
     text: str
     """The study file as its author wrote it."""
-    overrides: Mapping[str, Value]
+    overrides: Mapping[str, Any]
     """What the command line set, by dotted key; applied already."""
     study: StudySection
     search: SearchSection
@@ -180,6 +192,8 @@ class StudySpec:
     """Known-good points, tried first; parameters they leave open are sampled."""
     parent: ParentSection | None = None
     """The study that this one goes on from, None if it begins anew."""
+    plugins: tuple[str, ...] = ()
+    """The plug-ins that it and its parents name, as any process imports them: modules and absolute paths."""
 
     @property
     def is_open(self) -> bool:

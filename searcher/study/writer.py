@@ -22,6 +22,8 @@ def write_study(
         reasons: Comments above searched parameters, by name; a line break begins another line.
     """
     lines = [f"# {line}".rstrip() for line in header]
+    if spec.plugins:
+        lines += ["", f"plugins = {toml_value([*spec.plugins])}"]
     sections = {
         "study": spec.study,
         "parent": spec.parent,

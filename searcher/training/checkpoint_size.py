@@ -13,6 +13,7 @@ from searcher.models.registry import build_model
 from searcher.models.settings import ModelSettings, PostprocessSettings
 from searcher.study.config import OptimizerConfig, TrialConfig, WarmStartConfig
 from searcher.training.freezing import freeze
+from searcher.training.optimizers import build_optimizer
 
 __all__ = ["checkpoint_bytes"]
 
@@ -93,10 +94,18 @@ class _WithoutDrawing(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+@functools.lru_cache(maxsize=256)
 def _optimizer_state(config: OptimizerConfig) -> tuple[int, int]:
-    """Return how many tensors of a parameter's own size the optimiser keeps for it, and how many of one number."""
-    match config.name:
-        case "sgd":
-            return int(config.momentum > 0), 0
-        case "adam" | "adamw":
-            return 2, 1
+    """Return how many tensors of a parameter's own size the optimiser keeps for it, and how many of one number.
+
+    Found out by a step on one small parameter, so that it holds for a plug-in's optimiser too.
+    """
+    kernel = nn.Parameter(torch.ones(3, 5))
+    kernel.grad = torch.ones(3, 5)
+    owner = nn.Module()
+    owner.kernel = kernel
+    optimizer = build_optimizer(owner, config)
+    optimizer.step()
+    kept = [value for value in optimizer.state[kernel].values() if isinstance(value, torch.Tensor)]
+    num_moments = sum(value.shape == kernel.shape for value in kept)
+    return num_moments, len(kept) - num_moments

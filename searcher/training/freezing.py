@@ -4,11 +4,21 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from searcher.models.base import SegmentationModel
 
-__all__ = ["Frozen", "freeze"]
+__all__ = ["RUNNING_NORMS", "Frozen", "freeze"]
+
+RUNNING_NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+)
+"""torch's norms that can keep running statistics; their common class is private."""
 
 
 class Frozen(NamedTuple):
@@ -41,7 +51,7 @@ def freeze(model: SegmentationModel, what: Literal["none", "encoder", "all_but_h
     state: dict[str, Tensor] = model.state_dict(keep_vars=True)
     return Frozen(
         names=frozenset(name for name, tensor in state.items() if id(tensor) in frozen),
-        norms=tuple(module for module in modules if isinstance(module, _NormBase)),
+        norms=tuple(module for module in modules if isinstance(module, RUNNING_NORMS)),
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from searcher.child_environment import child_environment
 from searcher.exceptions import SearcherError, StudyFileError
+from searcher.plugins import plugin_sources
 from searcher.study.config import TrialConfig
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Domain, Value
@@ -30,7 +31,15 @@ _ANSWER_WITHIN_S = 3600.0
 """For four steps, the first of which may compile the network."""
 _FINEST = 10_000
 """Parts of a GPU that Ray (2.60) counts in."""
-_DECIDING = ("model.", "optimizer.name", "train.precision", "train.compile", "warm_start.freeze", CANDIDATE)
+_DECIDING = (
+    "model.",
+    "optimizer.name",
+    "optimizer.options.",
+    "train.precision",
+    "train.compile",
+    "warm_start.freeze",
+    CANDIDATE,
+)
 """How the names begin of what can change a trial's memory without being a number."""
 _NAMED = (*_DECIDING, "train.batch_size", "train.ema_decay", "augment.crop_px")
 """How the names begin of what decides most about it."""
@@ -101,7 +110,7 @@ class Measured:
 class MemoryMeter:
     """Measures configurations one after the other, in a process of its own that leaves nothing behind.
 
-    Of a GPU the memory is emptied in between. Use as a context manager.
+    The process has imported this one's plug-ins. Of a GPU the memory is emptied in between. Use as a context manager.
 
     Args:
         store: Folder of the data's store.
@@ -112,6 +121,7 @@ class MemoryMeter:
     def __init__(self, store: Path, *, device: str | None = None, within_s: float = _ANSWER_WITHIN_S) -> None:
         self._within_s = within_s
         self._command = [sys.executable, "-m", "searcher.training.memory_use", str(store), device or ""]
+        self._command += plugin_sources()
         self._process: subprocess.Popen[str] | None = None
         self._about: dict[str, Any] = {}
         self._stack = ExitStack()

@@ -23,6 +23,7 @@ from searcher.data_pipeline.batch import Batch
 from searcher.data_pipeline.datasets.synthetic import SyntheticGlands
 from searcher.data_pipeline.store import Store, normalised
 from searcher.inference.precision import default_device, resolve_precision
+from searcher.plugins import load_plugins
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.data_defaults import fitted_to_data
@@ -186,9 +187,10 @@ def _answer_apart(request: str, memory: "_Gpu | _Cpu", store: Store, device: tor
     return {"peak_bytes": 0, "host_bytes": 0, "problem": problem}
 
 
-def _main(store: str, device: str = "") -> None:
+def _main(store: str, device: str = "", *plugins: str) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    load_plugins(plugins, folder=Path("/"))
     chosen = torch.device(device) if device else default_device()
     for answer in _answers(Store.open(Path(store)), chosen, sys.stdin):
         print(json.dumps(answer), file=answers, flush=True)

@@ -5,9 +5,16 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from searcher.parts import Part
 from searcher.study.config import OptimizerConfig
+from searcher.study.parts import OPTIMIZERS
 
-__all__ = ["build_optimizer", "parameter_groups"]
+__all__ = ["adam", "adamw", "build_optimizer", "parameter_groups", "sgd"]
+
+# The groups say which parameters decay, so that none is given a decay for all.
+sgd: Part[Optimizer] = Part(SGD)
+adam: Part[Optimizer] = Part(Adam)
+adamw: Part[Optimizer] = Part(AdamW)
 
 
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
@@ -37,16 +44,13 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
 
     Args:
         module: Network, already on the device that it trains on.
-        config: Name, learning rate, weight decay, momentum.
+        config: Name, learning rate, weight decay, momentum, and options of a plug-in's.
 
     Returns:
         The optimiser; its learning rate is the peak that a schedule multiplies.
     """
     groups = parameter_groups(module, weight_decay=config.weight_decay)
-    match config.name:
-        case "sgd":
-            return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
-        case "adam":
-            return Adam(groups, lr=config.lr)
-        case "adamw":
-            return AdamW(groups, lr=config.lr)
+    made: Optimizer = OPTIMIZERS[config.name].made(
+        groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, options=config.options
+    )
+    return made

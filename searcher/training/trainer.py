@@ -194,6 +194,7 @@ class Trainer:
                 crop_px=config.augment.crop_px,
                 strength=config.augment.strength,
                 is_photograph=self._pixels.are_photographs,
+                options=config.augment.options,
             ),
             seed=train.seed,
             num_threads=config.data.num_threads,

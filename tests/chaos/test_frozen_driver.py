@@ -13,8 +13,7 @@ import small_ledger
 from chaos_postgres import Server
 
 from searcher.exceptions import DatabaseAwayError, SearcherError, StudyConflictError
-from searcher.ledger import lease as leases
-from searcher.ledger import liveness
+from searcher.ledger import liveness, takeover
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
 from searcher.ledger.patience import Patience
@@ -67,7 +66,7 @@ def test_a_driver_that_wakes_writes_nothing(
     url: str, monkeypatch: pytest.MonkeyPatch, fact: Callable[[str], None]
 ):
     monkeypatch.setattr(liveness, "EXPIRES_AFTER_S", 0.1)
-    monkeypatch.setattr(leases, "WATCH_S", 0.5)
+    monkeypatch.setattr(takeover, "WATCH_S", 0.5)
     with Database.open(url, create=True) as database:
         ledger = small_ledger.register(database)
         words = _processes.SimpleQueue()

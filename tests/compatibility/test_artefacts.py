@@ -13,7 +13,7 @@ from searcher.bundle.load import load_bundle
 from searcher.cli.main import main
 from searcher.data_pipeline import open_dataset
 from searcher.data_pipeline.store import Store, prepare_store
-from searcher.ledger import lease as leases
+from searcher.ledger import takeover
 from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
@@ -153,7 +153,7 @@ def relaunched(recorded: Path, name: str) -> tuple[Registration, Store]:
 def test_the_killed_study_is_gone_on_with_from_its_checkpoint(recorded, tmp_path, monkeypatch):
     """What a driver does with the command of before, and a worker with the job, without Ray."""
     monkeypatch.setattr(
-        leases, "WATCH_S", 0.6
+        takeover, "WATCH_S", 0.6
     )  # that the driver of another machine is gone, its silence tells
     study, store = relaunched(recorded, "killed")
     with Database.open("searcher.db", create=True) as database:

@@ -8,18 +8,19 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.error import URLError
 
 import pytest
 import torch
-from torchvision.models import ResNet18_Weights, ResNet50_Weights, resnet18
+from torchvision.models import ResNet18_Weights, ResNet50_Weights, Weights, WeightsEnum, resnet18
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights, maskrcnn_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
 from searcher.models.exceptions import WeightsError
 from searcher.models.mask_rcnn import MaskRCNN
-from searcher.models.pretrained import cached_path
+from searcher.models.pretrained import cached_path, fetch
 from searcher.models.registry import fetch_pretrained
 from searcher.models.settings import MaskRCNNSettings, UNetSettings
 
@@ -198,7 +199,9 @@ def test_safetensors_load_like_any_file(tmp_path):
     assert torch.equal(model.backbone.body.conv1.weight, classifier["conv1.weight"])
 
 
-def test_of_several_processes_one_fetches_and_the_others_wait(tmp_path):
+def test_of_several_processes_one_fetches_and_the_others_wait(tmp_path, monkeypatch):
+    """This process and another."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     content = io.BytesIO()
     torch.save({"weight": torch.arange(100_000)}, content)
     served: list[str] = []
@@ -229,26 +232,27 @@ def test_of_several_processes_one_fetches_and_the_others_wait(tmp_path):
         print("ready", flush=True)
         print(fetch(Some.V1)["weight"].sum().item())
     """
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(script)],
-            env={**os.environ, "TORCH_HOME": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+
+    class Same(WeightsEnum):
+        V1 = Weights(f"http://127.0.0.1:{server.server_port}/some-{sha256[:8]}.pth", None, {})
+
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        all_are_there.set()
-        for process in processes:
-            out, err = process.communicate(timeout=120)
-            assert (out, process.returncode) == ("4999950000\n", 0), err
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        with ThreadPoolExecutor(1) as pool:
+            ours = pool.submit(fetch, Same.V1)
+            all_are_there.set()
+            assert ours.result(timeout=120)["weight"].sum().item() == 4999950000
+        out, err = other.communicate(timeout=120)
+        assert (out, other.returncode) == ("4999950000\n", 0), err
     finally:
+        all_are_there.set()
         server.shutdown()
-        for process in processes:
-            process.kill()
+        other.kill()
     assert len(served) == 1

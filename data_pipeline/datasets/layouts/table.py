@@ -1,48 +1,69 @@
-"""The table of layouts that other programs and published data sets have."""
+"""The table of layouts that other programs and published data sets have, and that plug-ins bring."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from searcher.data_pipeline.datasets.layouts.arrays import open_conic, open_pannuke
-from searcher.data_pipeline.datasets.layouts.base import LayoutSource
-from searcher.data_pipeline.datasets.layouts.coco import open_coco
-from searcher.data_pipeline.datasets.layouts.cvat import open_cvat
-from searcher.data_pipeline.datasets.layouts.label_studio import open_label_studio
-from searcher.data_pipeline.datasets.layouts.nnunet import open_nnunet
-from searcher.data_pipeline.datasets.layouts.object_masks import open_object_masks
-from searcher.data_pipeline.datasets.layouts.ome_zarr import open_ome_zarr
-from searcher.data_pipeline.datasets.layouts.paired import open_paired
+from searcher.plugins import Registry
 
-__all__ = ["open_layout"]
+if TYPE_CHECKING:
+    from searcher.data_pipeline.datasets.base import SampleSource
+
+__all__ = ["LAYOUTS", "Opener", "open_layout", "register_layout"]
 
 
-class _Opener(Protocol):
-    def __call__(self, root: Path, *, strict: bool) -> LayoutSource | None:
-        """Return the data set in a folder, None if it is of another layout."""
+class Opener(Protocol):
+    """Opens folders of one layout."""
+
+    def __call__(self, root: Path, *, strict: bool) -> "SampleSource | None":
+        """Return the data set in a folder, None if it is of another layout.
+
+        Args:
+            root: The folder.
+            strict: Raise when any file is unusable; otherwise leave it out and list it in the source's `problems`.
+
+        Raises:
+            DataError: Files in it are unusable (`strict` only), or nothing in it is usable.
+        """
 
 
-_OPENERS: tuple[_Opener, ...] = (
-    open_nnunet,
-    open_object_masks,
-    open_ome_zarr,
-    open_pannuke,
-    open_conic,
-    open_coco,
-    open_cvat,
-    open_label_studio,
-    open_paired,
+_HERE = "searcher.data_pipeline.datasets.layouts"
+
+LAYOUTS: Registry[Opener] = Registry(
+    "data-set layout",
+    key="data layout",
+    built_in={
+        "nnunet": f"{_HERE}.nnunet:open_nnunet",
+        "object_masks": f"{_HERE}.object_masks:open_object_masks",
+        "ome_zarr": f"{_HERE}.ome_zarr:open_ome_zarr",
+        "pannuke": f"{_HERE}.arrays:open_pannuke",
+        "conic": f"{_HERE}.arrays:open_conic",
+        "coco": f"{_HERE}.coco:open_coco",
+        "cvat": f"{_HERE}.cvat:open_cvat",
+        "label_studio": f"{_HERE}.label_studio:open_label_studio",
+        "paired": f"{_HERE}.paired:open_paired",
+    },
 )
-"""Asked in turn: what one says about a folder is more certain than what the next ones say."""
+"""Those of plug-ins are asked first, then ours in turn: what one says about a folder is more certain than what the next
+ones say."""
+
+OpenerT = TypeVar("OpenerT", bound=Opener)
 
 
-def open_layout(root: Path, *, strict: bool) -> LayoutSource | None:
+def register_layout(name: str) -> Callable[[OpenerT], OpenerT]:
+    """Return the decorator that makes a layout known; what it decorates is an `Opener`."""
+    return lambda opener: LAYOUTS.register(name, opener)  # type: ignore[return-value]
+
+
+def open_layout(root: Path, *, strict: bool) -> "SampleSource | None":
     """Return the data set in a folder of one of the layouts, or in the only folder in it; None if it is of none.
 
     Raises:
         DataError: Files in it are unusable (`strict` only), or nothing in it is usable.
     """
-    for opener in _OPENERS:
-        source = opener(root, strict=strict)
+    names, ours = LAYOUTS.names(), LAYOUTS.built_in_names()
+    for name in (*(each for each in names if each not in ours), *ours):
+        source = LAYOUTS[name](root, strict=strict)
         if source is not None:
             return source
     inside = [child for child in root.iterdir() if not child.name.startswith((".", "__MACOSX"))]

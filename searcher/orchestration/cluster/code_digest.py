@@ -1,39 +1,36 @@
 """Which code a process runs: a number alone, 0.1.0, does not tell a checkout of today from last week's."""
 
 import hashlib
-import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import searcher
+from searcher.plugins import load_plugins, python_digest
 
-__all__ = ["SHOWN_DIGITS", "code_digest", "digest_of"]
+__all__ = ["SHOWN_DIGITS", "code_digest"]
 
 SHOWN_DIGITS = 12
 """Of a digest, in a message."""
 
 
-@cache
-def code_digest() -> str:
-    """Return the digest of this process's code, as its files were when it was first asked."""
-    return digest_of(Path(searcher.__file__).parent)
+def code_digest(plugins: Sequence[str] = ()) -> str:
+    """Return the digest of this process's code with that of its plug-ins, 64 hexadecimal digits.
 
+    The files are those that were imported, wherever they lie: without plug-ins as they were when this was first asked.
 
-def digest_of(package: Path) -> str:
-    """Return the SHA-256 of all Python files of a package, their names and what is in them, as 64 hexadecimal digits.
+    Args:
+        plugins: What the driver has imported, see `plugin_sources`.
 
-    An installed package and a checkout, where parts of it are links, have the same digest, wherever they are. One
-    changed line makes another.
+    Raises:
+        PluginError: One cannot be imported here.
     """
-    digest = hashlib.sha256()
-    files = {
-        Path(folder, name).relative_to(package).as_posix(): Path(folder, name)
-        for folder, _, names in os.walk(package, followlinks=True)
-        for name in names
-        if name.endswith(".py")
-    }
-    for name, path in sorted(files.items()):
-        if path.is_file():  # an editor's lock is a link to nowhere
-            content = path.read_bytes()
-            digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
+    if not plugins:
+        return _own_digest()
+    digests = [plugin.sha256 for plugin in load_plugins(plugins, folder=Path("/"))]
+    return hashlib.sha256("\0".join([_own_digest(), *digests]).encode()).hexdigest()
+
+
+@cache
+def _own_digest() -> str:
+    return python_digest(Path(searcher.__file__).parent)

@@ -1,6 +1,6 @@
 """Whether a trial of a study fits the part of a GPU that it is given, measured before the first one starts."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ import ray
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import SearcherError, UserError
-from searcher.orchestration.cluster.node_probe import GONE, SAY_AFTER_S, answer_of, on_node
+from searcher.orchestration.cluster.node_tasks import GONE, SAY_AFTER_S, answer_of, on_node
 from searcher.orchestration.cluster.resources import TrialResources, node_of_each_gpu
+from searcher.plugins import load_plugins, plugin_sources
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
 from searcher.training.memory_probe import MARGIN, Measured, largest_trial, params_and_use
@@ -55,7 +56,7 @@ def check_gpu_share(
             f"resources.gpus={resources.gpus:g}: not measured whether a trial fits, as no node with a GPU is there yet"
         )
         return
-    answers = _on_free_gpus(nodes, spec, data, fingerprint, device, say=say)
+    answers = _on_free_gpus(nodes, spec, data, fingerprint, device, plugin_sources(), say=say)
     problems = []
     for node, answer in answers.items():
         if answer is _BUSY:
@@ -113,15 +114,15 @@ def _still_waiting(tasks: list[Any], within_s: float) -> list[Any]:
 
 
 def _steps(
-    spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None
+    spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None, plugins: Sequence[str]
 ) -> Iterator[Measured | str | None]:
     """Say with None that the GPU is there, then measure."""
     yield None
-    yield _measure(spec, data, fingerprint, device)
+    yield _measure(spec, data, fingerprint, device, plugins)
 
 
 def _measure(
-    spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None
+    spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None, plugins: Sequence[str]
 ) -> Measured | str | None:
     """Measure on the node; return in a text why that is not possible, None where there is no GPU."""
     if device is None:
@@ -130,6 +131,7 @@ def _measure(
         if not torch.cuda.is_available():
             return None
     try:
+        load_plugins(plugins, folder=Path("/"))
         return largest_trial(spec, Path(data.open(fingerprint).path), device=device)
     except (SearcherError, DataError) as error:
         return " | ".join(str(error).splitlines())

@@ -9,15 +9,11 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import ray
-from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from searcher._version import __version__
 from searcher.child_environment import DATABASE_SECRETS
@@ -26,35 +22,22 @@ from searcher.data_pipeline.store import Store
 from searcher.exceptions import NodeError, StorageError, UserError
 from searcher.files import write_atomically
 from searcher.orchestration.cluster.code_digest import SHOWN_DIGITS, code_digest
+from searcher.orchestration.cluster.node_tasks import ask_nodes
 from searcher.orchestration.cluster.resources import TrialResources, nodes_for
 from searcher.orchestration.trials.messages import TrialJob
+from searcher.plugins import PluginError, load_plugins
 from searcher.storage.mirror import origin_of, root_text
 from searcher.storage.objects import ObjectStore, below, is_object_uri
 from searcher.study.layout import STORAGE_MARK
 from searcher.training.dataset import DataRequest
 
-__all__ = [
-    "GONE",
-    "SAY_AFTER_S",
-    "answer_of",
-    "ask_nodes",
-    "check_code",
-    "check_nodes",
-    "check_storage",
-    "mark_storage",
-    "on_node",
-    "open_store",
-]
+__all__ = ["check_code", "check_nodes", "check_storage", "mark_storage", "open_store"]
 
 _ANSWER_WITHIN_S = 120.0
 """For a node to start a process and to read and write two small files; a network disk that hangs takes longer."""
-SAY_AFTER_S = 10.0
-"""For how long to wait without a word."""
 _MOUNTED_WITHIN_S = 20.0
 """For a folder that is mounted while its node begins; and so long that the node, where it fails, does not draw one
 trial after the other from the nodes that can train them."""
-GONE = object()
-"""In place of an answer, where the node has left the cluster."""
 _OURS = "driver"
 """The file of a probe that the driver writes."""
 
@@ -69,7 +52,9 @@ class _Answer:
     secrets: tuple[str, ...] = ()
     """Variables that open the database and that its processes were started with: anybody's trial there reads them."""
     code: str = ""
-    """Digest of its code, none of a node whose code knows of none."""
+    """Digest of its code with its plug-ins', none of a node whose code knows of none."""
+    lacks: str | None = None
+    """Why it cannot import the plug-ins, None if it can."""
 
 
 def check_nodes(
@@ -78,6 +63,7 @@ def check_nodes(
     storage_root: Path,
     data: DataRequest,
     fingerprint: str,
+    plugins: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> None:
     """Check every node that could run a trial, and let each build its store of the data where it has none.
@@ -88,6 +74,7 @@ def check_nodes(
             object store, which every node must be able to use.
         data: The data set, whose store each node builds once, under a lock.
         fingerprint: Of the driver's data.
+        plugins: What the driver has imported, see `plugin_sources`.
         say: Told what a person should know.
 
     Raises:
@@ -95,11 +82,12 @@ def check_nodes(
     """
     nodes = nodes_for(resources)
     with _probe_folder(storage_root) as (folder, nonce):
-        answers = ask_nodes(nodes, _look, folder, nonce, within_s=_ANSWER_WITHIN_S)
+        answers = ask_nodes(nodes, _look, folder, nonce, plugins, within_s=_ANSWER_WITHIN_S)
         _say_gone(nodes, answers, say)
         for node, answer in answers.items():
             if not isinstance(answer, str):
-                answers[node] = _problem(answer, root_text(storage_root), folder, node, nonce) or answer
+                problem = _problem(answer, root_text(storage_root), folder, node, nonce, plugins)
+                answers[node] = problem or answer
     _refuse(nodes, answers)
     for secret in DATABASE_SECRETS:
         knowing = [
@@ -112,7 +100,7 @@ def check_nodes(
             )
     nodes = {node: name for node, name in nodes.items() if node in answers}
     stores = ask_nodes(
-        nodes, _prepare, data, fingerprint, say=lambda: say("waiting for the nodes' data stores")
+        nodes, _prepare, data, fingerprint, plugins, say=lambda: say("waiting for the nodes' data stores")
     )
     _refuse(nodes, stores)
 
@@ -134,15 +122,23 @@ def mark_storage(storage_root: Path, study: str) -> str:
 
 
 def check_code(job: TrialJob) -> None:
-    """Check that this node trains with the driver's code. A launch on one machine asks for none.
+    """Import a trial's plug-ins, and check that this node trains with the driver's code.
+
+    A launch on one machine asks for no digest.
 
     Raises:
-        NodeError: It has another.
+        NodeError: It has other code, or lacks a plug-in.
+        PluginError: This machine lacks a plug-in, which was there when the driver began.
     """
-    if job.code_digest is None or job.code_digest == code_digest():
+    problem = _import_problem(job.plugins)
+    if problem is not None and job.code_digest is None:
+        raise PluginError(problem)
+    if problem is None and job.code_digest in (None, code_digest(job.plugins)):
         return
+    assert job.code_digest is not None
     time.sleep(_MOUNTED_WITHIN_S)  # as a folder is waited for: it must not draw one trial after the other
-    raise NodeError(f"node {os.uname().nodename}: {_other_code(job.code_digest, code_digest())}")
+    problem = problem or _other_code(job.code_digest, code_digest(job.plugins))
+    raise NodeError(f"node {os.uname().nodename}: {problem}")
 
 
 def check_storage(job: TrialJob) -> None:
@@ -186,8 +182,8 @@ def open_store(job: TrialJob) -> Store:
 # ---- on the node -------------------------------------------------------------------------------------------------
 
 
-def _look(folder: str, nonce: str, node: str) -> _Answer:
-    """Read what the driver wrote into the shared folder, and write something for it to read."""
+def _look(folder: str, nonce: str, plugins: Sequence[str], node: str) -> _Answer:
+    """Read what the driver wrote into the shared folder, and write something for it to read; import the plug-ins."""
     problem = None
     try:
         if _read(folder, _OURS) != nonce:
@@ -199,11 +195,23 @@ def _look(folder: str, nonce: str, node: str) -> _Answer:
     except OSError as error:
         problem = f"got one that cannot be written: {error.strerror}"
     secrets = tuple(name for name in DATABASE_SECRETS if name in os.environ)
-    return _Answer(__version__, problem, secrets, code_digest())
+    lacks = _import_problem(plugins)
+    return _Answer(__version__, problem, secrets, code_digest(() if lacks else plugins), lacks)
 
 
-def _prepare(data: DataRequest, fingerprint: str, _node: str) -> str | None:
+def _import_problem(plugins: Sequence[str]) -> str | None:
+    """Import plug-ins; return why that is not possible."""
+    try:
+        load_plugins(plugins, folder=Path("/"))
+    except PluginError as error:
+        return " | ".join(error.problems)
+    return None
+
+
+def _prepare(data: DataRequest, fingerprint: str, plugins: Sequence[str], _node: str) -> str | None:
     """Open or build the node's store; return why that is not possible."""
+    if (problem := _import_problem(plugins)) is not None:
+        return problem
     try:
         data.open(fingerprint)
     except DataError as error:
@@ -247,65 +255,20 @@ def _probe_folder(storage_root: Path) -> Iterator[tuple[str, str]]:
                 storage_root.rmdir()
 
 
-def _problem(answer: _Answer, storage_root: str, folder: str, node: str, nonce: str) -> str | None:
+def _problem(
+    answer: _Answer, storage_root: str, folder: str, node: str, nonce: str, plugins: Sequence[str]
+) -> str | None:
     if answer.version != __version__:
         return f"must have gland-searcher {__version__} as the driver, got {answer.version}; install that"
-    if answer.code != code_digest():
-        return _other_code(code_digest(), answer.code)
+    if answer.lacks is not None:
+        return f"must import the driver's plug-ins, got: {answer.lacks}; install or copy them there"
+    if answer.code != code_digest(plugins):
+        return _other_code(code_digest(plugins), answer.code)
     problem = answer.problem
     if problem is None and _read(folder, node) != nonce:
         problem = "got one whose files the driver does not see"
     rule, remedy = _rule(storage_root)
     return problem and f"{rule}, {problem}; {remedy}"
-
-
-def ask_nodes(
-    nodes: Mapping[str, str],
-    task: Callable[..., Any],
-    *args: object,
-    within_s: float | None = None,
-    say: Callable[[], None] | None = None,
-) -> dict[str, Any]:
-    """Run a task once on every node, at the same time, and return what each one answers.
-
-    Args:
-        nodes: Ray's identifier of each, and a name for people.
-        task: Called with `args` and the node's identifier.
-        args: Plain values.
-        within_s: For how long to wait for the answers, None for as long as it takes.
-        say: Called if the answers take long.
-
-    Returns:
-        The answers by node, or in a text why there is none; nodes that have left the cluster are left out.
-    """
-    # No CPU: it must not wait for a trial of somebody else's to end.
-    remote = ray.remote(num_cpus=0, max_retries=0)(task)
-    asked = {node: remote.options(scheduling_strategy=on_node(node)).remote(*args, node) for node in nodes}
-    if say is not None and ray.wait([*asked.values()], num_returns=len(asked), timeout=SAY_AFTER_S)[1]:
-        say()
-    ray.wait([*asked.values()], num_returns=len(asked), timeout=within_s)
-    answers = {node: answer_of(reference, within_s) for node, reference in asked.items()}
-    return {node: answer for node, answer in answers.items() if answer is not GONE}
-
-
-def on_node(node: str) -> NodeAffinitySchedulingStrategy:
-    """Return how Ray is told to run something on this node and no other."""
-    return NodeAffinitySchedulingStrategy(node, soft=False)
-
-
-def answer_of(reference: Any, within_s: float | None = None) -> Any:
-    """Return what a node's task has answered, in a text why there is none, or `GONE`."""
-    try:
-        return ray.get(reference, timeout=None if within_s is None else 0)
-    except (NodeDiedError, TaskUnschedulableError):
-        return GONE
-    except GetTimeoutError:
-        return f"must answer, got nothing within {within_s:.0f} s; look whether its disks hang"
-    except RayError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return (
-            f"must be able to run a task of searcher, got {lines[-1][:300]}; install searcher there as here"
-        )
 
 
 def _say_gone(nodes: Mapping[str, str], answers: Mapping[str, object], say: Callable[[str], None]) -> None:

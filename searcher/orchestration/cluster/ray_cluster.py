@@ -10,15 +10,13 @@ from pathlib import Path
 
 import grpc
 import ray
-from ray._private import ray_constants, services
-from ray._private.grpc_utils import init_grpc_channel
-from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.exceptions import AuthenticationError
 
 from searcher.child_environment import reduced_environment
 from searcher.exceptions import UserError
 from searcher.orchestration.cluster.leftovers import MARK, ended_with_this_process
 from searcher.orchestration.cluster.scratch import short_scratch_folder
+from searcher.orchestration.ray_internals import head_address, loopback_only, start_local, version_of_head
 from searcher.orchestration.signals import signals_kept
 
 __all__ = ["TOKEN_REMEDY", "check_reachable", "ray_cluster"]
@@ -76,7 +74,7 @@ def _start_in(session: ExitStack) -> None:
     session.enter_context(ended_with_this_process(scratch.parent))
     session.callback(ray.shutdown)
     try:
-        with _loopback_only(), signals_kept(), reduced_environment(), _marked(str(scratch.parent)):
+        with loopback_only(), signals_kept(), reduced_environment(), _marked(str(scratch.parent)):
             _start(scratch)
     except UserError:
         raise
@@ -139,15 +137,11 @@ def _why(error: Exception) -> str:
 def _start(scratch: Path) -> None:
     affinity = hasattr(os, "sched_getaffinity")
     try:
-        ray.init(
-            address="local",
+        start_local(
+            scratch,
             num_cpus=len(os.sched_getaffinity(0)) if affinity else os.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
+            object_store_bytes=_OBJECT_STORE_BYTES,
             logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(scratch),
         )
     except AuthenticationError as error:
         raise _no_token(error) from error
@@ -183,7 +177,7 @@ def check_reachable(address: str | None) -> None:
             "cluster, so that no connection to the database travels; from elsewhere submit it with --detach"
         )
     try:
-        canonical = services.canonicalize_bootstrap_address_or_die(address)
+        canonical = head_address(address)
     except (ConnectionError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{where}: must be HOST:PORT of a running Ray cluster: {reason}") from error
@@ -198,9 +192,7 @@ def check_reachable(address: str | None) -> None:
 def _knock(where: str, address: str) -> str:
     """Return the version of the cluster whose head listens at HOST:PORT."""
     try:
-        with init_grpc_channel(address, ray_constants.GLOBAL_GRPC_OPTIONS) as channel:
-            head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
-            answer = head.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=_KNOCK_TIMEOUT_S)
+        return version_of_head(address, timeout_s=_KNOCK_TIMEOUT_S)
     except (AuthenticationError, RuntimeError, OSError) as error:  # what the environment names is not there
         raise UserError(
             f"{where}: must have the token and the certificates that Ray's variables name, got "
@@ -215,7 +207,6 @@ def _knock(where: str, address: str) -> str:
             f"{where}: must be a running Ray cluster: {_reason(error)}; start one with `ray start --head`, or leave "
             "the option out"
         ) from None
-    return str(answer.ray_version)
 
 
 def _first_sentence(error: Exception) -> str:
@@ -227,24 +218,3 @@ def _reason(error: grpc.RpcError) -> str:
     if "http1.x" in text:
         return "that is a web server, the dashboard perhaps; give the port of the head itself, mostly 6379"
     return text.rpartition(": ")[2].rstrip("]") or error.code().name.lower()
-
-
-@contextmanager
-def _loopback_only() -> Iterator[None]:
-    """Make Ray keep the loopback address that it is given.
-
-    Ray 2.60 turns 127.0.0.1 into the machine's outward address and listens on all of them, unless it thinks that it
-    runs on Windows or macOS, where it supports no clusters. Its own switch for that is read when ray is imported,
-    too early for a process that may also join a cluster; so it is set here, for this process and its children.
-    """
-    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before, constant_before = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = constant_before
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

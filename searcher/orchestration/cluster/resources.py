@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private.state import state as cluster_state
 
 from searcher.exceptions import UserError
+from searcher.orchestration.ray_internals import node_groups
 from searcher.study.spec import ResourcesSection
 
 __all__ = [
@@ -175,15 +175,13 @@ def _to_come() -> list[_Group]:
 
     Ray 2.60 has the call for that (`report_cluster_config`), but neither its own autoscaler nor KubeRay's makes it.
     """
-    config = cluster_state.get_cluster_config()
-    groups = [] if config is None else config.node_group_configs
     return [
         _Group(
             group.name,
             _offer(dict(group.resources)),
             sys.maxsize if group.max_count == _UNLIMITED else group.max_count,
         )
-        for group in groups
+        for group in node_groups()
         if group.max_count
     ]
 

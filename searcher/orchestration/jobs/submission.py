@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from ray._private import ray_constants, services
-from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
-from ray._raylet import GcsClient  # type: ignore[attr-defined]  # made in Cython
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from searcher.exceptions import ClusterAwayError, UserError
 from searcher.orchestration.cluster.ray_cluster import TOKEN_REMEDY, check_reachable
+from searcher.orchestration.ray_internals import JOB_CONFIG_VARIABLE, dashboard_of, head_address
 from searcher.study.job_names import job_name
 
 __all__ = ["Job", "current_job", "find_job", "submit"]
@@ -95,7 +93,7 @@ def submit(address: str, study: str, arguments: Sequence[str], environment: Mapp
     client, dashboard = _client(address)
     if "://" not in address:
         # Ray tells a job the address of the machine's newest cluster (2.60), which may be another one.
-        arguments = [*arguments, "--address", services.canonicalize_bootstrap_address_or_die(address)]
+        arguments = [*arguments, "--address", head_address(address)]
     here = shlex.quote(str(Path(sys.executable).parent))
     variables = [shlex.quote(f"{name}={value}") for name, value in environment.items()]
     # `exec`: no shell stays between Ray and the driver, which is to get Ray's signals.
@@ -131,7 +129,7 @@ def find_job(address: str, job: str) -> Job:
 
 def current_job() -> str | None:
     """Return the id of the job whose driver this process is; None if it is no job."""
-    config = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}")
+    config = json.loads(os.environ.get(JOB_CONFIG_VARIABLE) or "{}")
     job = config.get("metadata", {}).get("job_submission_id")
     return None if job is None else str(job)
 
@@ -145,16 +143,13 @@ def _client(address: str) -> tuple[Any, str]:
 def _dashboard(address: str) -> str:
     """Ask the head at HOST:PORT for its dashboard. Ray's own way to do so retries for 40 s where there is none."""
     check_reachable(address)
-    head = GcsClient(address=services.canonicalize_bootstrap_address_or_die(address))
-    where = head.internal_kv_get(
-        ray_constants.DASHBOARD_ADDRESS.encode(), ray_constants.KV_NAMESPACE_DASHBOARD
-    )
+    where = dashboard_of(head_address(address))
     if where is None:
         raise UserError(
             f"--address {address}: must have a dashboard, whose job API takes jobs, got none; start the head with "
             "`ray start --head --include-dashboard=true`"
         )
-    return f"http://{where.decode()}"
+    return f"http://{where}"
 
 
 class _Errors:

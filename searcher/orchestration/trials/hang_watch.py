@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
-from ray import ActorID, tune
+from ray import tune
 
+from searcher.orchestration.ray_internals import kill_worker
 from searcher.orchestration.trials.pulse import Beat, forget_beat, read_beat
 
 __all__ = ["HangWatch"]
@@ -110,6 +111,5 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
 
 
 def _kill(actor: str) -> None:
-    """Kill a worker by Ray's identifier: at once for its driver, within seconds also where its process is stopped."""
     with suppress(ray.exceptions.RayError, ValueError):  # it has ended meanwhile
-        ray._private.worker.global_worker.core_worker.kill_actor(ActorID.from_hex(actor), True)
+        kill_worker(actor)

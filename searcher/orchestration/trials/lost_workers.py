@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.experiment import Trial
+
+from searcher.orchestration.ray_internals import task_failures_turned
 
 __all__ = ["OUT_OF_MEMORY", "cause_of", "each_loss_is_its_trials", "last_error"]
 
@@ -30,22 +31,18 @@ def each_loss_is_its_trials() -> Iterator[None]:
     Ray Tune (2.60) ends the whole run when a task of an actor fails with anything but `RayActorError` or
     `RayTaskError`: the `OutOfMemoryError` of its memory monitor, a lost object, a lost owner.
     """
-    original = RayActorManager._actor_task_failed
-
-    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
-        if not isinstance(exception, RayActorError | RayTaskError):
-            live = self._live_actors_to_ray_actors_resources.get(tracked_actor_task._tracked_actor)
-            if live is not None:
-                with suppress(Exception):  # it is gone already, mostly
-                    ray.kill(live[0])
-            exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
-        original(self, tracked_actor_task=tracked_actor_task, exception=exception)
-
-    RayActorManager._actor_task_failed = failed
-    try:
+    with task_failures_turned(_as_a_lost_actor):
         yield
-    finally:
-        RayActorManager._actor_task_failed = original
+
+
+def _as_a_lost_actor(actor: Any, exception: Exception) -> Exception:
+    if isinstance(exception, RayActorError | RayTaskError):
+        return exception  # type: ignore[no-any-return]  # ray ships no types
+    if actor is not None:
+        with suppress(Exception):  # it is gone already, mostly
+            ray.kill(actor)
+    lost: Exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
+    return lost
 
 
 def last_error(trial: Trial) -> str:

@@ -29,6 +29,8 @@ class TrialJob:
     """What the study's folder holds on every node of a cluster; None on one machine. See `node_probe`."""
     code_digest: str | None = None
     """Of the driver's code, which every node of a cluster must have; None on one machine."""
+    plugins: tuple[str, ...] = ()
+    """What its worker imports before it reads the configuration; see `plugin_sources`."""
     resume_from: CheckpointRecord | None = None
     """Checkpoint to go on from."""
     warm_start: CheckpointRecord | None = None

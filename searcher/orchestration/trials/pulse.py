@@ -13,8 +13,8 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
+from searcher.orchestration.ray_internals import forget_key, read_key, write_key
 from searcher.training.alive import Doing
 
 __all__ = ["Beat", "Pulse", "forget_beat", "read_beat"]
@@ -120,14 +120,14 @@ class Pulse:
                 return
             with suppress(RayError, RuntimeError, OSError):  # the head is away: the next one says it
                 text = json.dumps(asdict(beat)).encode()
-                _internal_kv_put(self._key, text, overwrite=True, namespace=_NAMESPACE)
+                write_key(self._key, text, namespace=_NAMESPACE)
                 self._written = beat.count
 
 
 def read_beat(number: int) -> Beat | None:
     """Return a trial's newest sign of life, in the driver; None if there is none, or the cluster's head is away."""
     with suppress(RayError, RuntimeError, OSError):
-        text = _internal_kv_get(_key(number), namespace=_NAMESPACE)
+        text = read_key(_key(number), namespace=_NAMESPACE)
         return None if text is None else Beat(**json.loads(text))
     return None
 
@@ -137,7 +137,7 @@ def forget_beat(number: int) -> None:
     if not ray.is_initialized():
         return
     with suppress(RayError, RuntimeError, OSError):
-        _internal_kv_del(_key(number), namespace=_NAMESPACE)
+        forget_key(_key(number), namespace=_NAMESPACE)
 
 
 def _key(number: int) -> bytes:

@@ -3,13 +3,15 @@
 import warnings
 
 import optuna
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
+from searcher.study.parts import SAMPLERS, Sampler
 from searcher.study.spec import StudySpec
 
-__all__ = ["build_sampler"]
+__all__ = ["build_sampler", "cmaes", "gp", "qmc", "random", "tpe"]
 
 
-def build_sampler(spec: StudySpec, *, num_trials: int) -> optuna.samplers.BaseSampler:
+def build_sampler(spec: StudySpec, *, num_trials: int) -> BaseSampler:
     """Return the study's sampler.
 
     Args:
@@ -17,31 +19,43 @@ def build_sampler(spec: StudySpec, *, num_trials: int) -> optuna.samplers.BaseSa
         num_trials: Trials already in the study. The seed depends on it, so that a relaunch does not propose the
             first launch's random points again; Sobol points follow one sequence kept in the database instead.
     """
-    seed, startup = spec.study.seed, spec.search.startup_trials
-    own_seed = (seed * 1_000_003 + num_trials) % 2**32
+    seed, search = spec.study.seed, spec.search
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match spec.search.sampler:
-            case "random":
-                return optuna.samplers.RandomSampler(seed=own_seed)
-            case "qmc":
-                independent = optuna.samplers.RandomSampler(seed=own_seed)
-                return optuna.samplers.QMCSampler(
-                    scramble=True, seed=seed, independent_sampler=independent, warn_independent_sampling=False
-                )
-            case "tpe":
-                return optuna.samplers.TPESampler(
-                    multivariate=True,
-                    group=True,
-                    constant_liar=True,
-                    n_startup_trials=startup,
-                    seed=own_seed,
-                )
-            case "gp":
-                return optuna.samplers.GPSampler(
-                    n_startup_trials=startup, seed=own_seed, warn_independent_sampling=False
-                )
-            case "cmaes":
-                return optuna.samplers.CmaEsSampler(
-                    n_startup_trials=startup, seed=own_seed, warn_independent_sampling=False
-                )
+        made: BaseSampler = SAMPLERS[search.sampler].made(
+            seed=(seed * 1_000_003 + num_trials) % 2**32,
+            study_seed=seed,
+            n_startup_trials=search.startup_trials,
+            options=search.options,
+        )
+    return made
+
+
+def _qmc(seed: int, study_seed: int) -> BaseSampler:
+    return QMCSampler(
+        scramble=True,
+        seed=study_seed,
+        independent_sampler=RandomSampler(seed=seed),
+        warn_independent_sampling=False,
+    )
+
+
+def _tpe(seed: int, n_startup_trials: int) -> BaseSampler:
+    return TPESampler(
+        multivariate=True, group=True, constant_liar=True, n_startup_trials=n_startup_trials, seed=seed
+    )
+
+
+def _gp(seed: int, n_startup_trials: int) -> BaseSampler:
+    return GPSampler(n_startup_trials=n_startup_trials, seed=seed, warn_independent_sampling=False)
+
+
+def _cmaes(seed: int, n_startup_trials: int) -> BaseSampler:
+    return CmaEsSampler(n_startup_trials=n_startup_trials, seed=seed, warn_independent_sampling=False)
+
+
+random = Sampler(RandomSampler, several_objectives=True)
+qmc = Sampler(_qmc, several_objectives=True)
+tpe = Sampler(_tpe, several_objectives=True)
+gp = Sampler(_gp, several_objectives=True)
+cmaes = Sampler(_cmaes)

@@ -91,6 +91,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         storage_root: Path,
         storage_mark: str | None = None,
         code_digest: str | None = None,
+        plugins: tuple[str, ...] = (),
         num_threads: int,
         device_share: float = 1.0,
         num_places: Callable[[], int],
@@ -113,6 +114,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._storage_root = storage_root
         self._storage_mark = storage_mark
         self._code_digest = code_digest
+        self._plugins = plugins
         self._num_threads = num_threads
         self._device_share = device_share
         self._num_places = num_places  # how many trials the cluster has room for now
@@ -215,6 +217,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             run_dir=trial_folder(self._spec.name, number),
             storage_mark=self._storage_mark,
             code_digest=self._code_digest,
+            plugins=self._plugins,
             resume_from=checkpoint,
             warm_start=self._warm_start,
             past_values={} if checkpoint is None else trial.intermediate_values,

@@ -38,7 +38,7 @@ def test_this_opencvs_transform_is_as_precise_as_the_distances_rely_on(shape, nu
 
 
 @pytest.mark.usefixtures("opencv_threads")
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_distances_beyond_the_safe_range_are_exact_too(seed):
     """Against SciPy's exact transform; a big object far from a small one, several hundred to 1,500 px."""
     rng = np.random.default_rng(seed)

@@ -215,17 +215,17 @@ def test_an_end_that_the_database_has_lost_is_noticed(database):
 
 
 def test_a_launch_that_was_written_without_confirmation_is_this_drivers(database, monkeypatch):
-    from searcher.ledger import lease as leases
+    from searcher.ledger import takeover
 
     small_ledger.register(database)
-    take_over = leases._take_over
+    take_over = takeover.take_over
 
     def unconfirmed(*arguments):
-        monkeypatch.setattr(leases, "_take_over", take_over)
+        monkeypatch.setattr(takeover, "take_over", take_over)
         take_over(*arguments)
         raise DatabaseAwayError("--db x: is away: the connection was cut after the COMMIT")
 
-    monkeypatch.setattr(leases, "_take_over", unconfirmed)
+    monkeypatch.setattr(takeover, "take_over", unconfirmed)
     with pytest.raises(DatabaseAwayError):
         Lease.acquire(database, "s")
     with Lease.acquire(database, "s"), pytest.raises(StudyConflictError, match="one driver at a time"):

@@ -22,7 +22,7 @@ from small_ledger import registration
 from searcher.exceptions import DatabaseAwayError, StudyConflictError
 from searcher.ledger import engine as engines
 from searcher.ledger import lease as leases
-from searcher.ledger import liveness
+from searcher.ledger import liveness, takeover
 from searcher.ledger.clock import database_now
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
@@ -45,7 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Renew every 0.2 s, watch for 0.6 s."""
     monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.2)
     monkeypatch.setattr(leases, "LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(leases, "WATCH_S", 0.6)
+    monkeypatch.setattr(takeover, "WATCH_S", 0.6)
     monkeypatch.setattr(leases, "_TRY_AGAIN_AFTER_S", 0.02)
 
 
@@ -259,7 +259,7 @@ def test_a_living_driver_on_this_host_keeps_its_study_whatever_its_lease_and_the
 
 
 def test_a_killed_drivers_study_is_free_at_once(studied, driver, monkeypatch):
-    monkeypatch.setattr(leases, "WATCH_S", 3600.0)
+    monkeypatch.setattr(takeover, "WATCH_S", 3600.0)
     driver.kill()
     driver.join()
     assert studied.study("s").last_launch.outcome == "lost"
@@ -388,7 +388,7 @@ def test_a_driver_elsewhere_that_renews_keeps_its_study_though_the_clock_jumped(
 
 
 def test_showing_a_study_does_not_wait_to_see_whether_a_silent_driver_lives(studied, monkeypatch):
-    monkeypatch.setattr(leases, "WATCH_S", 3600.0)
+    monkeypatch.setattr(takeover, "WATCH_S", 3600.0)
     open_launch(studied, age_s=100)
     assert studied.study("s").last_launch.outcome == "lost"
     change(studied, renewed_at=utc_now() + timedelta(hours=1))
@@ -398,7 +398,7 @@ def test_showing_a_study_does_not_wait_to_see_whether_a_silent_driver_lives(stud
 def test_a_driver_that_renews_after_it_was_watched_keeps_its_study(studied, monkeypatch):
     """Between the watching and the taking over."""
     open_launch(studied, age_s=100)
-    take_over, taken = leases._take_over, []
+    take_over, taken = takeover.take_over, []
 
     def renewed_at_the_last_moment(database, study_id, gone, job):
         if not taken:
@@ -406,7 +406,7 @@ def test_a_driver_that_renews_after_it_was_watched_keeps_its_study(studied, monk
         taken.append(take_over(database, study_id, gone, job))
         return taken[-1]
 
-    monkeypatch.setattr(leases, "_take_over", renewed_at_the_last_moment)
+    monkeypatch.setattr(takeover, "take_over", renewed_at_the_last_moment)
     with pytest.raises(StudyConflictError, match="process 4242 on elsewhere"):
         Lease.acquire(studied, "s")
     assert taken == [None]
@@ -414,7 +414,7 @@ def test_a_driver_that_renews_after_it_was_watched_keeps_its_study(studied, monk
 
 
 def test_a_driver_that_ends_while_it_is_watched_leaves_its_study(studied, monkeypatch):
-    monkeypatch.setattr(leases, "WATCH_S", 30.0)
+    monkeypatch.setattr(takeover, "WATCH_S", 30.0)
     open_launch(studied, age_s=100)
     threading.Timer(0.5, change, (studied,), {"ended_at": utc_now(), "outcome": "finished"}).start()
     lease = Lease.acquire(studied, "s")
@@ -424,7 +424,7 @@ def test_a_driver_that_ends_while_it_is_watched_leaves_its_study(studied, monkey
 
 def test_nobody_waits_for_a_lock_that_a_watcher_holds(studied, monkeypatch):
     """Watching must not keep the database's write lock: the driver that is watched could not renew."""
-    monkeypatch.setattr(leases, "WATCH_S", 2.0)
+    monkeypatch.setattr(takeover, "WATCH_S", 2.0)
     open_launch(studied, age_s=100)
     watcher = threading.Thread(target=lambda: Lease.acquire(studied, "s").release())
     watcher.start()

@@ -1,4 +1,4 @@
-"""What the ledger promises: one conformance suite, on both databases."""
+"""What the ledger promises: one conformance suite; on both databases wherever a statement is a test's own."""
 
 import math
 import threading
@@ -13,6 +13,9 @@ from searcher.exceptions import DatabaseAwayError, StudyConflictError, UnknownSt
 from searcher.ledger.best import best_trial
 from searcher.ledger.patience import Patience
 from searcher.ledger.study_ledger import MAX_RETRIES
+
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what is decided in this process, after statements that other tests run on both databases."""
 
 
 def test_a_complete_trial_has_every_epoch_in_our_table_and_the_objective_in_optunas(database):
@@ -86,6 +89,7 @@ def test_a_trial_left_running_fails_with_its_reason_and_is_queued_again_at_most_
     assert ledger.trials(TrialState.WAITING) == []
 
 
+@ON_SQLITE
 def test_an_interruption_by_a_person_is_no_attempt(database):
     ledger = register(database)
     number = ask(ledger)
@@ -95,6 +99,7 @@ def test_an_interruption_by_a_person_is_no_attempt(database):
     assert ledger.trial(number).user_attrs["attempt"] == 0
 
 
+@ON_SQLITE
 def test_a_retry_does_not_wait_behind_points_that_were_queued_before_it(database):
     """Else, with a budget of one trial, the second point would take the place of the first one's retry."""
     ledger = register(database)
@@ -106,6 +111,7 @@ def test_a_retry_does_not_wait_behind_points_that_were_queued_before_it(database
     assert ledger.trial(ask(ledger)).params == points[1]
 
 
+@ON_SQLITE
 def test_a_driver_killed_between_queueing_the_retry_and_failing_the_trial_queues_it_once(database):
     ledger = register(database)
     number = ask(ledger)
@@ -146,6 +152,7 @@ def test_known_good_points_are_queued_once_over_many_launches(database):
     assert ledger.trials(TrialState.WAITING) == []
 
 
+@ON_SQLITE
 def test_equal_parameters_are_noticed_unless_the_first_attempt_failed(database):
     ledger = register(database)
     first = ask(ledger)
@@ -158,6 +165,7 @@ def test_equal_parameters_are_noticed_unless_the_first_attempt_failed(database):
     assert ledger.trained_before(ask(ledger)) is None
 
 
+@ON_SQLITE
 def test_best_is_the_best_complete_trial_the_earliest_of_equals(database):
     ledger = register(database)
     for value in (0.5, 0.75, 0.75):
@@ -170,12 +178,14 @@ def test_best_is_the_best_complete_trial_the_earliest_of_equals(database):
     assert best_trial(database.study("s"), database.trials("s")).number == 1
 
 
+@ON_SQLITE
 def test_an_unknown_study_gets_a_suggestion(database):
     register(database)
     with pytest.raises(UnknownStudyError, match="did you mean s"):
         database.study("ss")
 
 
+@ON_SQLITE
 def test_a_queued_point_that_was_not_drawn_yet_is_queued_again_as_it_was(database):
     ledger = register(database)
     ledger.enqueue(ledger.spec.enqueue)
@@ -225,6 +235,7 @@ def test_a_step_that_is_repeated_changes_nothing(database, step):
     assert content() == once
 
 
+@ON_SQLITE
 def test_a_trial_that_the_driver_never_got_to_know_fails_and_what_was_queued_for_it_is_queued_again(database):
     ledger = register(database)
     ledger.enqueue(ledger.spec.enqueue)
@@ -239,6 +250,7 @@ def test_a_trial_that_the_driver_never_got_to_know_fails_and_what_was_queued_for
     assert [t.number for t in ledger.trials(TrialState.RUNNING)] == [number, again]
 
 
+@ON_SQLITE
 def test_a_retry_that_was_queued_twice_is_noticed(database):
     ledger = register(database)
     first = ask(ledger)
@@ -265,6 +277,7 @@ def away(ledger, monkeypatch, *, times: int) -> None:
     monkeypatch.setattr(type(ledger.database), "write", refusing)
 
 
+@ON_SQLITE
 def test_a_database_that_is_away_is_waited_for_and_that_is_said_once(database, monkeypatch):
     said, stop = [], threading.Event()
     ledger = register(database, patience=Patience(said.append, stop))
@@ -277,6 +290,7 @@ def test_a_database_that_is_away_is_waited_for_and_that_is_said_once(database, m
     assert said[1].startswith("the database is back after ")
 
 
+@ON_SQLITE
 def test_a_step_that_is_made_of_steps_says_it_once_too(database, monkeypatch):
     said = []
     ledger = register(database, patience=Patience(said.append, threading.Event()))
@@ -296,6 +310,7 @@ def test_a_step_that_is_made_of_steps_says_it_once_too(database, monkeypatch):
     assert said[1].startswith("the database is back after ")
 
 
+@ON_SQLITE
 def test_nobody_waits_for_a_database_once_the_launch_is_to_end_or_the_limit_is_reached(database, monkeypatch):
     said, stop = [], threading.Event()
     ledger = register(database, patience=Patience(said.append, stop))
@@ -309,6 +324,7 @@ def test_nobody_waits_for_a_database_once_the_launch_is_to_end_or_the_limit_is_r
         ledger.report(number, 1, metrics(0.5))
 
 
+@ON_SQLITE
 def test_a_driver_that_was_cut_off_asks_first_whether_the_study_is_still_its_own(database, monkeypatch):
     """While it waited another driver may have taken over: its steps, such as failing unknown trials, must not land."""
 
@@ -382,6 +398,7 @@ def interrupted(database, tmp_path):
     return ledger, ask(ledger)
 
 
+@ON_SQLITE
 def test_a_retry_goes_on_from_the_last_checkpoint(interrupted, tmp_path):
     ledger, retry = interrupted
     point = ledger.resume_point(retry, tmp_path)
@@ -418,6 +435,7 @@ def test_a_damaged_checkpoint_is_written_down_and_the_one_before_is_taken(
     assert database.trials("s")[0].checkpoints["previous"].problem is None
 
 
+@ON_SQLITE
 def test_the_recorded_bytes_count_under_whatever_name_they_lie(interrupted, tmp_path):
     """The worker wrote epoch 4 and was killed before the driver heard of it."""
     ledger, retry = interrupted
@@ -428,6 +446,7 @@ def test_the_recorded_bytes_count_under_whatever_name_they_lie(interrupted, tmp_
     assert (point.checkpoint.epoch, point.damages) == (3, ())
 
 
+@ON_SQLITE
 def test_a_retry_interrupted_before_its_first_epoch_goes_on_from_the_first_attempts_checkpoint(
     interrupted, tmp_path
 ):
@@ -439,6 +458,7 @@ def test_a_retry_interrupted_before_its_first_epoch_goes_on_from_the_first_attem
     assert (point.checkpoint.epoch, point.trial) == (3, 0)
 
 
+@ON_SQLITE
 def test_without_any_whole_checkpoint_a_retry_begins_anew(interrupted, tmp_path):
     ledger, retry = interrupted
     for path in (tmp_path / "s" / "trial-0000").glob("*.pt"):
@@ -447,6 +467,7 @@ def test_without_any_whole_checkpoint_a_retry_begins_anew(interrupted, tmp_path)
     assert (point.checkpoint, len(point.damages)) == (None, 2)
 
 
+@ON_SQLITE
 def test_a_checkpoint_outside_the_storage_root_is_refused(interrupted, database, tmp_path):
     ledger, retry = interrupted
     with database.write() as session:

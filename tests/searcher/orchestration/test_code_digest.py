@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from searcher.orchestration.cluster.code_digest import code_digest, digest_of
+from searcher.orchestration.cluster.code_digest import code_digest
+from searcher.plugins import load_plugins
+from searcher.plugins import python_digest as digest_of
 
 
 @pytest.fixture
@@ -50,3 +52,12 @@ def test_a_changed_line_or_name_makes_another(package):
 def test_this_process_runs_the_whole_package():
     root = Path(__file__).parents[3]
     assert code_digest() == digest_of(root / "searcher")
+
+
+def test_a_plugins_files_are_part_of_the_digest(tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("DIGEST = 1")
+    [mine] = load_plugins([str(plugin)], folder=tmp_path)
+    with_it = code_digest([mine.source])
+    assert with_it == hashlib.sha256(f"{code_digest()}\0{digest_of(plugin)}".encode()).hexdigest()
+    assert code_digest() != with_it

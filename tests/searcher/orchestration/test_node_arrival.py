@@ -20,7 +20,8 @@ from searcher.orchestration.cluster.resources import TrialResources
 def starting():
     """A cluster whose head takes no trials, and nothing else yet; the cluster's own handle."""
     environment = dict(os.environ)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()
     os.environ.clear()

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from searcher.orchestration.cluster.ray_cluster import ray_cluster
 from searcher.orchestration.cluster.resources import TrialResources
 from searcher.orchestration.trials.messages import TrialJob
 from searcher.orchestration.trials.trainable import TrialTrainable
+from searcher.plugins import PluginError, plugin_sources
 from searcher.study.layout import trial_folder
 from searcher.training.dataset import DataRequest
 
@@ -85,7 +87,7 @@ def test_a_trial_on_a_node_that_came_later_without_the_folder_fails_with_the_rea
 
 def test_nodes_with_another_revision_are_refused_with_both(check, monkeypatch):
     monkeypatch.setattr(
-        node_probe, "code_digest", lambda: "0" * 64
+        node_probe, "code_digest", lambda _plugins=(): "0" * 64
     )  # here: the driver's is another than the nodes'
     with pytest.raises(UserError) as caught:
         check()
@@ -120,3 +122,17 @@ def test_a_database_in_a_nodes_environment_is_said(ray_nodes, check, monkeypatch
     assert said.startswith(f"SEARCHER_DB is in the environment of {socket.gethostname()} (127.0.0.1), where ")
     assert also == said.replace("SEARCHER_DB", "PGPASSWORD")
     assert "postgresql" not in said
+
+
+def test_a_worker_imports_the_plugins_before_anything_else(job, tmp_path, monkeypatch):
+    plugin = tmp_path / "of_a_worker.py"
+    plugin.write_text("WORKER = 1")
+    check_code(replace(job(tmp_path), plugins=(str(plugin),)))
+    assert str(plugin) in plugin_sources()
+
+    monkeypatch.setattr(node_probe, "_MOUNTED_WITHIN_S", 0.0)
+    lacks = (str(tmp_path / "none.py"),)
+    with pytest.raises(PluginError, match="which is no file"):
+        check_code(replace(job(tmp_path), plugins=lacks))
+    with pytest.raises(NodeError, match=r"^node .*: plugins: must be files, .* which is no file"):
+        check_code(replace(job(tmp_path, code_digest="0" * 64), plugins=lacks))

@@ -81,7 +81,7 @@ def go_on(config, store, run_dir, recorder, *, resume_from):
         return outcome, without_timings(reporter.reports), trainer.best_checkpoint
 
 
-@pytest.mark.parametrize("stopped_after", [1, 2, 4])
+@pytest.mark.parametrize("stopped_after", [1, 4])
 def test_resuming_is_bit_identical_to_not_having_stopped(whole, store, recorder, tmp_path, stopped_after):
     config, whole_dir, expected = whole
     start(config, store, tmp_path, recorder, num_epochs=stopped_after)
@@ -126,7 +126,7 @@ def test_every_registered_model_goes_on_bit_by_bit(name, store, tiny, recorder, 
         data={"samples_per_epoch": 4}, optimizer={"name": "sgd", "lr": 1e-3}, train={"batch_size": 2}
     )
     values = {**plain.to_dict(), "model": {"name": name, **SMALL_MODELS[name]}}
-    values["train"] |= {"epochs": 3}
+    values["train"] |= {"epochs": 2}
     config = type(plain).model_validate(values)
     whole = recorder()
     with Trainer(config, DICE, store=store, run_dir=tmp_path / "whole") as trainer:
@@ -135,7 +135,7 @@ def test_every_registered_model_goes_on_bit_by_bit(name, store, tiny, recorder, 
     torch.rand(7)  # what the process draws meanwhile is of no consequence
     _, reports, _ = go_on(config, store, tmp_path / "one", recorder, resume_from=tmp_path / "one" / "last.pt")
     assert reports == without_timings(whole.reports)[1:]
-    assert len({report["loss"] for report in whole.reports}) == 3
+    assert len({report["loss"] for report in whole.reports}) == 2
     assert_same_checkpoint(tmp_path / "one" / "last.pt", tmp_path / "whole" / "last.pt")
 
 

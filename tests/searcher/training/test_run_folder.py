@@ -309,8 +309,11 @@ def killed(tiny, store, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kill_at", [1, 2, 3, 4])
-@pytest.mark.parametrize("in_place", [True, False], ids=["the same folder", "another folder"])
-@pytest.mark.parametrize("again_from", ["the recorded one", "the folder's own"])
+@pytest.mark.parametrize(
+    ("in_place", "again_from"),
+    [(True, "the recorded one"), (False, "the recorded one"), (False, "the folder's own")],
+    ids=["the same folder", "another folder", "another folder, from its own"],
+)
 def test_killed_while_it_prepares_to_go_on_it_goes_on_all_the_same(
     killed, config, store, tmp_path, values, monkeypatch, kill_at, in_place, again_from
 ):

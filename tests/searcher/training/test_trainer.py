@@ -156,7 +156,7 @@ def test_training_learns_glands(store, tiny, recorder, tmp_path):
         data={"samples_per_epoch": 24},
         model={"base_channels": 8, "norm": "batch"},
         optimizer={"lr": 1e-2},
-        train={"epochs": 12},
+        train={"epochs": 8},
     )
     reporter = recorder()
     with Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer:
@@ -303,8 +303,8 @@ def test_a_compiled_network_trains_like_a_plain_one(finished, store, tiny, recor
 
 @pytest.mark.parametrize("name", names())
 def test_every_registered_model_trains(store, tiny, tmp_path, name):
-    values = tiny(train={"epochs": 1}).to_dict() | {"model": {"name": name, **SMALL_MODELS[name]}}
-    config = TrialConfig.model_validate(values)
+    values = tiny(train={"epochs": 1}, data={"samples_per_epoch": 3}).to_dict()
+    config = TrialConfig.model_validate(values | {"model": {"name": name, **SMALL_MODELS[name]}})
     with Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer:
         assert math.isfinite(trainer.fit(NullReporter()).last_metrics["train_loss"])
 

@@ -1,0 +1,45 @@
+"""Every metric of every epoch of a trial, as our tables hold it."""
+
+import math
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from searcher.ledger.database import Database
+from searcher.ledger.tables import EpochRow
+
+__all__ = ["read_epochs", "write_epoch"]
+
+
+def write_epoch(
+    database: Database, study_id: int, number: int, epoch: int, metrics: Mapping[str, float | None]
+) -> None:
+    """Write down one epoch of a trial; a second one of the same number changes nothing.
+
+    Args:
+        database: The study database.
+        study_id: Our number of the study.
+        number: The trial.
+        epoch: Counted from 1.
+        metrics: By name; what is not finite is kept as missing.
+    """
+    where = (EpochRow.study_id == study_id, EpochRow.trial == number, EpochRow.epoch == epoch)
+    finite = {
+        name: value if value is not None and math.isfinite(value) else None for name, value in metrics.items()
+    }
+    with database.write() as session:
+        if session.scalar(sa.select(EpochRow.id).where(*where)) is None:
+            session.add(EpochRow(study_id=study_id, trial=number, epoch=epoch, metrics=finite))
+
+
+def read_epochs(
+    database: Database, study_id: int, number: int, *, up_to: int | None = None
+) -> dict[int, dict[str, float]]:
+    """Return the metrics of a trial's epochs by number, in their order; up to an epoch, or all."""
+    chosen = sa.select(EpochRow.epoch, EpochRow.metrics).where(
+        EpochRow.study_id == study_id, EpochRow.trial == number
+    )
+    if up_to is not None:
+        chosen = chosen.where(EpochRow.epoch <= up_to)
+    with database.read() as session:
+        return {row.epoch: row.metrics for row in session.execute(chosen.order_by(EpochRow.epoch))}

@@ -1,0 +1,40 @@
+"""All that we use of Optuna beyond what it documents: the one place to look at when Optuna changes.
+
+Written for Optuna 5.0. Every name here has a test of its own, which says what the name is for and fails where a newer
+Optuna lacks it (`tests/searcher/ledger/test_optuna_internals.py`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, _rdb
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial
+
+__all__ = ["migrations_folder", "models", "storage_of", "study_number", "trial_number", "trial_times"]
+
+
+def study_number(study: optuna.Study) -> int:
+    """Return Optuna's number of a study, by which its storage knows it."""
+    return study._study_id
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """Return the storage that a study reads and writes: Optuna's own, which keeps finished trials in memory."""
+    return study._storage
+
+
+def trial_number(trial: FrozenTrial | optuna.Trial) -> int:
+    """Return Optuna's number of a trial, by which its storage knows it; `trial.number` counts within a study."""
+    return trial._trial_id
+
+
+def trial_times() -> tuple[Any, Any]:
+    """Return the columns with a trial's beginning and end in UTC; the documented ones turn them into local time."""
+    return models.TrialModel._datetime_start_utc, models.TrialModel._datetime_complete_utc
+
+
+def migrations_folder() -> Path:
+    """Return the folder with the migrations of Optuna's tables, named by their revision: `v3.2.0.a_.py`."""
+    return Path(_rdb.__file__).parent / "alembic" / "versions"

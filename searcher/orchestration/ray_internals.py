@@ -1,0 +1,187 @@
+"""All that we use of Ray beyond what it documents: the one place to look at when Ray changes.
+
+Written for Ray 2.60. Every name here has a test of its own, which says what the name is for and fails where a newer Ray
+lacks it (`tests/searcher/orchestration/test_ray_internals.py`).
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import ActorID
+from ray._private import ray_constants, services, worker
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray._private.state import state as cluster_state
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # made in Cython
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
+
+__all__ = [
+    "JOB_CONFIG_VARIABLE",
+    "dashboard_of",
+    "forget_key",
+    "head_address",
+    "kill_worker",
+    "loopback_only",
+    "node_groups",
+    "read_key",
+    "start_local",
+    "task_failures_turned",
+    "version_of_head",
+    "write_key",
+]
+
+JOB_CONFIG_VARIABLE = RAY_JOB_CONFIG_JSON_ENV_VAR
+"""Variable with which Ray tells a job's driver which job it is."""
+
+_LOOPBACK = "127.0.0.1"
+
+
+# ---- the head of a cluster -------------------------------------------------------------------------------------
+
+
+def head_address(address: str) -> str:
+    """Return HOST:PORT of a cluster's head in Ray's own form, with `auto` resolved.
+
+    Raises:
+        ConnectionError, ValueError, OSError: It is none.
+    """
+    return str(services.canonicalize_bootstrap_address_or_die(address))
+
+
+def version_of_head(address: str, *, timeout_s: float) -> str:
+    """Return the version of the Ray whose head listens at HOST:PORT, by one call.
+
+    Raises:
+        grpc.RpcError: Nobody answers, or somebody else does.
+        AuthenticationError, RuntimeError, OSError: The token or the certificates that the environment names are not
+            there.
+    """
+    with init_grpc_channel(address, ray_constants.GLOBAL_GRPC_OPTIONS) as channel:
+        head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+        answer = head.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=timeout_s)
+    return str(answer.ray_version)
+
+
+def dashboard_of(head: str) -> str | None:
+    """Return HOST:PORT of the dashboard of the cluster with that head, None for none.
+
+    Ray's documented way to ask retries for 40 s where there is none.
+    """
+    client = GcsClient(address=head)
+    where = client.internal_kv_get(
+        ray_constants.DASHBOARD_ADDRESS.encode(), ray_constants.KV_NAMESPACE_DASHBOARD
+    )
+    return None if where is None else str(where.decode())
+
+
+def node_groups() -> Sequence[Any]:
+    """Return the groups of nodes that the cluster's autoscaler may start, as far as it has told the cluster.
+
+    Each has `name`, `resources` and `max_count`.
+    """
+    config = cluster_state.get_cluster_config()
+    return [] if config is None else list(config.node_group_configs)
+
+
+# ---- a cluster of our own --------------------------------------------------------------------------------------
+
+
+def start_local(folder: Path, *, num_cpus: int | None, object_store_bytes: int, logging_level: int) -> None:
+    """Start a cluster that writes into a folder and is to listen on loopback, see `loopback_only`; and join it."""
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging_level,
+        object_store_memory=object_store_bytes,
+        _node_ip_address=_LOOPBACK,
+        _temp_dir=str(folder),
+    )
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Make Ray keep the loopback address that it is given.
+
+    Ray 2.60 turns 127.0.0.1 into the machine's outward address and listens on all of them, unless it thinks that it
+    runs on Windows or macOS, where it supports no clusters. Its own switch for that is read when ray is imported,
+    too early for a process that may also join a cluster; so it is set here, for this process and its children.
+    """
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before, constant_before = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = constant_before
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+# ---- workers -----------------------------------------------------------------------------------------------------
+
+
+def kill_worker(actor: str) -> None:
+    """Kill a worker by Ray's identifier: at once for its driver, within seconds also where its process is stopped.
+
+    Args:
+        actor: The identifier in hexadecimal digits.
+
+    Raises:
+        RayError, ValueError: It has ended meanwhile.
+    """
+    worker.global_worker.core_worker.kill_actor(ActorID.from_hex(actor), True)
+
+
+@contextmanager
+def task_failures_turned(turn: Callable[[Any, Exception], Exception]) -> Iterator[None]:
+    """Let Ray Tune meet another exception than the one with which a task of an actor failed, while the body runs.
+
+    Args:
+        turn: Called with the actor's handle, None if it is gone, and the exception; returns what Ray Tune is to meet.
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager  # imports Ray Tune, seconds
+
+    original = RayActorManager._actor_task_failed
+
+    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        live = self._live_actors_to_ray_actors_resources.get(tracked_actor_task._tracked_actor)
+        turned = turn(None if live is None else live[0], exception)
+        original(self, tracked_actor_task=tracked_actor_task, exception=turned)
+
+    RayActorManager._actor_task_failed = failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = original
+
+
+# ---- the key-value store of the cluster's head -------------------------------------------------------------------
+
+
+def write_key(key: bytes, value: bytes, *, namespace: bytes) -> None:
+    """Write a value, in place of the one before.
+
+    Raises:
+        RayError, RuntimeError, OSError: The head is away; so it is below.
+    """
+    _internal_kv_put(key, value, overwrite=True, namespace=namespace)
+
+
+def read_key(key: bytes, *, namespace: bytes) -> bytes | None:
+    """Return the value of a key, None for none."""
+    value: bytes | None = _internal_kv_get(key, namespace=namespace)
+    return value
+
+
+def forget_key(key: bytes, *, namespace: bytes) -> None:
+    """Remove a key."""
+    _internal_kv_del(key, namespace=namespace)

@@ -1,0 +1,168 @@
+"""Parts that a configuration names: how one is built, and the settings that it brings with it.
+
+A registry of `searcher.plugins` keeps the parts of a kind by name. A section of a configuration names one, and its
+table `options` holds the settings that only this part has. Imports no torch.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
+from pydantic_core import PydanticCustomError
+
+from searcher.plugins import PluginError, Registry, broken_plugins
+
+__all__ = ["Options", "Part", "PartSection", "Section", "checked_options", "one_of", "own_options"]
+
+T = TypeVar("T")
+
+Options = dict[str, bool | int | float | str]
+"""The settings that a part brings with it, by name."""
+
+
+class Section(BaseModel):
+    """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once.
+
+    Every number is finite and has a highest value, far above what makes sense: a digit too many must be an error and
+    not fill the memory, or take years.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+@dataclass(frozen=True)
+class Part(Generic[T]):
+    """Something that a configuration can name.
+
+    Raises:
+        PluginError: The settings take unknown keys, or one of them has no default or is no plain value.
+    """
+
+    build: Callable[..., T]
+    """A class or a function. It is given those arguments of its kind that its signature has, and its own settings."""
+    options: type[BaseModel] | None = None
+    """The part's own settings, derived from `Section`; None for a part without."""
+
+    def __post_init__(self) -> None:
+        # By which a registry finds out whose part it is.
+        object.__setattr__(self, "__module__", getattr(self.build, "__module__", None) or __name__)
+        if self.options is None:
+            return
+        name = self.options.__name__
+        if self.options.model_config.get("extra") != "forbid":
+            raise PluginError(f"{name}: must refuse unknown keys; derive it from searcher.parts.Section")
+        try:
+            values = self.options().model_dump()
+        except ValidationError as error:
+            key = ".".join(map(str, error.errors()[0]["loc"]))
+            raise PluginError(f"{name}.{key}: must have a valid default, got none; give it one") from None
+        for key, value in values.items():
+            if not isinstance(value, bool | int | float | str):
+                raise PluginError(
+                    f"{name}.{key}: must be a number, a text or a truth value, got {type(value).__name__}"
+                )
+
+    def made(self, *arguments: Any, options: Mapping[str, Any], **known: Any) -> T:
+        """Return what the part builds.
+
+        Args:
+            arguments: Handed on as they are.
+            options: The part's own settings, as checked.
+            known: What a part of this kind can be given, by name; it gets what its signature names.
+        """
+        names = inspect.signature(self.build).parameters
+        return self.build(
+            *arguments, **{name: value for name, value in known.items() if name in names}, **options
+        )
+
+
+def one_of(*registries: Registry[Any]) -> BeforeValidator:
+    """Return the check that a value is the name of a part that one of the registries has."""
+
+    def check(value: Any) -> str:
+        if isinstance(value, str) and any(registry.known(value) for registry in registries):
+            return value
+        names = [repr(name) for registry in registries for name in registry.names()]
+        expected = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        why = "".join(f"; {problem}" for problem in broken_plugins())
+        raise PydanticCustomError(
+            "literal_error", "Input should be {expected}", {"expected": expected, "why": why}
+        )
+
+    return BeforeValidator(check)
+
+
+def checked_options(registry: Registry[Any], name: str, given: Mapping[str, Any]) -> Options:
+    """Return all settings of a part's own, those that are not given at their defaults.
+
+    Raises:
+        ValueError: The part has no settings of its own.
+        ValidationError: A setting is unknown or out of range.
+    """
+    settings = own_options(registry).get(name)
+    if settings is not None:
+        return settings.model_validate(dict(given)).model_dump()
+    if given:
+        raise ValueError(
+            f"must be empty for {registry.key} = {name!r}, which has no options of its own, "
+            f"got {', '.join(sorted(given))}; remove them"
+        )
+    return {}
+
+
+def own_options(registry: Registry[Any]) -> dict[str, type[BaseModel]]:
+    """Return the settings classes of the parts that have settings of their own, by the parts' names.
+
+    Parts of ours have none: their settings are keys of the section itself.
+    """
+    names = [name for name in registry.names() if name not in registry.built_in_names()]
+    found = {name: registry[name].options for name in names}
+    return {name: options for name, options in found.items() if options is not None}
+
+
+class PartSection(Section):
+    """A section that names a part and holds its options.
+
+    A subclass has the field that names it, and behind that
+    `options: Options = Field(default={}, validate_default=True)`.
+    """
+
+    registry: ClassVar[Registry[Any]]
+    named_by: ClassVar[str] = "name"
+    """The field that names the part."""
+    unsaid: ClassVar[Sequence[str]] = ("options",)
+    """Keys that are left out of plain values where they are empty, so that digests stay what they were."""
+
+    @field_validator("options", check_fields=False)
+    @classmethod
+    def _options_are_the_parts(cls, options: Options, info: ValidationInfo) -> Options:
+        if cls.named_by not in info.data:  # which is a problem already
+            return options
+        return checked_options(cls.registry, info.data[cls.named_by], options)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_keys(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = as_usual(self)
+        return {key: value for key, value in values.items() if key not in self.unsaid or value}
+
+    def __hash__(self) -> int:
+        """Return a hash of all values; a table of options has none of its own."""
+        return hash(tuple(_plain(self)))
+
+
+def _plain(section: BaseModel) -> Iterator[Any]:
+    for value in vars(section).values():
+        yield tuple(sorted(value.items())) if isinstance(value, dict) else value

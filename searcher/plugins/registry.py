@@ -1,0 +1,95 @@
+"""The parts of one kind, by name."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from searcher.plugins.loading import (
+    BUILT_IN,
+    LOCK,
+    PluginError,
+    broken_plugins,
+    load_installed,
+    origin_of_module,
+)
+
+__all__ = ["Registry", "registries"]
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The parts of one kind, by name.
+
+    Args:
+        kind: What a part is called in messages, for instance "model".
+        key: Key of a study file that names one, for instance "model.name".
+        built_in: Name of each part of ours and the "module:attribute" that is it. The module is imported when the
+            part is first asked for.
+    """
+
+    def __init__(self, kind: str, *, key: str, built_in: Mapping[str, str] | None = None) -> None:
+        self.kind = kind
+        self.key = key
+        self._built_in = dict(built_in or {})
+        self._parts: dict[str, T] = {}
+        self._origins = dict.fromkeys(self._built_in, BUILT_IN)
+        _REGISTRIES.append(self)
+
+    def register(self, name: str, part: T) -> T:
+        """Make a part known under a name, and return it.
+
+        Raises:
+            PluginError: Another part has the name.
+        """
+        origin = origin_of_module(getattr(part, "__module__", "") or BUILT_IN)
+        with LOCK:
+            if name in self._origins and not (origin == BUILT_IN and name in self._built_in):
+                raise PluginError(
+                    f"{origin}: {self.kind} {name!r} is registered by {self._origins[name]} already; rename one"
+                )
+            self._parts[name] = part
+            self._origins[name] = origin
+        return part
+
+    def known(self, name: str) -> bool:
+        """Say whether a name is known, if need be after importing the installed plug-ins."""
+        if name not in self._origins:
+            load_installed()
+        return name in self._origins
+
+    def __getitem__(self, name: str) -> T:
+        """Return the part of a name.
+
+        Raises:
+            PluginError: Nobody knows it; the message lists the known names.
+        """
+        if not self.known(name):
+            broken = "".join(f"; {error}" for error in broken_plugins())
+            raise PluginError(f"{self.key}: must be one of {', '.join(self.names())}, got {name!r}{broken}")
+        if name not in self._parts:
+            module, _, attribute = self._built_in[name].partition(":")
+            part = getattr(importlib.import_module(module), attribute)
+            self._parts.setdefault(name, part)
+        return self._parts[name]
+
+    def names(self) -> tuple[str, ...]:
+        """Return all known names, ours first in their order, then those of plug-ins, sorted."""
+        load_installed()
+        return (*self._built_in, *sorted(self._origins.keys() - self._built_in.keys()))
+
+    def built_in_names(self) -> tuple[str, ...]:
+        """Return the names that come with this package."""
+        return tuple(self._built_in)
+
+    def origin(self, name: str) -> str:
+        """Return where a known part comes from: "searcher", or `Plugin.origin`."""
+        return self._origins[name]
+
+
+_REGISTRIES: list["Registry[Any]"] = []
+
+
+def registries() -> tuple["Registry[Any]", ...]:
+    """Return the registries of all kinds whose rooms were imported."""
+    return tuple(_REGISTRIES)

@@ -1,0 +1,151 @@
+"""The optimisers, schedules, samplers and pruners that a study file can name, ours and those of plug-ins.
+
+A plug-in registers its own by a decorator:
+
+    from searcher.parts import Section
+    from searcher.study.parts import register_optimizer
+
+    class LionOptions(Section):
+        beta: float = Field(default=0.9, ge=0.0, lt=1.0)
+
+    @register_optimizer("lion", options=LionOptions)
+    class Lion(torch.optim.Optimizer): ...
+
+A study file then has `optimizer.name = "lion"` and `optimizer.options.beta = 0.95`, and can search both.
+Imports neither torch nor Optuna nor Ray.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from searcher.parts import Part
+from searcher.plugins import Registry
+
+__all__ = [
+    "OPTIMIZERS",
+    "PRUNERS",
+    "SAMPLERS",
+    "SCHEDULES",
+    "Sampler",
+    "register_optimizer",
+    "register_pruner",
+    "register_sampler",
+    "register_schedule",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Sampler(Part[Any]):
+    """A sampler of Optuna's interface."""
+
+    several_objectives: bool = False
+    """Whether it can look for compromises between several objectives."""
+
+
+OPTIMIZERS: Registry[Part[Any]] = Registry(
+    "optimiser",
+    key="optimizer.name",
+    built_in={name: f"searcher.training.optimizers:{name}" for name in ("sgd", "adam", "adamw")},
+)
+"""By `optimizer.name`."""
+
+SCHEDULES: Registry[Part[Any]] = Registry(
+    "schedule",
+    key="schedule.name",
+    built_in={name: f"searcher.training.schedules:{name}" for name in ("constant", "cosine", "plateau")},
+)
+"""By `schedule.name`."""
+
+SAMPLERS: Registry[Sampler] = Registry(
+    "sampler",
+    key="search.sampler",
+    built_in={
+        name: f"searcher.orchestration.trials.samplers:{name}"
+        for name in ("random", "qmc", "tpe", "gp", "cmaes")
+    },
+)
+"""By `search.sampler`."""
+
+PRUNERS: Registry[Part[Any]] = Registry(
+    "pruner",
+    key="pruner.name",
+    built_in={name: f"searcher.orchestration.trials.scheduler:{name}" for name in ("asha", "none")},
+)
+"""By `pruner.name`."""
+
+
+def register_optimizer(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
+    """Return the decorator that makes an optimiser known.
+
+    Args:
+        name: What a study file calls it.
+        options: Its own settings, derived from `searcher.parts.Section`, each with a default: the keys of
+            `optimizer.options`.
+
+    The decorated class or function takes parameter groups, as torch's optimisers do, and by name: `lr`, and of
+    `momentum`, `nesterov` and `weight_decay` those that its signature has, and its options. The groups say already
+    which parameters decay.
+    """
+    return _decorator(OPTIMIZERS, name, options)
+
+
+def register_schedule(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
+    """Return the decorator that makes a learning-rate schedule known.
+
+    Args:
+        name: What a study file calls it.
+        options: Its own settings, the keys of `schedule.options`.
+
+    The decorated subclass of `searcher.training.schedules.Schedule` takes, of `config` (all of `[schedule]`),
+    `num_steps` (optimiser steps after warm-up), `steps_per_epoch` and `objective`, those that its signature has, and
+    its options.
+    """
+    return _decorator(SCHEDULES, name, options)
+
+
+def register_sampler(
+    name: str, *, options: type[BaseModel] | None = None, several_objectives: bool = False
+) -> Callable[[F], F]:
+    """Return the decorator that makes a sampler known.
+
+    Args:
+        name: What a study file calls it.
+        options: Its own settings, the keys of `search.options`.
+        several_objectives: Whether it can look for compromises between several objectives.
+
+    The decorated class or function of Optuna's interface takes, of `seed` (another one at each launch), `study_seed`
+    (the study's, always the same) and `n_startup_trials`, those that its signature has, and its options.
+    """
+
+    def register(build: F) -> F:
+        SAMPLERS.register(name, Sampler(build, options, several_objectives))
+        return build
+
+    return register
+
+
+def register_pruner(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
+    """Return the decorator that makes a pruner known.
+
+    Args:
+        name: What a study file calls it.
+        options: Its own settings, the keys of `pruner.options`.
+
+    The decorated class or function takes, of `grace_epochs`, `reduction_factor`, `max_epochs` and `mode` ("min" or
+    "max"), those that its signature has, and its options. It returns a pruner of Optuna's interface, which is told of
+    every epoch of every trial and asked from `grace_epochs` on, or a scheduler of Ray Tune's.
+    """
+    return _decorator(PRUNERS, name, options)
+
+
+def _decorator(registry: Registry[Part[Any]], name: str, options: type[BaseModel] | None) -> Callable[[F], F]:
+    def register(build: F) -> F:
+        registry.register(name, Part(build, options))
+        return build
+
+    return register

@@ -1,0 +1,76 @@
+"""Each name of Optuna's that it does not document, and what we need of it."""
+
+from datetime import UTC
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+
+from searcher.ledger.optuna_internals import (
+    migrations_folder,
+    models,
+    storage_of,
+    study_number,
+    trial_number,
+    trial_times,
+)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> optuna.Study:
+    """The second study of a database, with one trial: numbers within it and in the database differ."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    optuna.create_study(storage=storage, study_name="first").ask()
+    study = optuna.create_study(storage=storage, study_name="second")
+    study.enqueue_trial({"x": 0.25})
+    return study
+
+
+def test_a_study_has_the_number_by_which_its_storage_knows_it(study):
+    storage = storage_of(study)
+    assert study_number(study) == storage.get_study_id_from_name("second") == 2
+
+
+def test_a_trial_has_the_number_by_which_its_storage_knows_it_begun_or_read(study):
+    trial = study.ask()
+    assert (trial.number, trial_number(trial)) == (0, 2)
+    assert trial_number(study.get_trials()[0]) == 2
+
+
+def test_the_storage_of_a_study_sees_what_was_just_drawn(study):
+    trial = study.ask()
+    trial.suggest_float("x", 0.0, 1.0)
+    assert storage_of(study).get_trial(trial_number(trial)).params == {"x": 0.25}
+
+
+def test_the_columns_with_a_trials_times_are_in_utc(study):
+    study.tell(study.ask(), 1.0)
+    (trial,) = study.get_trials()
+    query = sa.select(*trial_times()).where(models.TrialModel.trial_id == trial_number(trial))
+    with storage_of(study)._backend.engine.connect() as connection:
+        began, ended = connection.execute(query).one()
+    assert began.replace(tzinfo=UTC) == trial.datetime_start.astimezone(UTC)
+    assert ended.replace(tzinfo=UTC) == trial.datetime_complete.astimezone(UTC)
+
+
+def test_the_newest_migration_is_the_revision_that_optuna_asks_for(study):
+    head = storage_of(study)._backend.get_head_version()
+    assert (migrations_folder() / f"{head}_.py").exists() or (migrations_folder() / f"{head}.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("StudyModel", "study_id study_name"),
+        ("StudyDirectionModel", "study_id objective direction"),
+        ("TrialModel", "trial_id number study_id state"),
+        ("TrialValueModel", "trial_id objective value value_type"),
+        ("TrialParamModel", "param_id trial_id param_name param_value distribution_json"),
+        ("TrialIntermediateValueModel", "trial_id step intermediate_value intermediate_value_type"),
+        ("TrialUserAttributeModel", "trial_id key value_json"),
+        ("TrialSystemAttributeModel", "trial_id key value_json"),
+    ],
+)
+def test_the_tables_have_the_columns_that_are_read_without_optuna(table, columns):
+    assert set(columns.split()) <= set(dir(getattr(models, table)))
