@@ -66,11 +66,16 @@ def cluster_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cluster") / "plan.json"
 
 
+def _common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of pytest-xdist have."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """What launches and workers are forked from; one for all processes of pytest-xdist."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    folder = _common_folder(tmp_path_factory)
     known = folder / "forks"
     with FileLock(folder / "forks.lock"):
         try:
@@ -83,7 +88,9 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
 
 
 @pytest.fixture(scope="session")
-def cluster_address(cluster_plan: Path, forks: Forks) -> Iterator[str]:
+def cluster_address(
+    cluster_plan: Path, forks: Forks, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Address of a Ray node with three CPUs, for launches that need no cluster of their own."""
     from ray.cluster_utils import Cluster
 
@@ -93,7 +100,9 @@ def cluster_address(cluster_plan: Path, forks: Forks) -> Iterator[str]:
     os.environ |= {PLAN: str(cluster_plan), "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
     os.environ[FORKS] = str(forks.path)
     head = {"num_cpus": 3, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    # One at a time: Ray gives each of its processes 30 s to come up.
+    with FileLock(_common_folder(tmp_path_factory) / "cluster.lock"):
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     os.environ.clear()
     os.environ.update(environment)
     yield cluster.address
