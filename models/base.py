@@ -12,58 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from searcher.models.postprocess import instances_from_evidence
 from searcher.models.settings import ModelSettings, PostprocessSettings
+from searcher.models.values import Detections, Evidence, Prediction, TensorBatch
 
-__all__ = [
-    "DenseModel",
-    "DetectionModel",
-    "Detections",
-    "Evidence",
-    "ModelParts",
-    "Prediction",
-    "SegmentationModel",
-    "TensorBatch",
-]
-
-
-class TensorBatch(NamedTuple):
-    """Images and their instance labels, on the model's device."""
-
-    images: Tensor
-    """uint8[B, H, W, C], 0 to 255, normalised; RGB where C is 3 and nothing else is said."""
-    labels: Tensor
-    """int32[B, H, W], instance label maps, 0 is background; labels may have gaps."""
-
-
-class Prediction(NamedTuple):
-    """The instances found in one image."""
-
-    labels: NDArray[np.int32]
-    """int32[H, W], 0 is background, instances are 1 to n without gaps."""
-    scores: NDArray[np.float32]
-    """float32[n], confidence in 0 to 1; `scores[i]` belongs to label `i + 1`."""
-
-
-class Evidence(NamedTuple):
-    """What a dense model's maps say about where instances are: all that instances are cut from."""
-
-    probability: NDArray[np.float32]
-    """float32[H, W], 0 to 1, that a pixel belongs to an instance."""
-    core: NDArray[np.float32] | None = None
-    """float32[H, W], 0 to 1, high in the middle of instances, low at their borders; None where nothing is known."""
-
-
-class Detections(NamedTuple):
-    """What a model found in one image one by one, before it is decided which pixel belongs to what."""
-
-    size: tuple[int, int]
-    """Height and width of the image."""
-    boxes: NDArray[np.float32]
-    """float32[n, 4], [x1, y1, x2, y2] in pixels between the pixels' edges, 0 <= x1 < x2 <= width."""
-    scores: NDArray[np.float32]
-    """float32[n], confidence in 0 to 1."""
-    masks: NDArray[np.float32]
-    """float32[n, M, M], probability that a cell of the box's M x M grid belongs to the instance."""
+__all__ = ["DenseModel", "DetectionModel", "ModelParts", "SegmentationModel"]
 
 
 class ModelParts(NamedTuple):
@@ -187,8 +140,6 @@ class DenseModel(SegmentationModel):
         Args:
             maps: float32[C, H, W], as `predict_maps` gives them for one image.
         """
-        from searcher.models.postprocess import instances_from_evidence  # which needs this module
-
         return instances_from_evidence(self.evidence(maps), self.postprocess)
 
     @torch.no_grad()

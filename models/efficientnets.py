@@ -6,17 +6,22 @@ on a CPU too. Their weights come as packages of the same registry as everything 
 
 import hashlib
 import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from searcher.models.encoders import EncoderParts
+from searcher.models.blocks import Norm
+from searcher.models.encoders import Encoder, EncoderParts
 from searcher.models.exceptions import WeightsError
 from searcher.models.pretrained import read_weights
 from searcher.models.stems import LikeImageNet, stem_channels
 
 __all__ = [
+    "EFFICIENTNET_LITE0",
+    "EFFICIENTNET_LITE1",
+    "EFFICIENTNET_LITE2",
     "STEM",
     "EfficientNetLevels",
     "build_efficientnet",
@@ -187,3 +192,22 @@ def _with_timm_names(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
         layer, _, leaf = key.rpartition(".")
         renamed[f"{names.get(layer, layer)}.{leaf}"] = value
     return renamed
+
+
+def _encoder(name: str) -> Encoder:
+    def build(*, base_channels: int, depth: int, norm: Norm, channels: int) -> EncoderParts:
+        del base_channels, norm  # it has its own
+        return build_efficientnet(name, depth=depth, channels=channels)
+
+    return Encoder(
+        build=build,
+        max_depth=5,
+        halves=True,
+        own_norm="batch",
+        weights=partial(pretrained_state, name),
+        by_level=by_level,
+        stem=STEM,
+    )
+
+
+EFFICIENTNET_LITE0, EFFICIENTNET_LITE1, EFFICIENTNET_LITE2 = map(_encoder, _DIGESTS)

@@ -11,16 +11,53 @@ The last two rows are backbones: networks of a kept library, for which there are
 the first halves its input, and has its fresh weights already. The library is imported where one is asked for.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from searcher.models.blocks import Norm, ResidualConv, double_conv
 from searcher.models.exceptions import WeightsError
-from searcher.models.settings import BACKBONES
+from searcher.models.parts import ENCODERS
 from searcher.models.stems import fit_stem
 
-__all__ = ["EncoderParts", "build_encoder", "load_backbone", "pretrained_state"]
+__all__ = [
+    "PLAIN",
+    "RESIDUAL",
+    "Encoder",
+    "EncoderParts",
+    "build_encoder",
+    "encoder_named",
+    "load_backbone",
+    "pretrained_state",
+    "register_encoder",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """What goes down, as settings name it."""
+
+    build: "Callable[..., EncoderParts]"
+    """Called with `base_channels`, `depth`, `norm` and `channels`; see `build_encoder`."""
+    max_depth: int = 8
+    """Most halvings."""
+    halves: bool = False
+    """Whether each level but the first halves its input, and has its fresh weights; else levels are pooled between."""
+    own_norm: Norm | None = None
+    """The normalisation that it has whatever `norm` says; None for what `norm` says."""
+    weights: "Callable[[str], dict[str, Tensor] | None] | None" = None
+    """Returns a state dictionary for `none`, `imagenet` or a file; None for an encoder without such weights."""
+    by_level: "Callable[[dict[str, Tensor]], list[dict[str, Tensor]]] | None" = None
+    """Splits such a state into those of each level but the first, with the names inside of it."""
+    stem: str = ""
+    """Name of the first layer's weights, in the state and in its level, which are fitted to the images' channels."""
+
+    def __post_init__(self) -> None:
+        # By which a registry finds out whose part it is.
+        object.__setattr__(self, "__module__", getattr(self.build, "__module__", None) or __name__)
 
 
 class EncoderParts(NamedTuple):
@@ -32,6 +69,17 @@ class EncoderParts(NamedTuple):
     """The deepest level."""
     channels: list[int]
     """What the levels make, and last the bottleneck."""
+
+
+def encoder_named(name: str) -> Encoder:
+    """Return the encoder that settings name.
+
+    Raises:
+        ValueError: No such encoder; the message lists the known ones.
+    """
+    if not ENCODERS.known(name):
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS.names())}, got {name!r}")
+    return ENCODERS[name]
 
 
 def build_encoder(
@@ -49,23 +97,7 @@ def build_encoder(
     Raises:
         ValueError: No such encoder; the message lists the known ones.
     """
-    blocks = {"plain": double_conv, "residual": ResidualConv}
-    if name not in (*blocks, *BACKBONES):
-        raise ValueError(f"encoder must be one of {', '.join([*blocks, *BACKBONES])}, got {name!r}")
-    if name.startswith("resnet"):
-        from searcher.models.resnets import build_resnet
-
-        return build_resnet(name, depth=depth, norm=norm, channels=channels)
-    if name.startswith("efficientnet"):
-        from searcher.models.efficientnets import build_efficientnet
-
-        return build_efficientnet(name, depth=depth, channels=channels)
-    widths = [base_channels * 2**level for level in range(depth + 1)]
-    *levels, bottleneck = (
-        blocks[name](before, after, norm)
-        for before, after in zip([channels, *widths[:-1]], widths, strict=True)
-    )
-    return EncoderParts(levels, bottleneck, widths)
+    return encoder_named(name).build(base_channels=base_channels, depth=depth, norm=norm, channels=channels)
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
@@ -78,13 +110,8 @@ def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
     Raises:
         WeightsError: It cannot be had.
     """
-    if name.startswith("resnet"):
-        from searcher.models import resnets
-
-        return resnets.pretrained_state(name, weights)
-    from searcher.models import efficientnets
-
-    return efficientnets.pretrained_state(name, weights)
+    weights_of = encoder_named(name).weights
+    return None if weights_of is None else weights_of(weights)
 
 
 def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], *, source: str) -> None:
@@ -100,12 +127,11 @@ def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], 
     Raises:
         WeightsError: They are of another network. The levels may hold some of them then.
     """
-    if name.startswith("resnet"):
-        from searcher.models.resnets import STEM, by_level
-    else:
-        from searcher.models.efficientnets import STEM, by_level
-    state = fit_stem(state, STEM, dict(levels[1].named_parameters())[STEM].shape[1])
-    for level, part in zip(levels[1:], by_level(state), strict=False):
+    encoder = ENCODERS[name]
+    assert encoder.by_level is not None
+    if encoder.stem:
+        state = fit_stem(state, encoder.stem, dict(levels[1].named_parameters())[encoder.stem].shape[1])
+    for level, part in zip(levels[1:], encoder.by_level(state), strict=False):
         try:
             level.load_state_dict(part)
         except RuntimeError as error:  # its first line only says that there are errors
@@ -113,3 +139,28 @@ def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], 
             raise WeightsError(
                 f"{source}: must be of the network that model.encoder names, got: {first}"
             ) from error
+
+
+def register_encoder(name: str, encoder: Encoder) -> Encoder:
+    """Make an encoder known under a name, for a plug-in, and return it.
+
+    Raises:
+        PluginError: Another encoder has the name.
+    """
+    return ENCODERS.register(name, encoder)
+
+
+def _of_blocks(
+    block: Callable[[int, int, Norm], nn.Module], *, base_channels: int, depth: int, norm: Norm, channels: int
+) -> EncoderParts:
+    widths = [base_channels * 2**level for level in range(depth + 1)]
+    *levels, bottleneck = (
+        block(before, after, norm) for before, after in zip([channels, *widths[:-1]], widths, strict=True)
+    )
+    return EncoderParts(levels, bottleneck, widths)
+
+
+PLAIN = Encoder(build=partial(_of_blocks, double_conv))
+"""Twice 3x3 convolution, norm, ReLU."""
+RESIDUAL = Encoder(build=partial(_of_blocks, ResidualConv))
+"""The same, added to a 1x1 convolution of its input."""

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.models.base import Detections, Prediction
 from searcher.models.postprocess import fill_holes
 from searcher.models.settings import PostprocessSettings
+from searcher.models.values import Detections, Prediction
 
 __all__ = ["claim", "instances_from_detections", "mask_of"]
 

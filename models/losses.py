@@ -3,15 +3,26 @@
 Losses have names that settings join by `+`. For one logit per pixel and for several classes alike: `ce` (also
 called `bce`, which is what it is for one logit) is the cross-entropy, `focal` the focal loss, `dice` soft Dice.
 A map of weights counts in the first two, which are means over the pixels: each pixel's loss times its weight,
-divided by the number of pixels.
+divided by the number of pixels. A plug-in registers further ones by `register_loss`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from searcher.models.parts import LOSSES
+from searcher.plugins import PluginError
+
 __all__ = [
+    "CrossEntropy",
+    "Dice",
+    "Focal",
+    "Loss",
+    "RegionLoss",
     "binary_cross_entropy",
     "binary_focal_loss",
     "binary_losses",
@@ -19,6 +30,7 @@ __all__ = [
     "cross_entropy",
     "distance_loss",
     "focal_loss",
+    "register_loss",
     "soft_dice_loss",
     "soft_dice_loss_of_classes",
 ]
@@ -100,13 +112,9 @@ def soft_dice_loss_of_classes(logits: Tensor, classes: Tensor, *, smooth: float 
         classes: int64[B, H, W], 0 to K - 1.
         smooth: As for `soft_dice_loss`.
     """
-    num_classes = logits.shape[1]
-    probabilities = logits.float().softmax(dim=1)
-    losses = [
-        _soft_dice(probabilities[:, each], (classes == each).float(), smooth)
-        for each in range(1, num_classes)
-    ]
-    return sum(losses[1:], start=losses[0]) / len(losses)
+    return _mean_of_regions(
+        lambda probability, target: _soft_dice(probability, target, smooth), logits, classes
+    )
 
 
 def distance_loss(prediction: Tensor, target: Tensor, *, beta: float = 0.1) -> Tensor:
@@ -135,12 +143,9 @@ def binary_losses(
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
         focal_gamma: See `binary_focal_loss`.
     """
-    return _by_name(
-        name,
-        ce=lambda: binary_cross_entropy(logits, target, weight=weight),
-        focal=lambda: binary_focal_loss(logits, target, gamma=focal_gamma, weight=weight),
-        dice=lambda: soft_dice_loss(logits, target),
-    )
+    return {
+        part: loss.of_binary(logits, target, weight) for part, loss in _by_name(name, focal_gamma).items()
+    }
 
 
 def class_losses(
@@ -155,16 +160,124 @@ def class_losses(
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
         focal_gamma: See `focal_loss`.
     """
-    return _by_name(
-        name,
-        ce=lambda: cross_entropy(logits, classes, weight=weight),
-        focal=lambda: focal_loss(logits, classes, gamma=focal_gamma, weight=weight),
-        dice=lambda: soft_dice_loss_of_classes(logits, classes),
-    )
+    return {
+        part: loss.of_classes(logits, classes, weight) for part, loss in _by_name(name, focal_gamma).items()
+    }
 
 
-def _by_name(name: str, **losses: Callable[[], Tensor]) -> dict[str, Tensor]:
-    return {part: losses["ce" if part == "bce" else part]() for part in name.split("+")}
+def _by_name(name: str, focal_gamma: float) -> "dict[str, Loss]":
+    return {part: LOSSES[part](focal_gamma=focal_gamma) for part in name.split("+")}
+
+
+class Loss(ABC):
+    """A term of a training loss, as settings name it.
+
+    Args:
+        focal_gamma: The setting of that name, for whom it concerns.
+    """
+
+    uses_weights: ClassVar[bool] = True
+    """Whether a map of weights, as `border_weight` makes it, counts."""
+
+    def __init__(self, *, focal_gamma: float = 2.0) -> None:
+        self.focal_gamma = focal_gamma
+
+    @abstractmethod
+    def of_binary(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """Return the loss of one logit per pixel, a float32 scalar.
+
+        Args:
+            logits: float[B, 1, H, W].
+            target: float32[B, 1, H, W], 0 or 1.
+            weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere.
+        """
+
+    @abstractmethod
+    def of_classes(self, logits: Tensor, classes: Tensor, weight: Tensor | None) -> Tensor:
+        """Return the loss of exclusive classes, a float32 scalar.
+
+        Args:
+            logits: float[B, K, H, W].
+            classes: int64[B, H, W], 0 to K - 1; 0 is background.
+            weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere.
+        """
+
+
+class RegionLoss(Loss):
+    """A loss of how a region overlaps its probabilities, of several classes the mean over all but background."""
+
+    uses_weights = False
+
+    @abstractmethod
+    def of_region(self, probability: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of one region, a float32 scalar.
+
+        Args:
+            probability: float32, 0 to 1, of any shape.
+            target: float32, 0 or 1, of the same shape.
+        """
+
+    def of_binary(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """Return the loss of the foreground; see `Loss.of_binary`."""
+        del weight
+        return self.of_region(logits.float().sigmoid(), target)
+
+    def of_classes(self, logits: Tensor, classes: Tensor, weight: Tensor | None) -> Tensor:
+        """Return the mean over the classes but class 0; see `Loss.of_classes`."""
+        del weight
+        return _mean_of_regions(self.of_region, logits, classes)
+
+
+class CrossEntropy(Loss):
+    """`ce`, `bce`."""
+
+    def of_binary(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """See `binary_cross_entropy`."""
+        return binary_cross_entropy(logits, target, weight=weight)
+
+    def of_classes(self, logits: Tensor, classes: Tensor, weight: Tensor | None) -> Tensor:
+        """See `cross_entropy`."""
+        return cross_entropy(logits, classes, weight=weight)
+
+
+class Focal(Loss):
+    """`focal`."""
+
+    def of_binary(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """See `binary_focal_loss`."""
+        return binary_focal_loss(logits, target, gamma=self.focal_gamma, weight=weight)
+
+    def of_classes(self, logits: Tensor, classes: Tensor, weight: Tensor | None) -> Tensor:
+        """See `focal_loss`."""
+        return focal_loss(logits, classes, gamma=self.focal_gamma, weight=weight)
+
+
+class Dice(RegionLoss):
+    """`dice`."""
+
+    def of_region(self, probability: Tensor, target: Tensor) -> Tensor:
+        """See `soft_dice_loss`."""
+        return _soft_dice(probability, target, 1.0)
+
+
+_Loss = TypeVar("_Loss", bound=type[Loss])
+
+
+def register_loss(name: str) -> Callable[[_Loss], _Loss]:
+    """Return a class decorator that makes a `Loss` known under a name, for a plug-in.
+
+    Raises:
+        PluginError: Another loss has the name, or it has a `+` in it.
+    """
+    if "+" in name:
+        raise PluginError(f"loss {name!r}: must have a name without '+', which joins losses; rename it")
+    return partial(LOSSES.register, name)  # type: ignore[return-value]
+
+
+def _mean_of_regions(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, classes: Tensor) -> Tensor:
+    probabilities = logits.float().softmax(dim=1)
+    losses = [loss(probabilities[:, each], (classes == each).float()) for each in range(1, logits.shape[1])]
+    return sum(losses[1:], start=losses[0]) / len(losses)
 
 
 def _mean(loss: Tensor, weight: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ from torchvision.models.detection.roi_heads import fastrcnn_loss  # type: ignore
 from torchvision.models.detection.rpn import concat_box_prediction_layers  # type: ignore[import-untyped]
 
 from searcher.models.anchors import Anchors
-from searcher.models.base import DetectionModel, Detections, ModelParts, Prediction, TensorBatch
+from searcher.models.base import DetectionModel, ModelParts
 from searcher.models.boxes import Instances, find_instances, mask_targets
 from searcher.models.detector import build_detector
 from searcher.models.detector_weights import load_into_detector, pretrained_state
@@ -24,6 +24,7 @@ from searcher.models.instances import instances_from_detections
 from searcher.models.registry import register
 from searcher.models.settings import MaskRCNNSettings, ModelSettings, ObjectStatistics, PostprocessSettings
 from searcher.models.stems import as_stem_input, imagenet_statistics, stem_channels
+from searcher.models.values import Detections, Prediction, TensorBatch
 
 __all__ = ["MaskRCNN"]
 

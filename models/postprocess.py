@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from searcher.models.base import Evidence, Prediction
 from searcher.models.settings import PostprocessSettings
+from searcher.models.values import Evidence, Prediction
 
 __all__ = [
     "fill_holes",

@@ -6,27 +6,34 @@ from typing import TypeVar
 
 from searcher.models.base import SegmentationModel
 from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
+from searcher.plugins import PluginError
 
-__all__ = ["build_model", "fetch_pretrained", "names", "register"]
+__all__ = ["build_model", "fetch_pretrained", "names", "register", "settings_of"]
 
 _Model = TypeVar("_Model", bound=type[SegmentationModel])
 
-_CLASSES: dict[str, type[SegmentationModel]] = {}
+_CLASSES: dict[type[ModelSettings], type[SegmentationModel]] = {}
+"""The model that each class of settings is for."""
 
 
 def register(name: str, settings: type[ModelSettings]) -> Callable[[_Model], _Model]:
-    """Return a class decorator that makes a model known under a name.
+    """Return a class decorator that makes a model known under a name, of ours or of a plug-in.
 
-    The class lives in the module `models.<name>`, and its keyword arguments are the settings' fields (but for
-    `name`) and `postprocess`.
+    The class's keyword arguments are the settings' fields (but for `name`) and `postprocess`. A model of ours lives in
+    the module `searcher.models.<name>`, which is imported when it is built first.
+
+    Args:
+        name: What a study file calls it.
+        settings: Its parameters.
+
+    Raises:
+        PluginError: Another model has the name, or the settings are not as `ModelSettings` says.
     """
-    assert SETTINGS.get(name) is settings, (
-        f"SETTINGS of searcher.models.settings must map {name!r} to {settings}"
-    )
+    _check(name, settings)
 
     def add(model: _Model) -> _Model:
-        assert name not in _CLASSES, f"two models are registered as {name!r}"
-        _CLASSES[name] = model
+        SETTINGS.register(name, settings)
+        _CLASSES[settings] = model
         return model
 
     return add
@@ -34,7 +41,7 @@ def register(name: str, settings: type[ModelSettings]) -> Callable[[_Model], _Mo
 
 def names() -> tuple[str, ...]:
     """Return the names of all models, sorted."""
-    return tuple(sorted(SETTINGS))
+    return tuple(sorted(SETTINGS.names()))
 
 
 def build_model(settings: ModelSettings, postprocess: PostprocessSettings) -> SegmentationModel:
@@ -48,6 +55,20 @@ def build_model(settings: ModelSettings, postprocess: PostprocessSettings) -> Se
     return _class_of(settings)(**settings.model_dump(exclude={"name"}), postprocess=postprocess)
 
 
+def settings_of(model: type[SegmentationModel]) -> type[ModelSettings]:
+    """Return the class of settings that a registered model was registered with.
+
+    Raises:
+        PluginError: It is not registered.
+    """
+    for settings, each in _CLASSES.items():
+        if each is model:
+            return settings
+    raise PluginError(
+        f"{model.__name__}: must be a registered model, got a class that is none; decorate it with register"
+    )
+
+
 def fetch_pretrained(settings: ModelSettings) -> None:
     """Make sure that the pretrained weights which settings name, if any, are on this machine.
 
@@ -59,7 +80,30 @@ def fetch_pretrained(settings: ModelSettings) -> None:
 
 
 def _class_of(settings: ModelSettings) -> type[SegmentationModel]:
-    if settings.name not in SETTINGS:
+    if not SETTINGS.known(settings.name):
         raise ValueError(f"model.name must be one of {', '.join(names())}, got {settings.name!r}")
-    importlib.import_module(f"searcher.models.{settings.name}")
-    return _CLASSES[settings.name]
+    if type(settings) not in _CLASSES:
+        importlib.import_module(f"searcher.models.{settings.name}")
+    return _CLASSES[type(settings)]
+
+
+def _check(name: str, settings: type[ModelSettings]) -> None:
+    """Check what studies rely on: a name of its own, a default for every key, no key that is refused later."""
+    if not issubclass(settings, ModelSettings):
+        raise PluginError(
+            f"model {name!r}: its settings must derive from ModelSettings, got {settings.__name__}"
+        )
+    lacking = [key for key, field in settings.model_fields.items() if field.is_required()]
+    if lacking:
+        raise PluginError(
+            f"model {name!r}: every setting must have a default, got none for {', '.join(lacking)}"
+        )
+    own = settings.model_fields["name"].default if "name" in settings.model_fields else None
+    if own != name:
+        raise PluginError(
+            f"model {name!r}: its settings must have the field name: Literal[{name!r}] = {name!r}, got {own!r}"
+        )
+    if settings.model_config.get("extra") != "forbid":
+        raise PluginError(
+            f"model {name!r}: its settings must refuse unknown keys; leave model_config as it is"
+        )

@@ -4,6 +4,7 @@ torchvision is here anyway, knows where the weights of ImageNet are, and needs n
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from torchvision.models import (  # type: ignore[import-untyped]
 from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
 
 from searcher.models.blocks import Norm, norm_layer
-from searcher.models.encoders import EncoderParts
+from searcher.models.encoders import Encoder, EncoderParts
 from searcher.models.pretrained import fetch, read_weights
 from searcher.models.stems import LikeImageNet, stem_channels, with_channels
 
-__all__ = ["STEM", "build_resnet", "by_level", "pretrained_state"]
+__all__ = ["RESNET18", "RESNET34", "RESNET50", "STEM", "build_resnet", "by_level", "pretrained_state"]
 
 STEM = "conv1.weight"
 """Of the first convolution."""
@@ -114,3 +115,21 @@ def by_level(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
     deeper = [inside(f"layer{n}.", without=f"layer{n}.") for n in (2, 3, 4)]
     return [inside("conv1.", "bn1."), inside("layer1."), *deeper]
+
+
+def _encoder(name: str) -> Encoder:
+    def build(*, base_channels: int, depth: int, norm: Norm, channels: int) -> EncoderParts:
+        del base_channels  # it has its own
+        return build_resnet(name, depth=depth, norm=norm, channels=channels)
+
+    return Encoder(
+        build=build,
+        max_depth=5,
+        halves=True,
+        weights=partial(pretrained_state, name),
+        by_level=by_level,
+        stem=STEM,
+    )
+
+
+RESNET18, RESNET34, RESNET50 = map(_encoder, _RESNETS)

@@ -2,12 +2,12 @@
 
 import math
 import re
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
+    BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -15,8 +15,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from searcher.models.parts import BACKBONES, ENCODERS, HEADS, LOSSES, loss_names
+from searcher.parts import Section, one_of
+from searcher.plugins import Registry
+
 __all__ = [
-    "BACKBONES",
     "MAX_CHANNELS",
     "SETTINGS",
     "MaskRCNNSettings",
@@ -24,24 +27,12 @@ __all__ = [
     "ObjectStatistics",
     "PostprocessSettings",
     "UNetSettings",
+    "names_losses",
 ]
 
 
-Backbone = Literal[
-    "resnet18", "resnet34", "resnet50", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"
-]
-BACKBONES: tuple[str, ...] = get_args(Backbone)
-"""The encoders that are networks of a kept library, for which there are weights of ImageNet."""
 MAX_CHANNELS = 64
 """Most channels of an image that a network takes."""
-
-
-class _Settings(BaseModel):
-    """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
 
 class ObjectStatistics(NamedTuple):
@@ -60,12 +51,23 @@ class ObjectStatistics(NamedTuple):
     """Most objects in one image."""
 
 
-class _ModelSettings(_Settings):
-    """Parameters of a model, which may leave some to the data."""
+class ModelSettings(Section):
+    """Parameters of a model: a plug-in derives its own from this class.
+
+    A subclass has a field `name` whose only value is the model's name, and a default for every field. Its numbers have
+    bounds (`Field(default=.., ge=.., le=..)`): studies search within them. Some fields may be left to the data.
+    """
 
     pretrained_keys: ClassVar[tuple[str, ...]] = ()
     """The parameters that decide which pretrained weights training begins from."""
+    has_maps: ClassVar[bool] = True
+    """Whether the model is a `DenseModel`, whose maps of several views can be averaged."""
+    small: ClassVar[Mapping[str, Any]] = {}
+    """Parameters that make the model small enough to train in a test."""
 
+    if TYPE_CHECKING:
+        name: str = ""
+        """Which model this is."""
     channels: int = Field(default=3, ge=1, le=MAX_CHANNELS)
     """Channels of the images. Not to be chosen: it is filled in from the data that are trained on."""
 
@@ -76,6 +78,16 @@ class _ModelSettings(_Settings):
         if values.get("channels") == 3:
             del values["channels"]
         return values
+
+    @property
+    def grows_seeds(self) -> bool:
+        """Whether instances grow from seeds, which `postprocess.min_seed_area_px` may take away."""
+        return False
+
+    @property
+    def border_keys(self) -> tuple[str, ...]:
+        """The parameters that are widths in pixels which an object loses on each side before it is found."""
+        return ()
 
     @property
     def wants_objects(self) -> bool:
@@ -96,7 +108,20 @@ def _names_encoder_weights(value: str) -> str:
     return value
 
 
-class UNetSettings(_ModelSettings):
+def names_losses(value: Any) -> str:
+    """Return a setting that joins losses by `+`; for settings of a plug-in's model too.
+
+    Raises:
+        PydanticCustomError: One is unknown, or named twice.
+    """
+    if isinstance(value, str) and loss_names(value):
+        return value
+    raise PydanticCustomError(
+        "losses", "must be losses joined by '+', each once, of {known}", {"known": ", ".join(LOSSES.names())}
+    )
+
+
+class UNetSettings(ModelSettings):
     """Parameters of the U-Net (Ronneberger et al. 2015, arXiv 1505.04597).
 
     The defaults are the plain network of the DTU poster: 64 to 1024 channels, zero padding, transposed
@@ -104,10 +129,11 @@ class UNetSettings(_ModelSettings):
     """
 
     pretrained_keys: ClassVar[tuple[str, ...]] = ("weights", "encoder")
+    small: ClassVar[Mapping[str, Any]] = {"base_channels": 4, "depth": 2}
 
     name: Literal["unet"] = "unet"
     """Which model this is."""
-    encoder: Literal["plain", "residual", Backbone] = "plain"
+    encoder: Annotated[str, one_of(ENCODERS)] = "plain"
     """What goes down: plain or residual blocks, or a backbone (the others), which may have pretrained weights."""
     weights: Annotated[str, AfterValidator(_names_encoder_weights)] = "none"
     """What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever `norm` says;
@@ -124,10 +150,10 @@ class UNetSettings(_ModelSettings):
     """Probability of dropping a channel after the deepest encoder level and after the bottleneck."""
     upsampling: Literal["transposed", "bilinear"] = "transposed"
     """How a level is doubled in size on the way up."""
-    head: Literal["binary", "contour", "distance"] = "binary"
+    head: Annotated[str, one_of(HEADS)] = "binary"
     """What the network predicts for a pixel: `binary` is one logit, gland or background. `contour` (background,
     inside, contour) and `distance` (gland or background, distance to the border) tell touching glands apart."""
-    loss: Literal["bce", "dice", "bce+dice", "ce", "ce+dice", "focal", "focal+dice"] = "bce"
+    loss: Annotated[str, BeforeValidator(names_losses)] = "bce"
     """Training loss of the head's classes: cross-entropy (`ce`; `bce` is the same), soft Dice, focal, or a sum."""
     focal_gamma: float = Field(default=2.0, ge=0.0, le=10.0)
     """How little pixels count in `focal` that are right already; 0 is cross-entropy."""
@@ -148,9 +174,24 @@ class UNetSettings(_ModelSettings):
 
     @model_validator(mode="after")
     def _backbones_end(self) -> Self:
-        if self.encoder in BACKBONES and self.depth > 5:
-            raise ValueError(f"encoder={self.encoder!r} needs a depth of at most 5, got depth={self.depth}")
+        most = 5 if self.encoder in BACKBONES else 8
+        if self.encoder not in ENCODERS.built_in_names():
+            most = ENCODERS[self.encoder].max_depth
+        if self.depth > most:
+            raise ValueError(
+                f"encoder={self.encoder!r} needs a depth of at most {most}, got depth={self.depth}"
+            )
         return self
+
+    @property
+    def grows_seeds(self) -> bool:
+        """As the head says; imports torch."""
+        return "min_seed_area_px" in HEADS[self.head].postprocess_keys
+
+    @property
+    def border_keys(self) -> tuple[str, ...]:
+        """As the head says; imports torch."""
+        return HEADS[self.head].border_keys
 
 
 def _names_weights(value: str) -> str:
@@ -161,7 +202,7 @@ def _names_weights(value: str) -> str:
     return value
 
 
-class MaskRCNNSettings(_ModelSettings):
+class MaskRCNNSettings(ModelSettings):
     """Parameters of Mask R-CNN (He et al. 2017, arXiv 1703.06870) as torchvision builds it.
 
     The DTU poster's is `weights = "coco"`, `mask_layer = 256`, and torchvision's own rule for the input's size:
@@ -170,6 +211,16 @@ class MaskRCNNSettings(_ModelSettings):
     """
 
     pretrained_keys: ClassVar[tuple[str, ...]] = ("weights", "backbone", "version")
+    has_maps: ClassVar[bool] = False
+    small: ClassVar[Mapping[str, Any]] = {
+        "backbone": "resnet18",
+        "fpn_channels": 32,
+        "box_layer": 64,
+        "mask_layer": 32,
+        "rpn_proposals": 50,
+        "rpn_samples": 64,
+        "box_samples": 32,
+    }
 
     name: Literal["mask_rcnn"] = "mask_rcnn"
     """Which model this is."""
@@ -290,7 +341,7 @@ def _listed(values: dict[str, object]) -> str:
     return " ".join(f"{key}={value!r}" for key, value in values.items())
 
 
-class PostprocessSettings(_Settings):
+class PostprocessSettings(Section):
     """How a network's output becomes separate instances."""
 
     threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
@@ -313,8 +364,12 @@ class PostprocessSettings(_Settings):
     """Detections (of Mask R-CNN) are dropped if better ones cover more than this part of them."""
 
 
-ModelSettings = UNetSettings | MaskRCNNSettings
-"""Union of every model's settings; `name` tells which."""
-
-SETTINGS: dict[str, type[ModelSettings]] = {"unet": UNetSettings, "mask_rcnn": MaskRCNNSettings}
-"""Settings class of every registered model, by the model's name."""
+SETTINGS: Registry[type[ModelSettings]] = Registry(
+    "model",
+    key="model.name",
+    built_in={
+        "unet": "searcher.models.settings:UNetSettings",
+        "mask_rcnn": "searcher.models.settings:MaskRCNNSettings",
+    },
+)
+"""Settings class of every model, by the model's name."""

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from searcher.models.base import DenseModel, Evidence, ModelParts, TensorBatch
+from searcher.models.base import DenseModel, ModelParts
 from searcher.models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
 from searcher.models.boxes import resize_labels
-from searcher.models.encoders import build_encoder, load_backbone, pretrained_state
+from searcher.models.encoders import build_encoder, encoder_named, load_backbone, pretrained_state
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.registry import register
-from searcher.models.settings import BACKBONES, ModelSettings, PostprocessSettings, UNetSettings
+from searcher.models.settings import ModelSettings, PostprocessSettings, UNetSettings
+from searcher.models.values import Evidence, TensorBatch
 
 __all__ = ["UNet"]
 
@@ -87,10 +88,9 @@ class UNet(DenseModel):
         self.head = build_head(head, options)
         self.input_scale = input_scale
         self.size_multiple = 2**depth
-        is_backbone = encoder in BACKBONES
-        is_pretrained = is_backbone and weights != "none"
-        has_own_norm = is_pretrained or encoder.startswith("efficientnet")
-        encoder_norm: Norm = "batch" if has_own_norm else norm
+        kind = encoder_named(encoder)
+        is_pretrained = kind.weights is not None and weights != "none"
+        encoder_norm: Norm = "batch" if is_pretrained else kind.own_norm or norm
         # A norm over a single value is undefined, so the deepest level keeps at least 2x2 pixels for it.
         self.min_size = self.size_multiple * (1 if norm == encoder_norm == "none" else 2)
 
@@ -113,7 +113,8 @@ class UNet(DenseModel):
         self.auxiliary = nn.ModuleList(
             nn.Conv2d(width, self.head.num_channels, 1) for width in widths[: -1 if deep_supervision else 0]
         )
-        self._backbone = encoder if is_backbone else None
+        self._encoder = encoder
+        self._halves = kind.halves
         self._weights = weights if is_pretrained else "none"
         self._initialise()
 
@@ -151,7 +152,7 @@ class UNet(DenseModel):
             if level is self.encoder[-1]:
                 x = self.dropout(x)
             skips.append(x)
-            if self._backbone is None:
+            if not self._halves:
                 x = F.max_pool2d(x, 2)
         x = self.dropout(self.bottleneck(x))
         outputs = []
@@ -167,17 +168,17 @@ class UNet(DenseModel):
     def fetch_pretrained(cls, settings: ModelSettings) -> None:
         """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
         assert isinstance(settings, UNetSettings)
-        if settings.encoder in BACKBONES and settings.weights != "none":
+        if settings.weights != "none":
             pretrained_state(settings.encoder, settings.weights)
 
     def load_pretrained(self) -> None:
         """Load the encoder's weights that `weights` names; see `SegmentationModel.load_pretrained`."""
-        if self._backbone is None or self._weights == "none":
+        if self._weights == "none":
             return
-        state = pretrained_state(self._backbone, self._weights)
+        state = pretrained_state(self._encoder, self._weights)
         assert state is not None
         load_backbone(
-            self._backbone, [*self.encoder, self.bottleneck], state, source=f"model.weights={self._weights}"
+            self._encoder, [*self.encoder, self.bottleneck], state, source=f"model.weights={self._weights}"
         )
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
@@ -220,7 +221,7 @@ class UNet(DenseModel):
         for name, module in self.named_modules():
             if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 continue
-            if self._backbone is not None and name.startswith(("encoder", "bottleneck")):
+            if self._halves and name.startswith(("encoder", "bottleneck")):
                 continue
             is_linear = name.startswith(("upsample", "classifier", "auxiliary"))
             if is_linear:

@@ -1,5 +1,66 @@
-"""Hyperparameter search for segmenting glands and cells in clinical images."""
+"""Hyperparameter search for segmenting glands and cells in clinical images.
+
+    import searcher
+
+    result = searcher.launch("unet-demo", trials=6)
+    result.trials                                            # a row for each trial
+    bundle = result.export("bundle")
+    labels, scores = bundle.predict(image)                   # image: uint8[H, W, 3]
+    searcher.metrics.official(truth, labels)
+
+Nothing heavy is imported before one of these names is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from searcher._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from searcher import metrics
+    from searcher.api.evaluation import Evaluation
+    from searcher.api.predicting import LoadedBundle
+    from searcher.api.public import evaluate, launch, load_bundle, load_study, open_dataset, train
+    from searcher.api.study_result import StudyResult
+    from searcher.api.training import TrainedTrial
+    from searcher.exceptions import SearcherError, UserError
+
+__all__ = [
+    "Evaluation",
+    "LoadedBundle",
+    "SearcherError",
+    "StudyResult",
+    "TrainedTrial",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "launch",
+    "load_bundle",
+    "load_study",
+    "metrics",
+    "open_dataset",
+    "train",
+]
+
+_HOMES = {
+    "Evaluation": "searcher.api.evaluation",
+    "LoadedBundle": "searcher.api.predicting",
+    "SearcherError": "searcher.exceptions",
+    "StudyResult": "searcher.api.study_result",
+    "TrainedTrial": "searcher.api.training",
+    "UserError": "searcher.exceptions",
+} | dict.fromkeys(
+    ("evaluate", "launch", "load_bundle", "load_study", "open_dataset", "train"), "searcher.api.public"
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "metrics":
+        return importlib.import_module("searcher.metrics")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'searcher' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

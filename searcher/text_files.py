@@ -69,13 +69,7 @@ def read_text(
 def read_json(
     path: Path, *, where: str | None = None, what: str = "JSON", max_bytes: int = _MAX_BYTES
 ) -> Any:
-    """Return the value that a JSON file holds.
-
-    Args:
-        path: The file.
-        where: What to call it in messages; None takes the path.
-        what: What the file holds, for messages.
-        max_bytes: The largest size that such a file can sensibly have.
+    """Return the value that a JSON file holds; the arguments are those of `read_text`.
 
     Raises:
         TextFileError: As `read_text`, or it is no JSON.

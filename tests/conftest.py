@@ -204,9 +204,10 @@ def launch_tiny(ray_nodes, tmp_path: Path, cache_dir: Path):
 
     from searcher.ledger.database import Database
     from searcher.orchestration.driver import launch
+    from searcher.orchestration.run_context import RunContext
     from searcher.training.dataset import DataRequest
 
-    def run(
+    def launch_spec(
         spec,
         listener=None,
         *,
@@ -217,17 +218,16 @@ def launch_tiny(ray_nodes, tmp_path: Path, cache_dir: Path):
     ):
         listener = listener or RecordingListener()
         data = DataRequest(data_folder, str(cache_dir), spec.trial_config({}).data)
-        result = launch(
-            spec,
-            database=str(tmp_path / "s.db"),
+        run = RunContext(
+            spec=spec,
             data=data,
             store=data.prepare(),
             storage_root=storage_root,
-            listener=listener,
             address=address,
-            remarks=remarks,
+            remarks=tuple(remarks),
         )
+        result = launch(run, database=str(tmp_path / "s.db"), listener=listener)
         with Database.open(str(tmp_path / "s.db")) as database:
             return result, listener, database.trials(spec.name)
 
-    return run
+    return launch_spec

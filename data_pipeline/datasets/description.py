@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from searcher.data_pipeline.exceptions import DataError
+from searcher.exceptions import TextFileError
+from searcher.text_files import read_text
 
 __all__ = ["DESCRIPTION_FILE", "Description", "read_description"]
 
@@ -35,10 +37,10 @@ def read_description(root: Path) -> Description:
     if not path.is_file():
         return Description()
     try:
-        with path.open("rb") as file:
-            values: dict[str, Any] = tomllib.loads(file.read(_MAX_BYTES).decode("utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path}: must be readable, got {error.strerror}; change its mode") from error
+        text = read_text(path, what="TOML", max_bytes=_MAX_BYTES)
+        values: dict[str, Any] = tomllib.loads(text)
+    except TextFileError as error:
+        raise DataError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: must be TOML, got {' '.join(str(error).split())[:120]}; correct it, or remove it"

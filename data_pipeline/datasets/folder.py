@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.base import SPLITS, Pixels, Sample
 from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
+from searcher.data_pipeline.datasets.folder_source import FolderSource
 from searcher.data_pipeline.datasets.object_classes import check_labels, read_classes
 from searcher.data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
 from searcher.data_pipeline.datasets.tables import (
@@ -49,7 +50,7 @@ _WITHOUT_PIXEL_SIZE = {".png", ".jpg", ".jpeg", ".bmp"}
 """Suffixes of files whose resolution is about printing."""
 
 
-class PairedFolder:
+class PairedFolder(FolderSource):
     """A `SampleSource` of pairs of files.
 
     Args:
@@ -68,7 +69,7 @@ class PairedFolder:
     def __init__(
         self, root: Path, pairs: Iterable[SamplePaths], problems: Iterable[str], *, strict: bool
     ) -> None:
-        self.root = root
+        super().__init__(root)
         self._contents = Contents()
         self._said_masks = False
         found = list(problems)
@@ -94,32 +95,6 @@ class PairedFolder:
             raise DataError(*found)
         self.problems: tuple[str, ...] = tuple(found)
         self.remarks: tuple[str, ...] = tuple(remarks)
-
-    @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self.root.resolve().name
-
-    @property
-    def licence(self) -> str:
-        """What may be done with the images: nobody said."""
-        return ""
-
-    @property
-    def pixel_size_um(self) -> float | None:
-        """Side of a pixel in micrometres, if all images are known to have the same; else None."""
-        sizes = {sample.pixel_size_um for sample in self.samples}
-        return sizes.pop() if len(sizes) == 1 else None
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the images' channels."""
-        return self._kind.names
-
-    @property
-    def dtype(self) -> Literal["uint8", "uint16"]:
-        """Type of the images' values."""
-        return self._kind.dtype
 
     @cached_property
     def samples(self) -> Sequence[Sample]:

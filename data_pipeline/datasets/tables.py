@@ -16,12 +16,16 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
+from searcher.exceptions import TextFileError
+from searcher.text_files import read_text
 
 __all__ = ["GRADES_FILE", "SAMPLES_FILE", "SampleRow", "read_grades", "read_samples", "read_table"]
 
@@ -32,6 +36,12 @@ GRADES_FILE = "Grade.csv"
 _COLUMNS = ("patient", "split", "stratum", "pixel_size_um")
 _ID, _PATIENT, _GRADE = "name", "patient id", "grade (glas)"
 _SHOWN = 5
+_MAX_BYTES = 1 << 28
+"""Of the rows of a million images."""
+
+_Rows = list[tuple[int, list[str]]]
+"""A table's rows, each with the number of its line."""
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -51,13 +61,57 @@ def read_samples(root: Path, ids: Collection[str]) -> tuple[dict[str, SampleRow]
         root: The folder with the table.
         ids: Names of the images that are there.
     """
-    path = root / SAMPLES_FILE
+    return _taken(root / SAMPLES_FILE, partial(_sample_rows, ids=ids))
+
+
+def read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str]]:
+    """Return {image: (patient, grade)} of `Grade.csv`, None without the file; and the file's problems."""
+    return _taken(root / GRADES_FILE, _grade_rows)
+
+
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return a table's head in small letters, and its rows with the number of their line; empty ones are left out.
+
+    Raises:
+        DataError: It cannot be read, is larger than 256 MiB, no text in UTF-8 or no table.
+    """
+    try:
+        text = read_text(path, what="CSV", max_bytes=_MAX_BYTES)
+        first = text.lstrip("\r\n").partition("\n")[0]
+        separator = max(",;\t", key=first.count)
+        reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
+        # In one form: a patient or a split whose letters are composed in one row only would be two of them.
+        rows = [(reader.line_num, [same_name(cell.strip()) for cell in row]) for row in reader]
+    except TextFileError as error:
+        raise DataError(str(error)) from error
+    except csv.Error as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path}: the file must be readable as CSV in UTF-8, got {reason}; save it again as CSV UTF-8"
+        ) from error
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    header = [cell.lower() for cell in rows[0][1]] if rows else []
+    while header and not header[-1]:  # separators at the end of every line
+        header.pop()
+    return header, rows[1:]
+
+
+def _taken(
+    path: Path, take: Callable[[Path, list[str], _Rows], tuple[dict[str, _Row], list[str]]]
+) -> tuple[dict[str, _Row] | None, list[str]]:
+    """Return what `take` makes of a table's head and rows, None without the file; and the file's problems."""
     if not path.exists():
         return None, []
     try:
         header, rows = read_table(path)
     except DataError as error:
         return {}, list(error.problems)
+    return take(path, header, rows)
+
+
+def _sample_rows(
+    path: Path, header: list[str], rows: _Rows, ids: Collection[str]
+) -> tuple[dict[str, SampleRow], list[str]]:
     known = [column for column in header if column in _COLUMNS]
     if "id" not in header or not known or len(set(header)) < len(header):
         return {}, [
@@ -70,51 +124,12 @@ def read_samples(root: Path, ids: Collection[str]) -> tuple[dict[str, SampleRow]
     return _rows_of(path, header, rows, ids)
 
 
-def read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str]]:
-    """Return {image: (patient, grade)} of `Grade.csv`, None without the file; and the file's problems."""
-    path = root / GRADES_FILE
-    if not path.exists():
-        return None, []
-    try:
-        header, rows = read_table(path)
-    except DataError as error:
-        return {}, list(error.problems)
+def _grade_rows(path: Path, header: list[str], rows: _Rows) -> tuple[dict[str, tuple[str, str]], list[str]]:
     missing = [column for column in (_ID, _PATIENT) if column not in header]
     if missing:
         got = ", ".join(header) or "nothing"
         return {}, [f"{path}: the columns 'name' and 'patient ID' are needed, got {got}; restore the header"]
     return _patients_of(path, header, rows)
-
-
-def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return a table's head in small letters, and its rows with the number of their line; empty ones are left out.
-
-    Raises:
-        DataError: It is no text in UTF-8 or no table.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        first = text.lstrip("\r\n").partition("\n")[0]
-        separator = max(",;\t", key=first.count)
-        # Universal newlines: a table of an old spreadsheet ends its lines with CR alone.
-        reader = csv.reader(
-            io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n")),
-            delimiter=separator,
-            skipinitialspace=True,
-            strict=True,
-        )
-        # In one form: a patient or a split whose letters are composed in one row only would be two of them.
-        rows = [(reader.line_num, [same_name(cell.strip()) for cell in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(
-            f"{path}: the file must be readable as CSV in UTF-8, got {reason}; save it again as CSV UTF-8"
-        ) from error
-    rows = [(line, cells) for line, cells in rows if any(cells)]
-    header = [cell.lower() for cell in rows[0][1]] if rows else []
-    while header and not header[-1]:  # separators at the end of every line
-        header.pop()
-    return header, rows[1:]
 
 
 def _rows_of(

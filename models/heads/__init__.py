@@ -7,14 +7,19 @@
 | `distance` | instance or background; distance to the border | grown from their middles |
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
 from searcher.models.heads.base import Head, HeadOptions
 from searcher.models.heads.binary import BinaryHead
 from searcher.models.heads.contour import ContourHead
 from searcher.models.heads.distance import DistanceHead
+from searcher.models.parts import HEADS
 
-__all__ = ["BinaryHead", "ContourHead", "DistanceHead", "Head", "HeadOptions", "build_head"]
+__all__ = ["BinaryHead", "ContourHead", "DistanceHead", "Head", "HeadOptions", "build_head", "register_head"]
 
-_HEADS: dict[str, type[Head]] = {"binary": BinaryHead, "contour": ContourHead, "distance": DistanceHead}
+_Head = TypeVar("_Head", bound=type[Head])
 
 
 def build_head(name: str, options: HeadOptions) -> Head:
@@ -23,6 +28,15 @@ def build_head(name: str, options: HeadOptions) -> Head:
     Raises:
         ValueError: No such head; the message lists the known ones.
     """
-    if name not in _HEADS:
-        raise ValueError(f"head must be one of {', '.join(_HEADS)}, got {name!r}")
-    return _HEADS[name](options)
+    if not HEADS.known(name):
+        raise ValueError(f"head must be one of {', '.join(HEADS.names())}, got {name!r}")
+    return HEADS[name](options)
+
+
+def register_head(name: str) -> Callable[[_Head], _Head]:
+    """Return a class decorator that makes a `Head` known under a name, for a plug-in.
+
+    Raises:
+        PluginError: Another head has the name.
+    """
+    return partial(HEADS.register, name)  # type: ignore[return-value]

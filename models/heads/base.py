@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.models.base import Evidence
+from searcher.models.parts import LOSSES
 from searcher.models.targets import border_weight
+from searcher.models.values import Evidence
 
 __all__ = ["CORE_KEYS", "Head", "HeadOptions", "Targets"]
 
@@ -67,6 +68,8 @@ class Head(ABC):
     """Output channels of the network."""
     postprocess_keys: tuple[str, ...]
     """See `SegmentationModel.postprocess_keys`."""
+    border_keys: tuple[str, ...] = ()
+    """See `ModelSettings.border_keys`."""
 
     def __init__(self, options: HeadOptions) -> None:
         self.options = options
@@ -131,6 +134,7 @@ class Head(ABC):
         Args:
             labels: int32[B, H, W], instance label maps.
         """
-        if not self.options.border_weight or self.options.loss == "dice":
+        uses_them = any(LOSSES[name].uses_weights for name in self.options.loss.split("+"))
+        if not self.options.border_weight or not uses_them:
             return None
         return border_weight(labels, weight=self.options.border_weight, sigma_px=self.options.border_sigma_px)

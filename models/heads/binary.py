@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.models.base import Evidence
 from searcher.models.heads.base import Head, Targets
 from searcher.models.losses import binary_losses
 from searcher.models.targets import foreground
+from searcher.models.values import Evidence
 
 __all__ = ["BinaryHead"]
 

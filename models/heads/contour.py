@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.models.base import Evidence
 from searcher.models.heads.base import CORE_KEYS, Head, Targets
 from searcher.models.losses import class_losses
 from searcher.models.targets import CONTOUR, INSIDE, contour_classes
+from searcher.models.values import Evidence
 
 __all__ = ["ContourHead"]
 
@@ -21,6 +21,7 @@ class ContourHead(Head):
 
     num_channels = 3
     postprocess_keys = CORE_KEYS
+    border_keys = ("contour_width_px",)
 
     def targets(self, labels: Tensor) -> Targets:
         """Return the classes."""

@@ -5,10 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.models.base import Evidence
 from searcher.models.heads.base import CORE_KEYS, Head, Targets
 from searcher.models.losses import binary_losses, distance_loss
 from searcher.models.targets import foreground, inner_distance
+from searcher.models.values import Evidence
 
 __all__ = ["DistanceHead"]
 

@@ -48,6 +48,7 @@ def model_card(manifest: BundleManifest, pictures: Sequence[str]) -> str:
         "Everything that decided the training is in `bundle.json`: configuration, parameters that were searched, the "
         "metrics of every epoch, the studies before, package versions, and the SHA-256 of every file, which `searcher` "
         "checks before it opens one. Weights are safetensors: nothing is unpickled.",
+        *_plugins(manifest),
         f"Written {manifest.created_at:%Y-%m-%d} by searcher {manifest.versions['searcher']}.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -70,6 +71,14 @@ def _member(number: int, member: MemberFacts) -> str:
         f"{number}. {of}, epoch {member.epoch}: {member.objective} {member.value:.4f} on validation images"
         f"{tuned}{before}.{chosen}"
     )
+
+
+def _plugins(manifest: BundleManifest) -> list[str]:
+    """Return the lines of what has to be installed beside searcher."""
+    if not manifest.plugins:
+        return []
+    named = ", ".join(f"`{_plain(f'{each.name} {each.version}'.strip())}`" for each in manifest.plugins)
+    return [f"It needs, beside searcher: {named}. Install it, or give its file by `--plugin`."]
 
 
 def _pixel_size(manifest: BundleManifest) -> str:

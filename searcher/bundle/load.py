@@ -15,6 +15,7 @@ from safetensors.torch import load as load_tensors
 
 from searcher.bundle.manifest import MANIFEST, SCHEMA, BundleManifest, MemberFacts
 from searcher.bundle.member import Member
+from searcher.bundle.plugins import check_plugins
 from searcher.escaping import one_line
 from searcher.exceptions import UserError
 from searcher.files import sha256_of
@@ -127,10 +128,13 @@ def read_manifest(path: Path) -> tuple[BundleManifest, str]:
 def load_bundle(path: Path) -> Bundle:
     """Return a bundle whose files all have the digests that it says. Nothing in it is executed or unpickled.
 
+    The plug-ins that it names must be here already, installed or loaded by `searcher.plugins.load_plugins`.
+
     Raises:
-        UserError: It is no bundle, of another version, or damaged; one line.
+        UserError: It is no bundle, of another version, or damaged, or a plug-in of it is not here; one line.
     """
     manifest, manifest_sha256 = read_manifest(path)
+    check_plugins(path, manifest.plugins)
     contents = {name: _verified(path, name, manifest) for name in manifest.files}
     members = [_member(path, facts, contents[facts.weights], manifest.dtype) for facts in manifest.members]
     for member in members:

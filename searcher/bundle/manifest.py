@@ -3,7 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, FiniteFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from searcher.data_pipeline.normalisation import Normalisation
@@ -22,6 +29,7 @@ __all__ = [
     "MemberFacts",
     "NormalisationFacts",
     "OnnxFacts",
+    "PluginFacts",
 ]
 
 MANIFEST = "bundle.json"
@@ -131,6 +139,19 @@ class OnnxFacts(Section):
     """The inputs that were compared."""
 
 
+class PluginFacts(Section):
+    """A plug-in that the networks are made of. It is never looked for by what a bundle says, nor run."""
+
+    name: str = Field(min_length=1, max_length=MAX_NAME)
+    """The distribution, the module, or the file without its folder."""
+    version: str = Field(max_length=MAX_NAME)
+    """The distribution's; empty for a file."""
+    sha256: Sha256 | Literal[""]
+    """Digest of its Python files."""
+    parts: tuple[str, ...] = Field(min_length=1)
+    """What the configurations name of it, `model.name=attention_unet` say."""
+
+
 class BundleManifest(Section):
     """All of `bundle.json`."""
 
@@ -158,8 +179,18 @@ class BundleManifest(Section):
     normalisation: NormalisationFacts = NormalisationFacts()
     data: DataFacts
     onnx: OnnxFacts | None
+    plugins: tuple[PluginFacts, ...] = ()
+    """What has to be known to open it, beside searcher; not written where there is none."""
     files: dict[FileName, FileFacts]
     """Every file but this one."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_plugins(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return plain values that a version before plug-ins reads, too, where there is none."""
+        values: dict[str, Any] = as_usual(self)
+        if not self.plugins:
+            del values["plugins"]
+        return values
 
     @property
     def kind(self) -> ImageKind:

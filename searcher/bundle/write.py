@@ -27,6 +27,7 @@ from searcher.bundle.manifest import (
     OnnxFacts,
 )
 from searcher.bundle.member import Member
+from searcher.bundle.plugins import plugins_of
 from searcher.exceptions import UserError
 from searcher.files import exchange, sha256_of, sync_folder, write_atomically
 from searcher.inference.trained import predictor_of, uses_tta
@@ -143,6 +144,7 @@ def write_bundle(
                 ),
                 data=data,
                 onnx=onnx_facts,
+                plugins=plugins_of(network.config for network in networks),
                 files=files,
             )
             card = model_card(manifest, [*(pictures or {})]).encode()

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_json, check_writable, write_text
+from searcher.api.writing import check_writable, write_text
+from searcher.cli.options import Verbs, add_json
 
 if TYPE_CHECKING:
     from searcher.evaluation.glas.contest_table import ContestTable

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_database, database_address, read_secret
+from searcher.api.places import read_secret
+from searcher.cli.options import Verbs, add_database, database_address
 from searcher.cli.streams import output
 from searcher.escaping import one_line
 from searcher.settings import without_frame

@@ -7,7 +7,7 @@ from searcher.cli.options import Verbs, add_reading, database_address, positive_
 from searcher.cli.streams import say_problem
 
 if TYPE_CHECKING:
-    from searcher.ledger.retention import Freed
+    from searcher.ledger.disposal import Freed
 
 __all__ = ["add_parser"]
 

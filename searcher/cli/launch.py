@@ -1,11 +1,6 @@
 """`searcher launch`: run a study, or go on with it."""
 
 import argparse
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.detach import arguments, detach
@@ -24,11 +19,15 @@ from searcher.cli.options import (
     storage_text,
 )
 from searcher.cli.streams import say_problem
-from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from searcher.api.launching import LaunchPlace
+    from searcher.cli.launch_view import LaunchView
     from searcher.ledger.address import DatabaseAddress
-    from searcher.ledger.database import Database
+    from searcher.orchestration.driver import LaunchResult
     from searcher.study.spec import StudySpec
 
 __all__ = ["add_parser"]
@@ -60,8 +59,6 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.database import Database
-    from searcher.lineage.chain import chain
-    from searcher.lineage.resolve import is_enough
     from searcher.study.catalog import load_study
 
     spec = load_study(args.study, overrides(args))
@@ -73,99 +70,62 @@ def _run(args: argparse.Namespace) -> int:
     Database.probe(database_url)
     if args.detach:
         return detach(args, spec, command, database_url)
-    root = storage_root(args)
-    with _existing(database_url) as database:
-        studies = chain(spec, database) if args.with_parents else [spec]
+    place = _place(args, database_url)
+    from searcher.api.launching import launch_in_order
 
-    from searcher.cli.terminal import console
-    from searcher.orchestration.cluster.ray_cluster import check_reachable
-
-    check_reachable(args.address)
-    for parent, child in pairwise(studies):
-        with _existing(database_url) as database:
-            is_done = _is_done(parent, database)
-        if is_done:
-            console.print(f"{parent.name}: all trials done already", markup=False, soft_wrap=True)
-            continue
-        code = _launch(args, parent, database_url, root)
-        with _existing(database_url) as database:
-            if code and (code != _FAILED or not is_enough(child, database)):
-                return code
-        if code:
-            console.print(
-                f"{child.name}: what {parent.name} has is enough, going on", markup=False, soft_wrap=True
-            )
-    return _launch(args, spec, database_url, root)
-
-
-def _launch(
-    args: argparse.Namespace, spec: "StudySpec", database_url: "DatabaseAddress", root: "Path"
-) -> int:
-    # Only now what takes seconds to import.
-    from searcher.cli.launch_view import LaunchView
-    from searcher.cli.terminal import progress_bar
-    from searcher.lineage.resolve import resolve
-    from searcher.orchestration.driver import launch
-    from searcher.training.data_check import check_data
-    from searcher.training.dataset import DataRequest
-
-    with _existing(database_url) as database:
-        spec = resolve(spec, database, storage_root=root)
-    config = spec.trial_config({})
-    data = DataRequest(data_folder(args), str(cache_dir()), config.data, data_view(args))
-    with progress_bar("preparing images") as advance:
-        store = data.prepare(advance)
-    remarks = check_data(store, data, config)
-    with LaunchView(spec) as view:
-        for line in remarks:
-            view.said(line)
-        result = launch(
-            spec,
-            database=database_url,
-            data=data,
-            store=store,
-            storage_root=root,
-            listener=view,
-            address=args.address,
-            command=args.command,
-            remarks=remarks,
-        )
-    view.print_result(
-        result,
-        args.command,
-        database_url=_shown(args),
-        storage=args.storage,
-    )
+    result = launch_in_order(spec, place, _Watcher(args), with_parents=args.with_parents)
     return {"finished": 0, "failed": _FAILED}.get(result.outcome, 130)
 
 
-@contextmanager
-def _existing(database_url: "DatabaseAddress") -> "Iterator[Database | None]":
-    """Open the study database; None where it is still to be made, or to be upgraded by the launch.
+def _place(args: argparse.Namespace, database_url: "DatabaseAddress") -> "LaunchPlace":
+    root = storage_root(args)
+    from searcher.api.launching import LaunchPlace
 
-    Raises:
-        DatabaseAwayError: It is away or locked.
-    """
-    from searcher.exceptions import DatabaseAwayError, DatabaseError
-    from searcher.ledger.database import Database
-    from searcher.ledger.patience import Patience
-
-    try:
-        opened = Patience(say_problem, threading.Event())(lambda: Database.open(database_url))
-    except DatabaseAwayError:
-        raise
-    except DatabaseError:
-        yield None
-        return
-    with opened:
-        yield opened
+    return LaunchPlace(
+        database=database_url,
+        data=data_folder(args),
+        view=data_view(args),
+        storage_root=root,
+        address=args.address,
+        command=args.command,
+    )
 
 
-def _is_done(spec: "StudySpec", database: "Database | None") -> bool:
-    if database is None or spec.name not in database.study_names():
-        return False
-    study = database.study(spec.name)
-    return study.num_done >= study.budget
+class _Watcher:
+    """A `LaunchWatcher` that shows a launch in the terminal."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self._view: LaunchView | None = None
+
+    def preparing(self) -> "AbstractContextManager[Callable[[int, int], None]]":
+        """Show a progress bar."""
+        from searcher.cli.terminal import progress_bar
+
+        return progress_bar("preparing images")
+
+    def watching(self, spec: "StudySpec") -> "LaunchView":
+        """Show the trials."""
+        from searcher.cli.launch_view import LaunchView
+
+        self._view = LaunchView(spec)
+        return self._view
+
+    def ended(self, _spec: "StudySpec", result: "LaunchResult") -> None:
+        """Say how it ended and what to do next."""
+        assert self._view is not None
+        args = self._args
+        self._view.print_result(result, args.command, database_url=_shown(args), storage=args.storage)
+
+    def remark(self, text: str) -> None:
+        """Print a line."""
+        from searcher.cli.terminal import console
+
+        console.print(text, markup=False, soft_wrap=True)
+
+    def problem(self, text: str) -> None:
+        """Print a line to standard error."""
+        say_problem(text)
 
 
 def _shown(args: argparse.Namespace) -> str:

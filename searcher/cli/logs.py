@@ -64,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _show_launches(args: argparse.Namespace, database: "Database") -> None:
     from searcher.ledger.watch import newest_launch
-    from searcher.storage.objects import is_object_uri
+    from searcher.storage.mirror import storage_at
     from searcher.study.layout import LAUNCH_LOG
 
     row = database.study_row(study_at_work(database, args.study, even_if_known=args.follow))
@@ -77,7 +77,7 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
 
     job = None if launch is None else launch.row.job
     if (
-        job is not None and args.follow and is_object_uri(row.storage_root)
+        job is not None and args.follow and storage_at(row.storage_root).is_remote
     ):  # there it is a line or two behind
         _show_job(args, database, job, Path(LAUNCH_LOG))
         return
@@ -100,12 +100,12 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
 def _log(args: argparse.Namespace, storage_root: str, name: str) -> Path:
     """Return where a log lies on this machine, fetched anew where the storage root is an object store."""
     from searcher.exceptions import UserError
-    from searcher.storage.mirror import fetch, local_root, origin_of
+    from searcher.storage.mirror import fetch, local_root, storage_at
     from searcher.study.layout import inside
 
     root = local_root(storage_root)
     path = inside(root, name)
-    if origin_of(root) is not None:
+    if storage_at(storage_root).is_remote:
         if args.follow:
             raise UserError(
                 f"--follow: must have a log in a folder, got one in {storage_root}, which is brought up to date with "

@@ -25,6 +25,7 @@ from searcher.cli import (
     logs,
     metrics,
     plan,
+    plugins,
     predict,
     probe,
     refine,
@@ -44,6 +45,7 @@ __all__ = ["main"]
 
 _VERBS = (
     studies,
+    plugins,
     validate,
     data,
     plan,

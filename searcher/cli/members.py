@@ -1,58 +1,16 @@
-"""The trained networks that `evaluate` and `export` are told of: by file, by bundle, or by their study."""
+"""The options that name trained networks: files, a bundle, or their study."""
 
 import argparse
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.best import find_best
 from searcher.cli.options import add_database, database_address
+from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
-    import torch
+    from searcher.api.networks import NetworksNamed
 
-    from searcher.bundle.load import Bundle
-    from searcher.bundle.member import Member
-    from searcher.inference.predictor import Predictor
-    from searcher.ledger.address import DatabaseAddress
-    from searcher.ledger.database import Database
-    from searcher.ledger.records import StudyRecord, TrialRecord
-    from searcher.models.base import SegmentationModel
-    from searcher.study.ancestor import Ancestor
-
-__all__ = ["Found", "add_members", "find_members", "models_for", "predictor_for"]
-
-_MAX_NAMED = 3
-"""Of checkpoints that are named by their folders."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Trained networks, and where they come from."""
-
-    name: str
-    """What they are called."""
-    members: "tuple[Member, ...]"
-    """At least one; several are an ensemble."""
-    paths: tuple[Path, ...]
-    """The checkpoints or the bundle."""
-    study: "StudyRecord | None" = None
-    """Their study, where the database was asked."""
-    database: "DatabaseAddress | None" = field(default=None, repr=False)
-    """The database that was asked."""
-    bundle: "Bundle | None" = None
-    """The bundle, where that is what was named."""
-
-    @property
-    def trials(self) -> dict[int, str]:
-        """Digest of each member's checkpoint by its trial's number, where there is a study."""
-        return {
-            member.facts.trial: member.facts.checkpoint_sha256
-            for member in self.members
-            if member.facts.trial is not None
-        }
+__all__ = ["add_members", "networks_named"]
 
 
 def add_members(parser: argparse.ArgumentParser, *, bundles: bool) -> None:
@@ -81,226 +39,21 @@ def add_members(parser: argparse.ArgumentParser, *, bundles: bool) -> None:
     parser.set_defaults(prog=parser.prog)
 
 
-def find_members(args: argparse.Namespace) -> Found:
-    """Return the networks that the command line names.
+def networks_named(args: argparse.Namespace) -> "NetworksNamed":
+    """Return the networks as the command line names them.
 
     Raises:
-        UserError: It names none, or both files and a study, or a file cannot be used.
+        UserError: A database is named beside files.
     """
-    from searcher.exceptions import UserError
+    from searcher.api.networks import NetworksNamed
 
-    if bool(args.paths) == (args.study is not None):
-        got = "both" if args.paths else "neither"
-        raise UserError(f"{args.prog}: must be given either files or --study NAME, got {got}; see --help")
-    if args.study is not None:
-        return _of_study(args)
-    for option, is_given in (
-        ("--ensemble", args.ensemble),
-        ("--trial", args.trial is not None),
-        ("--db", args.db is not None),
-    ):
-        if is_given:
-            raise UserError(f"{option}: must be given with --study, got files; leave it out")
-    return _of_files(args.paths)
-
-
-def predictor_for(found: Found, tta: bool | None) -> "Predictor":
-    """Return what predicts with the networks on this machine's device, as they were tuned.
-
-    Args:
-        found: The networks.
-        tta: Whether to take the mean of 8 views; None: as they were tuned.
-
-    Raises:
-        UserError: They do not fit this version, or cannot be asked together or so.
-    """
-    from searcher.inference.precision import default_device
-    from searcher.inference.trained import predictor_of
-
-    device = default_device()
-    if found.bundle is not None:
-        return found.bundle.predictor(device=device, tta=tta)
-    networks = [member.network for member in found.members]
-    return predictor_of(networks, models_for(found, device), device=device, tta=tta)
-
-
-def models_for(found: Found, device: "torch.device") -> "list[SegmentationModel]":
-    """Return the models of checkpoints, on a device, in evaluation mode.
-
-    Raises:
-        UserError: They do not fit this version.
-    """
-    from searcher.exceptions import UserError
-
-    models = []
-    for member, path in zip(found.members, found.paths, strict=True):
-        try:
-            models.append(member.network.model(device))
-        except ValueError as error:
-            raise UserError(
-                f"{path}: its weights must fit this version of searcher, got {error}; use the version that wrote it"
-            ) from error
-    return models
-
-
-def _of_files(paths: Sequence[Path]) -> Found:
-    from searcher.bundle.load import is_bundle, load_bundle
-    from searcher.exceptions import UserError
-
-    bundles = [path for path in paths if is_bundle(path)]
-    if bundles and len(paths) > 1:
-        raise UserError(
-            f"{bundles[0]}: a bundle must be named alone, got {len(paths)} paths; export the checkpoints as one bundle"
-        )
-    if bundles:
-        bundle = load_bundle(bundles[0])
-        return Found(bundle.name, bundle.members, (bundle.path,), bundle=bundle)
-    files = [_checkpoint_file(path) for path in paths]
-    members = tuple(_member(file, None, (), number, len(files)) for number, file in enumerate(files))
-    names = dict.fromkeys(f"{file.parent.parent.name}/{file.parent.name}" for file in files)
-    name = " + ".join(names) if len(names) <= _MAX_NAMED else f"{next(iter(names))} and {len(names) - 1} more"
-    return Found(name, members, tuple(files))
-
-
-def _of_study(args: argparse.Namespace) -> Found:
-    from searcher.exceptions import UserError
-    from searcher.ledger.best import best_checkpoint
-    from searcher.ledger.database import Database
-    from searcher.ledger.outcomes import ancestors
-
-    address = database_address(args)
-    with Database.open(address) as database:
-        database.check_writable()  # what is made of the trials is recorded in the end
-        study, chosen = _chosen(args, database)
-        before = tuple(ancestors(database, study.name))
-    paths, members = [], []
-    for number, trial in enumerate(chosen):
-        path = best_checkpoint(study, trial)
-        if path is None:
-            what = "one that was removed" if "best" in trial.checkpoints else "none yet"
-            raise UserError(
-                f"--study {args.study}: trial {trial.number} must have a checkpoint, got {what}; name another one"
-            )
-        paths.append(path)
-        members.append(_member(path, (study, trial), before, number, len(chosen)))
-    numbers = ", ".join(str(trial.number) for trial in chosen)
-    return Found(
-        name=f"{study.name}, trial{'s' if len(chosen) > 1 else ''} {numbers}",
-        members=tuple(members),
-        paths=tuple(paths),
-        study=study,
-        database=address,
+    if args.paths and args.study is None and args.db is not None:
+        raise UserError("--db: must be given with --study, got files; leave it out")
+    return NetworksNamed(
+        paths=tuple(args.paths),
+        study=args.study,
+        trial=args.trial,
+        ensemble=args.ensemble,
+        database=database_address(args) if args.study is not None else None,
+        who=args.prog,
     )
-
-
-def _chosen(args: argparse.Namespace, database: "Database") -> "tuple[StudyRecord, list[TrialRecord]]":
-    """Return the study, and its trials that the command line wants."""
-    from searcher.exceptions import UserError
-    from searcher.ledger.best import runs_of
-
-    if args.trial is not None:
-        if args.ensemble:
-            raise UserError(
-                "--trial: must not be given with --ensemble, which takes all runs of the winner; leave one out"
-            )
-        study, chosen = database.study(args.study), database.trials(args.study, [args.trial])
-        if not chosen:
-            raise UserError(
-                f"--trial {args.trial}: must be a trial of {args.study}, which has {study.num_trials}; "
-                "see searcher trials"
-            )
-        return study, chosen
-    found = find_best(database, args.study)
-    if not args.ensemble:
-        return found.study, [found.best]
-    runs = database.trials(args.study, runs_of(found.best, found.results))
-    if len(runs) < 2:
-        raise UserError(
-            f"--ensemble: must name a rerank with several COMPLETE runs of its winner, got {len(runs)} of "
-            f"{args.study}; leave it out, or name checkpoints"
-        )
-    return found.study, runs
-
-
-def _member(
-    path: Path,
-    of: "tuple[StudyRecord, TrialRecord] | None",
-    lineage: "tuple[Ancestor, ...]",
-    number: int,
-    num_members: int,
-) -> "Member":
-    from pydantic import ValidationError
-
-    from searcher.bundle.manifest import MemberFacts
-    from searcher.bundle.member import Member
-    from searcher.bundle.write import weights_files
-    from searcher.escaping import one_line
-    from searcher.exceptions import CheckpointError, UserError
-    from searcher.training.checkpoints import load_checkpoint
-    from searcher.training.trained import trained_network
-
-    try:
-        checkpoint, file = load_checkpoint(
-            path, sha256=None if of is None else of[1].checkpoints["best"].sha256
-        )
-        network = trained_network(checkpoint)
-    except CheckpointError as error:  # here it is what the command line names, not what a trial wrote
-        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    try:
-        facts = MemberFacts(
-            weights=weights_files(num_members)[number],
-            study=None if of is None else of[0].name,
-            trial=None if of is None else of[1].number,
-            epoch=checkpoint.epoch,
-            objective=checkpoint.objective,
-            value=checkpoint.value,
-            params={} if of is None else dict(of[1].params),
-            config=network.config.to_dict(),
-            tuned=checkpoint.tuned,
-            checkpoint_sha256=file.sha256,
-            data_fingerprint=checkpoint.data_fingerprint,
-            history=_history(path) if of is None else _finite(of[1].epochs),
-            lineage=lineage,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(
-            f"{path}: {where} must be what a bundle can hold, got {one_line(str(first['input'])[:40])} "
-            f"({first['msg'][:100]}); use another checkpoint"
-        ) from error
-    return Member(network, facts, checkpoint.pixel_size_um)
-
-
-def _checkpoint_file(path: Path) -> Path:
-    from searcher.exceptions import UserError
-
-    file = path / "best.pt" if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(
-            f"{path}: must be a bundle, a checkpoint or a trial's folder, got none of them; `searcher best` names one"
-        )
-    return file.absolute()
-
-
-def _history(checkpoint: Path) -> dict[int, dict[str, float]]:
-    """Return the metrics of every epoch of the run that a checkpoint lies in, nothing if they were moved apart."""
-    from searcher.training.history import read_history
-
-    try:
-        lines = read_history(checkpoint.parent / "metrics.jsonl")
-    except OSError:  # the history is worth having, and no more
-        return {}
-    return _finite({int(line["epoch"] or 0): line for line in lines})
-
-
-def _finite(epochs: "Mapping[int, Mapping[str, float | None]]") -> dict[int, dict[str, float]]:
-    return {
-        epoch: {
-            name: value
-            for name, value in metrics.items()
-            if name != "epoch" and isinstance(value, int | float) and math.isfinite(value)
-        }
-        for epoch, metrics in epochs.items()
-        if epoch >= 0
-    }

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, check_writable, write_text
+from searcher.api.writing import check_writable, write_text
+from searcher.cli.options import Verbs
 from searcher.cli.streams import say_problem
 from searcher.json_text import json_text
 

@@ -2,11 +2,11 @@
 
 import argparse
 import math
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from searcher.api.places import DEFAULT_DATABASE, database_place
 from searcher.exceptions import UserError
 from searcher.settings import read_setting, take_setting, without_frame
 
@@ -25,7 +25,6 @@ __all__ = [
     "add_study",
     "add_training",
     "add_view",
-    "check_writable",
     "data_folder",
     "data_view",
     "data_view_words",
@@ -36,20 +35,15 @@ __all__ = [
     "positive_float",
     "positive_int",
     "ray_address",
-    "read_secret",
     "storage_root",
     "storage_text",
-    "write_bytes",
-    "write_text",
 ]
 
 Verbs = Any
 """What `ArgumentParser.add_subparsers` returns; its class is private."""
 
-_DEFAULT_DATABASE = "searcher.db"
 LABELS_ARE = ("instances", "binary", "binary-inverted", "binary-watershed", "classes")
 """`searcher.data_pipeline.datasets.view.LABELS_ARE`, without the import of NumPy."""
-_MAX_SECRET_BYTES = 1 << 16
 
 
 def positive_int(text: str) -> int:
@@ -80,7 +74,7 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         "--db",
         metavar="URL",
         help="study database: a file (SQLite), postgresql://user@host/name, or @FILE with the URL in it; "
-        f"default $SEARCHER_DB, else {_DEFAULT_DATABASE}",
+        f"default $SEARCHER_DB, else {DEFAULT_DATABASE}",
     )
 
 
@@ -233,13 +227,10 @@ def database_address(args: argparse.Namespace) -> "DatabaseAddress":
         UserError: A password on the command line, where the process list shows it to everybody; no path and no
             URL; or a file that cannot be read.
     """
-    from searcher.ledger.address import parse_url
-
     from_environment = take_setting("SEARCHER_DB")
-    text = without_frame(args.db or "") or from_environment or _DEFAULT_DATABASE
-    if text.startswith("@"):
-        return parse_url(read_secret("--db @", Path(text[1:]), "the URL"))
-    address = parse_url(text)
+    address = database_place(args.db, from_environment)
+    if without_frame(args.db or "").startswith("@"):
+        return address
     if args.db and address.holds_secret:
         raise UserError(
             "--db: must not hold a password, which the process list would show; "
@@ -256,7 +247,7 @@ def database_option(args: argparse.Namespace) -> str:
     """
     from searcher.ledger.address import parse_url
 
-    text = without_frame(args.db or "") or read_setting("SEARCHER_DB") or _DEFAULT_DATABASE
+    text = without_frame(args.db or "") or read_setting("SEARCHER_DB") or DEFAULT_DATABASE
     if text.startswith("@"):
         return f"@{Path(text[1:]).absolute()}"
     address = parse_url(text)
@@ -285,81 +276,15 @@ def add_address(parser: argparse.ArgumentParser, what_for: str) -> None:
     parser.add_argument("--address", metavar="RAY", help=f"{what_for}; default $RAY_ADDRESS")
 
 
-def check_writable(option: str, path: Path | None) -> None:
-    """Check that a file can be written, before the work that is to be written into it.
-
-    Args:
-        option: What named it, for the message.
-        path: The file; None is fine.
-
-    Raises:
-        UserError: It cannot.
-    """
-    if path is None:
-        return
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise UserError(f"{option} {path}: its folder must exist; create {folder}")
-    if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{option} {path}: must be a file that can be written; choose another path")
-
-
-def write_text(option: str, path: Path, text: str) -> None:
-    """Write a file of text in UTF-8, see `write_bytes`.
-
-    Bytes of a file's name that are no UTF-8, as old archives leave them, are written as `\\udcfc`.
-    """
-    write_bytes(option, path, text.encode("utf-8", "backslashreplace"))
-
-
-def write_bytes(option: str, path: Path, content: bytes) -> None:
-    """Write a file atomically.
-
-    Raises:
-        UserError: It could not be written; what was there is untouched.
-    """
-    from searcher.files import write_atomically
-
-    try:
-        write_atomically(path, lambda writer: writer.write(content))
-    except OSError as error:
-        raise UserError(f"{option} {path}: could not be written: {error.strerror or error}") from error
-
-
-def read_secret(option: str, path: Path, what: str) -> str:
-    """Return the one line of a file that holds what no command line should show.
-
-    Args:
-        option: What named the file, as it stands before its name.
-        path: The file.
-        what: What it holds, for messages.
-
-    Raises:
-        UserError: It cannot be read, or has no line or several; its content is not shown.
-    """
-    from searcher.text_files import read_text
-
-    text = read_text(
-        path, where=f"{option}{path}", what=what, max_bytes=_MAX_SECRET_BYTES, may_be_pipe=True
-    ).strip()
-    if not text or "\n" in text:
-        raise UserError(
-            f"{option}{path}: must hold {what} in one line, got {len(text.splitlines())}; check the file"
-        )
-    return text
-
-
 def data_folder(args: argparse.Namespace) -> str | None:
     """Return the data set's folder as every process finds it, wherever it runs, or its URI.
 
     Raises:
         UserError: The URI holds a secret, or is none that pyarrow knows.
     """
-    from searcher.storage.objects import is_object_uri, normal_uri
+    from searcher.api.places import data_place
 
-    if args.data is None:
-        return None
-    return normal_uri("--data", args.data) if is_object_uri(args.data) else str(Path(args.data).absolute())
+    return data_place(args.data)
 
 
 def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSource":
@@ -387,11 +312,9 @@ def storage_text(args: argparse.Namespace) -> str:
     Raises:
         UserError: It is a URI that holds a secret, or none that pyarrow knows.
     """
-    from searcher.storage.objects import is_object_uri, normal_uri
+    from searcher.api.places import storage_place
 
-    if is_object_uri(args.storage):
-        return normal_uri("--storage", args.storage)
-    return str(Path(args.storage).absolute())
+    return storage_place(args.storage)
 
 
 def storage_root(args: argparse.Namespace) -> Path:
@@ -400,21 +323,6 @@ def storage_root(args: argparse.Namespace) -> Path:
     Raises:
         UserError: It is no folder, or none can be written there; or the object store cannot be used.
     """
-    from searcher.storage.mirror import local_root, origin_of
+    from searcher.api.places import storage_folder
 
-    text = storage_text(args)
-    root = local_root(text)
-    origin = origin_of(root)
-    if origin is not None:
-        origin.check_use()
-        return root
-    existing = next(place for place in [root, *root.parents] if place.exists())
-    if not existing.is_dir():
-        raise UserError(
-            f"--storage {args.storage}: must be a folder, got the file {existing}; choose another path"
-        )
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(
-            f"--storage {args.storage}: must be writable, got {existing} without permission; choose another path"
-        )
-    return root
+    return storage_folder(args.storage)

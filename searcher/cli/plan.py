@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import Verbs, add_data, add_json, check_writable, data_folder, data_view, write_text
+from searcher.api.writing import check_writable, write_text
+from searcher.cli.options import Verbs, add_data, add_json, data_folder, data_view
 from searcher.cli.streams import output
 from searcher.exceptions import UserError
 

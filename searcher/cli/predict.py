@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.claims import claimed
-from searcher.cli.normalisation import add_normalisation, normalise_as_wished
+from searcher.cli.normalisation import add_normalisation
 from searcher.cli.options import Verbs, add_json, positive_float
 from searcher.cli.predict_files import images_of, images_to_predict, wanted_outputs
 from searcher.cli.predictions_table import SUMMARY, PredictionsTable
@@ -72,6 +72,7 @@ def _run(args: argparse.Namespace) -> int:
     outputs = wanted_outputs(args.outputs)
     paths = images_of(args.images)
     images_to_predict(args, paths, outputs)  # refuses what cannot be, before networks are loaded
+    from searcher.api.networks import normalise_as_wished
     from searcher.bundle.load import load_bundle
     from searcher.inference.precision import default_device
     from searcher.prediction.predict import Options
@@ -202,7 +203,7 @@ def _print_results(
     if 0 < len(found) <= 20:
         rows = [
             (
-                one_line(each.name),
+                each.name,
                 f"{each.width}x{each.height}",
                 _um(each.pixel_size_um),
                 each.objects,

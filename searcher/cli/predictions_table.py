@@ -169,7 +169,7 @@ class PredictionsTable:
 
     def write(self) -> None:
         """Write the table, atomically."""
-        from searcher.cli.options import write_text
+        from searcher.api.writing import write_text
 
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self._columns, extrasaction="ignore")

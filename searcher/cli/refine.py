@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searcher.cli.options import Verbs, add_database, add_json, check_writable, database_address, write_text
+from searcher.api.writing import check_writable, write_text
+from searcher.cli.options import Verbs, add_database, add_json, database_address
 
 if TYPE_CHECKING:
     from searcher.lineage.resolve import Narrowing

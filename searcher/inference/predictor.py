@@ -12,16 +12,10 @@ from searcher.data_pipeline.tiling import apply_tiled
 from searcher.exceptions import UserError
 from searcher.inference.image_kind import ImageKind
 from searcher.inference.precision import autocast
-from searcher.models.base import (
-    DenseModel,
-    DetectionModel,
-    Detections,
-    Evidence,
-    Prediction,
-    SegmentationModel,
-)
+from searcher.models.base import DenseModel, DetectionModel, SegmentationModel
 from searcher.models.settings import PostprocessSettings
 from searcher.models.tta import dihedral_average
+from searcher.models.values import Detections, Evidence, Prediction
 
 __all__ = ["Output", "Predictor"]
 

@@ -25,7 +25,9 @@ _SCHEMES: Final = {
     "postgresql+psycopg": _POSTGRES,
 }
 _FORMS = "a path or a URL like postgresql://user@host/name"
-_ESCAPES = "write special characters of a password as %40 and the like: @ %40, / %2F, ? %3F, # %23, % %25"
+_ESCAPES = (
+    "write special characters of a password as %40 and the like: @ %40, / %2F, ? %3F, # %23, % %25, & %26"
+)
 _DEFAULT_PORT = "5432"
 _LIBPQ_KEYWORDS = frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
 
@@ -131,7 +133,7 @@ def holds_secret(text: str) -> bool:
 
 
 def _is_url_without_scheme(text: str) -> bool:
-    return bool(re.match(r"(postgres(ql)?(\+\w+)?|jdbc):|[^/\s]+:[^/]*@", text, re.IGNORECASE))
+    return bool(re.match(r"(postgres(ql)?(\+\w+)?|jdbc):|[^/\s]+:.*@", text, re.IGNORECASE | re.DOTALL))
 
 
 def _parsed(scheme: str, rest: str) -> URL:
@@ -145,11 +147,23 @@ def _parsed(scheme: str, rest: str) -> URL:
         return _sqlite(_made(f"sqlite://{rest}").database or "", _made(f"sqlite://{rest}").query)
     _check_postgres(rest)
     url = _of_several_hosts(driver, rest) or _made(f"{driver}://{rest}")
+    _check_options(url)
     if "password" in url.query:  # where masking would not find it
         if not isinstance(url.query["password"], str) or url.password:
             raise DatabaseError("--db: must have one password, got several; write one")
         url = url.set(password=url.query["password"]).difference_update_query(["password"])
     return url
+
+
+def _check_options(url: URL) -> None:
+    """Refuse options that PostgreSQL does not know: a password with & in it would be cut there, and its rest shown."""
+    unknown = [key for key in url.query if key not in _LIBPQ_KEYWORDS]
+    if not unknown:
+        return
+    got = "another" if any(map(_is_secret, url.query)) else unknown[0]
+    raise DatabaseError(
+        f"--db: must have only options that PostgreSQL knows behind the ?, got {got}; correct it, or {_ESCAPES}"
+    )
 
 
 def _check_postgres(rest: str) -> None:

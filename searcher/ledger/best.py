@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from searcher.exceptions import UserError
 from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import ResultRecord, StudyRecord, TrialRecord
-from searcher.storage.mirror import local_root
-from searcher.storage.objects import below, is_object_uri
+from searcher.storage.mirror import local_root, storage_at
+from searcher.storage.objects import below
 from searcher.study.layout import inside
 from searcher.study.objectives import Objective, pareto_front
 from searcher.study.rerank import CANDIDATE, Standing, ranking, standings
@@ -54,7 +54,7 @@ def best_location(study: StudyRecord, trial: TrialRecord) -> str | None:
     record = trial.checkpoints.get("best")
     if record is None or record.is_removed:
         return None
-    if is_object_uri(study.storage_root):
+    if storage_at(study.storage_root).is_remote:
         return below(study.storage_root, record.uri)
     return str(inside(Path(study.storage_root), record.uri))
 
@@ -66,7 +66,7 @@ def best_checkpoint(study: StudyRecord, trial: TrialRecord) -> Path | None:
         UserError: It lies outside the storage root, or cannot be fetched from the object store.
     """
     location = best_location(study, trial)
-    if location is None or not is_object_uri(location):
+    if location is None or not storage_at(study.storage_root).is_remote:
         return None if location is None else Path(location)
     record = trial.checkpoints["best"]
     path = find_checkpoint(local_root(study.storage_root), record)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from searcher.ledger.records import CheckpointRecord
-from searcher.storage.mirror import fetch, origin_of
-from searcher.storage.objects import ObjectFacts
+from searcher.storage.base import ObjectFacts
+from searcher.storage.mirror import fetch, storage_of
 from searcher.study.layout import inside
 
 __all__ = ["damage_of", "find_checkpoint", "listed_damage"]
@@ -28,7 +28,7 @@ def find_checkpoint(storage_root: Path, record: CheckpointRecord) -> Path | None
     for path in (named, *beside):
         if _sha256(path, num_bytes=record.num_bytes) == record.sha256:
             return path
-    if origin_of(storage_root) is not None and fetch(storage_root, record.uri, sha256=record.sha256):
+    if storage_of(storage_root).is_remote and fetch(storage_root, record.uri, sha256=record.sha256):
         return named
     return None
 
@@ -41,8 +41,8 @@ def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
     """
     if find_checkpoint(storage_root, record) is not None:
         return None
-    if (origin := origin_of(storage_root)) is not None:
-        return listed_damage(origin.list(str(Path(record.uri).parent)), record) or "its bytes are others"
+    if (storage := storage_of(storage_root)).is_remote:
+        return listed_damage(storage.list(str(Path(record.uri).parent)), record) or "its bytes are others"
     named = inside(storage_root, record.uri)
     if not named.is_file():
         return "missing"

@@ -13,7 +13,7 @@ from searcher.ledger.database import Database
 from searcher.ledger.identity import differences, left_to_data_before
 from searcher.ledger.tables import CheckpointRow, StudyRow
 from searcher.ledger.this_launch import NORMALISES
-from searcher.storage.mirror import origin_of, root_text
+from searcher.storage.mirror import root_text, storage_of
 from searcher.storage.objects import below
 from searcher.study.layout import inside
 from searcher.study.spec import StudySpec
@@ -79,10 +79,7 @@ class Registration:
 
     def _holds_trials(self) -> bool:
         name = self.spec.name
-        if (origin := origin_of(self.storage_root)) is not None:
-            return any(each.startswith(f"{name}/trial-") for each in origin.list(name))
-        folder = self.storage_root / name
-        return folder.is_dir() and any(folder.glob("trial-*"))
+        return any(each.startswith(f"{name}/trial-") for each in storage_of(self.storage_root).list(name))
 
     def register(self, database: Database) -> None:
         """Make the study if it is not there. Changes no existing one.
@@ -187,9 +184,8 @@ def _refuse_lost_checkpoints(row: StudyRow, uris: Sequence[str], storage_root: P
     root = root_text(storage_root)
     if root == row.storage_root:
         return
-    origin = origin_of(storage_root)
-    there = None if origin is None else origin.list(row.name)
-    if any(not (storage_root / uri).is_file() if there is None else uri not in there for uri in uris):
+    there = storage_of(storage_root).list(row.name)
+    if any(uri not in there for uri in uris):
         raise StudyConflictError(
             f"--storage {root}: must hold the study's checkpoints, got a folder without them; "
             f"launch with --storage {row.storage_root}, or move them"

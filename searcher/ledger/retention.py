@@ -1,51 +1,21 @@
 """Giving up checkpoints that nothing needs any more, to make room."""
 
-import hashlib
-import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from searcher.exceptions import StorageError, StudyConflictError, UserError
+from searcher.exceptions import StudyConflictError
 from searcher.ledger.best import values_by_candidate
 from searcher.ledger.database import Database
+from searcher.ledger.disposal import FolderPlan, Freed, ObjectPlan, Rules
 from searcher.ledger.tables import CheckpointRow, ExportRow, StudyRow, utc_now
 from searcher.ledger.watch import frozen_trials
-from searcher.storage.mirror import local_root, origin_of
-from searcher.storage.objects import ObjectStore
-from searcher.study.layout import inside, trial_folder
+from searcher.storage.mirror import local_root, storage_at
 from searcher.study.objectives import Direction, Objective, pareto_front
 from searcher.study.rerank import CANDIDATE, ranking
 
-__all__ = ["Freed", "collect", "needed_to_go_on"]
-
-_BEST = "best.pt"
-_CHECKPOINTS = (_BEST, "last.pt", "previous.pt", "previous-best.pt")
-_BLOCK_BYTES = 512  # of `st_blocks`, on every POSIX system
-
-
-@dataclass(frozen=True, kw_only=True)
-class Freed:
-    """What was given up in a study, and what is still there."""
-
-    study: str
-    removed: tuple[str, ...]
-    """Files, relative to the storage root."""
-    freed_bytes: int
-    """Room on the disk. Names of the same file count once, and only when all of them went."""
-    num_kept: int
-    """Checkpoint files that stay, of the trials that were looked at."""
-    kept_bytes: int
-    problems: tuple[str, ...]
-    """Files that should have gone and did not, and why, one line each."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
+__all__ = ["collect", "needed_to_go_on"]
 
 
 def collect(
@@ -83,7 +53,7 @@ def collect(
             f"--study {study_name}: its checkpoints must lie on this machine, in {root}, got no such folder; "
             "collect where they lie"
         )
-    rules = _Rules(
+    rules = Rules(
         at_work=frozenset(trial.number for trial in frozen if not trial.state.is_finished()),
         needed=needed_to_go_on(frozen),
         done=frozenset(t.number for t in frozen if t.state in (TrialState.COMPLETE, TrialState.PRUNED)),
@@ -91,23 +61,13 @@ def collect(
         protected=_protected(database, row),
     )
     numbers = [trial.number for trial in frozen if trials is None or trial.number in trials]
-    if (origin := origin_of(root)) is not None:
-        objects = _ObjectPlan(study_name)
-        try:
-            objects.decide(origin, numbers, records, rules)
-        except StorageError as error:
-            objects.problems.append(str(error))
-        if not dry_run:
-            _mark_removed(database, objects.given_up)
-            objects.remove(origin, root)
-        return objects.freed()
-    plan = _Plan()
-    for number in numbers:
-        _plan_trial(plan, rules, root, study_name, number, records.get(number, []))
+    storage = storage_at(row.storage_root)
+    plan = ObjectPlan(study_name, root, storage) if storage.is_remote else FolderPlan(study_name, root)
+    plan.decide(numbers, records, rules)
     if not dry_run:
         _mark_removed(database, plan.given_up)
         plan.remove()
-    return plan.freed(study_name, root)
+    return plan.freed()
 
 
 def needed_to_go_on(trials: Sequence[FrozenTrial]) -> frozenset[int]:
@@ -120,210 +80,6 @@ def needed_to_go_on(trials: Sequence[FrozenTrial]) -> frozenset[int]:
             needed.add(number)
             number = retried.get(number)
     return frozenset(needed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rules:
-    at_work: frozenset[int]
-    """Trials that may be writing: nothing of theirs is touched."""
-    needed: frozenset[int]
-    """Trials that another one goes on from: all their checkpoints stay."""
-    done: frozenset[int]
-    """Trials whose `best` is the recorded one: one that FAILed may have written another that nobody heard of."""
-    keeps_best: frozenset[int]
-    """Trials that keep it."""
-    protected: frozenset[str]
-    """Digests that exports and child studies refer to."""
-
-
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    inode: tuple[int, int]
-    num_links: int
-    disk_bytes: int
-
-    @classmethod
-    def at(cls, path: Path) -> "_File | None":
-        """Return a file or link of that name, None for anything else."""
-        try:
-            found = path.lstat()
-        except FileNotFoundError:  # its writer renamed or removed it just now
-            return None
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-            return None
-        return cls(path, (found.st_dev, found.st_ino), found.st_nlink, found.st_blocks * _BLOCK_BYTES)
-
-
-@dataclass
-class _Plan:
-    """What goes and what stays; carried out by `remove`."""
-
-    going: list[_File] = field(default_factory=list)
-    staying: list[_File] = field(default_factory=list)
-    given_up: list[CheckpointRow] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def remove(self) -> None:
-        gone: list[_File] = []
-        for file in self.going:
-            try:
-                file.path.unlink(missing_ok=True)
-                gone.append(file)
-            except OSError as error:
-                self.problems.append(
-                    f"{file.path}: could not be removed: {error.strerror}; check the permissions, then collect again"
-                )
-        self.going = gone
-
-    def freed(self, study: str, root: Path) -> Freed:
-        names: dict[tuple[int, int], int] = {}
-        for file in self.going:
-            names[file.inode] = names.get(file.inode, 0) + 1
-        gone = {file.inode: file.disk_bytes for file in self.going if names[file.inode] >= file.num_links}
-        kept = {file.inode: file.disk_bytes for file in self.staying}
-        return Freed(
-            study=study,
-            removed=tuple(file.path.relative_to(root.resolve()).as_posix() for file in self.going),
-            freed_bytes=sum(gone.values()),
-            num_kept=len(self.staying),
-            kept_bytes=sum(kept.values()),
-            problems=tuple(self.problems),
-        )
-
-
-@dataclass
-class _ObjectPlan:
-    """What goes and what stays in an object store, whose checkpoints are named by their digests."""
-
-    study: str
-    going: dict[str, int] = field(default_factory=dict)
-    """Bytes by name."""
-    staying: dict[str, int] = field(default_factory=dict)
-    given_up: list[CheckpointRow] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def decide(
-        self,
-        origin: ObjectStore,
-        numbers: Iterable[int],
-        records: Mapping[int, Sequence[CheckpointRow]],
-        rules: _Rules,
-    ) -> None:
-        """Decide about the checkpoints of trials, after one look at what is there."""
-        there = {
-            name: facts.num_bytes for name, facts in origin.list(self.study).items() if name.endswith(".pt")
-        }
-        for number in numbers:
-            folder = f"{trial_folder(self.study, number)}/"
-            files = {name: size for name, size in there.items() if name.startswith(folder)}
-            if number in rules.at_work or number in rules.needed:
-                self.staying |= files
-                continue
-            rows = records.get(number, [])
-            keeps_best = number in rules.keeps_best
-            wanted = {row.sha256 for row in rows if keeps_best and row.kind == "best"} | rules.protected
-            stays = {name: size for name, size in files.items() if Path(name).stem in wanted}
-            self.staying |= stays
-            self.going |= {name: size for name, size in files.items() if name not in stays}
-            found = {Path(name).stem for name in stays}
-            self.given_up += [
-                row for row in rows if not (keeps_best and row.kind == "best") and row.sha256 not in found
-            ]
-
-    def remove(self, origin: ObjectStore, root: Path) -> None:
-        """Remove what goes, and this machine's copies."""
-        for name in list(self.going):
-            try:
-                origin.remove(name)
-                (root / name).unlink(missing_ok=True)
-            except (StorageError, OSError) as error:
-                del self.going[name]
-                self.problems.append(str(error))
-
-    def freed(self) -> Freed:
-        return Freed(
-            study=self.study,
-            removed=tuple(self.going),
-            freed_bytes=sum(self.going.values()),
-            num_kept=len(self.staying),
-            kept_bytes=sum(self.staying.values()),
-            problems=tuple(self.problems),
-        )
-
-
-def _plan_trial(
-    plan: _Plan, rules: _Rules, root: Path, study: str, number: int, records: Sequence[CheckpointRow]
-) -> None:
-    """Decide about the files and records of one trial."""
-    relative = trial_folder(study, number)
-    try:
-        folder = inside(root, relative)
-        if folder != root.resolve() / relative:
-            raise UserError(
-                f"{root / relative}: must be a folder, got a link to {folder}; nothing there was removed"
-            )
-    except UserError as error:
-        plan.problems.append(str(error))
-        return
-    if number in rules.at_work:
-        plan.staying += _checkpoints(folder)
-        return
-    plan.going += _unfinished(folder)
-    if number in rules.needed:
-        plan.staying += _checkpoints(folder)
-    else:
-        _plan_finished(plan, rules, folder, number, records)
-
-
-def _plan_finished(
-    plan: _Plan, rules: _Rules, folder: Path, number: int, records: Sequence[CheckpointRow]
-) -> None:
-    """Decide about a trial that nothing goes on from. Reads only files that may go, and those only if it must."""
-    keeps_best = number in rules.keeps_best
-    wanted = set(rules.protected)
-    for row in records:
-        if (
-            keeps_best
-            and row.kind == "best"
-            and not (number in rules.done and _has_size(folder / _BEST, row))
-        ):
-            wanted.add(row.sha256)  # its bytes may lie under another name
-    staying: list[_File] = []
-    found: set[str] = set()
-    for file in _checkpoints(folder):
-        stays = keeps_best and file.path.name == _BEST
-        is_twin = any(file.inode == other.inode for other in staying)  # its bytes stay under another name
-        if not stays and not is_twin and wanted:
-            digest = _sha256(file.path)
-            stays = digest is None or digest in wanted
-            found |= {digest} & wanted if digest else set()
-            if digest is None:
-                plan.problems.append(f"{file.path}: must be readable to know whether it is needed; kept")
-        (staying if stays else plan.going).append(file)
-    plan.staying += staying
-    plan.given_up += [
-        row for row in records if not (keeps_best and row.kind == "best") and row.sha256 not in found
-    ]
-
-
-def _checkpoints(folder: Path) -> list[_File]:
-    """Return the checkpoints that searcher wrote into a trial's folder, `best` first."""
-    files = (_File.at(folder / name) for name in _CHECKPOINTS)
-    return [file for file in files if file is not None]
-
-
-def _unfinished(folder: Path) -> list[_File]:
-    """Return what a writer that was killed left half-written."""
-    files = (_File.at(path) for path in sorted(folder.glob("*.tmp")))
-    return [file for file in files if file is not None]
-
-
-def _has_size(path: Path, row: CheckpointRow) -> bool:
-    try:
-        return path.stat().st_size == row.num_bytes
-    except OSError:
-        return False
 
 
 def _with_best(
@@ -378,12 +134,3 @@ def _mark_removed(database: Database, records: Sequence[CheckpointRow]) -> None:
         for row in records:  # by its digest too: a record that was written anew meanwhile is another one
             same = (CheckpointRow.id == row.id, CheckpointRow.sha256 == row.sha256)
             session.execute(sa.update(CheckpointRow).where(*same).values(removed_at=now))
-
-
-def _sha256(path: Path) -> str | None:
-    """Return a file's digest, None if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None

@@ -1,10 +1,32 @@
 """The study file that the database holds."""
 
+from searcher.exceptions import StudyFileError
 from searcher.ledger.tables import StudyRow
+from searcher.study.plugin_names import PLUGINS, load_named
+from searcher.study.problems import Problems
 from searcher.study.reader import parse_study
 from searcher.study.spec import StudySpec
+from searcher.study.toml_text import TomlError, read_toml
 
-__all__ = ["stored_spec"]
+__all__ = ["load_stored_plugins", "stored_spec"]
+
+
+def load_stored_plugins(row: StudyRow) -> None:
+    """Import the plug-ins of a study, before its checkpoints are opened.
+
+    Raises:
+        StudyFileError: One cannot be imported.
+    """
+    problems = Problems(f"study {row.name}", ())
+    try:
+        document = read_toml(row.spec_text)
+    except TomlError:  # of another version; who reads it says so
+        return
+    of_command = (row.overrides or {}).get(PLUGINS, [])
+    for names in (document, {PLUGINS: of_command}):
+        load_named(names, row.spec_source or "", problems, stored=True)
+    if problems:
+        raise StudyFileError(problems.lines)
 
 
 def stored_spec(row: StudyRow) -> StudySpec:

@@ -16,11 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 from searcher.exceptions import DatabaseReplacedError
 from searcher.ledger.checkpoint_rows import ResumePoint, newest_whole, read_digests, write_checkpoint
 from searcher.ledger.database import Database
+from searcher.ledger.disposal import Freed
 from searcher.ledger.epoch_rows import read_epochs, write_epoch
 from searcher.ledger.optuna_internals import storage_of, study_number, trial_number
 from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
-from searcher.ledger.retention import Freed, collect
+from searcher.ledger.retention import collect
 from searcher.ledger.study_note import launch_text, read_note, study_text, write_note
 from searcher.ledger.tables import LaunchRow
 from searcher.ledger.trial_artifacts import keep_artifacts

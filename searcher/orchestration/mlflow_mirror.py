@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import threading
+import traceback
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -99,7 +100,8 @@ class MlflowMirror:
                 self._copied = None  # half a run may be there, which asking MLflow anew removes
                 # Not its text, which may hold the address with a password.
                 kind = type(error).__name__
-                logger.debug("not copied to MLflow: %s", kind)
+                where = "".join(traceback.format_tb(error.__traceback__))
+                logger.debug("not copied to MLflow: %s, raised at\n%s", kind, where)
                 if kind not in self._said:
                     self._said.add(kind)
                     self._say(

@@ -19,6 +19,8 @@ class Stop(threading.Event):
 
     is_concluding = False
     """Whether it is being brought to its end. Then no signal breaks in: what runs must be written down."""
+    was_signalled = False
+    """Whether a person or a batch system asked for that by a signal."""
 
 
 @contextmanager
@@ -34,6 +36,7 @@ def stop_on_signals(listener: StudyListener) -> Iterator[Stop]:
     def on_signal(number: int, _frame: FrameType | None) -> None:
         nonlocal num_signals
         num_signals += 1
+        stop.was_signalled = True
         stop.set()
         if stop.is_concluding:
             listener.said(f"{signal.Signals(number).name}: the launch is ending, one moment")

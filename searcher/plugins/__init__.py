@@ -18,7 +18,7 @@ from searcher.plugins.loading import (
     plugin_sources,
     python_digest,
 )
-from searcher.plugins.registry import Registry, registries
+from searcher.plugins.registry import Registry, is_known, parts_named, registries
 
 __all__ = [
     "GROUP",
@@ -26,9 +26,11 @@ __all__ = [
     "PluginError",
     "Registry",
     "broken_plugins",
+    "is_known",
     "load_installed",
     "load_plugins",
     "loaded_plugins",
+    "parts_named",
     "plugin_of",
     "plugin_sources",
     "python_digest",

@@ -90,6 +90,27 @@ class Registry(Generic[T]):
 _REGISTRIES: list["Registry[Any]"] = []
 
 
+def parts_named(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts of plug-ins that a configuration names, with their origins, by "KEY=NAME".
+
+    Args:
+        values: The configuration by dotted key. A value may join names by `+`.
+    """
+    found = {}
+    for registry in _REGISTRIES:
+        value = values.get(registry.key)
+        for name in value.split("+") if isinstance(value, str) else []:
+            if registry.known(name) and registry.origin(name) != BUILT_IN:
+                found[f"{registry.key}={name}"] = registry.origin(name)
+    return found
+
+
+def is_known(part: str) -> bool:
+    """Return whether a part is known, "KEY=NAME" as `parts_named` gives it; of a key that nobody has, True."""
+    key, _, name = part.partition("=")
+    return all(registry.known(name) for registry in _REGISTRIES if registry.key == key)
+
+
 def registries() -> tuple["Registry[Any]", ...]:
     """Return the registries of all kinds whose rooms were imported."""
     return tuple(_REGISTRIES)

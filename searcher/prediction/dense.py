@@ -20,9 +20,9 @@ from searcher.data_pipeline.images import Raster
 from searcher.data_pipeline.scratch import Closing, ScratchArray
 from searcher.data_pipeline.tiling import Tile, summed_weights, tile_grid, tile_weight
 from searcher.inference.predictor import Predictor
-from searcher.models.base import Evidence, Prediction
 from searcher.models.postprocess import first_pixels, instances_from_evidence, smooth
 from searcher.models.settings import PostprocessSettings
+from searcher.models.values import Evidence, Prediction
 from searcher.prediction.components import Components, blocks_of, label_components
 from searcher.prediction.giant import Giant, cut_giant
 from searcher.prediction.label_map import LabelMap

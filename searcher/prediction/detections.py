@@ -17,9 +17,9 @@ from searcher.data_pipeline.images import Raster
 from searcher.data_pipeline.scratch import Closing, ScratchArray
 from searcher.data_pipeline.tiling import Tile, tile_grid
 from searcher.inference.predictor import Predictor
-from searcher.models.base import Detections
 from searcher.models.instances import claim, mask_of
 from searcher.models.settings import PostprocessSettings
+from searcher.models.values import Detections
 from searcher.prediction.label_map import LabelMap
 
 __all__ = ["DETECTION_OVERLAP_PX", "DETECTION_TILE_PX", "Detected", "cut_detected", "see_detections"]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.scratch import ScratchArray
 from searcher.data_pipeline.tiling import Tile
-from searcher.models.base import Evidence
 from searcher.models.postprocess import fill_instances, flood
 from searcher.models.settings import PostprocessSettings
+from searcher.models.values import Evidence
 from searcher.prediction.components import blocks_of, label_components
 
 __all__ = ["Giant", "cut_giant"]

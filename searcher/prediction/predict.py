@@ -39,6 +39,7 @@ __all__ = [
     "find_objects",
     "predict_image",
     "predict_images",
+    "resampling_scale",
 ]
 
 logger = logging.getLogger(__name__)
@@ -192,8 +193,7 @@ def predict_image(
     kind = predictor.kind
     with open_image(path, options.folder, kind) as raster:
         pixel_size_um = options.pixel_size_um or raster.pixel_size_um
-        _check_pixel_size(path, pixel_size_um)
-        scale = _scale(path, pixel_size_um, options.trained_um)
+        scale = resampling_scale(path, pixel_size_um, options.trained_um)
         shown = Normalised(raster, kind)
         seen: Raster = shown if scale == 1 else Resampled(shown, scale)
         with (
@@ -286,8 +286,13 @@ def _check_pixel_size(path: Path, pixel_size_um: float | None) -> None:
         )
 
 
-def _scale(path: Path, pixel_size_um: float | None, trained_um: float | None) -> float:
-    """Return how many pixels the network is to see per pixel of an image; 1 where either's size is not known."""
+def resampling_scale(path: Path, pixel_size_um: float | None, trained_um: float | None) -> float:
+    """Return how many pixels the network is to see per pixel of an image; 1 where either's size is not known.
+
+    Raises:
+        UserError: The image's pixels are none that can be, or differ too much from those of the training.
+    """
+    _check_pixel_size(path, pixel_size_um)
     if pixel_size_um is None or trained_um is None:
         return 1.0
     scale = pixel_size_um / trained_um

@@ -12,8 +12,9 @@ from filelock import FileLock
 from searcher.data_pipeline.datasets import SampleSource, open_dataset
 from searcher.exceptions import StorageError
 from searcher.files import write_atomically
+from searcher.storage.base import ObjectFacts
 from searcher.storage.mirror import local_root
-from searcher.storage.objects import ObjectFacts, ObjectStore, is_object_uri
+from searcher.storage.objects import ObjectStore, is_object_uri
 
 __all__ = ["open_data"]
 

@@ -12,9 +12,22 @@ from pathlib import Path
 from searcher.exceptions import StorageError, UserError
 from searcher.files import write_atomically
 from searcher.settings import read_setting
-from searcher.storage.objects import ObjectStore, is_object_uri
+from searcher.storage.base import Storage
+from searcher.storage.folder import FolderStorage
+from searcher.storage.objects import ObjectStore, is_object_uri, normal_uri
 
-__all__ = ["cache_dir", "fetch", "fetch_folder", "local_root", "origin_of", "push", "root_text"]
+__all__ = [
+    "cache_dir",
+    "fetch",
+    "fetch_folder",
+    "local_root",
+    "named_root",
+    "origin_of",
+    "push",
+    "root_text",
+    "storage_at",
+    "storage_of",
+]
 
 _MIRRORS = "mirrors"
 _ORIGIN = ".origin"
@@ -44,6 +57,29 @@ def _home() -> Path:
             f"SEARCHER_CACHE: must be set where user {os.getuid()} has no home, got neither HOME nor an entry in "
             "/etc/passwd; set it to a folder that can be written, or set HOME"
         ) from None
+
+
+def named_root(option: str, text: str) -> str:
+    """Return a root as every process finds it, wherever it runs, and as the database has it.
+
+    Args:
+        option: What named it, for messages.
+        text: A folder's path or an object store's URI, as a person typed it.
+
+    Raises:
+        StorageError: It is a URI that holds a secret, or none that pyarrow knows.
+    """
+    return normal_uri(option, text) if is_object_uri(text) else str(Path(text).absolute())
+
+
+def storage_at(text: str) -> Storage:
+    """Return the storage that a root, as the database has it, names. No mirror is made for it."""
+    return _store(text) if is_object_uri(text) else FolderStorage(Path(text))
+
+
+def storage_of(root: Path) -> Storage:
+    """Return the storage that this machine's folder of a root belongs to: the folder itself, or what it mirrors."""
+    return origin_of(root) or FolderStorage(root)
 
 
 def local_root(text: str, cache: Path | None = None) -> Path:

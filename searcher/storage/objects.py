@@ -9,15 +9,15 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from searcher.exceptions import StorageError
 from searcher.files import WrittenFile, sync_folder
+from searcher.storage.base import ObjectFacts
 
-__all__ = ["ObjectFacts", "ObjectStore", "below", "is_object_uri", "normal_uri"]
+__all__ = ["ObjectStore", "below", "is_object_uri", "normal_uri"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +49,6 @@ _REFUSED = {
     ),
 }
 """What waiting does not change, by what S3 calls it."""
-
-
-@dataclass(frozen=True)
-class ObjectFacts:
-    """What a listing says of an object."""
-
-    num_bytes: int
-    modified_ns: int
-    """Nanoseconds since 1970; 0 where the store does not say."""
 
 
 def is_object_uri(text: str) -> bool:
@@ -129,7 +120,7 @@ def _holds_key(parts: urllib.parse.SplitResult) -> bool:
 
 
 class ObjectStore:
-    """The objects below a prefix, by their names relative to it. Threads may share one; a pickle holds the URI alone.
+    """The objects below a prefix, by their names relative to it. A `Storage`; a pickle holds the URI alone.
 
     An object is there as a whole or not at all, whenever somebody looks. Credentials come from the environment, as
     the store's own tools find them.
@@ -139,6 +130,12 @@ class ObjectStore:
         option: What named it, for messages.
         patience_s: Seconds to try again where the store is away; a refusal is final at once.
     """
+
+    is_remote: ClassVar[bool] = True
+    same_for_nodes: ClassVar[tuple[str, str]] = (
+        "must be the same on every node",
+        "give Ray there the environment that the store's tools need",
+    )
 
     def __init__(self, uri: str, *, option: str = "--storage", patience_s: float = 0.0) -> None:
         self.uri = uri
@@ -150,6 +147,11 @@ class ObjectStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (ObjectStore, (self.uri,))  # not the connection, which knows the keys
+
+    @property
+    def text(self) -> str:
+        """The URI."""
+        return self.uri
 
     def check_uri(self) -> None:
         """Check that pyarrow knows the URI. Asks no server, but for the region of an S3 bucket that has none.
@@ -296,6 +298,12 @@ class ObjectStore:
                 filesystem.delete_file(f"{base}/{name}")
 
         self._try(act)
+
+    def discard(self, folder: str) -> None:
+        """Remove all objects below a folder that this process made; says nothing if it cannot."""
+        with contextlib.suppress(StorageError):
+            for name in self.list(folder):
+                self.remove(name)
 
     # ---- talking to it -----------------------------------------------------------------------------------
 

@@ -12,15 +12,19 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     Field,
+    SerializeAsAny,
     SerializerFunctionWrapHandler,
+    ValidationError,
     model_serializer,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from searcher.data_pipeline.augment import AUGMENTATIONS
 from searcher.data_pipeline.normalisation import Normalisation
-from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings, UNetSettings
+from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
 from searcher.parts import Options, PartSection, Section, one_of, own_options
 from searcher.plugins import Registry
 from searcher.study.parts import OPTIMIZERS, SCHEDULES
@@ -278,6 +282,25 @@ class WarmStartConfig(Section):
     """Layers that keep the checkpoint's weights, and their norms its statistics. Not without a checkpoint."""
 
 
+def _model_of(value: Any) -> ModelSettings:
+    """Return the settings of the model that a table names, or has by default; all that is wrong with them at once."""
+    if isinstance(value, ModelSettings):
+        return value
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("model_table", "must be a table")
+    name = value.get("name", DEFAULT_MODEL)
+    try:
+        one_of(SETTINGS).func(name)  # type: ignore[call-arg]
+    except PydanticCustomError as error:
+        known = ", ".join(map(repr, SETTINGS.names()))
+        rule = PydanticCustomError(
+            "unknown_model", "must be one of {known}", {"known": known, "why": (error.context or {})["why"]}
+        )
+        wrong = InitErrorDetails(type=rule, loc=("name",), input=name)
+        raise ValidationError.from_exception_data("model", [wrong]) from None
+    return SETTINGS[name].model_validate({"name": name, **value})
+
+
 class TrialConfig(Section):
     """The resolved configuration of one trial."""
 
@@ -285,7 +308,7 @@ class TrialConfig(Section):
     """Images and stream."""
     augment: AugmentConfig = AugmentConfig()
     """Augmentation."""
-    model: ModelSettings = Field(default=UNetSettings(), discriminator="name")
+    model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(_model_of)] = SETTINGS[DEFAULT_MODEL]()
     """Network and loss; `name` decides which other keys there are."""
     postprocess: PostprocessSettings = PostprocessSettings()
     """From the network's output to instances."""
@@ -300,19 +323,12 @@ class TrialConfig(Section):
     warm_start: WarmStartConfig = WarmStartConfig()
     """What training begins from."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _model_has_a_name(cls, values: Any) -> Any:
-        model = values.get("model") if isinstance(values, Mapping) else None
-        if isinstance(model, Mapping) and "name" not in model:
-            return {**values, "model": {"name": DEFAULT_MODEL, **model}}
-        return values
-
     @model_validator(mode="after")
     def _detections_have_no_mean(self) -> "TrialConfig":
-        if self.tuning.tta and self.model.name == "mask_rcnn":
+        if self.tuning.tta and not self.model.has_maps:
             raise ValueError(
-                "tuning.tta needs a model with maps of probabilities, got tuning.tta=True model.name='mask_rcnn'"
+                "tuning.tta needs a model with maps of probabilities, got tuning.tta=True "
+                f"model.name={self.model.name!r}"
             )
         return self
 
@@ -342,7 +358,7 @@ def config_fields(model: str) -> dict[str, tuple[Any, str]]:
     """
     fields: dict[str, tuple[Any, str]] = {}
     for table, info in TrialConfig.model_fields.items():
-        of_models = [SETTINGS[model]] if model in SETTINGS else [*SETTINGS.values()]
+        of_models = [SETTINGS[name] for name in ([model] if SETTINGS.known(model) else SETTINGS.names())]
         sections: list[Any] = of_models if table == "model" else [info.annotation]
         for section in sections:
             for key, field in section.model_fields.items():
@@ -404,4 +420,4 @@ def field_bounds(model: str, key: str) -> tuple[float | None, float | None]:
 
 def models_with(key: str) -> list[str]:
     """Return the models that have a key, `model.depth` say; none for a key that is not about the model."""
-    return [name for name, section in SETTINGS.items() if key.removeprefix("model.") in section.model_fields]
+    return [name for name in SETTINGS.names() if key.removeprefix("model.") in SETTINGS[name].model_fields]

@@ -63,10 +63,6 @@ class Problems:
         """
         for item in error.errors():
             loc = [prefix, *map(str, item["loc"])] if prefix else [*map(str, item["loc"])]
-            if item["type"] == "union_tag_invalid":
-                loc.append(item["ctx"]["discriminator"].strip("'"))
-            elif loc[0] == "model":
-                del loc[1:2]  # behind a union's field pydantic names the member: model.unet.depth
             key = ".".join(loc)
             self.add(key, rule_of(item, fields.get(key.rpartition(".")[0], {}), key))
 
@@ -106,8 +102,8 @@ def rule_of(item: Any, siblings: Mapping[str, str], key: str = "") -> str:
     value = item["input"]
     if item["type"] == "extra_forbidden":
         return f"unknown key, got {shown(value)}; {remedy_for(key, leaf, siblings)}"
-    if item["type"] == "union_tag_invalid":
-        return f"must be one of {item['ctx']['expected_tags']}, got {shown(item['ctx']['tag'])}"
+    if item["type"] == "unknown_model":
+        return f"{item['msg']}, got {shown(value)}{item['ctx']['why']}"
     if item["type"] == "missing":
         return f"must be given; {siblings.get(leaf, '')}".rstrip("; ")
     if item["type"] == "value_error":

@@ -55,7 +55,7 @@ class SpaceReader:
         self._fixed = fixed
         self._overrides = overrides
         # Of an unknown one, which is a problem already, no rule is known.
-        self._model_name: dict[str, Value] = {"model.name": model} if model in SETTINGS else {}
+        self._model_name: dict[str, Value] = {"model.name": model} if SETTINGS.known(model) else {}
         self._config_fields = config_fields(model)
 
     def space(self, table: Mapping[str, Any]) -> SearchSpace:

@@ -6,7 +6,7 @@ import ctypes
 import torch
 
 from searcher.data_pipeline.batch import Batch
-from searcher.models.base import TensorBatch
+from searcher.models.values import TensorBatch
 
 __all__ = ["keep_freed_memory", "keep_to_share", "to_device"]
 

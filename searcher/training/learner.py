@@ -9,9 +9,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from searcher.exceptions import NonFiniteLossError, UserError
 from searcher.inference.precision import autocast
-from searcher.models.base import SegmentationModel, TensorBatch
+from searcher.models.base import SegmentationModel
 from searcher.models.exceptions import WeightsError
 from searcher.models.registry import build_model
+from searcher.models.values import TensorBatch
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.ema import WeightAverage

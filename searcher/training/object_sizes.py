@@ -29,12 +29,12 @@ def size_remarks(config: TrialConfig, facts: Sequence[LabelFacts]) -> list[str]:
     remarks = [
         _area_remark("postprocess.min_object_area_px", settings.min_object_area_px, areas, "are dropped"),
     ]
-    if model.name == "unet" and model.head != "binary":
+    if model.grows_seeds:
         remarks.append(
             _area_remark("postprocess.min_seed_area_px", settings.min_seed_area_px, areas, "have no seed")
         )
-    if model.name == "unet" and model.head == "contour":
-        remarks.append(_contour_remark(model.contour_width_px, sides))
+    for key in model.border_keys:
+        remarks.append(_border_remark(key, getattr(model, key), sides))
     return [remark for remark in remarks if remark is not None]
 
 
@@ -49,13 +49,13 @@ def _area_remark(key: str, value: int, areas: NDArray[np.int64], what: str) -> s
     )
 
 
-def _contour_remark(width: int, sides: NDArray[np.int64]) -> str | None:
+def _border_remark(key: str, width: int, sides: NDArray[np.int64]) -> str | None:
     """Return a line if the contour of many objects leaves no inside: it takes its width from either side."""
     share = float((sides <= 2 * width).mean())
     if share <= _TOLERATED:
         return None
     fitting = max(1, (int(np.quantile(sides, _TOLERATED, method="lower")) - 1) // 2)
     return (
-        f"model.contour_width_px must leave objects an inside, got {width} px where {share:.0%} of {len(sides)} "
-        f"training objects are at most {2 * width} px wide; add --set model.contour_width_px={min(fitting, width)}"
+        f"model.{key} must leave objects an inside, got {width} px where {share:.0%} of {len(sides)} "
+        f"training objects are at most {2 * width} px wide; add --set model.{key}={min(fitting, width)}"
     )

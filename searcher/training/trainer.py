@@ -4,10 +4,9 @@ import contextlib
 import gc
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 
@@ -16,18 +15,17 @@ from searcher.data_pipeline.store import Store, normalised
 from searcher.data_pipeline.stream import BatchStream
 from searcher.exceptions import CheckpointError, UserError
 from searcher.inference.precision import default_device, resolve_precision
-from searcher.inference.tuning import Tuned
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.alive import Alive, silent
-from searcher.training.checkpoint_tuning import tune_checkpoint
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.data_defaults import fitted_to_data
 from searcher.training.dataset import common_pixel_size, split_store
 from searcher.training.device import keep_freed_memory, keep_to_share, to_device
 from searcher.training.event_file import EventFile
-from searcher.training.failures import diagnose
+from searcher.training.finishing import Finishing
 from searcher.training.learner import Learner
+from searcher.training.outcome import Outcome, StopReason
 from searcher.training.pixels import pixels_of
 from searcher.training.plateau import PlateauCounter
 from searcher.training.randomness import RandomState
@@ -36,35 +34,9 @@ from searcher.training.run_folder import RunFolder
 from searcher.training.validation import Validator, loss_metrics
 from searcher.training.warm_start import Parent, Transfer, read_parent
 
-__all__ = ["Outcome", "StopReason", "Trainer"]
+__all__ = ["Trainer"]
 
 logger = logging.getLogger(__name__)
-
-StopReason = Literal["epochs", "plateau", "reporter"]
-"""Why a trial is over: all epochs trained, no improvement, or the reporter's wish; the first that holds."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended."""
-
-    stop_reason: StopReason
-    epoch: int
-    """Epochs trained."""
-    best_epoch: int
-    """Epoch of the best objective, counted from 1; 0 if it never had a value."""
-    best_value: float
-    """The best objective; its worst possible value if it never had one."""
-    last_metrics: dict[str, float]
-    """Metrics of the last epoch."""
-    tuned: Tuned | None = None
-    """How the best checkpoint's output is best cut into instances, if the configuration wants that tuned."""
-    tuning_problem: str | None = None
-    """Why that could not be found out; the best checkpoint is as it was trained."""
-    pictures: tuple[str, ...] = ()
-    """Files in the run's folder: the worst validation images of the best checkpoint, and the learning curve."""
-    pictures_problem: str | None = None
-    """Why there are none, though they were wanted."""
 
 
 class Trainer:
@@ -134,12 +106,8 @@ class Trainer:
         self._metrics: dict[str, float] = {}
         self._stop_reason: StopReason | None = None
         self._lineage: tuple[dict[str, Any], ...] = ()
-        self._tuned: Tuned | None = None
-        self._tuning_problem: str | None = None
         self._micro_batches = micro_batches
         self._num_pictures = num_pictures
-        self._pictures: tuple[str, ...] | None = None
-        self._pictures_problem: str | None = None
         self._folder = RunFolder(run_dir)
         self._resources = contextlib.ExitStack()
         self._learner: Learner | None = None
@@ -209,6 +177,16 @@ class Trainer:
             tile_overlap_px=train.eval_tile_overlap_px,
         )
         self._random = RandomState(train.seed, self._device)
+        self._finishing = Finishing(
+            config,
+            self.objective,
+            self._store,
+            self._folder,
+            device=self._device,
+            random=self._random,
+            alive=self._alive,
+            free_memory=self._forget_learner,
+        )
         with self._random.active():
             self._learner = Learner(
                 fitted_to_data(config, self._store, split.train),
@@ -294,10 +272,8 @@ class Trainer:
             self._stop_reason = self._reason_to_stop(decision)
         if self._stop_reason is None:
             return None
-        if self.config.tuning.postprocess and self._stop_reason != "reporter":
-            self._tune_once()
-        if self._num_pictures and self._stop_reason != "reporter":
-            self._draw_once()
+        if self._stop_reason != "reporter":
+            self._finish()
         return self._outcome(self._stop_reason)
 
     def _run_epoch(self, epoch: int, reporter: Reporter) -> Decision:
@@ -335,71 +311,20 @@ class Trainer:
         metrics = self._validator.measure(self.learner.evaluated, epoch=epoch, alive=self._alive)
         return {**metrics, "eval_s": time.perf_counter() - started}
 
-    def _tune_once(self) -> None:
-        if self._tuned is not None or self._tuning_problem is not None:
-            return
-        try:
-            self._tuned = self._tune()
-        except Exception as error:  # anything: the trial is trained, and its best checkpoint is whole
-            failure = diagnose(error)
-            if (
-                failure.cause == "disk"
-            ):  # a reason to stop the study and go on later, from the last checkpoint
-                self.close()
-                raise
-            logger.exception("post-processing could not be tuned")
-            self._tuning_problem = failure.reason
-        except BaseException:
-            self.close()
-            raise
-
-    def _tune(self) -> Tuned | None:
-        """Tune the way from the best checkpoint's output to instances, and write it into that checkpoint."""
-        if self._folder.best is None:
-            if self._progress.best_epoch:
-                self._tuning_problem = "the best checkpoint is lost, and no later epoch beat its value"
-            return None  # or the objective never had a value
-        self._learner = None  # its memory is needed now
-        with self._random.active():  # building a model draws weights, which are then replaced
-            tuned = tune_checkpoint(
-                self._folder.best, self.config, self.objective, self._store, self._device, alive=self._alive
-            )
-        self._alive("files", "writing how the best checkpoint was tuned")
-        self._folder.add_to_best(tuned.to_dict())
-        return tuned
-
-    def _draw_once(self) -> None:
-        if self._pictures is not None:
-            return
-        self._pictures = ()
-        try:
-            self._pictures = tuple(self._draw())
-        except Exception as error:  # anything: it is only to be looked at
-            logger.exception("the trial's pictures could not be drawn")
-            self._pictures_problem = diagnose(error).reason
-        except BaseException:
-            self.close()
-            raise
-
-    def _draw(self) -> list[str]:
-        if self._folder.best is None:
-            return []
-        from searcher.training.pictures import draw_learning_curve, draw_worst_images  # imports Matplotlib
-
-        self._learner = None  # its memory is needed now
-        folder = self._folder.path
-        with self._random.active():  # building a model draws weights, which are then replaced
-            worst = draw_worst_images(
-                self._folder.best,
-                self._store,
-                self._val_indices,
-                self._device,
-                folder,
-                num_images=self._num_pictures,
-                alive=self._alive,
-            )
+    def _finish(self) -> None:
+        """Tune and draw the trained trial, as far as that is configured and not yet done."""
         best_epoch = self._progress.best_epoch
-        return worst + draw_learning_curve(self._folder.history(), folder, best_epoch=best_epoch)
+        try:
+            if self.config.tuning.postprocess:
+                self._finishing.tune(best_epoch)
+            if self._num_pictures:
+                self._finishing.draw(self._val_indices, self._num_pictures, best_epoch)
+        except BaseException:
+            self.close()
+            raise
+
+    def _forget_learner(self) -> None:
+        self._learner = None
 
     def _conclude(self, epoch: int, metrics: dict[str, float]) -> None:
         """Count the epoch, let its value steer what depends on it, and put all of it on disk."""
@@ -471,16 +396,17 @@ class Trainer:
         return "reporter" if decision is Decision.STOP else None
 
     def _outcome(self, stop_reason: StopReason) -> Outcome:
+        finishing = self._finishing
         return Outcome(
             stop_reason=stop_reason,
             epoch=self.epoch,
             best_epoch=self._progress.best_epoch,
             best_value=self._progress.best_value,
             last_metrics=dict(self._metrics),
-            tuned=self._tuned,
-            tuning_problem=self._tuning_problem,
-            pictures=self._pictures or (),
-            pictures_problem=self._pictures_problem,
+            tuned=None if finishing.tuned is None else finishing.tuned.to_dict(),
+            tuning_problem=finishing.tuning_problem,
+            pictures=finishing.pictures,
+            pictures_problem=finishing.pictures_problem,
         )
 
     def close(self) -> None:

@@ -17,7 +17,8 @@ from searcher.data_pipeline.tiling import stitch, tile_grid
 from searcher.evaluation.metrics import ImageComparison, compare, pooled
 from searcher.exceptions import NonFiniteLossError
 from searcher.inference.precision import autocast
-from searcher.models.base import DenseModel, DetectionModel, Detections, SegmentationModel, TensorBatch
+from searcher.models.base import DenseModel, DetectionModel, SegmentationModel
+from searcher.models.values import Detections, TensorBatch
 from searcher.study.objectives import OFFICIAL
 from searcher.training.alive import Alive, silent
 

@@ -17,8 +17,8 @@ import time
 
 import torch
 
-from searcher.models.base import TensorBatch
 from searcher.models.registry import build_model
+from searcher.models.values import TensorBatch
 from searcher.study.catalog import load_study
 from searcher.training.device import keep_freed_memory
 from searcher.training.optimizers import build_optimizer

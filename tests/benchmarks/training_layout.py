@@ -13,9 +13,9 @@ import time
 import torch
 
 from searcher.inference.precision import autocast, default_device, resolve_precision
-from searcher.models.base import TensorBatch
 from searcher.models.registry import build_model
 from searcher.models.settings import PostprocessSettings, UNetSettings
+from searcher.models.values import TensorBatch
 from searcher.study.config import OptimizerConfig
 from searcher.training.optimizers import build_optimizer
 

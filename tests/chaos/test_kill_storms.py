@@ -33,7 +33,7 @@ _EXPORT_MODULES = (
     "torch",
     "searcher.bundle.onnx",
     "searcher.bundle.load",
-    "searcher.cli.members",
+    "searcher.api.exporting",
     "searcher.report.pictures",
 )
 

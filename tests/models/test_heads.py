@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from learning import f1_by_heart
 
-from searcher.models.base import TensorBatch
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.postprocess import instances_from_evidence
 from searcher.models.settings import PostprocessSettings
 from searcher.models.unet import UNet
+from searcher.models.values import TensorBatch
+from searcher.testing.learning import f1_by_heart
 
 
 def touching() -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from searcher.models.base import Detections
 from searcher.models.boxes import find_instances, mask_targets
 from searcher.models.instances import instances_from_detections
 from searcher.models.settings import PostprocessSettings
+from searcher.models.values import Detections
 
 SIZE = (8, 12)
 

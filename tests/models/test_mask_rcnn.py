@@ -15,10 +15,10 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, roi_align
 
-from searcher.models.base import TensorBatch
 from searcher.models.detector import Sampler
 from searcher.models.mask_rcnn import MaskRCNN
 from searcher.models.settings import MaskRCNNSettings, ObjectStatistics, PostprocessSettings
+from searcher.models.values import TensorBatch
 
 SMALL: dict[str, Any] = {
     "backbone": "resnet18",

@@ -10,7 +10,7 @@ from searcher.models.settings import SETTINGS, PostprocessSettings, UNetSettings
 
 
 def test_every_model_with_settings_can_be_built():
-    assert names() == tuple(sorted(SETTINGS))
+    assert names() == tuple(sorted(SETTINGS.names()))
     for name in names():
         assert build_model(SETTINGS[name](), PostprocessSettings()).training
 

@@ -85,7 +85,7 @@ def test_a_detectors_backbone_takes_weights_of_colour(backbone, stem):
     torch.testing.assert_close(kernels, state[f"{stem}.weight"][:, [0, 1, 2, 0]] * 0.75)
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS))
+@pytest.mark.parametrize("name", sorted(SETTINGS.names()))
 def test_settings_of_colour_are_written_as_before_there_were_channels(name):
     assert "channels" not in SETTINGS[name]().model_dump()
     assert SETTINGS[name](channels=2).model_dump()["channels"] == 2

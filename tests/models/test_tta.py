@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from searcher.models.base import DenseModel, TensorBatch
+from searcher.models.base import DenseModel
 from searcher.models.settings import PostprocessSettings
 from searcher.models.tta import dihedral_average
 from searcher.models.unet import UNet
+from searcher.models.values import TensorBatch
 
 
 class Toy(DenseModel):

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from searcher.models.base import TensorBatch
 from searcher.models.unet import UNet
+from searcher.models.values import TensorBatch
 
 
 def conv(before: int, after: int, size: int = 3) -> int:

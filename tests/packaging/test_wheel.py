@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LINKED = ("models", "data_pipeline", "studies")
+EXAMPLE = ROOT / "examples" / "attention_unet"
 
 pytestmark = pytest.mark.packaging
 
@@ -97,3 +98,66 @@ def test_a_launch_beside_packages_of_the_same_names_trains_a_trial(environment, 
         )
     )
     assert [trial["state"] for trial in told["trials"]] == ["COMPLETE"], told
+
+
+@pytest.fixture(scope="module")
+def with_example(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The environment with the example of a plug-in installed beside the wheel, and a study of it that was launched."""
+    install = (environment / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
+    folder = tmp_path_factory.mktemp("example")
+    run(*install, EXAMPLE, cwd=folder)
+    (folder / "study.toml").write_text((EXAMPLE / "study.toml").read_text())
+    run(environment / "searcher", "launch", "--study", "study.toml", "--db", "study.db", cwd=folder)
+    return folder
+
+
+def test_an_installed_plugin_is_listed_searched_exported_and_predicts(environment, with_example):
+    searcher, db = environment / "searcher", ("--db", "study.db")
+    listed = json.loads(run(searcher, "plugins", "--json", cwd=with_example))
+    theirs = {(each["key"], each["name"]) for each in listed if each["origin"] == "attention-unet 1.0"}
+    assert theirs >= {("model.name", "attention_unet"), ("model.loss", "tversky")}
+    trials = json.loads(
+        run(searcher, "trials", "--study", "attention-demo", *db, "--json", cwd=with_example)
+    )["trials"]
+    assert [trial["state"] for trial in trials] == ["COMPLETE", "COMPLETE"], trials
+    assert {"model.gate_fraction", "model.loss"} == {*trials[0]["params"]}
+
+    run(searcher, "export", "--study", "attention-demo", *db, "--to", "bundle", cwd=with_example)
+    manifest = json.loads((with_example / "bundle" / "bundle.json").read_text())
+    [needed] = manifest["plugins"]
+    assert (needed["name"], needed["version"]) == ("attention-unet", "1.0")
+    assert "model.name=attention_unet" in needed["parts"]
+    run(searcher, "data", "draw", "--to", "drawn", cwd=with_example)
+    image = str(min((with_example / "drawn").rglob("*.png")))
+    run(searcher, "predict", "bundle", image, "--to", "predicted", cwd=with_example)
+    assert any((with_example / "predicted").iterdir())
+
+
+def test_without_its_plugin_a_bundle_is_one_line(environment, with_example):
+    run(
+        environment / "searcher",
+        "export",
+        "--study",
+        "attention-demo",
+        "--db",
+        "study.db",
+        "--to",
+        "b",
+        cwd=with_example,
+    )
+    run(
+        environment / "python",
+        "-m",
+        "pip",
+        "uninstall",
+        "--quiet",
+        "--yes",
+        "attention-unet",
+        cwd=with_example,
+    )
+    predict = [environment / "searcher", "predict", "b", "image.png", "--to", "p"]
+    told = subprocess.run(predict, cwd=with_example, capture_output=True, text=True)
+    assert told.returncode == 2
+    [line] = told.stderr.strip().splitlines()
+    assert line.startswith("b: must have its plug-in attention-unet 1.0, got none that knows model.")
+    assert line.endswith("; install it, or give --plugin FILE")

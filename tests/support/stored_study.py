@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+from new_database import new_database
 
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
@@ -135,6 +137,13 @@ class StoredStudy:
 
     def records(self, number: int) -> dict[str, CheckpointRecord]:
         return dict(self.database.trials(self.name)[number].checkpoints)
+
+
+def stored_in(folder: Path, run_trials: Callable[[StoredStudy], None]) -> Path:
+    """Make `searcher.db` with the study `s` and its trials in a folder, to be copied by tests; return the folder."""
+    with new_database(folder / "searcher.db") as database:
+        run_trials(StoredStudy(database, folder))
+    return folder
 
 
 def content_of(number: int, kind: str) -> bytes:

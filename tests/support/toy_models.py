@@ -3,16 +3,9 @@
 import numpy as np
 import torch
 
-from searcher.models.base import (
-    DenseModel,
-    DetectionModel,
-    Detections,
-    Evidence,
-    ModelParts,
-    Prediction,
-    TensorBatch,
-)
+from searcher.models.base import DenseModel, DetectionModel, ModelParts
 from searcher.models.settings import PostprocessSettings
+from searcher.models.values import Detections, Evidence, Prediction, TensorBatch
 
 
 class RedIsProbability(DenseModel):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.annotations.painting import Annotation
 from searcher.data_pipeline.datasets.base import Pixels, Sample
 from searcher.data_pipeline.datasets.contents import Contents
+from searcher.data_pipeline.datasets.folder_source import FolderSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, PixelKind, check_alike, kind_of, read_header
 
@@ -35,7 +35,7 @@ class Entry:
     """The image's channels and depth; None: as the header of the first file says."""
 
 
-class LayoutSource:
+class LayoutSource(FolderSource):
     """A `SampleSource` of entries.
 
     Args:
@@ -62,7 +62,7 @@ class LayoutSource:
         pixel_size_um: float | None = None,
         remarks: Iterable[str] = (),
     ) -> None:
-        self.root = root
+        super().__init__(root)
         self.kind = kind
         self._contents = Contents()
         self._pixel_size_um = pixel_size_um
@@ -80,32 +80,6 @@ class LayoutSource:
         self.problems: tuple[str, ...] = tuple(found)
         self._remarks = tuple(remarks)
         self._remarks_of: dict[int, tuple[str, ...]] = {}
-
-    @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self.root.resolve().name
-
-    @property
-    def licence(self) -> str:
-        """What may be done with the images: nobody said."""
-        return ""
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the images' channels."""
-        return self._kind.names
-
-    @property
-    def dtype(self) -> Literal["uint8", "uint16"]:
-        """Type of the images' values."""
-        return self._kind.dtype
-
-    @property
-    def pixel_size_um(self) -> float | None:
-        """Side of a pixel in micrometres, if all images are known to have the same; else None."""
-        sizes = {sample.pixel_size_um for sample in self.samples}
-        return sizes.pop() if len(sizes) == 1 else None
 
     @cached_property
     def samples(self) -> Sequence[Sample]:

@@ -20,7 +20,7 @@ from searcher.data_pipeline.datasets.annotations import text_files
 from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
 from searcher.data_pipeline.datasets.annotations.text_files import read_json
 from searcher.data_pipeline.datasets.layouts.base import LayoutSource
-from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed
+from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed, read_records
 from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["json_files", "open_coco"]
@@ -38,13 +38,9 @@ def open_coco(root: Path, *, strict: bool) -> LayoutSource | None:
     files = [path for path in json_files(root) if _holds(path, _KEYS)]
     if not files:
         return None
-    records: list[Record] = []
-    problems: list[str] = []
-    for path in files:
-        try:
-            records += _records(path, split=_split(path) if len(files) > 1 else "")
-        except DataError as error:
-            problems.extend(error.problems)
+    records, problems = read_records(
+        files, lambda path: _records(path, split=_split(path) if len(files) > 1 else "")
+    )
     return open_indexed(root, "coco", records, problems, strict=strict)
 
 

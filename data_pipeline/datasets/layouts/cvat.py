@@ -11,7 +11,7 @@ from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape
 from searcher.data_pipeline.datasets.annotations.text_files import read_xml, starts_with
 from searcher.data_pipeline.datasets.layouts.base import LayoutSource
 from searcher.data_pipeline.datasets.layouts.coco import json_files
-from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed
+from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed, read_records
 from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["open_cvat"]
@@ -28,13 +28,7 @@ def open_cvat(root: Path, *, strict: bool) -> LayoutSource | None:
     files = [path for path in json_files(root, "*.xml") if b"<annotations" in starts_with(path)]
     if not files:
         return None
-    records: list[Record] = []
-    problems: list[str] = []
-    for path in files:
-        try:
-            records += _records(path)
-        except DataError as error:
-            problems.extend(error.problems)
+    records, problems = read_records(files, _records)
     return open_indexed(root, "cvat", records, problems, strict=strict)
 
 

@@ -1,6 +1,6 @@
 """Images whose annotations lie in one file for many: what COCO, CVAT and Label Studio share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from searcher.data_pipeline.datasets.layouts.files import Found, find_image, sam
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, read_data_image
 
-__all__ = ["Record", "open_indexed"]
+__all__ = ["Record", "open_indexed", "read_records"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,20 @@ class Record:
     """(width, height) that it gives, None where it gives none."""
     shapes: Callable[[int, int], tuple[Sequence[Shape], tuple[str, ...]]]
     """Returns the objects in an image of a height and width, and remarks."""
+
+
+def read_records(
+    files: Iterable[Path], read: Callable[[Path], list[Record]]
+) -> tuple[list[Record], list[str]]:
+    """Return the images of all annotation files, and what is wrong with the files that cannot be used."""
+    records: list[Record] = []
+    problems: list[str] = []
+    for path in files:
+        try:
+            records += read(path)
+        except DataError as error:
+            problems.extend(error.problems)
+    return records, problems
 
 
 def open_indexed(

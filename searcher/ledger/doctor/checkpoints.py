@@ -20,8 +20,8 @@ from searcher.ledger.doctor.finding import Finding
 from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.retention import needed_to_go_on
 from searcher.ledger.tables import CheckpointRow, utc_now
-from searcher.storage.mirror import origin_of
-from searcher.storage.objects import ObjectFacts, is_object_uri
+from searcher.storage.base import ObjectFacts
+from searcher.storage.mirror import storage_at
 from searcher.study.layout import inside
 from searcher.study.reader import setting_words
 
@@ -38,8 +38,8 @@ def checkpoints(patient: Patient, progress: Callable[[int, int], None] | None = 
     if patient.trials is None or not patient.records:
         return
     folder = patient.root / patient.name
-    origin = origin_of(patient.root)
-    listing = None if origin is None else origin.list(patient.name)
+    storage = storage_at(patient.row.storage_root)
+    listing = storage.list(patient.name) if storage.is_remote else None
     if listing is None and not folder.is_dir():
         yield Finding(
             kind="checkpoint",
@@ -198,7 +198,7 @@ def _train_again(patient: Patient, number: int) -> str | None:
     assert patient.trials is not None
     settings = {**(row.overrides or {}), **patient.trials[number].params}
     words = ["searcher", "train", "--study", row.spec_source]
-    if not is_object_uri(row.storage_root):  # a single trial is kept in a folder
+    if not storage_at(row.storage_root).is_remote:  # a single trial is kept in a folder
         words += ["--storage", row.storage_root]
     if row.data_source != SyntheticGlands.name:
         words += ["--data", row.data_source]

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import searcher
 from searcher.plugins import load_plugins, python_digest
 
 __all__ = ["SHOWN_DIGITS", "code_digest"]
 
 SHOWN_DIGITS = 12
 """Of a digest, in a message."""
+_PACKAGE = Path(__file__).parents[2]
+"""The folder `searcher`."""
 
 
 def code_digest(plugins: Sequence[str] = ()) -> str:
@@ -33,4 +34,4 @@ def code_digest(plugins: Sequence[str] = ()) -> str:
 
 @cache
 def _own_digest() -> str:
-    return python_digest(Path(searcher.__file__).parent)
+    return python_digest(_PACKAGE)

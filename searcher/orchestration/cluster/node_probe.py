@@ -7,10 +7,9 @@ queued again.
 
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,13 @@ from searcher.child_environment import DATABASE_SECRETS
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.store import Store
 from searcher.exceptions import NodeError, StorageError, UserError
-from searcher.files import write_atomically
 from searcher.orchestration.cluster.code_digest import SHOWN_DIGITS, code_digest
 from searcher.orchestration.cluster.node_tasks import ask_nodes
 from searcher.orchestration.cluster.resources import TrialResources, nodes_for
 from searcher.orchestration.trials.messages import TrialJob
 from searcher.plugins import PluginError, load_plugins
-from searcher.storage.mirror import origin_of, root_text
-from searcher.storage.objects import ObjectStore, below, is_object_uri
+from searcher.storage.mirror import root_text, storage_at, storage_of
+from searcher.storage.objects import below
 from searcher.study.layout import STORAGE_MARK
 from searcher.training.dataset import DataRequest
 
@@ -113,7 +111,7 @@ def mark_storage(storage_root: Path, study: str) -> str:
     """
     mark = secrets.token_hex(16)
     try:
-        _write(below(root_text(storage_root), study), STORAGE_MARK, mark)
+        storage_of(storage_root).write(f"{study}/{STORAGE_MARK}", mark.encode())
     except OSError as error:
         raise UserError(
             f"--storage {storage_root}: must be writable, got {error.strerror}; make room, or choose another path"
@@ -189,7 +187,7 @@ def _look(folder: str, nonce: str, plugins: Sequence[str], node: str) -> _Answer
         if _read(folder, _OURS) != nonce:
             problem = "got one without the file that the driver has just written there"
         else:
-            _write(folder, node, nonce)
+            storage_at(folder).write(node, nonce.encode())
     except StorageError as error:
         problem = f"got: {error}"
     except OSError as error:
@@ -225,34 +223,18 @@ def _prepare(data: DataRequest, fingerprint: str, plugins: Sequence[str], _node:
 @contextmanager
 def _probe_folder(storage_root: Path) -> Iterator[tuple[str, str]]:
     """Yield a folder in the storage root with a file for the nodes to read; gone afterwards."""
-    if (origin := origin_of(storage_root)) is not None:
-        nonce = secrets.token_hex(16)
-        name = f".probe-{nonce}"
-        origin.write(f"{name}/{_OURS}", nonce.encode())
+    storage, nonce = storage_of(storage_root), secrets.token_hex(16)
+    name = f".probe-{nonce}"
+    try:
         try:
-            yield below(origin.uri, name), nonce
-        finally:
-            with suppress(StorageError):
-                for each in origin.list(name):
-                    origin.remove(each)
-        return
-    was_there = storage_root.exists()
-    nonce = secrets.token_hex(16)
-    folder = storage_root / f".probe-{nonce}"
-    try:
-        folder.mkdir(parents=True)
-        (folder / _OURS).write_text(nonce)
-    except OSError as error:
-        raise UserError(
-            f"--storage {storage_root}: must be writable, got {error.strerror}; choose another path"
-        ) from error
-    try:
-        yield str(folder), nonce
+            storage.write(f"{name}/{_OURS}", nonce.encode())
+        except OSError as error:
+            raise UserError(
+                f"--storage {storage.text}: must be writable, got {error.strerror}; choose another path"
+            ) from error
+        yield below(storage.text, name), nonce
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not was_there:
-            with suppress(OSError):  # what a trial's folder needs is made again
-                storage_root.rmdir()
+        storage.discard(name)
 
 
 def _problem(
@@ -304,30 +286,11 @@ def _other_code(drivers: str, nodes: str) -> str:
 
 def _rule(storage_root: str) -> tuple[str, str]:
     """Return what a node must fulfil, and what to do where it does not."""
-    if is_object_uri(storage_root):
-        return (
-            f"--storage {storage_root} must be the same on every node",
-            "give Ray there the environment that the store's tools need",
-        )
-    return f"--storage {storage_root} must be the same folder on every node", "mount the shared folder there"
+    rule, remedy = storage_at(storage_root).same_for_nodes
+    return f"--storage {storage_root} {rule}", remedy
 
 
 def _read(folder: str, name: str) -> str | None:
     """Return a file of a folder or object store, None if there is none."""
-    if is_object_uri(folder):
-        content = ObjectStore(folder).read(name)
-        return None if content is None else content.decode(errors="replace")
-    try:
-        return (Path(folder) / name).read_text(errors="replace")
-    except OSError:
-        return None
-
-
-def _write(folder: str, name: str, text: str) -> None:
-    """Write a file into a folder, which is made if it is missing, or into an object store."""
-    if is_object_uri(folder):
-        ObjectStore(folder).write(name, text.encode())
-        return
-    path = Path(folder) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda writer: writer.write(text.encode()))
+    content = storage_at(folder).read(name)
+    return None if content is None else content.decode(errors="replace")

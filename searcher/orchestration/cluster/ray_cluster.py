@@ -41,6 +41,11 @@ def ray_cluster(address: str | None = None) -> Iterator[None]:
         UserError: There is no cluster at the address, or it does not take this process; or one of our own could not
             write what it starts with, or does not come up.
     """
+    if ray.is_initialized():  # a notebook's own; it would be shut down at the end
+        raise UserError(
+            "ray: must not be in use in this process, which a launch joins to its own cluster, got a session of "
+            "ray.init; call ray.shutdown() first"
+        )
     if address is not None:
         with _joined(address):
             yield
@@ -131,7 +136,10 @@ def _why(error: Exception) -> str:
         there, _, here = text.partition(" This process")
         there, here = there.partition("with: ")[2], here.partition("with: ")[2]
         return f"got {there} there and {here} here; install the cluster's versions here"
-    return f"got {text[:200]}; a driver must run on one of the cluster's nodes: submit it from elsewhere with --detach"
+    return (
+        f"got {text[:200]}; a driver must run on one of the cluster's nodes: submit it from elsewhere with "
+        "searcher launch --detach"
+    )
 
 
 def _start(scratch: Path) -> None:
@@ -174,7 +182,8 @@ def check_reachable(address: str | None) -> None:
     if "://" in address:
         raise UserError(
             f"{where}: must be the head's HOST:PORT, got a client address; the driver must run on a node of the "
-            "cluster, so that no connection to the database travels; from elsewhere submit it with --detach"
+            "cluster, so that no connection to the database travels; from elsewhere submit it with "
+            "searcher launch --detach"
         )
     try:
         canonical = head_address(address)

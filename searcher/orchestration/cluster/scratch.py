@@ -40,7 +40,7 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
             missing. None takes the folder for temporary files.
     """
     if parent is None:
-        parent = Path(tempfile.gettempdir())
+        parent = temporary_folder()
     parent.mkdir(parents=True, exist_ok=True)
     space = _process_space()
     _remove_leftovers(parent, space)
@@ -49,6 +49,21 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_folder() -> Path:
+    """Return the folder for temporary files: TMPDIR, or what the system has for it.
+
+    Raises:
+        UserError: None of them is there and can be written.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        raise UserError(
+            f"TMPDIR: must be a folder that can be written, got {os.environ.get('TMPDIR') or 'none'}, and nothing can "
+            "be written into /tmp either; set TMPDIR to one"
+        ) from None
 
 
 def homeless() -> bool:
@@ -82,7 +97,7 @@ def short_scratch_folder() -> Iterator[Path]:
         UserError: The paths of both are too long, or neither can be written.
     """
     problems = []
-    for parent in dict.fromkeys([Path(tempfile.gettempdir()), Path("/tmp")]):
+    for parent in dict.fromkeys([temporary_folder(), Path("/tmp")]):
         if len(os.fsencode(_longest(parent))) > _LONGEST_SOCKET_BYTES:
             problems.append(f"{parent}, whose path is too long for Ray's sockets")
         elif not os.access(parent, os.W_OK | os.X_OK):

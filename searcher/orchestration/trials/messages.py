@@ -7,8 +7,9 @@ from typing import Any
 from searcher.ledger.records import CheckpointRecord
 from searcher.training.dataset import DataRequest
 from searcher.training.failures import Failure
+from searcher.training.outcome import Outcome
 
-__all__ = ["TrialJob", "TrialMessage", "TrialOutcome"]
+__all__ = ["TrialJob", "TrialMessage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +49,6 @@ class TrialJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialOutcome:
-    """How a trial ended of itself."""
-
-    best_epoch: int
-    best_value: float
-    stop_reason: str
-    tuned: Mapping[str, Any] | None = None
-    """`Tuned.to_dict()` of the best checkpoint, if it was tuned."""
-    tuning_problem: str | None = None
-    """Why it was not, though that was asked for."""
-    pictures: tuple[str, ...] = ()
-    """Files in the trial's folder."""
-    pictures_problem: str | None = None
-    """Why there are none, though they were wanted."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrialMessage:
     """One epoch's report, or the failure that ended the trial."""
 
@@ -77,5 +61,5 @@ class TrialMessage:
     """Where it runs: the machine's name and the beginning of Ray's identifier, as one machine may be several nodes."""
     transfer: Mapping[str, Any] | None = None
     """`Transfer.to_dict()` of what the trial began from, with its first epoch."""
-    outcome: TrialOutcome | None = None
+    outcome: Outcome | None = None
     failure: Failure | None = None

@@ -21,7 +21,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import optuna
@@ -30,20 +29,21 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from searcher.exceptions import StorageError, StudyFileError
-from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.orchestration.cluster.resources import num_places
 from searcher.orchestration.listener import StudyListener
+from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.trials.advisor import Advisor
 from searcher.orchestration.trials.common_ground import common_ground
 from searcher.orchestration.trials.lost_workers import OUT_OF_MEMORY, cause_of, last_error
-from searcher.orchestration.trials.messages import TrialJob, TrialMessage, TrialOutcome
+from searcher.orchestration.trials.messages import TrialJob, TrialMessage
 from searcher.storage.mirror import root_text
 from searcher.study.config import TrialConfig
 from searcher.study.layout import trial_folder
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
-from searcher.training.dataset import DataRequest
 from searcher.training.failures import Failure
+from searcher.training.outcome import Outcome
 
 __all__ = ["ErrorCallback", "StudySearch"]
 
@@ -78,27 +78,23 @@ def _contained(call: _Call) -> _Call:
 class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     """Asks Optuna for trials up to the study's budget and records what becomes of them.
 
-    With `warm_start`, every trial begins from that checkpoint; its digest is `warm_start.sha256` of their
-    configurations.
+    Args:
+        ledger: The study in the database.
+        run: The launch; its resources are decided.
+        listener: Told of the progress.
+        stop: Set when the launch is to end.
+        advisor: Proposes the trials of a narrowed study; None leaves proposals to Optuna.
+        on_trial_ended: Called after a trial's state is in the database.
     """
 
     def __init__(
         self,
         ledger: StudyLedger,
+        run: RunContext,
         *,
-        data: DataRequest,
-        data_fingerprint: str,
-        storage_root: Path,
-        storage_mark: str | None = None,
-        code_digest: str | None = None,
-        plugins: tuple[str, ...] = (),
-        num_threads: int,
-        device_share: float = 1.0,
-        num_places: Callable[[], int],
         listener: StudyListener,
         stop: threading.Event,
         advisor: Advisor | None = None,
-        warm_start: CheckpointRecord | None = None,
         on_trial_ended: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
@@ -109,20 +105,11 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self.fatal: Exception | None = None
         """What broke the search itself, a study deleted under it say."""
         self._ledger = ledger
-        self._data = data
-        self._data_fingerprint = data_fingerprint
-        self._storage_root = storage_root
-        self._storage_mark = storage_mark
-        self._code_digest = code_digest
-        self._plugins = plugins
-        self._num_threads = num_threads
-        self._device_share = device_share
-        self._num_places = num_places  # how many trials the cluster has room for now
+        self._run = run
         self._listener = listener
         self._stop = stop
-        self._advisor = advisor  # of a narrowed study; None leaves proposals to Optuna
-        self._warm_start = warm_start
-        self._on_trial_ended = on_trial_ended  # after its state is written down
+        self._advisor = advisor
+        self._on_trial_ended = on_trial_ended
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
         self._expected_losses: dict[int, str] = {}
         self._num_done = ledger.num_done()
@@ -141,14 +128,14 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         if remaining <= 0 or self._stop.is_set() or self.problem is not None:
             return str(Searcher.FINISHED)
         # One more than there is room for: it waits, and an autoscaler sees that there is need of a node.
-        at_most = self._spec.resources.max_concurrent or self._num_places() + 1
+        at_most = self._spec.resources.max_concurrent or num_places(self._run.trial_resources) + 1
         if len(self._running) >= min(remaining, at_most):
             return None
         job = self._next_job()
         if job is None:
             return None
         self._running[trial_id] = job.number
-        return {"job": job, "num_threads": self._num_threads}
+        return {"job": job, "num_threads": max(1, int(self._spec.resources.cpus))}
 
     def _next_job(self) -> TrialJob | None:
         study = self._ledger.optuna_study
@@ -185,9 +172,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         return self._job(number, params, config)
 
     def _job(self, number: int, params: Mapping[str, Value], config: TrialConfig) -> TrialJob:
-        ledger = self._ledger
+        ledger, run = self._ledger, self._run
         ledger.note(number, config_digest=config.digest())
-        resume = ledger.resume_point(number, self._storage_root)
+        resume = ledger.resume_point(number, run.storage_root)
         for damage in resume.damages:
             self._listener.said(f"trial {number}: cannot go on from {damage}; taking the one before")
         if resume.lost_best is not None:
@@ -211,18 +198,18 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             number=number,
             config=config.to_dict(),
             objective=self._spec.objective.name,
-            data=self._data,
-            data_fingerprint=self._data_fingerprint,
-            storage_root=root_text(self._storage_root),
+            data=run.data,
+            data_fingerprint=run.data_fingerprint,
+            storage_root=root_text(run.storage_root),
             run_dir=trial_folder(self._spec.name, number),
-            storage_mark=self._storage_mark,
-            code_digest=self._code_digest,
-            plugins=self._plugins,
+            storage_mark=run.storage_mark,
+            code_digest=run.code_digest,
+            plugins=run.plugins,
             resume_from=checkpoint,
-            warm_start=self._warm_start,
+            warm_start=run.warm_start,
             past_values={} if checkpoint is None else trial.intermediate_values,
             micro_batches=int(trial.user_attrs.get("micro_batches", 1)),
-            device_share=self._device_share,
+            device_share=run.trial_resources.device_share,
             num_pictures=self._spec.resources.pictures,
             hang_timeout_s=self._spec.resources.hang_timeout_s,
         )
@@ -309,11 +296,11 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         for checkpoint in message.checkpoints:
             self._ledger.checkpoint(number, checkpoint)
 
-    def _attach_pictures(self, number: int, outcome: TrialOutcome) -> None:
+    def _attach_pictures(self, number: int, outcome: Outcome) -> None:
         """Let the trial carry its pictures. Without them it is as good as with them."""
         problem = outcome.pictures_problem
         try:
-            self._ledger.attach(number, outcome.pictures, self._storage_root)
+            self._ledger.attach(number, outcome.pictures, self._run.storage_root)
         except StorageError as error:
             problem = f"they could not be kept: {error}"
         except OSError as error:

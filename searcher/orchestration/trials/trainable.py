@@ -18,10 +18,10 @@ from ray import tune
 from searcher.exceptions import CheckpointError
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.cluster.node_probe import check_code, check_storage, open_store
-from searcher.orchestration.trials.messages import TrialJob, TrialMessage, TrialOutcome
+from searcher.orchestration.trials.messages import TrialJob, TrialMessage
 from searcher.orchestration.trials.pulse import Pulse
 from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S, TrialPlace, trial_place
-from searcher.storage.objects import is_object_uri
+from searcher.storage.mirror import storage_at
 from searcher.study.config import TrialConfig
 from searcher.study.layout import TRIAL_LOG
 from searcher.study.objectives import Objective
@@ -30,7 +30,7 @@ from searcher.training.failures import diagnose
 from searcher.training.reporter import Decision
 
 if TYPE_CHECKING:
-    from searcher.training.trainer import Outcome, Trainer
+    from searcher.training.trainer import Trainer
 
 __all__ = ["TrialTrainable"]
 
@@ -106,7 +106,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def _beat_for(self, job: TrialJob) -> None:
         self._pulse.close()
-        waits_s = AWAY_LIMIT_S if is_object_uri(job.storage_root) else 0.0
+        waits_s = AWAY_LIMIT_S if storage_at(job.storage_root).is_remote else 0.0
         self._pulse = Pulse(job.number, job.hang_timeout_s, extra_s=waits_s)
         self._pulse("beginning", "its worker's beginning")
 
@@ -142,7 +142,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             config_digest=self._trainer.config.digest(),
             node=_node(),
             transfer=self._transfer(self._trainer),
-            outcome=None if outcome is None else _outcome(outcome),
+            outcome=outcome,
         )
 
     def _transfer(self, trainer: "Trainer") -> dict[str, Any] | None:
@@ -217,15 +217,3 @@ def _begins_from(place: TrialPlace) -> tuple[Path | None, Path | None]:
     if job.resume_from is not None:
         return place.find_to_go_on(job.resume_from), None
     return None, None if job.warm_start is None else place.find(job.warm_start)
-
-
-def _outcome(outcome: "Outcome") -> TrialOutcome:
-    return TrialOutcome(
-        best_epoch=outcome.best_epoch,
-        best_value=outcome.best_value,
-        stop_reason=outcome.stop_reason,
-        tuned=None if outcome.tuned is None else outcome.tuned.to_dict(),
-        tuning_problem=outcome.tuning_problem,
-        pictures=outcome.pictures,
-        pictures_problem=outcome.pictures_problem,
-    )

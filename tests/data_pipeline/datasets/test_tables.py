@@ -1,5 +1,6 @@
 """`samples.csv` and `Grade.csv` beside `images/` and `labels/`, as people and spreadsheets write them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,8 @@ def test_any_subset_of_columns(folder: Path) -> None:
         ("id\na\n", "the head must have id and any of"),
         ("id,patient,patient\na,P,Q\n", "each once"),
         ("", "got nothing"),
-        (b"id,patient\na,\xff\n", "must be readable as CSV in UTF-8"),
+        (b"id,patient\na,\xff\n", "must be CSV in UTF-8, got the byte 0xff in line 2; save it as UTF-8"),
+        ("id,patient\na,P\n".encode("utf-16"), "must be CSV in UTF-8, got UTF-16; save it as UTF-8"),
         ('id,patient\n"a,P\n', "must be readable as CSV in UTF-8"),
     ],
 )
@@ -157,3 +159,36 @@ def test_a_patient_and_a_split_written_in_two_forms_are_one(folder: Path) -> Non
     )
     assert found["a"].group == found["b"].group == "M\u00fc"
     assert found["a"].split == found["b"].split == "pr\u00fcf"
+
+
+def test_a_table_of_more_than_any_lab_has_is_refused_unread(folder):
+    with (folder / "samples.csv").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DataError, match="of at most 268435456 bytes, got 1099511627776"):
+        open_dataset(folder)
+
+
+def test_a_table_that_is_a_pipe_is_refused_and_not_waited_for(folder):
+    os.mkfifo(folder / "samples.csv")
+    with pytest.raises(DataError, match="must be a file with CSV, got a pipe"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "licence"),
+    [
+        ("licence = 'ours'\n", "ours"),
+        ("\ufefflicence = 'ours'\r\n", "ours"),
+        ("# a note\rlicence = 'ours'\r", "ours"),
+    ],
+)
+def test_a_description_is_read_as_any_text_that_people_touched(folder, content, licence):
+    (folder / "dataset.toml").write_bytes(content.encode())
+    assert open_dataset(folder).licence == licence
+
+
+def test_a_description_is_never_read_in_part(folder):
+    """The first part of one that is too long would be TOML too, without the licence."""
+    (folder / "dataset.toml").write_text("# notes\n" * 2**18 + "licence = 'ours'\n")
+    with pytest.raises(DataError, match="must be a file with TOML of at most 1048576 bytes, got 2097169"):
+        open_dataset(folder)

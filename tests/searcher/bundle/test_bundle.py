@@ -16,8 +16,8 @@ from searcher.bundle.manifest import OnnxFacts
 from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.exceptions import UserError
 from searcher.inference.trained import TrainedNetwork, predictor_of
-from searcher.models.base import Detections
 from searcher.models.registry import names
+from searcher.models.values import Detections
 
 CPU = torch.device("cpu")
 

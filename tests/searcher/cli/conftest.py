@@ -10,13 +10,19 @@ from trained_runs import make_runs
 
 
 @pytest.fixture
-def stored_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoredStudy]:
-    """The study `s` in `searcher.db` of the present folder, with nothing in the cache."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The present folder: an empty one, with nothing in the cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEARCHER_DB", raising=False)
     monkeypatch.setenv("SEARCHER_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def stored_study(here: Path) -> Iterator[StoredStudy]:
+    """The study `s` in `searcher.db` of the present folder, with nothing in the cache."""
     with new_database("searcher.db") as database:
-        yield StoredStudy(database, tmp_path)
+        yield StoredStudy(database, here)
 
 
 @pytest.fixture(scope="session")

@@ -187,7 +187,7 @@ def test_all_runs_of_a_reranks_winner_are_one_ensemble(trained, stored_study, tm
 
 @pytest.mark.parametrize("wanted", ["pr\u00fcf", "pru\u0308f"])
 def test_a_split_is_found_in_either_form_of_its_name(wanted):
-    from searcher.cli.evaluate import _splits
+    from searcher.api.evaluation import _splits
     from searcher.data_pipeline import Sample
 
     class Named:

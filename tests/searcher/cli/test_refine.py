@@ -1,24 +1,34 @@
 """`searcher refine` and `searcher best` of a rerank, on studies without training."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from stored_study import RERANK, StoredStudy
+from stored_study import RERANK, StoredStudy, stored_in
 
 from searcher.cli.main import main
 from searcher.study.catalog import load_study
 
 
-@pytest.fixture
-def searched(stored_study: StoredStudy) -> StoredStudy:
+def run_trials(study: StoredStudy) -> None:
     """Eight COMPLETE trials: adam at rates near 0.01 is good, sgd is not."""
     for n in range(8):
         good = n < 3
         point = {"optimizer.name": "adam" if good else "sgd", "optimizer.lr": 0.01 * (1 + n / 10)}
-        stored_study.ledger.enqueue([point if good else point | {"optimizer.momentum": 0.5}])
-        stored_study.complete((0.8 if good else 0.4) + n / 1000)
-    return stored_study
+        study.ledger.enqueue([point if good else point | {"optimizer.momentum": 0.5}])
+        study.complete((0.8 if good else 0.4) + n / 1000)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    return stored_in(tmp_path_factory.mktemp("searched"), run_trials)
+
+
+@pytest.fixture
+def searched(original, here) -> None:
+    """A copy of the study `s` in the present folder."""
+    shutil.copytree(original, here, dirs_exist_ok=True)
 
 
 def test_the_table_says_old_new_and_why(searched, capsys):

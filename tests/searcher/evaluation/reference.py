@@ -56,19 +56,27 @@ def weighted(terms, column):
     return sum(term[0] * term[column] for term in terms) / total
 
 
+def image_terms(truth, prediction):
+    """Of one image: true positives, false ones, missed ones; both sides' terms; shared and all foreground."""
+    tp = true_positives(truth, prediction)
+    return (
+        *(tp, len(objects(prediction)) - tp, len(objects(truth)) - tp),
+        *(object_terms(truth, prediction), object_terms(prediction, truth)),
+        np.count_nonzero((truth > 0) & (prediction > 0)),
+        np.count_nonzero(truth > 0) + np.count_nonzero(prediction > 0),
+    )
+
+
 def pooled(pairs):
     """Metrics of (truth, prediction) pairs taken as one set."""
-    tp = fp = fn = shared = foreground = 0
-    truth_terms, prediction_terms = [], []
-    for truth, prediction in pairs:
-        image_tp = true_positives(truth, prediction)
-        tp += image_tp
-        fp += len(objects(prediction)) - image_tp
-        fn += len(objects(truth)) - image_tp
-        truth_terms += object_terms(truth, prediction)
-        prediction_terms += object_terms(prediction, truth)
-        shared += np.count_nonzero((truth > 0) & (prediction > 0))
-        foreground += np.count_nonzero(truth > 0) + np.count_nonzero(prediction > 0)
+    return pooled_terms([image_terms(truth, prediction) for truth, prediction in pairs])
+
+
+def pooled_terms(images):
+    """Metrics of images, by their `image_terms`, taken as one set."""
+    tp, fp, fn = (sum(image[column] for image in images) for column in range(3))
+    truth_terms, prediction_terms = ([term for image in images for term in image[side]] for side in (3, 4))
+    shared, foreground = (sum(image[column] for image in images) for column in (5, 6))
     if foreground == 0:
         return {"f1": 1.0, "object_dice": 1.0, "object_hausdorff": 0.0, "pixel_dice": 1.0}
     if not truth_terms or not prediction_terms:

@@ -21,6 +21,7 @@ from searcher.settings import read_setting, take_setting, without_frame
         "postgresql://user:Hunter%Secret@127.0.0.1:1/name",
         "postgresql://user:Hunter Secret@127.0.0.1:1/name",
         "postgresql://user@127.0.0.1:1/name?password=Hunter@Secret",
+        "postgresql://user@127.0.0.1:1/name?password=Hunter&Secret=Word",
         "postgresql://user:Hunter/Secret",
         "postgresql:/user:Secret@127.0.0.1/name",
         "postgresql:user:Secret@127.0.0.1/name",
@@ -28,6 +29,8 @@ from searcher.settings import read_setting, take_setting, without_frame
         '"postgresql://user:Secret@127.0.0.1/name"',
         "SEARCHER_DB=postgresql://user:Secret@127.0.0.1/name",
         "user:Secret@127.0.0.1/name",
+        "user:Hunter/Secret@127.0.0.1:1/name",
+        "user:Hunter Secret/Word@127.0.0.1/name",
         "mysql://user:Secret@127.0.0.1/name",
         "host=127.0.0.1 password='Secret",
         "postgresql://user:Hunter@a:1,Secret:Word/name",
@@ -110,3 +113,8 @@ def test_what_surrounds_a_setting_is_no_part_of_it(end, monkeypatch, tmp_path):
     (tmp_path / "db.txt").write_bytes(f"\ufeffpostgresql://u:pw@h/x{end}".encode())
     Args.db = f"@{tmp_path / 'db.txt'}{end}"
     assert str(database_address(Args())) == "postgresql+psycopg://u:***@h/x"
+
+
+def test_an_option_that_postgresql_does_not_know_is_named_where_no_password_is_near():
+    with pytest.raises(DatabaseError, match=r"must have only options that PostgreSQL knows .* got sslmod;"):
+        parse_url("postgresql://u@h/x?sslmod=require")

@@ -12,7 +12,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState, create_trial
 from small_ledger import ask, metrics, register
 
-from searcher.cli.best import find_best
+from searcher.api.best import find_best
 from searcher.ledger.best import best_trial
 
 KINDS = (

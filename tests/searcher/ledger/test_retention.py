@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from stored_study import StoredStudy, content_of
 
 from searcher.exceptions import UserError
-from searcher.ledger import retention
-from searcher.ledger.retention import Freed, collect
+from searcher.ledger import disposal
+from searcher.ledger.disposal import Freed
+from searcher.ledger.retention import collect
 from searcher.ledger.tables import CheckpointRow, ExportRow, StudyRow
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -197,7 +198,7 @@ def test_what_a_child_study_began_from_stays(study):
 def test_a_file_that_may_be_an_export_but_cannot_be_read_stays(study, monkeypatch):
     number = study.complete(kinds=("last",))
     export(study, number, b"whatever")
-    monkeypatch.setattr(retention, "_sha256", lambda path: None)  # root reads everything
+    monkeypatch.setattr(disposal, "_sha256", lambda path: None)  # root reads everything
     freed = gc(study)
     assert study.files(number) == ["last.pt"]
     assert "must be readable to know whether it is needed; kept" in freed.problems[0]
@@ -228,7 +229,7 @@ def test_the_recorded_best_stays_where_best_pt_was_cut_short(study):
 @ON_SQLITE
 def test_a_file_is_read_only_where_that_decides_something(study, monkeypatch):
     study.complete()
-    monkeypatch.setattr(retention, "_sha256", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(disposal, "_sha256", lambda path: pytest.fail(f"{path} was read"))
     assert gc(study).removed == ("s/trial-0000/last.pt",)
 
 

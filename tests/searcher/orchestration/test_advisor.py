@@ -71,17 +71,17 @@ def test_a_tenth_of_the_trials_look_anywhere_the_others_stay_inside(database, tm
         assert trial.distributions["optimizer.lr"].low == 0.001, "Optuna's tables have the whole space"
 
 
-@pytest.mark.parametrize(("explore", "expected"), [(0.0, 0), (0.5, 10), (1.0, 20)])
+@pytest.mark.parametrize(("explore", "expected"), [(0.0, 0), (0.5, 4), (1.0, 8)])
 def test_how_many_explore_is_the_study_files(database, tmp_path, explore, expected):
-    study = stored(database, tmp_path, search__explore=explore)
-    trials = run(study, Advisor(study.ledger, []), 20)
+    study = stored(database, tmp_path, search__explore=explore, study__trials=8)
+    trials = run(study, Advisor(study.ledger, []), 8)
     assert [trial["region"] for trial in trials].count("whole") == expected
 
 
 def test_a_relaunch_does_not_explore_again(database, tmp_path):
-    study = stored(database, tmp_path)
-    first = run(study, Advisor(study.ledger, []), 7)
-    rest = run(study, Advisor(study.ledger, []), 13)
+    study = stored(database, tmp_path, search__explore=0.25, study__trials=8)
+    first = run(study, Advisor(study.ledger, []), 5)
+    rest = run(study, Advisor(study.ledger, []), 3)
     assert [trial["region"] for trial in first + rest].count("whole") == 2
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from searcher.exceptions import UserError
-from searcher.orchestration.cluster.scratch import scratch_folder, short_scratch_folder
+from searcher.orchestration.cluster.scratch import scratch_folder, short_scratch_folder, temporary_folder
 
 
 def test_a_scratch_folder_is_private_and_gone_afterwards():
@@ -114,3 +114,13 @@ with scratch_folder() as folder:
             assert not left.exists()
             assert used.is_dir()
         alive.stdin.close()
+
+
+def test_a_machine_without_any_folder_for_temporary_files_is_one_line(monkeypatch):
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    with pytest.raises(UserError, match="TMPDIR: must be a folder that can be written, got /nowhere"):
+        temporary_folder()

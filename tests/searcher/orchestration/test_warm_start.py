@@ -12,6 +12,8 @@ from tiny_study import RecordingListener, tiny
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.registration import Registration
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.orchestration.cluster.resources import TrialResources
+from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.trials.search import StudySearch
 from searcher.orchestration.trials.trainable import TrialTrainable
 from searcher.training.dataset import DataRequest
@@ -42,10 +44,18 @@ def world(tmp_path, cache_dir):
             ).register(database)
             ledger = StudyLedger(database, study, optuna.samplers.RandomSampler(seed=0))
             return ledger, StudySearch(
-                ledger, data=data, data_fingerprint=store.fingerprint, storage_root=root, num_threads=1,
-                num_places=lambda: 1,
-                listener=RecordingListener(), stop=threading.Event(), warm_start=record,
-            )  # fmt: skip
+                ledger,
+                RunContext(
+                    spec=study,
+                    data=data,
+                    store=store,
+                    storage_root=root,
+                    resources=TrialResources(1.0, 0.0),
+                    warm_start=record,
+                ),
+                listener=RecordingListener(),
+                stop=threading.Event(),
+            )
 
         yield search, root / record.uri
     torch.set_num_threads(threads)

@@ -11,10 +11,11 @@ from scipy import ndimage
 from searcher.data_pipeline.images import ArrayRaster
 from searcher.data_pipeline.tiling import Tile
 from searcher.inference.predictor import Predictor
-from searcher.models.base import DenseModel, Evidence
+from searcher.models.base import DenseModel
 from searcher.models.postprocess import smooth
 from searcher.models.settings import PostprocessSettings
 from searcher.models.unet import UNet
+from searcher.models.values import Evidence
 from searcher.prediction.dense import cut_blended, see_dense
 
 CPU = torch.device("cpu")

@@ -7,10 +7,11 @@ import torch
 from searcher.data_pipeline.images import ArrayRaster
 from searcher.data_pipeline.tiling import Tile
 from searcher.inference.predictor import Predictor
-from searcher.models.base import DetectionModel, Detections
+from searcher.models.base import DetectionModel
 from searcher.models.instances import instances_from_detections
 from searcher.models.mask_rcnn import MaskRCNN
 from searcher.models.settings import PostprocessSettings
+from searcher.models.values import Detections
 from searcher.prediction.detections import cut_detected, see_detections
 
 CPU = torch.device("cpu")

@@ -24,7 +24,7 @@ TABLES: dict[str, type[Any]] = {
         for name, info in TrialConfig.model_fields.items()
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section | PostprocessSettings)
     },
-    **{f"model {name}": settings for name, settings in SETTINGS.items()},
+    **{f"model {name}": settings for name in SETTINGS.built_in_names() for settings in [SETTINGS[name]]},
 }
 NUMBERS = [
     (table, key, info.annotation)

@@ -27,7 +27,7 @@ def test_a_configuration_without_a_models_name_is_of_a_unet():
     assert TrialConfig.model_validate_json('{"model": {"depth": 3}}').model.depth == 3
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", SETTINGS.names())
 def test_a_configuration_comes_back_from_its_plain_values_as_the_same_model(name):
     config = TrialConfig.model_validate({"model": {"name": name}})
     again = TrialConfig.model_validate(json.loads(json.dumps(config.to_dict())))
@@ -165,5 +165,5 @@ def test_a_study_may_begin_warm_and_search_what_stays_frozen():
 
 
 def test_every_key_has_a_description():
-    for name in SETTINGS:
+    for name in SETTINGS.names():
         assert all(description for _, description in config_fields(name).values())

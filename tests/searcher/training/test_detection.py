@@ -6,8 +6,8 @@ from small_models import SMALL_MODELS
 from torchvision.models import resnet18
 
 from searcher.exceptions import UserError
-from searcher.models.base import TensorBatch
 from searcher.models.mask_rcnn import MaskRCNN
+from searcher.models.values import TensorBatch
 from searcher.study.objectives import Objective
 from searcher.training.checkpoint_size import checkpoint_bytes
 from searcher.training.checkpoints import load_checkpoint

@@ -18,7 +18,7 @@ from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import CheckpointError, NonFiniteLossError
 from searcher.files import write_atomically
 from searcher.models import unet
-from searcher.models.base import TensorBatch
+from searcher.models.values import TensorBatch
 from searcher.study.objectives import Objective
 from searcher.training.failures import Failure, diagnose
 from searcher.training.history import append_epoch

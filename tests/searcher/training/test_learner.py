@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from searcher.exceptions import NonFiniteLossError
-from searcher.models.base import TensorBatch
+from searcher.models.values import TensorBatch
 from searcher.study.objectives import Objective
 from searcher.training.learner import Learner
 from searcher.training.optimizers import build_optimizer

@@ -359,16 +359,16 @@ def test_post_processing_is_tuned_after_the_last_epoch_and_travels_with_the_best
     assert outcome.tuned is not None
     best, loaded = load_checkpoint(tmp_path / "best.pt", sha256=file.sha256)
     assert loaded == file
-    assert best.tuned == outcome.tuned.to_dict()
+    assert best.tuned == outcome.tuned
     assert (best.epoch, best.value) == (outcome.best_epoch, outcome.best_value)
     # Before tuning it is what the epoch was validated with, and after it no worse.
-    assert outcome.tuned.value_before == pytest.approx(outcome.best_value)
-    assert outcome.tuned.value >= outcome.best_value
+    assert outcome.tuned["value_before"] == pytest.approx(outcome.best_value)
+    assert outcome.tuned["value"] >= outcome.best_value
     reported = [load_checkpoint(path)[0] for path in tmp_path.glob("*.pt") if path.name != "best.pt"]
     assert best.epoch in {each.epoch for each in reported if each.tuned is None}, "what was reported is there"
 
     model = trained_model(best, device=torch.device("cpu"))
-    assert model.postprocess == outcome.tuned.postprocess
+    assert model.postprocess.model_dump() == outcome.tuned["postprocess"]
     assert not model.training
 
 
@@ -383,7 +383,7 @@ def test_a_trial_that_is_over_tunes_once_and_again_when_it_resumes(store, tiny, 
     resumed = Trainer(config, DICE, store=store, run_dir=tmp_path, resume_from=tmp_path / "last.pt")
     with resumed:
         assert resumed.step(recorder()).tuned == outcome.tuned
-        assert load_checkpoint(tmp_path / "best.pt")[0].tuned == outcome.tuned.to_dict()
+        assert load_checkpoint(tmp_path / "best.pt")[0].tuned == outcome.tuned
 
 
 def test_tuning_that_fails_costs_no_trained_trial(store, tiny, recorder, tmp_path, monkeypatch):

@@ -12,8 +12,9 @@ from searcher.data_pipeline.datasets import Sample
 from searcher.data_pipeline.datasets.base import RGB
 from searcher.data_pipeline.store import prepare_store
 from searcher.exceptions import NonFiniteLossError
-from searcher.models.base import DenseModel, Prediction, SegmentationModel
+from searcher.models.base import DenseModel, SegmentationModel
 from searcher.models.settings import PostprocessSettings
+from searcher.models.values import Prediction
 from searcher.training.validation import Validator
 
 CPU = torch.device("cpu")

@@ -1,15 +1,15 @@
-"""What `searcher evaluate --report` gathers for its page, while it measures and afterwards."""
+"""What the page of an evaluation shows, gathered while it measures and afterwards."""
 
-import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.cli.options import write_text
+from searcher.api.writing import write_text
 
 if TYPE_CHECKING:
+    from searcher.api.networks import Found
     from searcher.bundle.manifest import MemberFacts
-    from searcher.cli.members import Found
     from searcher.data_pipeline.datasets import SampleSource
     from searcher.data_pipeline.store import Store
     from searcher.evaluation.summary import Summary
@@ -62,7 +62,9 @@ def split_report(
 
 
 def write_report(
-    args: argparse.Namespace,
+    path: Path,
+    method: str,
+    command: str,
     found: "Found",
     predictor: "Predictor",
     splits: "Sequence[SplitReport]",
@@ -70,10 +72,12 @@ def write_report(
     source: "SampleSource",
     fingerprint: str,
 ) -> None:
-    """Write the page to where `--report` says.
+    """Write the page.
 
     Args:
-        args: The command line.
+        path: Its file.
+        method: What the networks are called.
+        command: What a person typed.
         found: The networks.
         predictor: What measured them.
         splits: See `split_report`.
@@ -88,7 +92,7 @@ def write_report(
     from searcher.report.model import DataSet, EvaluationReport
 
     report = EvaluationReport(
-        method=args.name or found.name,
+        method=method,
         splits=splits,
         members=[_member(member.facts) for member in found.members],
         data=DataSet(
@@ -103,11 +107,11 @@ def write_report(
             "normalisation": str(predictor.kind.normalisation),
             "postprocess": {key: getattr(predictor.postprocess, key) for key in predictor.postprocess_keys},
         },
-        command=args.command,
+        command=command,
         versions=_versions(),
         created_at=datetime.now(UTC),
     )
-    write_text("--report", args.report, render(report))
+    write_text("--report", path, render(report))
 
 
 def _member(facts: "MemberFacts") -> "Member":

@@ -3,7 +3,8 @@
 import torch
 
 from searcher.evaluation.metrics import compare, pooled
-from searcher.models.base import SegmentationModel, TensorBatch
+from searcher.models.base import SegmentationModel
+from searcher.models.values import TensorBatch
 
 __all__ = ["f1_by_heart"]
 
@@ -24,7 +25,7 @@ def f1_by_heart(model: SegmentationModel, batch: TensorBatch, *, lr: float, num_
     truth, f1 = batch.labels.numpy(), 0.0
     for step in range(1, num_steps + 1):
         optimizer.zero_grad()
-        torch.stack(list(model.train().training_step(batch).values())).sum().backward()
+        torch.stack(list(model.train().training_step(batch).values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % _LOOK_EVERY == 0 or step == num_steps:
             predictions = model.eval().predict(batch.images)

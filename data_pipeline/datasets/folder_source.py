@@ -1,0 +1,57 @@
+"""What all data sets that lie in a folder say of themselves."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from searcher.data_pipeline.datasets.base import Sample
+from searcher.data_pipeline.images import PixelKind
+
+__all__ = ["FolderSource"]
+
+
+class FolderSource(ABC):
+    """The part of a `SampleSource` that follows from its folder, its samples and its images' kind.
+
+    A subclass sets `_kind`, the images' channels and depth, and defines the rest.
+
+    Args:
+        root: The data set's folder.
+    """
+
+    _kind: PixelKind
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    @abstractmethod
+    def samples(self) -> Sequence[Sample]:
+        """All samples, in the layout's order."""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.root.resolve().name
+
+    @property
+    def licence(self) -> str:
+        """What may be done with the images: nobody said."""
+        return ""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images' channels."""
+        return self._kind.names
+
+    @property
+    def dtype(self) -> Literal["uint8", "uint16"]:
+        """Type of the images' values."""
+        return self._kind.dtype
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel in micrometres, if all images are known to have the same; else None."""
+        sizes = {sample.pixel_size_um for sample in self.samples}
+        return sizes.pop() if len(sizes) == 1 else None

@@ -1,0 +1,52 @@
+"""What goes into models and comes out of them: batches, maps, detections, instances.
+
+Shapes: B batch, C channels, H rows, W columns, n instances.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Detections", "Evidence", "Prediction", "TensorBatch"]
+
+
+class TensorBatch(NamedTuple):
+    """Images and their instance labels, on the model's device."""
+
+    images: Tensor
+    """uint8[B, H, W, C], 0 to 255, normalised; RGB where C is 3 and nothing else is said."""
+    labels: Tensor
+    """int32[B, H, W], instance label maps, 0 is background; labels may have gaps."""
+
+
+class Prediction(NamedTuple):
+    """The instances found in one image."""
+
+    labels: NDArray[np.int32]
+    """int32[H, W], 0 is background, instances are 1 to n without gaps."""
+    scores: NDArray[np.float32]
+    """float32[n], confidence in 0 to 1; `scores[i]` belongs to label `i + 1`."""
+
+
+class Evidence(NamedTuple):
+    """What a dense model's maps say about where instances are: all that instances are cut from."""
+
+    probability: NDArray[np.float32]
+    """float32[H, W], 0 to 1, that a pixel belongs to an instance."""
+    core: NDArray[np.float32] | None = None
+    """float32[H, W], 0 to 1, high in the middle of instances, low at their borders; None where nothing is known."""
+
+
+class Detections(NamedTuple):
+    """What a model found in one image one by one, before it is decided which pixel belongs to what."""
+
+    size: tuple[int, int]
+    """Height and width of the image."""
+    boxes: NDArray[np.float32]
+    """float32[n, 4], [x1, y1, x2, y2] in pixels between the pixels' edges, 0 <= x1 < x2 <= width."""
+    scores: NDArray[np.float32]
+    """float32[n], confidence in 0 to 1."""
+    masks: NDArray[np.float32]
+    """float32[n, M, M], probability that a cell of the box's M x M grid belongs to the instance."""

@@ -1,0 +1,229 @@
+"""The official metrics of trained networks on the splits of a data set."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from searcher.api.evaluation_page import split_report, write_report
+from searcher.api.networks import Found, normalise_as_wished, predictor_for
+from searcher.data_pipeline.annotations import annotation_facts, problem_of
+from searcher.data_pipeline.datasets import SampleSource
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.images import same_name
+from searcher.data_pipeline.normalisation import Normalisation, levels_of
+from searcher.data_pipeline.store import Store, normalised, prepare_store
+from searcher.evaluation.glas.records import EVALUATION_SCHEMA
+from searcher.evaluation.summary import Summary
+from searcher.exceptions import UserError
+from searcher.inference.image_kind import ImageKind
+from searcher.inference.measuring import measure_split, see_all
+from searcher.ledger.database import Database
+from searcher.ledger.outcomes import record_evaluations
+from searcher.report.model import SplitReport
+from searcher.storage.mirror import cache_dir
+from searcher.training.data_check import reading_remarks
+from searcher.training.dataset import VALIDATION
+
+__all__ = ["Evaluation", "evaluate_networks", "record_evaluation"]
+
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Enters a step of the work by its title; gives what is called with (done, total)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What networks reached on the splits of a data set."""
+
+    splits: Mapping[str, Summary]
+    """All figures by split, such as `testA`; distances in pixels."""
+    record: Mapping[str, Any]
+    """All of it as plain values, as `searcher evaluate --json` writes them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return dict(self.record)
+
+    def __repr__(self) -> str:
+        figures = "; ".join(
+            f"{split}: " + ", ".join(f"{name} {value:.4f}" for name, value in summary.pooled.items())
+            for split, summary in self.splits.items()
+        )
+        return f"Evaluation({figures})"
+
+
+def evaluate_networks(
+    found: Found,
+    source: SampleSource,
+    folder: str,
+    *,
+    splits: str | None,
+    tta: bool | None,
+    normalisation: str,
+    labels_are_said: bool,
+    name: str | None,
+    report: Path | None,
+    command: str,
+    bar: Bar,
+    remark: Callable[[str], None],
+) -> Evaluation:
+    """Measure networks on the splits of a data set.
+
+    Args:
+        found: The networks.
+        source: The data set, open.
+        folder: Its folder or URI.
+        splits: Names with commas between; None: testA, or where there is none all but train and val.
+        tta: Whether to take the mean of 8 views; None: as the networks were tuned.
+        normalisation: `bundle`, `fixed` or `percentile`.
+        labels_are_said: Whether a person says what the label maps hold.
+        name: What the networks are called; None: as they are.
+        report: File of the page, None for none.
+        command: What a person typed, for the page.
+        bar: Shows each step.
+        remark: Told what is odd about the data.
+
+    Raises:
+        UserError: Networks and images do not go together, or a split is missing.
+        DataError: The images cannot be used.
+    """
+    predictor = predictor_for(found, tta)
+    normalise_as_wished(predictor, normalisation, [member.facts.config for member in found.members])
+    _check_channels(source, folder, predictor.kind)
+    with bar("preparing images") as advance:
+        store = prepare_store(source, cache_dir(), progress=advance)
+    for line in reading_remarks(store):
+        remark(line)
+    wanted = _splits(store, splits)
+    if not labels_are_said:
+        _check_annotations(store, folder, wanted, remark)
+    _say_brightened(store, predictor.kind.normalisation, wanted, remark)
+    store = normalised(store, predictor.kind.normalisation)
+    measured: dict[str, Summary] = {}
+    pages: list[SplitReport] = []
+    for split, indices in wanted.items():
+        with bar(f"predicting {split}") as advance:
+            seen = see_all(predictor, store, indices, advance)
+        measured[split] = measure_split(predictor, seen)
+        if report is not None:
+            pages.append(split_report(split, measured[split], predictor, store, indices, seen))
+    record = {
+        "schema": EVALUATION_SCHEMA,
+        "name": name or found.name,
+        "data": {"folder": folder, "fingerprint": store.fingerprint},
+        "paths": [str(path) for path in found.paths],
+        "members": [member.facts.model_dump(mode="json") for member in found.members],
+        "postprocess": predictor.postprocess.model_dump(),
+        "tta": predictor.tta,
+        "normalisation": str(predictor.kind.normalisation),
+        "splits": {split: summary.to_dict() for split, summary in measured.items()},
+    }
+    if report is not None:
+        write_report(
+            report,
+            name or found.name,
+            command,
+            found,
+            predictor,
+            pages,
+            source=source,
+            fingerprint=store.fingerprint,
+        )
+    return Evaluation(measured, record)
+
+
+def record_evaluation(found: Found, evaluation: Evaluation) -> None:
+    """Write down in the study database what its trials reached."""
+    if found.study is None:
+        return
+    assert found.database is not None
+    keys = ("num_images", "pooled", "mean", "intervals", "poster")
+    with Database.open(found.database) as database:
+        record_evaluations(
+            database,
+            found.study.name,
+            found.trials,
+            data_source=evaluation.record["data"]["folder"],
+            data_fingerprint=evaluation.record["data"]["fingerprint"],
+            splits={
+                split: {key: of[key] for key in keys} for split, of in evaluation.record["splits"].items()
+            },
+        )
+
+
+def _check_channels(source: SampleSource, folder: str, kind: ImageKind) -> None:
+    """Refuse a data set whose images are none that the networks take.
+
+    Raises:
+        UserError: They have other channels, or another depth.
+    """
+    num = len(source.channels)
+    if not kind.takes(num):
+        raise UserError(
+            f"--data {folder}: images must have {kind.channels} channels, as those that the networks were trained "
+            f"on, got {num} ({', '.join(source.channels)}); save those channels alone, or take other networks"
+        )
+    if source.dtype != "uint8" and kind.dtype == "uint8" and kind.normalisation.kind == "fixed":
+        raise UserError(
+            f"--data {folder}: images must have 8 bit, as those that the networks were trained on, got 16 bit; "
+            "convert them as those were, or see --normalisation percentile"
+        )
+
+
+def _check_annotations(
+    store: Store, folder: str, splits: dict[str, list[int]], remark: Callable[[str], None]
+) -> None:
+    """Refuse annotations that are no label maps; say what is odd about single ones, as GlaS's test B has them.
+
+    Raises:
+        DataError: A whole split holds something else than label maps.
+    """
+    facts = annotation_facts(store)
+    for name, indices in splits.items():
+        found = problem_of(
+            f"--data {folder}, split {name}",
+            [store.samples[i].id for i in indices],
+            [facts[i] for i in indices],
+        )
+        if found is not None and found[1].is_sure and found[1].is_of_all:
+            raise DataError(found[0])
+        if found is not None:
+            remark(found[0])
+        if not any(facts[index].num_labels for index in indices):
+            remark(f"split {name}: no image holds an object, so its figures say little")
+
+
+def _say_brightened(
+    store: Store, normalisation: Normalisation, splits: dict[str, list[int]], remark: Callable[[str], None]
+) -> None:
+    if not normalisation.brightens_dark or store.dtype != "uint8":
+        return
+    indices = [index for each in splits.values() for index in each]
+    num_dark = sum(not levels_of(store.image(index), normalisation).changes_nothing for index in indices)
+    if num_dark:
+        remark(
+            f"{num_dark} of {len(indices)} images are dark, 99.8% of the pixels below 64 of 255; brightened, since the "
+            "network is from before images were normalised; --normalisation fixed takes them as they are"
+        )
+
+
+def _splits(store: Store, wanted: str | None) -> dict[str, list[int]]:
+    """Return the images of each split.
+
+    Raises:
+        UserError: The data set has no image of a split.
+    """
+    there = {same_name(sample.split): sample.split for sample in store.samples}
+    if wanted is None:
+        others = [name for name in there.values() if name not in ("train", *VALIDATION)]
+        wanted = "testA" if "testA" in there or not others else ",".join(others)
+    names = dict.fromkeys(same_name(part.strip()) for part in wanted.split(","))
+    found = {there.get(name, name): store.indices(there.get(name, name)) for name in names}
+    for name, indices in found.items():
+        if not indices:
+            raise UserError(
+                f"--splits {wanted}: must be splits of the data set, got {name or 'an empty name'}; it has "
+                f"{', '.join(there.values())}"
+            )
+    return found

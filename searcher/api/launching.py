@@ -1,0 +1,151 @@
+"""Launching a study, behind the studies that it comes from where that is wanted."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+from searcher.data_pipeline.datasets.view import DataView
+from searcher.exceptions import DatabaseAwayError, DatabaseError
+from searcher.ledger.address import DatabaseAddress
+from searcher.ledger.database import Database
+from searcher.ledger.patience import Patience
+from searcher.lineage.chain import chain
+from searcher.lineage.resolve import is_enough, resolve
+from searcher.orchestration.cluster.ray_cluster import check_reachable
+from searcher.orchestration.driver import LaunchResult
+from searcher.orchestration.driver import launch as drive
+from searcher.orchestration.listener import StudyListener
+from searcher.orchestration.run_context import RunContext
+from searcher.storage.mirror import cache_dir
+from searcher.study.spec import StudySpec
+from searcher.training.data_check import check_data
+from searcher.training.dataset import DataRequest
+
+__all__ = ["LaunchPlace", "LaunchWatcher", "launch_in_order"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchPlace:
+    """Where a launch finds its data, and where it runs and writes."""
+
+    database: DatabaseAddress
+    data: str | None
+    """The data set's folder or URI; None for synthetic glands."""
+    view: DataView
+    """How the data set is read."""
+    storage_root: Path
+    """This machine's folder of the storage root."""
+    address: str | None
+    """HOST:PORT of a running Ray cluster; None for one of its own."""
+    command: str
+    """What a person typed, for the study's note."""
+
+
+class LaunchWatcher(Protocol):
+    """Shows a launch to a person. Called from the thread that launches."""
+
+    def preparing(self) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Enter the decoding of images; gives what is called with (done, total)."""
+
+    def watching(self, spec: StudySpec) -> AbstractContextManager[StudyListener]:
+        """Enter the launch of one study; gives what is told of its progress."""
+
+    def ended(self, spec: StudySpec, result: LaunchResult) -> None:
+        """One study's launch has ended."""
+
+    def remark(self, text: str) -> None:
+        """A parent was passed over, or is enough as it is."""
+
+    def problem(self, text: str) -> None:
+        """The database is away, and waited for."""
+
+
+def launch_in_order(
+    spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher, *, with_parents: bool
+) -> LaunchResult:
+    """Run a study, or go on with it.
+
+    Args:
+        spec: The study.
+        place: Where data, database and storage are.
+        watcher: Shows the launch.
+        with_parents: Whether the studies that it comes from run first, as far as they are not done.
+
+    Returns:
+        How the study's launch ended; or that of a parent which did not reach what its child needs.
+
+    Raises:
+        UserError: Something about the study, the data or the cluster cannot be used.
+        SearcherError: The search broke off.
+    """
+    with _existing(place.database, watcher.problem) as database:
+        studies = chain(spec, database) if with_parents else [spec]
+    check_reachable(place.address)
+    for parent, child in pairwise(studies):
+        with _existing(place.database, watcher.problem) as database:
+            is_done = _is_done(parent, database)
+        if is_done:
+            watcher.remark(f"{parent.name}: all trials done already")
+            continue
+        result = _launch_one(parent, place, watcher)
+        if result.outcome == "finished":
+            continue
+        with _existing(place.database, watcher.problem) as database:
+            if result.outcome != "failed" or not is_enough(child, database):
+                return result
+        watcher.remark(f"{child.name}: what {parent.name} has is enough, going on")
+    return _launch_one(spec, place, watcher)
+
+
+def _launch_one(spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher) -> LaunchResult:
+    with _existing(place.database, watcher.problem) as database:
+        spec = resolve(spec, database, storage_root=place.storage_root)
+    config = spec.trial_config({})
+    data = DataRequest(place.data, str(cache_dir()), config.data, place.view)
+    with watcher.preparing() as advance:
+        store = data.prepare(advance)
+    remarks = check_data(store, data, config)
+    run = RunContext(
+        spec=spec,
+        data=data,
+        store=store,
+        storage_root=place.storage_root,
+        address=place.address,
+        command=place.command,
+        remarks=tuple(remarks),
+    )
+    with watcher.watching(spec) as listener:
+        for line in remarks:
+            listener.said(line)
+        result = drive(run, database=place.database, listener=listener)
+    watcher.ended(spec, result)
+    return result
+
+
+@contextmanager
+def _existing(address: DatabaseAddress, problem: Callable[[str], None]) -> Iterator[Database | None]:
+    """Open the study database; None where it is still to be made, or to be upgraded by the launch.
+
+    Raises:
+        DatabaseAwayError: It is away or locked.
+    """
+    try:
+        opened = Patience(problem, threading.Event())(lambda: Database.open(address))
+    except DatabaseAwayError:
+        raise
+    except DatabaseError:
+        yield None
+        return
+    with opened:
+        yield opened
+
+
+def _is_done(spec: StudySpec, database: Database | None) -> bool:
+    if database is None or spec.name not in database.study_names():
+        return False
+    study = database.study(spec.name)
+    return study.num_done >= study.budget

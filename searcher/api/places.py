@@ -1,0 +1,101 @@
+"""Where a data set, a study database and a storage root lie, from what a person wrote."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searcher.exceptions import UserError
+from searcher.settings import without_frame
+
+if TYPE_CHECKING:
+    from searcher.ledger.address import DatabaseAddress
+
+__all__ = [
+    "DEFAULT_DATABASE",
+    "data_place",
+    "database_place",
+    "read_secret",
+    "storage_folder",
+    "storage_place",
+]
+
+DEFAULT_DATABASE = "searcher.db"
+"""File in the working folder that is the study database where nobody names one."""
+_MAX_SECRET_BYTES = 1 << 16
+
+
+def data_place(data: str | os.PathLike[str] | None) -> str | None:
+    """Return the data set's folder as every process finds it, wherever it runs, or its URI; None for none.
+
+    Raises:
+        UserError: The URI holds a secret, or is none that pyarrow knows.
+    """
+    from searcher.storage.mirror import named_root
+
+    return None if data is None else named_root("--data", os.fspath(data))
+
+
+def storage_place(storage: str | os.PathLike[str]) -> str:
+    """Return the storage root as every process finds it, wherever it runs, and as the database has it.
+
+    Raises:
+        UserError: It is a URI that holds a secret, or none that pyarrow knows.
+    """
+    from searcher.storage.mirror import named_root
+
+    return named_root("--storage", os.fspath(storage))
+
+
+def storage_folder(storage: str | os.PathLike[str]) -> Path:
+    """Return this machine's folder of the storage root, absolute: of an object store, its mirror.
+
+    Raises:
+        UserError: It is no folder, or none can be written there; or the object store cannot be used.
+    """
+    from searcher.storage.mirror import local_root, storage_of
+
+    root = local_root(storage_place(storage))
+    storage_of(root).check_use()
+    return root
+
+
+def database_place(db: str | os.PathLike[str] | None, from_environment: str | None) -> "DatabaseAddress":
+    """Return where the study database lies: as given, else as the environment says, else a file in this folder.
+
+    Args:
+        db: A file, a URL, or `@FILE` with the URL in it; None or nothing but white space for none.
+        from_environment: The value of `SEARCHER_DB`.
+
+    Raises:
+        UserError: It is no path and no URL, or a file that cannot be read.
+    """
+    from searcher.ledger.address import parse_url
+
+    given = "" if db is None else without_frame(os.fspath(db))
+    text = given or from_environment or DEFAULT_DATABASE
+    if text.startswith("@"):
+        return parse_url(read_secret("--db @", Path(text[1:]), "the URL"))
+    return parse_url(text)
+
+
+def read_secret(option: str, path: Path, what: str) -> str:
+    """Return the one line of a file that holds what no command line should show.
+
+    Args:
+        option: What named the file, as it stands before its name.
+        path: The file.
+        what: What it holds, for messages.
+
+    Raises:
+        UserError: It cannot be read, or has no line or several; its content is not shown.
+    """
+    from searcher.text_files import read_text
+
+    text = read_text(
+        path, where=f"{option}{path}", what=what, max_bytes=_MAX_SECRET_BYTES, may_be_pipe=True
+    ).strip()
+    if not text or "\n" in text:
+        raise UserError(
+            f"{option}{path}: must hold {what} in one line, got {len(text.splitlines())}; check the file"
+        )
+    return text

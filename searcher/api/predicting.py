@@ -1,0 +1,145 @@
+"""A bundle at work: the objects in an image that is in memory."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from searcher.api.networks import normalise_as_wished
+from searcher.bundle.load import Bundle
+from searcher.data_pipeline.images import ImageHeader, Raster
+from searcher.data_pipeline.scratch import Closing
+from searcher.data_pipeline.tiling import Tile
+from searcher.exceptions import UserError
+from searcher.inference.precision import default_device
+from searcher.models.base import Prediction
+from searcher.prediction.images import Normalised, require_kind
+from searcher.prediction.predict import find_objects, resampling_scale
+from searcher.prediction.raster import Resampled
+
+__all__ = ["LoadedBundle"]
+
+logger = logging.getLogger(__name__)
+
+
+class LoadedBundle:
+    """Trained networks, ready to predict. Made by `searcher.load_bundle`.
+
+    Args:
+        bundle: The verified bundle.
+        device: `cpu` or `cuda`; None takes a GPU where there is one.
+        tta: Whether to take the mean of the 8 turned and mirrored versions of an image; None: as the bundle says.
+        normalisation: How values become 0..255: `bundle` (as in training), `fixed` (as they are) or `percentile`.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: str | None, tta: bool | None, normalisation: str) -> None:
+        self.bundle = bundle
+        """The bundle's parts, with its manifest."""
+        where = default_device() if device is None else torch.device(device)
+        self._predictor = bundle.predictor(device=where, tta=tta)
+        configs = [member.facts.config for member in bundle.members]
+        normalise_as_wished(self._predictor, normalisation, configs)
+
+    @property
+    def name(self) -> str:
+        """What the bundle is called."""
+        return self.bundle.name
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.bundle.path
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel of the images that it was trained on, in micrometres; None where nobody said."""
+        return self.bundle.pixel_size_um
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images that it takes."""
+        return self._predictor.kind.channels
+
+    def __repr__(self) -> str:
+        return f"LoadedBundle({self.name!r}, {self.path})"
+
+    def predict(self, image: NDArray[Any], *, pixel_size_um: float | None = None) -> Prediction:
+        """Return the objects in an image, the same as `searcher predict` finds in its file.
+
+        Args:
+            image: uint8 or uint16, [H, W] or [H, W, C], with the channels that the networks were trained on; grey is
+                taken for three equal channels by networks that take colour.
+            pixel_size_um: Side of a pixel in micrometres. Where it differs from that of the training images, the
+                network sees the image resampled; None takes it as it is.
+
+        Returns:
+            `labels`, int32[H, W], 0 is background and 1 to n are objects without gaps; and `scores`, float32[n] in
+            0 to 1, where `scores[i]` belongs to label `i + 1`.
+
+        Raises:
+            UserError: The array is no image that the networks take.
+        """
+        array = _checked(image)
+        raster = _ArrayRaster(array, pixel_size_um)
+        kind = self._predictor.kind
+        require_kind(_HERE, raster.header, kind)
+        scale = resampling_scale(_HERE, pixel_size_um, self.pixel_size_um)
+        shown = Normalised(raster, kind)
+        if shown.is_dark:
+            what = "brightened" if kind.normalisation.brightens_dark else "taken as it is"
+            logger.warning("image: dark, 99.8%% of the pixels are below 64 of 255; %s", what)
+        seen: Raster = shown if scale == 1 else Resampled(shown, scale)
+        with (
+            tempfile.TemporaryDirectory(prefix="searcher-") as scratch,
+            find_objects(self._predictor, seen, Path(scratch)) as labels,
+        ):
+            labels.resize(raster.height, raster.width)
+            found = labels.read(Tile(0, 0, raster.height, raster.width))
+            return Prediction(np.array(found, np.int32), np.array(labels.scores, np.float32))
+
+
+_HERE = Path("image")
+"""How errors name an array."""
+
+
+def _checked(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an array as an image [H, W, C].
+
+    Raises:
+        UserError: It is none.
+    """
+    array = np.asarray(image)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.dtype not in (np.uint8, np.uint16) or array.ndim != 3 or 0 in array.shape:
+        raise UserError(
+            f"image: must be uint8 or uint16, [H, W] or [H, W, C] with at least one pixel, got "
+            f"{np.asarray(image).dtype}{list(np.asarray(image).shape)}; convert it first, values 0 to 255 as uint8"
+        )
+    return array
+
+
+class _ArrayRaster(Closing):
+    """An image in memory as a `Raster`."""
+
+    def __init__(self, array: NDArray[Any], pixel_size_um: float | None) -> None:
+        self._array = array
+        self.height, self.width, channels = array.shape
+        self.pixel_size_um = pixel_size_um
+        self.header = ImageHeader(
+            height=self.height,
+            width=self.width,
+            channels=channels,
+            dtype=array.dtype,
+            colour="grey" if channels == 1 else "rgb" if channels == 3 else "channels",
+            pixel_size_um=pixel_size_um,
+        )
+
+    def read(self, window: Tile) -> NDArray[Any]:
+        """Return the pixels [h, w, C] of a window."""
+        rows = slice(window.y, window.y + window.height)
+        return self._array[rows, window.x : window.x + window.width]

@@ -1,0 +1,49 @@
+"""Writing the files that a person asked for: all or nothing, and refused before the work that goes into them."""
+
+import os
+from pathlib import Path
+
+from searcher.exceptions import UserError
+
+__all__ = ["check_writable", "write_bytes", "write_text"]
+
+
+def check_writable(option: str, path: Path | None) -> None:
+    """Check that a file can be written, before the work that is to be written into it.
+
+    Args:
+        option: What named it, for the message.
+        path: The file; None is fine.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"{option} {path}: its folder must exist; create {folder}")
+    if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {path}: must be a file that can be written; choose another path")
+
+
+def write_text(option: str, path: Path, text: str) -> None:
+    """Write a file of text in UTF-8, see `write_bytes`.
+
+    Bytes of a file's name that are no UTF-8, as old archives leave them, are written as `\\udcfc`.
+    """
+    write_bytes(option, path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(option: str, path: Path, content: bytes) -> None:
+    """Write a file atomically.
+
+    Raises:
+        UserError: It could not be written; what was there is untouched.
+    """
+    from searcher.files import write_atomically
+
+    try:
+        write_atomically(path, lambda writer: writer.write(content))
+    except OSError as error:
+        raise UserError(f"{option} {path}: could not be written: {error.strerror or error}") from error

@@ -1,0 +1,212 @@
+"""One launch from the moment that it holds the lease: mend, search, write down how it ended."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from optuna.trial import TrialState
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
+
+from searcher.exceptions import (
+    DatabaseAwayError,
+    DatabaseReplacedError,
+    SearchBrokeOffError,
+    SearcherError,
+    StudyConflictError,
+)
+from searcher.ledger.lease import Lease
+from searcher.ledger.study_ledger import StudyLedger
+from searcher.lineage.imports import parents_trials
+from searcher.orchestration.cluster.code_digest import code_digest
+from searcher.orchestration.cluster.node_probe import mark_storage
+from searcher.orchestration.cluster.node_watch import NodeWatch
+from searcher.orchestration.cluster.resources import TrialResources
+from searcher.orchestration.launch_log import LaunchLog
+from searcher.orchestration.mlflow_mirror import MlflowMirror
+from searcher.orchestration.run_context import RunContext
+from searcher.orchestration.signals import Stop
+from searcher.orchestration.trials.advisor import Advisor
+from searcher.orchestration.trials.hang_watch import HangWatch
+from searcher.orchestration.trials.lost_workers import cause_of
+from searcher.orchestration.trials.samplers import build_sampler
+from searcher.orchestration.trials.scheduler import build_scheduler
+from searcher.orchestration.trials.search import StudySearch
+from searcher.orchestration.tune_run import run_tune
+from searcher.plugins import plugin_sources
+
+__all__ = ["LaunchResult", "LaunchRun"]
+
+
+@dataclass(frozen=True)
+class LaunchResult:
+    """How a launch ended."""
+
+    outcome: str
+    """`finished`, `interrupted` or `failed`."""
+    num_done: int
+    """Trials of the budget that are done, over all launches."""
+    budget: int
+    problem: str | None = None
+    """Why it failed."""
+    was_signalled: bool = False
+    """Whether Ctrl-C or another signal ended it."""
+
+
+class LaunchRun:
+    """One launch from the moment that it holds the lease."""
+
+    def __init__(
+        self,
+        run: RunContext,
+        ledger: StudyLedger,
+        lease: Lease,
+        cluster: ExitStack,
+        log: LaunchLog,
+        stop: Stop,
+    ) -> None:
+        self._run = run
+        self._spec = run.spec
+        self._ledger = ledger
+        self._lease = lease
+        self._cluster = cluster
+        self._log = log
+        self._stop = stop
+        self._mirror: MlflowMirror | None = None
+
+    def run(self) -> LaunchResult:
+        """Mend what the last driver left, search, and write down how it ended."""
+        budget = self._spec.study.trials
+        try:
+            self._open()
+            self._note()
+            problem = None
+            if self._run.resources is not None and self._ledger.num_done() < budget:
+                problem = self._search(self._run.resources)
+        except BaseException as error:
+            self._conclude(None if isinstance(error, KeyboardInterrupt) else type(error).__name__, error)
+            if isinstance(error, DatabaseAwayError) and self._stop.is_set():
+                # Told to end while the database was away: the next launch mends what could not be written.
+                return LaunchResult(
+                    "interrupted",
+                    0,
+                    budget,
+                    f"{error}; not waited for any longer",
+                    was_signalled=self._stop.was_signalled,
+                )
+            raise
+        outcome, num_done = self._conclude(problem)
+        return LaunchResult(outcome, num_done, budget, problem, self._stop.was_signalled)
+
+    def _open(self) -> None:
+        """Leave nothing RUNNING and queue the known-good points."""
+        ledger = self._ledger
+        ledger.optuna_study.sampler = build_sampler(self._spec, num_trials=len(ledger.trials()))
+        left = ledger.reconcile("its driver ended without a word")
+        if left:
+            numbers = ", ".join(map(str, left))
+            self._log.said(
+                f"a former launch left trial {numbers} running; now FAIL, and queued again where sensible"
+            )
+        ledger.enqueue(self._spec.enqueue)
+        complete = [trial.values[0] for trial in ledger.trials(TrialState.COMPLETE)]
+        best = min(complete, key=self._spec.objective.cost, default=None)
+        self._log.study_opened(budget=self._spec.study.trials, num_done=ledger.num_done(), best=best)
+
+    def _note(self) -> None:
+        """Write down what was launched, and on what data."""
+        run, store = self._run, self._run.store
+        for line in run.remarks:
+            self._log.note(line)
+        self._ledger.note_launch(
+            run.command, num_images=len(store.samples), num_training_images=len(store.indices("train"))
+        )
+        self._mirror = MlflowMirror.start(
+            self._ledger.database, self._spec.name, run.storage_root, self._log.said
+        )
+
+    def _advisor(self) -> Advisor | None:
+        """Return who proposes the trials of a narrowed study, or of one with several objectives; else None: Optuna."""
+        spec, ledger = self._spec, self._ledger
+        imports = parents_trials(spec, ledger.database, data_fingerprint=self._run.data_fingerprint)
+        if imports.said is not None:
+            self._log.said(imports.said)
+        is_needed = bool(imports.trials or spec.space.is_narrowed or spec.study.also)
+        return Advisor(ledger, imports.trials) if is_needed else None
+
+    def _settled(self) -> RunContext:
+        """Return the launch with what its workers check and begin from."""
+        run, sha256 = self._run, str(self._spec.fixed.get("warm_start.sha256", ""))
+        return replace(
+            run,
+            storage_mark=mark_storage(run.storage_root, self._spec.name) if run.is_joined else None,
+            code_digest=code_digest(plugin_sources()) if run.is_joined else None,
+            plugins=plugin_sources(),
+            warm_start=self._ledger.checkpoint_with(sha256) if sha256 else None,
+        )
+
+    def _search(self, resources: TrialResources) -> str | None:
+        """Run trials until the budget is used; return why it ended before, None if it did not."""
+        search = StudySearch(
+            self._ledger,
+            self._settled(),
+            listener=self._log,
+            stop=self._stop,
+            advisor=self._advisor(),
+            on_trial_ended=None if self._mirror is None else self._mirror.wake,
+        )
+        scheduler = build_scheduler(self._spec, self._ledger.trials(TrialState.COMPLETE, TrialState.PRUNED))
+        try:
+            watch = NodeWatch(resources, search.end, self._log.said)
+            run_tune(search, scheduler, watch, HangWatch(search, self._log.said), self._stop)
+        except TuneError as error:  # its text is a whole traceback, whose last line says what it was
+            raise self._broke_off(str(error).strip().rpartition("\n")[2]) from error
+        except (RayError, RuntimeError, AssertionError, OSError) as error:
+            # From Ray's own depths, where a traceback would say no more; but for an assertion, which may be ours.
+            ours = error if isinstance(error, AssertionError) else None
+            raise self._broke_off(f"{type(error).__name__}: {cause_of(str(error))}", ours) from error
+        self._raise_fatal(search)
+        return search.problem
+
+    def _raise_fatal(self, search: StudySearch) -> None:
+        """Raise what broke the search itself, or took the study away from this launch."""
+        fatal = self._lease.problem or search.fatal
+        if isinstance(fatal, StudyConflictError | DatabaseReplacedError) or (
+            isinstance(fatal, DatabaseAwayError) and self._stop.is_set()
+        ):
+            raise fatal
+        if fatal is not None:
+            if isinstance(fatal, SearcherError):
+                raise self._broke_off(str(fatal)) from fatal
+            raise self._broke_off(f"{type(fatal).__name__}: {fatal}", fatal) from fatal
+
+    def _broke_off(self, why: str, unforeseen: Exception | None = None) -> SearchBrokeOffError:
+        return SearchBrokeOffError(
+            f"--study {self._spec.name}: the search broke off: {why}; launch again to go on", unforeseen
+        )
+
+    def _conclude(self, problem: str | None, raised: BaseException | None = None) -> tuple[str, int]:
+        """Stop the workers, then leave no trial RUNNING; also when a second Ctrl-C breaks off.
+
+        Args:
+            problem: Why the launch failed.
+            raised: What the caller raises next, so that its line is not said here too.
+        """
+        self._stop.is_concluding = True
+        self._cluster.close()  # from here on nobody writes into a trial's folder
+        spec, ledger = self._spec, self._ledger
+        try:
+            if self._lease.problem is not None:  # nothing can be written any more
+                return "failed", 0
+            ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
+            ledger.check_whole()
+            num_done = ledger.num_done()
+        except SearcherError as error:  # away, or the study was deleted: the next launch mends it
+            if raised is None or str(error) != str(raised):
+                self._log.said(f"could not write down the end of the launch: {error}")
+            return "failed", 0
+        if self._mirror is not None:
+            self._mirror.close()
+        outcome = "finished" if num_done >= spec.study.trials else "failed" if problem else "interrupted"
+        self._lease.ends_as(outcome)
+        self._log.ended(outcome, problem)
+        return outcome, num_done

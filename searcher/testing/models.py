@@ -1,0 +1,422 @@
+"""What every model must do, whatever its network."""
+
+import copy
+import io
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from searcher.models.base import DenseModel, SegmentationModel
+from searcher.models.registry import build_model, settings_of
+from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
+from searcher.models.values import Prediction, TensorBatch
+from searcher.testing.images import LABELS, batch_of, discs, few_images
+from searcher.testing.learning import f1_by_heart
+
+__all__ = [
+    "SIZES",
+    "Subject",
+    "check_any_size",
+    "check_compiles",
+    "check_learns",
+    "check_model",
+    "model_checks",
+]
+
+SIZES = (
+    ((1, 1), 1),
+    ((17, 23), 3),
+    ((1, 1), 3),
+    ((1, 9), 1),
+    ((5, 3), 3),
+    ((16, 16), 1),
+    ((64, 64), 3),
+    ((100, 37), 1),
+)
+"""Sizes of images, and of batches of them, the hardest first: in one pixel a norm has one value."""
+
+
+class Subject:
+    """A model with its settings, to be checked.
+
+    Args:
+        settings: What it is built with.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.settings = settings
+
+    def fresh(self) -> SegmentationModel:
+        """Return a newly built model, always with the same weights."""
+        torch.manual_seed(0)
+        return build_model(self.settings, PostprocessSettings())
+
+    @cached_property
+    def _built(self) -> SegmentationModel:
+        return self.fresh()
+
+    def model(self) -> SegmentationModel:
+        """Return a model of its own with the weights that `fresh` gives; copying takes less time than building."""
+        return copy.deepcopy(self._built)
+
+    def batch(self, size: tuple[int, int], *images: tuple[tuple[int, int, int], ...]) -> TensorBatch:
+        """Return images with the channels that the model takes; of each, its discs: row, column, radius."""
+        return batch_of(*(discs(size, *circles, channels=self.settings.channels) for circles in images))
+
+
+def check_model(model: type[SegmentationModel] | str, *, learns: bool = True, **settings: Any) -> None:
+    """Check that a registered model does what training, validation, prediction and bundles rely on.
+
+    Args:
+        model: Its class or its name.
+        learns: Whether to check too that it learns four small images by heart, which takes seconds.
+        settings: Parameters that differ from `ModelSettings.small`. Check a model with several of them.
+
+    Raises:
+        AssertionError: It does not; the message begins with the check and says what.
+    """
+    kind = SETTINGS[model] if isinstance(model, str) else settings_of(model)
+    subject = Subject(kind(**{**kind.small, **settings}))
+    checks = [*model_checks(), *([check_learns] if learns else [])]
+    for check in checks:
+        try:
+            check(subject)
+        except AssertionError as error:
+            raise AssertionError(f"{check.__name__}: {error}") from error
+        except Exception as error:
+            raise AssertionError(f"{check.__name__}: raised {type(error).__name__}: {error}") from error
+
+
+def model_checks() -> tuple[Callable[[Subject], None], ...]:
+    """Return the checks of `check_model` but `check_learns`, each of which takes a `Subject`."""
+    return (
+        check_settings,
+        check_any_size,
+        check_any_labels,
+        check_validation_loss,
+        check_prediction_repeats,
+        check_batch_or_alone,
+        check_inputs_stay,
+        check_same_seed,
+        check_state_round_trip,
+        check_parts,
+        check_frozen_ends,
+        check_transferable,
+        check_postprocess_keys,
+        check_compiles,
+        check_autocast,
+        check_channels_last,
+        check_maps,
+        check_postprocess_replaced,
+    )
+
+
+def check_settings(subject: Subject) -> None:
+    """Settings come back from their plain values, and unknown keys are refused."""
+    settings = subject.settings
+    kind = type(settings)
+    _claim(
+        kind.model_validate(settings.model_dump(mode="json")) == settings, "settings must come back from JSON"
+    )
+    _claim(
+        kind.has_maps == isinstance(subject.model(), DenseModel),
+        "has_maps must say whether it is a DenseModel",
+    )
+    for key, value in {**kind.small}.items():
+        _claim(key in kind.model_fields, f"small must name settings, got {key}={value!r}")
+    unbounded = [
+        key
+        for key, field in kind.model_fields.items()
+        if field.annotation in (int, float) and not field.metadata
+    ]
+    _claim(
+        not unbounded,
+        f"numbers must have bounds, as Field(ge=.., le=..) gives them, got none for {unbounded}",
+    )
+
+
+def check_any_size(subject: Subject, *, sizes: Sequence[tuple[tuple[int, int], int]] = SIZES) -> None:
+    """It trains on and predicts images of any size, in batches of any size.
+
+    Args:
+        subject: The model.
+        sizes: Height and width, and size of the batch.
+    """
+    channels = subject.settings.channels
+    for size, batch_size in sizes:
+        generator = torch.Generator().manual_seed(1)
+        images = torch.randint(0, 256, (batch_size, *size, channels), dtype=torch.uint8, generator=generator)
+        labels = torch.randint(0, 3, (batch_size, *size), dtype=torch.int32, generator=generator)
+        model = subject.model()
+        about = f"{batch_size} images of {size[0]} x {size[1]} px"
+        _check_trains(model, TensorBatch(images, labels), about)
+        _check_predicts(model.eval(), images, about)
+
+
+def check_any_labels(subject: Subject) -> None:
+    """It trains on images without objects, with one, with many, with large labels."""
+    for name, labels in LABELS.items():
+        noise = np.random.default_rng(0).integers(0, 60, (*labels.shape, subject.settings.channels))
+        image = np.where(labels[..., None] > 0, 90 + noise, 190 + noise).astype(np.uint8)
+        batch, model = batch_of((image, labels)), subject.model()
+        _check_trains(model, batch, name)
+        _check_predicts(model.eval(), batch.images, name)
+
+
+def check_validation_loss(subject: Subject) -> None:
+    """In evaluation mode a loss needs no graph, is the same again, and changes no weight or statistic."""
+    batch, model = subject.batch((32, 32), ((16, 16, 8),)), subject.model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.eval()
+    with torch.no_grad():
+        first, second = model.training_step(batch), model.training_step(batch)
+    _claim(first == second, f"two losses of one batch must be equal, got {first} and {second}")
+    _claim(not any(loss.requires_grad for loss in first.values()), "losses must have no graph under no_grad")
+    changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    _claim(not changed, f"a validation loss must change nothing, got changed {changed}")
+
+
+def check_prediction_repeats(subject: Subject) -> None:
+    """In evaluation mode the same image has the same prediction."""
+    images = subject.batch((40, 56), ((12, 12, 8), (28, 40, 9))).images
+    model = subject.model().eval()
+    _check_equal(model.predict(images)[0], model.predict(images)[0], "two predictions of one image")
+
+
+def check_batch_or_alone(subject: Subject) -> None:
+    """An image has the same prediction alone or in a batch."""
+    model = subject.model().eval()
+    images = subject.batch((40, 56), ((12, 12, 8),), ((28, 40, 9), (9, 9, 5))).images
+    together, alone = model.predict(images)[1], model.predict(images[1:])[0]
+    share = float(np.mean(together.labels != alone.labels))  # convolutions may round otherwise
+    _claim(
+        share < 1e-3, f"an image must be predicted alone as in a batch, got other labels in {share:.1%} of it"
+    )
+
+
+def check_inputs_stay(subject: Subject) -> None:
+    """Images and labels are not written into."""
+    batch, model = subject.batch((32, 32), ((16, 16, 8),)), subject.model()
+    images, labels = batch.images.clone(), batch.labels.clone()
+    model.training_step(batch)
+    model.eval().predict(batch.images)
+    _claim(torch.equal(batch.images, images), "images must be left alone")
+    _claim(torch.equal(batch.labels, labels), "labels must be left alone")
+
+
+def check_same_seed(subject: Subject) -> None:
+    """Weights are drawn from torch's global generator alone."""
+    first, second = subject.fresh().state_dict(), subject.fresh().state_dict()
+    other = [name for name, value in first.items() if not torch.equal(value, second[name])]
+    _claim(not other, f"the same seed must give the same weights, got others in {other}")
+
+
+def check_state_round_trip(subject: Subject) -> None:
+    """Trained, saved, loaded as data alone, by torch and as safetensors: it predicts the same."""
+    from safetensors.torch import load, save
+
+    model = subject.model()
+    batch = subject.batch((40, 56), ((12, 12, 8),), ((28, 40, 9), (9, 9, 5)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.stack(list(model.training_step(batch).values())).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    packed = save({name: value.contiguous() for name, value in model.state_dict().items()})
+    expected = model.eval().predict(batch.images)
+    for state in (torch.load(file, weights_only=True), load(packed)):
+        loaded = subject.model()
+        for parameter in loaded.parameters():
+            torch.nn.init.zeros_(parameter)
+        loaded.load_state_dict(state)
+        for one, other in zip(expected, loaded.eval().predict(batch.images), strict=True):
+            _check_equal(one, other, "predictions before saving and after loading")
+
+
+def check_parts(subject: Subject) -> None:
+    """Encoder and head are two ends of the model, without a parameter in common, and something is left to train."""
+    model = subject.model()
+    own = {id(parameter) for parameter in model.parameters()}
+    encoder, head = ({id(p) for part in end for p in part.parameters()} for end in model.parts())
+    _claim(bool(encoder), "parts().encoder must have parameters")
+    _claim(bool(head), "parts().head must have parameters")
+    _claim(not encoder & head, "parts().encoder and parts().head must have no parameter in common")
+    _claim(
+        encoder | head < own,
+        "parts() must leave parameters of the model between its ends, and have no others",
+    )
+
+
+def check_frozen_ends(subject: Subject) -> None:
+    """It trains with either end frozen."""
+    for end in ("encoder", "head"):
+        model = subject.model()
+        for part in getattr(model.parts(), end):
+            part.requires_grad_(False)
+        _check_trains(model, subject.batch((48, 40), ((16, 16, 8),)), f"with its {end} frozen")
+
+
+def check_transferable(subject: Subject) -> None:
+    """What is taken over from another model of the same settings is among what fits, and is all that is learned."""
+    model, settings = subject.model(), type(subject.settings)()
+    taken = model.transferable(model.state_dict().keys(), settings)
+    learned = {name for name, _ in model.named_parameters()}
+    _claim(
+        learned <= taken, f"transferable must take every parameter that fits, got without {learned - taken}"
+    )
+    _claim(taken <= model.state_dict().keys(), "transferable must take nothing but what fits")
+    _claim(model.transferable([], settings) == set(), "transferable must take nothing where nothing fits")
+
+
+def check_postprocess_keys(subject: Subject) -> None:
+    """The settings that can be tuned are settings of post-processing, each once."""
+    keys = subject.model().postprocess_keys
+    unknown = {*keys} - {*PostprocessSettings.model_fields}
+    _claim(not unknown, f"postprocess_keys must be fields of PostprocessSettings, got {sorted(unknown)}")
+    _claim(len({*keys}) == len(keys) > 0, f"postprocess_keys must name some, each once, got {keys}")
+
+
+def check_compiles(subject: Subject) -> None:
+    """Compiling in place changes no name and no loss. Dynamo traces alone: no compiler of the machine is needed."""
+    torch._dynamo.reset()  # it gives up on a function after a few versions, those of earlier checks included
+    batch = subject.batch((32, 48), ((16, 16, 8),))
+    plain, compiled = subject.model().eval(), subject.model().eval()
+    compiled.compile(backend="eager", fullgraph=True)
+    with torch.no_grad():
+        expected, found = plain.training_step(batch), compiled.training_step(batch)
+    _claim(expected == found, f"a compiled model must have the same losses, got {found} for {expected}")
+    _claim(
+        compiled.state_dict().keys() == plain.state_dict().keys(), "compiling must change no name of a tensor"
+    )
+
+
+def check_autocast(subject: Subject) -> None:
+    """Under autocast, losses and probabilities are float32 all the same."""
+    batch, model = subject.batch((32, 32), ((16, 16, 8),)), subject.model()
+    with torch.autocast("cpu", torch.bfloat16):
+        _check_trains(model, batch, "under autocast")
+        if isinstance(model, DenseModel):
+            dtype = model.eval().predict_maps(batch.images).dtype
+            _claim(dtype == torch.float32, f"maps must be float32 under autocast, got {dtype}")
+
+
+def check_channels_last(subject: Subject) -> None:
+    """In memory with the channels last it computes the same."""
+    batch, model = subject.batch((32, 48), ((16, 16, 8),)), subject.model().eval()
+    with torch.no_grad():
+        expected = model.training_step(batch)
+        model.to(memory_format=torch.channels_last)
+        found = model.training_step(batch)
+    for name, loss in expected.items():
+        close = torch.isclose(loss, found[name], rtol=1e-4)
+        _claim(bool(close), f"loss {name} must be the same with channels last, got {found[name]} for {loss}")
+
+
+def check_maps(subject: Subject) -> None:
+    """Of a dense model: maps lie in 0 to 1, and their instances are the prediction, so that tiles can be joined."""
+    model = subject.model().eval()
+    if not isinstance(model, DenseModel):
+        return
+    images = subject.batch((40, 56), ((12, 12, 8),)).images
+    maps = model.predict_maps(images)
+    _claim(
+        maps.shape[0] == 1 and maps.shape[2:] == (40, 56), f"maps must be [1, C, 40, 56], got {[*maps.shape]}"
+    )
+    _claim(
+        bool(((maps >= 0) & (maps <= 1)).all()), f"maps must lie in 0 to 1, got {maps.min()} to {maps.max()}"
+    )
+    composed = model.instances_from_maps(maps[0].numpy())
+    _check_equal(composed, model.predict(images)[0], "the instances of the maps and the prediction")
+
+
+def check_postprocess_replaced(subject: Subject) -> None:
+    """Post-processing may be replaced at any time."""
+    images, model = subject.batch((40, 56), ((12, 12, 8),)).images, subject.model().eval()
+    model.postprocess = PostprocessSettings(min_object_area_px=40 * 56 + 1)
+    prediction = model.predict(images)[0]
+    _claim(
+        prediction.labels.max() == 0, "postprocess.min_object_area_px must be obeyed after it was replaced"
+    )
+    _claim(prediction.scores.shape == (0,), "scores must be as many as instances")
+
+
+def check_learns(
+    subject: Subject, *, lr: float = 0.01, num_steps: int = 150, touching: bool = False, num_images: int = 4
+) -> None:
+    """Losses, targets and post-processing belong together: it learns a few small images by heart.
+
+    Args:
+        subject: The model.
+        lr: Adam's learning rate.
+        num_steps: Steps at most.
+        touching: Whether two of the objects touch.
+        num_images: How many images, 1 to 4.
+    """
+    model = subject.model()
+    model.postprocess = PostprocessSettings(min_object_area_px=10)
+    torch.manual_seed(0)
+    batch = few_images(num_images, touching=touching, channels=subject.settings.channels)
+    f1 = f1_by_heart(model, batch, lr=lr, num_steps=num_steps)
+    _claim(
+        f1 == 1.0,
+        f"it must find every object of the images that it was trained on, got an object F1 of {f1:.3f}",
+    )
+
+
+def _check_trains(model: SegmentationModel, batch: TensorBatch, about: str) -> None:
+    """Check that losses are finite scalars whose sum reaches every trainable parameter with a finite gradient."""
+    model.zero_grad(set_to_none=True)
+    losses = model.training_step(batch)
+    _claim(bool(losses), f"{about}: training_step must return losses, got none")
+    for name, loss in losses.items():
+        _claim(loss.shape == (), f"{about}: loss {name} must be a scalar, got shape {[*loss.shape]}")
+        _claim(loss.dtype == torch.float32, f"{about}: loss {name} must be float32, got {loss.dtype}")
+        _claim(bool(torch.isfinite(loss)), f"{about}: loss {name} must be finite, got {loss.item()}")
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            _claim(parameter.grad is None, f"{about}: {name} is frozen and must have no gradient")
+            continue
+        _claim(
+            parameter.grad is not None,
+            f"{about}: {name} must have a gradient, got none; no loss depends on it",
+        )
+        assert parameter.grad is not None
+        _claim(bool(torch.isfinite(parameter.grad).all()), f"{about}: {name} must have a finite gradient")
+
+
+def _check_predicts(model: SegmentationModel, images: torch.Tensor, about: str) -> None:
+    """Check that each image has a label map of its own size, labels 1 to n without gaps, a score for each."""
+    predictions = model.predict(images)
+    _claim(len(predictions) == len(images), f"{about}: predict must return one prediction per image")
+    for prediction in predictions:
+        labels, scores = prediction
+        _claim(
+            labels.shape == images.shape[1:3],
+            f"{about}: labels must have the image's size, got {labels.shape}",
+        )
+        _claim(labels.dtype == np.int32, f"{about}: labels must be int32, got {labels.dtype}")
+        found = np.unique(labels[labels != 0]).tolist()
+        _claim(
+            found == list(range(1, len(scores) + 1)),
+            f"{about}: labels must be 1 to n with n scores, got {found[:9]}",
+        )
+        _claim(scores.dtype == np.float32, f"{about}: scores must be float32, got {scores.dtype}")
+        _claim(bool(((scores > 0) & (scores <= 1)).all()), f"{about}: scores must lie above 0 and up to 1")
+
+
+def _check_equal(one: Prediction, other: Prediction, what: str) -> None:
+    _claim(np.array_equal(one.labels, other.labels), f"{what} must have equal labels")
+    _claim(np.array_equal(one.scores, other.scores), f"{what} must have equal scores")
+
+
+def _claim(holds: bool, otherwise: str) -> None:
+    """Raise an AssertionError unless something holds, also where Python leaves assert statements out."""
+    if not holds:
+        raise AssertionError(otherwise)

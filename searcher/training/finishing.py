@@ -1,0 +1,137 @@
+"""What is done once a trial is trained: its post-processing is tuned, and its worst images are drawn."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+
+from searcher.data_pipeline.store import Store
+from searcher.inference.tuning import Tuned
+from searcher.study.config import TrialConfig
+from searcher.study.objectives import Objective
+from searcher.training.alive import Alive
+from searcher.training.checkpoint_tuning import tune_checkpoint
+from searcher.training.failures import diagnose
+from searcher.training.randomness import RandomState
+from searcher.training.run_folder import RunFolder
+
+__all__ = ["Finishing"]
+
+logger = logging.getLogger(__name__)
+
+
+class Finishing:
+    """Tunes and draws the best checkpoint of a trained trial, each once.
+
+    Neither costs a trained trial: a failure is logged and kept in `tuning_problem` or `pictures_problem`.
+
+    Args:
+        config: The trial's configuration.
+        objective: Metric that decided which checkpoint is best.
+        store: The normalised images.
+        folder: The run's folder.
+        device: Where the network is rebuilt.
+        random: The trial's random state; building a model draws weights, which are then replaced.
+        alive: Told what is done next.
+        free_memory: Called before a network is built.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        objective: Objective,
+        store: Store,
+        folder: RunFolder,
+        *,
+        device: torch.device,
+        random: RandomState,
+        alive: Alive,
+        free_memory: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._objective = objective
+        self._store = store
+        self._folder = folder
+        self._device = device
+        self._random = random
+        self._alive = alive
+        self._free_memory = free_memory
+        self._has_drawn = False
+        self.tuned: Tuned | None = None
+        """How the best checkpoint's output is best cut into instances; None until it is known."""
+        self.tuning_problem: str | None = None
+        self.pictures: tuple[str, ...] = ()
+        """Files in the run's folder."""
+        self.pictures_problem: str | None = None
+
+    def tune(self, best_epoch: int) -> None:
+        """Tune the way from the best checkpoint's output to instances, and write it into that checkpoint.
+
+        Args:
+            best_epoch: 0 if the objective never had a value.
+
+        Raises:
+            OSError: The disk is full: a reason to stop the study and go on later, from the last checkpoint.
+        """
+        if self.tuned is not None or self.tuning_problem is not None:
+            return
+        if self._folder.best is None:
+            if best_epoch:
+                self.tuning_problem = "the best checkpoint is lost, and no later epoch beat its value"
+            return
+        try:
+            self._free_memory()
+            with self._random.active():
+                tuned = tune_checkpoint(
+                    self._folder.best,
+                    self._config,
+                    self._objective,
+                    self._store,
+                    self._device,
+                    alive=self._alive,
+                )
+            self._alive("files", "writing how the best checkpoint was tuned")
+            self._folder.add_to_best(tuned.to_dict())
+            self.tuned = tuned
+        except Exception as error:  # anything: the trial is trained, and its best checkpoint is whole
+            failure = diagnose(error)
+            if failure.cause == "disk":
+                raise
+            logger.exception("post-processing could not be tuned")
+            self.tuning_problem = failure.reason
+
+    def draw(self, val_indices: Sequence[int], num_images: int, best_epoch: int) -> None:
+        """Draw the worst validation images of the best checkpoint, and the learning curve.
+
+        Args:
+            val_indices: The validation images.
+            num_images: How many of them to draw.
+            best_epoch: 0 if the objective never had a value.
+        """
+        if self._has_drawn:
+            return
+        self._has_drawn = True
+        try:
+            self.pictures = tuple(self._drawn(val_indices, num_images, best_epoch))
+        except Exception as error:  # anything: it is only to be looked at
+            logger.exception("the trial's pictures could not be drawn")
+            self.pictures_problem = diagnose(error).reason
+
+    def _drawn(self, val_indices: Sequence[int], num_images: int, best_epoch: int) -> list[str]:
+        if self._folder.best is None:
+            return []
+        from searcher.training.pictures import draw_learning_curve, draw_worst_images  # imports Matplotlib
+
+        self._free_memory()
+        folder = self._folder.path
+        with self._random.active():
+            worst = draw_worst_images(
+                self._folder.best,
+                self._store,
+                val_indices,
+                self._device,
+                folder,
+                num_images=num_images,
+                alive=self._alive,
+            )
+        return worst + draw_learning_curve(self._folder.history(), folder, best_epoch=best_epoch)
