@@ -9,6 +9,7 @@ forked, but started as a user would: launches with a cluster of their own, under
 answers one connection per process, and ends with the last connection that holds it.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -21,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -348,6 +350,19 @@ def _main(path: Path) -> Callable[[], int] | None:
     return todo
 
 
+def _end(code: int) -> None:
+    """End as an interpreter does, but for what its modules say of themselves: Triton lists what it leaks."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     found = _main(Path(sys.argv[1]))
-    sys.exit(0 if found is None else found())
+    try:
+        result = 0 if found is None else found()
+    except SystemExit as exit_:
+        result = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    _end(result)
