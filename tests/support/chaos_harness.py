@@ -50,7 +50,7 @@ def study_text(**settings: Any) -> str:
 
 
 def wait_until(
-    what: str, holds: Callable[[], Any], *, driver: "Driver | None" = None, timeout_s: float = 120
+    what: str, holds: Callable[[], Any], *, driver: "Driver | None" = None, timeout_s: float = 300
 ) -> Any:
     """Return what `holds` returns once it is true. A driver that ends meanwhile is an error."""
     deadline = time.monotonic() + timeout_s
@@ -78,14 +78,14 @@ class Driver:
         """What it printed so far."""
         return self._log.read_text(errors="replace")
 
-    def wait(self, timeout_s: float = 120) -> int:
+    def wait(self, timeout_s: float = 300) -> int:
         """Return its exit code."""
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the driver does not end:\n{self.output}") from None
 
-    def ends_with(self, code: int, timeout_s: float = 120) -> str:
+    def ends_with(self, code: int, timeout_s: float = 300) -> str:
         """Wait for its end, check the exit code and that it showed no traceback; return its output."""
         assert self.wait(timeout_s) == code, self.output
         assert "Traceback" not in self.output, self.output
@@ -241,7 +241,7 @@ class Study:
         self.drivers.append(driver)
         return driver
 
-    def finish(self, *options: str, timeout_s: float = 150, **how: Any) -> str:
+    def finish(self, *options: str, timeout_s: float = 300, **how: Any) -> str:
         """Launch undisturbed to the end and return what the driver said."""
         return self.start(*options, **how).ends_with(0, timeout_s)
 
