@@ -118,6 +118,7 @@ def build_augmentation(
     strength: float = 1.0,
     is_photograph: bool = True,
     options: Mapping[str, Any] | None = None,
+    pipeline: str = "",
 ) -> Augmentation:
     """Return an augmentation.
 
@@ -129,6 +130,8 @@ def build_augmentation(
         is_photograph: Whether three channels of 8 bit are the colours of a photograph, whose hue and staining can be
             jittered; else they are dyes, as any other number of channels is.
         options: Settings of a plug-in's preset, as checked.
+        pipeline: In place of a preset, the content of an albumentations pipeline; see
+            `searcher.data_pipeline.pipeline_file`.
 
     Raises:
         DataError: No preset has that name, or a number is out of range.
@@ -139,6 +142,10 @@ def build_augmentation(
         )
     if strength < 0:
         raise DataError(f"augment.strength: must be at least 0, got {strength}; 0 switches distortions off")
+    if pipeline:
+        from searcher.data_pipeline.pipeline import Pipeline  # albumentations takes seconds to import
+
+        return Pipeline(pipeline, _Crop(crop_px))
     if not AUGMENTATIONS.known(preset):
         raise DataError(
             f"augment.preset: must be one of {', '.join(AUGMENTATIONS.names())}, got {preset!r}; choose one of them"

@@ -89,13 +89,23 @@ class Part(Generic[T]):
         )
 
 
-def one_of(*registries: Registry[Any]) -> BeforeValidator:
-    """Return the check that a value is the name of a part that one of the registries has."""
+def one_of(*registries: Registry[Any], ours: Sequence[str] | None = None) -> BeforeValidator:
+    """Return the check that a value is the name of a part that one of the registries has.
+
+    Args:
+        registries: Where names are looked up.
+        ours: What can be named instead of the parts that come with this package; None for all of these.
+    """
+    unwanted = set() if ours is None else {name for each in registries for name in each.built_in_names()}
 
     def check(value: Any) -> str:
-        if isinstance(value, str) and any(registry.known(value) for registry in registries):
+        if isinstance(value, str) and (
+            value in (ours or ())
+            or (value not in unwanted and any(registry.known(value) for registry in registries))
+        ):
             return value
-        names = [repr(name) for registry in registries for name in registry.names()]
+        known = [name for registry in registries for name in registry.names() if name not in unwanted]
+        names = [repr(name) for name in (*(ours or ()), *known)]
         expected = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
         why = "".join(f"; {problem}" for problem in broken_plugins())
         raise PydanticCustomError(

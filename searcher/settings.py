@@ -1,16 +1,31 @@
 """Settings from the environment, as the person who set them meant them."""
 
 import os
+import unicodedata
 
 __all__ = ["read_setting", "take_setting", "without_frame"]
 
-_FRAME = "\ufeff\ufffe \t\r\n\v\f\0"
-"""What editors, `.env` files and other systems leave around a value: white space, and the mark before UTF text."""
+_SWAPPED_MARK = "\ufffe"
+"""The mark before UTF text with its bytes exchanged."""
 
 
 def without_frame(text: str) -> str:
-    """Return a value without white space and byte order marks around it."""
-    return text.strip(_FRAME)
+    """Return a value without what nobody sees around it.
+
+    Editors, `.env` files, web pages and other systems leave it there: white space of every kind, control codes, marks
+    of direction and of no width, and the mark before UTF text.
+    """
+    first, end = 0, len(text)
+    while first < end and _is_unseen(text[first]):
+        first += 1
+    while end > first and _is_unseen(text[end - 1]):
+        end -= 1
+    return text[first:end]
+
+
+def _is_unseen(character: str) -> bool:
+    is_mark = unicodedata.category(character) in ("Cc", "Cf")
+    return is_mark or character.isspace() or character == _SWAPPED_MARK
 
 
 def read_setting(name: str) -> str | None:

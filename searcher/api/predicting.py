@@ -16,7 +16,7 @@ from searcher.data_pipeline.scratch import Closing
 from searcher.data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.inference.precision import default_device
-from searcher.models.base import Prediction
+from searcher.models.values import Prediction
 from searcher.prediction.images import Normalised, require_kind
 from searcher.prediction.predict import find_objects, resampling_scale
 from searcher.prediction.raster import Resampled

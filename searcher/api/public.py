@@ -13,7 +13,7 @@ from searcher.data_pipeline.datasets import SampleSource
 from searcher.data_pipeline.datasets.view import LABELS_ARE, DataView, LabelsAre
 from searcher.exceptions import SearchBrokeOffError, UserError
 from searcher.settings import read_setting
-from searcher.storage.mirror import cache_dir
+from searcher.storage.mirror import cache_dir, storage_at
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
 
@@ -35,7 +35,7 @@ PathLike = str | os.PathLike[str]
 
 @in_python
 def launch(
-    study: PathLike,
+    study: PathLike | None = None,
     *,
     data: PathLike | None = None,
     db: PathLike | None = None,
@@ -56,7 +56,8 @@ def launch(
     lost, and KeyboardInterrupt is raised. Once more ends it at once. Launching again goes on.
 
     Args:
-        study: A shipped study's name, or a .toml file.
+        study: A shipped study's name, or a .toml file; None for one that is planned for the data, written into the
+            storage folder, and gone on with from there.
         data: The data set's folder, or its URI in an object store; None for synthetic glands.
         db: The study database: a file (SQLite), a URL (PostgreSQL), or `@FILE` with the URL in it; None for
             `SEARCHER_DB` of the environment, else `searcher.db` here.
@@ -85,11 +86,13 @@ def launch(
     from searcher.api.study_result import read_study
     from searcher.ledger.database import Database
 
-    spec = _spec(study, set, {"study.trials": trials, "train.epochs": epochs})
     view = _view(labels_are, patient_from, resample_um)
-    where, database = data_place(data), _database(db)
+    where, line = data_place(data), ProgressLine(progress)
+    if study is None:
+        study = _planned(where, view, storage, _Watcher(line))
+    spec = _spec(study, set, {"study.trials": trials, "train.epochs": epochs})
+    database = _database(db)
     Database.probe(database)
-    line = ProgressLine(progress)
     with _rays_address(address) as cluster:
         place = LaunchPlace(
             database=database,
@@ -163,7 +166,6 @@ def train(
         TrialError: The trial cannot go on, as when a loss is no number.
     """
     from searcher.api.training import only_point, train_trial
-    from searcher.storage.mirror import storage_at
     from searcher.training.dataset import DataRequest
 
     spec = _spec(study, set, {"train.epochs": epochs})
@@ -370,6 +372,19 @@ def _spec(study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[st
             )
     fixed = {key: value for key, value in named.items() if value is not None}
     return read_spec(os.fspath(study), {**(chosen or {}), **fixed})
+
+
+def _planned(where: str | None, view: DataView, storage: PathLike, watcher: _Watcher) -> Path:
+    """Return the file of the study that is planned for the data."""
+    if where is None:
+        raise UserError("study: must name a study, or data the images to plan one for, got neither; give one")
+    if storage_at(os.fspath(storage)).is_remote:
+        raise UserError(
+            f"storage: must be a folder where a study is planned, got {storage}; write a study file"
+        )
+    from searcher.api.planning import planned_file
+
+    return planned_file(where, view, storage_folder(storage), watcher.preparing, watcher.remark)
 
 
 def _view(labels_are: str, patient_from: str, resample_um: float | None) -> DataView:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from searcher.cli.members import add_members, networks_named
 from searcher.cli.options import Verbs, add_view, data_folder, data_view, positive_float, positive_int
-from searcher.study.objectives import TUNING_TARGETS
+from searcher.study.objectives import TUNING_TARGETS, metrics_of_plugins
 
 __all__ = ["add_parser"]
 
@@ -48,10 +48,10 @@ def add_parser(verbs: Verbs) -> None:
         "--tune",
         nargs="?",
         const="objective",
-        choices=("objective", *TUNING_TARGETS),
         metavar="METRIC",
         help="tune post-processing anew for the networks together, each asked about the images it was validated on: "
-        f"for what they were tuned for, or one of {', '.join(TUNING_TARGETS)}; needs the training data",
+        f"for what they were tuned for, or one of {', '.join(TUNING_TARGETS)}, or a plug-in's metric; "
+        "needs the training data",
     )
     add_view(parser)
     parser.add_argument(
@@ -73,6 +73,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, progress_bar, tuning_text
 
     check_target(args.to, force=args.force)
+    _check_tuning_target(args.tune)
     wish = ExportWish(
         to=args.to,
         force=args.force,
@@ -106,3 +107,16 @@ def _run(args: argparse.Namespace) -> int:
         )
     console.print(f"  searcher predict {args.to} IMAGE… --to DIR", markup=False, soft_wrap=True)
     return 0
+
+
+def _check_tuning_target(metric: str | None) -> None:
+    """Check what `--tune` says.
+
+    Raises:
+        UserError: Nobody knows it.
+    """
+    from searcher.exceptions import UserError
+
+    known = ("objective", *TUNING_TARGETS, *metrics_of_plugins())
+    if metric is not None and metric not in known:
+        raise UserError(f"--tune: must be one of {', '.join(known)}, got {metric!r}; choose one of them")

@@ -148,9 +148,16 @@ def _folder() -> str:
 
 def _secret_parts(name: str, value: str) -> Iterator[str]:
     if _IS_SECRET.search(name) and len(value) >= _LEAST_SECRET_CHARS:
-        if "://" not in value and "=" not in value and Path(value).exists():
+        if "://" not in value and "=" not in value and _exists(value):
             return  # the path of a key's file is none
         yield value.strip()
         found = re.search(r"://[^/@]*?:(.+)@", value)
         if found and len(found[1]) >= _LEAST_SECRET_CHARS:
             yield found[1]
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # longer than the system takes, or not to be looked into
+        return False

@@ -19,6 +19,8 @@ from searcher.cli.options import (
     storage_text,
 )
 from searcher.cli.streams import say_problem
+from searcher.exceptions import UserError
+from searcher.storage.objects import is_object_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +41,7 @@ _FAILED = 1
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser("launch", help="run a study, or go on with one that was interrupted")
-    add_training(parser)
+    add_training(parser, is_planned=True)
     parser.add_argument("--trials", type=positive_int, metavar="N", help="budget of the study (study.trials)")
     add_database(parser)
     parser.add_argument(
@@ -61,6 +63,8 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.ledger.database import Database
     from searcher.study.catalog import load_study
 
+    if args.study is None:
+        args.study = _planned(args)
     spec = load_study(args.study, overrides(args))
     args.address = ray_address(args)
     for check in (data_folder, storage_text):  # a key in a URI goes nowhere, not even to a cluster
@@ -75,6 +79,31 @@ def _run(args: argparse.Namespace) -> int:
 
     result = launch_in_order(spec, place, _Watcher(args), with_parents=args.with_parents)
     return {"finished": 0, "failed": _FAILED}.get(result.outcome, 130)
+
+
+def _planned(args: argparse.Namespace) -> str:
+    """Return the file of the study that is planned for the data.
+
+    Raises:
+        UserError: There is nothing to plan for, or no place for the file.
+    """
+    folder = data_folder(args)
+    if folder is None:
+        raise UserError(
+            "--study: must name a study, or --data the images to plan one for, got neither; "
+            "for a first look add --study unet-demo"
+        )
+    if args.detach or is_object_uri(args.storage):
+        option = "--detach" if args.detach else f"--storage {args.storage}"
+        raise UserError(
+            f"{option}: must have a study that is written down, got no --study; "
+            f"write it with searcher plan --data {args.data} --write FILE, then launch --study FILE"
+        )
+    root = storage_root(args)
+    from searcher.api.planning import planned_file
+
+    watcher = _Watcher(args)
+    return str(planned_file(folder, data_view(args), root, watcher.preparing, watcher.remark))
 
 
 def _place(args: argparse.Namespace, database_url: "DatabaseAddress") -> "LaunchPlace":

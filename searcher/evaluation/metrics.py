@@ -9,19 +9,39 @@ An image is compared once; `pooled` and `mean` then sum up any set of images, su
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from searcher.evaluation.hausdorff import nearest_hausdorff, pair_hausdorff
 from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, paired_pixels, partners
+from searcher.plugins import PluginError
+from searcher.study.objectives import METRICS as VALIDATION_METRICS
+from searcher.study.objectives import Counts, Metric, metrics_of_plugins
 
-__all__ = ["METRICS", "ImageComparison", "ObjectTerms", "compare", "from_sums", "mean", "pooled"]
+__all__ = [
+    "METRICS",
+    "ImageComparison",
+    "ObjectTerms",
+    "compare",
+    "from_sums",
+    "mean",
+    "metric_names",
+    "pooled",
+]
 
 METRICS = ("f1", "object_dice", "object_hausdorff", "pixel_dice")
-"""Names of what `pooled`, `mean` and `from_sums` return, in their order."""
+"""Names of what `pooled`, `mean` and `from_sums` return, in their order, before those of plug-ins."""
+_NUM_SUMS = 10
+"""What ours are made from."""
+
+
+def metric_names() -> tuple[str, ...]:
+    """Return the names of what `pooled`, `mean` and `from_sums` return, in their order."""
+    return (*METRICS, *metrics_of_plugins())
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +69,8 @@ class ImageComparison:
     """Predicted objects that cover more than half of their partner's pixels (strictly: none is won twice)."""
     shared_px: int
     """Pixels that both sides count to an object."""
+    of_maps: Mapping[str, float] = field(default_factory=dict)
+    """Values of plug-ins' metrics of label maps, by name; NaN where the image has none."""
 
     @property
     def fp(self) -> int:
@@ -72,16 +94,19 @@ class ImageComparison:
 
     @property
     def sums(self) -> NDArray[np.float64]:
-        """float64[10], what `from_sums` makes the metrics from; those of a set are the sum over its images.
+        """float64[10 + 2k], what `from_sums` makes the metrics from; those of a set are the sum over its images.
 
         TP and shared pixels; then for the true objects, then for the predicted ones: their number, and the sums of
-        area, area x Dice and area x Hausdorff distance.
+        area, area x Dice and area x Hausdorff distance. Then for each of k plug-ins' metrics of label maps its value
+        and a one, or twice 0 where the image has none.
         """
         sides = [
             [len(side.areas), side.areas.sum(), side.areas @ side.dice, side.areas @ side.hausdorff]
             for side in (self.truth, self.prediction)
         ]
-        return np.array([self.tp, self.shared_px, *sides[0], *sides[1]], np.float64)
+        found = [self.of_maps.get(name, math.nan) for name in _metrics_of_maps()]
+        more = [term for value in found for term in ((0.0, 0.0) if math.isnan(value) else (value, 1.0))]
+        return np.array([self.tp, self.shared_px, *sides[0], *sides[1], *more], np.float64)
 
     @property
     def touched_by_empty_rule(self) -> bool:
@@ -92,7 +117,9 @@ class ImageComparison:
         return len(self.truth.areas) == 0 or len(self.prediction.areas) == 0
 
 
-def compare(truth: IntArray, prediction: IntArray, *, hausdorff: bool = True) -> ImageComparison:
+def compare(
+    truth: IntArray, prediction: IntArray, *, hausdorff: bool = True, only: Collection[str] | None = None
+) -> ImageComparison:
     """Return the comparison of one image.
 
     Labels may have gaps; an object is all pixels of one label, and is neither split nor joined.
@@ -101,8 +128,10 @@ def compare(truth: IntArray, prediction: IntArray, *, hausdorff: bool = True) ->
         truth: integer[H, W], instance label map, 0 is background.
         prediction: integer[H, W], the same.
         hausdorff: Whether distances are wanted, most of the work. Without, they are NaN, and what is made of them too.
+        only: Which of the plug-ins' metrics of label maps are wanted; None for all.
 
     Raises:
+        PluginError: A plug-in's metric raised something.
         ValueError: Shapes differ, or a side is not a label map (integers of two dimensions, none below 0).
     """
     if truth.shape != prediction.shape:
@@ -123,6 +152,11 @@ def compare(truth: IntArray, prediction: IntArray, *, hausdorff: bool = True) ->
         prediction=ObjectTerms(found.areas, _dice_terms(found, glands, of_found), h_found),
         tp=int(won.sum()),
         shared_px=int(np.count_nonzero((truth != 0) & (prediction != 0))),
+        of_maps={
+            name: _value(name, metric, truth, prediction)
+            for name, metric in _metrics_of_maps().items()
+            if only is None or name in only
+        },
     )
 
 
@@ -139,7 +173,7 @@ def pooled(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
         `pixel_dice`: 2 |T n P| / (|T| + |P|) of the foregrounds.
 
         A set with no object on one side has that side's weights on the other; with none at all, it is 1, 1, 0
-        pixels and 1.
+        pixels and 1. Then the plug-ins' metrics, NaN where there is none.
 
     Raises:
         ValueError: No image.
@@ -154,12 +188,12 @@ def from_sums(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Return the metrics of many sets of images at once, by the definitions of `pooled`.
 
     Args:
-        sums: float64[..., 10], `ImageComparison.sums` summed over the images of each set.
+        sums: float64[..., 10 + 2k], `ImageComparison.sums` summed over the images of each set.
 
     Returns:
-        float64[...] by the names in `METRICS`.
+        float64[...] by the names of `metric_names`.
     """
-    tp, shared_px, *of_sides = np.moveaxis(sums, -1, 0)
+    tp, shared_px, *of_sides = np.moveaxis(sums[..., :_NUM_SUMS], -1, 0)
     num, area, dice, hausdorff = (np.stack(pair) for pair in zip(of_sides[:4], of_sides[4:], strict=True))
     num_sides = (num > 0).sum(axis=0)  # those with objects
     is_empty = num_sides == 0
@@ -174,7 +208,52 @@ def from_sums(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         "object_dice": of_both(dice, 1.0),
         "object_hausdorff": of_both(hausdorff, 0.0),
         "pixel_dice": np.where(is_empty, 1.0, 2 * shared_px / np.maximum(num_px, 1)),
+        **_of_plugins(sums),
     }
+
+
+def _of_plugins(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return float64[...] by the names of the plug-ins' metrics."""
+    plugged = metrics_of_plugins()
+    if not plugged:
+        return {}
+    tp, shared_px, num_true, true_px, _, _, num_predicted, predicted_px, *_ = np.moveaxis(sums, -1, 0)
+    counts = np.stack([tp, num_predicted - tp, num_true - tp, shared_px, true_px, predicted_px], axis=-1)
+    found, column = {}, _NUM_SUMS
+    for name, metric in plugged.items():
+        if metric.of == "maps":
+            total, num = sums[..., column], sums[..., column + 1]
+            found[name] = np.divide(total, num, out=np.full_like(total, math.nan), where=num > 0)
+            column += 2
+        else:
+            rows = [
+                _value(name, metric, Counts(*row)) for row in counts.reshape(-1, counts.shape[-1]).tolist()
+            ]
+            found[name] = np.array(rows, np.float64).reshape(counts.shape[:-1])
+    return found
+
+
+def _metrics_of_maps() -> dict[str, Metric]:
+    return {name: metric for name, metric in metrics_of_plugins().items() if metric.of == "maps"}
+
+
+def _value(name: str, metric: Metric, *arguments: Any) -> float:
+    """Return what a plug-in's metric says.
+
+    Raises:
+        PluginError: It raised something, or said something else than a number.
+    """
+    assert metric.function is not None
+    where = f"{VALIDATION_METRICS.origin(name)}: metric {name!r}"
+    try:
+        value = metric.function(*arguments)
+    except Exception as error:
+        raise PluginError(
+            f"{where}: must return a number, raised {type(error).__name__}: {' '.join(str(error).split())}; mend it"
+        ) from error
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise PluginError(f"{where}: must return a number, got {type(value).__name__}; mend it")
+    return float(value)
 
 
 def mean(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
@@ -186,7 +265,10 @@ def mean(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
     if not comparisons:
         raise ValueError("metrics need at least one compared image, got none")
     each = from_sums(np.stack([comparison.sums for comparison in comparisons]))
-    return {name: float(values.mean()) for name, values in each.items()}
+    return {name: float(values.mean()) for name, values in each.items()} | {
+        name: float(np.mean(defined)) if len(defined := each[name][~np.isnan(each[name])]) else math.nan
+        for name in metrics_of_plugins()
+    }
 
 
 def _dice_terms(objects: LabelledObjects, others: LabelledObjects, of: Overlaps) -> NDArray[np.float64]:

@@ -75,7 +75,7 @@ class Summary:
     """What a method reached on one set of images, such as test A.
 
     Intervals are 95% percentile intervals over resampled images (`searcher.evaluation.bootstrap`); a single image
-    has none. The keys of `pooled`, `mean` and both parts of `intervals` are `searcher.evaluation.metrics.METRICS`.
+    has none. The keys of `pooled`, `mean` and both parts of `intervals` are `metrics.metric_names()`.
     """
 
     images: tuple[ImageResult, ...]
@@ -153,12 +153,12 @@ def summarise(images: Sequence[ImageResult], *, num_resamples: int = 2000, seed:
     sums = np.stack([comparison.sums for comparison in comparisons])
     alone = metrics.from_sums(sums)
     counted = count_sums([image.num_true for image in images], [image.num_predicted for image in images])
-    columns = [sums, np.stack([alone[name] for name in metrics.METRICS], axis=1), counted]
+    columns = [sums, np.stack([alone[name] for name in metrics.metric_names()], axis=1), counted]
     # One draw for all figures, so that they can be compared resample by resample.
     drawn = resampled_sums(np.concatenate(columns, axis=1), num_resamples=num_resamples, seed=seed)
     ends = np.cumsum([part.shape[1] for part in columns])
     drawn_sums, drawn_alone, drawn_counts = np.split(drawn, ends[:-1], axis=1)
-    means = dict(zip(metrics.METRICS, drawn_alone.T / len(images), strict=True))
+    means = dict(zip(metrics.metric_names(), drawn_alone.T / len(images), strict=True))
     count_draws = count_metrics(drawn_counts)
     posters = [image.poster for image in images if image.poster is not None]
     return Summary(

@@ -1,7 +1,7 @@
 """How good predictions are, on a set of images: the official metrics, and the poster's."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -63,17 +63,20 @@ def see_all(
     return seen
 
 
-def measure(predictor: Predictor, seen: Sequence[Seen], *, hausdorff: bool = True) -> list[ImageComparison]:
+def measure(
+    predictor: Predictor, seen: Sequence[Seen], *, hausdorff: bool = True, only: Collection[str] | None = None
+) -> list[ImageComparison]:
     """Return the comparison of each image with its truth, instances cut as `predictor.postprocess` says.
 
     Args:
         predictor: The models.
         seen: What they see of the images.
         hausdorff: Whether distances are wanted; see `compare`.
+        only: Which of the plug-ins' metrics of label maps are wanted; None for all.
     """
 
     def compared(each: Seen) -> ImageComparison:
-        return metrics.compare(each.truth, predictor.cut(each.output).labels, hausdorff=hausdorff)
+        return metrics.compare(each.truth, predictor.cut(each.output).labels, hausdorff=hausdorff, only=only)
 
     with ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="measuring") as pool:
         return list(pool.map(compared, seen))

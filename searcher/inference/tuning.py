@@ -20,7 +20,7 @@ from searcher.evaluation.metrics import from_sums
 from searcher.inference.measuring import Seen, measure
 from searcher.inference.predictor import Predictor
 from searcher.models.settings import PostprocessSettings
-from searcher.study.objectives import OFFICIAL, Objective
+from searcher.study.objectives import OFFICIAL, Objective, direction_of, metrics_of_plugins, official_name
 
 __all__ = ["CANDIDATES", "Measured", "Tuned", "agreed", "choose_views", "tune_postprocess", "tuning_target"]
 
@@ -50,7 +50,7 @@ class Tuned:
     tta: bool
     """Whether the maps were the mean of 8 turned and mirrored versions. Predict likewise: they are smoother."""
     metric: str
-    """What was tuned for, one of `TUNING_TARGETS`."""
+    """What was tuned for, one of `TUNING_TARGETS` or a plug-in's metric."""
     value_before: float
     """The metric with the settings as they were trained with, of one view."""
     value: float
@@ -105,7 +105,7 @@ class Measured:
 
 
 def tuning_target(metric: str, objective: Objective) -> str:
-    """Return what to tune for, one of `TUNING_TARGETS`.
+    """Return what to tune for, one of `TUNING_TARGETS` or a plug-in's metric.
 
     Args:
         metric: One of them, or `objective`.
@@ -113,7 +113,7 @@ def tuning_target(metric: str, objective: Objective) -> str:
     """
     if metric != "objective":
         return metric
-    return objective.name if objective.name in OFFICIAL else "object_dice"
+    return objective.name if objective.name in {*OFFICIAL, *metrics_of_plugins()} else "object_dice"
 
 
 def tune_postprocess(
@@ -131,7 +131,7 @@ def tune_postprocess(
     Args:
         predictor: What cuts instances.
         seen: Images that the models were not trained on, at least one.
-        target: What to tune for, one of `TUNING_TARGETS`.
+        target: What to tune for, one of `TUNING_TARGETS` or a plug-in's metric.
         tta: Whether they were seen with test-time augmentation; for the record.
         on_measured: Called after each setting that was measured.
     """
@@ -142,7 +142,9 @@ def tune_postprocess(
             settings not in known
         ):  # the last round, in which nothing improves, has mostly been measured before
             predictor.postprocess = settings
-            comparisons = measure(predictor, seen, hausdorff=target == "object_hausdorff")
+            comparisons = measure(
+                predictor, seen, hausdorff=target == "object_hausdorff", only=target.split("+")
+            )
             known[settings] = _measured(np.array([each.sums for each in comparisons]), target)
             if on_measured is not None:
                 on_measured()
@@ -178,14 +180,14 @@ def _measured(sums: NDArray[np.float64], target: str) -> Measured:
     """Return the target of a set of images.
 
     Args:
-        sums: float64[N, 10], `ImageComparison.sums` of each.
-        target: One of `TUNING_TARGETS`.
+        sums: float64[N, 10 + 2k], `ImageComparison.sums` of each.
+        target: One of `TUNING_TARGETS`, or a plug-in's metric.
     """
     total = sums.sum(axis=0)
     found = from_sums(np.vstack([total, total - sums]))
-    names = [OFFICIAL[name] for name in target.split("+")]
+    names = [official_name(name) for name in target.split("+")]
     values = np.mean([found[name] for name in names], axis=0)
-    costs = values if target == "object_hausdorff" else -values
+    costs = values if direction_of(target.partition("+")[0]) == "minimize" else -values
     return Measured(float(values[0]), float(costs[0]), costs[1:] if len(sums) > 1 else costs[:0])
 
 

@@ -111,6 +111,12 @@ def parse_url(text: str | DatabaseAddress) -> DatabaseAddress:
     text = without_frame(text)
     if "\0" in text:
         raise DatabaseError("--db: must be a path or a URL, got a character of code 0 in it; write it again")
+    if re.fullmatch(r"([\"'`]).*\1", text, re.DOTALL):
+        raise DatabaseError(
+            "--db: must be an address without quotes around it, got some, as an env file leaves them; remove them"
+        )
+    if re.match(r"file:", text, re.IGNORECASE):
+        raise DatabaseError(f"--db: must be {_FORMS}, got a file: URI; give the path alone")
     scheme, separator, rest = text.partition("://")
     if separator and re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
         return DatabaseAddress(_parsed(scheme.lower(), rest))

@@ -64,7 +64,8 @@ def render(report: EvaluationReport) -> str:
     return environment.get_template("report.html.jinja").render(
         report=report,
         splits=[_SplitView.of(split) for split in report.splits],
-        metrics=_METRICS,
+        metrics=_metrics(report),
+        contest_metrics=_METRICS,
         contest=_contest(report),
         poster=_poster_rows(report),
         training={name: Markup(svg) for name, svg in figures.training_curves(members).items()},
@@ -156,6 +157,15 @@ class _Contest:
     """Our row, None where nothing was measured on the contest's images."""
     missing: Sequence[str]
     """Test sets that were not measured."""
+
+
+def _metrics(report: EvaluationReport) -> list[tuple[str, str, str]]:
+    """Return key, name and meaning of what is shown: the contest's metrics, and those of plug-ins behind them."""
+    known = {key for key, _, _ in _METRICS} | {"pixel_dice"}
+    more = dict.fromkeys(
+        key for split in report.splits for key in split.summary["pooled"] if key not in known
+    )
+    return [*_METRICS, *((key, key, "of a plug-in") for key in more)]
 
 
 def _contest(report: EvaluationReport) -> _Contest:

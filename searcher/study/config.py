@@ -7,7 +7,7 @@ Its canonical hash is what proves that the trainer applied what the sampler aske
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -17,16 +17,20 @@ from pydantic import (
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from searcher.data_pipeline.augment import AUGMENTATIONS
+from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.normalisation import Normalisation
+from searcher.data_pipeline.pipeline_file import MAX_PIPELINE, read_pipeline
 from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
 from searcher.parts import Options, PartSection, Section, one_of, own_options
 from searcher.plugins import Registry
+from searcher.study.objectives import METRICS
 from searcher.study.parts import OPTIMIZERS, SCHEDULES
 
 __all__ = [
@@ -61,6 +65,9 @@ _MAX_COVERAGE = 8
 
 _NEW_KEYS = {"normalisation", "low_percentile", "high_percentile"}
 """Keys of `data` that are written down only where they say something."""
+
+_TUNED_FOR = ("objective", "object_f1", "object_dice", "object_f1+object_dice")
+"""What `tuning.metric` can say beside a plug-in's metric."""
 
 DEFAULT_MODEL = "unet"
 """The model of a configuration that names none."""
@@ -165,6 +172,40 @@ class AugmentConfig(PartSection):
     """Scales the magnitudes of `standard` and `strong`; 1 is the preset as designed, 0 only crops, flips, rotates."""
     options: Options = Field(default={}, validate_default=True)
     """Settings of a plug-in's preset."""
+    pipeline: str = Field(default="", max_length=MAX_PIPELINE)
+    """In place of a preset: a pipeline of albumentations. A study file names the YAML or JSON file that it is saved in;
+    a configuration has its content."""
+
+    unsaid: ClassVar[Sequence[str]] = ("options", "pipeline")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pipeline_takes_the_presets_place(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("pipeline"):
+            beside = sorted({"preset", "strength", "options"} & values.keys())
+            if beside:
+                raise ValueError(
+                    f"pipeline takes the place of preset, strength and options, got {', '.join(beside)} beside it; "
+                    "remove one or the other"
+                )
+        return values
+
+    @field_validator("pipeline")
+    @classmethod
+    def _is_content(cls, pipeline: str) -> str:
+        if pipeline:
+            try:
+                read_pipeline(pipeline)
+            except DataError as error:
+                raise ValueError(str(error)) from None
+        return pipeline
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_replaces(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = as_usual(self)
+        if self.pipeline:
+            return {key: values[key] for key in ("crop_px", "pipeline")}
+        return {key: value for key, value in values.items() if key not in self.unsaid or value}
 
 
 class OptimizerConfig(PartSection):
@@ -258,7 +299,7 @@ class TuningConfig(Section):
 
     postprocess: bool = False
     """Tune `[postprocess]`: nothing is trained for it, it takes seconds."""
-    metric: Literal["objective", "object_f1", "object_dice", "object_f1+object_dice"] = "objective"
+    metric: Annotated[str, one_of(METRICS, ours=_TUNED_FOR)] = "objective"
     """What is tuned for: the study's objective, a metric, or the mean of two."""
     tta: bool = False
     """Tune it for the mean over the 8 turned and mirrored versions of an image, and predict so unless one view is

@@ -1,34 +1,94 @@
-"""The metrics a trial reports each epoch, and which way each of them improves."""
+"""The metrics a trial reports each epoch, ours and those of plug-ins, and which way each of them improves.
+
+A plug-in's metric is a function of the counts of a set of images, or of one image's label maps:
+
+    @register_metric("object_jaccard", "maximize", of="counts")
+    def object_jaccard(counts: Counts) -> float:
+        return counts.tp / max(1, counts.tp + counts.fp + counts.fn)
+
+It is reported beside ours in every epoch, and by `searcher evaluate` and `searcher metrics`; a study can have it as its
+objective, as a further one, and tune post-processing for it.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
+
+from searcher.plugins import PluginError, Registry
 
 __all__ = [
     "COSTS",
     "METRICS",
     "OFFICIAL",
     "TUNING_TARGETS",
+    "Counts",
     "Direction",
+    "Metric",
     "Objective",
     "direction_of",
+    "metrics_of_plugins",
+    "official_name",
     "pareto_front",
+    "register_metric",
 ]
 
 Direction = Literal["minimize", "maximize"]
 
-METRICS: dict[str, Direction] = {
-    "loss": "minimize",
-    "pixel_dice": "maximize",
-    "object_f1": "maximize",
-    "object_dice": "maximize",
-    "object_hausdorff": "minimize",
-}
-"""Direction of every validation metric. Definitions: `searcher.evaluation.metrics`."""
 
-COSTS: dict[str, Direction] = {"seconds_per_image": "minimize"}
-"""Direction of what a network costs. Measured, so no two runs agree; of use beside a metric, not in place of one."""
+class Counts(NamedTuple):
+    """What a metric of counts is made from, summed over a set of images."""
+
+    tp: float
+    """Predicted objects that cover more than half of the true object that they share the most pixels with."""
+    fp: float
+    """Predicted objects that do not."""
+    fn: float
+    """True objects that none of them is won for."""
+    shared_px: float
+    """Pixels of the foreground on both sides."""
+    true_px: float
+    """Pixels of true objects."""
+    predicted_px: float
+    """Pixels of predicted objects."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a set of images."""
+
+    direction: Direction
+    """Whether smaller or larger is better."""
+    function: Callable[..., float] | None = None
+    """A plug-in's; None for ours, which are worked out together."""
+    of: Literal["counts", "maps"] = "counts"
+    """`counts`: the function takes `Counts` of the whole set. `maps`: it takes truth and prediction of one image, both
+    integer[H, W], instance label maps; the set's figure is the mean over its images, without those that are NaN."""
+
+    def __post_init__(self) -> None:
+        # By which a registry finds out whose part it is.
+        object.__setattr__(self, "__module__", getattr(self.function, "__module__", None) or __name__)
+
+
+LOWER, HIGHER = Metric("minimize"), Metric("maximize")
+
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    key="study.objective",
+    built_in={
+        "loss": f"{__name__}:LOWER",
+        "pixel_dice": f"{__name__}:HIGHER",
+        "object_f1": f"{__name__}:HIGHER",
+        "object_dice": f"{__name__}:HIGHER",
+        "object_hausdorff": f"{__name__}:LOWER",
+    },
+)
+"""Every validation metric. Definitions of ours: `searcher.evaluation.metrics`."""
+
+COSTS: Registry[Metric] = Registry(
+    "cost", key="study.also", built_in={"seconds_per_image": f"{__name__}:LOWER"}
+)
+"""What a network costs. Measured, so no two runs agree; of use beside a metric, not in place of one."""
 
 OFFICIAL = {
     "object_f1": "f1",
@@ -36,16 +96,69 @@ OFFICIAL = {
     "object_hausdorff": "object_hausdorff",
     "pixel_dice": "pixel_dice",
 }
-"""What `searcher.evaluation.metrics` calls those that depend on the instances found."""
+"""What `searcher.evaluation.metrics` calls those of ours that depend on the instances found."""
 
 TUNING_TARGETS = (*OFFICIAL, "object_f1+object_dice")
-"""What post-processing can be tuned for: one of those, or the mean of two, both of which the contest ranks by. The
-object Dice weighs by area, and alone says little about small objects that are none."""
+"""What post-processing can be tuned for beside a plug-in's metric: one of those, or the mean of two, both of which the
+contest ranks by. The object Dice weighs by area, and alone says little about small objects that are none."""
+
+_TAKEN = {
+    "f1",
+    "objective",
+    "lr",
+    "train_loss",
+    "epoch_s",
+    "eval_s",
+    "train_images_per_s",
+    "seconds_per_image",
+}
+"""Names of other figures of an epoch or of a set of images."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def register_metric(name: str, direction: Direction, *, of: Literal["counts", "maps"]) -> Callable[[F], F]:
+    """Return the decorator that makes a metric known.
+
+    Args:
+        name: What study files, tables and databases call it: letters, digits and underscores.
+        direction: Whether to `minimize` or `maximize` it.
+        of: What the decorated function takes, see `Metric.of`. It returns a number, NaN where there is none.
+
+    Raises:
+        PluginError: The name is taken or none, or the direction is neither.
+    """
+    if not name.isidentifier() or name in _TAKEN or name.startswith(("loss", "train_loss_")):
+        raise PluginError(
+            f"metric {name!r}: must have a name of letters, digits and underscores that no other figure has; rename it"
+        )
+    if direction not in get_args(Direction) or of not in ("counts", "maps"):
+        raise PluginError(
+            f"metric {name!r}: must say minimize or maximize, and counts or maps, got {direction!r} and {of!r}; "
+            "say which"
+        )
+
+    def register(function: F) -> F:
+        METRICS.register(name, Metric(direction, function, of))
+        return function
+
+    return register
+
+
+def metrics_of_plugins() -> dict[str, Metric]:
+    """Return the metrics that plug-ins brought, by name."""
+    ours = METRICS.built_in_names()
+    return {name: METRICS[name] for name in METRICS.names() if name not in ours}
+
+
+def official_name(name: str) -> str:
+    """Return what `searcher.evaluation.metrics` calls one of `OFFICIAL` or a plug-in's metric."""
+    return OFFICIAL.get(name, name)
 
 
 def direction_of(name: str) -> Direction:
     """Return whether larger or smaller values of one of `METRICS` or `COSTS` are better."""
-    return (METRICS | COSTS)[name]
+    return (COSTS if COSTS.known(name) else METRICS)[name].direction
 
 
 def pareto_front(points: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[int]:
@@ -76,18 +189,22 @@ def pareto_front(points: Sequence[Sequence[float]], directions: Sequence[Directi
 
 @dataclass(frozen=True)
 class Objective:
-    """The metric a study optimises; its direction follows from its name."""
+    """The metric a study optimises; its direction follows from its name.
+
+    Raises:
+        PluginError: Nobody knows the metric.
+    """
 
     name: str
     """One of `METRICS`."""
 
     def __post_init__(self) -> None:
-        assert self.name in METRICS, self.name
+        METRICS[self.name]  # says in one line that nobody knows it
 
     @property
     def direction(self) -> Direction:
         """Whether smaller or larger is better."""
-        return METRICS[self.name]
+        return METRICS[self.name].direction
 
     @property
     def worst(self) -> float:

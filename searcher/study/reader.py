@@ -1,14 +1,17 @@
 """Reading study files: TOML text to a validated `StudySpec`, with every problem reported at once."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.pipeline_file import is_content, pipeline_text
 from searcher.exceptions import StudyFileError
 from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
 from searcher.study.parts import SAMPLERS
-from searcher.study.plugin_names import PLUGINS, joined, load_named
+from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
 from searcher.study.problems import Problems, suggestion
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
@@ -70,6 +73,7 @@ def parse_study(
     plugins = load_named(document, origin or source, problems, stored=stored)
     if problems.mention(PLUGINS):  # which keys there are depends on them
         raise StudyFileError(problems.lines)
+    pinned = _with_pipeline(document, origin or source, problems, stored=stored)
     sections = {name: _section(name, model, document, problems) for name, model in _SECTIONS.items()}
     fixed = _fixed(document, problems)
     parent = _section("parent", ParentSection, document, problems) if "parent" in document else None
@@ -118,7 +122,7 @@ def parse_study(
         source=source,
         origin=origin or source,
         text=text,
-        overrides=overrides,
+        overrides=overrides | pinned,
         fixed=fixed,
         space=space,
         enqueue=points,
@@ -135,6 +139,35 @@ def parse_value(text: str) -> Any:
     except TomlError:
         return text
     return document["value"] if len(document) == 1 else text  # more: a line's end, and another key behind it
+
+
+def _with_pipeline(
+    document: dict[str, Any], origin: str, problems: Problems, *, stored: bool
+) -> dict[str, Value]:
+    """Put the content of the file that `augment.pipeline` names in its place, and return it as an override.
+
+    As an override it is stored with the study: whatever becomes of the file, trials go on with what they began with.
+    """
+    table, key = document.get("augment"), "augment.pipeline"
+    named = table.get("pipeline") if isinstance(table, dict) else None
+    if not isinstance(table, dict) or not isinstance(named, str) or not named:
+        return {}
+    folder = Path.cwd() if key in problems.overrides else study_folder(origin)
+    try:
+        content = named if is_content(named) else pipeline_text(folder / Path(named).expanduser())
+        if not stored:
+            from searcher.data_pipeline.pipeline import (
+                check_pipeline,  # albumentations takes seconds to import
+            )
+
+            check_pipeline(content)
+    except DataError as error:
+        for problem in error.problems:
+            problems.add(key, problem)
+        del table["pipeline"]
+        return {}
+    table["pipeline"] = content
+    return {key: content}
 
 
 def _runs(parent: ParentSection) -> int:

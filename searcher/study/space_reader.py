@@ -77,6 +77,19 @@ class SpaceReader:
                 self._problem(
                     key, "must not be searched: a study's images are drawn once; set it under [data]"
                 )
+            elif name == "augment.pipeline":
+                self._problem(
+                    key,
+                    "must not be searched: it takes the place of augment.preset; write a study for each pipeline",
+                )
+            elif (
+                self._fixed.get("augment.pipeline")
+                and name.startswith("augment.")
+                and name != "augment.crop_px"
+            ):
+                self._problem(
+                    key, "must not be searched beside augment.pipeline, which takes its place; remove one"
+                )
             elif name == "data.normalisation" and "auto" in _listed_in(entry):
                 self._problem(
                     key,

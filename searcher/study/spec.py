@@ -39,9 +39,9 @@ class StudySection(Section):
     """Name of the study in the database and of its folder in the storage root."""
     description: str = ""
     """One line for people."""
-    objective: Literal[tuple(METRICS)] = "object_dice"  # type: ignore[valid-type]
+    objective: Annotated[str, one_of(METRICS)] = "object_dice"
     """Validation metric to optimise; its direction follows from its name."""
-    also: list[Literal[(*METRICS, *COSTS)]] = Field(default_factory=list)  # type: ignore[valid-type]
+    also: list[Annotated[str, one_of(METRICS, COSTS)]] = Field(default_factory=list)
     """Further metrics, or `seconds_per_image`: the search then looks for the best compromises between all of them.
     Checkpoints, pruning and children go by `objective` alone."""
     trials: int = Field(default=20, ge=1, le=1_000_000)

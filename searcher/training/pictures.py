@@ -113,7 +113,7 @@ def _worst_images(
         alive("pictures", f"looking for the worst images, {num_done + 1} of {len(val_indices)}")
         labels = predictor.cut(predictor.see(np.array(store.image(index)))).labels
         truth = np.array(store.labels(index), dtype=np.int32)
-        dice = pooled([compare(truth, labels, hausdorff=False)])["object_dice"]
+        dice = pooled([compare(truth, labels, hausdorff=False, only=())])["object_dice"]
         heapq.heappush(heap, (-dice, -index, labels))
         if len(heap) > num_images:
             heapq.heappop(heap)

@@ -55,7 +55,7 @@ class PixelFacts:
         lines = [
             f"normalisation is {self.normalisation}{since}; {len(self.channels)} channels, {', '.join(self.channels)}"
         ]
-        if config.augment.preset in _JITTERED:
+        if config.augment.preset in _JITTERED and not config.augment.pipeline:
             lines.append(
                 f"augment.preset={config.augment.preset}: hue and staining mean nothing in these images, so brightness "
                 "and contrast of each channel are changed instead"

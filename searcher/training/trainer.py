@@ -163,6 +163,7 @@ class Trainer:
                 strength=config.augment.strength,
                 is_photograph=self._pixels.are_photographs,
                 options=config.augment.options,
+                pipeline=config.augment.pipeline,
             ),
             seed=train.seed,
             num_threads=config.data.num_threads,

@@ -19,7 +19,7 @@ from searcher.exceptions import NonFiniteLossError
 from searcher.inference.precision import autocast
 from searcher.models.base import DenseModel, DetectionModel, SegmentationModel
 from searcher.models.values import Detections, TensorBatch
-from searcher.study.objectives import OFFICIAL
+from searcher.study.objectives import OFFICIAL, metrics_of_plugins
 from searcher.training.alive import Alive, silent
 
 __all__ = ["Validator", "loss_metrics"]
@@ -72,9 +72,9 @@ class Validator:
 
         Returns:
             `loss`: mean over images of the model's summed losses, with those of each name if there are several
-            (`loss_dice` say). `pixel_dice`, `object_f1`, `object_dice`,
-            `object_hausdorff`: the official metrics pooled over all the images. `seconds_per_image`: the median
-            image's time in the network, from the image in memory to what instances are cut from, losses included.
+            (`loss_dice` say). `pixel_dice`, `object_f1`, `object_dice`, `object_hausdorff`: the official metrics pooled
+            over all the images; those of plug-ins likewise. `seconds_per_image`: the median image's time in the
+            network, from the image in memory to what instances are cut from, losses included.
 
         Raises:
             NonFiniteLossError: A loss is NaN or infinite; the message names loss, epoch and image.
@@ -103,6 +103,7 @@ class Validator:
             alive("validation", f"epoch {epoch}, comparing the last validation images")
             values = pooled(comparisons.results())
         official = {name: float(values[theirs]) for name, theirs in OFFICIAL.items()}
+        official |= {name: float(values[name]) for name in metrics_of_plugins()}
         return loss_metrics("loss", _means(losses)) | official | {"seconds_per_image": median(seconds)}
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 import pytest
-import ray.scripts.scripts
 import yaml
 
 from searcher.cli import main as cli
@@ -24,6 +23,8 @@ def _options_of_searcher() -> dict[str, set[str]]:
 
 
 def _options_of_ray() -> dict[str, set[str]]:
+    import ray.scripts.scripts  # with all of Ray Serve: seconds, which not every process that collects tests need take
+
     options: dict[str, set[str]] = {}
 
     def collect(group: click.Group, prefix: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from skimage import data, transform
 from torch import nn
@@ -26,6 +25,8 @@ TABBY, TIGER_CAT, EGYPTIAN_CAT = 281, 282, 285
 @pytest.fixture(scope="module")
 def imagenet():
     """timm's classifier with the package's weights."""
+    import timm  # seconds, which not every process that collects tests need take
+
     network = timm.create_model(f"tf_{NAME}", pretrained=False).eval()
     network.load_state_dict(efficientnets.pretrained_state(NAME, "imagenet"))
     return network
@@ -106,6 +107,8 @@ def test_a_detector_of_ours_is_a_file_of_weights_too(tmp_path):
 
 
 def test_timms_own_names_load_from_a_file(tmp_path):
+    import timm
+
     torch.save(timm.create_model(f"tf_{NAME}").state_dict(), tmp_path / "w.pth")
     model = UNet(encoder=NAME, weights=str(tmp_path / "w.pth"), depth=4, base_channels=2)
     model.load_pretrained()
@@ -116,6 +119,8 @@ def test_timms_own_names_load_from_a_file(tmp_path):
 def test_weights_of_another_network_are_one_line(tmp_path, what):
     state = {"a": torch.zeros(3)}
     if what == "another EfficientNet":
+        import timm
+
         state = timm.create_model("tf_efficientnet_lite2").state_dict()
     torch.save(state, tmp_path / "w.pth")
     model = UNet(encoder=NAME, base_channels=2, weights=str(tmp_path / "w.pth"))

@@ -224,3 +224,11 @@ def test_train_names_a_parameter_that_is_left_open(tmp_path, capfd):
     )
     assert main(["train", "--study", "open.toml"]) == 2
     assert "must leave no searched parameter open" in capfd.readouterr().err
+
+
+def test_an_address_longer_than_a_path_may_be_is_one_line(capsys, monkeypatch, tmp_path):
+    """The last net looks at it too, for secrets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEARCHER_DB", "x" * 300)
+    assert main(["status"]) == 2
+    assert "must be a path that can be read: File name too long" in capsys.readouterr().err

@@ -88,3 +88,32 @@ def test_the_name_follows_from_the_folder(tiles, capsys):
     odd = tiles.rename(tiles.parent / "Größe 12 [µm]")
     assert main(["plan", "--data", str(odd), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "plan-gr--e-12---m"
+
+
+def test_a_launch_without_a_study_plans_one_and_later_launches_go_on_with_it(tiles, capsys):
+    wrong = ("--set", "model.dept=3")  # is found after planning, before the launch
+    assert main(["launch", "--data", str(tiles), *wrong]) == 2
+    told = capsys.readouterr()
+    file = tiles.parent / "runs" / "plan-tiles.toml"
+    assert f"planned a study for {tiles}, with its reasons in {file}" in told.out
+    assert "model.dept" in told.err
+    assert file.with_name("plan-tiles-folds.toml").is_file()
+    file.write_text(file.read_text().replace("trials = 20", "trials = 3"))
+    assert main(["launch", "--data", str(tiles), *wrong]) == 2
+    assert f"going on with the study planned before, {file}" in capsys.readouterr().out
+    assert "trials = 3" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "--study: must name a study, or --data the images to plan one for, got neither"),
+        (["--data", "tiles", "--detach"], "--detach: must have a study that is written down, got no --study"),
+        (["--data", "tiles", "--storage", "s3://bucket/x"], "--storage s3://bucket/x: must have a study"),
+    ],
+)
+def test_a_launch_that_cannot_plan_is_one_line(tiles, capsys, options, expected):
+    assert main(["launch", *options]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(expected)
+    assert not (tiles.parent / "runs").exists()

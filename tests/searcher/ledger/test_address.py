@@ -7,6 +7,7 @@ import pytest
 from searcher.cli.options import database_address
 from searcher.exceptions import DatabaseError
 from searcher.ledger.address import parse_url
+from searcher.ledger.database import Database
 from searcher.settings import read_setting, take_setting, without_frame
 
 
@@ -29,6 +30,9 @@ from searcher.settings import read_setting, take_setting, without_frame
         '"postgresql://user:Secret@127.0.0.1/name"',
         "SEARCHER_DB=postgresql://user:Secret@127.0.0.1/name",
         "user:Secret@127.0.0.1/name",
+        "'Secret.db'",
+        '"Secret.db"',
+        "file:Secret.db?mode=ro",
         "user:Hunter/Secret@127.0.0.1:1/name",
         "user:Hunter Secret/Word@127.0.0.1/name",
         "mysql://user:Secret@127.0.0.1/name",
@@ -118,3 +122,15 @@ def test_what_surrounds_a_setting_is_no_part_of_it(end, monkeypatch, tmp_path):
 def test_an_option_that_postgresql_does_not_know_is_named_where_no_password_is_near():
     with pytest.raises(DatabaseError, match=r"must have only options that PostgreSQL knows .* got sslmod;"):
         parse_url("postgresql://u@h/x?sslmod=require")
+
+
+@pytest.mark.parametrize("mark", ["\u00a0", "\u200b", "\u202a", "\u2028", "\u3000", "\ufeff", "\r", "\x85"])
+def test_what_nobody_sees_around_a_setting_makes_no_second_database(mark, monkeypatch):
+    monkeypatch.setenv("SEARCHER_DB", f"{mark}study ü.db{mark}")
+    assert read_setting("SEARCHER_DB") == "study ü.db"
+    assert parse_url(f"{mark}study ü.db{mark}").sqlite_path == "study ü.db"
+
+
+def test_a_path_longer_than_the_system_takes_is_one_line(tmp_path):
+    with pytest.raises(DatabaseError, match="must be a path that can be read: File name too long"):
+        Database.open(str(tmp_path / ("x" * 300)))

