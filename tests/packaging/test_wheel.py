@@ -103,9 +103,10 @@ def test_a_launch_beside_packages_of_the_same_names_trains_a_trial(environment, 
 @pytest.fixture(scope="module")
 def with_example(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The environment with the example of a plug-in installed beside the wheel, and a study of it that was launched."""
-    install = (environment / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
     folder = tmp_path_factory.mktemp("example")
-    run(*install, EXAMPLE, cwd=folder)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, EXAMPLE, cwd=folder)
+    [built] = folder.glob("attention_unet-*.whl")
+    run(environment / "python", "-m", "pip", "install", "--quiet", "--no-deps", built, cwd=folder)
     (folder / "study.toml").write_text((EXAMPLE / "study.toml").read_text())
     run(environment / "searcher", "launch", "--study", "study.toml", "--db", "study.db", cwd=folder)
     return folder
