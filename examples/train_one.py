@@ -21,8 +21,9 @@ from searcher.data_pipeline import (
     prepare_store,
     split_by_group,
 )
-from searcher.models.base import SegmentationModel, TensorBatch
+from searcher.models.base import SegmentationModel
 from searcher.models.unet import UNet
+from searcher.models.values import TensorBatch
 
 CROP_PX = 96
 BATCH_SIZE = 8

@@ -39,6 +39,9 @@ share_compiled_statements()
 _ON_RAY = "tests/searcher/orchestration/"
 """Most of this room's tests share one Ray cluster, which takes long to start."""
 
+_ON_ROOM = "tests/chaos/test_detached.py"
+"""Its tests share a cluster of three nodes."""
+
 _END_OF_CLUSTER = pytest.StashKey[Callable[[], None]]()
 """Ends that cluster, as long as it is up."""
 
@@ -70,10 +73,17 @@ _LONG = (
 
 
 class _ByServer(LoadScopeScheduling):
-    """Gives the room with the cluster to one process as a whole, so that it is started once; else whole files."""
+    """Gives the room with the cluster to one process as a whole, so that it is started once; else whole files.
+
+    Of faults and cases each test goes to whichever process is free.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return _ON_RAY if nodeid.startswith(_ON_RAY) else nodeid.partition("::")[0]
+        if nodeid.startswith(_ON_RAY):
+            return _ON_RAY
+        file = nodeid.partition("::")[0]
+        is_alone = file.startswith(("tests/chaos/", "tests/cases/")) and file != _ON_ROOM
+        return nodeid if is_alone else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -59,6 +59,9 @@ def _plain_name(value: str) -> str:
 FileName = Annotated[str, AfterValidator(_plain_name)]
 
 
+PartName = Annotated[str, Field(pattern=r"^[a-z_.]{1,100}=[^=\x00-\x1f\x7f]{1,100}$")]
+
+
 class FileFacts(Section):
     """A file of the bundle as it was written."""
 
@@ -148,7 +151,7 @@ class PluginFacts(Section):
     """The distribution's; empty for a file."""
     sha256: Sha256 | Literal[""]
     """Digest of its Python files."""
-    parts: tuple[str, ...] = Field(min_length=1)
+    parts: tuple[PartName, ...] = Field(min_length=1)
     """What the configurations name of it, `model.name=attention_unet` say."""
 
 

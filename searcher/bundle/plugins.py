@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from searcher.bundle.manifest import MAX_NAME, PluginFacts
+from searcher.escaping import one_line
 from searcher.exceptions import UserError
 from searcher.plugins import Plugin, is_known, loaded_plugins, parts_named, plugin_of
 from searcher.study.config import TrialConfig
@@ -44,8 +45,9 @@ def check_plugins(path: Path, needed: Iterable[PluginFacts]) -> None:
                 if facts.name.endswith(".py")
                 else "install it, or give --plugin FILE"
             )
+            parts = one_line(", ".join(lacking))
             problems.append(
-                f"{path}: must have its plug-in {_called(facts)}, got none that knows {', '.join(lacking)}; {remedy}"
+                f"{path}: must have its plug-in {_called(facts)}, got none that knows {parts}; {remedy}"
             )
         elif (here := _of(facts)) is not None and here.sha256 != facts.sha256:
             logger.warning(
@@ -76,4 +78,4 @@ def _of(facts: PluginFacts) -> Plugin | None:
 
 
 def _called(facts: PluginFacts) -> str:
-    return f"{facts.name} {facts.version}".strip()
+    return one_line(f"{facts.name} {facts.version}".strip())

@@ -4,19 +4,24 @@ import os
 import platform
 import socket
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from searcher.ledger.clock import database_now
 from searcher.ledger.liveness import own_process
 from searcher.ledger.tables import LaunchRow
+from searcher.plugins import loaded_plugins
 from searcher.study.config import MEANING
 
-__all__ = ["NORMALISES", "this_launch"]
+__all__ = ["NORMALISES", "changed_plugins", "this_launch"]
 
 NORMALISES = "normalises"
 """Recorded of a launch whose version can normalise images; older ones could not."""
 
+_PLUGIN = "plug-in "
+"""How what is recorded of a plug-in begins."""
 _RECORDED_VERSIONS = (
     "gland-searcher",
     "torch",
@@ -48,7 +53,34 @@ def this_launch(study_id: int, job: str | None) -> LaunchRow:
 
 def _versions() -> dict[str, str]:
     installed = {name: version(name) for name in _RECORDED_VERSIONS}
-    return {"python": platform.python_version(), "meaning": str(MEANING), NORMALISES: "1", **installed}
+    ours = {"python": platform.python_version(), "meaning": str(MEANING), NORMALISES: "1"}
+    return {**ours, **installed, **_plugin_versions()}
+
+
+def _plugin_versions() -> dict[str, str]:
+    """Return version and digest of each plug-in of this process, by its file's or module's name."""
+    return {
+        f"{_PLUGIN}{Path(plugin.source).name}": f"{plugin.version} {plugin.sha256[:12]}".strip()
+        for plugin in loaded_plugins()
+    }
+
+
+def changed_plugins(launches: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one line for each plug-in whose files are not those that trials of the study were trained with.
+
+    Args:
+        launches: What each launch ran with, oldest first, this one last; see `Database.versions`.
+    """
+    lines = []
+    *before, now = launches
+    for name, found in now.items():
+        earlier = [each[name] for each in before if name in each]
+        if name.startswith(_PLUGIN) and earlier and earlier[-1] != found:
+            lines.append(
+                f"{name} is {found}, was {earlier[-1]} at the launch before: trials of both are compared as if they "
+                "were alike; if they are not, begin anew with --set study.name=NAME"
+            )
+    return lines
 
 
 def _git_revision() -> str | None:

@@ -16,6 +16,7 @@ from searcher.exceptions import (
 )
 from searcher.ledger.lease import Lease
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.ledger.this_launch import changed_plugins
 from searcher.lineage.imports import parents_trials
 from searcher.orchestration.cluster.code_digest import code_digest
 from searcher.orchestration.cluster.node_probe import mark_storage
@@ -117,6 +118,8 @@ class LaunchRun:
         run, store = self._run, self._run.store
         for line in run.remarks:
             self._log.note(line)
+        for line in changed_plugins(self._ledger.database.versions(self._ledger.spec.name)):
+            self._log.said(line)
         self._ledger.note_launch(
             run.command, num_images=len(store.samples), num_training_images=len(store.indices("train"))
         )

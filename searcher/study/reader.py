@@ -1,6 +1,6 @@
 """Reading study files: TOML text to a validated `StudySpec`, with every problem reported at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,8 @@ def parse_study(
                 "search.sampler",
                 f"must know several objectives, got {sampler!r}; take tpe, gp, qmc or random",
             )
+    if problems and stored:
+        _say_what_is_gone(plugins, problems)
     if problems:
         raise StudyFileError(problems.lines)
     if parent is not None and parent.how == "rerank":
@@ -219,6 +221,16 @@ def _apply(overrides: Mapping[str, Any], document: dict[str, Any], problems: Pro
                 break
         else:
             node[leaf] = value
+
+
+def _say_what_is_gone(plugins: Sequence[str], problems: Problems) -> None:
+    """Name the plug-ins that a stored study lacks here, whose parts are unknown names then."""
+    for path in plugins:
+        if "/" in path and not Path(path).exists():
+            problems.add(
+                PLUGINS,
+                f"must be where the study found it, got no {path}; put it back, or give --plugin FILE",
+            )
 
 
 def _check_table_names(document: dict[str, Any], problems: Problems) -> None:

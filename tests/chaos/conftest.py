@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from chaos_harness import PLAN, Study, python_path, study_text
+from chaos_harness import FORKS, PLAN, Study, python_path, study_text
 from chaos_nodes import Nodes
 from chaos_postgres import Server
 from chaos_table import fact, pytest_addoption, pytest_runtest_makereport, pytest_terminal_summary
+from filelock import FileLock
+from forks import Forks
 
 __all__ = ["fact", "pytest_addoption", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
@@ -21,6 +23,23 @@ _SEED = int(os.environ.get("SEARCHER_CHAOS_SEED") or secrets.randbelow(10**6))
 os.environ["SEARCHER_CHAOS_SEED"] = str(_SEED)  # for the processes that pytest-xdist starts
 _LONGEST_S = 900
 """Seconds after which a test hangs: several launches, one after the other, on a machine that is busy."""
+
+_LONG = (
+    "test_detached.py",
+    "test_driver_killed.py",
+    "test_interrupted.py",
+    "test_coarse_to_fine.py",
+    "test_file_troubles.py",
+    "test_memory_monitor.py",
+    "test_database_away.py",
+    "test_nodes_apart.py",
+    "test_hanging_workers.py",
+    "test_operators.py",
+    "test_object_store.py",
+    "test_workers_and_nodes.py",
+    "test_damaged_checkpoints.py",
+)
+"""The files whose tests take longest, the longest first: a test that begins last would run alone in the end."""
 
 
 def pytest_report_header() -> str:
@@ -32,6 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("chaos")
             item.add_marker(pytest.mark.timeout(_LONGEST_S))
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
 
 
 @pytest.fixture
@@ -46,8 +66,31 @@ def cluster_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cluster") / "plan.json"
 
 
+def _common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of pytest-xdist have."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session")
-def cluster_address(cluster_plan: Path) -> Iterator[str]:
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """What launches and workers are forked from; one for all processes of pytest-xdist."""
+    folder = _common_folder(tmp_path_factory)
+    known = folder / "forks"
+    with FileLock(folder / "forks.lock"):
+        try:
+            forks = Forks(Path(known.read_text()))
+        except OSError:  # the first to ask, or all that held it are done
+            forks = Forks.start()
+            known.write_text(str(forks.path))
+    yield forks
+    forks.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_address(
+    cluster_plan: Path, forks: Forks, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Address of a Ray node with three CPUs, for launches that need no cluster of their own."""
     from ray.cluster_utils import Cluster
 
@@ -55,7 +98,11 @@ def cluster_address(cluster_plan: Path) -> Iterator[str]:
 
     environment = dict(os.environ)
     os.environ |= {PLAN: str(cluster_plan), "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False})
+    os.environ[FORKS] = str(forks.path)
+    head = {"num_cpus": 3, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    # One at a time: Ray gives each of its processes 30 s to come up.
+    with FileLock(_common_folder(tmp_path_factory) / "cluster.lock"):
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     os.environ.clear()
     os.environ.update(environment)
     yield cluster.address
@@ -72,7 +119,7 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
 
 @pytest.fixture
 def new_study(
-    tmp_path: Path, cache_dir: Path, cluster_address: str, cluster_plan: Path
+    tmp_path: Path, cache_dir: Path, cluster_address: str, cluster_plan: Path, forks: Forks
 ) -> Iterator[Callable[..., Study]]:
     """A function that makes a study from changed lines of the tiny one; all its launches end with the test.
 
@@ -99,6 +146,7 @@ def new_study(
                 cluster_plan=cluster_plan if address == cluster_address else plan,
                 database=database,
                 storage=storage,
+                forks=forks,
             )
         )
         return studies[-1]

@@ -19,6 +19,8 @@ def test_all_names_exist_and_nothing_else_is_public() -> None:
         "intensity",
         "label_evidence",
         "normalisation",
+        "pipeline",
+        "pipeline_file",
         "scratch",
         "splits",
         "stain",

@@ -103,9 +103,10 @@ def test_a_launch_beside_packages_of_the_same_names_trains_a_trial(environment, 
 @pytest.fixture(scope="module")
 def with_example(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The environment with the example of a plug-in installed beside the wheel, and a study of it that was launched."""
-    install = (environment / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
     folder = tmp_path_factory.mktemp("example")
-    run(*install, EXAMPLE, cwd=folder)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, EXAMPLE, cwd=folder)
+    [built] = folder.glob("attention_unet-*.whl")
+    run(environment / "python", "-m", "pip", "install", "--quiet", "--no-deps", built, cwd=folder)
     (folder / "study.toml").write_text((EXAMPLE / "study.toml").read_text())
     run(environment / "searcher", "launch", "--study", "study.toml", "--db", "study.db", cwd=folder)
     return folder
@@ -116,9 +117,7 @@ def test_an_installed_plugin_is_listed_searched_exported_and_predicts(environmen
     listed = json.loads(run(searcher, "plugins", "--json", cwd=with_example))
     theirs = {(each["key"], each["name"]) for each in listed if each["origin"] == "attention-unet 1.0"}
     assert theirs >= {("model.name", "attention_unet"), ("model.loss", "tversky")}
-    trials = json.loads(
-        run(searcher, "trials", "--study", "attention-demo", *db, "--json", cwd=with_example)
-    )["trials"]
+    trials = json.loads(run(searcher, "trials", "--study", "attention-demo", *db, "--json", cwd=with_example))
     assert [trial["state"] for trial in trials] == ["COMPLETE", "COMPLETE"], trials
     assert {"model.gate_fraction", "model.loss"} == {*trials[0]["params"]}
 

@@ -7,7 +7,8 @@ import pytest
 from plugged import plugged_in
 
 from searcher.study.catalog import load_study
-from searcher.testing import check_head, check_loss, check_model
+from searcher.study.reader import parse_study
+from searcher.testing import check_head, check_loss, check_metric, check_model
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "plugins.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -15,8 +16,8 @@ PYTHON = [text for kind, text in BLOCKS if kind == "python"]
 TOML = [text for kind, text in BLOCKS if kind == "toml"]
 
 
-def test_the_page_has_a_model_checks_and_a_loss_a_study_and_an_entry_point():
-    assert (len(PYTHON), len(TOML)) == (3, 2)
+def test_the_page_has_a_model_checks_and_a_loss_other_parts_studies_and_an_entry_point():
+    assert (len(PYTHON), len(TOML)) == (4, 3)
 
 
 def test_the_file_is_a_plugin_whose_keys_a_study_searches_and_which_conforms(tmp_path):
@@ -36,10 +37,20 @@ def test_the_file_is_a_plugin_whose_keys_a_study_searches_and_which_conforms(tmp
         assert checked == [{}, {"head": "contour", "channels": 1}]
 
 
-@pytest.mark.parametrize("block", PYTHON[2:])
+@pytest.mark.parametrize("block", PYTHON[2:3])
 def test_the_loss_conforms(tmp_path, block):
     with plugged_in(tmp_path, block, "my_loss.py"):
         check_loss("iou")
+
+
+def test_the_other_parts_are_known_by_a_study(tmp_path):
+    with plugged_in(tmp_path, PYTHON[3], "my_parts.py"):
+        check_metric("jaccard")
+        named = '[study]\nname = "s"\nobjective = "jaccard"\n[optimizer]\nname = "rprop"\n'
+        named += '[search]\nsampler = "nsga2"\n[pruner]\nname = "median"\n'
+        spec = parse_study(named, source="s.toml")
+        assert spec.search.options == {"population_size": 50}
+        assert spec.trial_config({}).optimizer.name == "rprop"
 
 
 def test_the_entry_point_is_of_our_group():

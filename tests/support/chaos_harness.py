@@ -15,14 +15,17 @@ from typing import Any
 
 import psutil
 from chaos_facts import Facts, look
+from forks import ForkedProcess, Forks
 from tiny_study import TINY
 
-__all__ = ["PLAN", "Driver", "Study", "fault", "python_path", "study_text", "wait_until"]
+__all__ = ["FORKS", "PLAN", "Driver", "Study", "fault", "python_path", "study_text", "wait_until"]
 
 _FAULTS = Path(__file__).parents[1] / "chaos" / "faults"
 """Folder of the `sitecustomize` that follows a plan."""
 PLAN = "SEARCHER_CHAOS_PLAN"
 """Environment variable that names the plan."""
+FORKS = "SEARCHER_CHAOS_FORKS"
+"""Environment variable that names the socket from which workers of Ray are forked."""
 _MARK = "SEARCHER_CHAOS_MARK"
 """Environment variable by which the processes of one driver are recognised, whoever their parent is by now."""
 
@@ -47,7 +50,7 @@ def study_text(**settings: Any) -> str:
 
 
 def wait_until(
-    what: str, holds: Callable[[], Any], *, driver: "Driver | None" = None, timeout_s: float = 120
+    what: str, holds: Callable[[], Any], *, driver: "Driver | None" = None, timeout_s: float = 300
 ) -> Any:
     """Return what `holds` returns once it is true. A driver that ends meanwhile is an error."""
     deadline = time.monotonic() + timeout_s
@@ -64,7 +67,9 @@ def wait_until(
 class Driver:
     """One `searcher launch`. `close` ends it and all that it started."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, plan: Path, mark: str) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes] | ForkedProcess", log: Path, plan: Path, mark: str
+    ) -> None:
         self.process = process
         self._log, self._plan, self._mark = log, plan, mark
 
@@ -73,14 +78,14 @@ class Driver:
         """What it printed so far."""
         return self._log.read_text(errors="replace")
 
-    def wait(self, timeout_s: float = 120) -> int:
+    def wait(self, timeout_s: float = 300) -> int:
         """Return its exit code."""
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the driver does not end:\n{self.output}") from None
 
-    def ends_with(self, code: int, timeout_s: float = 120) -> str:
+    def ends_with(self, code: int, timeout_s: float = 300) -> str:
         """Wait for its end, check the exit code and that it showed no traceback; return its output."""
         assert self.wait(timeout_s) == code, self.output
         assert "Traceback" not in self.output, self.output
@@ -163,6 +168,8 @@ class Study:
     database: str | None = None
     """URL for SEARCHER_DB; None: an SQLite file in the folder."""
     storage: Path | None = None
+    forks: Forks | None = None
+    """What launches that join the cluster are forked from."""
     drivers: list[Driver] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -208,26 +215,33 @@ class Study:
                 leftover.unlink()
             plan.write_text(json.dumps(list(faults)))
         mark = secrets.token_hex(8)
-        command = [*before, sys.executable, "-m", "searcher.cli.main", "launch", "--study", str(self.file)]
-        command += ["--storage", str(self.runs), *options]
+        words = ["launch", "--study", str(self.file), "--storage", str(self.runs), *options]
         if joins:
-            command += ["--address", str(self.address)]
+            words += ["--address", str(self.address)]
+        more = environment or {}
         log = self.folder / f"driver-{number}.log"
+        variables = self._environment(plan, mark, joins=joins, more=more)
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=self._environment(plan, mark, joins=joins, more=environment or {}),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+            process: subprocess.Popen[bytes] | ForkedProcess
+            if self.forks is not None and joins and not before and "LD_PRELOAD" not in more:
+                process = self.forks.searcher(
+                    words, cwd=self.folder, environment=variables, output=output.fileno()
+                )
+            else:
+                process = subprocess.Popen(
+                    [*before, sys.executable, "-m", "searcher.cli.main", *words],
+                    cwd=self.folder,
+                    env=variables,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
         if not keeps_plan:
             Path(f"{plan}.driver").write_text(str(process.pid))
         driver = Driver(process, log, plan, mark)
         self.drivers.append(driver)
         return driver
 
-    def finish(self, *options: str, timeout_s: float = 150, **how: Any) -> str:
+    def finish(self, *options: str, timeout_s: float = 300, **how: Any) -> str:
         """Launch undisturbed to the end and return what the driver said."""
         return self.start(*options, **how).ends_with(0, timeout_s)
 

@@ -15,6 +15,9 @@ SEARCHER_CHAOS_PLAN names, which is read when a module that it speaks of is impo
     times    how often in all processes together; 1 by default, 0 for no end
     if       {argument: [values]}: count only calls with one of them; of an enumeration its name counts
     larger   a number: count only calls whose `batch` has more images
+
+A process of Ray's that would become a worker hands itself over where SEARCHER_CHAOS_FORKS names the socket of
+`tests/support/forks.py`, which has imported all that it would.
 """
 
 import functools
@@ -24,9 +27,12 @@ import inspect
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
+
+__all__ = ["follow_plan"]
 
 _PACKAGES = ("searcher", "optuna")
 
@@ -120,6 +126,10 @@ def _patch(module, plan: Path, entry: dict) -> None:
     else:
         faulty = _wrapped(raw, plan, entry)
     setattr(owner, names[-1], faulty)
+    if owner is module:  # those who have imported it by its name have it too
+        for other in [m for name, m in sys.modules.items() if name.partition(".")[0] in _PACKAGES]:
+            for name in [name for name, value in vars(other).items() if value is raw]:
+                setattr(other, name, faulty)
 
 
 class _Loader(importlib.abc.Loader):
@@ -140,6 +150,10 @@ class _Loader(importlib.abc.Loader):
         return getattr(self._loader, name)
 
 
+def _entries(plan: Path) -> list:
+    return json.loads(plan.read_text()) if plan.exists() else []
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds the modules that the plan speaks of."""
 
@@ -147,9 +161,9 @@ class _Finder(importlib.abc.MetaPathFinder):
         self._plan = plan
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname.partition(".")[0] not in _PACKAGES or not self._plan.exists():
+        if fullname.partition(".")[0] not in _PACKAGES:
             return None
-        entries = [e for e in json.loads(self._plan.read_text()) if e["at"].partition(":")[0] == fullname]
+        entries = [e for e in _entries(self._plan) if e["at"].partition(":")[0] == fullname]
         if not entries:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
@@ -158,5 +172,43 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-if "SEARCHER_CHAOS_PLAN" in os.environ:
-    sys.meta_path.insert(0, _Finder(Path(os.environ["SEARCHER_CHAOS_PLAN"])))
+def follow_plan() -> None:
+    """Follow the plan that the environment names, in modules that are imported already and in those to come."""
+    if "SEARCHER_CHAOS_PLAN" not in os.environ:
+        return
+    plan = Path(os.environ["SEARCHER_CHAOS_PLAN"])
+    sys.meta_path.insert(0, _Finder(plan))
+    for entry in _entries(plan):
+        module = sys.modules.get(entry["at"].partition(":")[0])
+        if module is not None:
+            _patch(module, plan, entry)
+
+
+def _hand_over(server: str) -> None:
+    """Let a process that is forked be the worker that this one was started for, and end as it does."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(server)
+        request = {
+            "run": "worker",
+            "argv": sys.orig_argv[1:],
+            "cwd": str(Path.cwd()),
+            "environment": {**os.environ},
+        }
+        body = json.dumps(request).encode()
+        socket.send_fds(connection, [len(body).to_bytes(4, "big")], [0, 1, 2])
+        connection.sendall(body)
+        answers = b"".join(iter(lambda: connection.recv(4096), b""))
+    code = int(answers[4 + int.from_bytes(answers[:4], "big") + 4 :] or 1)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def _is_worker_of_ray() -> bool:
+    return any(word.endswith("/workers/default_worker.py") for word in sys.orig_argv[1:2])
+
+
+if "SEARCHER_CHAOS_FORKS" in os.environ and _is_worker_of_ray():
+    _hand_over(os.environ["SEARCHER_CHAOS_FORKS"])
+else:
+    follow_plan()

@@ -93,6 +93,29 @@ def test_another_version_of_its_plugin_is_said(bundle, tmp_path, caplog):
     assert "what it predicts may differ" in line
 
 
+@pytest.mark.parametrize("part", ["nothing", "model.loss=", "=half", "model.loss=a\nb", "a=b=c", 3])
+def test_what_is_no_part_is_one_line(bundle, part):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["plugins"][0]["parts"] = [part]
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError) as caught:
+        load_bundle(bundle)
+    [problem] = caught.value.problems
+    assert problem.startswith(f"{bundle}/bundle.json: plugins.0.parts.0: ")
+
+
+def test_a_hostile_name_is_shown_harmless(bundle):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["plugins"][0] |= {"name": "a\n\x1b[31mb", "parts": ["model.loss=\u202ehalf"]}
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError) as caught:
+        load_bundle(bundle)
+    [problem] = caught.value.problems
+    assert "\n" not in problem
+    assert "\x1b" not in problem
+    assert "\u202e" not in problem
+
+
 def test_a_bundle_cannot_make_us_import_what_it_names(bundle, tmp_path, monkeypatch):
     trap = tmp_path / "trap.py"
     trap.write_text("raise SystemExit('imported')")

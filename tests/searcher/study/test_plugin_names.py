@@ -123,6 +123,17 @@ def test_a_stored_study_whose_plugin_is_gone_can_still_be_read(folder):
         parse_study(text, source="study s", origin=str(study))
 
 
+def test_a_stored_study_that_needs_what_is_gone_says_so(folder):
+    text = f'plugins = ["gone.py"]\n{MINIMAL}[model]\nname = "theirs"\n'
+    with pytest.raises(StudyFileError) as caught:
+        parse_study(text, source="study s", origin=str(folder / "s.toml"), stored=True)
+    assert caught.value.problems == [
+        "study s: model.name: must be one of 'unet', 'mask_rcnn', got 'theirs'",
+        f"study s: plugins: must be where the study found it, got no {folder / 'gone.py'}; put it back, or give "
+        "--plugin FILE",
+    ]
+
+
 def test_a_copy_of_a_plugin_is_the_same_plugin(folder):
     """A study's folder that was moved: the database names the old place, `--plugin` the new one."""
     here, there = (write(folder / name / "copied.py", "A = 9") for name in ("old", "new"))
