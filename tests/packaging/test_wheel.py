@@ -97,7 +97,7 @@ def test_a_launch_beside_packages_of_the_same_names_trains_a_trial(environment, 
             cwd=foreign_packages,
         )
     )
-    assert [trial["state"] for trial in told["trials"]] == ["COMPLETE"], told
+    assert [trial["state"] for trial in told] == ["COMPLETE"], told
 
 
 @pytest.fixture(scope="module")
