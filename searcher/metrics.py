@@ -1,18 +1,25 @@
-"""The official metrics of the GlaS contest between label maps, for notebooks: `searcher.metrics.official`."""
+"""Metrics between label maps, for notebooks.
 
-from collections.abc import Sequence
-from typing import Any
+`searcher.metrics.official`: those of the GlaS contest. `searcher.metrics.instances`: AP, PQ and AJI, as for nuclei.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.evaluation.instances import instance_metrics, instance_terms
 from searcher.evaluation.label_maps import relabelled
 from searcher.evaluation.metrics import compare, pooled
+from searcher.evaluation.objects import LabelledObjects, paired_pixels
 from searcher.exceptions import UserError
 
-__all__ = ["official"]
+__all__ = ["instances", "official"]
 
 LabelMaps = NDArray[Any] | Sequence[NDArray[Any]]
+
+T = TypeVar("T")
 
 
 def official(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) -> dict[str, float]:
@@ -31,21 +38,64 @@ def official(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) 
     Raises:
         UserError: A side is no label map, sizes differ, or there is no image.
     """
+    return pooled(_of_each(compare, truth, prediction, relabel=relabel))
+
+
+def instances(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) -> dict[str, float]:
+    """Return the instance metrics of one image, or of a set of images together.
+
+    Args:
+        truth: As for `official`.
+        prediction: As for `official`.
+        relabel: As for `official`.
+
+    Returns:
+        `ap` (mean over IoU 0.5 to 0.95), `ap50`, `ap75`, `pq`, `dq`, `sq` and `aji`, 0 to 1 where 1 is best. Their
+        definitions are in `searcher.evaluation.instances`. Of several images all counts are summed.
+
+    Raises:
+        UserError: A side is no label map, sizes differ, or there is no image.
+    """
+    sums = np.sum(_of_each(_instance_sums, truth, prediction, relabel=relabel), axis=0)
+    return {name: float(value) for name, value in instance_metrics(sums).items()}
+
+
+def _instance_sums(truth: NDArray[Any], prediction: NDArray[Any]) -> NDArray[np.float64]:
+    if truth.shape != prediction.shape:
+        raise ValueError(
+            f"truth and prediction must have the same shape, got {truth.shape} and {prediction.shape}"
+        )
+    objects, found = LabelledObjects(truth), LabelledObjects(prediction)
+    return instance_terms(objects, found, paired_pixels(objects, found)).sums
+
+
+def _of_each(
+    compared: Callable[[NDArray[Any], NDArray[Any]], T],
+    truth: LabelMaps,
+    prediction: LabelMaps,
+    *,
+    relabel: bool,
+) -> list[T]:
+    """Return what comparing gives for each image.
+
+    Raises:
+        UserError: A side is no label map, sizes differ, or there is no image.
+    """
     truths, predictions = _listed("truth", truth), _listed("prediction", prediction)
     if len(truths) != len(predictions) or not truths:
         raise UserError(
             f"prediction: must have as many label maps as truth, and at least one, got {len(predictions)} for "
             f"{len(truths)}; give one of each image"
         )
-    compared = []
+    results = []
     for number, (glands, found) in enumerate(zip(truths, predictions, strict=True)):
         try:
             if relabel:
                 glands, found = relabelled(glands), relabelled(found)
-            compared.append(compare(glands, found))
+            results.append(compared(glands, found))
         except (ValueError, TypeError) as error:
             raise UserError(f"image {number}: {error}") from error
-    return pooled(compared)
+    return results
 
 
 def _listed(name: str, maps: LabelMaps) -> list[NDArray[Any]]:

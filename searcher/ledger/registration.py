@@ -79,7 +79,11 @@ class Registration:
 
     def _holds_trials(self) -> bool:
         name = self.spec.name
-        return any(each.startswith(f"{name}/trial-") for each in storage_of(self.storage_root).list(name))
+        storage = storage_of(self.storage_root)
+        if storage.is_remote:
+            return any(each.startswith(f"{name}/trial-") for each in storage.list(name))
+        folder = self.storage_root / name  # a trial's folder without files is one too
+        return folder.is_dir() and any(folder.glob("trial-*"))
 
     def register(self, database: Database) -> None:
         """Make the study if it is not there. Changes no existing one.

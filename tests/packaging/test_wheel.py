@@ -97,7 +97,7 @@ def test_a_launch_beside_packages_of_the_same_names_trains_a_trial(environment, 
             cwd=foreign_packages,
         )
     )
-    assert [trial["state"] for trial in told["trials"]] == ["COMPLETE"], told
+    assert [trial["state"] for trial in told] == ["COMPLETE"], told
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +117,7 @@ def test_an_installed_plugin_is_listed_searched_exported_and_predicts(environmen
     listed = json.loads(run(searcher, "plugins", "--json", cwd=with_example))
     theirs = {(each["key"], each["name"]) for each in listed if each["origin"] == "attention-unet 1.0"}
     assert theirs >= {("model.name", "attention_unet"), ("model.loss", "tversky")}
-    trials = json.loads(
-        run(searcher, "trials", "--study", "attention-demo", *db, "--json", cwd=with_example)
-    )["trials"]
+    trials = json.loads(run(searcher, "trials", "--study", "attention-demo", *db, "--json", cwd=with_example))
     assert [trial["state"] for trial in trials] == ["COMPLETE", "COMPLETE"], trials
     assert {"model.gate_fraction", "model.loss"} == {*trials[0]["params"]}
 

@@ -173,6 +173,16 @@ def test_evaluating_gives_the_command_lines_record(trained, tmp_path, cache_dir,
         searcher.evaluate(bundle, data, splits="nowhere")
 
 
+def test_instance_metrics_of_a_pair_and_of_a_set_by_hand():
+    truth = np.array([[1, 1, 0, 2, 2]])
+    found = np.array([[3, 3, 0, 0, 0]])
+    figures = searcher.metrics.instances(truth, found)
+    assert figures == {"ap": 0.5, "ap50": 0.5, "ap75": 0.5, "pq": 2 / 3, "dq": 2 / 3, "sq": 1.0, "aji": 0.5}
+    assert searcher.metrics.instances([truth, truth], [found, truth])["aji"] == 6 / 8
+    with pytest.raises(searcher.UserError, match="image 0: truth and prediction must have the same shape"):
+        searcher.metrics.instances(truth, found.T)
+
+
 def test_official_metrics_of_a_pair_and_of_a_set_by_hand():
     """Truth: 8 px. Found: 4 of them, and one of 2 px elsewhere. Dice of the pair: 2 * 4 / (8 + 4)."""
     truth, found = np.zeros((8, 8), int), np.zeros((8, 8), int)

@@ -190,7 +190,7 @@ def test_lost_weights_are_written_down_once_and_said_ever_after(study, look, how
 
 @ON_SQLITE
 def test_the_command_that_trains_lost_weights_again_trains_the_same_configuration(database, look, tmp_path):
-    from searcher.cli.train import _params
+    from searcher.api.training import only_point
     from searcher.study.catalog import load_study
     from searcher.study.reader import parse_value
 
@@ -215,7 +215,7 @@ def test_the_command_that_trains_lost_weights_again_trains_the_same_configuratio
         settings = dict(word.split("=", 1) for word in words[7::2])
         spec = load_study(str(study.file), {key: parse_value(text) for key, text in settings.items()})
         params = study.ledger.trial(number).params
-        assert spec.trial_config(_params(spec)) == study.spec.trial_config(params)
+        assert spec.trial_config(only_point(spec)) == study.spec.trial_config(params)
 
 
 def test_a_checkpoint_that_nothing_needs_is_written_off(study, look):
