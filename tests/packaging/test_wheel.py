@@ -133,30 +133,16 @@ def test_an_installed_plugin_is_listed_searched_exported_and_predicts(environmen
 
 
 def test_without_its_plugin_a_bundle_is_one_line(environment, with_example):
-    run(
-        environment / "searcher",
-        "export",
-        "--study",
-        "attention-demo",
-        "--db",
-        "study.db",
-        "--to",
-        "b",
-        cwd=with_example,
-    )
-    run(
-        environment / "python",
-        "-m",
-        "pip",
-        "uninstall",
-        "--quiet",
-        "--yes",
-        "attention-unet",
-        cwd=with_example,
-    )
-    predict = [environment / "searcher", "predict", "b", "image.png", "--to", "p"]
+    searcher = environment / "searcher"
+    export = ("export", "--study", "attention-demo", "--db", "study.db", "--to", "alone")
+    run(searcher, *export, cwd=with_example)
+    run(searcher, "data", "draw", "--to", "others", "--images", 2, "--test-images", 1, cwd=with_example)
+    image = min((with_example / "others").rglob("*.png"))
+    uninstall = ("-m", "pip", "uninstall", "--quiet", "--yes", "attention-unet")
+    run(environment / "python", *uninstall, cwd=with_example)
+    predict = [searcher, "predict", "alone", image, "--to", "none"]
     told = subprocess.run(predict, cwd=with_example, capture_output=True, text=True)
     assert told.returncode == 2
     [line] = told.stderr.strip().splitlines()
-    assert line.startswith("b: must have its plug-in attention-unet 1.0, got none that knows model.")
+    assert line.startswith("alone: must have its plug-in attention-unet 1.0, got none that knows model.")
     assert line.endswith("; install it, or give --plugin FILE")
