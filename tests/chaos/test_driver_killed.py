@@ -31,8 +31,10 @@ _MOMENTS = {
 }
 _LATEST_CALL = {"while a checkpoint is written": 2000, "between our epoch and Optuna's value": 4}
 """A checkpoint of the tiny study takes 560 writes."""
-_LEAVES_NOTHING = ("start-up, before the lease", "start-up, after the lease", "between ask and parameters")
-"""They leave no parameters that could be queued again."""
+_START_UP = ("start-up, before the lease", "start-up, after the lease")
+"""They interrupt no trial."""
+_LEAVES_NOTHING = (*_START_UP, "between ask and parameters")
+"""They leave no parameters of their own that could be queued again; the last one interrupts what runs beside it."""
 _LEAVES_SOME = (
     "between ask and start",
     "mid-epoch",
@@ -50,7 +52,8 @@ def shuffled(chance: random.Random) -> list[str]:
     """
     order = [moment for moment in _MOMENTS if moment != "while reconciling"]
     chance.shuffle(order)
-    first, second = [i for i, moment in enumerate(order) if moment not in _LEAVES_NOTHING][:2]
+    first = next(i for i, moment in enumerate(order) if moment not in _LEAVES_NOTHING)
+    second = next(i for i, moment in enumerate(order) if i > first and moment not in _START_UP)
     if order[first] not in _LEAVES_SOME:
         other = order.index(chance.choice(_LEAVES_SOME))
         order[first], order[other] = order[other], order[first]
