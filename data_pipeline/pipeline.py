@@ -13,7 +13,7 @@ from searcher.data_pipeline.augment import Augmentation, Image, Labels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import read_pipeline, transforms_in
 
-__all__ = ["Pipeline", "check_pipeline"]
+__all__ = ["Pipeline", "Transforms", "check_pipeline"]
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news when imported
 import albumentations
@@ -44,39 +44,22 @@ _MAX_EXACT = 2**24
 _CHECK_SEEDS = 3
 
 
-class Pipeline:
-    """An `Augmentation`: the whole image through the pipeline, then a random crop of what comes out.
+class Transforms:
+    """The transforms of a pipeline, on whole images.
 
-    The pipeline begins with a crop of its own where images are large. Labels are taken from the nearest pixel, whatever
-    the pipeline says. All of its transforms draw from one generator, which follows from the sample's.
+    Labels are taken from the nearest pixel, whatever the pipeline says. All of its transforms draw from one generator.
 
     Args:
         content: The pipeline, see `searcher.data_pipeline.pipeline_file`.
-        crop: Takes the crop.
 
     Raises:
         DataError: It cannot be made, or it has a transform that makes no sense here.
     """
 
-    def __init__(self, content: str, crop: Augmentation) -> None:
-        self.crop_px = crop.crop_px
+    def __init__(self, content: str) -> None:
         self._content = content
-        self._crop = crop
         self._of_thread = threading.local()
         self._compose()
-
-    def __call__(
-        self,
-        image: Image,
-        labels: Labels,
-        rng: np.random.Generator,
-        out_image: Image,
-        out_labels: NDArray[np.int32],
-    ) -> None:
-        """Write a crop of what the pipeline makes of an image; see `Augmentation`."""
-        seed = int(rng.integers(2**31))
-        moved_image, moved_labels = self.moved(image, labels, seed)
-        self._crop(moved_image, moved_labels, rng, out_image, out_labels)
 
     def moved(self, image: Image, labels: Labels, seed: int) -> tuple[Image, NDArray[np.int32]]:
         """Return what the pipeline makes of an image of any size and its labels.
@@ -97,7 +80,7 @@ class Pipeline:
             given = given.astype(np.float32) / 65535
         try:
             found = compose(image=given, mask=_for_opencv(labels))
-        except Exception as error:
+        except Exception as error:  # a transform raises whatever it likes
             what = " ".join(str(error).split())[:200]
             raise DataError(
                 f"augment.pipeline: must take images of {image.shape[0]} x {image.shape[1]} px with {image.shape[2]} "
@@ -121,13 +104,45 @@ class Pipeline:
         return self._of_thread.compose
 
 
+class Pipeline:
+    """An `Augmentation`: the whole image through the pipeline, then a random crop of what comes out.
+
+    The pipeline begins with a crop of its own where images are large. Its seed follows from the sample's generator.
+
+    Args:
+        content: The pipeline, see `searcher.data_pipeline.pipeline_file`.
+        crop: Takes the crop.
+
+    Raises:
+        DataError: See `Transforms`.
+    """
+
+    def __init__(self, content: str, crop: Augmentation) -> None:
+        self.crop_px = crop.crop_px
+        self._transforms = Transforms(content)
+        self._crop = crop
+
+    def __call__(
+        self,
+        image: Image,
+        labels: Labels,
+        rng: np.random.Generator,
+        out_image: Image,
+        out_labels: NDArray[np.int32],
+    ) -> None:
+        """Write a crop of what the pipeline makes of an image; see `Augmentation`."""
+        seed = int(rng.integers(2**31))
+        moved_image, moved_labels = self._transforms.moved(image, labels, seed)
+        self._crop(moved_image, moved_labels, rng, out_image, out_labels)
+
+
 def check_pipeline(content: str) -> None:
     """Check that a pipeline can be made and moves labels with their image, on a picture of noise.
 
     Raises:
         DataError: What is wrong, in one line.
     """
-    pipeline = Pipeline(content, _Whole())
+    transforms = Transforms(content)
     size = _largest_number(read_pipeline(content))
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
@@ -136,7 +151,7 @@ def check_pipeline(content: str) -> None:
     )
     labels = np.ascontiguousarray(labels[:size, :size])
     for seed in range(_CHECK_SEEDS):
-        moved, moved_labels = pipeline.moved(image, labels, seed)
+        moved, moved_labels = transforms.moved(image, labels, seed)
         if moved.shape[:2] != moved_labels.shape:
             raise DataError(
                 f"augment.pipeline: must change image and labels alike, got {moved.shape[:2]} and "
@@ -147,23 +162,6 @@ def check_pipeline(content: str) -> None:
                 f"augment.pipeline: must not make labels that were not there, got {fresh[0]}; take them from the "
                 "nearest pixel, and fill with 0"
             )
-
-
-class _Whole:
-    """Takes no crop: for checks of what a pipeline makes of an image."""
-
-    crop_px = 1
-
-    def __call__(
-        self,
-        image: Image,
-        labels: Labels,
-        rng: np.random.Generator,
-        out_image: Image,
-        out_labels: NDArray[np.int32],
-    ) -> None:
-        del image, labels, rng, out_image, out_labels
-        raise AssertionError("takes no crop")
 
 
 def _built(content: str) -> Any:
@@ -193,7 +191,7 @@ def _built(content: str) -> Any:
                 "error", UserWarning
             )  # of an argument that is unknown, and would be left out
             compose = serialization.from_dict(tree)
-    except Exception as error:
+    except Exception as error:  # albumentations raises whatever its classes do
         what = " ".join(str(error).split())[:300]
         raise DataError(
             f"augment.pipeline: must be a pipeline of albumentations {albumentations.__version__}, got "

@@ -16,29 +16,19 @@ import tifffile
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.base import HeadedRaster, ImageHeader, Pixels, Raster, decoding
+from searcher.data_pipeline.images.base import HeadedRaster, Pixels, Raster, decoding
 from searcher.data_pipeline.images.tiff_checks import jpeg_size
 from searcher.data_pipeline.images.tiff_layout import JPEG, TiffImage, find_image, opened
 from searcher.data_pipeline.scratch import FileArray, ScratchArray
 from searcher.data_pipeline.tiling import Tile
 
-__all__ = ["open_tiff", "tiff_header"]
+__all__ = ["open_tiff"]
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file, an exception says, too
 
 _CACHE_BYTES = 1 << 27
 _MAX_SEGMENT_BYTES = 1 << 28
 """Largest tile or strip that is decoded in memory."""
-
-
-def tiff_header(path: Path) -> ImageHeader:
-    """Return the header of a TIFF file's image.
-
-    Raises:
-        DataError: The file holds something else than one image that is taken.
-    """
-    with opened(path) as tiff:
-        return find_image(path, tiff).header
 
 
 def open_tiff(path: Path, scratch_folder: Path | None, *, in_memory_px: int) -> Raster:

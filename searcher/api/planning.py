@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from searcher.api.places import storage_folder
 from searcher.api.writing import write_text
 from searcher.data_pipeline.datasets.view import DataView
 from searcher.exceptions import UserError
 from searcher.planning.facts import data_facts
 from searcher.planning.plan import Plan, plan_study
-from searcher.storage.mirror import cache_dir
+from searcher.storage.mirror import cache_dir, storage_at
 from searcher.study.config import DataConfig
 from searcher.study.reader import parse_study
 from searcher.study.spec import StudySection
@@ -61,23 +62,34 @@ def plan_data(folder: str, view: DataView, preparing: Preparing, *, name: str | 
 
 
 def planned_file(
-    folder: str, view: DataView, storage_root: Path, preparing: Preparing, remark: Callable[[str], None]
+    folder: str | None, view: DataView, storage: str, preparing: Preparing, remark: Callable[[str], None]
 ) -> Path:
     """Return the study file of a data set that is launched without one, planned and written when first asked for.
 
     Later launches go on with the file, as it is then.
 
     Args:
-        folder: The data set's folder, or its URI in an object store.
+        folder: The data set's folder, or its URI in an object store; None where nobody named one.
         view: How it is read.
-        storage_root: The folder in which the study file lies.
+        storage: The folder in which the study file lies.
         preparing: Shows the decoding of its images.
         remark: Told what a person should know, a line at a time.
 
     Raises:
         DataError: The data set cannot be used.
-        UserError: It cannot be split, or the file cannot be written.
+        UserError: There is no data set, it cannot be split, or the file cannot be written.
     """
+    if folder is None:
+        raise UserError(
+            "--study: must name a study, or --data the images to plan one for, got neither; "
+            "for a first look take the study unet-demo"
+        )
+    if storage_at(storage).is_remote:
+        raise UserError(
+            f"--storage {storage}: must be a folder where no --study is named, got an object store; "
+            "write a study file by searcher plan, and name that"
+        )
+    storage_root = storage_folder(storage)
     file = storage_root / f"{_study_name(None, folder)}.toml"
     if file.is_file():
         remark(f"going on with the study planned before, {file}")

@@ -89,7 +89,10 @@ def launch(
     view = _view(labels_are, patient_from, resample_um)
     where, line = data_place(data), ProgressLine(progress)
     if study is None:
-        study = _planned(where, view, storage, _Watcher(line))
+        from searcher.api.planning import planned_file
+
+        watcher = _Watcher(line)
+        study = planned_file(where, view, os.fspath(storage), watcher.preparing, watcher.remark)
     spec = _spec(study, set, {"study.trials": trials, "train.epochs": epochs})
     database = _database(db)
     Database.probe(database)
@@ -372,19 +375,6 @@ def _spec(study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[st
             )
     fixed = {key: value for key, value in named.items() if value is not None}
     return read_spec(os.fspath(study), {**(chosen or {}), **fixed})
-
-
-def _planned(where: str | None, view: DataView, storage: PathLike, watcher: _Watcher) -> Path:
-    """Return the file of the study that is planned for the data."""
-    if where is None:
-        raise UserError("study: must name a study, or data the images to plan one for, got neither; give one")
-    if storage_at(os.fspath(storage)).is_remote:
-        raise UserError(
-            f"storage: must be a folder where a study is planned, got {storage}; write a study file"
-        )
-    from searcher.api.planning import planned_file
-
-    return planned_file(where, view, storage_folder(storage), watcher.preparing, watcher.remark)
 
 
 def _view(labels_are: str, patient_from: str, resample_um: float | None) -> DataView:

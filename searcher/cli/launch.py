@@ -20,7 +20,6 @@ from searcher.cli.options import (
 )
 from searcher.cli.streams import say_problem
 from searcher.exceptions import UserError
-from searcher.storage.objects import is_object_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,23 +86,17 @@ def _planned(args: argparse.Namespace) -> str:
     Raises:
         UserError: There is nothing to plan for, or no place for the file.
     """
-    folder = data_folder(args)
-    if folder is None:
+    if args.detach:
         raise UserError(
-            "--study: must name a study, or --data the images to plan one for, got neither; "
-            "for a first look add --study unet-demo"
+            "--detach: must have a study that is written down, got no --study; "
+            "write one with searcher plan --data DIR --write FILE, then launch --study FILE"
         )
-    if args.detach or is_object_uri(args.storage):
-        option = "--detach" if args.detach else f"--storage {args.storage}"
-        raise UserError(
-            f"{option}: must have a study that is written down, got no --study; "
-            f"write it with searcher plan --data {args.data} --write FILE, then launch --study FILE"
-        )
-    root = storage_root(args)
     from searcher.api.planning import planned_file
 
     watcher = _Watcher(args)
-    return str(planned_file(folder, data_view(args), root, watcher.preparing, watcher.remark))
+    return str(
+        planned_file(data_folder(args), data_view(args), args.storage, watcher.preparing, watcher.remark)
+    )
 
 
 def _place(args: argparse.Namespace, database_url: "DatabaseAddress") -> "LaunchPlace":

@@ -12,7 +12,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A
 
 from searcher.data_pipeline import BatchStream, DataError, SyntheticGlands, build_augmentation, prepare_store
-from searcher.data_pipeline.pipeline import Pipeline, _Whole, check_pipeline
+from searcher.data_pipeline.pipeline import Transforms, check_pipeline
 from searcher.data_pipeline.pipeline_file import pipeline_text
 from searcher.exceptions import StudyFileError
 from searcher.study.config import TrialConfig
@@ -72,7 +72,7 @@ def test_labels_go_where_their_pixels_go(tmp_path):
         A.HorizontalFlip(p=1.0),
         A.Resize(90, 150),
     )
-    moved, moved_labels = Pipeline(content(tmp_path, *geometry), _Whole()).moved(image, labels, 1)
+    moved, moved_labels = Transforms(content(tmp_path, *geometry)).moved(image, labels, 1)
     assert moved.shape == (90, 150, 3)
     assert moved_labels.shape == (90, 150)
     assert set(np.unique(moved_labels)) <= {*range(10)}
@@ -85,19 +85,19 @@ def test_labels_are_taken_from_the_nearest_pixel_whatever_the_file_says(tmp_path
     labels = np.kron(np.array([[5, 900], [70_000, 0]], np.int32), np.ones((30, 30), np.int32))
     image = np.zeros((60, 60, 3), np.uint8)
     for given in (labels, np.minimum(labels, 60_000).astype(np.uint16)):
-        _, moved = Pipeline(text, _Whole()).moved(image, given, 0)
+        _, moved = Transforms(text).moved(image, given, 0)
         assert set(np.unique(moved)) == set(np.unique(given))
 
 
 def test_transforms_draw_apart_from_each_other(tmp_path):
-    flips = Pipeline(content(tmp_path, A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)), _Whole())
+    flips = Transforms(content(tmp_path, A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)))
     labels = np.array([[1, 2], [3, 4]], np.int32)
     corners = {flips.moved(np.zeros((2, 2, 3), np.uint8), labels, seed)[1][0, 0] for seed in range(40)}
     assert corners == {1, 2, 3, 4}, "albumentations' own seeding flips both ways or none"
 
 
 def test_deep_images_and_single_channels_keep_their_kind(tmp_path):
-    pipeline = Pipeline(content(tmp_path, A.HorizontalFlip(p=1.0)), _Whole())
+    pipeline = Transforms(content(tmp_path, A.HorizontalFlip(p=1.0)))
     labels = np.ones((4, 6), np.int32)
     for shape, dtype in (((4, 6, 1), np.uint16), ((4, 6, 5), np.uint8), ((4, 6, 2), np.uint16)):
         image = np.arange(np.prod(shape)).reshape(shape).astype(dtype) * 7
@@ -119,7 +119,7 @@ def test_a_small_outcome_is_continued_to_the_crop(tmp_path):
 
 
 def test_what_is_refused_by_an_image_names_the_pipeline(tmp_path):
-    pipeline = Pipeline(content(tmp_path, A.HueSaturationValue(p=1.0)), _Whole())
+    pipeline = Transforms(content(tmp_path, A.HueSaturationValue(p=1.0)))
     with pytest.raises(
         DataError, match=r"augment\.pipeline: must take images of 8 x 9 px with 5 channels of uint8"
     ):

@@ -109,7 +109,10 @@ def test_a_launch_without_a_study_plans_one_and_later_launches_go_on_with_it(til
     [
         ([], "--study: must name a study, or --data the images to plan one for, got neither"),
         (["--data", "tiles", "--detach"], "--detach: must have a study that is written down, got no --study"),
-        (["--data", "tiles", "--storage", "s3://bucket/x"], "--storage s3://bucket/x: must have a study"),
+        (
+            ["--data", "tiles", "--storage", "s3://bucket/x"],
+            "--storage s3://bucket/x: must be a folder",
+        ),
     ],
 )
 def test_a_launch_that_cannot_plan_is_one_line(tiles, capsys, options, expected):
