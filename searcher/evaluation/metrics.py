@@ -247,7 +247,7 @@ def _value(name: str, metric: Metric, *arguments: Any) -> float:
     where = f"{VALIDATION_METRICS.origin(name)}: metric {name!r}"
     try:
         value = metric.function(*arguments)
-    except Exception as error:
+    except Exception as error:  # a plug-in may raise anything
         raise PluginError(
             f"{where}: must return a number, raised {type(error).__name__}: {' '.join(str(error).split())}; mend it"
         ) from error

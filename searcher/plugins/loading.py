@@ -262,7 +262,7 @@ def _importing_of(origin: str) -> Iterator[None]:
         yield
     except PluginError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything
         what = " ".join(str(error).split()) or "no reason given"
         raise PluginError(f"plugins: cannot import {origin}: {type(error).__name__}: {what}") from error
     finally:
