@@ -1,13 +1,13 @@
 """A study whose files are kept in an object store, and whose data come from one, while a worker is killed."""
 
+import contextlib
 import hashlib
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import psutil
 import pytest
+from chaos_nodes import processes_that_train
 from tiny_study import RecordingListener, tiny
 
 from searcher.cli.main import main
@@ -34,12 +34,12 @@ def checkpoints_in(store: ObjectStore) -> dict[str, str]:
 
 
 def kill_its_worker() -> None:
-    [worker] = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "TrialTrainable" in " ".join(process.cmdline())
-    ]
-    os.kill(worker.pid, signal.SIGKILL)
+    """Kill the worker; a process that it has just started, or one that an earlier trial left, has the same name."""
+    workers = processes_that_train(psutil.Process())
+    assert workers
+    for worker in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 @pytest.mark.fault(

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 from chaos_harness import PLAN, python_path
 
-__all__ = ["Nodes"]
+__all__ = ["Nodes", "processes_that_train", "trains"]
 
 
 class Nodes:
@@ -44,10 +44,19 @@ class Nodes:
         self._cluster.shutdown()
 
 
+def processes_that_train(parent: psutil.Process) -> list[psutil.Process]:
+    """Return the descendants of `parent` that train; one that ends meanwhile is not among them."""
+    return [process for process in parent.children(recursive=True) if trains(process)]
+
+
+def trains(process: psutil.Process) -> bool:
+    """Return whether a process is a worker of a trial."""
+    try:
+        return "TrialTrainable" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _workers(node) -> list[psutil.Process]:
     [raylet] = node.all_processes["raylet"]
-    return [
-        process
-        for process in psutil.Process(raylet.process.pid).children(recursive=True)
-        if "TrialTrainable" in " ".join(process.cmdline())
-    ]
+    return processes_that_train(psutil.Process(raylet.process.pid))

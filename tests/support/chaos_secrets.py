@@ -8,6 +8,7 @@ from typing import BinaryIO
 import psutil
 from chaos_facts import dump
 from chaos_harness import Driver
+from chaos_nodes import trains
 
 __all__ = ["assert_kept"]
 
@@ -30,9 +31,7 @@ def assert_kept(secret: str, driver: Driver, *folders: Path, url: str | None = N
         What was looked at, for the table.
     """
     family = driver.family()
-    assert any("TrialTrainable" in " ".join(process.cmdline()) for process in family), (
-        "a worker is among them"
-    )
+    assert any(trains(process) for process in family), "a worker is among them"
     assert not [process.cmdline() for process in family if _knows(process, secret)]
     own = psutil.Process(driver.process.pid)
     assert _knows(own, secret), "the search finds it where it has to be"
