@@ -49,5 +49,5 @@ def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> list[str]:
     text = io.StringIO()
     text.write(formatter._format_action_invocation(action))
     meaning = formatter._expand_help(action) if action.help else ""
-    needed = " Required." if action.required and action.option_strings else ""
+    needed = ". Required." if action.required and action.option_strings else ""
     return [code(text.getvalue()), plain(meaning) + needed]

@@ -54,7 +54,9 @@ def _meanings() -> dict[tuple[str, str], str]:
         if not isinstance(node, ast.ClassDef):
             continue
         for statement, after in zip(node.body, node.body[1:], strict=False):
-            if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
-                if isinstance(after.value, ast.Constant) and isinstance(statement.target, ast.Name):
-                    found[node.name, statement.target.id] = " ".join(str(after.value.value).split())
+            match statement, after:
+                case ast.AnnAssign(target=ast.Name(id=column)), ast.Expr(
+                    value=ast.Constant(value=str(meaning))
+                ):
+                    found[node.name, column] = " ".join(meaning.split())
     return found

@@ -3,7 +3,6 @@
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -16,13 +15,13 @@ import commands  # noqa: E402
 import database  # noqa: E402
 import decisions  # noqa: E402
 import python_api  # noqa: E402
-import studies  # noqa: E402
+import shipped_studies  # noqa: E402
 import study_file  # noqa: E402
 
 GENERATED = {
     "reference/commands.md": commands.page,
     "reference/study-file.md": study_file.page,
-    "reference/studies.md": studies.page,
+    "reference/studies.md": shipped_studies.page,
     "reference/python.md": python_api.page,
     "reference/database.md": database.page,
     "decisions/index.md": decisions.page,
@@ -34,21 +33,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, page in GENERATED.items():
         files.append(File.generated(config, name, content=page()))
     files.append(File.generated(config, "index.md", content=_from_root((ROOT / "README.md").read_text())))
-    files.append(File.generated(config, "changelog.md", content=_from_root((ROOT / "CHANGELOG.md").read_text())))
+    files.append(
+        File.generated(config, "changelog.md", content=_from_root((ROOT / "CHANGELOG.md").read_text()))
+    )
     for path in sorted((ROOT / "examples").rglob("*")):
-        if path.is_file() and path.suffix in {".ipynb", ".py", ".toml", ".md"} and "__pycache__" not in path.parts:
+        if (
+            path.is_file()
+            and path.suffix in {".ipynb", ".py", ".toml", ".md"}
+            and "__pycache__" not in path.parts
+        ):
             name = path.relative_to(ROOT).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
-
-
-def on_nav(nav: Any, *, config: MkDocsConfig, files: Files) -> Any:
-    """Keep decisions and examples, which their index pages link to, from being reported as missing in the menu."""
-    del config
-    for file in files.documentation_pages():
-        if file.src_uri.startswith(("decisions/", "examples/")):
-            file.inclusion = file.inclusion.NOT_IN_NAV
-    return nav
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:

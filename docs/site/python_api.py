@@ -20,8 +20,7 @@ _PLUGINS = {
 
 def page() -> str:
     """Return the page; mkdocstrings fills it in."""
-    homes = searcher._HOMES
-    names = [f"{homes[name]}.{name}" for name in searcher.__all__ if name in homes]
+    names = [f"searcher.{name}" for name in searcher.__all__ if name in searcher._HOMES]
     sections = {"searcher": names + _METRICS, **_PLUGINS}
     parts = [_INTRODUCTION]
     for title, paths in sections.items():

@@ -18,7 +18,11 @@ def _commands(page: Path) -> list[str]:
     """Return the commands of a page's indented blocks, with their continuation lines."""
     text = re.sub(r" *\\\n\s*", " ", page.read_text())
     lines = [re.sub(r"^ +([A-Z_]+=\S+ )*", "", line) for line in text.splitlines() if line.startswith("    ")]
-    return [line for line in lines if re.match(r"(\S*/bin/)?searcher [a-z]", line) and not _INCOMPLETE.search(line)]
+    return [
+        line
+        for line in lines
+        if re.match(r"(\S*/bin/)?searcher [a-z]", line) and not _INCOMPLETE.search(line)
+    ]
 
 
 COMMANDS = [(page, command) for page in PAGES for command in _commands(page)]
