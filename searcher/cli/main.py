@@ -35,6 +35,7 @@ from searcher.cli import (
     trials,
     validate,
 )
+from searcher.cli.folder_file import read_folder_file, settle, take_from_folder
 from searcher.cli.interrupts import signals_interrupt
 from searcher.cli.last_net import Secrets, fault_of_a_path, report_of, unexpected
 from searcher.cli.parser import Parser
@@ -102,6 +103,9 @@ def _run(argv: list[str] | None, command: str, secrets: Secrets) -> int:
     finally:
         output.flush()  # what --help printed
     args.command = command
+    from_folder = settle(args)
+    if from_folder and getattr(args, "outlives_output", False):
+        say_problem(from_folder)
     _load_plugins(args)
     args.report_of = lambda error: report_of(error, command, secrets)
     with ExitStack() as stack:
@@ -154,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb in _VERBS:
         verb.add_parser(verbs)
     _add_plugins(parser)
+    take_from_folder(parser, *read_folder_file(Path()))
     return parser
 
 

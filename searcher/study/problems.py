@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from searcher.exceptions import StudyFileError
 from searcher.study.config import config_fields, models_with
 from searcher.study.toml_text import shown
-from searcher.suggestions import nearest
+from searcher.suggestions import suggestion
 
-__all__ = ["Problems", "remedy_for", "rule_of", "suggestion"]
+__all__ = ["Problems", "remedy_for", "rule_of"]
 
 _OPTIONS = {"study.trials": "--trials", "train.epochs": "--epochs"}
 """Keys for which the command line has an option of its own."""
@@ -65,16 +65,6 @@ class Problems:
             loc = [prefix, *map(str, item["loc"])] if prefix else [*map(str, item["loc"])]
             key = ".".join(loc)
             self.add(key, rule_of(item, fields.get(key.rpartition(".")[0], {}), key))
-
-
-def suggestion(name: str, known: Collection[str]) -> str:
-    """Return the remedy for an unknown name: the nearest known one, or all of them."""
-    names = sorted(known)
-    meant = nearest(name, names)
-    if meant:
-        return f"did you mean {meant}?"
-    tables = sorted({candidate.partition(".")[0] for candidate in names}) if len(names) > 20 else names
-    return f"known: {', '.join(tables)}"
 
 
 def remedy_for(key: str, name: str, known: Collection[str]) -> str:
