@@ -27,9 +27,12 @@ def test_no_area_has_more_long_sentences_or_forbidden_words_than_its_ceiling(fou
     assert now.findings <= ceiling["forbidden_words"], "\n".join(readability.findings(found[area]))
 
 
-@pytest.mark.parametrize("area", ["README"])
+@pytest.mark.parametrize("area", ["README", "docs", "decisions"])
 def test_pages_use_no_forbidden_word(found, area):
-    assert readability.findings(found[area]) == []
+    pages = [
+        each for each in found[area] if not each.where.startswith("docs/reliability.md")
+    ]  # quotes messages
+    assert readability.findings(pages) == []
 
 
 def test_sentences_of_a_page_are_told_from_its_code(tmp_path):

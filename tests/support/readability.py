@@ -26,7 +26,7 @@ LONG = 25
 _FEWEST_WORDS = 4
 
 _ABBREVIATION = re.compile(r"\b(e\.g|i\.e|et al|vs|approx|No|Fig|cf)\.")
-_END = re.compile(r"(?<=[.!?])[\"')\]*_]*\s+(?=[\"'(\[*_]*[A-Z0-9`])")
+_END = re.compile(r"(?<=[.!?])[\"')\]*_]*\s+(?=[\"'(\[*_]*(?:[A-Z0-9`]|(?:searcher|pydantic|timm|torch)\b))")
 
 
 class Sentence(NamedTuple):
