@@ -1,4 +1,4 @@
-# install, demo, test, check, chaos, cases, fuzz, bench, glas, dist: each does its own set-up. Needs Python >= 3.11 and a package registry.
+# install, demo, test, check, docs, chaos, cases, fuzz, bench, glas, dist: each does its own set-up. Needs Python >= 3.11 and a package registry.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -19,7 +19,7 @@ ifndef SEED
 SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 endif
 
-.PHONY: install demo test check chaos cases fuzz bench glas lock packaging dist release chromium clean
+.PHONY: install demo test check docs chaos cases fuzz bench glas lock packaging dist release chromium clean
 
 install: $(INSTALLED)
 
@@ -88,13 +88,17 @@ release: install
 	@$(MAKE) --no-print-directory dist
 	cd dist && sha256sum gland_searcher-* > SHA256SUMS
 
-check: install
+check: install docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@cp requirements.lock $(VENV)/fresh.lock && $(COMPILE) -o $(VENV)/fresh.lock && \
 		diff -u requirements.lock $(VENV)/fresh.lock || { echo "requirements.lock is stale: run make lock"; exit 1; }
+
+# The documentation as a site, in build/site. Broken links, headings that are linked but missing and wrong docstrings are errors.
+docs: install
+	NO_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: install
 	$(BIN)/python tests/benchmarks/stream_throughput.py $(if $(GLAS_ROOT),--data $(GLAS_ROOT))
@@ -119,4 +123,4 @@ lock: install
 	$(COMPILE) --upgrade -o requirements.lock
 
 clean:
-	rm -rf $(DEMO) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
