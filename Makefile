@@ -1,4 +1,4 @@
-# install, demo, test, check, docs, chaos, cases, fuzz, bench, glas: each does its own set-up. Needs Python >= 3.11 and a package registry.
+# install, demo, test, check, docs, chaos, cases, fuzz, bench, glas, dist: each does its own set-up. Needs Python >= 3.11 and a package registry.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -19,7 +19,7 @@ ifndef SEED
 SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 endif
 
-.PHONY: install demo test check docs chaos cases fuzz bench glas lock packaging chromium clean
+.PHONY: install demo test check docs chaos cases fuzz bench glas lock packaging dist release chromium clean
 
 install: $(INSTALLED)
 
@@ -75,6 +75,18 @@ chaos: install
 
 packaging: install
 	$(BIN)/python -m pytest -m packaging tests/packaging
+
+# The source distribution and the wheel, for who installs without a checkout.
+dist: install
+	@rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+# What is signed and published; docs/CONTRIBUTING.md has the steps before and after.
+release: install
+	@test -z "$$(git status --porcelain)" || { echo "the working tree must be as committed; commit or stash"; exit 2; }
+	@! grep -n 'example\.org' pyproject.toml || { echo "pyproject.toml: project.urls must be the repository's, got example.org; write them"; exit 2; }
+	@$(MAKE) --no-print-directory dist
+	cd dist && sha256sum gland_searcher-* > SHA256SUMS
 
 check: install docs
 	$(BIN)/ruff check .

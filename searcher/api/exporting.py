@@ -1,6 +1,7 @@
 """Trained networks as a bundle, which needs neither database nor cluster nor training data."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from searcher.bundle.manifest import BundleManifest
 from searcher.bundle.onnx import check_exportable
 from searcher.bundle.write import check_target, write_bundle
 from searcher.data_pipeline.datasets.view import DataView
+from searcher.extras import is_installed
 
 if TYPE_CHECKING:
     from searcher.bundle.manifest import DataFacts, OnnxFacts
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from searcher.models.base import SegmentationModel
 
 __all__ = ["ONNX_SIZE_PX", "ExportWish", "Exported", "export_networks"]
+
+logger = logging.getLogger(__name__)
 
 ONNX_SIZE_PX = 512
 """Side of the images that the ONNX network takes where nobody says."""
@@ -232,11 +236,14 @@ def _pictures(wish: ExportWish, found: Found) -> dict[str, bytes]:
     """
     from searcher.data_pipeline.datasets import SyntheticGlands
     from searcher.prediction.images import read_as_seen
-    from searcher.report.pictures import learning_curve, overlay_jpeg
+    from searcher.report.pictures import NO_CURVE, learning_curve, overlay_jpeg
 
     pictures = {}
+    can_plot = is_installed("plots")
+    if not can_plot and any(member.facts.history for member in found.members):
+        logger.warning(NO_CURVE)
     for number, facts in enumerate((member.facts for member in found.members), start=1):
-        if facts.history:
+        if facts.history and can_plot:
             lines: list[dict[str, float | None]] = [
                 {"epoch": epoch, **metrics} for epoch, metrics in sorted(facts.history.items())
             ]

@@ -1,7 +1,6 @@
 """The network of a bundle for ONNX Runtime, compared with PyTorch before it is believed."""
 
 import contextlib
-import importlib
 import io
 import logging
 import warnings
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from searcher.bundle.manifest import OnnxFacts
 from searcher.data_pipeline.datasets.base import Pixels
 from searcher.exceptions import SearcherError, UserError
+from searcher.extras import need
 from searcher.models.base import DenseModel, SegmentationModel
 
 __all__ = ["MAX_DIFFERENCE", "check_exportable", "export_onnx"]
@@ -22,7 +22,6 @@ __all__ = ["MAX_DIFFERENCE", "check_exportable", "export_onnx"]
 MAX_DIFFERENCE = 1e-3
 """A probability may differ from PyTorch's by this much; mostly it is a hundred times less."""
 _OPSET = 20
-_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 class _MeanMaps(nn.Module):
@@ -49,13 +48,7 @@ def check_exportable(models: Sequence[SegmentationModel]) -> None:
             "--onnx: must be given for a model with maps of probabilities, such as unet, got one that detects "
             "instances one by one; leave it out"
         )
-    for package in _PACKAGES:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise UserError(
-                f"--onnx: needs the package {package}, got none; pip install 'gland-searcher[onnx]'"
-            ) from error
+    need("onnx", "--onnx")
 
 
 def export_onnx(
