@@ -1,6 +1,7 @@
 """Trained networks as a bundle, or in another format, which needs neither database nor cluster nor training data."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from searcher.bundle.folder import check_target
 from searcher.bundle.formats import BUNDLE, EXPORTS, Networks, check_formats
 from searcher.bundle.write import Written, write_export
 from searcher.data_pipeline.datasets.view import DataView
+from searcher.extras import is_installed
 
 if TYPE_CHECKING:
     from searcher.bundle.manifest import DataFacts
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from searcher.inference.tuning import Tuned
 
 __all__ = ["ONNX_SIZE_PX", "ExportWish", "Exported", "export_networks"]
+
+logger = logging.getLogger(__name__)
 
 ONNX_SIZE_PX = 512
 """Side of the images that the ONNX network takes where nobody says."""
@@ -230,11 +234,14 @@ def _pictures(wish: ExportWish, found: Found) -> dict[str, bytes]:
     """
     from searcher.data_pipeline.datasets import SyntheticGlands
     from searcher.prediction.images import read_as_seen
-    from searcher.report.pictures import learning_curve, overlay_jpeg
+    from searcher.report.pictures import NO_CURVE, learning_curve, overlay_jpeg
 
     pictures = {}
+    can_plot = is_installed("plots")
+    if not can_plot and any(member.facts.history for member in found.members):
+        logger.warning(NO_CURVE)
     for number, facts in enumerate((member.facts for member in found.members), start=1):
-        if facts.history:
+        if facts.history and can_plot:
             lines: list[dict[str, float | None]] = [
                 {"epoch": epoch, **metrics} for epoch, metrics in sorted(facts.history.items())
             ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from searcher.api.best import check_plot, find_best, picture_of, write_plot
 from searcher.api.progress import ProgressLine
 from searcher.api.words import in_python
+from searcher.extras import need
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.records import StudyRecord, TrialRecord
@@ -107,8 +108,9 @@ class StudyResult:
         """Return pictures of the study, which a notebook shows.
 
         Raises:
-            UserError: No trial is COMPLETE.
+            UserError: No trial is COMPLETE, or the extra `plots` is missing.
         """
+        need("plots", "plot")
         with Database.open(self._database) as database:
             return StudyPlot(picture_of(database, find_best(database, self.name)))
 

@@ -1,7 +1,6 @@
 """The network of a bundle for ONNX Runtime, compared with PyTorch before it is believed."""
 
 import contextlib
-import importlib
 import io
 import logging
 import warnings
@@ -17,6 +16,7 @@ from searcher.bundle.formats import ExportFormat, Networks
 from searcher.bundle.manifest import OnnxFacts
 from searcher.data_pipeline.datasets.base import Pixels
 from searcher.exceptions import SearcherError, UserError
+from searcher.extras import need
 from searcher.models.base import DenseModel, SegmentationModel
 
 __all__ = ["MAX_DIFFERENCE", "ONNX", "ONNX_FORMAT", "check_exportable", "export_onnx"]
@@ -27,7 +27,6 @@ ONNX = "model.onnx"
 MAX_DIFFERENCE = 1e-3
 """A probability may differ from PyTorch's by this much; mostly it is a hundred times less."""
 _OPSET = 20
-_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 class _MeanMaps(nn.Module):
@@ -54,13 +53,7 @@ def check_exportable(models: Sequence[SegmentationModel]) -> None:
             "--onnx: must be given for a model with maps of probabilities, such as unet, got one that detects "
             "instances one by one; leave it out (--as onnx likewise)"
         )
-    for package in _PACKAGES:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise UserError(
-                f"--onnx: needs the package {package}, got none; pip install 'gland-searcher[onnx]'"
-            ) from error
+    need("onnx", "--onnx")
 
 
 def export_onnx(

@@ -13,7 +13,7 @@ from searcher.models.parts import KINDS
 from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
 from searcher.study.parts import SAMPLERS
 from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
-from searcher.study.problems import Problems, suggestion
+from searcher.study.problems import Problems
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
 from searcher.study.space_reader import SpaceReader, entries
@@ -28,6 +28,7 @@ from searcher.study.spec import (
     nested,
 )
 from searcher.study.toml_text import TomlError, read_toml, shown, toml_value
+from searcher.suggestions import suggestion
 
 __all__ = ["parse_study", "parse_value", "setting_words"]
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from searcher.models.settings import SETTINGS
 from searcher.study.config import TrialConfig, config_fields, option_owners
-from searcher.study.problems import Problems, remedy_for, rule_of, suggestion
+from searcher.study.problems import Problems, remedy_for, rule_of
 from searcher.study.space import (
     Choice,
     Condition,
@@ -21,6 +21,7 @@ from searcher.study.space import (
 )
 from searcher.study.spec import nested
 from searcher.study.toml_text import shown
+from searcher.suggestions import suggestion
 
 __all__ = ["SpaceReader", "entries"]
 
