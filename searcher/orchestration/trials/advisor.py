@@ -98,7 +98,11 @@ class Advisor:
         """Pass over what earlier launches have proposed: a sequence of points would begin from its first again."""
         for trial in earlier:
             if trial.user_attrs.get("region", "narrow") == "narrow" and "retry_of" not in trial.user_attrs:
-                self._known.failed(self._known.ask()[0])
+                number, _ = self._known.ask()
+                values = [0.0] * len(
+                    self._ledger.spec.directions
+                )  # values do not matter; a failed one does not count
+                self._known.ended(number, TrialState.COMPLETE, values, {})
 
     def _region(self, name: str) -> dict[str, str]:
         return {"region": name} if self._ledger.spec.space.is_narrowed else {}
