@@ -181,7 +181,7 @@ def _read(
 ) -> list[FrozenTrial]:
     time_of = _in_utc if in_utc else _local
     # Trials before what they have: what a trial that has ended rests on was there before its end.
-    trials = connection.execute(queries.trials, given).all()
+    trials: Iterable[Any] = connection.execute(queries.trials, given).all()
     values_of = _values(connection.execute(queries.values, given))
     params_of = _params(connection.execute(queries.params, given))
     user_of = _attributes(connection.execute(queries.user_attrs, given))
