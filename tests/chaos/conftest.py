@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from chaos_harness import FORKS, PLAN, Study, python_path, study_text
+from chaos_harness import PLAN, Study, study_text
 from chaos_nodes import Nodes
 from chaos_postgres import Server
 from chaos_table import fact, pytest_addoption, pytest_runtest_makereport, pytest_terminal_summary
 from filelock import FileLock
-from forks import Forks
+from forks import Forks, common_folder
 
 __all__ = ["fact", "pytest_addoption", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
@@ -66,27 +66,6 @@ def cluster_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cluster") / "plan.json"
 
 
-def _common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder that all processes of pytest-xdist have."""
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-
-
-@pytest.fixture(scope="session")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """What launches and workers are forked from; one for all processes of pytest-xdist."""
-    folder = _common_folder(tmp_path_factory)
-    known = folder / "forks"
-    with FileLock(folder / "forks.lock"):
-        try:
-            forks = Forks(Path(known.read_text()))
-        except OSError:  # the first to ask, or all that held it are done
-            forks = Forks.start()
-            known.write_text(str(forks.path))
-    yield forks
-    forks.close()
-
-
 @pytest.fixture(scope="session")
 def cluster_address(
     cluster_plan: Path, forks: Forks, tmp_path_factory: pytest.TempPathFactory
@@ -97,11 +76,10 @@ def cluster_address(
     import searcher.orchestration.cluster.ray_cluster  # noqa: F401  sets what ray reads when it is imported
 
     environment = dict(os.environ)
-    os.environ |= {PLAN: str(cluster_plan), "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
-    os.environ[FORKS] = str(forks.path)
+    os.environ |= {PLAN: str(cluster_plan), "OMP_NUM_THREADS": "1"} | forks.variables()
     head = {"num_cpus": 3, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
     # One at a time: Ray gives each of its processes 30 s to come up.
-    with FileLock(_common_folder(tmp_path_factory) / "cluster.lock"):
+    with FileLock(common_folder(tmp_path_factory) / "cluster.lock"):
         cluster = Cluster(initialize_head=True, head_node_args=head)
     os.environ.clear()
     os.environ.update(environment)
@@ -110,9 +88,9 @@ def cluster_address(
 
 
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Nodes]:
+def nodes(tmp_path: Path, forks: Forks) -> Iterator[Nodes]:
     """A cluster of three raylets with one CPU each."""
-    cluster = Nodes(tmp_path / "nodes-plan.json")
+    cluster = Nodes(tmp_path / "nodes-plan.json", forks)
     yield cluster
     cluster.close()
 

@@ -1,13 +1,11 @@
 """Broad, narrow, rerank, fine-tune as one command, killed on the way: real processes, Ray, PostgreSQL."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forks import ForkedProcess, Forks
 from tiny_study import LOW_RATES, TINY, child_text
 
 from searcher.ledger.database import Database
@@ -33,29 +31,39 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def searcher(folder: Path, cache_dir: Path, url: str, *words: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "searcher.cli.main", *words],
-        cwd=folder,
-        env=os.environ | {"SEARCHER_CACHE": str(cache_dir), "OMP_NUM_THREADS": "1", "SEARCHER_DB": url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+class Shell:
+    """Runs `searcher` in a folder, on a database."""
+
+    def __init__(self, folder: Path, cache_dir: Path, url: str, forks: Forks) -> None:
+        self._folder, self._forks = folder, forks
+        self._variables = os.environ | {
+            "SEARCHER_CACHE": str(cache_dir),
+            "OMP_NUM_THREADS": "1",
+            "SEARCHER_DB": url,
+        }
+        self._said = folder / "said"
+
+    def start(self, *words: str) -> ForkedProcess:
+        with self._said.open("wb") as output:
+            return self._forks.searcher(
+                words, cwd=self._folder, environment=self._variables, output=output.fileno()
+            )
+
+    def run(self, *words: str, code: int = 0) -> str:
+        found = self.start(*words).wait(240)
+        assert found == code, self.said()
+        return self.said()
+
+    def said(self) -> str:
+        """Return what the newest command has said so far."""
+        return self._said.read_text()
 
 
-def run(*args: object, code: int = 0) -> str:
-    process = searcher(*args)  # type: ignore[arg-type]
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == code, output
-    return output
-
-
-def wait_for_narrow(url: str, driver: subprocess.Popen) -> None:
+def wait_for_narrow(url: str, shell: Shell, driver: ForkedProcess) -> None:
     """Wait until the second study has an epoch."""
     deadline = time.monotonic() + 150
     while time.monotonic() < deadline:
-        assert driver.poll() is None, driver.stdout.read()
+        assert driver.poll() is None, shell.said()
         with Database.open(url) as database:
             if "narrow" in database.study_names() and any(t.num_epochs for t in database.trials("narrow")):
                 return
@@ -64,21 +72,22 @@ def wait_for_narrow(url: str, driver: subprocess.Popen) -> None:
 
 
 def test_one_command_killed_in_the_middle_and_run_again(
-    folder, cache_dir, fresh_postgres_url, cluster_address
+    folder, cache_dir, fresh_postgres_url, cluster_address, forks
 ):
     url = fresh_postgres_url
+    shell = Shell(folder, cache_dir, url, forks)
     Database.open(url, create=True).close()
-    missing = run(folder, cache_dir, url, "launch", "--study", "narrow.toml", code=2)
+    missing = shell.run("launch", "--study", "narrow.toml", code=2)
     assert "parent.study must have been launched, got broad" in missing
     assert missing.count("\n") == 1
 
     line = ("launch", "--study", "fine.toml", "--with-parents", "--address", cluster_address)
-    driver = searcher(folder, cache_dir, url, *line)
-    wait_for_narrow(url, driver)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.communicate()
+    driver = shell.start(*line)
+    wait_for_narrow(url, shell, driver)
+    driver.kill()
+    driver.wait()
 
-    output = run(folder, cache_dir, url, *line)
+    output = shell.run(*line)
     assert "broad: all trials done already" in output
     assert "fine: all 2 trials done" in output
     with Database.open(url) as database:
@@ -106,12 +115,12 @@ def test_one_command_killed_in_the_middle_and_run_again(
         # An epoch at such a low rate hardly moves it: it begins where the winner was, not at random weights.
         assert trial.epochs[1]["loss"] == pytest.approx(winner.value, rel=0.25)
 
-    shown = run(folder, cache_dir, url, "best", "--study", "rerank")
+    shown = shell.run("best", "--study", "rerank")
     assert "in the search" in shown
     assert "drop" in shown
-    again = run(folder, cache_dir, url, *line)
+    again = shell.run(*line)
     assert again.count("all trials done already") == 3
     # What a child began from is not collected.
     kept = Path(rows["rerank"].storage_root) / trial_folder("rerank", winner.number) / "best.pt"
-    run(folder, cache_dir, url, "gc", "--study", "rerank", "--keep", "1")
+    shell.run("gc", "--study", "rerank", "--keep", "1")
     assert kept.is_file()

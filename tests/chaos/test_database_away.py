@@ -27,7 +27,7 @@ def assert_said_once(driver: Driver, *, times: int = 1) -> None:
 
 
 @pytest.mark.fault(
-    "PostgreSQL stopped for 60 s in mid-study, then restarted",
+    "PostgreSQL stopped for 20 s in mid-study, then restarted",
     holds="the driver says once that it waits and once that it goes on; no trial fails; every epoch once; exact budget",
 )
 @pytest.mark.fault(
@@ -39,7 +39,11 @@ def test_a_stopped_postgres_is_waited_for_and_its_password_kept(
     url = postgres.new_database("stopped")
     study = new_study(database=url, address=None, trials=4, epochs=8, grace_epochs=4)
     halt = fault("third", "searcher.training.trainer:Trainer._run_epoch", "hang", call=3, times=2)
-    driver = study.start(faults=[halt], environment={"TMPDIR": str(scratch), "PGPASSWORD": PASSWORD})
+    driver = study.start(
+        faults=[halt],
+        environment={"TMPDIR": str(scratch), "PGPASSWORD": PASSWORD},
+        forked_workers=False,  # they are searched for the password
+    )
     wait_until(
         "two trials stand before their third epoch", lambda: driver.hanging("third") == 2, driver=driver
     )
@@ -50,7 +54,7 @@ def test_a_stopped_postgres_is_waited_for_and_its_password_kept(
     driver.let_go("third")
     wait_until("the driver says that it waits", lambda: _AWAY in driver.output, driver=driver, timeout_s=60)
     looked_at = assert_kept(PASSWORD, driver, scratch, study.runs)
-    while time.monotonic() < stopped + 60:
+    while time.monotonic() < stopped + 20:
         assert driver.process.poll() is None, driver.output
         time.sleep(0.5)
     postgres.start()
@@ -90,7 +94,12 @@ def test_a_connection_cut_at_a_commit_neither_doubles_nor_loses_anything(
             for committed in (True, False)
         ]
         halt = fault("third", "searcher.training.trainer:Trainer._run_epoch", "hang", call=3)
-        driver = study.start("--db", f"@{file}", faults=[halt], environment={"TMPDIR": str(scratch)})
+        driver = study.start(
+            *("--db", f"@{file}"),
+            faults=[halt],
+            environment={"TMPDIR": str(scratch)},
+            forked_workers=False,  # they are searched for the password
+        )
         wait_until("a third epoch is about to begin", lambda: driver.hanging("third"), driver=driver)
         looked_at = assert_kept(PASSWORD, driver, scratch, study.runs, url=direct)
         driver.let_go("third")

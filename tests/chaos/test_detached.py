@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import requests
 from chaos_facts import assert_finished, look
 from chaos_harness import wait_until
 from cluster_process import MachineRoom, machine_room
+from forks import ForkedProcess, Forks
 from tiny_study import TINY
 
 PASSWORD = "s3cret-pw"
@@ -21,44 +23,68 @@ DONE = 2
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineRoom]:
+def room(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[MachineRoom]:
     cache = tmp_path_factory.getbasetemp() / "stores"
-    with machine_room({"SEARCHER_CACHE": str(cache), "OMP_NUM_THREADS": "1"}) as room:
+    variables = {"SEARCHER_CACHE": str(cache), "OMP_NUM_THREADS": "1"} | forks.variables()
+    with machine_room(variables) as room:
         yield room
 
 
 class Shell:
     """Runs `searcher` in a folder, knowing the token or not."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path, cache: Path, outputs: Path, forks: Forks) -> None:
         self.folder = folder
+        self._outputs, self._forks = outputs, forks
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("RAY_AUTH", "SEARCHER"))
         } | {"HOME": str(folder), "SEARCHER_CACHE": str(cache), "COLUMNS": "200"}
 
-    def start(self, *words: str, before: str = "", **environment: str) -> subprocess.Popen[str]:
-        code = f"{before}\nimport sys\nfrom searcher.cli.main import main\nsys.exit(main({list(words)!r}))"
-        return subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=self.folder,
-            env=self._environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def start(self, *words: str, before: str = "", **environment: str) -> "Running":
+        """Start a command, `before` which Python's own words are carried out."""
+        variables = self._environment | environment
+        path = self._outputs / str(len(list(self._outputs.iterdir())))
+        with path.open("wb") as output:
+            process: subprocess.Popen[bytes] | ForkedProcess
+            if before:
+                code = f"{before}\nimport sys\nfrom searcher.cli.main import main\nsys.exit(main({list(words)!r}))"
+                process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    cwd=self.folder,
+                    env=variables,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+            else:
+                process = self._forks.searcher(
+                    words, cwd=self.folder, environment=variables, output=output.fileno()
+                )
+        return Running(process, path)
 
     def run(self, *words: str, **environment: str) -> str:
         """Return the output of a command that succeeds."""
-        process = self.start(*words, **environment)
-        output = process.communicate(timeout=200)[0]
-        assert process.returncode == 0, output
+        return self.start(*words, **environment).ends_with(0)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A command that runs, and the file that takes what it says."""
+
+    process: subprocess.Popen[bytes] | ForkedProcess
+    path: Path
+
+    def ends_with(self, code: int) -> str:
+        """Wait for its end; return its output."""
+        found = self.process.wait(200)
+        output = self.path.read_text()
+        assert found == code, output
         return output
 
 
 @pytest.fixture
-def shell(tmp_path: Path, cache_dir: Path) -> Shell:
+def shell(tmp_path: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Shell:
     (tmp_path / "tiny.toml").write_text(TINY.replace("trials = 4", f"trials = {DONE}"))
-    return Shell(tmp_path, cache_dir)
+    return Shell(tmp_path, cache_dir, tmp_path_factory.mktemp("outputs"), forks)
 
 
 @pytest.mark.fault(
@@ -112,8 +138,7 @@ def test_who_is_not_welcome_is_told_so_in_one_line(room: MachineRoom, shell: She
     }
     for said, processes in refused.items():
         for process in processes:
-            output = process.communicate(timeout=200)[0]
-            assert process.returncode == 2, output
+            output = process.ends_with(2)
             assert output.startswith(said), output
             assert output.count("\n") == 1, output
             assert PASSWORD not in output
@@ -150,11 +175,8 @@ def test_a_detached_study_is_followed_from_anywhere(
     logs = ["logs", "--study", "tiny", *database, "--follow"]
     from_job = shell.run(*logs, "--address", room.dashboard, **room.known)
     assert f"tiny: all {DONE} trials done" in from_job
-    without = shell.start(*logs)
-    assert (
-        f"its driver is Ray job {job}: give the cluster with --address" in without.communicate(timeout=100)[0]
-    )
-    assert without.returncode == 2
+    without = shell.start(*logs).ends_with(2)
+    assert f"its driver is Ray job {job}: give the cluster with --address" in without
 
     bearer = {"Authorization": f"Bearer {room.token}"}
     about_jobs = requests.get(f"{room.dashboard}/api/jobs/", headers=bearer, timeout=30).text

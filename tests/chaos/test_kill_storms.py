@@ -131,7 +131,7 @@ def _assert_records_are_true(work: Path) -> None:
 def test_export_that_is_killed(
     chance: random.Random, work: Path, request: pytest.FixtureRequest, fact: Callable[[str], None]
 ):
-    make_runs(work / "trained")
+    make_runs(work / "trained", ["plain"])
     with Database.open("searcher.db", create=True) as database:
         study = StoredStudy(database, work)
         number = study.begin()

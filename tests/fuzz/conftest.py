@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from trained_runs import folder_of, make_runs
+from forks import common_folder
+from trained_runs import folder_of, shared_runs
 from verb_server import VerbServer
 
 from searcher.cli.main import main
@@ -27,14 +28,12 @@ def verbs(verbs_folder: Path) -> Iterator[VerbServer]:
 @pytest.fixture(scope="session")
 def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `trained_runs.make_runs`: U-Nets of one epoch."""
-    root = tmp_path_factory.mktemp("fuzz-trained")
-    make_runs(root)
-    return root
+    return shared_runs(common_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_runs: Path) -> Path:
+def tiny_bundle(tiny_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of one of them."""
-    to = tiny_runs / "bundle"
+    to = tmp_path_factory.mktemp("fuzz-trained") / "bundle"
     assert main(["export", str(folder_of(tiny_runs, "plain")), "--to", str(to), "--name", "tiny"]) == 0
     return to

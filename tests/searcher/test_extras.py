@@ -105,7 +105,7 @@ assert "psycopg" not in sys.modules
 
 
 def test_a_bundle_without_plots_has_no_learning_curve_and_says_so(hidden, tmp_path, caplog):
-    make_runs(tmp_path)
+    make_runs(tmp_path, ["plain"])
     assert main(["export", str(folder_of(tmp_path, "plain")), "--to", str(tmp_path / "bundle")]) == 0
     assert 'no learning curve is drawn: that takes the extra "plots"; pip install' in caplog.text
     assert not list((tmp_path / "bundle").rglob("learning-curve*"))

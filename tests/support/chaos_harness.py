@@ -15,24 +15,20 @@ from typing import Any
 
 import psutil
 from chaos_facts import Facts, look
-from forks import ForkedProcess, Forks
+from forks import FAULTS, FORKS, ForkedProcess, Forks
 from tiny_study import TINY
 
-__all__ = ["FORKS", "PLAN", "Driver", "Study", "fault", "python_path", "study_text", "wait_until"]
+__all__ = ["PLAN", "Driver", "Study", "fault", "python_path", "study_text", "wait_until"]
 
-_FAULTS = Path(__file__).parents[1] / "chaos" / "faults"
-"""Folder of the `sitecustomize` that follows a plan."""
 PLAN = "SEARCHER_CHAOS_PLAN"
 """Environment variable that names the plan."""
-FORKS = "SEARCHER_CHAOS_FORKS"
-"""Environment variable that names the socket from which workers of Ray are forked."""
 _MARK = "SEARCHER_CHAOS_MARK"
 """Environment variable by which the processes of one driver are recognised, whoever their parent is by now."""
 
 
 def python_path() -> str:
     """Return PYTHONPATH with the faults in front."""
-    return os.pathsep.join([str(_FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.pathsep.join([str(FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def fault(name: str, at: str, do: str = "kill", **how: Any) -> dict[str, Any]:
@@ -169,7 +165,7 @@ class Study:
     """URL for SEARCHER_DB; None: an SQLite file in the folder."""
     storage: Path | None = None
     forks: Forks | None = None
-    """What launches that join the cluster are forked from."""
+    """What launches and their workers are forked from."""
     drivers: list[Driver] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -194,6 +190,7 @@ class Study:
         own_cluster: bool = False,
         before: Sequence[str] = (),
         keeps_plan: bool = False,
+        forked_workers: bool = True,
     ) -> Driver:
         """Start a launch.
 
@@ -204,6 +201,8 @@ class Study:
             own_cluster: Start a cluster for this launch even if there is an address.
             before: A command that runs the driver, such as `unshare`.
             keeps_plan: Follow the plan of the driver that is running, for a second one beside it.
+            forked_workers: Fork the workers of a launch's own cluster too. A forked process does not show in `/proc`
+                what its environment is, and its memory holds what the others' does.
         """
         number = len(self.drivers)
         joins = self.address is not None and not own_cluster
@@ -218,12 +217,14 @@ class Study:
         words = ["launch", "--study", str(self.file), "--storage", str(self.runs), *options]
         if joins:
             words += ["--address", str(self.address)]
-        more = environment or {}
+        more = dict(environment or {})
+        if self.forks is not None and not joins and forked_workers:
+            more |= {FORKS: str(self.forks.path)}
         log = self.folder / f"driver-{number}.log"
         variables = self._environment(plan, mark, joins=joins, more=more)
         with log.open("wb") as output:
             process: subprocess.Popen[bytes] | ForkedProcess
-            if self.forks is not None and joins and not before and "LD_PRELOAD" not in more:
+            if self.forks is not None and not before and "LD_PRELOAD" not in more:
                 process = self.forks.searcher(
                     words, cwd=self.folder, environment=variables, output=output.fileno()
                 )
@@ -247,11 +248,16 @@ class Study:
 
     def run(self, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Run another verb of searcher on the study."""
-        command = [sys.executable, "-m", "searcher.cli.main", verb, "--study", "tiny", *options]
+        words = [verb, "--study", "tiny", *options]
         environment = self._environment(None, "", joins=True, more={})
-        return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=100
-        )
+        assert self.forks is not None
+        with (self.folder / "said").open("w+b") as output:
+            process = self.forks.searcher(
+                words, cwd=self.folder, environment=environment, output=output.fileno()
+            )
+            code = process.wait(100)
+        said = (self.folder / "said").read_text()
+        return subprocess.CompletedProcess(words, code, stdout=said, stderr=said)
 
     def _environment(
         self, plan: Path | None, mark: str, *, joins: bool, more: Mapping[str, str]

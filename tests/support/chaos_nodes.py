@@ -4,24 +4,31 @@ import os
 from pathlib import Path
 
 import psutil
-from chaos_harness import PLAN, python_path
+from chaos_harness import PLAN
+from forks import FORKS, Forks
 
 __all__ = ["Nodes", "processes_that_train", "trains"]
 
 
 class Nodes:
-    """A cluster of three raylets with one CPU each, to be destroyed."""
+    """A cluster of three raylets with one CPU each, to be destroyed.
 
-    def __init__(self, plan: Path) -> None:
+    Args:
+        plan: Of the faults that its workers follow.
+        forks: What they are forked from.
+    """
+
+    def __init__(self, plan: Path, forks: Forks) -> None:
         from ray.cluster_utils import Cluster
 
         import searcher.orchestration.cluster.ray_cluster  # noqa: F401  sets what ray reads when it is imported
 
         self.plan = plan
         environment = dict(os.environ)
-        os.environ |= {PLAN: str(plan), "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
+        os.environ |= {PLAN: str(plan), "OMP_NUM_THREADS": "1"} | forks.variables()
         self._cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+            initialize_head=True,
+            head_node_args={"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False},
         )
         self._others = [self._cluster.add_node(num_cpus=1) for _ in range(2)]
         os.environ.clear()
@@ -46,7 +53,15 @@ class Nodes:
 
 def processes_that_train(parent: psutil.Process) -> list[psutil.Process]:
     """Return the descendants of `parent` that train; one that ends meanwhile is not among them."""
-    return [process for process in parent.children(recursive=True) if trains(process)]
+    return [process for process in map(_forked, parent.children(recursive=True)) if trains(process)]
+
+
+def _forked(process: psutil.Process) -> psutil.Process:
+    """Return the process that has been forked in another one's place; itself if none has."""
+    try:
+        return psutil.Process(int(Path(f"{process.environ()[FORKS]}.{process.pid}").read_text()))
+    except (psutil.Error, KeyError, OSError, ValueError):
+        return process
 
 
 def trains(process: psutil.Process) -> bool:

@@ -1,8 +1,9 @@
 """Processes of `searcher` and workers of Ray, forked from one process that has imported all that they need.
 
-A launch imports for 6 s of a processor and a worker for 9 s, many times over in the chaos tests. What is forked is a
-process of its own with its own number, environment and end, which signals, kills and faults meet as any other's. Not
-forked, but started as a user would: launches with a cluster of their own, under another clock or as a Ray job.
+A launch imports for 5 s of a processor and a worker for 7 s, many times over. What is forked is a process of its own
+with its own number, environment and end, which signals, kills and faults meet as any other's. Not forked, but started
+as a user would: what runs under another clock or on another host, a Ray job's driver, whose environment or memory is
+searched for secrets, and all that tests/docker, tests/cases and tests/packaging start.
 
     python forks.py SOCKET
 
@@ -24,12 +25,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ForkedProcess", "Forks"]
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = ["FAULTS", "FORKS", "ForkedProcess", "Forks", "common_folder"]
+
+FAULTS = Path(__file__).parents[1] / "chaos" / "faults"
+"""Folder of the `sitecustomize` that follows a plan, and by which workers are forked."""
+FORKS = "SEARCHER_CHAOS_FORKS"
+"""Environment variable that names the socket from which workers of Ray are forked."""
 
 _MODULES = (
     "aiohttp",
@@ -89,6 +100,12 @@ def receive(connection: socket.socket) -> tuple[Any, list[int]]:
     return json.loads(body), files
 
 
+def common_folder(tmp_path_factory: "pytest.TempPathFactory") -> Path:
+    """Return a folder that all processes of pytest-xdist have."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 class ForkedProcess:
     """What `subprocess.Popen` is to a process that was started."""
 
@@ -143,10 +160,25 @@ class Forks:
         send(self._held, {"run": "hold"})
 
     @classmethod
+    @contextlib.contextmanager
+    def shared(cls, folder: Path) -> Iterator["Forks"]:
+        """Hold the one that is known in a folder; start it if nobody has, or all that held it are done."""
+        known = folder / "forks"
+        with FileLock(folder / "forks.lock"):
+            try:
+                forks = cls(Path(known.read_text()))
+            except OSError:
+                forks = cls.start()
+                known.write_text(str(forks.path))
+        try:
+            yield forks
+        finally:
+            forks.close()
+
+    @classmethod
     def start(cls) -> "Forks":
         """Start one. It imports while its caller goes on."""
         path = Path(tempfile.mkdtemp(prefix="forks-", dir="/tmp")) / "socket"
-        faults = Path(__file__).parents[1] / "chaos" / "faults"
         with Path(path.parent / "log").open("wb") as log:
             subprocess.Popen(
                 [sys.executable, __file__, str(path)],
@@ -154,7 +186,7 @@ class Forks:
                 stdout=log,
                 stderr=log,
                 env=os.environ
-                | {"PYTHONPATH": os.pathsep.join([str(faults), os.environ.get("PYTHONPATH", "")])},
+                | {"PYTHONPATH": os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")])},
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
@@ -172,13 +204,18 @@ class Forks:
             words: The command line after `searcher`.
             cwd: Its present folder.
             environment: All its variables.
-            output: The open file that takes what it prints.
+            output: The open file that takes what it prints, and what it complains of.
         """
         connection = self._connect()
         request = {"run": "searcher", "argv": [*words], "cwd": str(cwd), "environment": dict(environment)}
         with Path(os.devnull).open("rb") as nothing:
             send(connection, request, [nothing.fileno(), output, output])
         return ForkedProcess(connection)
+
+    def variables(self) -> dict[str, str]:
+        """Return the variables with which a cluster has its workers forked."""
+        path = os.pathsep.join([str(FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return {FORKS: str(self.path), "PYTHONPATH": path}
 
     def close(self) -> None:
         """Let go of it."""

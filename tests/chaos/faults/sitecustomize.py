@@ -17,7 +17,7 @@ SEARCHER_CHAOS_PLAN names, which is read when a module that it speaks of is impo
     larger   a number: count only calls whose `batch` has more images
 
 A process of Ray's that would become a worker hands itself over where SEARCHER_CHAOS_FORKS names the socket of
-`tests/support/forks.py`, which has imported all that it would.
+`tests/support/forks.py`, which has imported all that it would. The file SOCKET.PID has the number of the other process.
 """
 
 import functools
@@ -184,6 +184,11 @@ def follow_plan() -> None:
             _patch(module, plan, entry)
 
 
+def _answer(connection: socket.socket) -> bytes:
+    length = connection.recv(4, socket.MSG_WAITALL)
+    return connection.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL) if length else b""
+
+
 def _hand_over(server: str) -> None:
     """Let a process that is forked be the worker that this one was started for, and end as it does."""
     with socket.socket(socket.AF_UNIX) as connection:
@@ -197,8 +202,10 @@ def _hand_over(server: str) -> None:
         body = json.dumps(request).encode()
         socket.send_fds(connection, [len(body).to_bytes(4, "big")], [0, 1, 2])
         connection.sendall(body)
-        answers = b"".join(iter(lambda: connection.recv(4096), b""))
-    code = int(answers[4 + int.from_bytes(answers[:4], "big") + 4 :] or 1)
+        known = Path(f"{server}.{os.getpid()}")
+        known.write_bytes(_answer(connection))
+        code = int(_answer(connection) or 1)
+        known.unlink(missing_ok=True)
     if code < 0:
         os.kill(os.getpid(), -code)
     os._exit(code)

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from forks import common_folder
 from new_database import new_database
 from PIL import Image
 from stored_study import StoredStudy
-from trained_runs import folder_of, make_runs
+from trained_runs import folder_of, shared_runs
 
 import searcher
 from searcher.cli.main import main
@@ -22,9 +23,7 @@ from searcher.exceptions import UserError
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Trials of one epoch, and images with labels; see `make_runs`."""
-    root = tmp_path_factory.mktemp("trained")
-    make_runs(root)
-    return root
+    return shared_runs(common_folder(tmp_path_factory))
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forks import common_folder
 from new_database import new_database
 from stored_study import StoredStudy
-from trained_runs import make_runs
+from trained_runs import shared_runs
 
 
 @pytest.fixture
@@ -28,6 +29,4 @@ def stored_study(here: Path) -> Iterator[StoredStudy]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `trained_runs.make_runs`."""
-    root = tmp_path_factory.mktemp("trained")
-    make_runs(root)
-    return root
+    return shared_runs(common_folder(tmp_path_factory))

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -110,21 +108,18 @@ def test_tls_without_its_certificates(monkeypatch):
         ),
     ],
 )
-def test_a_token_that_cannot_be_had(tmp_path, cache_dir, variables, options, said):
+def test_a_token_that_cannot_be_had(tmp_path_factory, tmp_path, cache_dir, forks, variables, options, said):
     (tmp_path / "tiny.toml").write_text(TINY)
     (tmp_path / "file").touch()
+    log = tmp_path_factory.mktemp("said") / "log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     environment |= {name: value.replace("file", str(tmp_path / "file")) for name, value in variables.items()}
-    done = subprocess.run(
-        [sys.executable, "-m", "searcher.cli.main", "launch", "--study", "tiny.toml", *options],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert done.stderr.startswith(said)
-    assert "RAY_AUTH_TOKEN_PATH" in done.stderr
-    assert ("HOME" in done.stderr) == ("HOME" in variables)
+    with log.open("wb") as output:
+        words = ["launch", "--study", "tiny.toml", *options]
+        process = forks.searcher(words, cwd=tmp_path, environment=environment, output=output.fileno())
+    found, line = process.wait(200), log.read_text()
+    assert (found, line.count("\n")) == (2, 1), line
+    assert line.startswith(said)
+    assert "RAY_AUTH_TOKEN_PATH" in line
+    assert ("HOME" in line) == ("HOME" in variables)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "tiny.toml"], "nothing is left behind"
