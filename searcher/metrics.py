@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.instances import instance_metrics, instance_terms
 from searcher.evaluation.label_maps import relabelled
 from searcher.evaluation.metrics import compare, pooled
@@ -26,8 +27,8 @@ def official(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) 
     """Return the official metrics of one image, or of a set of images together.
 
     Args:
-        truth: integer[H, W], a label map: 0 is background, all pixels of another number are one object. Or a list of
-            them, one for each image.
+        truth: integer[H, W], a label map: 0 is background, -1 not annotated, all pixels of another number are one
+            object. Or a list of them, one for each image.
         prediction: The same of what was found, in the same order.
         relabel: Make each 8-connected piece of a label an object of its own, on both sides; for masks.
 
@@ -65,6 +66,7 @@ def _instance_sums(truth: NDArray[Any], prediction: NDArray[Any]) -> NDArray[np.
         raise ValueError(
             f"truth and prediction must have the same shape, got {truth.shape} and {prediction.shape}"
         )
+    truth, prediction = where_annotated(truth, prediction)
     objects, found = LabelledObjects(truth), LabelledObjects(prediction)
     return instance_terms(objects, found, paired_pixels(objects, found)).sums
 

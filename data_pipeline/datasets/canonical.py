@@ -1,7 +1,7 @@
 """Writing any data set as the canonical folder, which `LabelFolder` reads.
 
 images/        ID.png: 8 bit grey or RGB, 16 bit grey; ID.tif where there are other channels
-labels/        ID.png, 16 bit, one number for each object; ID.tif, 32 bit, where a number needs it
+labels/        ID.png, 16 bit, one number for each object; ID.tif, 32 bit, where a number needs it, or -1 is one
 samples.csv    id, patient, split, stratum, pixel_size_um; empty where unknown
 objects.csv    image, label, class; only where classes are known
 dataset.toml   name, licence, pixel size, channels, dtype, classes, and how the folder was made
@@ -29,6 +29,7 @@ from searcher.data_pipeline.datasets.object_classes import OBJECTS_FILE
 from searcher.data_pipeline.datasets.writing import new_folder
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
+from searcher.data_pipeline.unannotated import is_partial, remark_on
 
 __all__ = ["ImportReport", "import_dataset"]
 
@@ -69,6 +70,8 @@ class _Found:
     problems: list[str]
     facts: list[LabelFacts]
     """Of each sample's label map."""
+    annotated: list[float]
+    """Annotated part of each, 0..1."""
     remarks: list[str]
 
 
@@ -96,7 +99,7 @@ def import_dataset(
             else than label maps.
     """
     with new_folder(folder) if folder is not None else nullcontext() as target:
-        found = _Found([], [], 0, list(getattr(source, "problems", ())), [], [])
+        found = _Found([], [], 0, list(getattr(source, "problems", ())), [], [], [])
         for image, labels, sample in _read_all(source, found, progress or (lambda _done, _total: None)):
             if target is not None:
                 _write_image(target / "images", sample.id, image)
@@ -105,6 +108,8 @@ def import_dataset(
             raise DataError(*(found.problems or [f"{where}: must hold images, got none; check the path"]))
         if not labels_are_said:
             _judge(where, found)
+        if remark := remark_on(where, found.annotated):
+            found.remarks.append(remark)
         report = ImportReport(
             source=where,
             taken_for=source.kind,
@@ -142,6 +147,7 @@ def _read_all(
             found.samples.append(sample)
             found.objects += [(sample.id, number, name) for number, name in sorted(classes.items())]
             found.facts.append(label_facts(labels))
+            found.annotated.append(float((labels >= 0).mean()))
             found.num_objects += len(np.unique(labels[labels > 0]))
             yield image, labels, sample
         progress(index + 1, len(source.samples))
@@ -190,7 +196,9 @@ def _write_image(folder: Path, name: str, image: NDArray[Any]) -> None:
 
 def _write_labels(folder: Path, name: str, labels: NDArray[np.int32]) -> None:
     folder.mkdir(exist_ok=True)
-    if labels.max(initial=0) < 2**16:
+    if is_partial(labels):
+        tifffile.imwrite(folder / f"{name}.tif", labels, compression="zlib")
+    elif labels.max(initial=0) < 2**16:
         Image.fromarray(labels.astype(np.uint16)).save(folder / f"{name}.png")
     else:
         tifffile.imwrite(folder / f"{name}.tif", labels.astype(np.uint32), compression="zlib")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.hausdorff import nearest_hausdorff, pair_hausdorff
 from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, paired_pixels, partners
 from searcher.plugins import PluginError
@@ -125,8 +126,8 @@ def compare(
     Labels may have gaps; an object is all pixels of one label, and is neither split nor joined.
 
     Args:
-        truth: integer[H, W], instance label map, 0 is background.
-        prediction: integer[H, W], the same.
+        truth: integer[H, W], instance label map, 0 is background, below 0 not annotated; see `where_annotated`.
+        prediction: integer[H, W], instance label map, 0 is background.
         hausdorff: Whether distances are wanted, most of the work. Without, they are NaN, and what is made of them too.
         only: Which of the plug-ins' metrics of label maps are wanted; None for all.
 
@@ -139,6 +140,7 @@ def compare(
             f"truth and prediction must have the same shape, got truth {truth.shape} prediction "
             f"{prediction.shape}; resize the prediction to the image with nearest-neighbour interpolation"
         )
+    truth, prediction = where_annotated(truth, prediction)
     glands, found = LabelledObjects(truth), LabelledObjects(prediction)
     pairs = paired_pixels(glands, found)
     of_glands, of_found = partners(pairs, len(glands), len(found))
