@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.instances import instance_metrics, instance_terms
 from searcher.evaluation.label_maps import relabelled
-from searcher.evaluation.metrics import compare, pooled
+from searcher.evaluation.metrics import INSTANCE_METRICS, compare, pooled
 from searcher.evaluation.objects import LabelledObjects, paired_pixels
 from searcher.exceptions import UserError
 
@@ -39,7 +39,8 @@ def official(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) 
     Raises:
         UserError: A side is no label map, sizes differ, or there is no image.
     """
-    return pooled(_of_each(compare, truth, prediction, relabel=relabel))
+    found = pooled(_of_each(compare, truth, prediction, relabel=relabel))
+    return {name: value for name, value in found.items() if name not in INSTANCE_METRICS}
 
 
 def instances(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) -> dict[str, float]:

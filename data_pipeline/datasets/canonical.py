@@ -31,7 +31,7 @@ from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
 from searcher.data_pipeline.unannotated import is_partial, remark_on
 
-__all__ = ["ImportReport", "import_dataset"]
+__all__ = ["ImportReport", "check_name", "import_dataset", "write_image"]
 
 _FORMAT = 1
 
@@ -102,7 +102,7 @@ def import_dataset(
         found = _Found([], [], 0, list(getattr(source, "problems", ())), [], [], [])
         for image, labels, sample in _read_all(source, found, progress or (lambda _done, _total: None)):
             if target is not None:
-                _write_image(target / "images", sample.id, image)
+                write_image(target / "images", sample.id, image)
                 _write_labels(target / "labels", sample.id, labels)
         if not found.samples:
             raise DataError(*(found.problems or [f"{where}: must hold images, got none; check the path"]))
@@ -134,7 +134,7 @@ def _read_all(
     annotated = getattr(source, "read_annotated", None)
     for index, sample in enumerate(source.samples):
         try:
-            _check_name(sample.id)
+            check_name(sample.id)
             if annotated is None:
                 image, labels = source.read(index)
                 classes: dict[int, str] = {}
@@ -171,27 +171,36 @@ def _judge(where: str, found: _Found) -> None:
         found.remarks.append(line)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Check that an image's name does for a file's.
+
+    Raises:
+        DataError: It does not.
+    """
     if Path(name).name != name or name.startswith(".") or len(os.fsencode(name)) > 240:
         raise DataError(f"{name[:80]}: an image's name must do for a file's, got another; rename the image")
 
 
-def _write_image(folder: Path, name: str, image: NDArray[Any]) -> None:
-    folder.mkdir(exist_ok=True)
+def write_image(folder: Path, name: str, image: NDArray[Any]) -> Path:
+    """Write an image [H, W, C] as PNG, or as TIFF where that has no such channels, and return its path."""
+    folder.mkdir(exist_ok=True, parents=True)
+    path = folder / f"{name}.png"
     if image.shape[2] == 3 and image.dtype == np.uint8:
         is_grey = bool((image[..., :1] == image[..., 1:]).all())
-        Image.fromarray(image[..., 0] if is_grey else image).save(folder / f"{name}.png")
+        Image.fromarray(image[..., 0] if is_grey else image).save(path)
     elif image.shape[2] == 1:
-        Image.fromarray(image[..., 0]).save(folder / f"{name}.png")
+        Image.fromarray(image[..., 0]).save(path)
     else:
+        path = folder / f"{name}.tif"
         tifffile.imwrite(
-            folder / f"{name}.tif",
+            path,
             image,
             photometric="minisblack",
             planarconfig="contig",
             compression="zlib",
             extrasamples=["unspecified"] * (image.shape[2] - 1),
         )
+    return path
 
 
 def _write_labels(folder: Path, name: str, labels: NDArray[np.int32]) -> None:

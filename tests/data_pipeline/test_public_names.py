@@ -27,6 +27,7 @@ def test_all_names_exist_and_nothing_else_is_public() -> None:
         "store",
         "stream",
         "tiling",
+        "unannotated",
         "warp",
     }
     public = {name for name in vars(data_pipeline) if not name.startswith("_")}

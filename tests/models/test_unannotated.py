@@ -127,7 +127,9 @@ def test_mask_rcnn_takes_no_negative_example_from_there(with_object: bool) -> No
     assert all(torch.isfinite(loss) for loss in losses.values())
     torch.stack([*losses.values()]).sum().backward()
     if not with_object:
-        assert [losses[name].item() for name in ("objectness", "rpn_box", "classifier", "box", "mask")] == [0] * 5
+        assert [losses[name].item() for name in ("objectness", "rpn_box", "classifier", "box", "mask")] == [
+            0
+        ] * 5
         assert len(taken) == 1, "of the proposals alone, since no anchor is left"
         assert all((each == -1).all() for each in taken[0])
         return

@@ -23,8 +23,10 @@ from searcher.data_pipeline.datasets.layouts.base import LayoutSource
 from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed, read_records
 from searcher.data_pipeline.exceptions import DataError
 
-__all__ = ["json_files", "open_coco"]
+__all__ = ["NOT_ANNOTATED", "json_files", "open_coco"]
 
+NOT_ANNOTATED = "not annotated"
+"""Category of a crowd that is no object, whatever its shape: what `searcher data export` writes."""
 _KEYS = (b'"images"', b'"annotations"')
 _SPLIT = re.compile(r"(train|val|valid|validation|test)(?![a-z])", re.I)
 
@@ -89,7 +91,10 @@ def _records(path: Path, *, split: str) -> list[Record]:
         size = (image.get("width"), image.get("height"))
         whole = size if isinstance(size[0], int) and isinstance(size[1], int) else None
         of_image = by_image.pop(key, [])
-        shapes, crowds = partial(_shapes, path, of_image, categories), partial(_crowds, path, of_image)
+        shapes, crowds = (
+            partial(_shapes, path, of_image, categories),
+            partial(_crowds, path, of_image, categories),
+        )
         records.append(Record(path, name, split, whole, shapes, crowds))  # type: ignore[arg-type]
     if by_image:
         raise DataError(
@@ -120,7 +125,9 @@ def _shapes(
             num_boxes += 1
         elif isinstance(drawn, dict):
             mask = _mask(path, name, drawn, height, width)
-            if not annotation.get("iscrowd"):
+            if annotation.get("iscrowd") and category == NOT_ANNOTATED:
+                num_crowds += 1
+            elif not annotation.get("iscrowd"):
                 shapes.append(mask_shape(name, category, mask))
             elif _is_one_object(mask):
                 num_marked += 1
@@ -136,9 +143,7 @@ def _shapes(
         )
     remarks = []
     if num_crowds:
-        remarks.append(
-            f"{path}: {num_crowds} crowds of several pieces are not annotated, but for objects in them"
-        )
+        remarks.append(f"{path}: {num_crowds} crowds are not annotated, but for objects in them")
     if num_marked:
         remarks.append(
             f"{path}: {num_marked} annotations are marked as crowds, as CVAT marks every mask; "
@@ -147,7 +152,7 @@ def _shapes(
     return shapes, tuple(remarks)
 
 
-def _crowds(path: Path, annotations: list[dict[str, Any]]) -> list[Shape]:
+def _crowds(path: Path, annotations: list[dict[str, Any]], categories: dict[Any, str]) -> list[Shape]:
     """Return the crowds that are no objects."""
     found = []
     for annotation in annotations:
@@ -157,7 +162,8 @@ def _crowds(path: Path, annotations: list[dict[str, Any]]) -> list[Shape]:
         name, size = f"annotation {annotation.get('id')!r:.40}", drawn.get("size")
         if isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size):
             mask = _mask(path, name, drawn, *size)
-            if mask.any() and not _is_one_object(mask):
+            is_named = categories.get(annotation.get("category_id")) == NOT_ANNOTATED
+            if mask.any() and (is_named or not _is_one_object(mask)):
                 found.append(mask_shape(name, "", mask))
     return found
 

@@ -219,7 +219,7 @@ def test_coco_crowds(tmp_path: Path) -> None:
     assert many[38, 48] * expected[38, 48] == 4, "an object in a crowd stays"
     expected[(many > 0) & (expected == 0)] = -1
     assert np.array_equal(source.read(0)[1], expected)
-    assert ["1 crowds of several pieces are not annotated" in line for line in source.remarks] == [
+    assert ["1 crowds are not annotated" in line for line in source.remarks] == [
         True,
         False,
     ]
