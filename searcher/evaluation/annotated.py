@@ -19,12 +19,19 @@ def where_annotated(truth: IntArray, prediction: IntArray) -> tuple[IntArray, In
 
     Returns:
         Both integer[H, W], 0 where nothing is annotated.
+
+    Raises:
+        ValueError: Nothing of the image is annotated.
     """
     if truth.dtype.kind != "i" or not truth.size or truth.min() >= 0:
         return truth, prediction
+    is_unknown = truth < 0
+    if is_unknown.all():
+        raise ValueError(
+            "a part of the truth must be annotated, got labels below 0 alone; leave the image out"
+        )
     if not np.issubdtype(prediction.dtype, np.integer) or prediction.min() < 0:
         return np.maximum(truth, 0), prediction  # no label map, which the metrics refuse
-    is_unknown = truth < 0
     values, inverse = np.unique(prediction, return_inverse=True)
     inverse = inverse.reshape(prediction.shape)
     num_all = np.bincount(inverse.ravel(), minlength=len(values))

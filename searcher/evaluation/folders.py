@@ -10,7 +10,7 @@ from searcher.data_pipeline.datasets.glas import GlasFolder
 from searcher.data_pipeline.datasets.tables import read_grades
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import label_maps_in, single_files
-from searcher.data_pipeline.unannotated import is_partial, marked_value
+from searcher.data_pipeline.unannotated import check_annotated, is_partial, marked_value
 from searcher.evaluation import metrics
 from searcher.evaluation.glas import poster
 from searcher.evaluation.label_maps import read_label_map, relabelled
@@ -166,7 +166,9 @@ def _read_both(pair: LabelMapPair, not_annotated: int | None) -> tuple[IntArray,
         )
     if problems:
         raise DataError(*problems)
-    return marked_value(maps[0], not_annotated), maps[1]
+    truth = marked_value(maps[0], not_annotated)
+    check_annotated(pair.truth, truth)
+    return truth, maps[1]
 
 
 def _pairs(truth: Path, prediction: Path, split: str | None) -> tuple[list[LabelMapPair], list[str]]:

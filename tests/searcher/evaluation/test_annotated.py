@@ -71,3 +71,6 @@ def test_folders_say_it_by_minus_one_or_by_a_number(tmp_path: Path) -> None:
     assert by_minus.as_labelled.pooled["f1"] == 4 / 5
     with pytest.raises(DataError, match="got -1, which only a truth has"):
         measure_folders(tmp_path / "found", tmp_path / "minus")
+    tifffile.imwrite(tmp_path / "minus" / "a.tif", np.full_like(TRUTH, -1))
+    with pytest.raises(DataError, match="a part of the image must be annotated"):
+        measure_folders(tmp_path / "minus", tmp_path / "found")
