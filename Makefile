@@ -1,4 +1,4 @@
-# install, demo, test, check, chaos, cases, fuzz, bench, glas: each does its own set-up. Needs Python >= 3.11 and a package registry.
+# install, demo, test, check, docs, chaos, cases, fuzz, bench, glas, dist: each does its own set-up. Needs Python >= 3.11 and a package registry.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -19,7 +19,7 @@ ifndef SEED
 SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 endif
 
-.PHONY: install demo test check chaos cases fuzz bench glas lock packaging chromium clean
+.PHONY: install demo test check docs chaos cases fuzz bench glas lock packaging dist release chromium clean
 
 install: $(INSTALLED)
 
@@ -76,13 +76,29 @@ chaos: install
 packaging: install
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
-check: install
+# The source distribution and the wheel, for who installs without a checkout.
+dist: install
+	@rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+# What is signed and published; docs/CONTRIBUTING.md has the steps before and after.
+release: install
+	@test -z "$$(git status --porcelain)" || { echo "the working tree must be as committed; commit or stash"; exit 2; }
+	@! grep -n 'example\.org' pyproject.toml || { echo "pyproject.toml: project.urls must be the repository's, got example.org; write them"; exit 2; }
+	@$(MAKE) --no-print-directory dist
+	cd dist && sha256sum gland_searcher-* > SHA256SUMS
+
+check: install docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@cp requirements.lock $(VENV)/fresh.lock && $(COMPILE) -o $(VENV)/fresh.lock && \
 		diff -u requirements.lock $(VENV)/fresh.lock || { echo "requirements.lock is stale: run make lock"; exit 1; }
+
+# The documentation as a site, in build/site. Broken links, headings that are linked but missing and wrong docstrings are errors.
+docs: install
+	NO_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: install
 	$(BIN)/python tests/benchmarks/stream_throughput.py $(if $(GLAS_ROOT),--data $(GLAS_ROOT))
@@ -107,4 +123,4 @@ lock: install
 	$(COMPILE) --upgrade -o requirements.lock
 
 clean:
-	rm -rf $(DEMO) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

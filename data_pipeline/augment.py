@@ -25,14 +25,14 @@ each step and takes 33 ms for the elastic one alone (2.0.8, 512 x 512, one core)
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.augmentation import Augmentation, Image, Labels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.intensity import IntensityJitter, is_colour
 from searcher.data_pipeline.stain import StainJitter
@@ -52,7 +52,7 @@ __all__ = ["AUGMENTATIONS", "PRESETS", "Augmentation", "build_augmentation", "re
 PRESETS = ("none", "poster", "standard", "strong")
 """The presets that come with this package."""
 
-AUGMENTATIONS: "Registry[Part[Augmentation]]" = Registry(
+AUGMENTATIONS: Registry[Part[Augmentation]] = Registry(
     "augmentation preset",
     key="augment.preset",
     built_in={name: f"searcher.data_pipeline.augment:{name}" for name in PRESETS},
@@ -62,35 +62,6 @@ AUGMENTATIONS: "Registry[Part[Augmentation]]" = Registry(
 F = TypeVar("F", bound=Callable[..., Any])
 
 _POSTER_CROP_PX = 512
-
-Image = Pixels
-Labels = NDArray[np.uint16] | NDArray[np.int32]
-
-
-class Augmentation(Protocol):
-    """Makes a training crop. Threads may share one."""
-
-    @property
-    def crop_px(self) -> int:
-        """Side length of what it makes."""
-
-    def __call__(
-        self,
-        image: Image,
-        labels: Labels,
-        rng: np.random.Generator,
-        out_image: Image,
-        out_labels: NDArray[np.int32],
-    ) -> None:
-        """Write a crop of one image.
-
-        Args:
-            image: uint8 or uint16[H, W, C], any H and W from 1; not changed.
-            labels: uint16 or int32[H, W]; not changed.
-            rng: Everything random is drawn from it.
-            out_image: [crop_px, crop_px, C], of the image's type, C-contiguous; every pixel is written.
-            out_labels: int32[crop_px, crop_px], C-contiguous; every pixel is written.
-        """
 
 
 def register_augmentation(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.augment import Augmentation, Image, Labels
+from searcher.data_pipeline.augmentation import Augmentation, Image, Labels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import read_pipeline, transforms_in
 from searcher.data_pipeline.unannotated import is_partial

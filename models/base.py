@@ -4,8 +4,8 @@ Shapes: B batch, C channels, H rows, W columns, n instances.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,6 +47,11 @@ class SegmentationModel(nn.Module, ABC):
     @abstractmethod
     def postprocess_keys(self) -> tuple[str, ...]:
         """The fields of `PostprocessSettings` whose values matter to this model and can be tuned, coarse ones first."""
+
+    @property
+    def tuning_candidates(self) -> Mapping[str, Sequence[Any]]:
+        """Values of `postprocess_keys` that tuning tries for this model in place of its usual ones, by key."""
+        return {}
 
     @abstractmethod
     def parts(self) -> ModelParts:

@@ -21,6 +21,7 @@ from searcher.models.boxes import Instances, find_instances, mask_targets, unann
 from searcher.models.detector import build_detector
 from searcher.models.detector_weights import load_into_detector, pretrained_state
 from searcher.models.instances import instances_from_detections
+from searcher.models.parts import BACKBONES
 from searcher.models.registry import register
 from searcher.models.settings import MaskRCNNSettings, ModelSettings, ObjectStatistics, PostprocessSettings
 from searcher.models.stems import as_stem_input, imagenet_statistics, stem_channels
@@ -62,7 +63,7 @@ class _Proposed(NamedTuple):
 
 @register("mask_rcnn", MaskRCNNSettings)
 class MaskRCNN(DetectionModel):
-    """A ResNet with a feature pyramid, a region proposal network, a box head and a mask head.
+    """A backbone with a feature pyramid, a region proposal network, a box head and a mask head.
 
     The size of the anchors and the most detections of an image are buffers: they come back with a checkpoint's
     weights, whatever data they were derived from.
@@ -98,10 +99,10 @@ class MaskRCNN(DetectionModel):
         return ("min_score", "threshold", "max_overlap", "min_object_area_px")
 
     def parts(self) -> ModelParts:
-        """Return the ResNet, and the two predictors; see `SegmentationModel.parts`.
+        """Return the backbone, and the two predictors; see `SegmentationModel.parts`.
 
         The feature pyramid is no part of the encoder: like a U-Net's decoder, it brings the levels together for the
-        task. `trainable_layers` is about the ResNet alone, too.
+        task. `trainable_layers` is about the backbone alone, too.
         """
         heads = self.roi_heads
         return ModelParts(encoder=[self.backbone.body], head=[heads.box_predictor, heads.mask_predictor])
@@ -357,7 +358,8 @@ class MaskRCNN(DetectionModel):
         """Load the weights that `weights` names; see `SegmentationModel.load_pretrained`."""
         state = pretrained_state(self.settings)
         if state is not None:
-            load_into_detector(self, state, source=f"model.weights={self.settings.weights}")
+            stem = BACKBONES[self.settings.backbone].stem
+            load_into_detector(self, state, source=f"model.weights={self.settings.weights}", stem=stem)
 
 
 _Unsure = Callable[[list[Tensor], list[Tensor]], list[Tensor]]

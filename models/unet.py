@@ -15,7 +15,7 @@ from searcher.models.boxes import resize_labels
 from searcher.models.encoders import build_encoder, encoder_named, load_backbone, pretrained_state
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.registry import register
-from searcher.models.settings import ModelSettings, PostprocessSettings, UNetSettings
+from searcher.models.settings import ModelSettings, PartOptions, PostprocessSettings, UNetSettings
 from searcher.models.targets import has_unannotated
 from searcher.models.values import Evidence, TensorBatch
 
@@ -49,6 +49,7 @@ class UNet(DenseModel):
         focal_gamma, border_weight, border_sigma_px: Of the losses; see `HeadOptions`.
         contour_width_px, distance_cap_px, distance_weight: Of those heads; see `HeadOptions`.
         deep_supervision: In training, each level of the decoder predicts, and the losses look at all of it.
+        options: Settings that a plug-in's encoder, head or losses bring with them, by the part's name.
         postprocess: From probabilities to instances.
     """
 
@@ -73,11 +74,13 @@ class UNet(DenseModel):
         distance_cap_px: int = 16,
         distance_weight: float = 1.0,
         deep_supervision: bool = False,
+        options: PartOptions | None = None,
         postprocess: PostprocessSettings | None = None,
     ) -> None:
         super().__init__()
+        of_parts = options or {}
         self.postprocess = postprocess or PostprocessSettings()
-        options = HeadOptions(
+        head_options = HeadOptions(
             loss=loss,
             focal_gamma=focal_gamma,
             border_weight=border_weight,
@@ -85,8 +88,9 @@ class UNet(DenseModel):
             contour_width_px=max(1, round(contour_width_px * input_scale)),
             distance_cap_px=max(1, round(distance_cap_px * input_scale)) if distance_cap_px else 0,
             distance_weight=distance_weight,
+            of_parts=of_parts,
         )
-        self.head = build_head(head, options)
+        self.head = build_head(head, head_options)
         self.input_scale = input_scale
         self.size_multiple = 2**depth
         kind = encoder_named(encoder)
@@ -96,7 +100,12 @@ class UNet(DenseModel):
         self.min_size = self.size_multiple * (1 if norm == encoder_norm == "none" else 2)
 
         parts = build_encoder(
-            encoder, base_channels=base_channels, depth=depth, norm=encoder_norm, channels=channels
+            encoder,
+            base_channels=base_channels,
+            depth=depth,
+            norm=encoder_norm,
+            channels=channels,
+            options=of_parts.get(encoder),
         )
         self.encoder = nn.ModuleList(parts.levels)
         self.bottleneck = parts.bottleneck

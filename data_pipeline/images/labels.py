@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images.base import decoding
+from searcher.data_pipeline.images.grey import grey_channel
 from searcher.data_pipeline.images.plain import (
     check_ratio,
     opened_at_any_size,
@@ -148,22 +149,6 @@ def _read_plain(path: Path) -> NDArray[Any]:
     if depth and depth[1] == 0 and depth[0] in (2, 4):
         stored //= 255 // ((1 << depth[0]) - 1)  # Pillow spreads few grey levels over 0 to 255
     return stored
-
-
-def grey_channel(pixels: NDArray[Any]) -> NDArray[Any] | None:
-    """Return [H, W], the one channel of a grey picture in colour; None if the colours differ or it is not opaque.
-
-    Args:
-        pixels: [H, W, 1 to 4]: grey or three colours, perhaps transparency after them.
-    """
-    num = pixels.shape[2]
-    if not np.issubdtype(pixels.dtype, np.integer) or not 1 <= num <= 4:
-        return None
-    num_colours = 1 if num <= 2 else 3
-    grey: NDArray[Any] = pixels[..., 0]
-    is_coloured = (pixels[..., 1:num_colours] != grey[..., None]).any()
-    is_transparent = (pixels[..., num_colours:] != np.iinfo(pixels.dtype).max).any()
-    return None if is_coloured or is_transparent else grey
 
 
 class _ArrayFile:

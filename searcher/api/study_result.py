@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from searcher.api.best import check_plot, find_best, picture_of, write_plot
 from searcher.api.progress import ProgressLine
 from searcher.api.words import in_python
+from searcher.extras import need
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.records import StudyRecord, TrialRecord
@@ -107,8 +108,9 @@ class StudyResult:
         """Return pictures of the study, which a notebook shows.
 
         Raises:
-            UserError: No trial is COMPLETE.
+            UserError: No trial is COMPLETE, or the extra `plots` is missing.
         """
+        need("plots", "plot")
         with Database.open(self._database) as database:
             return StudyPlot(picture_of(database, find_best(database, self.name)))
 
@@ -155,6 +157,7 @@ class StudyResult:
         from searcher.api.networks import NetworksNamed, find_members
         from searcher.api.places import data_place
         from searcher.api.predicting import LoadedBundle
+        from searcher.bundle.formats import BUNDLE
         from searcher.bundle.load import load_bundle
 
         named = NetworksNamed(
@@ -164,7 +167,7 @@ class StudyResult:
             to=Path(to),
             force=force,
             name=name,
-            onnx=onnx,
+            formats=(BUNDLE, *(("onnx",) if onnx else ())),
             example=None if example is None else Path(example),
             data=data_place(data),
             tune=tune,

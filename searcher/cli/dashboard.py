@@ -10,6 +10,7 @@ from searcher.api.places import read_secret
 from searcher.cli.options import Verbs, add_database, database_address
 from searcher.cli.streams import output
 from searcher.escaping import one_line
+from searcher.extras import need
 from searcher.settings import without_frame
 
 if TYPE_CHECKING:
@@ -54,14 +55,7 @@ def _port(text: str) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.exceptions import UserError
-
-    try:
-        import optuna_dashboard  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "searcher dashboard: needs the package optuna-dashboard, got none; pip install 'gland-searcher[dashboard]'"
-        ) from None
+    need("dashboard", "searcher dashboard")
     from searcher.dashboard.server import DashboardServer
     from searcher.ledger.database import Database
 

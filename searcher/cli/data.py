@@ -127,9 +127,9 @@ def _import(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, print_json, progress_bar
     from searcher.data_pipeline.datasets.exports.base import export_dataset
-    from searcher.data_pipeline.datasets.exports.table import EXPORTS
+    from searcher.data_pipeline.datasets.exports.table import DATA_FORMATS
 
-    exporter = EXPORTS[args.format]  # refuses what is no format, before anything is read
+    exporter = DATA_FORMATS[args.format]  # refuses what is no format, before anything is read
     source = open_source(args, strict=False)
     with progress_bar(f"exporting {source.name}") as advance:
         report = export_dataset(source, str(args.data), args.to, args.format, exporter, progress=advance)

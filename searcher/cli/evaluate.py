@@ -46,12 +46,13 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.api.evaluation import evaluate_networks, record_evaluation
+    from searcher.api.evaluation_page import check_report
     from searcher.api.networks import find_members
     from searcher.cli.summaries import print_summaries
     from searcher.cli.terminal import console, progress_bar
 
     check_writable("--json", args.json)
-    check_writable("--report", args.report)
+    check_report(args.report)
     found = find_members(networks_named(args))
     folder = data_folder(args)
     assert folder is not None

@@ -9,7 +9,6 @@ import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
 
 from searcher._version import __version__
 from searcher.cli import (
@@ -36,8 +35,10 @@ from searcher.cli import (
     trials,
     validate,
 )
+from searcher.cli.folder_file import read_folder_file, settle, take_from_folder
 from searcher.cli.interrupts import signals_interrupt
 from searcher.cli.last_net import Secrets, fault_of_a_path, report_of, unexpected
+from searcher.cli.parser import Parser
 from searcher.cli.streams import output, prepare_streams, say_error, say_problem
 from searcher.exceptions import OutputClosedError, SearchBrokeOffError, SearcherError, UserError
 
@@ -69,20 +70,6 @@ _VERBS = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with code 2."""
-        say_problem(f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help")
-        raise SystemExit(2)
-
-    def _print_message(self, message: str, _file: Any = None) -> None:
-        """Print help and version; argparse passes over what cannot be written."""
-        if message:
-            output.write(message)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     prepare_streams()
@@ -112,10 +99,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None, command: str, secrets: Secrets) -> int:
     try:
-        args = _parser().parse_args(argv)
+        args = _parser().parse_args((sys.argv[1:] if argv is None else argv) or ["--help"])
     finally:
         output.flush()  # what --help printed
     args.command = command
+    from_folder = settle(args)
+    if from_folder and getattr(args, "outlives_output", False):
+        say_problem(from_folder)
     _load_plugins(args)
     args.report_of = lambda error: report_of(error, command, secrets)
     with ExitStack() as stack:
@@ -158,16 +148,17 @@ def _errors_of_ours() -> tuple[type[Exception], ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="searcher",
         description="Search the hyperparameters of gland and cell segmentation networks on your own images.",
         epilog="A first look, without data or GPU: searcher launch --study unet-demo",
     )
     parser.add_argument("--version", action="version", version=f"searcher {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
     for verb in _VERBS:
         verb.add_parser(verbs)
     _add_plugins(parser)
+    take_from_folder(parser, *read_folder_file(Path()))
     return parser
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searcher.api.places import DEFAULT_DATABASE, database_place
+from searcher.cli.folder_file import FolderOption
 from searcher.exceptions import UserError
 from searcher.settings import read_setting, take_setting, without_frame
 
@@ -72,9 +73,10 @@ def add_database(parser: argparse.ArgumentParser) -> None:
     """Add `--db`."""
     parser.add_argument(
         "--db",
+        action=FolderOption,
         metavar="URL",
         help="study database: a file (SQLite), postgresql://user@host/name, or @FILE with the URL in it; "
-        f"default $SEARCHER_DB, else {DEFAULT_DATABASE}",
+        f"default $SEARCHER_DB, else searcher.toml's, else {DEFAULT_DATABASE}",
     )
 
 
@@ -88,6 +90,7 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
     remark = "" if required else "; without it, synthetic glands"
     parser.add_argument(
         "--data",
+        action=FolderOption,
         metavar="DIR|URI",
         required=required,
         help="a folder with images/ and labels/, a GlaS release, or another layout of docs/data.md; "
@@ -204,6 +207,7 @@ def add_training(parser: argparse.ArgumentParser, *, is_planned: bool = False) -
     add_study(parser, is_planned=is_planned)
     parser.add_argument(
         "--storage",
+        action=FolderOption,
         metavar="DIR|URI",
         default="runs",
         help="folder of checkpoints and logs, or an object store (s3://BUCKET/FOLDER); default runs",

@@ -1,6 +1,7 @@
 """What trained models say of an image: one alone or several together, on tiles, turned and mirrored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,6 +91,11 @@ class Predictor:
     def postprocess_keys(self) -> tuple[str, ...]:
         """The settings that matter to these models."""
         return self._models[0].postprocess_keys
+
+    @property
+    def tuning_candidates(self) -> Mapping[str, Sequence[Any]]:
+        """Values that tuning tries for these models in place of its usual ones: the first model's."""
+        return self._models[0].tuning_candidates
 
     @property
     def is_dense(self) -> bool:

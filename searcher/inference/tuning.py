@@ -36,7 +36,7 @@ CANDIDATES: Mapping[str, tuple[Any, ...]] = {
     "min_object_area_px": (0, 50, 100, 200, 300, 500, 800, 1200, 1600, 2400),
     "keep_unseeded": (True, False),
 }
-"""Values that are tried, by setting."""
+"""Values that are tried, by setting, where a model has none of its own."""
 _MAX_ROUNDS = 4
 _LEAST_GAIN = 1e-4
 """A smaller gain is no reason to leave a value, however sure it is: relative, of the metric."""
@@ -152,10 +152,11 @@ def tune_postprocess(
 
     best = predictor.postprocess
     before = measured(best)
+    candidates = {**CANDIDATES, **predictor.tuning_candidates}
     for _ in range(_MAX_ROUNDS):
         start = best
         for key in predictor.postprocess_keys:
-            values = {getattr(best, key), *CANDIDATES[key]}
+            values = {getattr(best, key), *candidates.get(key, ())}
             best = _step(best, key, {v: measured(best.model_copy(update={key: v})) for v in values})
         if best == start:
             break

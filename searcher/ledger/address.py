@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 from urllib.parse import quote
 
-import psycopg
-import psycopg.conninfo
-import psycopg.pq
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from searcher.exceptions import DatabaseError
+from searcher.extras import is_installed, need
 from searcher.settings import without_frame
 
 __all__ = ["DatabaseAddress", "holds_secret", "parse_url"]
@@ -29,7 +28,8 @@ _ESCAPES = (
     "write special characters of a password as %40 and the like: @ %40, / %2F, ? %3F, # %23, % %25, & %26"
 )
 _DEFAULT_PORT = "5432"
-_LIBPQ_KEYWORDS = frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
+_COMMON_KEYWORDS = frozenset({"dbname", "host", "hostaddr", "password", "port", "service", "user"})
+"""Of libpq's own form of an address: what one begins with, as a rule."""
 
 
 class DatabaseAddress:
@@ -152,6 +152,7 @@ def _parsed(scheme: str, rest: str) -> URL:
     if driver == _SQLITE:
         return _sqlite(_made(f"sqlite://{rest}").database or "", _made(f"sqlite://{rest}").query)
     _check_postgres(rest)
+    _need_driver()
     url = _of_several_hosts(driver, rest) or _made(f"{driver}://{rest}")
     _check_options(url)
     if "password" in url.query:  # where masking would not find it
@@ -161,9 +162,13 @@ def _parsed(scheme: str, rest: str) -> URL:
     return url
 
 
+def _need_driver() -> None:
+    need("postgres", "--db postgresql://...", error=DatabaseError)
+
+
 def _check_options(url: URL) -> None:
     """Refuse options that PostgreSQL does not know: a password with & in it would be cut there, and its rest shown."""
-    unknown = [key for key in url.query if key not in _LIBPQ_KEYWORDS]
+    unknown = [key for key in url.query if key not in _libpq_keywords()]
     if not unknown:
         return
     got = "another" if any(map(_is_secret, url.query)) else unknown[0]
@@ -232,11 +237,24 @@ def _sqlite(path: str, query: Mapping[str, Any] | None = None) -> URL:
 
 def _is_conninfo(text: str) -> bool:
     keyword, equals, _ = text.partition("=")
-    return bool(equals) and keyword.strip().lower() in _LIBPQ_KEYWORDS
+    return bool(equals) and keyword.strip().lower() in _libpq_keywords()
+
+
+@cache
+def _libpq_keywords() -> frozenset[str]:
+    """Return what libpq knows; of a plain install, by which an address is known that needs the extra."""
+    if not is_installed("postgres"):
+        return _COMMON_KEYWORDS
+    import psycopg.pq
+
+    return frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
 
 
 def _of_conninfo(text: str) -> URL:
     """Return the URL for libpq's own form of an address, such as `host=h user=u dbname=x`."""
+    _need_driver()
+    import psycopg.conninfo
+
     try:
         found = psycopg.conninfo.conninfo_to_dict(text)
     except psycopg.Error:  # whose message quotes what it cannot read

@@ -1,6 +1,5 @@
 """The study database: what it says of studies and trials."""
 
-import difflib
 import math
 from collections.abc import Collection
 from datetime import datetime
@@ -19,6 +18,7 @@ from searcher.ledger.optuna_trials import count_states, find_study, read_directi
 from searcher.ledger.records import CheckpointRecord, LaunchRecord, ResultRecord, StudyRecord, TrialRecord
 from searcher.ledger.tables import CheckpointRow, EpochRow, LaunchRow, StudyRow
 from searcher.study.objectives import Direction
+from searcher.suggestions import nearest
 
 __all__ = ["Database", "checkpoint_record", "value_of"]
 
@@ -53,8 +53,8 @@ class Database(Connection):
         if row is not None:
             return row
         names = self.study_names()
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(names) or 'none yet'}"
+        meant = nearest(name, names)
+        remedy = f"did you mean {meant}?" if meant else f"known: {', '.join(names) or 'none yet'}"
         raise UnknownStudyError(f"--study {name}: must be a study of {self.address}; {remedy}")
 
     def study(self, name: str) -> StudyRecord:

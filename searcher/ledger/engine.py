@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -175,6 +174,8 @@ def _creator(address: DatabaseAddress) -> Callable[[], Any]:
     arguments = address.connect_arguments()
     if not address.is_sqlite:
         ours = {name: value for name, value in _POSTGRES_OPTIONS.items() if name not in arguments}
+        import psycopg  # parse_url has seen that the extra is there
+
         return lambda: psycopg.connect(**arguments, **ours)
     path = _path(address)
     timeout_s = arguments.pop("timeout", guard.BUSY_TIMEOUT_S)

@@ -10,7 +10,6 @@ from collections.abc import Container
 from functools import cache
 
 import optuna
-import psycopg
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
@@ -19,12 +18,15 @@ from searcher.ledger import engine as engines
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.optuna_internals import migrations_folder
 from searcher.ledger.optuna_trials import read_trials
+from searcher.ledger.outage import postgres_error
 
 __all__ = ["are_of_this_optuna", "open_optuna_storage"]
 
 logger = logging.getLogger(__name__)
 
 _MAX_ATTEMPTS = 20
+_POSTGRES_IS_THERE = ("42P07", "42710", "23505")
+"""SQLSTATEs: duplicate table, duplicate object (an enumeration, say), unique violation."""
 
 
 class _Storage(optuna.storages.RDBStorage):
@@ -115,11 +117,9 @@ def _somebody_was_faster(error: Exception) -> bool:
     """Return whether an error says that what was to be made is there by now."""
     cause = error if isinstance(error, sa.exc.SQLAlchemyError) else error.__cause__
     original = getattr(cause, "orig", None)
-    if isinstance(original, psycopg.Error):
-        return isinstance(
-            original,
-            psycopg.errors.DuplicateTable | psycopg.errors.DuplicateObject | psycopg.errors.UniqueViolation,
-        )
+    of_postgres = None if original is None else postgres_error(original)
+    if of_postgres is not None:
+        return of_postgres.sqlstate in _POSTGRES_IS_THERE
     return isinstance(original, sqlite3.Error) and (
         isinstance(original, sqlite3.IntegrityError) or "already exists" in str(original)
     )

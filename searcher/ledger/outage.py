@@ -1,12 +1,16 @@
 """Telling a database that is away for a while from a request that it will refuse again."""
 
 import sqlite3
+import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import psycopg
 import sqlalchemy.exc
 
-__all__ = ["is_lock", "is_outage"]
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["is_lock", "is_outage", "postgres_error"]
 
 _SQLITE_PASSING = frozenset(
     {
@@ -38,6 +42,8 @@ _POSTGRES_PASSING = (
 )
 """SQLSTATEs and classes of them; https://www.postgresql.org/docs/current/errcodes-appendix.html."""
 
+_IN_FAILED_TRANSACTION, _DEADLOCK, _LOCK_NOT_AVAILABLE = "25P02", "40P01", "55P03"
+
 _POSTGRES_REFUSALS = (
     "authentication failed",
     "no password supplied",
@@ -61,7 +67,7 @@ another language of the server's they are not recognised, and waiting, which sho
 def is_lock(error: BaseException) -> bool:
     """Return whether an error says that another process holds a lock."""
     return any(
-        isinstance(link, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)
+        _sqlstate(link) in (_LOCK_NOT_AVAILABLE, _DEADLOCK)
         or (
             isinstance(link, sqlite3.Error)
             and getattr(link, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -103,10 +109,11 @@ def _verdict(error: BaseException) -> bool | None:
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _SQLITE_PASSING
-    if isinstance(error, psycopg.errors.InFailedSqlTransaction):  # what failed before says why
+    if _sqlstate(error) == _IN_FAILED_TRANSACTION:  # what failed before says why
         return None
-    if isinstance(error, psycopg.Error):
-        return _postgres_verdict(error)
+    of_postgres = postgres_error(error)
+    if of_postgres is not None:
+        return _postgres_verdict(of_postgres)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         return True if error.connection_invalidated else None
     if isinstance(error, sqlalchemy.exc.TimeoutError):  # all connections of the pool are in use
@@ -116,7 +123,23 @@ def _verdict(error: BaseException) -> bool | None:
     return None
 
 
-def _postgres_verdict(error: psycopg.Error) -> bool:
+def postgres_error(error: BaseException) -> "psycopg.Error | None":
+    """Return an error of PostgreSQL's driver, which is optional, as that; None for any other."""
+    driver = sys.modules.get("psycopg")  # what was never imported raised nothing
+    if driver is None or not isinstance(error, driver.Error):
+        return None
+    found: psycopg.Error = error
+    return found
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    found = postgres_error(error)
+    return None if found is None else found.sqlstate
+
+
+def _postgres_verdict(error: "psycopg.Error") -> bool:
+    import psycopg
+
     if error.sqlstate is not None:
         return error.sqlstate.startswith(_POSTGRES_PASSING)
     if not isinstance(error, psycopg.OperationalError):

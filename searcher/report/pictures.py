@@ -2,18 +2,22 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from searcher.extras import how_to_install
 from searcher.report.overlays import overlay
 
-__all__ = ["learning_curve", "overlay_jpeg"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["NO_CURVE", "learning_curve", "overlay_jpeg"]
+
+NO_CURVE = f'no learning curve is drawn: that takes the extra "plots"; {how_to_install("plots")}'
+"""What to say where Matplotlib, which nothing else here needs, is missing."""
 
 _METRICS = ("pixel_dice", "object_f1", "object_dice")
 _LONGEST_SIDE_PX = 1024
@@ -27,6 +31,8 @@ def learning_curve(history: Sequence[Mapping[str, float | None]], *, best_epoch:
         history: Metrics of each epoch, and `epoch`, as `read_history` gives them.
         best_epoch: The epoch to mark.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8.0, 3.2), dpi=110, layout="constrained")
     losses, metrics = figure.subplots(1, 2)
     _draw(losses, history, ("train_loss", "loss"), ("training loss", "validation loss"), best_epoch)
@@ -57,12 +63,14 @@ def overlay_jpeg(
 
 
 def _draw(
-    axes: Axes,
+    axes: "Axes",
     history: Sequence[Mapping[str, float | None]],
     names: Sequence[str],
     words: Sequence[str],
     best_epoch: int,
 ) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     epochs = [line["epoch"] for line in history]
     for name, label in zip(names, words, strict=True):
         values = [np.nan if line.get(name) is None else line[name] for line in history]

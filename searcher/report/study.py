@@ -9,10 +9,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
-from matplotlib.ticker import LogLocator, MaxNLocator
-
 from searcher.report.words import metric_words
 from searcher.study.objectives import Direction, pareto_front
 from searcher.study.space import Choice, Domain, FloatRange, IntRange, SearchSpace, Value
@@ -153,6 +149,9 @@ def colour_of(goodness: float) -> str:
 
     Of cividis, made for colour-blind readers, without its ends, which fade on dark and on white paper.
     """
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
     return to_hex(colormaps["cividis"](0.35 + 0.55 * goodness))
 
 
@@ -262,6 +261,8 @@ def _numbers(
     domain: FloatRange | IntRange | None, found: Mapping[int, float]
 ) -> tuple[list[tuple[float, str]], dict[int, float]]:
     """Return ticks and places on an axis of numbers, in the scale that they were sampled in."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
     is_log = domain is not None and domain.log
     edges = [*found.values(), *([] if domain is None else [float(domain.low), float(domain.high)])]
     least, most = min(edges), max(edges)

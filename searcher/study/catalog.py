@@ -1,6 +1,5 @@
 """Finding study files: those shipped with the package, by name, and any other, by path."""
 
-import difflib
 import os
 from collections.abc import Mapping
 from importlib.resources import files
@@ -10,6 +9,7 @@ from searcher.exceptions import StudyFileError, TextFileError, UnknownStudyError
 from searcher.study.reader import parse_study
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
+from searcher.suggestions import nearest
 from searcher.text_files import read_text
 
 __all__ = ["load_study", "shipped_studies"]
@@ -51,10 +51,10 @@ def _read(name_or_path: str) -> tuple[str, str]:
             raise StudyFileError([str(error)]) if is_there else UnknownStudyError(str(error)) from None
     names = shipped_studies()
     if name_or_path not in names:
-        close = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.5)
+        meant = nearest(name_or_path, names)
         remedy = (
-            f"did you mean {close[0]}?"
-            if close
+            f"did you mean {meant}?"
+            if meant
             else f"known: {', '.join(names)}; or give a file ending in .toml"
         )
         raise UnknownStudyError(f"--study {name_or_path}: must be a shipped study or a .toml file; {remedy}")

@@ -1,16 +1,16 @@
 """Collecting what is wrong with a study file, in words for the person who wrote it."""
 
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from searcher.exceptions import StudyFileError
-from searcher.study.config import models_with
+from searcher.study.config import config_fields, models_with
 from searcher.study.toml_text import shown
+from searcher.suggestions import suggestion
 
-__all__ = ["Problems", "remedy_for", "rule_of", "suggestion"]
+__all__ = ["Problems", "remedy_for", "rule_of"]
 
 _OPTIONS = {"study.trials": "--trials", "train.epochs": "--epochs"}
 """Keys for which the command line has an option of its own."""
@@ -67,18 +67,8 @@ class Problems:
             self.add(key, rule_of(item, fields.get(key.rpartition(".")[0], {}), key))
 
 
-def suggestion(name: str, known: Collection[str]) -> str:
-    """Return the remedy for an unknown name: the nearest known one, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]}?"
-    tables = sorted({candidate.partition(".")[0] for candidate in names}) if len(names) > 20 else names
-    return f"known: {', '.join(tables)}"
-
-
 def remedy_for(key: str, name: str, known: Collection[str]) -> str:
-    """Return the remedy for an unknown key: another model, if that has it, or what `suggestion` says.
+    """Return the remedy for an unknown key: the model or the table that has it, or what `suggestion` says.
 
     Args:
         key: The dotted key.
@@ -87,7 +77,10 @@ def remedy_for(key: str, name: str, known: Collection[str]) -> str:
     """
     table, _, leaf = key.rpartition(".")
     models = models_with(key) if table == "model" else []
-    return f"{leaf} is a key of model.name = '{models[0]}'" if models else suggestion(name, known)
+    if models:
+        return f"{leaf} is a key of model.name = '{models[0]}'"
+    elsewhere = [other for other in config_fields("") if other.rpartition(".")[2] == leaf]
+    return f"did you mean {elsewhere[0]}?" if table and elsewhere else suggestion(name, known)
 
 
 def rule_of(item: Any, siblings: Mapping[str, str], key: str = "") -> str:

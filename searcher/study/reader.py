@@ -9,10 +9,11 @@ from pydantic import BaseModel, ValidationError
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import is_content, pipeline_text
 from searcher.exceptions import StudyFileError
+from searcher.models.parts import KINDS
 from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
 from searcher.study.parts import SAMPLERS
 from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
-from searcher.study.problems import Problems, suggestion
+from searcher.study.problems import Problems
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
 from searcher.study.space_reader import SpaceReader, entries
@@ -24,8 +25,10 @@ from searcher.study.spec import (
     StudySection,
     StudySpec,
     flat,
+    nested,
 )
 from searcher.study.toml_text import TomlError, read_toml, shown, toml_value
+from searcher.suggestions import suggestion
 
 __all__ = ["parse_study", "parse_value", "setting_words"]
 
@@ -79,6 +82,7 @@ def parse_study(
     parent = _section("parent", ParentSection, document, problems) if "parent" in document else None
     reader = SpaceReader(problems, fixed, overrides, model=_model_name(document))
     space = reader.space(_table("space", document, problems))
+    _check_parts_are_named(fixed, space, problems)
     points = reader.points(document.get("enqueue", []), space)
     if parent is not None and parent.how == "rerank" and "space" in document:
         problems.add(
@@ -249,6 +253,24 @@ def _table(name: str, document: dict[str, Any], problems: Problems) -> dict[str,
         return table
     problems.add(name, f"must be a table, got {shown(table)}; write [{name}]")
     return {}
+
+
+def _check_parts_are_named(fixed: Mapping[str, Value], space: SearchSpace, problems: Problems) -> None:
+    """Note settings of parts that no trial has; such settings are left out of a trial whose parts are others."""
+    given = {key.split(".")[2] for key in fixed if key.startswith("model.options.")}
+    if not given:
+        return
+    settings = TrialConfig.model_validate(nested(fixed)).model
+    for part in sorted(given):
+        keys = [f"model.{field}" for field, registry in KINDS.items() if part in registry.names()]
+        said = [value for key in keys if key in space for value in space[key].domain.widened().edges()]
+        said += [getattr(settings, key.partition(".")[2], "") for key in keys if key not in space]
+        if not any(part in str(value).split("+") for value in said):
+            problems.add(
+                f"model.options.{part}",
+                f"must be of a part that the study names, got settings of {part!r}, which {' or '.join(keys)} does not "
+                "name; name it, or remove them",
+            )
 
 
 def _section(name: str, model: type[BaseModel], document: dict[str, Any], problems: Problems) -> Any:

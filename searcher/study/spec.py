@@ -15,7 +15,7 @@ from searcher.study.config import DEFAULT_MODEL, TrialConfig
 from searcher.study.objectives import COSTS, METRICS, Direction, Objective, direction_of
 from searcher.study.parts import PRUNERS, SAMPLERS
 from searcher.study.problems import Problems
-from searcher.study.rerank import CANDIDATE
+from searcher.study.rerank import CANDIDATE, Candidate
 from searcher.study.space import SearchSpace, Value
 
 __all__ = [
@@ -70,17 +70,6 @@ class SearchSection(PartSection):
     """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
     options: Options = Field(default={}, validate_default=True)
     """Settings of a plug-in's sampler."""
-
-
-class Candidate(Section):
-    """A trial of the parent that is trained again."""
-
-    trial: int
-    """Its number."""
-    value: float
-    """The objective that it had in the search."""
-    params: dict[str, bool | int | float | str]
-    """What it was trained with."""
 
 
 class ParentSection(Section):

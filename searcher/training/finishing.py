@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 from searcher.data_pipeline.store import Store
+from searcher.extras import is_installed
 from searcher.inference.tuning import Tuned
+from searcher.report.pictures import NO_CURVE
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.alive import Alive
@@ -120,7 +122,7 @@ class Finishing:
     def _drawn(self, val_indices: Sequence[int], num_images: int, best_epoch: int) -> list[str]:
         if self._folder.best is None:
             return []
-        from searcher.training.pictures import draw_learning_curve, draw_worst_images  # imports Matplotlib
+        from searcher.training.pictures import draw_learning_curve, draw_worst_images
 
         self._free_memory()
         folder = self._folder.path
@@ -134,4 +136,7 @@ class Finishing:
                 num_images=num_images,
                 alive=self._alive,
             )
+        if not is_installed("plots"):
+            logger.warning(NO_CURVE)
+            return worst
         return worst + draw_learning_curve(self._folder.history(), folder, best_epoch=best_epoch)

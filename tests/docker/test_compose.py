@@ -60,7 +60,7 @@ def test_every_service_is_hardened_healthy_and_bounded(compose: dict[str, Any], 
 @pytest.mark.parametrize("name", _OURS)
 def test_one_image_for_every_role(compose: dict[str, Any], name: str) -> None:
     service = compose["services"][name]
-    assert service["image"] == "${SEARCHER_IMAGE:-gland-searcher:0.1.0}"
+    assert service["image"] == "${SEARCHER_IMAGE:-gland-searcher:0.2.0}"
     assert service["build"]["dockerfile"] == "docker/Dockerfile"
 
 

@@ -1,50 +1,18 @@
 """The wheel, installed in a fresh environment outside the repository, brings one package, with all its files."""
 
 import json
-import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
+from installed import refused, run
 
 ROOT = Path(__file__).resolve().parents[2]
 LINKED = ("models", "data_pipeline", "studies")
 EXAMPLE = ROOT / "examples" / "attention_unet"
 
 pytestmark = pytest.mark.packaging
-
-
-def run(*command: object, cwd: Path) -> str:
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built through the source distribution, so that both are checked."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
-    [built] = folder.glob("gland_searcher-*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with the wheel; its `bin` folder is returned.
-
-    The dependencies come from this environment: torch alone would take gigabytes. Ours do not, as is checked.
-    """
-    folder = tmp_path_factory.mktemp("environment")
-    run(sys.executable, "-m", "venv", folder, cwd=folder)
-    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel, cwd=folder)
-    site = next((folder / "lib").glob("python*/site-packages"))
-    (site / "dependencies.pth").write_text(
-        f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n"
-    )
-    return folder / "bin"
 
 
 def test_the_wheel_is_one_package_with_every_source_file_and_nothing_else(wheel):
@@ -63,15 +31,6 @@ def test_the_installed_command_runs_the_installed_package(environment, tmp_path)
     assert "valid" in run(environment / "searcher", "validate", "unet-broad", cwd=tmp_path)
 
 
-@pytest.fixture
-def foreign_packages(tmp_path: Path) -> Path:
-    """A folder with packages of somebody else's that have the names of our folders, as many repositories have."""
-    for name in LINKED:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(f"raise SystemExit('{name} of somebody else')\n")
-    return tmp_path
-
-
 def test_a_script_beside_packages_of_the_same_names_imports_ours(environment, foreign_packages):
     script = foreign_packages / "script.py"
     script.write_text(
@@ -81,23 +40,6 @@ def test_a_script_beside_packages_of_the_same_names_imports_ours(environment, fo
         "print(type(model).__name__)\n"
     )
     assert run(environment / "python", script, cwd=foreign_packages).strip() == "UNet"
-
-
-def test_a_launch_beside_packages_of_the_same_names_trains_a_trial(environment, foreign_packages):
-    launch = ("launch", "--study", "unet-demo", "--trials", 1, "--epochs", 1, "--db", "study.db")
-    run(environment / "searcher", *launch, cwd=foreign_packages)
-    told = json.loads(
-        run(
-            environment / "searcher",
-            "trials",
-            *launch[1:3],
-            "--db",
-            "study.db",
-            "--json",
-            cwd=foreign_packages,
-        )
-    )
-    assert [trial["state"] for trial in told] == ["COMPLETE"], told
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +82,6 @@ def test_without_its_plugin_a_bundle_is_one_line(environment, with_example):
     image = min((with_example / "others").rglob("*.png"))
     uninstall = ("-m", "pip", "uninstall", "--quiet", "--yes", "attention-unet")
     run(environment / "python", *uninstall, cwd=with_example)
-    predict = [searcher, "predict", "alone", image, "--to", "none"]
-    told = subprocess.run(predict, cwd=with_example, capture_output=True, text=True)
-    assert told.returncode == 2
-    [line] = told.stderr.strip().splitlines()
+    line = refused(searcher, "predict", "alone", image, "--to", "none", cwd=with_example)
     assert line.startswith("alone: must have its plug-in attention-unet 1.0, got none that knows model.")
     assert line.endswith("; install it, or give --plugin FILE")

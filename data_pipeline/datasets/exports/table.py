@@ -6,12 +6,12 @@ from typing import TypeVar
 from searcher.data_pipeline.datasets.exports.base import Exporter
 from searcher.plugins import Registry
 
-__all__ = ["EXPORTS", "register_export"]
+__all__ = ["DATA_FORMATS", "register_data_format"]
 
 _HERE = "searcher.data_pipeline.datasets.exports"
 
-EXPORTS: Registry[Exporter] = Registry(
-    "export format",
+DATA_FORMATS: Registry[Exporter] = Registry(
+    "data-set format",
     key="--as",
     built_in={
         "coco": f"{_HERE}.coco:export_coco",
@@ -24,6 +24,6 @@ EXPORTS: Registry[Exporter] = Registry(
 ExporterT = TypeVar("ExporterT", bound=Exporter)
 
 
-def register_export(name: str) -> Callable[[ExporterT], ExporterT]:
+def register_data_format(name: str) -> Callable[[ExporterT], ExporterT]:
     """Return the decorator that makes a format known; what it decorates is an `Exporter`."""
-    return lambda exporter: EXPORTS.register(name, exporter)  # type: ignore[return-value]
+    return lambda exporter: DATA_FORMATS.register(name, exporter)  # type: ignore[return-value]

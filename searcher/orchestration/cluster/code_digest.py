@@ -1,4 +1,4 @@
-"""Which code a process runs: a number alone, 0.1.0, does not tell a checkout of today from last week's."""
+"""Which code a process runs: a number alone, 0.2.0, does not tell a checkout of today from last week's."""
 
 import hashlib
 from collections.abc import Sequence

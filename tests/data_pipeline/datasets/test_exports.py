@@ -16,7 +16,7 @@ from searcher.cli.main import main
 from searcher.data_pipeline import DataError, open_dataset
 from searcher.data_pipeline.datasets.exports.base import ExportReport, export_dataset
 from searcher.data_pipeline.datasets.exports.geojson import region_of
-from searcher.data_pipeline.datasets.exports.table import EXPORTS
+from searcher.data_pipeline.datasets.exports.table import DATA_FORMATS
 
 
 def partial() -> Labels:
@@ -44,7 +44,7 @@ def canonical(root: Path) -> dict[str, Labels]:
 def exported(tmp_path: Path, name: str) -> tuple[dict[str, Labels], ExportReport, Path]:
     maps = canonical(tmp_path / "source")
     out = tmp_path / "out"
-    report = export_dataset(open_dataset(tmp_path / "source"), "source", out, name, EXPORTS[name])
+    report = export_dataset(open_dataset(tmp_path / "source"), "source", out, name, DATA_FORMATS[name])
     assert (report.num_images, report.num_objects) == (2, 8)
     for sample, labels in zip(("a", "b"), maps.values(), strict=True):
         (path,) = (
@@ -144,7 +144,7 @@ def test_nnunet_says_what_touches(tmp_path: Path) -> None:
     labels[9:12, 6:12] = 1  # between the first object and the second
     tifffile.imwrite(tmp_path / "source" / "labels" / "a.tif", labels)
     report = export_dataset(
-        open_dataset(tmp_path / "source"), "x", tmp_path / "out", "nnunet", EXPORTS["nnunet"]
+        open_dataset(tmp_path / "source"), "x", tmp_path / "out", "nnunet", DATA_FORMATS["nnunet"]
     )
     assert "x: objects that touch become one, and those in pieces several, in a (1 images)" in report.left_out
 
@@ -159,8 +159,8 @@ def test_channels_and_depth_come_back(tmp_path: Path) -> None:
     )
     tifffile.imwrite(root / "labels" / "a.tif", truth())
     source = open_dataset(root)
-    for name in EXPORTS.built_in_names():
-        export_dataset(source, "x", tmp_path / name, name, EXPORTS[name])
+    for name in DATA_FORMATS.built_in_names():
+        export_dataset(source, "x", tmp_path / name, name, DATA_FORMATS[name])
         assert np.array_equal(open_dataset(tmp_path / name).read(0)[0], np.moveaxis(image, 0, -1)), name
 
 
@@ -186,4 +186,4 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main([*arguments, "--as", "cellpose"]) == 2
     assert "must be a new or empty folder" in capsys.readouterr().err
     with pytest.raises(DataError, match="must be a new or empty folder"):
-        export_dataset(open_dataset(tmp_path / "source"), "x", tmp_path / "out", "coco", EXPORTS["coco"])
+        export_dataset(open_dataset(tmp_path / "source"), "x", tmp_path / "out", "coco", DATA_FORMATS["coco"])

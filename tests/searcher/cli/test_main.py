@@ -138,7 +138,12 @@ DEMO = ["launch", "--study", "unet-demo"]
         ),
         (["evaluate", "typo.toml", "--data", "empty", "--json", "empty"], "--json empty", "must be a file"),
         (["evaluate", "typo.toml", "--data", "empty"], "typo.toml", "must be a whole checkpoint"),
-        (["fly"], "searcher", "invalid choice"),
+        (["fly"], "searcher: VERB", "got 'fly'; see searcher --help"),
+        (["lanch"], "searcher: VERB", "did you mean launch?"),
+        (["data", "inspct", "empty"], "searcher data: ACTION", "did you mean inspect?"),
+        (["launch", "--trial", "3"], "searcher launch: --trial: unknown option", "did you mean --trials?"),
+        (["launch", "--stdy=x"], "searcher launch: --stdy: unknown option", "did you mean --study?"),
+        (["status", "a", "b"], "searcher status", "got a b"),
     ],
 )
 def test_bad_input_is_one_line_with_exit_code_2_and_leaves_nothing_behind(
@@ -232,3 +237,10 @@ def test_an_address_longer_than_a_path_may_be_is_one_line(capsys, monkeypatch, t
     monkeypatch.setenv("SEARCHER_DB", "x" * 300)
     assert main(["status"]) == 2
     assert "must be a path that can be read: File name too long" in capsys.readouterr().err
+
+
+def test_no_verb_shows_the_help(capfd):
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert end.value.code == 0
+    assert capfd.readouterr().out.startswith("usage: searcher ")

@@ -63,6 +63,11 @@ def test_a_parameter_stands_behind_the_one_its_condition_names():
             "space.data.normalisation: must not search 'auto', which is fixed or percentile on given images",
         ),
         ("colour = 3\n[modle]\na=1", "s.toml: modle: unknown table modle, got a table; did you mean model?"),
+        ("[data]\ncrop_px = 3", "s.toml: data.crop_px: unknown key, got 3; did you mean augment.crop_px?"),
+        (
+            "[space.data]\ncrop_px = {low = 32, high = 64}",
+            "s.toml: space.data.crop_px: unknown parameter; did you mean augment.crop_px?",
+        ),
         ("[train]\nepoch = 3", "s.toml: train.epoch: unknown key, got 3; did you mean epochs?"),
         ("[train]\nepochs = 0", "s.toml: train.epochs: must be greater than or equal to 1, got 0"),
         ("[train]\nbatch_size = 2.5", "s.toml: train.batch_size: must be an integer, got 2.5"),

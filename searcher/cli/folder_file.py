@@ -1,0 +1,137 @@
+"""`searcher.toml`: what the command line need not repeat in a folder."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from searcher.exceptions import UserError
+from searcher.settings import read_setting, without_frame
+
+__all__ = ["FILE", "FolderOption", "read_folder_file", "settle", "take_from_folder"]
+
+FILE = "searcher.toml"
+_PROJECT_FILE = "pyproject.toml"
+_PROJECT_TABLE = "tool.searcher"
+_KEYS = {"db": "SEARCHER_DB", "storage": None, "data": None}
+"""What the file may hold, with the environment variable that goes before it."""
+_MAX_BYTES = 1 << 20
+
+
+class FolderOption(argparse.Action):
+    """An option whose default may come from the folder's file; its key there is the option's name."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Take the command line's value."""
+        setattr(namespace, self.dest, values)
+
+
+def read_folder_file(folder: Path) -> tuple[str, dict[str, str]]:
+    """Return the file that holds settings for this folder, and its settings by option.
+
+    `searcher.toml` goes before the table `[tool.searcher]` of `pyproject.toml`. Relative paths in it are relative to
+    the folder, which is the one that the command runs in.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The name to call the file by in messages, and the values of `db`, `storage` and `data` as far as it has them.
+
+    Raises:
+        UserError: It cannot be read, or holds something else.
+    """
+    own = folder / FILE
+    if own.exists():
+        return FILE, _checked(FILE, _parsed(own))
+    project = folder / _PROJECT_FILE
+    where = f"{_PROJECT_FILE}: {_PROJECT_TABLE}"
+    if project.exists() and f"[{_PROJECT_TABLE}]" in _text(project):
+        return where, _checked(where, _parsed(project)["tool"]["searcher"])
+    return FILE, {}
+
+
+def take_from_folder(parser: argparse.ArgumentParser, where: str, settings: Mapping[str, str]) -> None:
+    """Make a folder's settings the defaults of a parser and of those below it, where the environment has none.
+
+    Args:
+        parser: The parser.
+        where: What to call the file in messages.
+        settings: From `read_folder_file`.
+    """
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                take_from_folder(verb, where, settings)
+        elif isinstance(action, FolderOption) and action.dest in settings:
+            variable = _KEYS[action.dest]
+            if variable is None or read_setting(variable) is None:
+                action.default = _FolderText(settings[action.dest], where)
+                action.required = False
+
+
+def settle(args: argparse.Namespace) -> str:
+    """Make plain text of the arguments that the folder's file gave.
+
+    Returns:
+        Which they are, for the person who may have forgotten the file; empty for none.
+    """
+    taken = {key: value for key, value in vars(args).items() if isinstance(value, _FolderText)}
+    for key, value in taken.items():
+        setattr(args, key, str(value))
+    where = next((value.where for value in taken.values()), "")
+    return f"{where}: " + ", ".join(f"{key} {taken[key]}" for key in _KEYS if key in taken) if taken else ""
+
+
+class _FolderText(str):
+    """A value that the folder's file gave; `where` names that."""
+
+    __slots__ = ("where",)
+
+    where: str
+
+    def __new__(cls, text: str, where: str) -> "_FolderText":
+        new = super().__new__(cls, text)
+        new.where = where
+        return new
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    from searcher.study.toml_text import TomlError, read_toml
+
+    try:
+        return read_toml(_text(path))
+    except TomlError as error:
+        raise UserError(f"{path.name}: {error.problems[0]}") from None
+
+
+def _text(path: Path) -> str:
+    from searcher.text_files import read_text
+
+    return read_text(path, where=path.name, what="settings of this folder", max_bytes=_MAX_BYTES)
+
+
+def _checked(where: str, table: Mapping[str, Any]) -> dict[str, str]:
+    from searcher.ledger.address import parse_url
+    from searcher.study.toml_text import shown
+    from searcher.suggestions import suggestion
+
+    for key, value in table.items():
+        if key not in _KEYS:
+            raise UserError(f"{where}: {key}: unknown key, got {shown(value)}; {suggestion(key, _KEYS)}")
+        if not isinstance(value, str) or not without_frame(value):
+            raise UserError(f'{where}: {key}: must be a text, got {shown(value)}; e.g. {key} = "PATH"')
+    settings = {key: without_frame(value) for key, value in table.items()}
+    database = settings.get("db", "@")
+    if not database.startswith("@") and parse_url(database).holds_secret:
+        raise UserError(
+            f"{where}: db: must not hold a password; put the whole URL into a file of its own, and write "
+            'db = "@FILE", or set SEARCHER_DB'
+        )
+    return settings
