@@ -10,6 +10,7 @@ def test_all_names_exist_and_nothing_else_is_public() -> None:
     modules = {
         "annotations",
         "augment",
+        "augmentation",
         "batch",
         "datasets",
         "exceptions",
