@@ -78,8 +78,8 @@ def read_trials(
         study_id: Optuna's number of the study.
         states: In which states; None for all.
         numbers: Which; None for all.
-        in_utc: Give times in UTC, with their zone; else in local time without one, as Optuna does, where an hour of
-            each autumn comes twice.
+        in_utc: Give times in UTC, with their zone. Otherwise they are in local time without a zone, as Optuna has them,
+            where an hour of each autumn comes twice.
     """
     time_of = _in_utc if in_utc else _local
     trial = models.TrialModel

@@ -1,11 +1,11 @@
-"""What a narrowed study, or one with several objectives, tries next.
+"""Proposes the next trial of a narrowed study, or of one with several objectives.
 
-A narrowed one: mostly what is inside its narrowed space, now and then anything in the whole one.
+A narrowed study mostly samples inside its narrowed space, and sometimes anywhere in the original one.
 
-Optuna's tables have the whole space, so that all trials are of one study. The sampler works on a study in memory, which
-has the narrowed space and what is known of it: the study's own trials there, and the parent's. So it never has to
-model what it may not choose, and imported trials are nobody's trials twice. With several objectives that study has the
-trials that came to their end alone: Optuna's samplers do not know what to make of pruned ones there.
+Optuna's tables have the whole space, so that all trials are of one study. The sampler works on a study in memory that
+has the narrowed space, the study's own trials inside it, and the parent's. So it never has to model what it may not
+choose, and imported trials are nobody's trials twice. With several objectives that study has finished trials only,
+because Optuna's samplers cannot use pruned ones there.
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,8 +16,8 @@ def build_sampler(spec: StudySpec, *, num_trials: int) -> BaseSampler:
 
     Args:
         spec: The study.
-        num_trials: Trials already in the study. The seed depends on it, so that a relaunch does not propose the
-            first launch's random points again; Sobol points follow one sequence kept in the database instead.
+        num_trials: Trials already in the study. The seed depends on it, so a relaunch does not propose the first
+            launch's random points again. Sobol points follow one sequence in the database instead.
     """
     seed, search = spec.study.seed, spec.search
     with warnings.catch_warnings():
