@@ -48,7 +48,7 @@ _CHECK_SEEDS = 3
 class Transforms:
     """The transforms of a pipeline, on whole images.
 
-    Labels are taken from the nearest pixel, whatever the pipeline says. All of its transforms draw from one generator.
+    Labels are always taken from the nearest pixel, for any pipeline. All of its transforms draw from one generator.
 
     Args:
         content: The pipeline, see `searcher.data_pipeline.pipeline_file`.

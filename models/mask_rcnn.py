@@ -1,7 +1,7 @@
 """Mask R-CNN (He et al. 2017, arXiv 1703.06870): proposals from a feature pyramid, each classified and masked.
 
-torchvision's parts with its names, so that its weights load, put together anew: every image of a batch has the same
-size, masks are never unrolled over the image, and losses can be had in eval mode.
+It is built from torchvision's parts with their names, so torchvision's weights load. Three things differ: every image
+of a batch has the same size, masks are never unrolled over the image, and losses are also computed in eval mode.
 
 Shapes: B batch, H rows, W columns, A anchors, P proposals, M cells of a mask's side.
 """
@@ -65,13 +65,13 @@ class _Proposed(NamedTuple):
 class MaskRCNN(DetectionModel):
     """A backbone with a feature pyramid, a region proposal network, a box head and a mask head.
 
-    The size of the anchors and the most detections of an image are buffers: they come back with a checkpoint's
-    weights, whatever data they were derived from.
+    The size of the anchors and the most detections of an image are buffers. So they are restored with a checkpoint's
+    weights, also for other data.
 
     Args:
         postprocess: From detections to instances.
-        settings: The fields of `MaskRCNNSettings` but `name`. What they leave to the data is torchvision's default
-            until a state is loaded; whoever trains fills it in first, with `MaskRCNNSettings.with_objects`.
+        settings: The fields of `MaskRCNNSettings` but `name`. Values that they leave to the data are torchvision's
+            defaults until a state is loaded. Training sets them first, with `MaskRCNNSettings.with_objects`.
     """
 
     detections_per_image: Tensor
@@ -110,8 +110,8 @@ class MaskRCNN(DetectionModel):
     def transferable(self, fitting: Collection[str], settings: ModelSettings) -> set[str]:
         """Return all but what is not learned; see `SegmentationModel.transferable`.
 
-        Anchors come along with the proposal network's weights, which mean corrections of them, unless the settings
-        say how large or how elongated they are. How many instances one image has at most is never taken over.
+        Anchors are loaded with the proposal network's weights, which are corrections of them, unless the settings
+        define their size or shape. How many instances one image has at most is never taken over.
         """
         assert isinstance(settings, MaskRCNNSettings)
         weights = [name for name in self.state_dict() if name.startswith(_PROPOSALS)]

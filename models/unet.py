@@ -35,10 +35,10 @@ class UNet(DenseModel):
         channels: Of the images; a backbone sees other than 3 as `searcher.models.stems` says.
         weights: What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever
             `norm` says. Unused by other encoders.
-        input_scale: Pixels of the network's input per pixel of the image. Losses are taken of the input's pixels;
-            what is given in pixels of the image, a contour's width say, is scaled with them.
-        base_channels: Channels of the first level; every level below doubles them. Beside a backbone, of
-            the decoder alone.
+        input_scale: Pixels of the network's input per pixel of the image. Losses are computed on the input's pixels.
+            Settings in pixels of the image, such as a contour's width, are scaled with them.
+        base_channels: Channels of the first level; every level below doubles them. With a backbone, of the decoder
+            only.
         depth: Number of poolings.
         norm: Normalisation between every convolution and its ReLU; such convolutions have no bias.
         dropout: Probability of dropping a channel after the deepest encoder level and after the bottleneck.
@@ -145,8 +145,8 @@ class UNet(DenseModel):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float[B, C, h, w] with the head's channels, before any sigmoid, at the input's scale.
 
-        In train mode, the logits of auxiliary outputs follow, if there are any: as many channels for each level of
-        the decoder, the deepest last, resized.
+        In train mode, the logits of auxiliary outputs follow, if there are any. Each level of the decoder has as many
+        channels, resized; the deepest is last.
 
         Args:
             images: uint8[B, H, W, C], with the channels that the network was built for.

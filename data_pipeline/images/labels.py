@@ -1,7 +1,7 @@
 """Label maps that any program wrote, as numbers: png, bmp, tif, npy and npz.
 
-Values are taken as they are stored: a palette's colours, an inverted look-up table and a file's grey levels say how
-a label map looks, not which instance a pixel belongs to. Fax compression alone stores 1 for black: there, white is 1.
+Values are used as they are stored. A palette's colours, an inverted look-up table and grey levels define how a label
+map looks, not which instance a pixel belongs to. Fax compression alone stores 1 for black: there, white is 1.
 """
 
 import zipfile
@@ -26,7 +26,7 @@ from searcher.data_pipeline.images.reading import file_kind
 __all__ = ["LabelHeader", "read_label_header", "read_labels", "read_wide_labels"]
 
 _MAX_BYTES = 1 << 30
-"""Largest label map that is decoded: else a damaged header fills the memory."""
+"""Largest label map that is decoded. Without this limit a damaged header could fill the memory."""
 _RULE = "a label map must be a single-channel integer label map of 1 to 64 bits"
 _REMEDY = "save it as a 16 bit PNG with one number per instance"
 _GREY = {"L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "1"}

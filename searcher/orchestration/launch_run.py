@@ -1,4 +1,4 @@
-"""One launch from the moment that it holds the lease: mend, search, write down how it ended."""
+"""One launch from the moment that it holds the lease: repair, search, record how it ended."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -75,7 +75,7 @@ class LaunchRun:
         self._mirror: MlflowMirror | None = None
 
     def run(self) -> LaunchResult:
-        """Mend what the last driver left, search, and write down how it ended."""
+        """Repair the state that the last driver left, search, and record how it ended."""
         budget = self._spec.study.trials
         try:
             self._open()
