@@ -1,9 +1,9 @@
 """The official metrics of the GlaS contest, pixel Dice, and the metrics of nuclei, between label maps of any method.
 
 Definitions of the official ones: Sirinukunwattana et al. 2016 (arXiv 1603.00275, section 4) and the contest's MATLAB
-evaluation; each is written out where it is computed. Both sides are instance label maps at the image's own resolution. The
-partner of an object is the object of the other side with which it shares the most pixels, background excluded. Among equals it
-is the one with the lowest label.
+evaluation; each is written out where it is computed. Both sides are instance label maps at the image's own resolution.
+The partner of an object is the object of the other side with which it shares the most pixels, background excluded.
+Among equals it is the one with the lowest label.
 
 An image is compared once; `pooled` and `mean` then sum up any set of images, such as test A.
 """
