@@ -49,6 +49,7 @@ def launch(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "StudyResult":
     """Run a study until its budget is used, or go on with it; the same as `searcher launch`.
@@ -73,6 +74,8 @@ def launch(
         patient_from: Regular expression whose one group, in an image's name, is the patient.
         resample_um: Resample all images to pixels of this side in micrometres.
         not_annotated: Number that label maps have where nothing is annotated, 255 or 65535 say, beside -1.
+        val_region: For one image or one patient, the part of each training image that is validated on: `left`, `right`,
+            `top` or `bottom`, alone or with its share, as in `right:0.25`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -88,7 +91,7 @@ def launch(
     from searcher.api.study_result import read_study
     from searcher.ledger.database import Database
 
-    view = _view(labels_are, patient_from, resample_um, not_annotated)
+    view = _view(labels_are, patient_from, resample_um, not_annotated, val_region)
     where, line = data_place(data), ProgressLine(progress)
     if study is None:
         from searcher.api.planning import planned_file
@@ -149,6 +152,7 @@ def train(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "TrainedTrial":
     """Train one trial of a study in this process, without cluster and database; the same as `searcher train`.
@@ -165,6 +169,7 @@ def train(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Raises:
@@ -178,7 +183,7 @@ def train(
     spec = _spec(study, set, {"train.epochs": epochs})
     if storage_at(os.fspath(storage)).is_remote:
         raise UserError(f"storage: must be a folder for a single trial, got {storage}; use launch")
-    view = _view(labels_are, patient_from, resample_um, not_annotated)
+    view = _view(labels_are, patient_from, resample_um, not_annotated, val_region)
     config = spec.trial_config(only_point(spec))
     line = ProgressLine(progress)
 
@@ -209,6 +214,7 @@ def open_dataset(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> SampleSource:
     """Return a data set of any layout that searcher reads. No pixel is decoded yet.
@@ -222,6 +228,7 @@ def open_dataset(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error while it is fetched.
 
     Raises:
@@ -235,7 +242,7 @@ def open_dataset(
     assert where is not None
     with ProgressLine(progress).step("fetching images") as advance:
         source = open_data(where, cache_dir(), progress=advance)
-    return viewed(source, _view(labels_are, patient_from, resample_um, not_annotated))
+    return viewed(source, _view(labels_are, patient_from, resample_um, not_annotated, val_region))
 
 
 @in_python
@@ -274,6 +281,7 @@ def evaluate(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "Evaluation":
     """Measure networks by the official metrics on a data set; the same as `searcher evaluate`.
@@ -290,6 +298,7 @@ def evaluate(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -326,6 +335,7 @@ def evaluate(
             patient_from=patient_from,
             resample_um=resample_um,
             not_annotated=not_annotated,
+            val_region=val_region,
             progress=progress,
         ),
         folder,
@@ -387,7 +397,7 @@ def _spec(study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[st
 
 
 def _view(
-    labels_are: str, patient_from: str, resample_um: float | None, not_annotated: int | None
+    labels_are: str, patient_from: str, resample_um: float | None, not_annotated: int | None, val_region: str
 ) -> DataView:
     import re
 
@@ -413,7 +423,7 @@ def _view(
             f"not_annotated: must be a whole number of at least 1, got {not_annotated!r}; leave it out where "
             "label maps have -1"
         )
-    return DataView(labels_are, patient_from, resample_um, not_annotated)  # type: ignore[arg-type]  # checked above
+    return DataView(labels_are, patient_from, resample_um, not_annotated, val_region)  # type: ignore[arg-type]  # checked above
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
