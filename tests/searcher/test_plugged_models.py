@@ -15,7 +15,8 @@ from searcher.models.registry import build_model, register
 from searcher.models.settings import MaskRCNNSettings, ModelSettings, PostprocessSettings
 from searcher.models.values import TensorBatch
 from searcher.plugins import PluginError
-from searcher.study.config import TrialConfig, config_fields, field_bounds, models_with
+from searcher.study.config import TrialConfig
+from searcher.study.config_keys import config_fields, field_bounds, models_with
 from searcher.study.reader import parse_study
 from searcher.study.spec import default_identity
 from searcher.testing import check_head, check_loss
