@@ -10,7 +10,7 @@ __all__ = ["study_at_work"]
 
 
 def study_at_work(database: "Database", name: str, *, even_if_known: bool, say: Callable[[str], None]) -> str:
-    """Return the study whose launch a command is about; says so if it is another one than was named.
+    """Return the study whose launch a command is about; logs a line if it is not the one that was named.
 
     A driver that is a Ray job (`launch --detach --with-parents`) begins with the studies that are missing, and is
     known by the last one's name all the while.

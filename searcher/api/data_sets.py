@@ -30,7 +30,7 @@ def opened(folder: str, view: DataView, bar: Bar, *, strict: bool) -> SampleSour
         folder: Its folder or URI, see `data_place`.
         view: How it is read.
         bar: Shows the fetching.
-        strict: Whether an unusable file is refused; else whoever reads it hears of it.
+        strict: Refuse an unusable file here, and not only when it is read.
 
     Raises:
         UserError: The object store cannot be used.

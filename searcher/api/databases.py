@@ -59,7 +59,7 @@ def logs(
 def stop(study: str, *, db: PathLike | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> StoppedLaunch:
     """End a study's launch that another process runs, and wait for its end; the same as `searcher stop`.
 
-    Launching again goes on. A launch of this process is ended by Ctrl-C, or a notebook's stop button.
+    Launching again resumes it. A launch of this process is ended by Ctrl-C, or a notebook's stop button.
 
     Args:
         study: The study's name.
@@ -138,12 +138,12 @@ def gc(
 def doctor(
     study: str | None = None, *, db: PathLike | None = None, fix: bool = False, progress: bool = False
 ) -> "list[Finding]":
-    """Find what is wrong with the studies of a database, and mend it; the same as `searcher doctor`.
+    """Find what is wrong with the studies of a database, and fix it; the same as `searcher doctor`.
 
     Args:
         study: One study's name; None for all of the database.
         db: The study database, as for `launch`.
-        fix: Mend what can be mended. Never removes a result.
+        fix: Fix what can be fixed. Never removes a result.
         progress: Show a bar on standard error.
 
     Returns:

@@ -49,7 +49,7 @@ def read_log(database: "Database", study: str, *, trial: int | None, last_lines:
 
 
 def log_file(storage_root: str, name: str) -> Path:
-    """Return where a log lies on this machine, fetched anew where the storage root is an object store.
+    """Return where a log lies on this machine, fetched again where the storage root is an object store.
 
     Args:
         storage_root: As the database has it.

@@ -49,7 +49,7 @@ def stop_launch(
         database: The study database, which is written to.
         name: The study.
         timeout_s: Seconds to wait at most.
-        asked: Told who was asked, and that the database is away, one line each.
+        asked: Told which process received the request, and that the database is away, one line each.
         problem: Told that the driver is at work on another study.
 
     Raises:

@@ -60,7 +60,7 @@ def examine_studies(
     Args:
         address: Of the database.
         study: One study; None for all of them.
-        fix: Whether to mend what can be mended.
+        fix: Whether to fix what can be fixed.
         progress: Told how many of how many checkpoints are compared.
 
     Raises:

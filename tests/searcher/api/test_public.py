@@ -371,6 +371,7 @@ def test_data_sets_are_drawn_inspected_imported_and_planned_as_by_the_command_li
 
 def test_files_are_predicted_as_by_the_command_line(trained, tmp_path, capfd, caplog):
     bundle = exported(trained, tmp_path)
+    capfd.readouterr()
     images = trained / "data" / "images"
     theirs = ("predict", str(bundle), str(images), "--to", str(tmp_path / "theirs"), "--json")
     assert main([*theirs, "--outputs", "labels,csv"]) == 0
