@@ -13,8 +13,8 @@ __all__ = ["Batch"]
 class Batch(NamedTuple):
     """Images and their instance label maps, ready for a device.
 
-    The arrays are views of buffers that the stream uses again: they hold this batch until the next one is
-    asked for. Copy them (to a device, or with `.copy()`) before that.
+    The arrays are views of buffers that the stream uses again. They hold this batch until the next one is requested.
+    Copy them (to a device, or with `.copy()`) before that.
     """
 
     images: Pixels

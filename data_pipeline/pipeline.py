@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.augment import Augmentation, Image, Labels
+from searcher.data_pipeline.augmentation import Augmentation, Image, Labels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import read_pipeline, transforms_in
 
@@ -47,7 +47,7 @@ _CHECK_SEEDS = 3
 class Transforms:
     """The transforms of a pipeline, on whole images.
 
-    Labels are taken from the nearest pixel, whatever the pipeline says. All of its transforms draw from one generator.
+    Labels are always taken from the nearest pixel, for any pipeline. All of its transforms draw from one generator.
 
     Args:
         content: The pipeline, see `searcher.data_pipeline.pipeline_file`.

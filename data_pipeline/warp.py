@@ -2,8 +2,8 @@
 
 A crop's pixel p (relative to the crop's centre) is looked up at `centre + A p + e(p)`: A holds symmetry, scale,
 rotation and shear, e is a smooth elastic displacement (Simard et al. 2003, drawn on a coarse grid and
-interpolated, as in Ronneberger et al. 2015, arXiv 1505.04597). Composing them first and looking up once costs
-one resampling, blurs once, and fills the corners of a rotated crop with the tissue around it.
+interpolated, as in Ronneberger et al. 2015, arXiv 1505.04597). Composing them first and resampling once blurs only
+once, and fills the corners of a rotated crop with the tissue around it.
 """
 
 from typing import Any, NamedTuple

@@ -1,8 +1,8 @@
 """Boxes and masks straight from instance label maps, on their device, without a mask per instance in memory.
 
-A box is [x1, y1, x2, y2] in pixels of its label map, between the pixels' edges: the pixel in column 0 reaches from
-0 to 1, so that an instance one pixel wide has a box of width 1. (torchvision's `masks_to_boxes` has the centres of
-the outermost pixels, and such an instance's box is empty.)
+A box is [x1, y1, x2, y2] in pixels of its label map, between the pixels' edges. The pixel in column 0 reaches from 0 to
+1, so an instance one pixel wide has a box of width 1. (torchvision's `masks_to_boxes` uses the centres of the outermost
+pixels, so such an instance's box is empty.)
 
 Shapes: H rows, W columns, n instances, P proposals, M cells of a mask's side.
 """
@@ -49,8 +49,8 @@ def find_instances(labels: Tensor, *, min_side_px: float = 1) -> Instances:
 def resize_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
     """Return label maps of another size: each pixel has the label at its own centre.
 
-    Where that centre lies on an edge between pixels, as at half the size always, the pixel before and the one behind
-    are taken in turn, like the squares of a chessboard: always the same one would move every instance.
+    If that centre is on an edge between pixels, as always at half the size, the pixels before and behind it alternate
+    like the squares of a chessboard. Always the same one would move every instance.
 
     Args:
         labels: int32[B, H, W].

@@ -3,14 +3,10 @@
 The names in the state dictionary are torchvision's, so that its weights load.
 """
 
-import math
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet  # type: ignore[import-untyped]
 from torchvision.models.detection.backbone_utils import BackboneWithFPN  # type: ignore[import-untyped]
 from torchvision.models.detection.faster_rcnn import (  # type: ignore[import-untyped]
     FastRCNNConvFCHead,
@@ -29,17 +25,14 @@ from torchvision.models.detection.rpn import (  # type: ignore[import-untyped]
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign  # type: ignore[import-untyped]
 
 from searcher.models.anchors import Anchors
-from searcher.models.efficientnets import efficientnet_levels
+from searcher.models.backbones import BackboneParts, NormLayer, group_norm, norm_layer
+from searcher.models.parts import BACKBONES
 from searcher.models.settings import MaskRCNNSettings
-from searcher.models.stems import stem_channels, with_channels
 
 __all__ = ["DetectorParts", "Sampler", "build_detector"]
 
 _NUM_CLASSES = 2  # background, instance
 _BOX_CELLS, _MASK_CELLS = 7, 14
-_STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1")  # of the backbone, from the deepest
-
-NormLayer = Callable[[int], nn.Module]
 
 
 class DetectorParts(NamedTuple):
@@ -56,8 +49,8 @@ class DetectorParts(NamedTuple):
 class Sampler(nn.Module):
     """Which anchors or proposals of each image the losses are about: a part of them, drawn at random.
 
-    In train mode the numbers come from torch's global generator. In eval mode they come from one of their own, begun
-    anew for each call: the same images have the same loss, and nobody else's random numbers change.
+    In train mode the numbers come from torch's global generator. In eval mode they come from a generator of their own
+    that restarts at each call. So the same images have the same loss, and no other random numbers change.
 
     Args:
         num_samples: How many of an image, as far as there are as many.
@@ -103,10 +96,10 @@ def build_detector(settings: MaskRCNNSettings, anchors: Anchors) -> DetectorPart
         anchors: The proposals' beginnings; becomes a part of the proposal network.
     """
     channels, is_v2 = settings.fpn_channels, settings.version == "v2"
-    norm = _norm_layer(settings.resolved_norm)
+    norm = norm_layer(settings.resolved_norm)
     # A frozen norm without statistics of its own does nothing, and only COCO's weights have them outside the backbone.
     is_without_statistics = settings.resolved_norm == "frozen" and settings.weights == "imagenet"
-    head_norm = (_group_norm if is_without_statistics else norm) if is_v2 else None
+    head_norm = (group_norm if is_without_statistics else norm) if is_v2 else None
 
     rpn = RegionProposalNetwork(
         anchors,
@@ -146,23 +139,23 @@ def build_detector(settings: MaskRCNNSettings, anchors: Anchors) -> DetectorPart
     )
     roi_heads.fg_bg_sampler = Sampler(settings.box_samples, 0.25)
     _calm(roi_heads)
-    return DetectorParts(_build_backbone(settings, norm, head_norm), rpn, roi_heads)
+    return DetectorParts(_build_backbone(settings, head_norm), rpn, roi_heads)
 
 
-def _build_backbone(settings: MaskRCNNSettings, norm: NormLayer, fpn_norm: NormLayer | None) -> nn.Module:
-    num_trained = len(_STAGES) if settings.weights == "none" else settings.trainable_layers
-    if settings.backbone.startswith("efficientnet"):
-        return _build_efficientnet(settings, num_trained, fpn_norm)
-    body = getattr(resnet, settings.backbone)(norm_layer=norm)
-    body.conv1 = with_channels(body.conv1, stem_channels(settings.channels))
-    trained = (*_STAGES[:num_trained], *(("bn1",) if num_trained == len(_STAGES) else ()))
-    for name, parameter in body.named_parameters():
+def _build_backbone(settings: MaskRCNNSettings, fpn_norm: NormLayer | None) -> nn.Module:
+    parts: BackboneParts = BACKBONES[settings.backbone].made(
+        options=settings.options.get(settings.backbone),
+        channels=settings.channels,
+        norm=settings.resolved_norm,
+    )
+    num_trained = len(parts.stages) if settings.weights == "none" else settings.trainable_layers
+    trained = tuple(name for stage in parts.stages[:num_trained] for name in stage)
+    for name, parameter in parts.body.named_parameters():
         parameter.requires_grad_(name.startswith(trained))
-    deepest = body.inplanes
     pyramid: nn.Module = BackboneWithFPN(
-        body,
-        return_layers={f"layer{stage}": str(stage - 1) for stage in (1, 2, 3, 4)},
-        in_channels_list=[deepest // 8, deepest // 4, deepest // 2, deepest],
+        parts.body,
+        return_layers={name: str(number) for number, name in enumerate(parts.levels)},
+        in_channels_list=parts.channels,
         out_channels=settings.fpn_channels,
         norm_layer=fpn_norm,
     )
@@ -171,32 +164,11 @@ def _build_backbone(settings: MaskRCNNSettings, norm: NormLayer, fpn_norm: NormL
     return pyramid
 
 
-def _build_efficientnet(
-    settings: MaskRCNNSettings, num_trained: int, fpn_norm: NormLayer | None
-) -> nn.Module:
-    levels = efficientnet_levels(settings.backbone, channels=settings.channels)
-    body = nn.Sequential(OrderedDict((f"level{n}", level) for n, level in enumerate(levels.modules, start=1)))
-    for level in levels.modules[: len(levels.modules) - num_trained]:
-        level.requires_grad_(False)
-    if settings.resolved_norm == "frozen":
-        from timm.layers.norm_act import freeze_batch_norm_2d
-
-        body = freeze_batch_norm_2d(body)  # type: ignore[no-untyped-call]
-    pyramid: nn.Module = BackboneWithFPN(
-        body,
-        return_layers={f"level{n}": str(n - 2) for n in (2, 3, 4, 5)},
-        in_channels_list=levels.channels[1:],
-        out_channels=settings.fpn_channels,
-        norm_layer=fpn_norm,
-    )
-    return pyramid
-
-
 def _calm(roi_heads: RoIHeads) -> None:
     """Let fresh predictors begin undecided, with the deviations of Detectron2.
 
-    As torchvision draws them, the masks' logits have a deviation of tens: a first loss of 5 to 10 nats, and steps to
-    match.
+    With torchvision's initial weights, the masks' logits have a standard deviation of tens. The first loss is then 5 to
+    10 nats, and the steps are equally large.
     """
     for layer, deviation in (
         (roi_heads.box_predictor.cls_score, 0.01),
@@ -210,20 +182,6 @@ def _calm(roi_heads: RoIHeads) -> None:
 def _pooling(num_cells: int) -> nn.Module:
     pooling: nn.Module = MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=num_cells, sampling_ratio=2)
     return pooling
-
-
-def _norm_layer(norm: str) -> NormLayer:
-    layers: dict[str, NormLayer] = {
-        "frozen": FrozenBatchNorm2d,
-        "batch": nn.BatchNorm2d,
-        "group": _group_norm,
-    }
-    return layers[norm]
-
-
-def _group_norm(channels: int) -> nn.Module:
-    """Return 32 groups, the number of Wu & He 2018 (arXiv 1803.08494), or as many as divide the channels."""
-    return nn.GroupNorm(math.gcd(32, channels), channels)
 
 
 def _forget_epsilon(module: nn.Module) -> None:

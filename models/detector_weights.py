@@ -1,25 +1,23 @@
 """Which weights a detector begins from, and how they find their places in it."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet50_Weights  # type: ignore[import-untyped]
 from torchvision.models.detection import (  # type: ignore[import-untyped]
     MaskRCNN_ResNet50_FPN_V2_Weights,
     MaskRCNN_ResNet50_FPN_Weights,
 )
 from torchvision.ops import FrozenBatchNorm2d  # type: ignore[import-untyped]
 
-from searcher.models import efficientnets
+from searcher.models.backbones import BODY
 from searcher.models.exceptions import WeightsError
-from searcher.models.pretrained import fetch, read_weights
+from searcher.models.parts import BACKBONES
+from searcher.models.pretrained import fetch
 from searcher.models.settings import MaskRCNNSettings
 from searcher.models.stems import fit_stem
 
 __all__ = ["load_into_detector", "pretrained_state"]
 
-_BODY = "backbone.body."
 _PREDICTORS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.")
 _FROM_SETTINGS = ("rpn.anchor_generator.", "detections_per_image")
 """Of a detector of ours; the settings decide about them, and the data."""
@@ -31,60 +29,42 @@ def pretrained_state(settings: MaskRCNNSettings) -> dict[str, Tensor] | None:
     Raises:
         WeightsError: It cannot be had.
     """
-    backbones: dict[str, Any] = {
-        "resnet18": ResNet18_Weights.IMAGENET1K_V1,
-        "resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    }
     detectors: dict[str, Any] = {
         "v1": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
         "v2": MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
     }
-    if settings.backbone.startswith("efficientnet"):
-        return _efficientnet_state(settings.backbone, settings.weights)
-    match settings.weights:
-        case "none":
-            return None
-        case "imagenet":
-            return fetch(backbones[settings.backbone])
-        case "coco":
-            return fetch(detectors[settings.version])
-        case path:
-            return read_weights(Path(path))
+    if settings.weights == "coco":
+        return fetch(detectors[settings.version])
+    weights = BACKBONES[settings.backbone].weights
+    state: dict[str, Tensor] | None = None if weights is None else weights(settings.weights)
+    return state
 
 
-def _efficientnet_state(name: str, weights: str) -> dict[str, Tensor] | None:
-    """Return weights with the names that they have in a detector: those of a detector, or the backbone's alone."""
-    state = efficientnets.pretrained_state(name, weights)
-    if state is None or any(key.startswith("backbone.") for key in state):
-        return state
-    levels = enumerate(efficientnets.by_level(state), start=1)
-    return {f"{_BODY}level{number}.{key}": value for number, level in levels for key, value in level.items()}
-
-
-def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
+def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source: str, stem: str) -> None:
     """Load pretrained weights.
 
-    They are of a detector with torchvision's names, of which a predictor that does not fit is left out as a whole
-    (COCO has 91 classes), or of its backbone alone, or of a ResNet classifier, which becomes the backbone.
+    They are those of a detector with torchvision's names, of its backbone only, or of a ResNet classifier, which
+    becomes the backbone. A predictor of a detector that does not fit is left out as a whole (COCO has 91 classes).
 
     Args:
         detector: With torchvision's names.
         state: Weights by name.
         source: What they are, for messages.
+        stem: Name of the first layer's weights in the backbone's body; see `Backbone.stem`.
 
     Raises:
         WeightsError: They are of another network. The detector may hold some of them then.
     """
     own = detector.state_dict()
-    state = _with_stem(own, state)
-    if any(name.startswith("backbone.") and not name.startswith(_BODY) for name in state):
+    state = _with_stem(own, state, stem)
+    if any(name.startswith("backbone.") and not name.startswith(BODY) for name in state):
         left_out = (*_unfit_predictors(own, state), *_FROM_SETTINGS)
         state = {name: value for name, value in state.items() if not name.startswith(left_out)}
         needed = [name for name in own if not name.startswith((*_PREDICTORS, *_FROM_SETTINGS))]
     else:
-        if not any(name.startswith(_BODY) for name in state):
-            state = {_BODY + name: value for name, value in state.items() if not name.startswith("fc.")}
-        needed = [name for name in own if name.startswith(_BODY)]
+        if not any(name.startswith(BODY) for name in state):
+            state = {BODY + name: value for name, value in state.items() if not name.startswith("fc.")}
+        needed = [name for name in own if name.startswith(BODY)]
     try:
         missing, unknown = detector.load_state_dict(state, strict=False)
     except RuntimeError as error:  # other shapes; the first line only says that there are errors
@@ -107,13 +87,12 @@ def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source:
             )
 
 
-def _with_stem(own: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_stem(own: dict[str, Tensor], state: dict[str, Tensor], stem: str) -> dict[str, Tensor]:
     """Return weights whose first layer is fitted to the images' channels; see `searcher.models.stems`."""
-    for stem in ("conv1.weight", f"level1.{efficientnets.STEM}"):
-        kernels = own.get(_BODY + stem)
-        if kernels is not None:
-            for name in (_BODY + stem, stem):
-                state = fit_stem(state, name, kernels.shape[1])
+    kernels = own.get(BODY + stem)
+    if kernels is not None:
+        for name in (BODY + stem, stem):
+            state = fit_stem(state, name, kernels.shape[1])
     return state
 
 
@@ -122,7 +101,7 @@ def _frozen_statistics(detector: nn.Module) -> list[str]:
     return [
         f"{name}.{key}"
         for name, module in detector.named_modules()
-        if isinstance(module, FrozenBatchNorm2d) and not name.startswith(_BODY)
+        if isinstance(module, FrozenBatchNorm2d) and not name.startswith(BODY)
         for key in module.state_dict()
     ]
 

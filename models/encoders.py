@@ -11,16 +11,15 @@ The last two rows are backbones: networks of a kept library, for which there are
 the first halves its input, and has its fresh weights already. The library is imported where one is asked for.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from searcher.models.blocks import Norm, ResidualConv, double_conv
 from searcher.models.exceptions import WeightsError
-from searcher.models.parts import ENCODERS
+from searcher.models.parts import ENCODERS, Encoder, checked_name
 from searcher.models.stems import fit_stem
 
 __all__ = [
@@ -34,30 +33,6 @@ __all__ = [
     "pretrained_state",
     "register_encoder",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoder:
-    """What goes down, as settings name it."""
-
-    build: "Callable[..., EncoderParts]"
-    """Called with `base_channels`, `depth`, `norm` and `channels`; see `build_encoder`."""
-    max_depth: int = 8
-    """Most halvings."""
-    halves: bool = False
-    """Whether each level but the first halves its input, and has its fresh weights; else levels are pooled between."""
-    own_norm: Norm | None = None
-    """The normalisation that it has whatever `norm` says; None for what `norm` says."""
-    weights: "Callable[[str], dict[str, Tensor] | None] | None" = None
-    """Returns a state dictionary for `none`, `imagenet` or a file; None for an encoder without such weights."""
-    by_level: "Callable[[dict[str, Tensor]], list[dict[str, Tensor]]] | None" = None
-    """Splits such a state into those of each level but the first, with the names inside of it."""
-    stem: str = ""
-    """Name of the first layer's weights, in the state and in its level, which are fitted to the images' channels."""
-
-    def __post_init__(self) -> None:
-        # By which a registry finds out whose part it is.
-        object.__setattr__(self, "__module__", getattr(self.build, "__module__", None) or __name__)
 
 
 class EncoderParts(NamedTuple):
@@ -83,7 +58,13 @@ def encoder_named(name: str) -> Encoder:
 
 
 def build_encoder(
-    name: str, *, base_channels: int, depth: int, norm: Norm, channels: int = 3
+    name: str,
+    *,
+    base_channels: int,
+    depth: int,
+    norm: Norm,
+    channels: int = 3,
+    options: Mapping[str, Any] | None = None,
 ) -> EncoderParts:
     """Return an encoder with fresh weights.
 
@@ -93,11 +74,15 @@ def build_encoder(
         depth: Number of halvings, at least 1; of a backbone at most 5.
         norm: Normalisation after every convolution. An EfficientNet-Lite has batch norm.
         channels: Of the images; a backbone sees other than 3 as `searcher.models.stems` says.
+        options: Settings of a plug-in's encoder, as checked; None: its defaults.
 
     Raises:
         ValueError: No such encoder; the message lists the known ones.
     """
-    return encoder_named(name).build(base_channels=base_channels, depth=depth, norm=norm, channels=channels)
+    made: EncoderParts = encoder_named(name).made(
+        options=options, base_channels=base_channels, depth=depth, norm=norm, channels=channels
+    )
+    return made
 
 
 def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
@@ -142,12 +127,12 @@ def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], 
 
 
 def register_encoder(name: str, encoder: Encoder) -> Encoder:
-    """Make an encoder known under a name, for a plug-in, and return it.
+    """Make an encoder known under a name, for a plug-in, and return it. `encoder.options` are its own settings.
 
     Raises:
-        PluginError: Another encoder has the name.
+        PluginError: Another encoder has the name, or it has a `+` or `.` in it.
     """
-    return ENCODERS.register(name, encoder)
+    return ENCODERS.register(checked_name("encoder", name, encoder.options), encoder)
 
 
 def _of_blocks(

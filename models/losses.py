@@ -1,23 +1,26 @@
-"""Training losses on logits, computed in float32 whatever precision the network ran in.
+"""Training losses on logits, computed in float32 for any precision of the network.
 
-Losses have names that settings join by `+`. For one logit per pixel and for several classes alike: `ce` (also
-called `bce`, which is what it is for one logit) is the cross-entropy, `focal` the focal loss, `dice` soft Dice.
-A map of weights counts in the first two, which are means over the pixels: each pixel's loss times its weight,
-divided by the number of pixels. A plug-in registers further ones by `register_loss`.
+Losses have names that settings join by `+`. They work for one logit per pixel and for several classes. `ce` is the
+cross-entropy (`bce`, its name for one logit, means the same), `focal` the focal loss, and `dice` soft Dice. The first
+two use a map of weights. They are means over the pixels: each pixel's loss times its weight, divided by the number of
+pixels. A plug-in registers further ones by `register_loss`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
 from typing import ClassVar, TypeVar
 
+from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from searcher.models.parts import LOSSES
-from searcher.plugins import PluginError
+from searcher.models.parts import LOSSES, LossPart, checked_name
+from searcher.models.settings_base import PartOptions
 
 __all__ = [
+    "CROSS_ENTROPY",
+    "DICE",
+    "FOCAL",
     "CrossEntropy",
     "Dice",
     "Focal",
@@ -132,7 +135,13 @@ def distance_loss(prediction: Tensor, target: Tensor, *, beta: float = 0.1) -> T
 
 
 def binary_losses(
-    name: str, logits: Tensor, target: Tensor, *, weight: Tensor | None = None, focal_gamma: float = 2.0
+    name: str,
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    focal_gamma: float = 2.0,
+    options: PartOptions | None = None,
 ) -> dict[str, Tensor]:
     """Return the losses that a setting such as `bce+dice` names, by their names; each a float32 scalar.
 
@@ -142,14 +151,20 @@ def binary_losses(
         target: float32[B, 1, H, W], 0 or 1.
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
         focal_gamma: See `binary_focal_loss`.
+        options: Settings that losses of plug-ins have, by the loss's name; None: their defaults.
     """
-    return {
-        part: loss.of_binary(logits, target, weight) for part, loss in _by_name(name, focal_gamma).items()
-    }
+    losses = _by_name(name, focal_gamma, options)
+    return {part: loss.of_binary(logits, target, weight) for part, loss in losses.items()}
 
 
 def class_losses(
-    name: str, logits: Tensor, classes: Tensor, *, weight: Tensor | None = None, focal_gamma: float = 2.0
+    name: str,
+    logits: Tensor,
+    classes: Tensor,
+    *,
+    weight: Tensor | None = None,
+    focal_gamma: float = 2.0,
+    options: PartOptions | None = None,
 ) -> dict[str, Tensor]:
     """Return the losses that a setting such as `ce+dice` names, by their names; each a float32 scalar.
 
@@ -159,18 +174,23 @@ def class_losses(
         classes: int64[B, H, W], 0 to K - 1; 0 is background.
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
         focal_gamma: See `focal_loss`.
+        options: As for `binary_losses`.
     """
+    losses = _by_name(name, focal_gamma, options)
+    return {part: loss.of_classes(logits, classes, weight) for part, loss in losses.items()}
+
+
+def _by_name(name: str, focal_gamma: float, options: PartOptions | None) -> "dict[str, Loss]":
     return {
-        part: loss.of_classes(logits, classes, weight) for part, loss in _by_name(name, focal_gamma).items()
+        part: LOSSES[part].made(options=(options or {}).get(part), focal_gamma=focal_gamma)
+        for part in name.split("+")
     }
-
-
-def _by_name(name: str, focal_gamma: float) -> "dict[str, Loss]":
-    return {part: LOSSES[part](focal_gamma=focal_gamma) for part in name.split("+")}
 
 
 class Loss(ABC):
     """A term of a training loss, as settings name it.
+
+    A subclass with settings of its own takes them as keyword arguments; `focal_gamma` only if it names that, too.
 
     Args:
         focal_gamma: The setting of that name, for whom it concerns.
@@ -263,15 +283,29 @@ class Dice(RegionLoss):
 _Loss = TypeVar("_Loss", bound=type[Loss])
 
 
-def register_loss(name: str) -> Callable[[_Loss], _Loss]:
+def register_loss(name: str, *, options: type[BaseModel] | None = None) -> Callable[[_Loss], _Loss]:
     """Return a class decorator that makes a `Loss` known under a name, for a plug-in.
 
+    Args:
+        name: What a study file calls it.
+        options: Its own settings, derived from `searcher.parts.Section`, each with a default: the keys of
+            `model.options.NAME`, which are keyword arguments of the class.
+
     Raises:
-        PluginError: Another loss has the name, or it has a `+` in it.
+        PluginError: Another loss has the name, or it has a `+` or `.` in it.
     """
-    if "+" in name:
-        raise PluginError(f"loss {name!r}: must have a name without '+', which joins losses; rename it")
-    return partial(LOSSES.register, name)  # type: ignore[return-value]
+    checked_name("loss", name, options)
+
+    def register(loss: _Loss) -> _Loss:
+        LOSSES.register(name, LossPart(loss, options, loss.uses_weights))
+        return loss
+
+    return register
+
+
+CROSS_ENTROPY, DICE, FOCAL = (
+    LossPart(each, uses_weights=each.uses_weights) for each in (CrossEntropy, Dice, Focal)
+)
 
 
 def _mean_of_regions(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, classes: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Mask R-CNN (He et al. 2017, arXiv 1703.06870): proposals from a feature pyramid, each classified and masked.
 
-torchvision's parts with its names, so that its weights load, put together anew: every image of a batch has the same
-size, masks are never unrolled over the image, and losses can be had in eval mode.
+It is built from torchvision's parts with their names, so torchvision's weights load. Three things differ: every image
+of a batch has the same size, masks are never unrolled over the image, and losses are also computed in eval mode.
 
 Shapes: B batch, H rows, W columns, A anchors, P proposals, M cells of a mask's side.
 """
@@ -21,6 +21,7 @@ from searcher.models.boxes import Instances, find_instances, mask_targets
 from searcher.models.detector import build_detector
 from searcher.models.detector_weights import load_into_detector, pretrained_state
 from searcher.models.instances import instances_from_detections
+from searcher.models.parts import BACKBONES
 from searcher.models.registry import register
 from searcher.models.settings import MaskRCNNSettings, ModelSettings, ObjectStatistics, PostprocessSettings
 from searcher.models.stems import as_stem_input, imagenet_statistics, stem_channels
@@ -59,15 +60,15 @@ class _Proposed(NamedTuple):
 
 @register("mask_rcnn", MaskRCNNSettings)
 class MaskRCNN(DetectionModel):
-    """A ResNet with a feature pyramid, a region proposal network, a box head and a mask head.
+    """A backbone with a feature pyramid, a region proposal network, a box head and a mask head.
 
-    The size of the anchors and the most detections of an image are buffers: they come back with a checkpoint's
-    weights, whatever data they were derived from.
+    The size of the anchors and the most detections of an image are buffers. So they are restored with a checkpoint's
+    weights, also for other data.
 
     Args:
         postprocess: From detections to instances.
-        settings: The fields of `MaskRCNNSettings` but `name`. What they leave to the data is torchvision's default
-            until a state is loaded; whoever trains fills it in first, with `MaskRCNNSettings.with_objects`.
+        settings: The fields of `MaskRCNNSettings` but `name`. Values that they leave to the data are torchvision's
+            defaults until a state is loaded. Training sets them first, with `MaskRCNNSettings.with_objects`.
     """
 
     detections_per_image: Tensor
@@ -95,10 +96,10 @@ class MaskRCNN(DetectionModel):
         return ("min_score", "threshold", "max_overlap", "min_object_area_px")
 
     def parts(self) -> ModelParts:
-        """Return the ResNet, and the two predictors; see `SegmentationModel.parts`.
+        """Return the backbone, and the two predictors; see `SegmentationModel.parts`.
 
         The feature pyramid is no part of the encoder: like a U-Net's decoder, it brings the levels together for the
-        task. `trainable_layers` is about the ResNet alone, too.
+        task. `trainable_layers` is about the backbone alone, too.
         """
         heads = self.roi_heads
         return ModelParts(encoder=[self.backbone.body], head=[heads.box_predictor, heads.mask_predictor])
@@ -106,8 +107,8 @@ class MaskRCNN(DetectionModel):
     def transferable(self, fitting: Collection[str], settings: ModelSettings) -> set[str]:
         """Return all but what is not learned; see `SegmentationModel.transferable`.
 
-        Anchors come along with the proposal network's weights, which mean corrections of them, unless the settings
-        say how large or how elongated they are. How many instances one image has at most is never taken over.
+        Anchors are loaded with the proposal network's weights, which are corrections of them, unless the settings
+        define their size or shape. How many instances one image has at most is never taken over.
         """
         assert isinstance(settings, MaskRCNNSettings)
         weights = [name for name in self.state_dict() if name.startswith(_PROPOSALS)]
@@ -318,7 +319,8 @@ class MaskRCNN(DetectionModel):
         """Load the weights that `weights` names; see `SegmentationModel.load_pretrained`."""
         state = pretrained_state(self.settings)
         if state is not None:
-            load_into_detector(self, state, source=f"model.weights={self.settings.weights}")
+            stem = BACKBONES[self.settings.backbone].stem
+            load_into_detector(self, state, source=f"model.weights={self.settings.weights}", stem=stem)
 
 
 def _padded(size: int) -> int:

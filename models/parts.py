@@ -1,17 +1,92 @@
-"""What dense networks are put together from, by name: heads, losses, encoders. Imports no torch."""
+"""What networks are put together from, by name: heads, losses, encoders, backbones. Imports no torch, and no network.
 
-from typing import TYPE_CHECKING
+The registries hold descriptions, not classes. So the builders of parts can import this module, and this module imports
+none of them.
+"""
 
-from searcher.plugins import Registry
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from searcher.models.encoders import Encoder
-    from searcher.models.heads.base import Head
-    from searcher.models.losses import Loss
+from pydantic import BaseModel
 
-__all__ = ["BACKBONES", "ENCODERS", "HEADS", "LOSSES", "loss_names"]
+from searcher.parts import Part, own_options
+from searcher.plugins import PluginError, Registry
 
-BACKBONES = (
+__all__ = [
+    "BACKBONES",
+    "ENCODERS",
+    "HEADS",
+    "KINDS",
+    "LOSSES",
+    "PRETRAINED_ENCODERS",
+    "Backbone",
+    "Encoder",
+    "HeadPart",
+    "LossPart",
+    "checked_name",
+    "has_own_norm",
+    "loss_names",
+]
+
+
+@dataclass(frozen=True)
+class HeadPart(Part[Any]):
+    """A head. `build` is a subclass of `searcher.models.heads.Head`, called with `HeadOptions` and its own settings."""
+
+    postprocess_keys: tuple[str, ...] = ()
+    """See `SegmentationModel.postprocess_keys`."""
+    border_keys: tuple[str, ...] = ()
+    """See `ModelSettings.border_keys`."""
+
+
+@dataclass(frozen=True)
+class LossPart(Part[Any]):
+    """A loss. `build` is a subclass of `searcher.models.losses.Loss`; it gets `focal_gamma` and its own settings."""
+
+    uses_weights: bool = True
+    """Whether a map of weights, as `border_weight` makes it, counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder(Part[Any]):
+    """What goes down in a U-Net.
+
+    `build` is called with those of `base_channels`, `depth`, `norm` and `channels` that its signature has, and its own
+    settings. It returns `searcher.models.encoders.EncoderParts`; see `build_encoder` there.
+    """
+
+    max_depth: int = 8
+    """Most halvings."""
+    halves: bool = False
+    """Whether each level but the first halves its input, and has its fresh weights; else levels are pooled between."""
+    own_norm: Literal["none", "batch", "group"] | None = None
+    """The normalisation that it has for every value of `norm`; None if `norm` decides."""
+    weights: Callable[[str], Any] | None = None
+    """Returns a state dictionary for `none`, `imagenet` or a file; None for an encoder without such weights."""
+    by_level: Callable[[Any], list[Any]] | None = None
+    """Splits such a state into those of each level but the first, with the names inside of it."""
+    stem: str = ""
+    """Name of the first layer's weights, in the state and in its level, which are fitted to the images' channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone(Part[Any]):
+    """The network below a Mask R-CNN's feature pyramid.
+
+    `build` is called with those of `channels` (of the images) and `norm` ("frozen", "batch" or "group") that its
+    signature has, and its own settings. It returns `searcher.models.backbones.BackboneParts`.
+    """
+
+    has_own_norm: bool = False
+    """Whether it has batch norm, trained or frozen, and cannot have group norm."""
+    weights: Callable[[str], Any] | None = None
+    """Returns a state dictionary for `none`, `imagenet` or a file; None for a backbone without such weights."""
+    stem: str = ""
+    """Name in `body` of the first layer's weights, which are fitted to the images' channels."""
+
+
+PRETRAINED_ENCODERS = (
     "resnet18",
     "resnet34",
     "resnet50",
@@ -21,51 +96,93 @@ BACKBONES = (
 )
 """The encoders of ours that are networks of a kept library, for which there are weights of ImageNet."""
 
-HEADS: "Registry[type[Head]]" = Registry(
+HEADS: Registry[HeadPart] = Registry(
     "head",
     key="model.head",
     built_in={
-        "binary": "searcher.models.heads.binary:BinaryHead",
-        "contour": "searcher.models.heads.contour:ContourHead",
-        "distance": "searcher.models.heads.distance:DistanceHead",
+        "binary": "searcher.models.heads:BINARY",
+        "contour": "searcher.models.heads:CONTOUR",
+        "distance": "searcher.models.heads:DISTANCE",
     },
 )
 """What a dense network predicts for a pixel."""
 
-LOSSES: "Registry[type[Loss]]" = Registry(
+LOSSES: Registry[LossPart] = Registry(
     "loss",
     key="model.loss",
     built_in={
-        "bce": "searcher.models.losses:CrossEntropy",
-        "dice": "searcher.models.losses:Dice",
-        "ce": "searcher.models.losses:CrossEntropy",
-        "focal": "searcher.models.losses:Focal",
+        "bce": "searcher.models.losses:CROSS_ENTROPY",
+        "dice": "searcher.models.losses:DICE",
+        "ce": "searcher.models.losses:CROSS_ENTROPY",
+        "focal": "searcher.models.losses:FOCAL",
     },
 )
 """The terms of a training loss, which settings join by `+`."""
 
-ENCODERS: "Registry[Encoder]" = Registry(
+ENCODERS: Registry[Encoder] = Registry(
     "encoder",
     key="model.encoder",
     built_in={
         "plain": "searcher.models.encoders:PLAIN",
         "residual": "searcher.models.encoders:RESIDUAL",
         **{
-            name: f"searcher.models.{name[:6]}s:{name.upper()}"
-            for name in BACKBONES
-            if name.startswith("resnet")
-        },
-        **{
-            name: f"searcher.models.efficientnets:{name.upper()}"
-            for name in BACKBONES
-            if name.startswith("eff")
+            name: f"searcher.models.{'resnets' if name.startswith('resnet') else 'efficientnets'}:{name.upper()}"
+            for name in PRETRAINED_ENCODERS
         },
     },
 )
 """What goes down in a U-Net."""
+
+BACKBONES: Registry[Backbone] = Registry(
+    "backbone",
+    key="model.backbone",
+    built_in={
+        name: f"searcher.models.backbones:{name.upper()}"
+        for name in ("resnet50", "resnet18", "efficientnet_lite0")
+    },
+)
+"""What lies below a Mask R-CNN's feature pyramid."""
+
+KINDS: dict[str, Registry[Any]] = {"encoder": ENCODERS, "backbone": BACKBONES, "head": HEADS, "loss": LOSSES}
+"""The registry of each setting of a model that names parts."""
+
+_OURS_WITH_OWN_NORM = ("efficientnet_lite0",)
+"""Of our backbones, so that settings are checked without torch."""
 
 
 def loss_names(text: str) -> list[str]:
     """Return the terms of a loss, `bce+dice` say; empty if one is unknown or named twice."""
     names = text.split("+")
     return names if len({*names}) == len(names) and all(map(LOSSES.known, names)) else []
+
+
+def has_own_norm(backbone: str) -> bool:
+    """Return whether a known backbone has batch norm for all settings. Imports no torch for one of ours."""
+    if backbone in BACKBONES.built_in_names():
+        return backbone in _OURS_WITH_OWN_NORM
+    return BACKBONES[backbone].has_own_norm
+
+
+def checked_name(kind: str, name: str, options: type[BaseModel] | None) -> str:
+    """Return the name of a part that a plug-in registers.
+
+    Args:
+        kind: What it is, one of `KINDS`.
+        name: Its name.
+        options: Its own settings.
+
+    Raises:
+        PluginError: It has a `+`, which joins names, or a `.`, which joins keys; or a part of another kind has its
+            name, and other settings: both would be `model.options.NAME`.
+    """
+    for sign, what in (("+", "joins losses"), (".", "joins keys")):
+        if sign in name:
+            raise PluginError(f"{kind} {name!r}: must have a name without '{sign}', which {what}; rename it")
+    for other, registry in KINDS.items():
+        theirs = own_options(registry, load=False).get(name)
+        if other != kind and options is not None and theirs not in (None, options):
+            raise PluginError(
+                f"{kind} {name!r}: must have a name of its own for its settings, got that of a {other} with others; "
+                "rename one"
+            )
+    return name

@@ -1,11 +1,12 @@
 """Models by name: a model registers itself, settings build it."""
 
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
 from searcher.models.base import SegmentationModel
-from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
+from searcher.models.settings import SETTINGS, ModelSettings, PartsSettings, PostprocessSettings
 from searcher.plugins import PluginError
 
 __all__ = ["build_model", "fetch_pretrained", "names", "register", "settings_of"]
@@ -32,6 +33,7 @@ def register(name: str, settings: type[ModelSettings]) -> Callable[[_Model], _Mo
     _check(name, settings)
 
     def add(model: _Model) -> _Model:
+        _check_takes_options(name, settings, model)
         SETTINGS.register(name, settings)
         _CLASSES[settings] = model
         return model
@@ -106,4 +108,21 @@ def _check(name: str, settings: type[ModelSettings]) -> None:
     if settings.model_config.get("extra") != "forbid":
         raise PluginError(
             f"model {name!r}: its settings must refuse unknown keys; leave model_config as it is"
+        )
+    if issubclass(settings, PartsSettings):
+        fields = [*settings.model_fields]
+        late = [kind for kind in settings.kinds() if "options" not in fields[fields.index(kind) :]]
+        if late or "options" not in fields:
+            raise PluginError(
+                f"model {name!r}: its settings must have the field options: PartOptions = Field(default={{}}, "
+                "validate_default=True) behind those that name parts, as PartsSettings says; move it there"
+            )
+
+
+def _check_takes_options(name: str, settings: type[ModelSettings], model: type[SegmentationModel]) -> None:
+    taken = inspect.signature(model).parameters.values()
+    takes = any(each.name == "options" or each.kind is each.VAR_KEYWORD for each in taken)
+    if issubclass(settings, PartsSettings) and not takes:
+        raise PluginError(
+            f"model {name!r}: its network must take the settings of its parts; add the argument options=None"
         )

@@ -3,19 +3,20 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from searcher.models.parts import BACKBONES, ENCODERS, HEADS, LOSSES, loss_names
+from searcher.models.parts import BACKBONES, ENCODERS, HEADS, PRETRAINED_ENCODERS, has_own_norm
+from searcher.models.settings_base import (
+    MAX_CHANNELS,
+    ModelSettings,
+    ObjectStatistics,
+    PartOptions,
+    PartsSettings,
+    names_losses,
+)
 from searcher.parts import Section, one_of
 from searcher.plugins import Registry
 
@@ -25,79 +26,12 @@ __all__ = [
     "MaskRCNNSettings",
     "ModelSettings",
     "ObjectStatistics",
+    "PartOptions",
+    "PartsSettings",
     "PostprocessSettings",
     "UNetSettings",
     "names_losses",
 ]
-
-
-MAX_CHANNELS = 64
-"""Most channels of an image that a network takes."""
-
-
-class ObjectStatistics(NamedTuple):
-    """How large the objects of a data set are, and how many lie in one image.
-
-    The side of an object is that of the square with the area of its bounding box.
-    """
-
-    small_px: float
-    """Side of a small object: 5% have a smaller one."""
-    large_px: float
-    """Side of a large object: 2% have a larger one."""
-    aspect: float
-    """Longer over shorter side of an elongated object's bounding box: 20% are more elongated."""
-    max_per_image: int
-    """Most objects in one image."""
-
-
-class ModelSettings(Section):
-    """Parameters of a model: a plug-in derives its own from this class.
-
-    A subclass has a field `name` whose only value is the model's name, and a default for every field. Its numbers have
-    bounds (`Field(default=.., ge=.., le=..)`): studies search within them. Some fields may be left to the data.
-    """
-
-    pretrained_keys: ClassVar[tuple[str, ...]] = ()
-    """The parameters that decide which pretrained weights training begins from."""
-    has_maps: ClassVar[bool] = True
-    """Whether the model is a `DenseModel`, whose maps of several views can be averaged."""
-    small: ClassVar[Mapping[str, Any]] = {}
-    """Parameters that make the model small enough to train in a test."""
-
-    if TYPE_CHECKING:
-        name: str = ""
-        """Which model this is."""
-    channels: int = Field(default=3, ge=1, le=MAX_CHANNELS)
-    """Channels of the images. Not to be chosen: it is filled in from the data that are trained on."""
-
-    @model_serializer(mode="wrap")
-    def _without_rgb(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Return plain values, without `channels` where it is 3: what was written before it existed stays the same."""
-        values: dict[str, Any] = as_usual(self)
-        if values.get("channels") == 3:
-            del values["channels"]
-        return values
-
-    @property
-    def grows_seeds(self) -> bool:
-        """Whether instances grow from seeds, which `postprocess.min_seed_area_px` may take away."""
-        return False
-
-    @property
-    def border_keys(self) -> tuple[str, ...]:
-        """The parameters that are widths in pixels which an object loses on each side before it is found."""
-        return ()
-
-    @property
-    def wants_objects(self) -> bool:
-        """Whether a parameter is left to the data."""
-        return False
-
-    def with_objects(self, objects: ObjectStatistics) -> Self:
-        """Return the settings with what was left to the data filled in. Such settings leave nothing to it."""
-        del objects
-        return self
 
 
 def _names_encoder_weights(value: str) -> str:
@@ -108,20 +42,7 @@ def _names_encoder_weights(value: str) -> str:
     return value
 
 
-def names_losses(value: Any) -> str:
-    """Return a setting that joins losses by `+`; for settings of a plug-in's model too.
-
-    Raises:
-        PydanticCustomError: One is unknown, or named twice.
-    """
-    if isinstance(value, str) and loss_names(value):
-        return value
-    raise PydanticCustomError(
-        "losses", "must be losses joined by '+', each once, of {known}", {"known": ", ".join(LOSSES.names())}
-    )
-
-
-class UNetSettings(ModelSettings):
+class UNetSettings(PartsSettings):
     """Parameters of the U-Net (Ronneberger et al. 2015, arXiv 1505.04597).
 
     The defaults are the plain network of the DTU poster: 64 to 1024 channels, zero padding, transposed
@@ -141,7 +62,7 @@ class UNetSettings(ModelSettings):
     input_scale: float = Field(default=1.0, gt=0.0, le=4.0)
     """Factor by which images are enlarged for the network; losses are taken at that scale, maps enlarged back."""
     base_channels: int = Field(default=64, ge=1, le=1024)
-    """Channels of the first level; every level below doubles them. Beside a backbone, of the decoder alone."""
+    """Channels of the first level; every level below doubles them. With a backbone, of the decoder only."""
     depth: int = Field(default=4, ge=1, le=8)
     """Number of poolings."""
     norm: Literal["none", "batch", "group"] = "none"
@@ -165,16 +86,18 @@ class UNetSettings(ModelSettings):
     contour_width_px: int = Field(default=3, ge=1, le=64)
     """Width of the contour of head `contour` in pixels of the image, inside of the instance; unused by the others."""
     distance_cap_px: int = Field(default=16, ge=0, le=1024)
-    """Head `distance`: all that is as deep in an instance is its middle, or only its deepest if smaller; 0: only the
-    deepest. Unused by the others."""
+    """Head `distance`: pixels at least this deep in an instance are its middle, or only its deepest pixels if it is
+    smaller; 0: only the deepest. Unused by the others."""
     distance_weight: float = Field(default=1.0, ge=0.0, le=1000.0)
     """Weight of the distance's loss of head `distance`; unused by the others."""
     deep_supervision: bool = False
     """In training, each level of the decoder predicts; a level's losses count half of those of the one above."""
+    options: PartOptions = Field(default={}, validate_default=True)
+    """Settings that a plug-in's encoder, head or losses bring with them, by the part's name."""
 
     @model_validator(mode="after")
     def _backbones_end(self) -> Self:
-        most = 5 if self.encoder in BACKBONES else 8
+        most = 5 if self.encoder in PRETRAINED_ENCODERS else 8
         if self.encoder not in ENCODERS.built_in_names():
             most = ENCODERS[self.encoder].max_depth
         if self.depth > most:
@@ -202,7 +125,7 @@ def _names_weights(value: str) -> str:
     return value
 
 
-class MaskRCNNSettings(ModelSettings):
+class MaskRCNNSettings(PartsSettings):
     """Parameters of Mask R-CNN (He et al. 2017, arXiv 1703.06870) as torchvision builds it.
 
     The DTU poster's is `weights = "coco"`, `mask_layer = 256`, and torchvision's own rule for the input's size:
@@ -226,7 +149,7 @@ class MaskRCNNSettings(ModelSettings):
     """Which model this is."""
     version: Literal["v1", "v2"] = "v1"
     """torchvision's `maskrcnn_resnet50_fpn`, or `_v2`: norms in pyramid and heads, deeper heads."""
-    backbone: Literal["resnet50", "resnet18", "efficientnet_lite0"] = "resnet50"
+    backbone: Annotated[str, one_of(BACKBONES)] = "resnet50"
     """Network below the feature pyramid. An EfficientNet-Lite has batch norm, trained or frozen."""
     weights: Annotated[str, AfterValidator(_names_weights)] = "none"
     """What training begins from: `none`, `imagenet` (backbone), `coco` (all but the two predictors), or a file."""
@@ -240,7 +163,7 @@ class MaskRCNNSettings(ModelSettings):
     box_layer: int = Field(default=1024, ge=16, le=4096)
     """Width of the box head's fully connected layers; 1024 in pretrained weights."""
     mask_layer: int = Field(default=256, ge=16, le=1024)
-    """Channels of the mask predictor's hidden layer; the predictor is trained anew from COCO's weights too."""
+    """Channels of the mask predictor's hidden layer. COCO's weights leave this predictor untrained."""
     input_scale: float = Field(default=1.0, ge=0.0, le=8.0)
     """Factor by which images are enlarged; 0 follows `min_size_px`, by which crops are enlarged more than images."""
     min_size_px: int = Field(default=800, ge=32, le=16_384)
@@ -250,7 +173,7 @@ class MaskRCNNSettings(ModelSettings):
     anchor_min_px: float = Field(default=0.0, ge=0.0, le=4096.0)
     """Side of the smallest anchor in pixels of the image; 0: a small object's of the training images."""
     anchor_octaves: float = Field(default=0.0, ge=0.0, le=10.0)
-    """Doublings from the smallest anchor to the largest, over five levels; 0: up to a large object's side."""
+    """Octaves from the smallest anchor to the largest, over five levels; 0: up to a large object's side."""
     anchor_aspect: float = Field(default=0.0, ge=0.0, le=10.0)
     """Height over width of the tall anchors, at least 1, its inverse of the wide ones; 0: an elongated object's."""
     detections_per_image: int = Field(default=0, ge=0, le=100_000)
@@ -273,6 +196,8 @@ class MaskRCNNSettings(ModelSettings):
     """Of found boxes that overlap by more than this IoU, the best stays."""
     box_samples: int = Field(default=512, ge=4, le=100_000)
     """Proposals of an image that the losses look at; a quarter at most are instances, and get masks."""
+    options: PartOptions = Field(default={}, validate_default=True)
+    """Settings that a plug-in's backbone brings with it, by its name."""
 
     @model_validator(mode="after")
     def _pretrained_weights_fit(self) -> Self:
@@ -285,8 +210,15 @@ class MaskRCNNSettings(ModelSettings):
             raise ValueError(
                 f"norm='group' needs weights='none', got weights={self.weights!r}; use norm='auto'"
             )
-        if self.norm == "group" and self.backbone.startswith("efficientnet"):
-            raise ValueError(f"norm='group' needs a ResNet, got backbone={self.backbone!r}; use norm='auto'")
+        if self.norm == "group" and has_own_norm(self.backbone):
+            raise ValueError(
+                f"norm='group' needs a backbone without a norm of its own, a ResNet say, got "
+                f"backbone={self.backbone!r}; use norm='auto'"
+            )
+        if self.weights not in ("none", "coco") and not _has_weights(self.backbone):
+            raise ValueError(
+                f"weights must be 'none' for backbone={self.backbone!r}, which has none, got {self.weights!r}"
+            )
         if self.norm == "frozen" and self.weights == "none":
             raise ValueError("norm='frozen' needs weights, got weights='none'; use norm='auto'")
         return self
@@ -308,7 +240,7 @@ class MaskRCNNSettings(ModelSettings):
             return self.norm
         if self.weights != "none":
             return "frozen"
-        return "batch" if self.backbone.startswith("efficientnet") else "group"
+        return "batch" if has_own_norm(self.backbone) else "group"
 
     @property
     def wants_objects(self) -> bool:
@@ -335,6 +267,11 @@ class MaskRCNNSettings(ModelSettings):
                 "detections_per_image": self.detections_per_image or 2 * objects.max_per_image,
             }
         )
+
+
+def _has_weights(backbone: str) -> bool:
+    """Return whether there are weights for a known backbone, as for all of ours. Imports no torch for one of these."""
+    return backbone in BACKBONES.built_in_names() or BACKBONES[backbone].weights is not None
 
 
 def _listed(values: dict[str, object]) -> str:

@@ -15,7 +15,7 @@ from searcher.models.boxes import resize_labels
 from searcher.models.encoders import build_encoder, encoder_named, load_backbone, pretrained_state
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.registry import register
-from searcher.models.settings import ModelSettings, PostprocessSettings, UNetSettings
+from searcher.models.settings import ModelSettings, PartOptions, PostprocessSettings, UNetSettings
 from searcher.models.values import Evidence, TensorBatch
 
 __all__ = ["UNet"]
@@ -34,10 +34,10 @@ class UNet(DenseModel):
         channels: Of the images; a backbone sees other than 3 as `searcher.models.stems` says.
         weights: What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever
             `norm` says. Unused by other encoders.
-        input_scale: Pixels of the network's input per pixel of the image. Losses are taken of the input's pixels;
-            what is given in pixels of the image, a contour's width say, is scaled with them.
-        base_channels: Channels of the first level; every level below doubles them. Beside a backbone, of
-            the decoder alone.
+        input_scale: Pixels of the network's input per pixel of the image. Losses are computed on the input's pixels.
+            Settings in pixels of the image, such as a contour's width, are scaled with them.
+        base_channels: Channels of the first level; every level below doubles them. With a backbone, of the decoder
+            only.
         depth: Number of poolings.
         norm: Normalisation between every convolution and its ReLU; such convolutions have no bias.
         dropout: Probability of dropping a channel after the deepest encoder level and after the bottleneck.
@@ -48,6 +48,7 @@ class UNet(DenseModel):
         focal_gamma, border_weight, border_sigma_px: Of the losses; see `HeadOptions`.
         contour_width_px, distance_cap_px, distance_weight: Of those heads; see `HeadOptions`.
         deep_supervision: In training, each level of the decoder predicts, and the losses look at all of it.
+        options: Settings that a plug-in's encoder, head or losses bring with them, by the part's name.
         postprocess: From probabilities to instances.
     """
 
@@ -72,11 +73,13 @@ class UNet(DenseModel):
         distance_cap_px: int = 16,
         distance_weight: float = 1.0,
         deep_supervision: bool = False,
+        options: PartOptions | None = None,
         postprocess: PostprocessSettings | None = None,
     ) -> None:
         super().__init__()
+        of_parts = options or {}
         self.postprocess = postprocess or PostprocessSettings()
-        options = HeadOptions(
+        head_options = HeadOptions(
             loss=loss,
             focal_gamma=focal_gamma,
             border_weight=border_weight,
@@ -84,8 +87,9 @@ class UNet(DenseModel):
             contour_width_px=max(1, round(contour_width_px * input_scale)),
             distance_cap_px=max(1, round(distance_cap_px * input_scale)) if distance_cap_px else 0,
             distance_weight=distance_weight,
+            of_parts=of_parts,
         )
-        self.head = build_head(head, options)
+        self.head = build_head(head, head_options)
         self.input_scale = input_scale
         self.size_multiple = 2**depth
         kind = encoder_named(encoder)
@@ -95,7 +99,12 @@ class UNet(DenseModel):
         self.min_size = self.size_multiple * (1 if norm == encoder_norm == "none" else 2)
 
         parts = build_encoder(
-            encoder, base_channels=base_channels, depth=depth, norm=encoder_norm, channels=channels
+            encoder,
+            base_channels=base_channels,
+            depth=depth,
+            norm=encoder_norm,
+            channels=channels,
+            options=of_parts.get(encoder),
         )
         self.encoder = nn.ModuleList(parts.levels)
         self.bottleneck = parts.bottleneck
@@ -135,8 +144,8 @@ class UNet(DenseModel):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float[B, C, h, w] with the head's channels, before any sigmoid, at the input's scale.
 
-        In train mode, the logits of auxiliary outputs follow, if there are any: as many channels for each level of
-        the decoder, the deepest last, resized.
+        In train mode, the logits of auxiliary outputs follow, if there are any. Each level of the decoder has as many
+        channels, resized; the deepest is last.
 
         Args:
             images: uint8[B, H, W, C], with the channels that the network was built for.

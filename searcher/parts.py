@@ -5,25 +5,38 @@ table `options` holds the settings that only this part has. Imports no torch.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_serializer,
 )
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from searcher.plugins import PluginError, Registry, broken_plugins
 
-__all__ = ["Options", "Part", "PartSection", "Section", "checked_options", "one_of", "own_options"]
+__all__ = [
+    "Options",
+    "Part",
+    "PartSection",
+    "Section",
+    "checked_options",
+    "checked_options_by_part",
+    "hash_of",
+    "one_of",
+    "own_options",
+]
 
 T = TypeVar("T")
 
@@ -75,17 +88,22 @@ class Part(Generic[T]):
                     f"{name}.{key}: must be a number, a text or a truth value, got {type(value).__name__}"
                 )
 
-    def made(self, *arguments: Any, options: Mapping[str, Any], **known: Any) -> T:
+    def made(self, *arguments: Any, options: Mapping[str, Any] | None = None, **known: Any) -> T:
         """Return what the part builds.
 
         Args:
             arguments: Handed on as they are.
-            options: The part's own settings, as checked.
-            known: What a part of this kind can be given, by name; it gets what its signature names.
+            options: The part's own settings, as checked; what is not given has its default.
+            known: What a part of this kind can be given, by name; it gets what its signature names, or all if that
+                takes any.
         """
-        names = inspect.signature(self.build).parameters
+        taken = inspect.signature(self.build).parameters
+        takes_any = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+        own = {} if self.options is None else self.options().model_dump()
         return self.build(
-            *arguments, **{name: value for name, value in known.items() if name in names}, **options
+            *arguments,
+            **{name: value for name, value in known.items() if takes_any or name in taken},
+            **{**own, **(options or {})},
         )
 
 
@@ -122,9 +140,9 @@ def checked_options(registry: Registry[Any], name: str, given: Mapping[str, Any]
         ValueError: The part has no settings of its own.
         ValidationError: A setting is unknown or out of range.
     """
-    settings = own_options(registry).get(name)
+    settings = None if name in registry.built_in_names() else registry[name].options
     if settings is not None:
-        return settings.model_validate(dict(given)).model_dump()
+        return settings.model_validate(dict(given)).model_dump()  # type: ignore[no-any-return]
     if given:
         raise ValueError(
             f"must be empty for {registry.key} = {name!r}, which has no options of its own, "
@@ -133,14 +151,67 @@ def checked_options(registry: Registry[Any], name: str, given: Mapping[str, Any]
     return {}
 
 
-def own_options(registry: Registry[Any]) -> dict[str, type[BaseModel]]:
+def own_options(registry: Registry[Any], *, load: bool = True) -> dict[str, type[BaseModel]]:
     """Return the settings classes of the parts that have settings of their own, by the parts' names.
 
     Parts of ours have none: their settings are keys of the section itself.
+
+    Args:
+        registry: The parts.
+        load: Whether to import the installed plug-ins first. Not while a module of ours is imported, which a plug-in
+            may need.
     """
-    names = [name for name in registry.names() if name not in registry.built_in_names()]
-    found = {name: registry[name].options for name in names}
+    names = registry.names() if load else registry.names_so_far()
+    found = {name: registry[name].options for name in names if name not in registry.built_in_names()}
     return {name: options for name, options in found.items() if options is not None}
+
+
+def checked_options_by_part(
+    kinds: Mapping[str, Registry[Any]], named: Mapping[str, str], given: Mapping[str, Options]
+) -> dict[str, Options]:
+    """Return all settings of the parts that are named, by the part's name, those that are not given at their defaults.
+
+    Settings of a part that is not named are checked as well, and left out.
+
+    Args:
+        kinds: The registries by the setting that names parts of them.
+        named: What each of these settings says; a value may join names by `+`.
+        given: The settings that are given, by the part's name.
+
+    Raises:
+        ValidationError: Settings are unknown or out of range, or no part has that name and settings; all at once.
+    """
+    own = _own_of_kinds(kinds, load=False)
+    if given.keys() - own.keys():
+        own = _own_of_kinds(kinds, load=True)
+    wanted = {name for value in named.values() for name in value.split("+")} & own.keys()
+    known = tuple(own.items())
+    nobodys = tuple(name for name in given if name not in own)
+    if not own and not nobodys:
+        return {}
+    told = _adapter(known, nobodys).validate_python({**{name: {} for name in wanted}, **given})
+    return {name: told[name].model_dump() for name in sorted(wanted)}
+
+
+def _own_of_kinds(kinds: Mapping[str, Registry[Any]], *, load: bool) -> dict[str, type[BaseModel]]:
+    return {
+        name: options for each in kinds.values() for name, options in own_options(each, load=load).items()
+    }
+
+
+@lru_cache(maxsize=64)
+def _adapter(known: tuple[tuple[str, type[BaseModel]], ...], nobodys: tuple[str, ...]) -> TypeAdapter[Any]:
+    """Return what checks a table of settings by the part's name; pydantic then reports all that is wrong at once."""
+
+    def refuse(_: Any) -> None:
+        names = ", ".join(sorted(name for name, _ in known))
+        rule = (
+            f"must be settings of {names}" if names else "must not be given: no part has settings of its own"
+        )
+        raise PydanticCustomError("no_such_part", "{rule}", {"rule": rule})
+
+    fields: dict[str, Any] = dict(known) | {name: Annotated[Any, BeforeValidator(refuse)] for name in nobodys}
+    return TypeAdapter(TypedDict("options", fields, total=False))  # type: ignore[operator]
 
 
 class PartSection(Section):
@@ -170,9 +241,15 @@ class PartSection(Section):
 
     def __hash__(self) -> int:
         """Return a hash of all values; a table of options has none of its own."""
-        return hash(tuple(_plain(self)))
+        return hash_of(self)
 
 
-def _plain(section: BaseModel) -> Iterator[Any]:
-    for value in vars(section).values():
-        yield tuple(sorted(value.items())) if isinstance(value, dict) else value
+def hash_of(section: BaseModel) -> int:
+    """Return a hash of all values of a section, whose tables have none of their own."""
+    return hash(tuple(map(_frozen, vars(section).values())))
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(sorted((key, _frozen(each)) for key, each in value.items()))
+    return value

@@ -173,7 +173,7 @@ def objects_of(labels: NDArray[np.int32], labels_are: LabelsAre) -> NDArray[np.i
     Args:
         labels: int32[H, W] as the file has it.
         labels_are: `binary` and `binary-inverted` take the 8-connected pieces above, or up to, half of the largest
-            value; `binary-watershed` cuts the pieces at their necks; `classes` takes the pieces of each value.
+            value. `binary-watershed` cuts the pieces at their necks. `classes` takes the pieces of each value.
     """
     if labels_are in ("", "instances"):
         return labels

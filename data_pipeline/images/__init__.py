@@ -1,6 +1,6 @@
-"""The one reader of image and label files: the same pixels, or the same refusal, whoever reads them.
+"""The one reader of image and label files. All callers get the same pixels, or the same refusal.
 
-A file is what its first bytes tell, whatever its name ends in; slides go by their names.
+The first bytes of a file decide its format, not its name. Only slides are recognised by their names.
 
 Images:
 

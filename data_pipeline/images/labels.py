@@ -1,7 +1,7 @@
 """Label maps that any program wrote, as numbers: png, bmp, tif, npy and npz.
 
-Values are taken as they are stored: a palette's colours, an inverted look-up table and a file's grey levels say how
-a label map looks, not which instance a pixel belongs to. Fax compression alone stores 1 for black: there, white is 1.
+Values are used as they are stored. A palette's colours, an inverted look-up table and grey levels define how a label
+map looks, not which instance a pixel belongs to. Fax compression alone stores 1 for black: there, white is 1.
 """
 
 import zipfile
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images.base import decoding
+from searcher.data_pipeline.images.grey import grey_channel
 from searcher.data_pipeline.images.plain import (
     check_ratio,
     opened_at_any_size,
@@ -25,7 +26,7 @@ from searcher.data_pipeline.images.reading import file_kind
 __all__ = ["LabelHeader", "read_label_header", "read_labels", "read_wide_labels"]
 
 _MAX_BYTES = 1 << 30
-"""Largest label map that is decoded: else a damaged header fills the memory."""
+"""Largest label map that is decoded. Without this limit a damaged header could fill the memory."""
 _RULE = "a label map must be a single-channel integer label map of 1 to 64 bits"
 _REMEDY = "save it as a 16 bit PNG with one number per instance"
 _GREY = {"L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "1"}
@@ -148,22 +149,6 @@ def _read_plain(path: Path) -> NDArray[Any]:
     if depth and depth[1] == 0 and depth[0] in (2, 4):
         stored //= 255 // ((1 << depth[0]) - 1)  # Pillow spreads few grey levels over 0 to 255
     return stored
-
-
-def grey_channel(pixels: NDArray[Any]) -> NDArray[Any] | None:
-    """Return [H, W], the one channel of a grey picture in colour; None if the colours differ or it is not opaque.
-
-    Args:
-        pixels: [H, W, 1 to 4]: grey or three colours, perhaps transparency after them.
-    """
-    num = pixels.shape[2]
-    if not np.issubdtype(pixels.dtype, np.integer) or not 1 <= num <= 4:
-        return None
-    num_colours = 1 if num <= 2 else 3
-    grey: NDArray[Any] = pixels[..., 0]
-    is_coloured = (pixels[..., 1:num_colours] != grey[..., None]).any()
-    is_transparent = (pixels[..., num_colours:] != np.iinfo(pixels.dtype).max).any()
-    return None if is_coloured or is_transparent else grey
 
 
 class _ArrayFile:

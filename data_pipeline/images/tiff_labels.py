@@ -9,7 +9,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.labels import grey_channel
+from searcher.data_pipeline.images.grey import grey_channel
 from searcher.data_pipeline.images.tiff_layout import opened, single_image
 
 __all__ = ["read_tiff_labels", "tiff_label_header"]

@@ -36,8 +36,8 @@ def prepare_store(
     """Return the store of a dataset, building it first where it does not exist yet.
 
     Several processes may ask for the same store at once: one builds, the others wait for it. What a killed
-    process left behind is removed by the next build. A data set that changes while it is read is read again: a store
-    holds what its fingerprint says, which then is not the one that `source.fingerprint` gave before.
+    process left behind is removed by the next build. A data set that changes while it is read is read again. So a store
+    always matches its fingerprint, which may then differ from an earlier `source.fingerprint`.
 
     Args:
         source: The dataset.

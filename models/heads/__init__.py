@@ -8,16 +8,28 @@
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
+
+from pydantic import BaseModel
 
 from searcher.models.heads.base import Head, HeadOptions
 from searcher.models.heads.binary import BinaryHead
 from searcher.models.heads.contour import ContourHead
 from searcher.models.heads.distance import DistanceHead
-from searcher.models.parts import HEADS
+from searcher.models.parts import HEADS, HeadPart, checked_name
 
-__all__ = ["BinaryHead", "ContourHead", "DistanceHead", "Head", "HeadOptions", "build_head", "register_head"]
+__all__ = [
+    "BINARY",
+    "CONTOUR",
+    "DISTANCE",
+    "BinaryHead",
+    "ContourHead",
+    "DistanceHead",
+    "Head",
+    "HeadOptions",
+    "build_head",
+    "register_head",
+]
 
 _Head = TypeVar("_Head", bound=type[Head])
 
@@ -30,13 +42,32 @@ def build_head(name: str, options: HeadOptions) -> Head:
     """
     if not HEADS.known(name):
         raise ValueError(f"head must be one of {', '.join(HEADS.names())}, got {name!r}")
-    return HEADS[name](options)
+    made: Head = HEADS[name].made(options, options=options.of_parts.get(name))
+    return made
 
 
-def register_head(name: str) -> Callable[[_Head], _Head]:
+def register_head(name: str, *, options: type[BaseModel] | None = None) -> Callable[[_Head], _Head]:
     """Return a class decorator that makes a `Head` known under a name, for a plug-in.
 
+    Args:
+        name: What a study file calls it.
+        options: Its own settings, derived from `searcher.parts.Section`, each with a default: the keys of
+            `model.options.NAME`, which are keyword arguments of the class.
+
     Raises:
-        PluginError: Another head has the name.
+        PluginError: Another head has the name, or it has a `+` or `.` in it.
     """
-    return partial(HEADS.register, name)  # type: ignore[return-value]
+    checked_name("head", name, options)
+
+    def register(head: _Head) -> _Head:
+        HEADS.register(name, _part(head, options))
+        return head
+
+    return register
+
+
+def _part(head: type[Head], options: type[BaseModel] | None = None) -> HeadPart:
+    return HeadPart(head, options, tuple(head.postprocess_keys), tuple(head.border_keys))
+
+
+BINARY, CONTOUR, DISTANCE = map(_part, (BinaryHead, ContourHead, DistanceHead))

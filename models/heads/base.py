@@ -1,7 +1,7 @@
 """The meaning of a dense network's output channels."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from searcher.models.losses import binary_losses, class_losses
 from searcher.models.parts import LOSSES
+from searcher.models.settings_base import PartOptions
 from searcher.models.targets import border_weight
 from searcher.models.values import Evidence
 
@@ -44,6 +46,8 @@ class HeadOptions:
     """Of the head `distance`."""
     distance_weight: float = 1.0
     """Of the distance's loss in the head `distance`."""
+    of_parts: PartOptions = field(default_factory=dict)
+    """Settings that the head and the losses bring with them, by the part's name."""
 
 
 class Targets(NamedTuple):
@@ -59,6 +63,8 @@ class Targets(NamedTuple):
 
 class Head(ABC):
     """The meaning of a dense network's output channels. Holds no weights.
+
+    A subclass with settings of its own takes them as keyword arguments behind `options`.
 
     Args:
         options: How it is trained.
@@ -127,6 +133,40 @@ class Head(ABC):
         Args:
             maps: float32[C, H, W], as `maps` gives them for one image.
         """
+
+    def foreground_losses(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Return the losses that the options name, of one logit per pixel, by name.
+
+        Args:
+            logits: float[B, 1, H, W].
+            targets: With `pixels` float32[B, 1, H, W].
+        """
+        options = self.options
+        return binary_losses(
+            options.loss,
+            logits,
+            targets.pixels,
+            weight=targets.weights,
+            focal_gamma=options.focal_gamma,
+            options=options.of_parts,
+        )
+
+    def class_losses(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Return the losses that the options name, of exclusive classes, by name.
+
+        Args:
+            logits: float[B, K, H, W].
+            targets: With `pixels` int64[B, H, W].
+        """
+        options = self.options
+        return class_losses(
+            options.loss,
+            logits,
+            targets.pixels,
+            weight=targets.weights,
+            focal_gamma=options.focal_gamma,
+            options=options.of_parts,
+        )
 
     def pixel_weights(self, labels: Tensor) -> Tensor | None:
         """Return float32[B, 1, H, W], what the options say about borders; None where all pixels count alike.

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from searcher.models.heads.base import Head, Targets
-from searcher.models.losses import binary_losses
 from searcher.models.targets import foreground
 from searcher.models.values import Evidence
 
@@ -24,13 +23,7 @@ class BinaryHead(Head):
 
     def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Return the losses of the foreground that were asked for, by name."""
-        return binary_losses(
-            self.options.loss,
-            logits,
-            targets.pixels,
-            weight=targets.weights,
-            focal_gamma=self.options.focal_gamma,
-        )
+        return self.foreground_losses(logits, targets)
 
     def maps(self, logits: Tensor) -> Tensor:
         """Return float32[B, 1, H, W], the probability of gland."""

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from searcher.models.heads.base import CORE_KEYS, Head, Targets
-from searcher.models.losses import class_losses
 from searcher.models.targets import CONTOUR, INSIDE, contour_classes
 from searcher.models.values import Evidence
 
@@ -30,13 +29,7 @@ class ContourHead(Head):
 
     def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Return the losses of the classes that were asked for, by name."""
-        return class_losses(
-            self.options.loss,
-            logits,
-            targets.pixels,
-            weight=targets.weights,
-            focal_gamma=self.options.focal_gamma,
-        )
+        return self.class_losses(logits, targets)
 
     def maps(self, logits: Tensor) -> Tensor:
         """Return float32[B, 3, H, W], the probabilities of background, inside, contour."""

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from searcher.models.heads.base import CORE_KEYS, Head, Targets
-from searcher.models.losses import binary_losses, distance_loss
+from searcher.models.losses import distance_loss
 from searcher.models.targets import foreground, inner_distance
 from searcher.models.values import Evidence
 
@@ -36,13 +36,7 @@ class DistanceHead(Head):
     def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Return the losses of the foreground that were asked for, and `distance`, by name."""
         assert targets.distance is not None
-        losses = binary_losses(
-            self.options.loss,
-            logits[:, :1],
-            targets.pixels,
-            weight=targets.weights,
-            focal_gamma=self.options.focal_gamma,
-        )
+        losses = self.foreground_losses(logits[:, :1], targets)
         distance = distance_loss(logits[:, 1:], targets.distance)
         return {**losses, "distance": self.options.distance_weight * distance}
 

@@ -1,4 +1,4 @@
-"""Trained networks as a bundle, which needs neither database nor cluster nor training data."""
+"""Trained networks as a bundle, or in another format, which needs neither database nor cluster nor training data."""
 
 import dataclasses
 import logging
@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 import torch
 
 from searcher.api.networks import Found, models_for, predictor_for
-from searcher.bundle.manifest import BundleManifest
-from searcher.bundle.onnx import check_exportable
-from searcher.bundle.write import check_target, write_bundle
+from searcher.bundle.folder import check_target
+from searcher.bundle.formats import BUNDLE, EXPORTS, Networks, check_formats
+from searcher.bundle.write import Written, write_export
 from searcher.data_pipeline.datasets.view import DataView
 from searcher.extras import is_installed
 
 if TYPE_CHECKING:
-    from searcher.bundle.manifest import DataFacts, OnnxFacts
+    from searcher.bundle.manifest import DataFacts
     from searcher.data_pipeline.datasets import SampleSource
     from searcher.data_pipeline.datasets.base import Pixels
     from searcher.inference.image_kind import ImageKind
     from searcher.inference.tuning import Tuned
-    from searcher.models.base import SegmentationModel
 
 __all__ = ["ONNX_SIZE_PX", "ExportWish", "Exported", "export_networks"]
 
@@ -41,18 +40,19 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportWish:
-    """What is wanted of a bundle."""
+    """What is wanted of an export."""
 
     to: Path
-    """The bundle's folder, which must be new."""
+    """The folder, which must be new."""
     force: bool = False
-    """Replace a bundle that is there."""
+    """Replace an export that is there."""
     name: str | None = None
     """What to call it in tables; None: study and trial."""
-    onnx: bool = False
-    """Add the network (U-Net) for ONNX Runtime, compared with PyTorch."""
+    formats: tuple[str, ...] = (BUNDLE,)
+    """What to write, of `searcher.bundle.formats.EXPORTS`; `onnx` is the network (U-Net) for ONNX Runtime, compared
+    with PyTorch."""
     onnx_size: int = ONNX_SIZE_PX
-    """Side in pixels of the images that the ONNX network takes."""
+    """Side in pixels of the images that the ONNX network takes, or that of another format which has to fix it."""
     example: Path | None = None
     """An image to put on the model card, with its objects outlined."""
     data: str | None = None
@@ -69,17 +69,17 @@ class ExportWish:
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle that was written."""
+    """What was written."""
 
-    manifest: BundleManifest
-    sha256: str
-    """Of its manifest, which holds the digests of its other files."""
+    name: str
+    """What the networks are called."""
+    written: Written
     tuned: "Tuned | None" = None
     """How post-processing was tuned for the networks together, where that was wanted."""
 
 
 def export_networks(found: Found, wish: ExportWish, bar: Bar) -> Exported:
-    """Write networks as a bundle, and into the study database that they went into it.
+    """Write networks as a bundle or in other formats, and into the study database that they went into it.
 
     Args:
         found: The networks.
@@ -90,6 +90,7 @@ def export_networks(found: Found, wish: ExportWish, bar: Bar) -> Exported:
         UserError: The folder is there, or the networks cannot be exported so; nothing is left behind.
         DataError: The training data cannot be used.
     """
+    check_formats(wish.formats)
     check_target(wish.to, force=wish.force)
     name = _name(wish, found)
     source = _source(wish, found, bar)
@@ -100,26 +101,23 @@ def export_networks(found: Found, wish: ExportWish, bar: Bar) -> Exported:
             found, members=tuple(member.with_tuning(tuned) for member in found.members)
         )
     models = models_for(found, torch.device("cpu"))
-    onnx = None
-    if wish.onnx:
-        check_exportable(models)
-        onnx = _exporter(
-            models, wish.onnx_size, _kind(found).channels, _real_images(wish, source, _kind(found))
-        )
-    pictures = _pictures(wish, found)
-    manifest, sha256 = write_bundle(
-        wish.to,
-        name,
-        found.members,
-        models,
+    for check in [EXPORTS[each].check for each in wish.formats]:
+        if check is not None:
+            check(models)
+    networks = Networks(
+        name=name,
+        members=found.members,
+        models=models,
         data=_data_facts(wish, found, source),
+        channels=_kind(found).channels,
+        size_px=wish.onnx_size,
         pixel_size_um=wish.pixel_size_um or _pixel_size(found, source),
-        pictures=pictures,
-        onnx=onnx,
-        force=wish.force,
+        images={} if wish.formats == (BUNDLE,) else _real_images(wish, source, _kind(found)),
+        pictures=_pictures(wish, found) if BUNDLE in wish.formats else {},
     )
-    _record(wish, found, sha256)
-    return Exported(manifest, sha256, tuned)
+    written = write_export(wish.to, networks, formats=wish.formats, force=wish.force)
+    _record(wish, found, written.sha256)
+    return Exported(name, written, tuned)
 
 
 def _kind(found: Found) -> "ImageKind":
@@ -294,14 +292,6 @@ def _real_images(
     if source is None:
         source = SyntheticGlands(num_images=1, size_px=wish.onnx_size, seed=0)
     return {f"{source.samples[0].id} of {source.name}": kind.normalised(source.read(0)[0])}
-
-
-def _exporter(
-    models: "list[SegmentationModel]", size_px: int, channels: int, inputs: "Mapping[str, Pixels]"
-) -> "Callable[[Path], OnnxFacts]":
-    from searcher.bundle.onnx import export_onnx
-
-    return lambda path: export_onnx(models, path, size_px=size_px, channels=channels, inputs=inputs)
 
 
 def _record(wish: ExportWish, found: Found, sha256: str) -> None:

@@ -244,9 +244,9 @@ def _member(
 ) -> "Member":
     from pydantic import ValidationError
 
+    from searcher.bundle.contents import weights_files
     from searcher.bundle.manifest import MemberFacts
     from searcher.bundle.member import Member
-    from searcher.bundle.write import weights_files
     from searcher.escaping import one_line
     from searcher.exceptions import CheckpointError, UserError
     from searcher.training.checkpoints import load_checkpoint

@@ -157,6 +157,7 @@ class StudyResult:
         from searcher.api.networks import NetworksNamed, find_members
         from searcher.api.places import data_place
         from searcher.api.predicting import LoadedBundle
+        from searcher.bundle.formats import BUNDLE
         from searcher.bundle.load import load_bundle
 
         named = NetworksNamed(
@@ -166,7 +167,7 @@ class StudyResult:
             to=Path(to),
             force=force,
             name=name,
-            onnx=onnx,
+            formats=(BUNDLE, *(("onnx",) if onnx else ())),
             example=None if example is None else Path(example),
             data=data_place(data),
             tune=tune,

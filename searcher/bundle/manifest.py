@@ -26,6 +26,7 @@ __all__ = [
     "BundleManifest",
     "DataFacts",
     "FileFacts",
+    "FormatFacts",
     "MemberFacts",
     "NormalisationFacts",
     "OnnxFacts",
@@ -142,6 +143,14 @@ class OnnxFacts(Section):
     """The inputs that were compared."""
 
 
+class FormatFacts(Section):
+    """Files in another format, which a plug-in wrote beside the bundle's own."""
+
+    files: tuple[FileName, ...] = Field(min_length=1)
+    facts: dict[str, Any]
+    """What the format keeps about them."""
+
+
 class PluginFacts(Section):
     """A plug-in that the networks are made of. It is never looked for by what a bundle says, nor run."""
 
@@ -184,6 +193,8 @@ class BundleManifest(Section):
     onnx: OnnxFacts | None
     plugins: tuple[PluginFacts, ...] = ()
     """What has to be known to open it, beside searcher; not written where there is none."""
+    formats: dict[str, FormatFacts] = Field(default_factory=dict)
+    """What formats of plug-ins wrote beside it; not written where there is none."""
     files: dict[FileName, FileFacts]
     """Every file but this one."""
 
@@ -191,8 +202,9 @@ class BundleManifest(Section):
     def _without_no_plugins(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return plain values that a version before plug-ins reads, too, where there is none."""
         values: dict[str, Any] = as_usual(self)
-        if not self.plugins:
-            del values["plugins"]
+        for key in ("plugins", "formats"):
+            if not getattr(self, key):
+                del values[key]
         return values
 
     @property
@@ -205,6 +217,7 @@ class BundleManifest(Section):
     @model_validator(mode="after")
     def _names_its_files(self) -> "BundleManifest":
         named = {member.weights for member in self.members} | ({self.onnx.file} if self.onnx else set())
+        named |= {name for each in self.formats.values() for name in each.files}
         if missing := sorted(named - self.files.keys()):
             raise ValueError(f"files must list every file that is named, lacks {', '.join(missing)}")
         return self

@@ -6,18 +6,23 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from searcher.bundle.formats import ExportFormat, Networks
 from searcher.bundle.manifest import OnnxFacts
 from searcher.data_pipeline.datasets.base import Pixels
 from searcher.exceptions import SearcherError, UserError
 from searcher.extras import need
 from searcher.models.base import DenseModel, SegmentationModel
 
-__all__ = ["MAX_DIFFERENCE", "check_exportable", "export_onnx"]
+__all__ = ["MAX_DIFFERENCE", "ONNX", "ONNX_FORMAT", "check_exportable", "export_onnx"]
+
+ONNX = "model.onnx"
+"""The file."""
 
 MAX_DIFFERENCE = 1e-3
 """A probability may differ from PyTorch's by this much; mostly it is a hundred times less."""
@@ -46,7 +51,7 @@ def check_exportable(models: Sequence[SegmentationModel]) -> None:
     if not all(isinstance(model, DenseModel) for model in models):
         raise UserError(
             "--onnx: must be given for a model with maps of probabilities, such as unet, got one that detects "
-            "instances one by one; leave it out"
+            "instances one by one; leave it out (--as onnx likewise)"
         )
     need("onnx", "--onnx")
 
@@ -120,6 +125,20 @@ def export_onnx(
         max_difference=difference,
         compared_on=tuple(compared),
     )
+
+
+def _write(networks: Networks, folder: Path) -> Mapping[str, Any]:
+    facts = export_onnx(
+        networks.models,
+        folder / ONNX,
+        size_px=networks.size_px,
+        channels=networks.channels,
+        inputs=networks.images,
+    )
+    return facts.model_dump(mode="json")
+
+
+ONNX_FORMAT = ExportFormat(_write, check=check_exportable)
 
 
 def _fitted(image: Pixels, size_px: int) -> Pixels:

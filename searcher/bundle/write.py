@@ -1,231 +1,123 @@
-"""Writing a bundle: a whole folder appears under its name, or nothing does."""
+"""Writing networks in one or several formats: a whole folder appears under its name, or nothing does."""
 
-import contextlib
-import fcntl
-import glob
-import os
-import platform
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import torch
-from safetensors.torch import save as save_tensors
-
-from searcher._version import __version__
-from searcher.bundle.card import model_card
-from searcher.bundle.load import is_bundle
-from searcher.bundle.manifest import (
-    MANIFEST,
-    BundleManifest,
-    DataFacts,
-    FileFacts,
-    NormalisationFacts,
-    OnnxFacts,
-)
-from searcher.bundle.member import Member
+from searcher.bundle.contents import versions
+from searcher.bundle.folder import EXPORT, check_target, facts_of, files_of, new_folder, write_file
+from searcher.bundle.formats import BUNDLE, EXPORTS, Networks, check_formats
+from searcher.bundle.manifest import MANIFEST, BundleManifest, FileFacts
 from searcher.bundle.plugins import plugins_of
-from searcher.exceptions import UserError
-from searcher.files import exchange, sha256_of, sync_folder, write_atomically
-from searcher.inference.trained import predictor_of, uses_tta
-from searcher.models.base import SegmentationModel
+from searcher.exceptions import SearcherError, UserError
+from searcher.plugins import BUILT_IN, PluginError
 
-__all__ = ["CARD", "ONNX", "check_target", "weights_files", "write_bundle"]
+__all__ = ["Written", "write_export"]
 
-CARD = "README.md"
-"""The model card."""
-ONNX = "model.onnx"
-_PARTIAL = ".partial"
-"""What the name of a bundle's folder ends in while it is written."""
-_PACKAGES = ("torch", "torchvision", "numpy", "safetensors")
+SCHEMA = "searcher-export-1"
+"""What `export.json` says it is."""
 
 
-def weights_files(num_members: int) -> list[str]:
-    """Return the names of the files of weights of a bundle with so many networks."""
-    if num_members == 1:
-        return ["weights.safetensors"]
-    return [f"weights-{number}.safetensors" for number in range(1, num_members + 1)]
+class Written(NamedTuple):
+    """An export."""
+
+    sha256: str
+    """Of its manifest, `bundle.json` or `export.json`, which holds the digests of its other files."""
+    files: Mapping[str, FileFacts]
+    """Every file but the manifest."""
+    formats: Mapping[str, Mapping[str, Any]]
+    """What each format keeps about its files."""
+    manifest: BundleManifest | None
+    """The bundle's; None where none was written."""
 
 
-def check_target(target: Path, *, force: bool) -> None:
-    """Check that a bundle can be written there, before the work that it takes.
-
-    Raises:
-        UserError: Something is there and `force` does not allow to replace it, or the place cannot be written.
-    """
-    parent = target.absolute().parent
-    if not parent.is_dir():
-        raise UserError(f"--to {target}: its folder must exist, got none; create {parent}")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"--to {target}: {parent} must be writable, got no permission; choose another path")
-    if not os.path.lexists(target):
-        return
-    is_empty_folder = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
-    if is_empty_folder:
-        return
-    if target.is_symlink() or not is_bundle(target):
-        raise UserError(
-            f"--to {target}: must be a new folder or a bundle to replace, got something else; choose another path"
-        )
-    if not force:
-        raise UserError(
-            f"--to {target}: must not exist, got a bundle that is already there; add --force to replace it, or "
-            "choose another path"
-        )
-
-
-def write_bundle(
-    target: Path,
-    name: str,
-    members: Sequence[Member],
-    models: Sequence[SegmentationModel],
-    *,
-    data: DataFacts,
-    pixel_size_um: float | None = None,
-    pictures: Mapping[str, bytes] | None = None,
-    onnx: Callable[[Path], OnnxFacts] | None = None,
-    force: bool = False,
-) -> tuple[BundleManifest, str]:
-    """Write a bundle and return its manifest with the SHA-256 of `bundle.json`.
+def write_export(
+    target: Path, networks: Networks, *, formats: Sequence[str] = (BUNDLE,), force: bool = False
+) -> Written:
+    """Write networks in one or several formats.
 
     All is written into a folder beside the target and flushed to disk; then that takes the target's name. Killed at
-    any moment, the old bundle or the new one is whole under its name. What a killed export left beside it, as
+    any moment, the old export or the new one is whole under its name. What a killed export left beside it, as
     `.NAME.*.partial`, is removed by the next one.
 
     Args:
         target: The folder to be.
-        name: What the bundle is called.
-        members: At least one; several are an ensemble. Their `facts.weights` are names as `weights_files` gives.
-        models: Their models, on the CPU: that they could be built proves that whoever opens the bundle can.
-        data: What they were trained on.
-        pixel_size_um: Of those images.
-        pictures: Image files for the model card, by file name.
-        onnx: Writes the network for ONNX Runtime to a path and says what it is.
-        force: Replace a bundle that is there.
+        networks: What to write. That their models could be built proves that whoever opens a bundle can.
+        formats: Names of formats, each once. A bundle is written last and names the files of the others.
+        force: Replace an export that is there.
 
     Raises:
-        UserError: The target is taken or cannot be written, or the members cannot be asked together.
+        UserError: A format is unknown, the target is taken or cannot be written, or the networks cannot be exported
+            so.
+        PluginError: A plug-in's format broke its promise; the message names it.
     """
+    check_formats(formats)
     check_target(target, force=force)
-    networks = [member.network for member in members]
-    predictor = predictor_of(networks, models, device=torch.device("cpu"))
-    train, kind = networks[0].config.train, predictor.kind
     try:
-        with _new_folder(target, force=force) as folder:
-            files = {}
-            for member in members:
-                weights = {key: tensor.contiguous() for key, tensor in member.network.weights.items()}
-                files[member.facts.weights] = _write(folder / member.facts.weights, save_tensors(weights))
-            for file, content in (pictures or {}).items():
-                files[file] = _write(folder / file, content)
-            onnx_facts = None
-            if onnx is not None:
-                onnx_facts = onnx(folder / ONNX)
-                files[ONNX] = _flushed(folder / ONNX)
-            manifest = BundleManifest(
-                name=name,
-                created_at=datetime.now(UTC),
-                versions=_versions(),
-                members=tuple(member.facts for member in members),
-                postprocess=predictor.postprocess,
-                tta=uses_tta(networks),
-                tile_px=train.eval_tile_px,
-                tile_overlap_px=train.eval_tile_overlap_px,
-                pixel_size_um=pixel_size_um,
-                channels=kind.channels,
-                dtype=kind.dtype,
-                normalisation=NormalisationFacts(
-                    kind=kind.normalisation.kind,
-                    low_percentile=kind.normalisation.low_percentile,
-                    high_percentile=kind.normalisation.high_percentile,
-                ),
-                data=data,
-                onnx=onnx_facts,
-                plugins=plugins_of(network.config for network in networks),
-                files=files,
-            )
-            card = model_card(manifest, [*(pictures or {})]).encode()
-            files = files | {CARD: _write(folder / CARD, card)}
-            manifest = manifest.model_copy(update={"files": files})
-            text = manifest.model_dump_json(indent=2).encode() + b"\n"
-            written = _write(folder / MANIFEST, text)
+        with new_folder(target, force=force) as folder:
+            kept: dict[str, dict[str, Any]] = {}
+            for name in sorted(formats, key=lambda each: each == BUNDLE):
+                kept[name] = _write_format(name, networks, folder, kept)
+            files = {name: facts_of(folder / name) for name in files_of(folder)}
+            if BUNDLE in formats:
+                said = files.pop(MANIFEST)
+                manifest = BundleManifest.model_validate_json((folder / MANIFEST).read_bytes())
+            else:
+                said, manifest = write_file(folder / EXPORT, _list(networks, kept, files)), None
     except OSError as error:
         raise UserError(
             f"--to {target}: could not be written: {error.strerror or error}; make room"
         ) from error
-    return manifest, written.sha256
+    return Written(said.sha256, files, {name: each["facts"] for name, each in kept.items()}, manifest)
 
 
-def _write(path: Path, content: bytes) -> FileFacts:
-    written = write_atomically(path, lambda writer: writer.write(content))
-    return FileFacts(sha256=written.sha256, num_bytes=written.num_bytes)
-
-
-def _flushed(path: Path) -> FileFacts:
-    """Return what a file is that something else wrote, once it is safely on disk."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-        sha256, num_bytes = sha256_of(file)
-    return FileFacts(sha256=sha256, num_bytes=num_bytes)
-
-
-@contextlib.contextmanager
-def _new_folder(target: Path, *, force: bool) -> Iterator[Path]:
-    """Yield an empty folder that takes the target's place at the end; after an error it is gone."""
-    parent = target.absolute().parent
-    _remove_leftovers(parent, target.name)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_PARTIAL, dir=parent))
-    held = _locked(folder)  # until the end of this process, whatever it dies of
+def _write_format(
+    name: str, networks: Networks, folder: Path, beside: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the files that a format wrote, and what it keeps about them, as JSON has it."""
+    before, origin = {*files_of(folder)}, EXPORTS.origin(name)
     try:
-        folder.chmod(0o777 & ~_umask())
-        yield folder
-        check_target(target, force=force)  # something may have come there meanwhile
-        if force and target.is_dir():
-            exchange(folder, target)
-        else:
-            folder.rename(target)  # also over an empty folder, which POSIX allows
-        sync_folder(parent)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # the old bundle by now, if there was one
-        if held is not None:
-            os.close(held)
+        facts = dict(EXPORTS[name].made(networks, folder, beside=beside) or {})
+        facts = json.loads(json.dumps(facts, allow_nan=False))
+    except (SearcherError, OSError):
+        raise
+    except Exception as error:  # a plug-in may raise anything
+        if origin == BUILT_IN:
+            raise
+        what = " ".join(str(error).split())
+        raise PluginError(
+            f"--as {name}: {origin} must write it, got {type(error).__name__}: {what}"
+        ) from error
+    added = sorted({*files_of(folder)} - before)
+    wrong = [each for each in added if (folder / each).is_symlink() or not (folder / each).is_file()]
+    if wrong or not added:
+        got = f"{wrong[0]}, which is none" if wrong else "nothing"
+        raise PluginError(f"--as {name}: {origin} must write plain files into the folder, got {got}")
+    if origin != BUILT_IN and (taken := {*added} & {MANIFEST, EXPORT}):
+        raise PluginError(
+            f"--as {name}: {origin} must leave {taken.pop()} to searcher; name its file otherwise"
+        )
+    return {"files": added, "facts": facts}
 
 
-def _remove_leftovers(parent: Path, name: str) -> None:
-    """Remove what exports to this target left that were killed; an export that is at work holds its folder locked."""
-    for folder in parent.glob(f".{glob.escape(name)}.*{_PARTIAL}"):
-        if folder.is_symlink() or not folder.is_dir():
-            continue
-        held = _locked(folder)
-        if held is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(held)
-
-
-def _locked(folder: Path) -> int | None:
-    """Return the descriptor of a folder that is locked by it, None if another process holds it, or nobody can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _versions() -> dict[str, str]:
-    return {"searcher": __version__, "python": platform.python_version()} | {
-        package: version(package) for package in _PACKAGES
+def _list(networks: Networks, kept: Mapping[str, Mapping[str, Any]], files: Mapping[str, FileFacts]) -> bytes:
+    """Return what `export.json` says: which networks these are, what wrote them, and the digest of every file."""
+    said = {
+        "schema_version": SCHEMA,
+        "name": networks.name,
+        "created_at": datetime.now(UTC).isoformat(),
+        "versions": versions(),
+        "formats": kept,
+        "networks": [
+            member.facts.model_dump(mode="json", exclude={"weights"}) for member in networks.members
+        ],
+        "plugins": [
+            each.model_dump(mode="json")
+            for each in plugins_of(member.network.config for member in networks.members)
+        ],
+        "data": networks.data.model_dump(mode="json"),
+        "files": {name: each.model_dump() for name, each in files.items()},
     }
+    return json.dumps(said, indent=2).encode() + b"\n"

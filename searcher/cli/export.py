@@ -19,12 +19,22 @@ def add_parser(verbs: Verbs) -> None:
     )
     add_members(parser, bundles=False)
     parser.add_argument(
-        "--to", type=Path, required=True, metavar="DIR", help="the bundle's folder, which must be new"
+        "--to", type=Path, required=True, metavar="DIR", help="the folder to write, which must be new"
     )
-    parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
+    parser.add_argument("--force", action="store_true", help="replace an export that is there")
+    parser.add_argument(
+        "--as",
+        action="append",
+        dest="formats",
+        metavar="NAME",
+        help="write this format: bundle (the default), onnx, or a plug-in's; may be repeated, beside a bundle they lie "
+        "in its folder; `searcher plugins` lists them",
+    )
     parser.add_argument("--name", metavar="NAME", help="what to call it in tables; default: study and trial")
     parser.add_argument(
-        "--onnx", action="store_true", help="add the network (U-Net) for ONNX Runtime, compared with PyTorch"
+        "--onnx",
+        action="store_true",
+        help="add the network (U-Net) for ONNX Runtime, compared with PyTorch",
     )
     parser.add_argument(
         "--onnx-size",
@@ -69,16 +79,21 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     from searcher.api.exporting import ExportWish, export_networks
     from searcher.api.networks import find_members
-    from searcher.bundle.write import check_target
+    from searcher.bundle.folder import check_target
+    from searcher.bundle.formats import BUNDLE, check_formats
     from searcher.cli.terminal import console, progress_bar, tuning_text
 
+    formats = list(args.formats or [BUNDLE])
+    if args.onnx and "onnx" not in formats:
+        formats.append("onnx")
+    check_formats(formats)
     check_target(args.to, force=args.force)
     _check_tuning_target(args.tune)
     wish = ExportWish(
         to=args.to,
         force=args.force,
         name=args.name,
-        onnx=args.onnx,
+        formats=tuple(formats),
         onnx_size=args.onnx_size,
         example=args.example,
         data=data_folder(args),
@@ -89,23 +104,25 @@ def _run(args: argparse.Namespace) -> int:
     )
     found = find_members(networks_named(args))
     exported = export_networks(found, wish, progress_bar)
-    manifest = exported.manifest
     if exported.tuned is not None:
         console.print(tuning_text(exported.tuned.to_dict()), markup=False, soft_wrap=True)
+    written = exported.written
     networks = "1 network" if len(found.members) == 1 else f"{len(found.members)} networks, averaged"
-    num_bytes = sum(facts.num_bytes for facts in manifest.files.values())
+    num_bytes = sum(facts.num_bytes for facts in written.files.values())
+    what = "" if formats == [BUNDLE] else f" ({', '.join(formats)})"
     console.print(
-        f"{args.to}: {manifest.name}, {networks}, {num_bytes / 1e6:.1f} MB in {len(manifest.files) + 1} files",
+        f"{args.to}: {exported.name}, {networks}, {num_bytes / 1e6:.1f} MB in {len(written.files) + 1} files{what}",
         markup=False,
         soft_wrap=True,
     )
-    if manifest.onnx is not None:
+    if (onnx := written.formats.get("onnx")) is not None:
         console.print(
-            f"{manifest.onnx.file}: differs from PyTorch by at most {manifest.onnx.max_difference:.1e} on "
-            f"{', '.join(manifest.onnx.compared_on)}",
+            f"{onnx['file']}: differs from PyTorch by at most {onnx['max_difference']:.1e} on "
+            f"{', '.join(onnx['compared_on'])}",
             markup=False,
         )
-    console.print(f"  searcher predict {args.to} IMAGE… --to DIR", markup=False, soft_wrap=True)
+    if written.manifest is not None:
+        console.print(f"  searcher predict {args.to} IMAGE… --to DIR", markup=False, soft_wrap=True)
     return 0
 
 

@@ -10,7 +10,9 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from searcher.cli.terminal import console, metric, params_text, seconds, table
+from searcher.cli.forecast import Forecast
+from searcher.cli.terminal import console, metric, seconds
+from searcher.cli.trial_lines import TrialLine, packed, trial_lines
 from searcher.orchestration.driver import LaunchResult
 from searcher.storage.objects import below
 from searcher.study.space import Value
@@ -18,14 +20,12 @@ from searcher.study.spec import StudySpec
 
 __all__ = ["LaunchView"]
 
-_ROWS = 15
-"""Trials that the live table shows at most, the newest."""
-_STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
+_LEAST_LINES = 4
+"""Of the trials, on a terminal that is lower than what is to be shown."""
 
 
 @dataclass
 class _Trial:
-    number: int
     params: Mapping[str, Value]
     num_epochs: int
     epoch: int
@@ -46,6 +46,7 @@ class LaunchView:
         self._done_before = 0
         self._best: tuple[float, int | None] | None = None
         self._started = time.monotonic()
+        self._forecast = Forecast()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2)
 
     def __enter__(self) -> Self:
@@ -72,19 +73,26 @@ class LaunchView:
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
         """Add a row."""
-        self._trials[number] = _Trial(number, params, num_epochs, first_epoch)
+        self._trials[number] = _Trial(params, num_epochs, first_epoch)
+        self._forecast.started(number, first_epoch=first_epoch, num_epochs=num_epochs, now=time.monotonic())
         if first_epoch:
             self.said(f"trial {number} goes on after epoch {first_epoch} of the one that was interrupted")
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
-        """Update a row."""
+        """Update a row; say it in a line where there is no terminal."""
         trial = self._trials[number]
         trial.epoch, trial.value = epoch, value
+        self._forecast.epoch_done(number, epoch, time.monotonic())
+        if not console.is_terminal:
+            self._line(
+                f"trial {number} epoch {epoch}/{trial.num_epochs} {self._spec.objective.name} {metric(value)}"
+            )
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """Settle a row; say it in a line where there is no terminal."""
-        trial = self._trials.setdefault(number, _Trial(number, {}, 0, 0))
+        trial = self._trials.setdefault(number, _Trial({}, 0, 0))
         trial.state, trial.ended = state, time.monotonic()
+        self._forecast.ended(number, trial.ended, is_done=state != "FAIL")
         if value is not None:
             trial.value = value
         if state in ("COMPLETE", "PRUNED"):
@@ -95,7 +103,7 @@ class LaunchView:
         shown = f" {self._spec.objective.name} {metric(value)}" if value is not None else ""
         text = f"trial {number} {state}{shown} ({reason})"
         if state == "FAIL" or not console.is_terminal:
-            self._line(f"{text}; {self._num_done} of {self._budget} done{self._best_text()}")
+            self._line(f"{text}; {self._num_done} of {self._budget} done{self._with_best()}")
 
     def said(self, text: str) -> None:
         """Print a line above the table."""
@@ -107,7 +115,7 @@ class LaunchView:
         """Say how it ended and what to do next."""
         name = self._spec.name
         if result.outcome == "finished":
-            self._line(f"{name}: all {result.budget} trials done{self._best_text()}")
+            self._line(f"{name}: all {result.budget} trials done{self._with_best()}")
             self._line(f"  searcher trials --study {name}{database_url}")
             self._line(f"  searcher best --study {name}{database_url}")
         else:
@@ -119,33 +127,44 @@ class LaunchView:
     def _line(self, text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
+    def _with_best(self) -> str:
+        best = self._best_text()
+        return f", best {best}" if best else ""
+
     def _best_text(self) -> str:
         if self._best is None:
             return ""
         value, trial = self._best
-        return f", best {metric(value)}" + ("" if trial is None else f" (trial {trial})")
+        return metric(value) + ("" if trial is None else f" (trial {trial})")
 
     def _render(self) -> Group:
-        shown = sorted(self._trials.values(), key=lambda trial: trial.number)[-_ROWS:]
-        rows = [
-            (
-                trial.number,
-                Text(trial.state, style=_STYLES.get(trial.state, "")),
-                f"{trial.epoch}/{trial.num_epochs}",
-                metric(trial.value),
-                seconds((trial.ended or time.monotonic()) - trial.started),
-                params_text(trial.params),
+        width, height = console.size
+        footer = packed(self._footer(), width=width)
+        now = time.monotonic()
+        lines = [
+            TrialLine(
+                number,
+                trial.state,
+                trial.epoch,
+                trial.num_epochs,
+                trial.value,
+                (now if trial.ended is None else trial.ended) - trial.started,
+                trial.params,
             )
-            for trial in shown
+            for number, trial in self._trials.items()
         ]
-        columns = [">trial", "state", ">epoch", f">{self._spec.objective.name}", ">time", "parameters"]
-        return Group(table(columns, rows), Text(self._footer()))
+        rows = max(_LEAST_LINES, height - len(footer) - 2)
+        return Group(Text(), *trial_lines(lines, width=width, height=rows), *map(Text, footer))
 
-    def _footer(self) -> str:
-        elapsed = time.monotonic() - self._started
-        done_here = self._num_done - self._done_before
-        eta = elapsed / done_here * (self._budget - self._num_done) if done_here else None
-        left = f", about {seconds(eta)} left" if eta else ""
-        return (
-            f"{self._num_done} of {self._budget} trials{self._best_text()}, {seconds(elapsed)} so far{left}"
-        )
+    def _footer(self) -> list[str]:
+        now = time.monotonic()
+        left = self._forecast.left_s(self._budget - self._num_done, now)
+        objective = self._spec.objective.name
+        best = self._best_text()
+        return [
+            f"{self._num_done} of {self._budget} trials done",
+            f"{self._forecast.num_running} running",
+            *([f"best {objective} {best}"] if best else []),
+            f"{seconds(now - self._started)} so far",
+            *([f"about {seconds(left)} left"] if left is not None else []),
+        ]

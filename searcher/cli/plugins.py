@@ -16,6 +16,7 @@ _ROOMS = (
     "searcher.study.objectives",
     "searcher.data_pipeline.augment",
     "searcher.data_pipeline.datasets.layouts.table",
+    "searcher.bundle.formats",
 )
 """Modules that keep registries."""
 

@@ -22,6 +22,7 @@ __all__ = [
     "console",
     "metric",
     "params_text",
+    "params_texts",
     "print_json",
     "progress_bar",
     "progress_bars",
@@ -104,11 +105,15 @@ def seconds(value: float | None) -> str:
 
 def params_text(params: Mapping[str, object]) -> str:
     """Return parameters as `optimizer=adamw lr=0.001`: the last part of a key, its table where that is `name`."""
-    parts = []
-    for key, value in params.items():
-        shown = f"{value:.3g}" if isinstance(value, float) else str(value)
-        parts.append(f"{key_leaf(key)}={shown}")
-    return " ".join(parts)
+    return " ".join(params_texts(params))
+
+
+def params_texts(params: Mapping[str, object]) -> list[str]:
+    """Return one text a parameter, as `params_text` joins them."""
+    return [
+        f"{key_leaf(key)}={f'{value:.3g}' if isinstance(value, float) else value}"
+        for key, value in params.items()
+    ]
 
 
 @contextmanager

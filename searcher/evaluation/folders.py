@@ -74,9 +74,9 @@ def measure_folders(
     """Return all figures of the label maps of one folder against those of another.
 
     Files belong together by their names without extension and without `_anno` (`testA_1_anno.bmp` and `testA_1.png`).
-    Where a folder has both, the one with `_anno` is the label map and the other its image. What `searcher predict`
-    wrote is taken as it is: `testA_1.labels.tif`, not the overlay or the image beside it. Strata are the grades of the
-    truth's `Grade.csv`, if it has one.
+    Where a folder has both, the one with `_anno` is the label map and the other its image. In the outputs of `searcher
+    predict` it reads `testA_1.labels.tif`, not the overlay or the image in the same folder. Strata are the grades of
+    the truth's `Grade.csv`, if it has one.
 
     Args:
         truth: Folder of png, tif, bmp or npy files.
@@ -84,11 +84,11 @@ def measure_folders(
         split: In a GlaS release folder, `testA` say, the only images that are looked at, in both folders.
         relabel: Whether each piece of a label is an object of its own, on both sides; see `relabelled`.
         with_poster: Whether the poster's own metrics are wanted as well.
-        progress: Hears how many of how many images are done.
+        progress: Receives the number of finished images and of all.
 
     Raises:
-        DataError: Every file without partner, that does not decode, is no label map, or has another size than its
-            partner, one line each.
+        DataError: One line for each file without a partner, and each that does not decode, is no label map, or differs
+            from its partner in size.
     """
     pairs, problems = _pairs(truth, prediction, split)
     measured: list[_Measured] = []

@@ -1,9 +1,9 @@
 """The official metrics of the GlaS contest, and pixel Dice, between label maps of any method.
 
 Definitions: Sirinukunwattana et al. 2016 (arXiv 1603.00275, section 4) and the contest's MATLAB evaluation;
-each is written out where it is computed. Both sides are instance label maps at the image's own resolution. The
-partner of an object is the object of the other side with which it shares the most pixels, background excluded,
-the one with the lowest label among equals.
+each is written out where it is computed. Both sides are instance label maps at the image's own resolution. The partner
+of an object is the object of the other side with which it shares the most pixels, background excluded. Among equals it
+is the one with the lowest label.
 
 An image is compared once; `pooled` and `mean` then sum up any set of images, such as test A.
 """
@@ -53,8 +53,8 @@ class ObjectTerms:
     dice: NDArray[np.float64]
     """float64[n], 2 |X n Y| / (|X| + |Y|) of the object and its partner, 0 without one."""
     hausdorff: NDArray[np.float64]
-    """float64[n], Hausdorff distance in pixels to the partner, or without one to the object of the other side
-    for which it is smallest; the image's diagonal if that side is empty."""
+    """float64[n], Hausdorff distance in pixels to the partner. Without a partner it is the smallest distance to an
+    object of the other side, or the image's diagonal if that side is empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +172,8 @@ def pooled(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
         `object_hausdorff`: Mean of both sides' area-weighted Hausdorff distances, in pixels.
         `pixel_dice`: 2 |T n P| / (|T| + |P|) of the foregrounds.
 
-        A set with no object on one side has that side's weights on the other; with none at all, it is 1, 1, 0
-        pixels and 1. Then the plug-ins' metrics, NaN where there is none.
+        If one side has no object, the other side's weights count. If both have none, the figures are 1, 1, 0 pixels and
+        1. Then the plug-ins' metrics, NaN where there is none.
 
     Raises:
         ValueError: No image.

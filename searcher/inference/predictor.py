@@ -1,6 +1,7 @@
 """What trained models say of an image: one alone or several together, on tiles, turned and mirrored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ Output = NDArray[np.float32] | Detections
 class Predictor:
     """Shows images to trained models, which it puts into evaluation mode, and cuts instances from what they say.
 
-    Seeing is expensive and cutting is cheap, so they are two steps: whoever tunes the cutting sees once.
+    Seeing is expensive and cutting is cheap. So they are two steps, and tuning the cutting sees once.
 
     Args:
         models: At least one, on the device. Of several, an ensemble, the maps' mean is taken: they must be dense and
@@ -90,6 +91,11 @@ class Predictor:
     def postprocess_keys(self) -> tuple[str, ...]:
         """The settings that matter to these models."""
         return self._models[0].postprocess_keys
+
+    @property
+    def tuning_candidates(self) -> Mapping[str, Sequence[Any]]:
+        """Values that tuning tries for these models in place of its usual ones: the first model's."""
+        return self._models[0].tuning_candidates
 
     @property
     def is_dense(self) -> bool:

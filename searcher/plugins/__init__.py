@@ -7,6 +7,7 @@ by the same decorators as ours. Modules come from installed distributions (entry
 """
 
 from searcher.plugins.loading import (
+    BUILT_IN,
     GROUP,
     Plugin,
     PluginError,
@@ -21,6 +22,7 @@ from searcher.plugins.loading import (
 from searcher.plugins.registry import Registry, is_known, parts_named, registries
 
 __all__ = [
+    "BUILT_IN",
     "GROUP",
     "Plugin",
     "PluginError",

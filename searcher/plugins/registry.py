@@ -76,6 +76,10 @@ class Registry(Generic[T]):
     def names(self) -> tuple[str, ...]:
         """Return all known names, ours first in their order, then those of plug-ins, sorted."""
         load_installed()
+        return self.names_so_far()
+
+    def names_so_far(self) -> tuple[str, ...]:
+        """Return the names that are known without importing the installed plug-ins."""
         return (*self._built_in, *sorted(self._origins.keys() - self._built_in.keys()))
 
     def built_in_names(self) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """Instances in images of any size, from models that say something of every pixel.
 
-The maps of overlapping tiles are blended into a scratch file by the same weights as in memory, and instances are cut
-from it by the same function, so what comes out is what `Predictor.cut(Predictor.see(image))` gives for the whole image.
-Nothing that happens to one piece of foreground, filled holes included, depends on another piece: pieces are found block
-by block and joined over the blocks' borders, and each is cut in a window of its own.
+The maps of overlapping tiles are blended into a scratch file with the same weights as in memory. The same function cuts
+instances from it. So the result equals that of `Predictor.cut(Predictor.see(image))` for the whole image. No step for
+one piece of foreground, filled holes included, depends on another piece. So pieces are found block by block and joined
+over the blocks' borders. Each is cut in a window of its own.
 
 Only a piece too large for that, say of tissue whose glands all touch, is flooded window by window: see
 `searcher.prediction.giant`.
@@ -34,10 +34,10 @@ DEFAULT_TILE_PX = 1024
 _DEFAULT_OVERLAP_PX = 128
 _BLOCK_PX = 2048
 _MAX_WINDOW_PX = 1 << 23
-"""Pixels of the largest window that a piece of foreground is cut in: some 60 bytes of memory for each."""
+"""Pixels of the largest window in which a piece of foreground is cut. Each needs about 60 bytes of memory."""
 _ALIGNMENT_PX = 64
-"""Windows that are smoothed begin and end at multiples of this, or at the image's border: OpenCV computes the last
-columns of an array, up to a vector's length of them, in another way, which would differ in the last bit."""
+"""Smoothed windows begin and end at multiples of this, or at the image's border. OpenCV computes the last columns of an
+array (up to a vector's length) in another way, which would differ in the last bit."""
 
 
 class Blended(Closing):
@@ -104,7 +104,7 @@ def see_dense(
         raster: The image.
         folder: For scratch files: 4 bytes for each pixel and map.
         default_tile_px: See `predictor`.
-        progress: Hears how many of how many tiles are done.
+        progress: Receives the number of finished tiles and of all.
 
     Raises:
         OSError: The scratch file could not be written.

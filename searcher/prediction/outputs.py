@@ -1,6 +1,6 @@
 """What is written about an image: label TIFF, overlay PNG, table of objects, GeoJSON; all of them or none.
 
-Everything of an image is written into a folder beside the outputs, and moved to its place when all is complete. The
+All files of an image are written into a folder next to the outputs, and moved to their place when all are complete. The
 folder's name is fixed, so one that a killed process left goes when its image is predicted again.
 """
 

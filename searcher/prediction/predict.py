@@ -47,13 +47,13 @@ logger = logging.getLogger(__name__)
 PIXEL_SIZES_UM = (1e-3, 1e3)
 """The smallest and the largest side of a pixel, in um, that an image may have: beyond them it is a mistake."""
 _DISK_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-"""What ends the work on all images: whatever is written next would fail, too."""
+"""Errors that end the work on all images, because the next write would fail, too."""
 _LONGEST_REASON = 160
 _SAME_SIZE = 0.01
 """Pixel sizes that differ less are taken to be the same."""
 
 Progress = Callable[[str, int, int], None]
-"""Hears what is being done, and how many of how many steps of it."""
+"""Receives the current task, the number of its finished steps, and the number of all its steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class Options:
     trained_um: float | None = None
     """Pixel size of the images that the models were trained on."""
     pixel_size_um: float | None = None
-    """Pixel size of the images, whatever their files say."""
+    """Pixel size of the images; it overrides their files."""
     outputs: Sequence[str] = tuple(OUTPUTS)
     """Of `OUTPUTS`."""
     class_name: str = "Gland"
@@ -130,8 +130,8 @@ def predict_images(
         paths: Files of different names without extension.
         predictor: The models.
         options: What is wanted.
-        done: Hears what came out of each.
-        progress: Hears what is being done.
+        done: Receives the result of each.
+        progress: Receives the current task.
 
     Raises:
         UserError: The disk is full, or does not work. What was done before is complete.
@@ -249,7 +249,7 @@ def find_objects(
         predictor: The models.
         raster: The image.
         folder: For scratch files.
-        progress: Hears how many of how many tiles are done.
+        progress: Receives the number of finished tiles and of all.
 
     Raises:
         UserError: The image does not decode.

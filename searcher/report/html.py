@@ -32,8 +32,8 @@ _METRICS = (
     ("object_hausdorff", "object Hausdorff", "shape, px"),
 )
 _MOST_PX, _LEAST_PX = 900, 600
-"""The longer side of an example's picture: larger images are shrunk to the one, smaller ones enlarged to about the
-other, so that an outline is as fine on all."""
+"""The longer side of an example's picture. Larger images shrink to the first value, smaller ones grow to about the
+second, so outlines are equally fine."""
 _LINE_PX = 3
 _JPEG_QUALITY = 85
 _STEPS = {

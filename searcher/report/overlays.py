@@ -1,7 +1,7 @@
 """Outlines of objects on the image that they were found in.
 
-The truth is cyan and the prediction is yellow: no stain has either, every common kind of colour blindness tells them
-apart, and a dark edge makes both stand out on a pale lumen as on dark nuclei.
+The truth is cyan and the prediction is yellow. No stain has these colours, and people with any common colour blindness
+can distinguish them. A dark edge makes both visible on a pale lumen and on dark nuclei.
 """
 
 from typing import Any
@@ -32,7 +32,8 @@ PREDICTION_COLOUR: Colour = (255, 225, 0)
 _CASING: Colour = (12, 12, 18)
 _CASING_ALPHA = 150
 _LONGEST_PER_WIDTH = 260
-"""A line is as wide as the image's longer side by this: it stays visible in a small picture of a large image."""
+"""The image's longer side is divided by this for a line's width, so the line stays visible in a small picture of a
+large image."""
 
 
 def line_width_px(shape: tuple[int, ...]) -> int:

@@ -1,10 +1,12 @@
 """Which keys the configuration of a trial has, what values each can have, and which model or part brings it."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
+from searcher.models.parts import KINDS
 from searcher.models.settings import SETTINGS
 from searcher.parts import PartSection, own_options
 from searcher.study.config import TrialConfig
@@ -27,9 +29,9 @@ def config_fields(model: str) -> dict[str, tuple[Any, str]]:
                 if (table, key) == ("model", "channels"):
                     continue  # the data decide about it
                 fields[f"{table}.{key}"] = (field.annotation, field.description or "")
-        for options in _own_options(table).values():
-            for key, field in options.model_fields.items():
-                fields[f"{table}.options.{key}"] = (field.annotation, field.description or "")
+    for prefix, options in _all_options():
+        for key, field in options.model_fields.items():
+            fields[f"{prefix}.{key}"] = (field.annotation, field.description or "")
     return fields
 
 
@@ -37,22 +39,38 @@ def option_owners(key: str) -> dict[str, list[str]]:
     """Return which parts have an option: the key that names them, with their names; empty for another key.
 
     Args:
-        key: A dotted key, `optimizer.options.beta` say.
+        key: A dotted key, `optimizer.options.beta` or `model.options.tversky.alpha` say.
     """
     table, _, leaf = key.partition(".options.")
-    owners = [name for name, options in _own_options(table).items() if leaf in options.model_fields]
-    return {_section_of(table).registry.key: owners} if owners else {}
+    if table == "model":
+        part, _, leaf = leaf.partition(".")
+        found = {each.key: own_options(each).get(part) for each in KINDS.values()}
+        return {
+            named_by: [part]
+            for named_by, options in found.items()
+            if options and leaf in options.model_fields
+        }
+    section = _section_of(table)
+    own = {} if section is None else own_options(section.registry)
+    owners = [name for name, options in own.items() if leaf in options.model_fields]
+    return {section.registry.key: owners} if section is not None and owners else {}
 
 
-def _section_of(table: str) -> Any:
-    return TrialConfig.model_fields[table].annotation
-
-
-def _own_options(table: str) -> dict[str, type[BaseModel]]:
-    """Return the settings classes of the parts that a table can name, by their names."""
+def _section_of(table: str) -> type[PartSection] | None:
+    """Return the section of a table that names a part; None for another."""
     section = TrialConfig.model_fields[table].annotation if table in TrialConfig.model_fields else None
-    is_of_parts = isinstance(section, type) and issubclass(section, PartSection)
-    return own_options(section.registry) if is_of_parts else {}  # type: ignore[union-attr]
+    return section if isinstance(section, type) and issubclass(section, PartSection) else None
+
+
+def _all_options() -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield where options of parts are, and the settings class that says which."""
+    for table in TrialConfig.model_fields:
+        section = _section_of(table)
+        for options in {} if section is None else own_options(section.registry).values():
+            yield f"{table}.options", options
+    for registry in KINDS.values():
+        for name, options in own_options(registry).items():
+            yield f"model.options.{name}", options
 
 
 def field_bounds(model: str, key: str) -> tuple[float | None, float | None]:
@@ -66,8 +84,11 @@ def field_bounds(model: str, key: str) -> tuple[float | None, float | None]:
     """
     table, _, leaf = key.partition(".")
     section: Any = SETTINGS[model] if table == "model" else TrialConfig.model_fields[table].annotation
-    for name in next(iter(option_owners(key).values()), [])[:1]:
-        section, leaf = _own_options(table)[name], leaf.removeprefix("options.")
+    where, _, option = key.rpartition(".")
+    for prefix, options in _all_options():
+        if prefix == where and option in options.model_fields:
+            section, leaf = options, option
+            break
     low: float | None = None
     high: float | None = None
     for rule in section.model_fields[leaf].metadata:

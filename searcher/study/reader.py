@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import is_content, pipeline_text
 from searcher.exceptions import StudyFileError
+from searcher.models.parts import KINDS
 from searcher.study.config import DEFAULT_MODEL, TrialConfig
 from searcher.study.config_keys import config_fields
 from searcher.study.parts import SAMPLERS
@@ -25,6 +26,7 @@ from searcher.study.spec import (
     StudySection,
     StudySpec,
     flat,
+    nested,
 )
 from searcher.study.toml_text import TomlError, read_toml, shown, toml_value
 from searcher.suggestions import suggestion
@@ -81,6 +83,7 @@ def parse_study(
     parent = _section("parent", ParentSection, document, problems) if "parent" in document else None
     reader = SpaceReader(problems, fixed, overrides, model=_model_name(document))
     space = reader.space(_table("space", document, problems))
+    _check_parts_are_named(fixed, space, problems)
     points = reader.points(document.get("enqueue", []), space)
     if parent is not None and parent.how == "rerank" and "space" in document:
         problems.add(
@@ -137,7 +140,7 @@ def parse_study(
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of `KEY=VALUE` on the command line: a TOML value, or else the text itself."""
+    """Return the value of `KEY=VALUE` on the command line: a TOML value, otherwise the text itself."""
     try:
         document = read_toml(f"value = {text}")
     except TomlError:
@@ -150,7 +153,7 @@ def _with_pipeline(
 ) -> dict[str, Value]:
     """Put the content of the file that `augment.pipeline` names in its place, and return it as an override.
 
-    As an override it is stored with the study: whatever becomes of the file, trials go on with what they began with.
+    As an override it is stored with the study. So trials keep their first content if the file changes.
     """
     table, key = document.get("augment"), "augment.pipeline"
     named = table.get("pipeline") if isinstance(table, dict) else None
@@ -205,7 +208,7 @@ def _again(parent: ParentSection) -> tuple[SearchSpace, tuple[dict[str, Value], 
 
 
 def _apply(overrides: Mapping[str, Any], document: dict[str, Any], problems: Problems) -> None:
-    """Write the overrides into the document, as if the file said so."""
+    """Write the overrides into the document, as if they were in the file."""
     for key, value in overrides.items():
         own = document.get(key, [])
         if key == PLUGINS and isinstance(own, list) and isinstance(value, list):
@@ -251,6 +254,24 @@ def _table(name: str, document: dict[str, Any], problems: Problems) -> dict[str,
         return table
     problems.add(name, f"must be a table, got {shown(table)}; write [{name}]")
     return {}
+
+
+def _check_parts_are_named(fixed: Mapping[str, Value], space: SearchSpace, problems: Problems) -> None:
+    """Note settings of parts that no trial has; such settings are left out of a trial whose parts are others."""
+    given = {key.split(".")[2] for key in fixed if key.startswith("model.options.")}
+    if not given:
+        return
+    settings = TrialConfig.model_validate(nested(fixed)).model
+    for part in sorted(given):
+        keys = [f"model.{field}" for field, registry in KINDS.items() if part in registry.names()]
+        said = [value for key in keys if key in space for value in space[key].domain.widened().edges()]
+        said += [getattr(settings, key.partition(".")[2], "") for key in keys if key not in space]
+        if not any(part in str(value).split("+") for value in said):
+            problems.add(
+                f"model.options.{part}",
+                f"must be of a part that the study names, got settings of {part!r}, which {' or '.join(keys)} does not "
+                "name; name it, or remove them",
+            )
 
 
 def _section(name: str, model: type[BaseModel], document: dict[str, Any], problems: Problems) -> Any:

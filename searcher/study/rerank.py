@@ -4,17 +4,26 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from searcher.parts import Section
 from searcher.study.objectives import Objective
 
-if TYPE_CHECKING:
-    from searcher.study.spec import Candidate
-
-__all__ = ["CANDIDATE", "Standing", "ranking", "standings"]
+__all__ = ["CANDIDATE", "Candidate", "Standing", "ranking", "standings"]
 
 CANDIDATE = "parent.trial"
 """The parameter of a rerank that says which of the parent's trials is trained again."""
+
+
+class Candidate(Section):
+    """A trial of the parent that is trained again."""
+
+    trial: int
+    """Its number."""
+    value: float
+    """The objective that it had in the search."""
+    params: dict[str, bool | int | float | str]
+    """What it was trained with."""
 
 
 @dataclass(frozen=True, kw_only=True)

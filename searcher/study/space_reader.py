@@ -122,8 +122,9 @@ class SpaceReader:
                 if not wanted and named_by in parameters:
                     wanted = parameters[named_by].domain.widened().edges()
                 wanted = wanted or [self._fixed_value(named_by)]
-                if others := [value for value in wanted if value not in owners]:
-                    listed = ", ".join(f'"{owner}"' for owner in owners)
+                fitting = [value for value in wanted if {*owners} & {*str(value).split("+")}]
+                if others := [value for value in wanted if value not in fitting]:
+                    listed = ", ".join(f'"{value}"' for value in fitting or owners)
                     self._problem(
                         f"space.{name}",
                         f"must be searched only where {named_by} has it, got {shown(others[0])}; "
@@ -301,7 +302,10 @@ class SpaceReader:
         config = TrialConfig.model_validate(nested({**self._model_name, **self._fixed}))
         section = getattr(config, table)
         if leaf.startswith("options."):
-            option: Value = section.options.get(leaf.removeprefix("options."), "")
+            found: Any = getattr(section, "options", {})
+            for part in leaf.split(".")[1:]:
+                found = found.get(part, "") if isinstance(found, Mapping) else ""
+            option: Value = "" if isinstance(found, Mapping) else found
             return option
         value: Value = getattr(section, leaf, "")  # of an unknown model there is none
         return value

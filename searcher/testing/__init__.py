@@ -1,10 +1,11 @@
-"""Checks of your own parts: a model, a head, a loss, a data set, a metric does what training and prediction rely on.
+"""Checks of your own parts: a model, a head, a loss, a data set, a metric, an export format does what others rely on.
 
 Each raises an `AssertionError` that says which promise is broken and how. They need no pytest: call them in a test, a
 script or a notebook. Ours are checked by the same.
 """
 
 from searcher.testing.dataset import check_dataset
+from searcher.testing.export import check_export
 from searcher.testing.heads import check_head
 from searcher.testing.losses import check_loss
 from searcher.testing.metric import check_metric
@@ -13,6 +14,7 @@ from searcher.testing.models import Subject, check_model, model_checks
 __all__ = [
     "Subject",
     "check_dataset",
+    "check_export",
     "check_head",
     "check_loss",
     "check_metric",

@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 
-from searcher.models.heads import Head, HeadOptions
-from searcher.models.parts import HEADS
+from searcher.models.heads import Head, HeadOptions, build_head
 from searcher.models.postprocess import instances_from_evidence
 from searcher.models.settings import PostprocessSettings
 from searcher.testing.images import LABELS
@@ -19,13 +18,16 @@ def check_head(head: type[Head] | str, *, options: HeadOptions | None = None) ->
 
     Args:
         head: Its class or its name.
-        options: How it is trained; None takes the defaults.
+        options: How it is trained, `of_parts` with settings of its own; None takes the defaults.
 
     Raises:
         AssertionError: They do not; the message says what.
     """
-    kind = HEADS[head] if isinstance(head, str) else head
-    made = kind(options or HeadOptions())
+    made = (
+        build_head(head, options or HeadOptions())
+        if isinstance(head, str)
+        else head(options or HeadOptions())
+    )
     _claim(made.num_channels >= 1, f"num_channels must be at least 1, got {made.num_channels}")
     unknown = {*made.postprocess_keys} - {*PostprocessSettings.model_fields}
     _claim(bool(made.postprocess_keys), "postprocess_keys must name some")

@@ -1,5 +1,7 @@
 """What every loss must do."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,16 +14,17 @@ _SURE = 12.0
 """A logit of a probability within 1e-5 of 0 or 1."""
 
 
-def check_loss(loss: type[Loss] | str) -> None:
+def check_loss(loss: type[Loss] | str, **options: Any) -> None:
     """Check that a loss is finite with finite gradients, and smaller for what is right than for what is wrong.
 
     Args:
         loss: Its class or its name.
+        options: Settings of its own that differ from their defaults.
 
     Raises:
         AssertionError: It is not; the message says what.
     """
-    made = (LOSSES[loss] if isinstance(loss, str) else loss)()
+    made = LOSSES[loss].made(options=options) if isinstance(loss, str) else loss(**options)
     half = torch.zeros((2, 1, 8, 8))
     half[:, :, :4] = 1
     for about, target in (

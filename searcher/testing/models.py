@@ -275,11 +275,17 @@ def check_transferable(subject: Subject) -> None:
 
 
 def check_postprocess_keys(subject: Subject) -> None:
-    """The settings that can be tuned are settings of post-processing, each once."""
-    keys = subject.model().postprocess_keys
+    """The settings that can be tuned are settings of post-processing, each once, with candidates that are valid."""
+    model = subject.model()
+    keys, candidates = model.postprocess_keys, model.tuning_candidates
     unknown = {*keys} - {*PostprocessSettings.model_fields}
     _claim(not unknown, f"postprocess_keys must be fields of PostprocessSettings, got {sorted(unknown)}")
     _claim(len({*keys}) == len(keys) > 0, f"postprocess_keys must name some, each once, got {keys}")
+    others = sorted(candidates.keys() - {*keys})
+    _claim(not others, f"tuning_candidates must be of postprocess_keys, got {others}")
+    for key, values in candidates.items():
+        for value in values:
+            PostprocessSettings.model_validate({key: value})
 
 
 def check_compiles(subject: Subject) -> None:

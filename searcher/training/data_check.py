@@ -26,8 +26,8 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
         config: What is trained on it, as far as it is known by now.
 
     Raises:
-        DataError: Its labels are something else than label maps, no training or no validation image holds an
-            object, or it cannot be split.
+        DataError: Its labels are no label maps, no training or no validation image holds an object, or it cannot be
+            split.
     """
     where = request.folder or "synthetic glands"
     split = split_store(store, config.data)
@@ -64,7 +64,7 @@ def check_annotations(store: Store, request: DataRequest, indices: Sequence[int]
         indices: Which images, judged together.
 
     Raises:
-        DataError: They are surely something else than label maps.
+        DataError: The evidence is clear that they are no label maps.
     """
     if request.folder is None or request.view.labels_are:
         return []

@@ -21,11 +21,11 @@ _SMALL, _LARGE, _ELONGATED = 0.05, 0.98, 0.8
 
 
 def fitted_to_data(config: TrialConfig, store: Store, indices: Sequence[int]) -> TrialConfig:
-    """Return the configuration with what its model leaves to the data filled in; says so in the log.
+    """Return the configuration with the values that its model leaves to the data, and log them.
 
-    What is filled in follows from the configuration (its split says which images are trained on) and the data's
-    fingerprint, both of which a checkpoint names. So a trial's digest stays that of the configuration as the sampler
-    chose it, and the values themselves are in the checkpoint with the weights that mean them.
+    The values depend on the configuration (its split defines the training images) and the data's fingerprint. A
+    checkpoint has both. So a trial's digest stays that of the configuration that the sampler chose. The values are in
+    the checkpoint, with the weights that need them.
 
     Args:
         config: As the sampler chose it.

@@ -73,8 +73,8 @@ class Validator:
         Returns:
             `loss`: mean over images of the model's summed losses, with those of each name if there are several
             (`loss_dice` say). `pixel_dice`, `object_f1`, `object_dice`, `object_hausdorff`: the official metrics pooled
-            over all the images; those of plug-ins likewise. `seconds_per_image`: the median image's time in the
-            network, from the image in memory to what instances are cut from, losses included.
+            over all images, and the metrics of plug-ins. `seconds_per_image`: the median image's time in the network,
+            from the image in memory to what instances are cut from, losses included.
 
         Raises:
             NonFiniteLossError: A loss is NaN or infinite; the message names loss, epoch and image.

@@ -78,9 +78,8 @@ def test_a_detectors_backbone_takes_weights_of_colour(backbone, stem):
     colour = MaskRCNN(**small)
     state = weights_of(colour, "backbone.body.")
     net = MaskRCNN(**small, channels=4)
-    load_into_detector(
-        net, {f"backbone.body.{name}": value for name, value in state.items()}, source="a file"
-    )
+    of_detector = {f"backbone.body.{name}": value for name, value in state.items()}
+    load_into_detector(net, of_detector, source="a file", stem=f"{stem}.weight")
     kernels = net.state_dict()[f"backbone.body.{stem}.weight"]
     torch.testing.assert_close(kernels, state[f"{stem}.weight"][:, [0, 1, 2, 0]] * 0.75)
 

@@ -1,8 +1,8 @@
 """From shapes to a label map.
 
 A pixel belongs to a polygon if its centre lies inside it or on its outline. So the outlines that `searcher predict`
-writes along the edges of pixels give the same pixels again, and so do outlines through the centres of an object's
-outermost pixels. Where objects overlap, the smaller one keeps the pixels, and of two of one size the later one.
+writes along the edges of pixels give the same pixels again. Outlines through the centres of an object's outermost
+pixels do, too. Where objects overlap, the smaller one keeps the pixels, and of two of one size the later one.
 """
 
 from collections.abc import Sequence

@@ -14,6 +14,7 @@ def test_the_network_does_what_training_relies_on(settings):
 
 def test_the_loss_does_what_training_relies_on():
     check_loss(Tversky)
+    check_loss("tversky", alpha=0.9, beta=0.1)
 
 
 def test_a_missed_pixel_costs_more_than_one_too_many():
@@ -22,3 +23,4 @@ def test_a_missed_pixel_costs_more_than_one_too_many():
     missed, too_many = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 1.0, 0.0])
     assert Tversky().of_region(missed, target).item() == pytest.approx(1 - 2 / 2.7)
     assert Tversky().of_region(too_many, target).item() == pytest.approx(1 - 3 / 3.3)
+    assert Tversky(alpha=1.0).of_region(too_many, target).item() == pytest.approx(1 - 3 / 4)

@@ -1,8 +1,8 @@
 """The metrics of the DTU poster (02456, project 9), only to compare with its table like with like.
 
-They are not the contest's: F1 is pixel Dice, instances are thrown away before objects are compared, every object
-is judged inside its own pixels or box alone, and everything happens on images squashed to a square. For anything
-else use `searcher.evaluation.metrics`.
+They are not the contest's. F1 is pixel Dice, and instances are discarded before objects are compared. Every object is
+judged inside its own pixels or box only. All images are squashed to a square. For anything else use
+`searcher.evaluation.metrics`.
 """
 
 import math

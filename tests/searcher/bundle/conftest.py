@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from searcher.bundle.contents import weights_files
+from searcher.bundle.formats import EXPORTS, ExportFormat, Networks
 from searcher.bundle.manifest import DataFacts, MemberFacts
 from searcher.bundle.member import Member
-from searcher.bundle.write import weights_files, write_bundle
+from searcher.bundle.write import write_export
 from searcher.inference.trained import TrainedNetwork
 from searcher.inference.tuning import Tuned
 from searcher.models.settings import PostprocessSettings
@@ -61,11 +63,12 @@ def member(
 
 @pytest.fixture(scope="session")
 def write():
-    """`write_bundle` with the members' models."""
+    """`write_export` with the members' models; a bundle if nothing else is said."""
 
-    def write(target, name, members, **options):
+    def write(target, name, members, *, formats=("bundle",), force=False, **about):
         models = [each.network.model(torch.device("cpu")) for each in members]
-        return write_bundle(target, name, members, models, **options)
+        networks = Networks(name=name, members=members, models=models, **about)
+        return write_export(target, networks, formats=formats, force=force)
 
     return write
 
@@ -78,3 +81,14 @@ def new_member():
 @pytest.fixture(scope="session")
 def data_facts():
     return DATA
+
+
+@pytest.fixture
+def new_format(monkeypatch):
+    """Makes an export format known until the test's end."""
+
+    def register(name, build, **about):
+        monkeypatch.setitem(EXPORTS._parts, name, ExportFormat(build, **about))
+        monkeypatch.setitem(EXPORTS._origins, name, "theirs 1.0")
+
+    return register

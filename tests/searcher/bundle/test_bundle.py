@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save
 
 from searcher.bundle.load import is_bundle, load_bundle
-from searcher.bundle.manifest import OnnxFacts
 from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.exceptions import UserError
 from searcher.inference.trained import TrainedNetwork, predictor_of
@@ -198,18 +197,19 @@ def test_a_bundle_is_replaced_only_by_force_and_other_things_never(
 
 
 def test_interrupted_or_without_room_nothing_is_left_and_what_was_there_stays(
-    write, bundle, new_member, data_facts, tmp_path
+    write, bundle, new_member, data_facts, tmp_path, new_format
 ):
-    def interrupted(path):
-        path.write_bytes(b"half")
+    def interrupted(_networks, folder):
+        (folder / "half").write_bytes(b"half")
         raise KeyboardInterrupt
 
-    def full(_path):
+    def full(_networks, _folder):
         raise OSError(28, "No space left on device")
 
-    for onnx, error in ((interrupted, KeyboardInterrupt), (full, UserError)):
+    for theirs, error in ((interrupted, KeyboardInterrupt), (full, UserError)):
+        new_format("theirs", theirs)
         with pytest.raises(error):
-            write(bundle, "new", [new_member()], data=data_facts, force=True, onnx=onnx)
+            write(bundle, "new", [new_member()], data=data_facts, force=True, formats=("bundle", "theirs"))
         assert load_bundle(bundle).name == "a name"
         assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
@@ -221,14 +221,14 @@ def test_others_may_read_a_bundle_as_far_as_the_umask_lets_them(bundle):
     assert stat.S_IMODE((bundle / "bundle.json").stat().st_mode) == 0o666 & ~mask
 
 
-def test_what_comes_there_meanwhile_is_not_lost(write, new_member, data_facts, tmp_path):
-    def somebody_else(path):
-        path.write_bytes(b"onnx")
+def test_what_comes_there_meanwhile_is_not_lost(write, new_member, data_facts, tmp_path, new_format):
+    def somebody_else(_networks, folder):
+        (folder / "model.txt").write_bytes(b"mine")
         write(tmp_path / "b", "theirs", [new_member(seed=1)], data=data_facts)
-        return OnnxFacts(file=path.name, height=1, width=1, opset=20, max_difference=0.0, compared_on=())
 
+    new_format("theirs", somebody_else)
     with pytest.raises(UserError, match="--force"):
-        write(tmp_path / "b", "mine", [new_member()], data=data_facts, onnx=somebody_else)
+        write(tmp_path / "b", "mine", [new_member()], data=data_facts, formats=("bundle", "theirs"))
     assert load_bundle(tmp_path / "b").name == "theirs"
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 

@@ -24,7 +24,9 @@ def test_the_onnx_network_of_an_ensemble_is_the_mean_of_its_networks(write, tmp_
         "two",
         members,
         data=data_facts,
-        onnx=lambda path: export_onnx(models, path, size_px=96, inputs=inputs),
+        formats=("onnx", "bundle"),
+        size_px=96,
+        images=inputs,
     )
     onnx = load_bundle(tmp_path / "b").manifest.onnx
     assert (onnx.height, onnx.width, onnx.compared_on) == (96, 96, ("random pixels", "tissue"))

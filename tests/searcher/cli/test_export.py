@@ -208,6 +208,8 @@ def test_onnx_is_compared_on_what_the_command_line_gives_and_the_card_shows_it(t
         (["--study", "s", "--trial", "77"], "--trial 77: must be a trial of s, which has 1"),
         (["--study", "s", "--trial", "0"], "sha256 must be"),
         (["{run}", "--to", "no/such/folder"], "its folder must exist"),
+        (["{run}", "--as", "help"], "--as: must be one of bundle, onnx, got 'help'; choose one of them"),
+        (["{run}", "--as", "onnx", "--as", "onnx"], "--as: must name formats, each once"),
         (["{run}", "--pixel-size-um", "0"], "must be a number above 0"),
         (["{run}", "--name", "x" * 201], "--name: must have at most 200 characters, got 201"),
         (["{run}", "--data", "{other}"], "must be what the networks were trained on, got other images"),

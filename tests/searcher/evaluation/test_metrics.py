@@ -78,9 +78,11 @@ def test_a_split_gland_is_won_once_and_a_merged_pair_once():
 def test_hundreds_of_objects_stay_apart(count):
     labels = np.zeros((2, 2 * count), np.int32)
     labels[0, ::2] = np.arange(1, count + 1)
-    comparison = compare(labels, labels.copy())
+    with_distances = count < 1000  # which take a quarter of a millisecond for each speck
+    comparison = compare(labels, labels.copy(), hausdorff=with_distances)
     assert comparison.tp == len(comparison.truth_areas) == count
-    assert pooled([comparison])["object_hausdorff"] == 0
+    assert pooled([comparison])["object_dice"] == 1
+    assert not with_distances or pooled([comparison])["object_hausdorff"] == 0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from attention_unet.settings import AttentionUNetSettings
 from searcher.models.base import DenseModel, ModelParts
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.registry import register
-from searcher.models.settings import PostprocessSettings
+from searcher.models.settings import PartOptions, PostprocessSettings
 from searcher.models.values import Evidence, TensorBatch
 
 __all__ = ["AttentionUNet"]
@@ -59,7 +59,7 @@ class AttentionUNet(DenseModel):
 
     Args:
         channels: Of the images.
-        base_channels, depth, gate_fraction, head, loss: See `AttentionUNetSettings`.
+        base_channels, depth, gate_fraction, head, loss, options: See `AttentionUNetSettings`.
         postprocess: From probabilities to instances.
     """
 
@@ -72,11 +72,12 @@ class AttentionUNet(DenseModel):
         gate_fraction: float = 0.5,
         head: str = "binary",
         loss: str = "bce",
+        options: PartOptions | None = None,
         postprocess: PostprocessSettings | None = None,
     ) -> None:
         super().__init__()
         self.postprocess = postprocess or PostprocessSettings()
-        self.head = build_head(head, HeadOptions(loss=loss))
+        self.head = build_head(head, HeadOptions(loss=loss, of_parts=options or {}))
         self.multiple = 2**depth
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(

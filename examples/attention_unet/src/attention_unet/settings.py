@@ -6,13 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from searcher.models.parts import HEADS
-from searcher.models.settings import ModelSettings, names_losses
+from searcher.models.settings import PartOptions, PartsSettings, names_losses
 from searcher.parts import one_of
 
 __all__ = ["AttentionUNetSettings"]
 
 
-class AttentionUNetSettings(ModelSettings):
+class AttentionUNetSettings(PartsSettings):
     """Parameters of the Attention U-Net (Oktay et al. 2018, arXiv 1804.03999)."""
 
     small: ClassVar[Mapping[str, Any]] = {"base_channels": 8, "depth": 2}
@@ -29,3 +29,5 @@ class AttentionUNetSettings(ModelSettings):
     """What the network predicts for a pixel."""
     loss: Annotated[str, BeforeValidator(names_losses)] = "bce"
     """Losses of the head's classes, joined by `+`."""
+    options: PartOptions = Field(default={}, validate_default=True)
+    """Settings that the head and the losses bring with them, by the part's name."""

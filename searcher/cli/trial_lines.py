@@ -1,0 +1,102 @@
+"""The trials of a launch for a terminal of any size: one line each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from searcher.cli.terminal import metric, params_texts, seconds
+from searcher.escaping import one_line
+
+__all__ = ["TrialLine", "packed", "trial_lines"]
+
+_STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
+_GAP = 2
+
+
+@dataclass(frozen=True)
+class TrialLine:
+    """What one line shows; `taken_s` are the seconds since the trial began, or that it took."""
+
+    number: int
+    state: str
+    epoch: int
+    num_epochs: int
+    value: float | None
+    taken_s: float
+    params: Mapping[str, object]
+
+
+def trial_lines(trials: Iterable[TrialLine], *, width: int, height: int) -> list[Text]:
+    """Return a head and a line for each trial, of at most `width` columns and `height` lines.
+
+    The trials that run come first, then the newest of those that ended. The parameters come in the order of the
+    study file, those in which the trials differ; what does not fit is counted, `+3`. Nothing is cut.
+
+    Args:
+        trials: The trials.
+        width: Columns, 40 at least.
+        height: Lines, 3 at least.
+    """
+    ordered = sorted(trials, key=lambda trial: (trial.state != "RUNNING", -trial.number))
+    fitting = ordered if len(ordered) < height else ordered[: height - 2]
+    head = ["trial", "state", "epoch", "value", "time", "parameters"]
+    varied = _varied(ordered)
+    cells = [head, *([*_cells(trial), ""] for trial in fitting)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head) - 1)]
+    room = width - sum(widths) - _GAP * len(widths)
+    lines = [_line(head, widths, "bold")]
+    for trial, row in zip(fitting, cells[1:], strict=True):
+        shown = {key: trial.params[key] for key in varied if key in trial.params}
+        row[-1] = _fitting(params_texts(shown), room)
+        lines.append(_line(row, widths, _STYLES.get(trial.state, "")))
+    if len(fitting) < len(ordered):
+        lines.append(Text(f"and {len(ordered) - len(fitting)} that ended before", style="dim"))
+    for line in lines:
+        line.no_wrap = True
+        line.truncate(width, overflow="ellipsis")
+    return lines
+
+
+def packed(parts: Sequence[str], *, width: int) -> list[str]:
+    """Return the parts in as few lines as they fit in, separated by commas; a part stays whole."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) + 2 < width:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines
+
+
+def _varied(trials: Sequence[TrialLine]) -> list[str]:
+    """Return the parameters in which the trials differ; all of them for a single trial."""
+    keys = dict.fromkeys(key for trial in trials for key in trial.params)
+    differ = [key for key in keys if len({repr(trial.params.get(key)) for trial in trials}) > 1]
+    return differ or [*keys]
+
+
+def _cells(trial: TrialLine) -> list[str]:
+    epoch = f"{trial.epoch}/{trial.num_epochs}" if trial.num_epochs else ""
+    return [str(trial.number), trial.state, epoch, metric(trial.value), seconds(trial.taken_s)]
+
+
+def _fitting(texts: Sequence[str], room: int) -> str:
+    """Return as many whole texts as fit, with the number of the others."""
+    for count in range(len(texts), 0, -1):
+        rest = f" +{len(texts) - count}" if count < len(texts) else ""
+        text = " ".join(texts[:count]) + rest
+        if len(text) <= room:
+            return text
+    return f"+{len(texts)}" if texts and room >= len(f"+{len(texts)}") else ""
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], style: str) -> Text:
+    number, state, *figures, params = (one_line(cell) for cell in cells)
+    line = Text(number.rjust(widths[0]) + " " * _GAP)
+    line.append(state.ljust(widths[1]), style=style)
+    for figure, width in zip(figures, widths[2:], strict=True):
+        line.append(" " * _GAP + figure.rjust(width))
+    if params:
+        line.append(" " * _GAP + params)
+    return line
