@@ -27,7 +27,7 @@ _OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange a few numbers; images never go through Ray's object store."""
 _KNOCK_TIMEOUT_S = 10.0
 TOKEN_REMEDY = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with the cluster's token"
-"""What to do where a cluster does not know this process's token."""
+"""The remedy if a cluster rejects this process's token."""
 
 
 @contextmanager
