@@ -21,6 +21,6 @@ class Batch(NamedTuple):
     """uint8 or uint16[B, H, W, C], as the store has them; RGB for 8 bit colour. B is smaller than the batch size for
     the last batch of an epoch."""
     labels: NDArray[np.int32]
-    """int32[B, H, W], 0 is background, every other value is one instance of that image."""
+    """int32[B, H, W], 0 is background, -1 not annotated, every other value is one instance of that image."""
     ids: tuple[str, ...]
     """The B samples' ids, in order."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from searcher.models.distances import normalised_border_distance, sum_of_two_nearest
@@ -21,8 +22,10 @@ __all__ = [
     "CONTOUR",
     "INSIDE",
     "border_weight",
+    "continued",
     "contour_classes",
     "foreground",
+    "has_unannotated",
     "inner_distance",
 ]
 
@@ -30,6 +33,34 @@ BACKGROUND, INSIDE, CONTOUR = 0, 1, 2
 """The classes of `contour_classes`."""
 
 _REACH_SIGMAS = 4
+
+
+def has_unannotated(labels: Tensor) -> bool:
+    """Return whether a pixel of any label map is not annotated. On a GPU, it waits for the label maps."""
+    return bool((labels < 0).any())
+
+
+def continued(labels: Tensor) -> Tensor:
+    """Return label maps that go on where nothing is annotated: with the label of the nearest annotated pixel.
+
+    So an annotated region's border is neither a border of an instance nor one of the background, as the image's border
+    is none. Computed on the CPU.
+
+    Args:
+        labels: int32[B, H, W], instance label maps, 0 is background, below 0 not annotated.
+
+    Returns:
+        int32[B, H, W], none below 0; 0 everywhere in an image of which nothing is annotated.
+    """
+    found = labels.cpu().numpy().copy()
+    for label_map in found:
+        is_unknown = label_map < 0
+        if is_unknown.all():
+            label_map[:] = 0
+        elif is_unknown.any():
+            rows, columns = distance_transform_edt(is_unknown, return_distances=False, return_indices=True)
+            label_map[:] = label_map[rows, columns]
+    return torch.from_numpy(found).to(labels.device)
 
 
 def foreground(labels: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from searcher.models.encoders import build_encoder, encoder_named, load_backbone
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.registry import register
 from searcher.models.settings import ModelSettings, PartOptions, PostprocessSettings, UNetSettings
+from searcher.models.targets import has_unannotated
 from searcher.models.values import Evidence, TensorBatch
 
 __all__ = ["UNet"]
@@ -192,8 +193,10 @@ class UNet(DenseModel):
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Return the head's losses by name; see `SegmentationModel.training_step`."""
+        is_partial = has_unannotated(batch.labels)  # before the network: a GPU has nothing to wait for yet
         logits = self(batch.images)
-        return self.head.losses(logits, resize_labels(batch.labels, *logits.shape[2:]))
+        labels = resize_labels(batch.labels, *logits.shape[2:])
+        return self.head.losses(logits, labels, is_partial=is_partial)
 
     @torch.no_grad()
     def predict_maps(self, images: Tensor) -> Tensor:
@@ -203,8 +206,10 @@ class UNet(DenseModel):
     @torch.no_grad()
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Return losses and probabilities of one forward pass; see `DenseModel.evaluate`."""
+        is_partial = has_unannotated(batch.labels)
         logits = self(batch.images)
-        losses = self.head.losses(logits, resize_labels(batch.labels, *logits.shape[2:]))
+        labels = resize_labels(batch.labels, *logits.shape[2:])
+        losses = self.head.losses(logits, labels, is_partial=is_partial)
         return losses, self.head.maps(_resize(logits, batch.images.shape[1:3]))
 
     def evidence(self, maps: NDArray[np.float32]) -> Evidence:

@@ -18,7 +18,14 @@ from searcher._version import __version__
 
 if TYPE_CHECKING:
     from searcher import metrics
-    from searcher.api.data_sets import draw_dataset, import_dataset, inspect_dataset, open_dataset, plan
+    from searcher.api.data_sets import (
+        draw_dataset,
+        export_dataset,
+        import_dataset,
+        inspect_dataset,
+        open_dataset,
+        plan,
+    )
     from searcher.api.databases import doctor, gc, list_studies, logs, refine, stop
     from searcher.api.evaluation import Evaluation
     from searcher.api.predicting import LoadedBundle
@@ -38,6 +45,7 @@ __all__ = [
     "doctor",
     "draw_dataset",
     "evaluate",
+    "export_dataset",
     "gc",
     "import_dataset",
     "inspect_dataset",
@@ -64,7 +72,14 @@ _HOMES = {
     "UserError": "searcher.exceptions",
 }
 for _room, _names in {
-    "data_sets": ("draw_dataset", "import_dataset", "inspect_dataset", "open_dataset", "plan"),
+    "data_sets": (
+        "draw_dataset",
+        "export_dataset",
+        "import_dataset",
+        "inspect_dataset",
+        "open_dataset",
+        "plan",
+    ),
     "databases": ("doctor", "gc", "list_studies", "logs", "refine", "stop"),
     "public": ("evaluate", "launch", "load_bundle", "load_study", "probe", "train"),
 }.items():

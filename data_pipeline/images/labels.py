@@ -70,7 +70,7 @@ def read_label_header(path: Path) -> LabelHeader:
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
-    """Return a label map as int32[H, W]: 0 background, other values as they are stored.
+    """Return a label map as int32[H, W]: 0 background, -1 not annotated, other values as they are stored.
 
     Raises:
         DataError: The file does not decode, is no label map, or has a label that does not fit.
@@ -262,9 +262,10 @@ def _checked(path: Path, stored: NDArray[Any]) -> NDArray[np.int32] | NDArray[np
         raise DataError(f"{path}: a label map must be of integers, got {stored.dtype}; {_REMEDY}")
     low, high = stored.min(), stored.max()
     limit = 2**53 if stored.dtype.kind == "f" else np.iinfo(np.int64).max
-    if low < 0 or high > limit:
+    if low < -1 or high > limit:
         raise DataError(
-            f"{path}: labels must lie in 0..{np.iinfo(np.int32).max}, got {low} to {high}; number the instances from 1"
+            f"{path}: labels must lie in 0..{np.iinfo(np.int32).max}, or be -1 where nothing is annotated, "
+            f"got {low} to {high}; number the instances from 1"
         )
     labels: NDArray[Any] = np.ascontiguousarray(
         stored, np.int64 if high > np.iinfo(np.int32).max else np.int32

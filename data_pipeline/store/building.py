@@ -18,6 +18,7 @@ from searcher.data_pipeline.store.index import INDEX, LABELS, PIXELS, Entry, Ind
 from searcher.data_pipeline.store.integrity import identity_of, mark_checked, sha256
 from searcher.data_pipeline.store.leftovers import PARTIAL, lock_path
 from searcher.data_pipeline.store.mapped import Store
+from searcher.data_pipeline.unannotated import is_partial
 
 __all__ = ["prepare_store"]
 
@@ -177,7 +178,8 @@ def _append(
 ) -> Entry:
     """Append one sample to both files and return its entry in the index."""
     pixels = np.ascontiguousarray(image.astype(image.dtype.newbyteorder("<"), copy=False))
-    dtype = np.dtype("<u2" if labels.max(initial=0) <= np.iinfo(np.uint16).max else "<i4")
+    is_small = labels.max(initial=0) <= np.iinfo(np.uint16).max and not is_partial(labels)
+    dtype = np.dtype("<u2" if is_small else "<i4")
     numbers = np.ascontiguousarray(labels.astype(dtype))
     height, width = labels.shape
     return Entry(

@@ -41,11 +41,13 @@ def study_spec(
     return load_study(os.fspath(study), {**(chosen or {}), **fixed})
 
 
-def view_of_data(labels_are: str, patient_from: str, resample_um: float | None) -> DataView:
+def view_of_data(
+    labels_are: str, patient_from: str, resample_um: float | None, not_annotated: int | None
+) -> DataView:
     """Return how a data set is to be read.
 
     Raises:
-        UserError: One of the three cannot be that.
+        UserError: One of them cannot be that.
     """
     check_choice("labels_are", labels_are, ("", *LABELS_ARE))
     if patient_from:
@@ -64,7 +66,12 @@ def view_of_data(labels_are: str, patient_from: str, resample_um: float | None) 
         raise UserError(
             f"resample_um: must be a number of micrometres above 0, got {resample_um!r}; leave it out, or give one"
         )
-    return DataView(labels_are, patient_from, resample_um)  # type: ignore[arg-type]  # checked above
+    if not_annotated is not None and (type(not_annotated) is not int or not_annotated < 1):
+        raise UserError(
+            f"not_annotated: must be a whole number of at least 1, got {not_annotated!r}; leave it out where "
+            "label maps have -1"
+        )
+    return DataView(labels_are, patient_from, resample_um, not_annotated)  # type: ignore[arg-type]  # checked above
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

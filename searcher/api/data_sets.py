@@ -14,10 +14,19 @@ from searcher.data_pipeline.datasets.view import DataView, LabelsAre
 
 if TYPE_CHECKING:
     from searcher.data_pipeline.datasets.canonical import ImportReport
+    from searcher.data_pipeline.datasets.exports.base import ExportReport
     from searcher.data_pipeline.inspect import DatasetReport
     from searcher.planning.plan import Plan
 
-__all__ = ["draw_dataset", "import_dataset", "inspect_dataset", "open_dataset", "opened", "plan"]
+__all__ = [
+    "draw_dataset",
+    "export_dataset",
+    "import_dataset",
+    "inspect_dataset",
+    "open_dataset",
+    "opened",
+    "plan",
+]
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Enters a step of the work by its title; gives what is called with (done, total)."""
@@ -52,6 +61,7 @@ def open_dataset(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> SampleSource:
     """Return a data set of any layout that searcher reads. No pixel is decoded yet.
@@ -64,13 +74,14 @@ def open_dataset(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error while it is fetched.
 
     Raises:
         DataError: There is no data set, or it cannot be read.
         UserError: The object store cannot be used.
     """
-    view = view_of_data(labels_are, patient_from, resample_um)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
     return opened(_place(data), view, ProgressLine(progress).step, strict=True)
 
 
@@ -81,6 +92,7 @@ def inspect_dataset(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "DatasetReport":
     """Return what is in a data set, and what is wrong with which file; the same as `searcher data inspect`.
@@ -90,6 +102,7 @@ def inspect_dataset(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -103,7 +116,7 @@ def inspect_dataset(
     from searcher.data_pipeline.inspect import inspect_dataset as inspected
 
     line = ProgressLine(progress)
-    view = view_of_data(labels_are, patient_from, resample_um)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
     source = opened(_place(data), view, line.step, strict=False)
     with line.step("reading images") as advance:
         return inspected(source, labels_are_said=bool(labels_are), progress=advance)
@@ -117,6 +130,7 @@ def import_dataset(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "ImportReport":
     """Write a data set of any layout as `images/`, `labels/` and tables; the same as `searcher data import`.
@@ -127,6 +141,7 @@ def import_dataset(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -140,7 +155,9 @@ def import_dataset(
 
     line = ProgressLine(progress)
     folder = _place(data)
-    source = opened(folder, view_of_data(labels_are, patient_from, resample_um), line.step, strict=False)
+    source = opened(
+        folder, view_of_data(labels_are, patient_from, resample_um, not_annotated), line.step, strict=False
+    )
     with line.step("importing images") as advance:
         return imported(
             source,
@@ -149,6 +166,49 @@ def import_dataset(
             labels_are_said=bool(labels_are),
             progress=advance,
         )
+
+
+@in_python
+def export_dataset(
+    data: PathLike,
+    to: PathLike,
+    *,
+    format: str,
+    labels_are: LabelsAre = "",
+    patient_from: str = "",
+    resample_um: float | None = None,
+    not_annotated: int | None = None,
+    progress: bool = False,
+) -> "ExportReport":
+    """Write a data set of any layout for another program; the same as `searcher data export`.
+
+    Args:
+        data: Its folder, or its URI in an object store.
+        to: A new folder.
+        format: `coco`, `geojson` (QuPath), `cellpose`, `nnunet`, or a plug-in's.
+        labels_are: See `launch`.
+        patient_from: See `launch`.
+        resample_um: See `launch`.
+        not_annotated: See `launch`.
+        progress: Show a bar on standard error.
+
+    Returns:
+        How many images and objects were written, and what was left out, one line each.
+
+    Raises:
+        DataError: There is no data set, or the folder is taken or cannot be written.
+        UserError: There is no such format, or the object store cannot be used.
+    """
+    from searcher.data_pipeline.datasets.exports.base import export_dataset as exported
+    from searcher.data_pipeline.datasets.exports.table import DATA_FORMATS
+
+    exporter = DATA_FORMATS[format]
+    line = ProgressLine(progress)
+    folder = _place(data)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
+    source = opened(folder, view, line.step, strict=False)
+    with line.step("exporting images") as advance:
+        return exported(source, folder, Path(to), format, exporter, progress=advance)
 
 
 @in_python
@@ -194,6 +254,7 @@ def plan(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "Plan":
     """Return a first study for a data set, with its reasons; the same as `searcher plan`.
@@ -204,6 +265,7 @@ def plan(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -217,7 +279,7 @@ def plan(
     from searcher.api.planning import plan_data
 
     line = ProgressLine(progress)
-    view = view_of_data(labels_are, patient_from, resample_um)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
     return plan_data(_place(data), view, lambda: line.step("preparing images"), name=name)
 
 

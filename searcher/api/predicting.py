@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from searcher.api.arguments import PathLike
+from searcher.api.arguments import PathLike, check_count
 from searcher.api.networks import normalise_as_wished
 from searcher.api.progress import ProgressLine
 from searcher.api.words import in_python
@@ -115,6 +115,10 @@ class LoadedBundle:
         outputs: Sequence[str] = ("labels", "overlay", "csv", "geojson"),
         pixel_size_um: float | None = None,
         class_name: str = "Gland",
+        threshold: float | None = None,
+        min_area_px: int | None = None,
+        region: PathLike | None = None,
+        skip_glass: bool = False,
         force: bool = False,
         skip_existing: bool = False,
         progress: bool = False,
@@ -129,6 +133,11 @@ class LoadedBundle:
             outputs: What is written of each image.
             pixel_size_um: Side of a pixel of the images in micrometres; None as each file says, if it does.
             class_name: Class of the objects in GeoJSON.
+            threshold: Probability, between 0 and 1, above which a pixel is an object's; of detectors, a detection's
+                score; None as the bundle says.
+            min_area_px: Leave out objects below so many pixels of the image; None as the bundle says.
+            region: Look only there: `X,Y,W,H` in pixels, or a GeoJSON file with polygons.
+            skip_glass: Do not look at tiles of glass.
             force: Replace outputs that are there.
             skip_existing: Leave out images whose outputs are there: go on.
             progress: Show a bar on standard error.
@@ -142,6 +151,7 @@ class LoadedBundle:
         """
         from searcher.api.predicting_files import (
             PredictWish,
+            check_glass,
             check_pixel_size,
             images_of,
             images_to_predict,
@@ -149,10 +159,17 @@ class LoadedBundle:
             wanted_outputs,
         )
         from searcher.prediction.predict import Options
+        from searcher.prediction.selection import read_region
 
         if force and skip_existing:
             raise UserError("force: must not go with skip_existing, got both; choose one of them")
         check_pixel_size(pixel_size_um)
+        check_glass(self._predictor, skips=skip_glass)
+        check_count("min_area_px", min_area_px)
+        if threshold is not None and not 0 < threshold < 1:
+            raise UserError(
+                f"threshold: must be between 0 and 1, got {threshold!r}; leave it out, or give one"
+            )
         given = [images] if isinstance(images, str | os.PathLike) else images
         wish = PredictWish(
             given=[Path(each) for each in given],
@@ -184,6 +201,10 @@ class LoadedBundle:
                     pixel_size_um=pixel_size_um,
                     outputs=wish.outputs,
                     class_name=class_name,
+                    threshold=threshold,
+                    min_area_px=min_area_px,
+                    region=None if region is None else read_region(os.fspath(region)),
+                    skips_glass=skip_glass,
                 ),
                 begun=lambda num: line.show("images", 0, num),
                 done=done,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PredictWish",
+    "check_glass",
     "check_pixel_size",
     "images_of",
     "images_to_predict",
@@ -106,6 +107,18 @@ def _claimed_folder(folder: Path) -> Iterator[None]:
                 f"--to {folder}: must be a folder that can be written: {error.strerror or error}; choose another path"
             ) from error
         yield
+
+
+def check_glass(predictor: "Predictor", *, skips: bool) -> None:
+    """Refuse to look for glass in images that have none.
+
+    Raises:
+        UserError: The networks take images of another kind.
+    """
+    if skips and not predictor.kind.is_colour:
+        raise UserError(
+            "--skip-glass: must be for a bundle of colour images in bright field, got one of other images; leave it out"
+        )
 
 
 def check_pixel_size(pixel_size_um: float | None) -> None:

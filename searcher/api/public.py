@@ -46,6 +46,7 @@ def launch(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "StudyResult":
     """Run a study until its budget is used, or go on with it; the same as `searcher launch`.
@@ -69,6 +70,7 @@ def launch(
         labels_are: What label maps hold: `instances`, `binary`, `binary-inverted`, `binary-watershed` or `classes`.
         patient_from: Regular expression whose one group, in an image's name, is the patient.
         resample_um: Resample all images to pixels of this side in micrometres.
+        not_annotated: Number that label maps have where nothing is annotated, 255 or 65535 say, beside -1.
         progress: Show a bar on standard error.
 
     Returns:
@@ -84,7 +86,7 @@ def launch(
     from searcher.api.study_result import read_study
     from searcher.ledger.database import Database
 
-    view = view_of_data(labels_are, patient_from, resample_um)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
     where, line = data_place(data), ProgressLine(progress)
     if study is None:
         from searcher.api.planning import planned_file
@@ -144,6 +146,7 @@ def train(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "TrainedTrial":
     """Train one trial of a study in this process, without cluster and database; the same as `searcher train`.
@@ -159,6 +162,7 @@ def train(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error.
 
     Raises:
@@ -172,7 +176,7 @@ def train(
     spec = study_spec(study, set, {"train.epochs": epochs})
     if storage_at(os.fspath(storage)).is_remote:
         raise UserError(f"storage: must be a folder for a single trial, got {storage}; use launch")
-    view = view_of_data(labels_are, patient_from, resample_um)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
     config = spec.trial_config(only_point(spec))
     line = ProgressLine(progress)
 
@@ -230,6 +234,7 @@ def evaluate(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "Evaluation":
     """Measure networks by the official metrics on a data set; the same as `searcher evaluate`.
@@ -245,6 +250,7 @@ def evaluate(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -280,6 +286,7 @@ def evaluate(
             labels_are=labels_are,
             patient_from=patient_from,
             resample_um=resample_um,
+            not_annotated=not_annotated,
             progress=progress,
         ),
         folder,
@@ -306,6 +313,7 @@ def probe(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "Measured":
     """Measure the memory of a study's largest trial on this machine's GPU, else its CPU; the same as `searcher probe`.
@@ -319,6 +327,7 @@ def probe(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -333,7 +342,7 @@ def probe(
 
     spec = study_spec(study, set, {"study.trials": trials, "train.epochs": epochs})
     check_probed(spec)
-    view = view_of_data(labels_are, patient_from, resample_um)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
     largest, _ = measure_memory(spec, data_place(data), view, ProgressLine(progress).step)
     return largest
 

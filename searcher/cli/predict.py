@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from searcher.api.predicting_files import (
     PredictWish,
+    check_glass,
     check_pixel_size,
     images_of,
     images_to_predict,
@@ -14,7 +15,7 @@ from searcher.api.predicting_files import (
     wanted_outputs,
 )
 from searcher.cli.normalisation import add_normalisation
-from searcher.cli.options import Verbs, add_json, positive_float
+from searcher.cli.options import Verbs, add_json, positive_float, positive_int
 from searcher.cli.streams import say_problem
 from searcher.escaping import one_line
 from searcher.exceptions import SearcherError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from searcher.bundle.load import Bundle
     from searcher.inference.predictor import Predictor
     from searcher.prediction.predict import Failure, ImageResult, Options
+    from searcher.prediction.selection import Region
 
 __all__ = ["add_parser"]
 
@@ -61,6 +63,30 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--class-name", default="Gland", metavar="NAME", help="class of the objects in GeoJSON; default Gland"
     )
+    parser.add_argument(
+        "--threshold",
+        type=_share,
+        metavar="P",
+        help="probability, between 0 and 1, above which a pixel is an object's; of detectors, a detection's score; "
+        "default: as the bundle says",
+    )
+    parser.add_argument(
+        "--min-area",
+        type=positive_int,
+        metavar="PX",
+        help="leave out objects below so many pixels of the image; default: as the bundle says",
+    )
+    parser.add_argument(
+        "--region",
+        metavar="X,Y,W,H|FILE",
+        help="look only there: a rectangle in pixels, or the polygons of a GeoJSON file; objects with more than half "
+        "of their pixels in it are kept, whole",
+    )
+    parser.add_argument(
+        "--skip-glass",
+        action="store_true",
+        help="do not look at tiles of glass: at most 1 of 1000 pixels has a channel at 180 of 255 or below",
+    )
     add_normalisation(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace outputs that are there")
@@ -82,6 +108,7 @@ def _run(args: argparse.Namespace) -> int:
     )
     paths = images_of(wish.given)
     images_to_predict(wish, paths)  # refuses what cannot be, before networks are loaded
+    region = None if args.region is None else _region(args.region)
     from searcher.api.networks import normalise_as_wished
     from searcher.bundle.load import load_bundle
     from searcher.inference.precision import default_device
@@ -90,16 +117,35 @@ def _run(args: argparse.Namespace) -> int:
     bundle = load_bundle(args.bundle)
     predictor = bundle.predictor(device=default_device(), tta=args.tta)
     normalise_as_wished(predictor, args.normalisation, [member.facts.config for member in bundle.members])
+    check_glass(predictor, skips=args.skip_glass)
     options = Options(
         folder=args.to,
         trained_um=bundle.pixel_size_um,
         pixel_size_um=args.pixel_size_um,
         outputs=wish.outputs,
         class_name=args.class_name,
+        threshold=args.threshold,
+        min_area_px=args.min_area,
+        region=region,
+        skips_glass=args.skip_glass,
     )
     results = _predict(wish, paths, predictor, options, args.report_of)
     _say_dark(args, bundle, results, are_brightened=predictor.kind.normalisation.brightens_dark)
     return _say(args, bundle, results, len(paths) - len(results), options)
+
+
+def _share(text: str) -> float:
+    """Parse a number between 0 and 1, for argparse."""
+    value = positive_float(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
+    return value
+
+
+def _region(text: str) -> "Region":
+    from searcher.prediction.selection import read_region
+
+    return read_region(text)
 
 
 def _predict(
@@ -208,7 +254,7 @@ def _print_results(
 
 
 def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options") -> list[str]:
-    """Return what to know about the pixel sizes."""
+    """Return what to know about the pixel sizes, and about glass."""
     unknown = [each for each in found if each.pixel_size_um is None]
     resampled = [each for each in found if each.scale != 1]
     lines = []
@@ -222,6 +268,8 @@ def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options
         lines.append(
             f"{bundle.name} does not say what pixel size it was trained at: images were taken as they are"
         )
+    if num_glass := sum(each.glass_tiles for each in found):
+        lines.append(f"{num_glass} tiles of {_images_text(len(found))} are glass, and were not looked at")
     if unknown:
         taken = "it was taken as it is" if len(unknown) == 1 else "they were taken as they are"
         lines.append(

@@ -182,7 +182,7 @@ def _measured(sums: NDArray[np.float64], target: str) -> Measured:
     """Return the target of a set of images.
 
     Args:
-        sums: float64[N, 10 + 2k], `ImageComparison.sums` of each.
+        sums: float64[N, 25 + 2k], `ImageComparison.sums` of each.
         target: One of `TUNING_TARGETS`, or a plug-in's metric.
     """
     total = sums.sum(axis=0)

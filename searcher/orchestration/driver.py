@@ -38,7 +38,7 @@ __all__ = ["LaunchResult", "launch"]
 def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyListener) -> LaunchResult:
     """Run a study until its budget is used, or until it is interrupted; every launch continues it.
 
-    What can be refused is refused before the database is made or changed.
+    All checks come before the database is made or changed.
 
     Args:
         run: The study, its data and its storage root; resources are decided here.
@@ -85,7 +85,7 @@ def _registration(run: RunContext) -> Registration:
 
 
 def _resources(run: RunContext, listener: StudyListener, num_remaining: int) -> TrialResources:
-    """Return what one trial reserves on the cluster that is running, once it is sure that trials can run there."""
+    """Return the resources that one trial reserves on the running cluster, after checking that trials can run there."""
     spec, data, fingerprint = run.spec, run.data, run.data_fingerprint
     if run.is_joined:
         resources = resources_once_there(spec.resources, listener.said)

@@ -26,6 +26,7 @@ from searcher.models.values import Evidence, Prediction
 from searcher.prediction.components import Components, blocks_of, label_components
 from searcher.prediction.giant import Giant, cut_giant
 from searcher.prediction.label_map import LabelMap
+from searcher.prediction.selection import Selection
 
 __all__ = ["DEFAULT_TILE_PX", "Blended", "cut_blended", "see_dense"]
 
@@ -95,6 +96,7 @@ def see_dense(
     folder: Path,
     *,
     default_tile_px: int = DEFAULT_TILE_PX,
+    selection: Selection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Blended:
     """Return what a dense predictor says of an image, tile by tile.
@@ -104,6 +106,7 @@ def see_dense(
         raster: The image.
         folder: For scratch files: 4 bytes for each pixel and map.
         default_tile_px: See `predictor`.
+        selection: Which tiles it sees; where it sees none, all probabilities are 0. None for all tiles.
         progress: Receives the number of finished tiles and of all.
 
     Raises:
@@ -119,19 +122,24 @@ def see_dense(
     maps: ScratchArray[np.float32] | None = None
     try:
         for num_done, tile in enumerate(tiles, start=1):
-            part = predictor.see_tile(raster.read(tile))
-            assert isinstance(part, np.ndarray)
-            if maps is None:
-                maps = ScratchArray((height, width, len(part)), np.float32, folder)
-            part = part * tile_weight(tile, height, width, overlap_px=overlap_px)
-            maps.write(tile, maps.read(tile) + part.transpose(1, 2, 0))
+            pixels = raster.read(tile) if selection is None else selection.pixels(raster, tile)
+            if pixels is not None:
+                part = predictor.see_tile(pixels)
+                assert isinstance(part, np.ndarray)
+                if maps is None:
+                    maps = ScratchArray((height, width, len(part)), np.float32, folder)
+                part = part * tile_weight(tile, height, width, overlap_px=overlap_px)
+                maps.write(tile, maps.read(tile) + part.transpose(1, 2, 0))
             if progress is not None:
                 progress(num_done, len(tiles))
     except BaseException:
         if maps is not None:
             maps.close()
         raise
-    assert maps is not None
+    if maps is None:  # nothing was to be seen; how many maps there are, a look tells
+        maps = ScratchArray(
+            (height, width, len(predictor.see_tile(raster.read(tiles[0])))), np.float32, folder
+        )
     return Blended(maps, weights, predictor.evidence)
 
 
@@ -208,7 +216,7 @@ class _Cutter:
         return LabelMap(self._scratch, number_of, scores[order], sign=-1)
 
     def _find_pieces(self) -> Components:
-        """Return the pieces of foreground, holes filled if they are to be, that may be large enough."""
+        """Return the pieces of foreground that may be large enough, with holes filled if that is configured."""
         settings, block_px = self._settings, self._block_px
 
         def foreground(block: Tile) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ from searcher.models.instances import claim, mask_of
 from searcher.models.settings import PostprocessSettings
 from searcher.models.values import Detections
 from searcher.prediction.label_map import LabelMap
+from searcher.prediction.selection import Selection
 
 __all__ = ["DETECTION_OVERLAP_PX", "DETECTION_TILE_PX", "Detected", "cut_detected", "see_detections"]
 
@@ -115,6 +116,7 @@ def see_detections(
     *,
     tile_px: int = DETECTION_TILE_PX,
     overlap_px: int = DETECTION_OVERLAP_PX,
+    selection: Selection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Detected:
     """Return the detections of a model in the tiles of an image, or in the whole image if it is no larger than a tile.
@@ -125,6 +127,7 @@ def see_detections(
         folder: For scratch files.
         tile_px: Side of a tile.
         overlap_px: Least overlap of neighbours.
+        selection: Which tiles it sees; None for all.
         progress: Receives the number of finished tiles and of all.
 
     Raises:
@@ -134,9 +137,11 @@ def see_detections(
     detected = Detected(raster.height, raster.width, folder)
     try:
         for num_done, tile in enumerate(tiles, start=1):
-            found = predictor.see_tile(raster.read(tile))
-            assert isinstance(found, Detections)
-            detected.add(tile, found)
+            pixels = raster.read(tile) if selection is None else selection.pixels(raster, tile)
+            if pixels is not None:
+                found = predictor.see_tile(pixels)
+                assert isinstance(found, Detections)
+                detected.add(tile, found)
             if progress is not None:
                 progress(num_done, len(tiles))
     except BaseException:

@@ -81,6 +81,14 @@ class LabelMap(Closing):
         is_left = np.zeros(len(self) + 1, np.bool_)
         for block in self.blocks():
             is_left[np.unique(self.read(block))] = True
+        self.keep(is_left)
+
+    def keep(self, is_left: NDArray[np.bool_]) -> None:
+        """Leave some instances, numbered anew in the same order.
+
+        Args:
+            is_left: bool[n + 1], by label; that of background does not matter.
+        """
         is_left[0] = False
         number_of = np.where(is_left, np.cumsum(is_left), 0).astype(np.int32)
         self._number_of = number_of[self._number_of]

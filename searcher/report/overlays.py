@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.unannotated import objects_only
 from searcher.report.composite import composite
 
 __all__ = [
@@ -56,13 +57,14 @@ def outlines(labels: LabelMap, colour: Colour, *, width_px: int) -> NDArray[np.u
     An outline is drawn inwards from the object's own border, so that touching objects keep one each.
 
     Args:
-        labels: integer[H, W], instance label map, 0 is background.
+        labels: integer[H, W], instance label map, 0 is background, below 0 not annotated.
         colour: Of the line, RGB.
         width_px: Of the line; a dark edge of a third of it, at least a pixel, is on both of its sides.
 
     Returns:
         uint8[H, W, 4], RGBA; alpha is 0 away from outlines.
     """
+    labels = objects_only(labels)
     edge = _edge_px(width_px)
     depth = _depth(labels)
     picture = np.zeros((*labels.shape, 4), np.uint8)

@@ -60,7 +60,7 @@ _MAX_COVERAGE = 8
 _NEW_KEYS = {"normalisation", "low_percentile", "high_percentile"}
 """Keys of `data` that are written down only where they say something."""
 
-_TUNED_FOR = ("objective", "object_f1", "object_dice", "object_f1+object_dice")
+_TUNED_FOR = ("objective", "object_f1", "object_dice", "object_f1+object_dice", "ap50", "ap", "pq", "aji")
 """Values of `tuning.metric` other than a plug-in's metric."""
 
 DEFAULT_MODEL = "unet"

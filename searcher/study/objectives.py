@@ -81,9 +81,13 @@ METRICS: Registry[Metric] = Registry(
         "object_f1": f"{__name__}:HIGHER",
         "object_dice": f"{__name__}:HIGHER",
         "object_hausdorff": f"{__name__}:LOWER",
+        "ap50": f"{__name__}:HIGHER",
+        "ap": f"{__name__}:HIGHER",
+        "pq": f"{__name__}:HIGHER",
+        "aji": f"{__name__}:HIGHER",
     },
 )
-"""Every validation metric. Definitions of ours: `searcher.evaluation.metrics`."""
+"""Every validation metric. Definitions of ours: `searcher.evaluation.metrics` and, from `ap50` on, its `instances`."""
 
 COSTS: Registry[Metric] = Registry(
     "cost", key="study.also", built_in={"seconds_per_image": f"{__name__}:LOWER"}
@@ -96,6 +100,10 @@ OFFICIAL = {
     "object_dice": "object_dice",
     "object_hausdorff": "object_hausdorff",
     "pixel_dice": "pixel_dice",
+    "ap50": "ap50",
+    "ap": "ap",
+    "pq": "pq",
+    "aji": "aji",
 }
 """What `searcher.evaluation.metrics` calls those of ours that depend on the instances found."""
 

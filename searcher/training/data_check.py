@@ -7,6 +7,7 @@ import numpy as np
 from searcher.data_pipeline.annotations import annotation_facts, problem_of
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.store import Store
+from searcher.data_pipeline.unannotated import remark_on
 from searcher.study.config import TrialConfig
 from searcher.training.dataset import SAME_SCALE, DataRequest, split_store
 from searcher.training.object_sizes import size_remarks
@@ -44,8 +45,16 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
         patients_remark(store, split.train + split.val),
         pixel_sizes_remark(store, split.train + split.val),
     ]
+    if remark := _partial_remark(store, where, split.train + split.val):
+        remarks.append(remark)
     remarks += [f"{where}: {line}" for line in (*found, *pixels_of(config, store).remarks(config)) if line]
     return remarks + size_remarks(config, [facts[index] for index in split.train])
+
+
+def _partial_remark(store: Store, where: str, indices: Sequence[int]) -> str | None:
+    """Return a line if some images are annotated in part; None if none is."""
+    maps = (store.labels(index) for index in indices)
+    return remark_on(where, [float((each >= 0).mean()) if each.dtype.kind == "i" else 1.0 for each in maps])
 
 
 def reading_remarks(store: Store) -> list[str]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from searcher.data_pipeline.store import Store
+from searcher.data_pipeline.unannotated import objects_only
 from searcher.exceptions import UserError
 from searcher.models.settings import MAX_CHANNELS, ObjectStatistics
 from searcher.study.config import TrialConfig
@@ -97,7 +98,7 @@ def object_statistics(store: Store, indices: Sequence[int]) -> ObjectStatistics 
 
 def _extents(labels: NDArray[np.uint16] | NDArray[np.int32]) -> NDArray[np.int64]:
     """Return height and width of every object's bounding box, int64[n, 2]."""
-    values, compact = np.unique(labels, return_inverse=True)
+    values, compact = np.unique(objects_only(labels), return_inverse=True)
     objects = ndimage.find_objects(compact.reshape(labels.shape) + int(values[0] != 0))
     # Only background can come first, and its index is 0, which is no object to SciPy.
     extents = [(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in objects]

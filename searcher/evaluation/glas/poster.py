@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.hausdorff import pair_hausdorff
 from searcher.evaluation.objects import IntArray, LabelledObjects, overlaps
 
@@ -46,7 +47,7 @@ def compare(truth: IntArray, prediction: IntArray, *, size_px: int | None = POST
     Labels only matter as foreground: both sides' objects are their 8-connected components.
 
     Args:
-        truth: integer[H, W], 0 is background.
+        truth: integer[H, W], 0 is background, below 0 not annotated; see `where_annotated`.
         prediction: integer[H, W], 0 is background.
         size_px: Side length both are squashed to first, by nearest neighbour; None leaves them as they are.
 
@@ -58,6 +59,7 @@ def compare(truth: IntArray, prediction: IntArray, *, size_px: int | None = POST
             f"truth and prediction must have the same shape, got truth {truth.shape} prediction "
             f"{prediction.shape}; resize the prediction to the image with nearest-neighbour interpolation"
         )
+    truth, prediction = where_annotated(truth, prediction)
     glands, found = _components(truth, size_px), _components(prediction, size_px)
     sides = list(_sides(glands, found))
     if not sides:

@@ -34,7 +34,7 @@ _OF_THE_MACHINE = (
 )
 """Errors that have nothing to do with Ray's token: ports, memory, handles or disk of this machine."""
 TOKEN_REMEDY = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with the cluster's token"
-"""What to do where a cluster does not know this process's token."""
+"""The remedy if a cluster rejects this process's token."""
 
 
 @contextmanager

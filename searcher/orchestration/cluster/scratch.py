@@ -1,4 +1,4 @@
-"""Folders for what Ray writes and nobody reads, and for trials whose files are kept elsewhere.
+"""Folders for Ray's own files, and for trials whose files are kept elsewhere.
 
 They are removed at the end, or by the next process that makes one where this one is killed.
 """
@@ -153,7 +153,7 @@ def _remove_leftovers(parent: Path, space: str) -> None:
 
 
 def _process_space() -> str:
-    """Return what tells this process namespace from that of a container that shares the folder."""
+    """Return an identifier of this process namespace, which differs from that of a container that shares the folder."""
     try:
         return f"{Path('/proc/self/ns/pid').stat().st_ino:x}"
     except OSError:
