@@ -4,9 +4,9 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from markdown_tables import code, table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from tables import code, table
 
 from searcher.models.settings import MaskRCNNSettings, PostprocessSettings, UNetSettings
 from searcher.study.config import (
