@@ -330,16 +330,12 @@ def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSour
         UserError: The object store cannot be used.
         DataError: There is no data set.
     """
+    from searcher.api.data_sets import opened
     from searcher.cli.terminal import progress_bar
-    from searcher.data_pipeline.datasets.view import viewed
-    from searcher.storage.data import open_data
-    from searcher.storage.mirror import cache_dir
 
     folder = data_folder(args)
     assert folder is not None
-    with progress_bar("fetching images") as advance:
-        source = open_data(folder, cache_dir(), strict=strict, progress=advance)
-    return viewed(source, data_view(args))
+    return opened(folder, data_view(args), progress_bar, strict=strict)
 
 
 def storage_text(args: argparse.Namespace) -> str:
