@@ -25,7 +25,6 @@ _SCALE_SPREAD = 1.0
 _LENGTHS, _SCALES, _NOISES = (math.log(0.03), math.log(30.0)), (-4.0, 4.0), (math.log(1e-6), 0.0)
 """Bounds."""
 _JITTER = 1e-6
-_FIT_STEPS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,13 @@ class Posterior:
 
 
 def fitted(
-    points: Array, values: Array, spreads: Array, groups: Indices, start: Array | None = None
+    points: Array,
+    values: Array,
+    spreads: Array,
+    groups: Indices,
+    start: Array | None = None,
+    *,
+    num_steps: int = 30,
 ) -> Array:
     """Return the hyperparameters of the highest posterior density, float[P + 2]; see `Posterior.theta`.
 
@@ -65,6 +70,7 @@ def fitted(
         spreads: float[N]: standard deviation of each value beside the common noise.
         groups: int[C]: the parameter that a column belongs to.
         start: Where to begin, the last fit say; None for the prior's middle.
+        num_steps: At most.
     """
     num = int(groups.max()) + 1
     parts = [points[:, groups == each] for each in range(num)]
@@ -76,7 +82,7 @@ def fitted(
         jac=True,
         method="L-BFGS-B",
         bounds=[_LENGTHS] * num + [_SCALES, _NOISES],
-        options={"maxiter": _FIT_STEPS},
+        options={"maxiter": num_steps},
     )
     return np.asarray(found.x if np.all(np.isfinite(found.x)) else _centre(num))
 
