@@ -1,11 +1,11 @@
 """The sampler `fast-gp`: expected improvement of a Gaussian process that learns from every trial, whole or stopped.
 
-Beside Optuna's `gp` it takes the spread of a stopped trial's predicted value for noise, it knows the conditions of the
-space, so that it proposes all parameters together, and a proposal takes some 20 ms, not a second.
+Unlike Optuna's `gp` it takes the spread of a stopped trial's predicted value for noise. It knows the conditions of the
+space, so it proposes all parameters together. A proposal takes about 20 ms, not a second.
 
-A value far below the others says "bad" and not how bad, so values are cut at twice the best one's distance below the
-median. Trials that are still running count with the value that the process expects, so that no two look at the same
-place. Several objectives are weighed into one, anew for each proposal.
+A value far below the others says "bad" and not how bad. So values are cut at twice the best one's distance below the
+median. Running trials count with the value that the process expects, so that no two look at the same place. Several
+objectives are weighed into one, with other weights for each proposal.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""A Gaussian process over the unit cube: what is expected of a configuration that nobody has trained, and how surely.
+"""A Gaussian process over the unit cube: the expected value of an untrained configuration, and its spread.
 
-Matern 5/2 with one length scale for each parameter, in numpy alone: a fit of 100 trials takes some 20 ms, which
-Optuna's takes a second for. The hyperparameters are those of the highest posterior density.
+Matern 5/2 with one length scale for each parameter, in numpy alone. A fit of 100 trials takes about 20 ms; that of
+Optuna takes about a second. The hyperparameters are those of the highest posterior density.
 """
 
 import math
@@ -67,7 +67,7 @@ def fitted(
     Args:
         points: float[N, C], encoded.
         values: float[N], standardised.
-        spreads: float[N]: standard deviation of each value beside the common noise.
+        spreads: float[N]: standard deviation of each value, in addition to the common noise.
         groups: int[C]: the parameter that a column belongs to.
         start: Where to begin, the last fit say; None for the prior's middle.
         num_steps: At most.
