@@ -1,9 +1,9 @@
-"""What a study tries next, where its sampler works on a study in memory: see `is_needed`.
+"""Proposes the next trial of a study whose sampler works on a study in memory: see `is_needed`.
 
-Of a narrowed study: mostly what is inside its narrowed space, now and then anything in the whole one. Optuna's tables
-have the whole space, so that all trials are of one study. The sampler's study in memory has the narrowed space and what
-is known of it: the study's own trials there, and the parent's. So it never has to model what it may not choose, and
-imported trials are nobody's trials twice.
+A narrowed study mostly samples inside its narrowed space, and sometimes anywhere in the original one. Optuna's tables
+have the original space, so that all trials are of one study. The sampler's study in memory has the narrowed space, the
+study's own trials inside it, and the parent's. So it never has to model values that it may not choose, and no imported
+trial is counted twice.
 """
 
 from collections.abc import Sequence

@@ -18,8 +18,8 @@ def build_sampler(spec: StudySpec, *, num_trials: int, space: SearchSpace | None
 
     Args:
         spec: The study.
-        num_trials: Trials already in the study. The seed depends on it, so that a relaunch does not propose the
-            first launch's random points again; Sobol points follow one sequence kept in the database instead.
+        num_trials: Trials already in the study. The seed depends on it, so a relaunch does not propose the first
+            launch's random points again. Sobol points follow one sequence in the database instead.
         space: What it proposes; None takes the study's whole space.
     """
     seed, search = spec.study.seed, spec.search
