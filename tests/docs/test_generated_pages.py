@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from searcher.study.config import config_fields
+from searcher.study.config_keys import config_fields
 from searcher.study.reader import parse_study
 
 ROOT = Path(__file__).resolve().parents[2]
