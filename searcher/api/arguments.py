@@ -42,7 +42,7 @@ def study_spec(
 
 
 def view_of_data(
-    labels_are: str, patient_from: str, resample_um: float | None, not_annotated: int | None
+    labels_are: str, patient_from: str, resample_um: float | None, not_annotated: int | None, val_region: str
 ) -> DataView:
     """Return how a data set is to be read.
 
@@ -71,7 +71,13 @@ def view_of_data(
             f"not_annotated: must be a whole number of at least 1, got {not_annotated!r}; leave it out where "
             "label maps have -1"
         )
-    return DataView(labels_are, patient_from, resample_um, not_annotated)  # type: ignore[arg-type]  # checked above
+    return DataView(
+        labels_are,  # type: ignore[arg-type]  # checked above
+        patient_from,
+        resample_um,
+        not_annotated,
+        val_region,
+    )
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

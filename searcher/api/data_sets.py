@@ -62,6 +62,7 @@ def open_dataset(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> SampleSource:
     """Return a data set of any layout that searcher reads. No pixel is decoded yet.
@@ -75,13 +76,14 @@ def open_dataset(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error while it is fetched.
 
     Raises:
         DataError: There is no data set, or it cannot be read.
         UserError: The object store cannot be used.
     """
-    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
     return opened(_place(data), view, ProgressLine(progress).step, strict=True)
 
 
@@ -93,6 +95,7 @@ def inspect_dataset(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "DatasetReport":
     """Return what is in a data set, and what is wrong with which file; the same as `searcher data inspect`.
@@ -103,6 +106,7 @@ def inspect_dataset(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -116,7 +120,7 @@ def inspect_dataset(
     from searcher.data_pipeline.inspect import inspect_dataset as inspected
 
     line = ProgressLine(progress)
-    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
     source = opened(_place(data), view, line.step, strict=False)
     with line.step("reading images") as advance:
         return inspected(source, labels_are_said=bool(labels_are), progress=advance)
@@ -131,6 +135,7 @@ def import_dataset(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "ImportReport":
     """Write a data set of any layout as `images/`, `labels/` and tables; the same as `searcher data import`.
@@ -142,6 +147,7 @@ def import_dataset(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -156,7 +162,10 @@ def import_dataset(
     line = ProgressLine(progress)
     folder = _place(data)
     source = opened(
-        folder, view_of_data(labels_are, patient_from, resample_um, not_annotated), line.step, strict=False
+        folder,
+        view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region),
+        line.step,
+        strict=False,
     )
     with line.step("importing images") as advance:
         return imported(
@@ -178,6 +187,7 @@ def export_dataset(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "ExportReport":
     """Write a data set of any layout for another program; the same as `searcher data export`.
@@ -190,6 +200,7 @@ def export_dataset(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -205,7 +216,7 @@ def export_dataset(
     exporter = DATA_FORMATS[format]
     line = ProgressLine(progress)
     folder = _place(data)
-    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
     source = opened(folder, view, line.step, strict=False)
     with line.step("exporting images") as advance:
         return exported(source, folder, Path(to), format, exporter, progress=advance)
@@ -255,6 +266,7 @@ def plan(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "Plan":
     """Return a first study for a data set, with its reasons; the same as `searcher plan`.
@@ -266,6 +278,7 @@ def plan(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -279,7 +292,7 @@ def plan(
     from searcher.api.planning import plan_data
 
     line = ProgressLine(progress)
-    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
     return plan_data(_place(data), view, lambda: line.step("preparing images"), name=name)
 
 

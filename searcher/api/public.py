@@ -47,6 +47,7 @@ def launch(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "StudyResult":
     """Run a study until its budget is used, or go on with it; the same as `searcher launch`.
@@ -70,7 +71,9 @@ def launch(
         labels_are: What label maps hold: `instances`, `binary`, `binary-inverted`, `binary-watershed` or `classes`.
         patient_from: Regular expression whose one group, in an image's name, is the patient.
         resample_um: Resample all images to pixels of this side in micrometres.
-        not_annotated: Number that label maps have where nothing is annotated, 255 or 65535 say, beside -1.
+        not_annotated: Number that label maps have where nothing is annotated, 255 or 65535 say, besides -1.
+        val_region: For one image or one patient, the part of each training image that is validated on: `left`, `right`,
+            `top` or `bottom`, alone or with its share, as in `right:0.25`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -86,7 +89,7 @@ def launch(
     from searcher.api.study_result import read_study
     from searcher.ledger.database import Database
 
-    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
     where, line = data_place(data), ProgressLine(progress)
     if study is None:
         from searcher.api.planning import planned_file
@@ -147,6 +150,7 @@ def train(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "TrainedTrial":
     """Train one trial of a study in this process, without cluster and database; the same as `searcher train`.
@@ -163,6 +167,7 @@ def train(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Raises:
@@ -176,7 +181,7 @@ def train(
     spec = study_spec(study, set, {"train.epochs": epochs})
     if storage_at(os.fspath(storage)).is_remote:
         raise UserError(f"storage: must be a folder for a single trial, got {storage}; use launch")
-    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
     config = spec.trial_config(only_point(spec))
     line = ProgressLine(progress)
 
@@ -235,6 +240,7 @@ def evaluate(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "Evaluation":
     """Measure networks by the official metrics on a data set; the same as `searcher evaluate`.
@@ -251,6 +257,7 @@ def evaluate(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -287,6 +294,7 @@ def evaluate(
             patient_from=patient_from,
             resample_um=resample_um,
             not_annotated=not_annotated,
+            val_region=val_region,
             progress=progress,
         ),
         folder,
@@ -314,6 +322,7 @@ def probe(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "Measured":
     """Measure the memory of a study's largest trial on this machine's GPU, else its CPU; the same as `searcher probe`.
@@ -328,6 +337,7 @@ def probe(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -342,7 +352,7 @@ def probe(
 
     spec = study_spec(study, set, {"study.trials": trials, "train.epochs": epochs})
     check_probed(spec)
-    view = view_of_data(labels_are, patient_from, resample_um, not_annotated)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
     largest, _ = measure_memory(spec, data_place(data), view, ProgressLine(progress).step)
     return largest
 

@@ -128,12 +128,13 @@ def _check_patients(facts: DataFacts, where: str) -> None:
         return
     if facts.num_images == 1:
         raise UserError(
-            f"{where}: must have two images or more, got 1; nothing could be held out to choose by. Cut it into tiles "
-            "that do not overlap, and keep in mind that they are of one slide"
+            f"{where}: must have two images or more, got 1; nothing could be held out to choose by. Add "
+            "--val-region right to validate on a quarter of it; figures then say nothing about other patients"
         )
     raise UserError(
         f"{where}: must be of two patients or more, got {facts.num_images} images of 1; nothing could be held out to "
-        "choose by. Add --patient-from '(.+)' to count each image as a patient; results then say nothing of others"
+        "choose by. Add --val-region right to validate on a quarter of each image, or --patient-from '(.+)' to count "
+        "each image as a patient; figures then say nothing about other patients"
     )
 
 

@@ -114,7 +114,7 @@ def parse_study(
         if not SAMPLERS[sampler].several_objectives:
             problems.add(
                 "search.sampler",
-                f"must know several objectives, got {sampler!r}; take tpe, gp, qmc or random",
+                f"must know several objectives, got {sampler!r}; take fast-gp, tpe, gp, qmc or random",
             )
     if problems and stored:
         _say_what_is_gone(plugins, problems)

@@ -191,7 +191,7 @@ def _asked(num: int) -> list[optuna.Trial]:
         ),
         (
             '[search]\nsampler = "brute"\n[study]\nalso = ["loss"]',
-            "s.toml: search.sampler: must know several objectives, got 'brute'; take tpe, gp, qmc or random",
+            "s.toml: search.sampler: must know several objectives, got 'brute'; take fast-gp, tpe, gp, qmc or random",
         ),
     ],
 )
