@@ -1,10 +1,10 @@
-"""`searcher doctor`: find what is wrong with the studies of a database, and mend it."""
+"""`searcher doctor`: find what is wrong with the studies of a database, and fix it."""
 
 import argparse
 from typing import TYPE_CHECKING
 
+from searcher.api.upkeep import examine_studies
 from searcher.cli.options import Verbs, add_reading, database_address
-from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.ledger.doctor import Finding
@@ -16,27 +16,22 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "doctor",
-        help="find what is wrong with the studies of a database, and mend it",
+        help="find what is wrong with the studies of a database, and fix it",
         description="Looks for trials and launches whose driver is gone, checkpoints that are missing or damaged, "
         "study files that were changed, deleted parents, leftover files, and data stores that are half-built or "
         "damaged. Never removes a result.",
-        epilog="Exit code 0: nothing found, or everything mended. 1: something is left.",
+        epilog="Exit code 0: nothing found, or everything fixed. 1: something is left.",
     )
     add_reading(parser, study_required=False)
-    parser.add_argument("--fix", action="store_true", help="mend what can be mended")
+    parser.add_argument("--fix", action="store_true", help="fix what can be fixed")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import print_json, progress_bar
-    from searcher.ledger.doctor import examine, open_database
 
-    database, findings = open_database(database_address(args), fix=args.fix)
-    if database is not None:
-        with database, progress_bar("comparing checkpoints") as advance:
-            findings += examine(
-                database, study=args.study, cache_dir=cache_dir(), fix=args.fix, progress=advance
-            )
+    with progress_bar("comparing checkpoints") as advance:
+        findings = examine_studies(database_address(args), args.study, fix=args.fix, progress=advance)
     if args.json:
         print_json([finding.to_dict() for finding in findings])
     else:

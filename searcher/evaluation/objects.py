@@ -1,7 +1,6 @@
 """The objects of one label map, with what comparisons need of them, worked out once when first needed.
 
-Objects are counted from 0 in the order of their labels, whatever the labels are. Shapes: H rows, W columns,
-n objects.
+Objects are counted from 0 in the order of their labels; the labels may have gaps. Shapes: H rows, W columns, n objects.
 """
 
 from dataclasses import dataclass
@@ -93,9 +92,9 @@ class LabelledObjects:
     def border(self) -> PointLists:
         """The pixels of each object that have one of their 4 neighbours outside it, or outside the image.
 
-        From outside the object, its nearest pixel is one of them: from any other, a step along the longer
-        axis towards the point stays inside and is nearer. Its first and last pixel of every row and column
-        are among them too.
+        For a point outside the object, its nearest pixel is one of them. From any other pixel, a step along the longer
+        axis towards the point stays inside and is nearer. Its first and last pixel of every row and column are among
+        them too.
         """
         index_map = self.index_map
         inner = np.zeros(self.shape, bool)
@@ -140,7 +139,7 @@ class PairedPixels:
 
 
 def paired_pixels(a: LabelledObjects, b: LabelledObjects) -> PairedPixels:
-    """Return the pairs of objects of a and b that share pixels; background is nobody's."""
+    """Return the pairs of objects of a and b that share pixels; background is no object."""
     assert a.shape == b.shape
     both = np.flatnonzero((a.index_map != 0) & (b.index_map != 0))
     codes = (a.index_map.ravel()[both] - np.int64(1)) * len(b) + (b.index_map.ravel()[both] - 1)
@@ -150,7 +149,7 @@ def paired_pixels(a: LabelledObjects, b: LabelledObjects) -> PairedPixels:
 
 
 def overlaps(a: LabelledObjects, b: LabelledObjects) -> tuple[Overlaps, Overlaps]:
-    """Return the partners of the objects of a in b, and of those of b in a; background is nobody's."""
+    """Return the partners of the objects of a in b, and of those of b in a; background is no object."""
     return partners(paired_pixels(a, b), len(a), len(b))
 
 

@@ -41,13 +41,13 @@ def see_all(
     indices: Sequence[int],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Seen]:
-    """Return what the predictor sees of some images of a store.
+    """Return the predictor's output for some images of a store.
 
     Args:
         predictor: The models.
         store: Normalised images, and label maps.
         indices: Which of them.
-        progress: Hears how many of how many are done.
+        progress: Receives the number of finished ones and of all.
     """
     seen = []
     for num_done, index in enumerate(indices, start=1):

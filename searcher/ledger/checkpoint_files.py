@@ -1,4 +1,5 @@
-"""A checkpoint's record and the bytes on disk: the record says which bytes count, wherever in the folder they are."""
+"""A checkpoint's record and the bytes on disk. The record identifies the bytes; the file may have any name in the
+folder."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ __all__ = ["damage_of", "find_checkpoint", "listed_damage"]
 def find_checkpoint(storage_root: Path, record: CheckpointRecord) -> Path | None:
     """Return the file with a record's bytes, None if there is none.
 
-    It is looked for under the record's own name first, then beside it: a worker that was stopped between writing
-    a checkpoint and reporting it has moved the recorded one to another name of the same folder. Below the mirror of an
-    object store, it is fetched where it is not there yet.
+    The record's own name is tried first, then the other files of its folder. A worker that was stopped between writing
+    a checkpoint and reporting it has renamed the recorded one. Below the mirror of an object store, a missing file is
+    downloaded.
 
     Raises:
         UserError: The record names a file outside the storage root.
@@ -34,7 +35,7 @@ def find_checkpoint(storage_root: Path, record: CheckpointRecord) -> Path | None
 
 
 def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
-    """Return what is wrong with a record's file, None if its bytes are there.
+    """Return the fault of a record's file, None if its bytes are there.
 
     Raises:
         UserError: The record names a file outside the storage root.
@@ -53,7 +54,7 @@ def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
 
 
 def listed_damage(listing: Mapping[str, ObjectFacts], record: CheckpointRecord) -> str | None:
-    """Return what the listing of an object store has against a record, None for nothing. Reads no content."""
+    """Return the difference between a record and the listing of an object store, None for none. Reads no content."""
     facts = listing.get(record.uri)
     if facts is None:
         return "missing"
@@ -63,7 +64,7 @@ def listed_damage(listing: Mapping[str, ObjectFacts], record: CheckpointRecord) 
 
 
 def _sha256(path: Path, *, num_bytes: int | None = None) -> str:
-    """Return a file's digest; empty if it cannot be read or, without reading it, if its size is another."""
+    """Return a file's digest. It is empty if the file has another size, which is checked first, or cannot be read."""
     try:
         if num_bytes is not None and path.stat().st_size != num_bytes:
             return ""

@@ -1,4 +1,4 @@
-"""What goes and what stays of a study's checkpoints: in a folder by name and link, in an object store by digest."""
+"""Decides which checkpoints of a study are removed: in a folder by name and link, in an object store by digest."""
 
 import hashlib
 import stat
@@ -21,7 +21,7 @@ _BLOCK_BYTES = 512  # of `st_blocks`, on every POSIX system
 
 @dataclass(frozen=True, kw_only=True)
 class Freed:
-    """What was given up in a study, and what is still there."""
+    """The checkpoints of a study that were removed, and those that are still there."""
 
     study: str
     removed: tuple[str, ...]
@@ -46,9 +46,10 @@ class Rules:
     at_work: frozenset[int]
     """Trials that may be writing: nothing of theirs is touched."""
     needed: frozenset[int]
-    """Trials that another one goes on from: all their checkpoints stay."""
+    """Trials that another one resumes from: all their checkpoints stay."""
     done: frozenset[int]
-    """Trials whose `best` is the recorded one: one that FAILed may have written another that nobody heard of."""
+    """Trials whose `best` is the recorded one. A trial that FAILed may have written a newer one without reporting
+    it."""
     keeps_best: frozenset[int]
     """Trials that keep it."""
     protected: frozenset[str]
@@ -76,7 +77,7 @@ class _File:
 
 @dataclass
 class FolderPlan:
-    """What goes and what stays in a folder; carried out by `remove`."""
+    """The files of a folder that are removed by `remove`, and those that stay."""
 
     study: str
     root: Path
@@ -124,7 +125,7 @@ class FolderPlan:
 
 @dataclass
 class ObjectPlan:
-    """What goes and what stays in an object store, whose checkpoints are named by their digests."""
+    """The objects of an object store that are removed, and those that stay. Checkpoints are named by their digests."""
 
     study: str
     root: Path
@@ -212,7 +213,7 @@ def _plan_trial(
 def _plan_finished(
     plan: FolderPlan, rules: Rules, folder: Path, number: int, records: Sequence[CheckpointRow]
 ) -> None:
-    """Decide about a trial that nothing goes on from. Reads only files that may go, and those only if it must."""
+    """Decide about a trial that nothing resumes from. Reads only files that may go, and those only if it must."""
     keeps_best = number in rules.keeps_best
     wanted = set(rules.protected)
     for row in records:
@@ -247,7 +248,7 @@ def _checkpoints(folder: Path) -> list[_File]:
 
 
 def _unfinished(folder: Path) -> list[_File]:
-    """Return what a writer that was killed left half-written."""
+    """Return the half-written files of a killed writer."""
     files = (_File.at(path) for path in sorted(folder.glob("*.tmp")))
     return [file for file in files if file is not None]
 

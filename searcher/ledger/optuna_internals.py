@@ -1,7 +1,7 @@
 """All that we use of Optuna beyond what it documents: the one place to look at when Optuna changes.
 
-Written for Optuna 5.0. Every name here has a test of its own, which says what the name is for and fails where a newer
-Optuna lacks it (`tests/searcher/ledger/test_optuna_internals.py`).
+Written for Optuna 5.0. Every name here has a test of its own (`tests/searcher/ledger/test_optuna_internals.py`). It
+explains the name's purpose and fails if a newer Optuna lacks the name.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Optuna's own tables, beside ours in the same database."""
+"""Optuna's own tables, which share the database with ours."""
 
 import logging
 import random

@@ -51,7 +51,7 @@ def count_states(connection: sa.Connection, study_id: int) -> dict[str, int]:
 
 
 def read_results(connection: sa.Connection, study_id: int) -> list[ResultRecord]:
-    """Return what the COMPLETE trials of a study had and reached, by number, and nothing else of them."""
+    """Return only parameters and values of a study's COMPLETE trials, by number."""
     trial = models.TrialModel
     chosen = sa.and_(trial.study_id == study_id, trial.state == TrialState.COMPLETE)
     queries = _about(chosen)
@@ -89,11 +89,11 @@ def read_trials(
         study_id: Optuna's number of the study.
         states: In which states; None for all.
         numbers: Which; None for all.
-        ids: Which, by Optuna's number in the database, beside those after `after_id`.
-        after_id: Only those with a higher number in the database, and `ids`; None for all. Where `ids` are more than
-            a statement takes, all since the lowest of them.
-        in_utc: Give times in UTC, with their zone; else in local time without one, as Optuna does, where an hour of
-            each autumn comes twice.
+        ids: Which, by Optuna's number in the database, in addition to those after `after_id`.
+        after_id: Only those with a higher number in the database, and `ids`; None for all. If `ids` are more than a
+            statement takes, all since the lowest of them.
+        in_utc: Give times in UTC, with their zone. Otherwise they are in local time without a zone, as Optuna has them,
+            where an hour of each autumn comes twice.
     """
     trial = models.TrialModel
     chosen: _Chosen = trial.study_id == study_id

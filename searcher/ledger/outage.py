@@ -1,4 +1,4 @@
-"""Telling a database that is away for a while from a request that it will refuse again."""
+"""Distinguishes a database that is temporarily away from a request that it will refuse again."""
 
 import sqlite3
 import sys
@@ -60,8 +60,9 @@ _POSTGRES_REFUSALS = (
     "invalid connection option",
     "invalid port",
 )
-"""What a failed connection says when the next one will fail likewise. libpq gives no SQLSTATE here, only words; in
-another language of the server's they are not recognised, and waiting, which shows them, is the safer mistake."""
+"""Messages of a failed connection when the next one will fail too. libpq gives no SQLSTATE here, only words. A server
+in another language sends other words, which are not recognised: the driver then waits and shows them, which is the
+safer error."""
 
 
 def is_lock(error: BaseException) -> bool:
@@ -105,7 +106,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _verdict(error: BaseException) -> bool | None:
-    """Return what one link of the chain says, None for nothing."""
+    """Return the verdict of one error of the chain, None if it has none."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _SQLITE_PASSING

@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 DEFAULT_LIMIT_S = 24 * 3600.0
-"""A driver gives up after a day: whoever restarts the database over a weekend launches again."""
+"""A driver gives up after a day. After a longer outage, launch the study again."""
 
 
 class Patience:
@@ -22,7 +22,7 @@ class Patience:
 
     Args:
         say: Told once that the database is away and once that it is back.
-        stop: Set when a person wants the launch to end; then nobody waits any longer.
+        stop: Set when a person wants the launch to end; the waiting then ends at once.
         before_again: Called when the database seems to be back, before the step begins again; what it raises ends
             the waiting. A driver that was cut off for long may not be the study's driver any more.
         limit_s: Seconds to wait at most.
@@ -43,14 +43,14 @@ class Patience:
         self._is_trying = False
 
     def __call__(self, act: Callable[[], _T]) -> _T:
-        """Return what `act` returns; call it again while it finds the database away.
+        """Return the result of `act`; call it again as long as the database is away.
 
         `act` must come to the same end when a first call was written down and its confirmation lost. A call within
         `act` does not wait itself: the outermost begins again. Not to be used from several threads.
 
         Raises:
             DatabaseAwayError: Still away when the limit is reached or the launch is to end.
-            Exception: Whatever `act` or `before_again` raises.
+            Exception: The error of `act` or `before_again`.
         """
         if self._is_trying:
             return act()

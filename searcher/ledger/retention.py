@@ -28,15 +28,15 @@ def collect(
 ) -> Freed:
     """Remove a study's checkpoint files that nothing needs; a driver may be at work on it.
 
-    Kept are all files of trials that are RUNNING, or that a WAITING or RUNNING retry goes on from; `best` of the
-    best trials; and every file with the bytes that an export or a child study refers to. Logs, histories and
-    configurations are never removed, nor files that searcher did not write. A record is marked before its file
-    goes: after a crash between the two, the next call removes the file.
+    These files are kept: all of a RUNNING trial; all of a trial that a WAITING or RUNNING retry resumes from; `best` of
+    the best trials; and every file whose bytes an export or a child study refers to. Logs, histories and configurations
+    are never removed, nor files that searcher did not write. A record is marked before its file goes: after a crash
+    between the two, the next call removes the file.
 
     Args:
         database: The study database.
         study_name: The study.
-        keep_best: Of how many of the best COMPLETE trials to keep `best`; None keeps that of every trial.
+        keep_best: Number of the best COMPLETE trials whose `best` is kept; None keeps that of every trial.
         dry_run: Change nothing, and say what would be done.
         trials: Numbers to look at; None looks at all.
 
@@ -71,7 +71,7 @@ def collect(
 
 
 def needed_to_go_on(trials: Sequence[FrozenTrial]) -> frozenset[int]:
-    """Return the trials whose checkpoints a WAITING or RUNNING trial goes on from: those that it retries."""
+    """Return the trials that a WAITING or RUNNING trial retries: it resumes from their checkpoints."""
     retried = {trial.number: trial.user_attrs.get("retry_of") for trial in trials}
     needed: set[int] = set()
     for trial in trials:

@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class _Told:
-    """What this driver has written of a running trial, to write it again should the database have lost it."""
+    """The rows of a running trial that this driver has written, to write them again if the database lost them."""
 
     params: Mapping[str, Value]
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -61,8 +61,8 @@ class Proposal:
 def _patient(method: _Step) -> _Step:
     """Let a step of the ledger wait while the database is away, and begin again when it is back.
 
-    So every step must come to the same end if an earlier call of it was written down in part, or wholly with its
-    confirmation lost.
+    So every step must have the same result if an earlier call was recorded in part, or completely but without its
+    confirmation.
     """
 
     @functools.wraps(method)
@@ -244,10 +244,10 @@ class StudyLedger:
     def begin_trial(
         self, running: Collection[int], propose: Callable[[], Proposal] | None = None
     ) -> tuple[int, dict[str, Value]]:
-        """Draw the next trial and return its number and parameters: a queued one, retries first, or else a new one.
+        """Draw the next trial and return its number and parameters: a queued one, retries first, otherwise a new one.
 
-        A database that goes away in the middle may leave trials that nobody got to know: they become FAIL, and
-        what was queued for them is queued again.
+        An outage in the middle may leave trials whose numbers nobody received. They become FAIL, and their parameters
+        are queued again.
 
         Args:
             running: The trials that the driver knows to be running; every other is such a leftover.
@@ -302,7 +302,7 @@ class StudyLedger:
 
     @_patient
     def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
-        """Give a retry the epochs of the trial that it goes on from, so that its curve is whole."""
+        """Give a retry the epochs of the trial that it resumes, so that its curve is complete."""
         epochs = read_epochs(self.database, self.study_id, retry_of, up_to=up_to_epoch)
         for epoch, metrics in epochs.items():
             self.report(number, epoch, metrics)
@@ -357,14 +357,14 @@ class StudyLedger:
         stop_reason: str,
         tuned: Mapping[str, Any] | None = None,
     ) -> None:
-        """End a trial that came to its end.
+        """Record the end of a finished trial.
 
         Args:
             number: The trial.
             value: Its best objective.
             best_epoch: The epoch that had it.
             stop_reason: Why it ended.
-            tuned: What was tuned for its best checkpoint afterwards; becomes a note.
+            tuned: The tuned settings of its best checkpoint; they become a note.
         """
         if self._is_ended(number):
             return
@@ -400,8 +400,8 @@ class StudyLedger:
     ) -> bool:
         """End a trial that could not go on; queue its parameters again if asked and not tried too often.
 
-        The retry is queued first and found again by `retry_of`, so that a crash between the two steps neither
-        loses nor doubles it.
+        The retry is queued first and found again by `retry_of`. So a crash between the two steps neither loses nor
+        doubles it.
 
         Args:
             number: The trial.
@@ -448,11 +448,11 @@ class StudyLedger:
 
     @_patient
     def collect(self, number: int, *, keep_best: int | None) -> Freed:
-        """Give up the checkpoints that are of no use any more once a trial is COMPLETE or PRUNED.
+        """Remove the checkpoints that are no longer needed after a trial is COMPLETE or PRUNED.
 
         Args:
             number: The trial that has ended.
-            keep_best: Of how many best trials to keep the best checkpoint; None keeps that of every trial.
+            keep_best: Number of the best trials whose best checkpoint is kept; None keeps that of every trial.
         """
         return collect(
             self.database,

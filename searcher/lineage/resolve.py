@@ -1,4 +1,4 @@
-"""What a study takes from its parent's results: once, when it begins, whatever the parent does afterwards."""
+"""What a study takes from its parent's results, once, when it begins. Later changes of the parent have no effect."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Parent:
 
     @property
     def complete(self) -> list[TrialRecord]:
-        """Trials that came to their end with a value, the best first."""
+        """Finished trials with a value, the best first."""
         objective = Objective(self.record.objective)
         complete = [each for each in self.trials if each.state == "COMPLETE" and each.value is not None]
         return sorted(complete, key=lambda each: (objective.cost(each.value or 0.0), each.number))
@@ -71,8 +71,8 @@ def resolve(spec: StudySpec, database: Database | None, *, storage_root: Path) -
         storage_root: Where this study's checkpoints are to lie.
 
     Raises:
-        UserError: The parent was not launched, is another kind of study, has too few COMPLETE trials or none of use,
-            or its checkpoint is gone.
+        UserError: The parent was not launched, is another kind of study, or has too few COMPLETE or usable trials. Or
+            its checkpoint is gone.
         StudyFileError: The two contradict each other.
     """
     if spec.parent is None:
@@ -147,18 +147,18 @@ def _tried(trials: Sequence[TrialRecord]) -> list[Tried]:
 
 @dataclass(frozen=True, kw_only=True)
 class Narrowing:
-    """What a parent's best trials leave of its space, and how much each parameter mattered."""
+    """A parent's space narrowed to its best trials, and the importance of each parameter."""
 
     parent: Parent
     refinement: Refinement
     importances: Mapping[str, float]
-    """By parameter; those that could not be told are left out."""
+    """Importance by parameter; unknown ones are left out."""
 
     def study(self, template: StudySpec, *, header: Sequence[str] = ()) -> StudySpec:
         """Return the narrowed study, each parameter with its old range, its importance and its reason above it.
 
         Args:
-            template: What is to be different from the parent.
+            template: Settings that differ from the parent.
             header: Lines above the file.
         """
         reasons = {}
@@ -173,7 +173,7 @@ class Narrowing:
 
 
 def narrow(parent: Parent) -> Narrowing:
-    """Return what a study's best trials leave of its space.
+    """Return a study's space, narrowed to its best trials.
 
     Raises:
         UserError: It has no COMPLETE trial, or searched nothing.

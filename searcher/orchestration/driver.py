@@ -27,7 +27,7 @@ from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.signals import Stop, stop_on_signals
 from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S
 from searcher.plugins import plugin_sources
-from searcher.storage.mirror import origin_of, root_text
+from searcher.storage.mirror import root_text, storage_of
 from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG
 from searcher.training.pixels import pixels_of
@@ -38,7 +38,7 @@ __all__ = ["LaunchResult", "launch"]
 def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyListener) -> LaunchResult:
     """Run a study until its budget is used, or until it is interrupted; every launch continues it.
 
-    What can be refused is refused before the database is made or changed.
+    All checks come before the database is made or changed.
 
     Args:
         run: The study, its data and its storage root; resources are decided here.
@@ -48,9 +48,9 @@ def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyL
     Raises:
         StudyConflictError: The study is another one than the database has, or another driver runs it.
         DatabaseError: The database cannot be used.
-        UserError: The cluster cannot be reached or can never place a trial, a node of it lacks the data or the
-            storage folder, the disk is too small, or a trial's part of a GPU; pretrained weights cannot be had, or
-            the checkpoint that trials begin from is not whole.
+        UserError: The cluster cannot be reached or can never place a trial, or a node lacks the data or the storage
+            folder. The disk, or a trial's part of a GPU, is too small. Pretrained weights are missing, or the trials'
+            first checkpoint is damaged.
         SearcherError: The search broke off.
     """
     plugin_sources()  # what no worker can import is refused before anything begins
@@ -66,9 +66,7 @@ def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyL
         if remaining:
             cluster.enter_context(ray_cluster(run.address))
             run = replace(run, resources=_resources(run, listener, remaining))
-        origin = origin_of(run.storage_root)
-        if origin is not None:
-            origin.patience_s = AWAY_LIMIT_S
+        storage_of(run.storage_root).patience_s = AWAY_LIMIT_S
         stop = held.enter_context(stop_on_signals(log))
         patiently = Patience(log.said, stop)
         if opened is None:
@@ -87,13 +85,13 @@ def _registration(run: RunContext) -> Registration:
 
 
 def _resources(run: RunContext, listener: StudyListener, num_remaining: int) -> TrialResources:
-    """Return what one trial reserves on the cluster that is running, once it is sure that trials can run there."""
+    """Return the resources that one trial reserves on the running cluster, after checking that trials can run there."""
     spec, data, fingerprint = run.spec, run.data, run.data_fingerprint
     if run.is_joined:
         resources = resources_once_there(spec.resources, listener.said)
     else:
         resources = trial_resources(spec.resources)
-    if origin_of(run.storage_root) is None:
+    if not storage_of(run.storage_root).is_remote:
         concurrent = num_concurrent(spec.resources, resources)
         check_disk(spec, run.storage_root, num_remaining=num_remaining, num_concurrent=concurrent)
     if run.is_joined:
@@ -139,7 +137,7 @@ def _normalised_since(run: RunContext) -> str:
 
 def _launch_log(run: RunContext, listener: StudyListener) -> LaunchLog:
     study, storage_root = run.spec.name, run.storage_root
-    if origin_of(storage_root) is None:
+    if not storage_of(storage_root).is_remote:
         return LaunchLog(storage_root / study / LAUNCH_LOG, listener)
     # Beside the mirror's copy, which whoever reads the log here replaces; and without patience: it is but a log.
     return LaunchLog(

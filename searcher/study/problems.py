@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from searcher.exceptions import StudyFileError
-from searcher.study.config import config_fields, models_with
+from searcher.study.config_keys import config_fields, models_with
 from searcher.study.toml_text import shown
 from searcher.suggestions import suggestion
 
@@ -58,7 +58,7 @@ class Problems:
 
         Args:
             error: What it raised.
-            fields: By table, the fields that it knows with their descriptions.
+            fields: By table, its fields with their descriptions.
             prefix: The table that was validated, empty for all of them.
         """
         for item in error.errors():

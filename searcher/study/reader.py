@@ -10,7 +10,8 @@ from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import is_content, pipeline_text
 from searcher.exceptions import StudyFileError
 from searcher.models.parts import KINDS
-from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
+from searcher.study.config import DEFAULT_MODEL, TrialConfig
+from searcher.study.config_keys import config_fields
 from searcher.study.parts import SAMPLERS
 from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
 from searcher.study.problems import Problems
@@ -113,7 +114,7 @@ def parse_study(
         if not SAMPLERS[sampler].several_objectives:
             problems.add(
                 "search.sampler",
-                f"must know several objectives, got {sampler!r}; take tpe, gp, qmc or random",
+                f"must know several objectives, got {sampler!r}; take fast-gp, tpe, gp, qmc or random",
             )
     if problems and stored:
         _say_what_is_gone(plugins, problems)
@@ -139,7 +140,7 @@ def parse_study(
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of `KEY=VALUE` on the command line: a TOML value, or else the text itself."""
+    """Return the value of `KEY=VALUE` on the command line: a TOML value, otherwise the text itself."""
     try:
         document = read_toml(f"value = {text}")
     except TomlError:
@@ -152,7 +153,7 @@ def _with_pipeline(
 ) -> dict[str, Value]:
     """Put the content of the file that `augment.pipeline` names in its place, and return it as an override.
 
-    As an override it is stored with the study: whatever becomes of the file, trials go on with what they began with.
+    As an override it is stored with the study. So trials keep their first content if the file changes.
     """
     table, key = document.get("augment"), "augment.pipeline"
     named = table.get("pipeline") if isinstance(table, dict) else None
@@ -207,7 +208,7 @@ def _again(parent: ParentSection) -> tuple[SearchSpace, tuple[dict[str, Value], 
 
 
 def _apply(overrides: Mapping[str, Any], document: dict[str, Any], problems: Problems) -> None:
-    """Write the overrides into the document, as if the file said so."""
+    """Write the overrides into the document, as if they were in the file."""
     for key, value in overrides.items():
         own = document.get(key, [])
         if key == PLUGINS and isinstance(own, list) and isinstance(value, list):

@@ -21,8 +21,8 @@ adamw: Part[Optimizer] = Part(AdamW)
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Return the trainable parameters as optimiser groups: decayed kernels, and undecayed norms and biases.
 
-    Decay keeps a kernel from growing; a norm's scale or a bias, which are one-dimensional, has no need of it
-    (He et al. 2019, arXiv 1812.01187, section 3.1).
+    Decay keeps a kernel from growing. A norm's scale or a bias, which are one-dimensional, does not need it (He et al.
+    2019, arXiv 1812.01187, section 3.1).
 
     Args:
         module: Network; parameters that require no gradient are left out.

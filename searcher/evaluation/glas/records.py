@@ -45,7 +45,7 @@ class MeasuredSet:
     pooled: Figures
     """By the official metrics over the whole set."""
     poster: Figures | None
-    """By the poster's own metrics, where they were asked for."""
+    """By the poster's own metrics, if they were requested."""
     is_relabelled: bool
     """Whether each piece of a label was taken as an object."""
     path: Path
@@ -53,10 +53,10 @@ class MeasuredSet:
 
 
 def read_measured_sets(path: Path, method: str | None = None) -> list[MeasuredSet]:
-    """Return what a file says about the challenge's test sets; other splits are passed over.
+    """Return a file's figures of the challenge's test sets; other splits are skipped.
 
     Args:
-        path: What `searcher evaluate --json` or `searcher metrics --json` wrote.
+        path: A file of `searcher evaluate --json` or `searcher metrics --json`.
         method: A name for it; without one, the file's own.
 
     Raises:

@@ -16,7 +16,7 @@ __all__ = ["living_driver", "lost_launches", "orphaned_trials"]
 
 
 def living_driver(patient: Patient) -> Iterator[Finding]:
-    """Say who drives the study now: nothing of it is mended then."""
+    """Report who drives the study now. Nothing of it is fixed then."""
     driver = patient.driver
     if driver is not None:
         yield Finding(
@@ -45,7 +45,7 @@ def lost_launches(patient: Patient) -> Iterator[Finding]:
 
 
 def orphaned_trials(patient: Patient) -> Iterator[Finding]:
-    """Find trials that are RUNNING although nobody runs them."""
+    """Find trials that are RUNNING in the database without a driver."""
     running = [n for n, trial in (patient.trials or {}).items() if trial.state.name == "RUNNING"]
     if running and patient.driver is None:
         yield Finding(

@@ -1,8 +1,8 @@
 """What every node of a cluster must have: this code, the same storage folder, the same data.
 
-Asked of each node that could run a trial before the first one starts. A node that comes later is asked by its first
-trial (`check_code`, `check_storage`, `open_store`): if it lacks something, that trial FAILs with the reason and is
-queued again.
+Asked of each node that could run a trial before the first one starts. A node that joins later is checked by its first
+trial (`check_code`, `check_storage`, `open_store`). If the node lacks something, that trial FAILs with the reason and
+is queued again.
 """
 
 import os
@@ -34,8 +34,8 @@ __all__ = ["check_code", "check_nodes", "check_storage", "mark_storage", "open_s
 _ANSWER_WITHIN_S = 120.0
 """For a node to start a process and to read and write two small files; a network disk that hangs takes longer."""
 _MOUNTED_WITHIN_S = 20.0
-"""For a folder that is mounted while its node begins; and so long that the node, where it fails, does not draw one
-trial after the other from the nodes that can train them."""
+"""Seconds to wait for a folder that is mounted while its node starts. It is long, so that a broken node does not take
+one trial after another from the nodes that can train."""
 _OURS = "driver"
 """The file of a probe that the driver writes."""
 
@@ -68,8 +68,8 @@ def check_nodes(
 
     Args:
         resources: What a trial needs.
-        storage_root: The folder that must be the same one on every node, made if it is missing; or the mirror of an
-            object store, which every node must be able to use.
+        storage_root: The folder that must be the same one on every node; it is made if it is missing. Or the mirror of
+            an object store that all nodes must reach.
         data: The data set, whose store each node builds once, under a lock.
         fingerprint: Of the driver's data.
         plugins: What the driver has imported, see `plugin_sources`.
@@ -254,7 +254,7 @@ def _problem(
 
 
 def _say_gone(nodes: Mapping[str, str], answers: Mapping[str, object], say: Callable[[str], None]) -> None:
-    """Say which nodes have left meanwhile: Ray takes a dead one for alive for a while.
+    """Name the nodes that have left meanwhile, because Ray reports a dead node as alive for a while.
 
     Raises:
         UserError: All have.
@@ -277,7 +277,7 @@ def _refuse(nodes: Mapping[str, str], answers: Mapping[str, Any]) -> None:
 
 
 def _other_code(drivers: str, nodes: str) -> str:
-    """Return what a node must fulfil that has other code than the driver, and what to do."""
+    """Return the error message for a node whose code differs from the driver's."""
     got = nodes[:SHOWN_DIGITS] or "one without a digest"
     return (
         f"must have the driver's code, {drivers[:SHOWN_DIGITS]}, got {got}; install the same revision there"
@@ -285,7 +285,7 @@ def _other_code(drivers: str, nodes: str) -> str:
 
 
 def _rule(storage_root: str) -> tuple[str, str]:
-    """Return what a node must fulfil, and what to do where it does not."""
+    """Return the error message for a node that lacks something: the rule and the remedy."""
     rule, remedy = storage_at(storage_root).same_for_nodes
     return f"--storage {storage_root} {rule}", remedy
 

@@ -1,9 +1,9 @@
-"""What a study tries next, where its sampler works on a study in memory: see `is_needed`.
+"""Proposes the next trial of a study whose sampler works on a study in memory: see `is_needed`.
 
-Of a narrowed study: mostly what is inside its narrowed space, now and then anything in the whole one. Optuna's tables
-have the whole space, so that all trials are of one study. The sampler's study in memory has the narrowed space and what
-is known of it: the study's own trials there, and the parent's. So it never has to model what it may not choose, and
-imported trials are nobody's trials twice.
+A narrowed study mostly samples inside its narrowed space, and sometimes anywhere in the original one. Optuna's tables
+have the original space, so that all trials are of one study. The sampler's study in memory has the narrowed space, the
+study's own trials inside it, and the parent's. So it never has to model values that it may not choose, and no imported
+trial is counted twice.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ _MAX_KNOWN = 10
 
 
 def is_needed(spec: StudySpec, imported: Sequence[TrialRecord]) -> bool:
-    """Return whether an advisor proposes a study's trials; else its sampler does, on the study's own tables.
+    """Return whether a study needs an `Advisor`; otherwise its sampler proposes trials, on the study's own tables.
 
-    That is so for a narrowed study, for one with trials of a parent, for one with several objectives, and where the
-    sampler learns from COMPLETE trials alone: it is told of the stopped ones by predicted values.
+    Narrowed studies need one, and studies with trials of a parent or with several objectives. So do samplers that
+    learn from COMPLETE trials alone: they get predicted values of the stopped ones.
 
     Args:
         spec: The study.

@@ -26,7 +26,7 @@ _SENTENCE = re.compile(r"(?<=\.) ")
 
 @contextmanager
 def each_loss_is_its_trials() -> Iterator[None]:
-    """Let every error of a trial's actor be that trial's, whatever its class, while the body runs.
+    """Let every error of a trial's actor, of any class, be that trial's while the body runs.
 
     Ray Tune (2.60) ends the whole run when a task of an actor fails with anything but `RayActorError` or
     `RayTaskError`: the `OutOfMemoryError` of its memory monitor, a lost object, a lost owner.
@@ -67,12 +67,12 @@ def cause_of(error: str) -> str:
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     if "running low on memory" in text:
         return _shortened(f"{OUT_OF_MEMORY}: Ray killed it, {_memory(text)}")
-    if "Traceback" in text or "creation task" in text or any(line.startswith("  File ") for line in lines):
-        return _shortened(_raised(lines))
     _, found, detail = text.partition("Worker exit detail: ")
     if found:
         said = " ".join(_SENTENCE.split(" ".join(detail.split()))[:2])
         return _shortened(f"its process ended: {said}")
+    if "Traceback" in text or "creation task" in text or any(line.startswith("  File ") for line in lines):
+        return _shortened(_raised(lines))
     died = [line.strip() for line in lines if line.startswith("The actor is dead because")]
     return _shortened(died[-1] if died else lines[-1].strip() if lines else _UNKNOWN)
 

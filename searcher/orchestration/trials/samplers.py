@@ -18,8 +18,8 @@ def build_sampler(spec: StudySpec, *, num_trials: int, space: SearchSpace | None
 
     Args:
         spec: The study.
-        num_trials: Trials already in the study. The seed depends on it, so that a relaunch does not propose the
-            first launch's random points again; Sobol points follow one sequence kept in the database instead.
+        num_trials: Trials already in the study. The seed depends on it, so a relaunch does not propose the first
+            launch's random points again. Sobol points follow one sequence in the database instead.
         space: What it proposes; None takes the study's whole space.
     """
     seed, search = spec.study.seed, spec.search
@@ -67,4 +67,4 @@ qmc = Sampler(_qmc, several_objectives=True, stopped="ignored")
 tpe = Sampler(_tpe, several_objectives=True, stopped="as they are")
 gp = Sampler(_gp, several_objectives=True)
 cmaes = Sampler(_cmaes)
-fast_gp = Sampler(_fast_gp)
+fast_gp = Sampler(_fast_gp, several_objectives=True)

@@ -21,8 +21,8 @@ def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> Tria
 
     Args:
         spec: The study.
-        past_trials: Finished trials of earlier launches. Their curves inform it again, since a new scheduler would
-            otherwise let every trial of a relaunch pass as if it were the first.
+        past_trials: Finished trials of earlier launches. A new scheduler gets the curves of earlier trials. Otherwise
+            it would let every trial of a relaunch pass as if it were the first.
     """
     num_epochs, pruner = max_epochs(spec), spec.pruner
     if pruner.grace_epochs >= num_epochs:
@@ -56,7 +56,7 @@ class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Take in a new trial, with the epochs that it goes on from; what they decide is decided already."""
+        """Add a new trial, with the epochs that it resumes from; decisions on them are not repeated."""
         super().on_trial_add(tune_controller, trial)
         for epoch, value in sorted(trial.config["job"].past_values.items()):
             self.on_trial_result(tune_controller, trial, {"epoch": epoch, "objective": value})
@@ -72,8 +72,8 @@ class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
 class _OptunaPruning(FIFOScheduler):  # type: ignore[misc]
     """A pruner of Optuna's, asked after every epoch of every trial.
 
-    It looks at a study in memory, which holds the trials' curves and nothing else: the driver writes into the database
-    at its own pace.
+    It uses a study in memory that holds the trials' curves and nothing else, because the driver writes into the
+    database at its own pace.
     """
 
     def __init__(self, pruner: BasePruner, spec: StudySpec) -> None:
@@ -83,14 +83,14 @@ class _OptunaPruning(FIFOScheduler):  # type: ignore[misc]
         self._running: dict[str, optuna.Trial] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Take in a new trial, with the epochs that it goes on from; what they decide is decided already."""
+        """Add a new trial, with the epochs that it resumes from; decisions on them are not repeated."""
         super().on_trial_add(tune_controller, trial)
         self._running[trial.trial_id] = self._study.ask()
         for epoch, value in sorted(trial.config["job"].past_values.items()):
             self._running[trial.trial_id].report(value, epoch)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Take in an epoch and say whether the trial goes on."""
+        """Add an epoch and return whether the trial continues."""
         del tune_controller
         if "objective" not in result:
             return str(TrialScheduler.CONTINUE)
@@ -102,7 +102,7 @@ class _OptunaPruning(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Take in a trial that came to its end."""
+        """Add a finished trial."""
         super().on_trial_complete(tune_controller, trial, result)
         if "objective" in result and trial.trial_id in self._running:
             self._running[trial.trial_id].report(result["objective"], result["epoch"])

@@ -13,7 +13,7 @@ from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.cluster.scratch import scratch_folder
 from searcher.orchestration.trials.messages import TrialJob
-from searcher.storage.mirror import fetch_folder, local_root, origin_of
+from searcher.storage.mirror import fetch_folder, local_root, storage_of
 from searcher.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ _TO_GO_ON = (".pt", ".jsonl")
 def trial_place(job: TrialJob) -> "TrialPlace":
     """Return the place of a job's trial on this node."""
     root = local_root(job.storage_root, Path(job.data.cache_dir))
-    origin = origin_of(root)
-    if origin is None:
+    storage = storage_of(root)
+    if not storage.is_remote:
         return TrialPlace(job, root)
-    origin.patience_s = AWAY_LIMIT_S
-    return _ObjectPlace(job, root, origin)
+    assert isinstance(storage, ObjectStore)
+    storage.patience_s = AWAY_LIMIT_S
+    return _ObjectPlace(job, root, storage)
 
 
 class TrialPlace:
@@ -69,7 +70,7 @@ class TrialPlace:
         return path
 
     def find_to_go_on(self, record: CheckpointRecord) -> Path:
-        """Return the file as `find`, with what the trial that wrote it left beside it.
+        """Return the file as `find` does, with the other files that its trial left in the same folder.
 
         Raises:
             CheckpointError: It is not there any more.
@@ -104,8 +105,9 @@ class TrialPlace:
 class _ObjectPlace(TrialPlace):
     """A scratch folder on this node, whose files are put into an object store before an epoch is reported.
 
-    Checkpoints are named there by their SHA-256: none is ever written over, and half of one is never taken for the
-    whole. One that the folder has no more stays for an epoch longer: the driver may not have heard of the newest.
+    Checkpoints are named there by their SHA-256. So none is ever overwritten, and an incomplete file is never mistaken
+    for a complete one. A checkpoint that the folder dropped stays for one more epoch, because the driver may not have
+    received the newest.
     """
 
     def __init__(self, job: TrialJob, root: Path, origin: ObjectStore) -> None:
