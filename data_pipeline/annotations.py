@@ -1,4 +1,4 @@
-"""What the label maps of a store are, found out once and kept beside them.
+"""The kind of a store's label maps, determined once and kept in the store's folder.
 
 `label-facts.json` in the store's folder holds what `label_facts` counts of each image. It can be deleted at any time:
 it is made again, which takes about as long as decoding the images. A cache folder that cannot be written is fine too.

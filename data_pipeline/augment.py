@@ -8,18 +8,18 @@
 scaled, rotated, sheared, bent (elastic) and with jittered colour |
 | `strong` | the same moves, farther, with jittered staining (H&E) in place of colour, some of them blurred |
 
-Where an image is no 8 bit photograph in colour (other channels, fluorescence), each channel's brightness and contrast
-are jittered in place of colour and staining.
+In other images than 8 bit photographs in colour (other channels, fluorescence), each channel's brightness and contrast
+are jittered instead of colour and staining.
 
-What is drawn depends on the generator passed in alone, so that threads do not matter. Instance labels are only
-ever moved, never mixed: the labels after are a subset of the labels before, but for the reflections of instances
-beyond the image's border, which are instances of their own.
+What is drawn depends on the generator passed in alone, so that threads do not matter. Instance labels are only moved,
+never mixed: the labels afterwards are a subset of the labels before. The exception are reflections of instances beyond
+the image's border, which are instances of their own.
 
-Why OpenCV does the geometry and albumentations the colour: flips and crops are views here that one resize
-or copy reads straight from the map into the batch's buffer, which albumentations cannot do (its Compose of the
-poster's four transforms takes 1.4 ms an image, this 0.6 ms); and for `standard`, crop, symmetry, affine and
-elastic are one resampling of only the pixels that are needed (about 3 ms), where albumentations resamples at
-each step and takes 33 ms for the elastic one alone (2.0.8, 512 x 512, one core).
+OpenCV does the geometry and albumentations the colour, for speed. Flips and crops are views here: one resize or copy
+reads them from the map into the batch's buffer. albumentations cannot do that: its Compose of the poster's four
+transforms takes 1.4 ms an image, this 0.6 ms. For `standard`, crop, symmetry, affine and elastic are one resampling of
+the needed pixels (about 3 ms). albumentations resamples at each step, and takes 33 ms for the elastic one (2.0.8, 512 x
+512, one core).
 """
 
 import os
@@ -99,7 +99,7 @@ def build_augmentation(
         strength: Scales the magnitudes of `standard` and `strong`: 1 is the preset as designed, 0 only crops, flips
             and turns.
         is_photograph: Whether three channels of 8 bit are the colours of a photograph, whose hue and staining can be
-            jittered; else they are dyes, as any other number of channels is.
+            jittered. Otherwise they are dyes, like any other number of channels.
         options: Settings of a plug-in's preset, as checked.
         pipeline: In place of a preset, the content of an albumentations pipeline; see
             `searcher.data_pipeline.pipeline_file`.

@@ -13,14 +13,14 @@ __all__ = ["Batch"]
 class Batch(NamedTuple):
     """Images and their instance label maps, ready for a device.
 
-    The arrays are views of buffers that the stream uses again: they hold this batch until the next one is
-    asked for. Copy them (to a device, or with `.copy()`) before that.
+    The arrays are views of buffers that the stream uses again. They hold this batch until the next one is requested.
+    Copy them (to a device, or with `.copy()`) before that.
     """
 
     images: Pixels
     """uint8 or uint16[B, H, W, C], as the store has them; RGB for 8 bit colour. B is smaller than the batch size for
     the last batch of an epoch."""
     labels: NDArray[np.int32]
-    """int32[B, H, W], 0 is background, every other value is one instance of that image."""
+    """int32[B, H, W], 0 is background, -1 not annotated, every other value is one instance of that image."""
     ids: tuple[str, ...]
     """The B samples' ids, in order."""

@@ -7,10 +7,10 @@
 | 8 bit, 3 channels, dark background | `percentile` | fluorescence in grey, or in colours of the screen |
 | other 8 bit | `fixed` | bright field: light that passes tissue, whose colours mean something |
 
-The background is dark where most pixels are: the median of an image's brightest channel, and of these values the
-median over the images, is below 64. An underexposed slide in bright field can be that dark too. But tissue fills it, so
-its median is near its brightest values; in fluorescence, the median is below a quarter of them. Images whose three
-channels are nearly equal have no staining's colours to lose, so they need only be dark.
+The background is dark if the median of an image's brightest channel is below 64, in the median over the images. An
+underexposed slide in bright field can be that dark too. But tissue fills it, so its median is near its brightest
+values; in fluorescence, the median is below a quarter of them. Images whose three channels are nearly equal have no
+staining's colours to lose, so they need only be dark.
 """
 
 from collections.abc import Iterable, Sequence

@@ -14,6 +14,7 @@ from searcher.data_pipeline.datasets.base import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.exposure import Choice, Exposure, choose_normalisation, exposure_of
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
+from searcher.data_pipeline.unannotated import objects_only, remark_on
 
 __all__ = ["DatasetReport", "InstanceStatistics", "SplitReport", "inspect_dataset"]
 
@@ -31,7 +32,7 @@ class InstanceStatistics:
     area_px: dict[str, float]
     """The same quantiles of an instance's area in pixels."""
     foreground: float
-    """Part of all pixels that belong to an instance, 0..1."""
+    """Part of all annotated pixels that belong to an instance, 0..1."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class _Image:
     areas: NDArray[np.int64]
     facts: LabelFacts
     exposure: Exposure | None
+    annotated: float
+    """Part of its pixels, 0..1."""
 
 
 def inspect_dataset(
@@ -119,9 +122,19 @@ def inspect_dataset(
             is_rgb = pixels.dtype == np.uint8 and pixels.shape[2] == 3
             exposure = exposure_of(pixels.astype(np.uint8, copy=False)) if is_rgb else None
             images.append(
-                _Image(sample, labels.shape[0], labels.shape[1], areas.astype(np.int64), facts, exposure)
+                _Image(
+                    sample,
+                    labels.shape[0],
+                    labels.shape[1],
+                    areas.astype(np.int64),
+                    facts,
+                    exposure,
+                    float((labels >= 0).mean()),
+                )
             )
-            remarks.extend(f"{sample.id}: {remark}" for remark in _remarks(labels, values, areas))
+            remarks.extend(
+                f"{sample.id}: {remark}" for remark in _remarks(objects_only(labels), values, areas)
+            )
         if progress is not None:
             progress(i + 1, len(source.samples))
     remarks.extend(getattr(source, "remarks", ()))
@@ -131,6 +144,8 @@ def inspect_dataset(
     if not labels_are_said:
         _judge(source.name, by_split, problems, remarks)
     remarks += _whole_remarks([image.sample for image in images])
+    if remark := remark_on(source.name, [image.annotated for image in images]):
+        remarks.append(remark)
     return DatasetReport(
         name=source.name,
         kind=source.kind,
@@ -185,7 +200,7 @@ def _whole_remarks(samples: Sequence[Sample]) -> list[str]:
 
 def _split_report(images: Sequence[_Image]) -> SplitReport:
     areas = np.concatenate([image.areas for image in images])
-    pixels = sum(image.height * image.width for image in images)
+    pixels = sum(image.height * image.width * image.annotated for image in images)
     return SplitReport(
         num_images=len(images),
         num_groups=len({image.sample.group for image in images}),

@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.unannotated import objects_only
+
 __all__ = ["KINDS", "LabelFacts", "Verdict", "judge", "label_facts"]
 
 _SPECK = 0.01
@@ -105,10 +107,10 @@ def label_facts(labels: NDArray[np.integer]) -> LabelFacts:
     """Return what there is to count in a label map.
 
     Args:
-        labels: integer[H, W], 0 background.
+        labels: integer[H, W], 0 background, -1 not annotated.
     """
-    compact, numbers = _compact(labels)
-    has_background = bool((compact == 0).any())
+    has_background = bool((labels == 0).any())
+    compact, numbers = _compact(objects_only(labels))
     if not len(numbers):
         return LabelFacts((), (), 0, 0, 0, 0, has_background, False)
     from scipy import ndimage

@@ -8,9 +8,9 @@
 `percentile` takes an exposure out of an image: all of an image's values times two give the same result, as long as none
 is cut off. Its defaults are StarDist's (Weigert et al. 2020, arXiv 1908.03636).
 
-A percentile is a value that the image has: the smallest one that at least that part of the channel's pixels does not
-exceed (NumPy's method `inverted_cdf`). Where both percentiles are the same value, as where few pixels are lit, the
-channel's highest value takes the place of the upper one. A channel of one value is black.
+A percentile is a value of the image: the smallest one that at least that part of the channel's pixels does not exceed
+(NumPy's method `inverted_cdf`). If both percentiles are equal, as with few bright pixels, the channel's highest value
+replaces the upper one. A channel of one value is black.
 
 Networks from before normalisation were trained on values as they are. `brightens_dark` helps them with an 8 bit image
 that is far darker than what a microscope is usually set to: see `is_dark`. One that is brighter stays as it is.
@@ -124,7 +124,7 @@ class Levels:
 
 
 class Histogram:
-    """How often each value occurs in each channel of an image that comes in blocks: exact, whatever its size.
+    """Exact counts of each value in each channel of an image of any size that is read in blocks.
 
     Args:
         num_channels: Channels of the image.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.augmentation import Augmentation, Image, Labels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import read_pipeline, transforms_in
+from searcher.data_pipeline.unannotated import is_partial
 
 __all__ = ["Pipeline", "Transforms", "check_pipeline"]
 
@@ -47,7 +48,7 @@ _CHECK_SEEDS = 3
 class Transforms:
     """The transforms of a pipeline, on whole images.
 
-    Labels are taken from the nearest pixel, whatever the pipeline says. All of its transforms draw from one generator.
+    Labels are always taken from the nearest pixel, for any pipeline. All of its transforms draw from one generator.
 
     Args:
         content: The pipeline, see `searcher.data_pipeline.pipeline_file`.
@@ -206,7 +207,7 @@ def _built(content: str) -> Any:
 def _for_opencv(labels: Labels) -> NDArray[Any]:
     """Return labels of a type that every transform takes, with the same numbers."""
     highest = int(labels.max(initial=0))
-    if highest <= np.iinfo(np.uint16).max:
+    if highest <= np.iinfo(np.uint16).max and not is_partial(labels):
         return np.ascontiguousarray(labels, dtype=np.uint16)
     if highest > _MAX_EXACT:
         raise DataError(

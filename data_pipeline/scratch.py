@@ -1,8 +1,8 @@
 """Arrays larger than memory: in a file, read and written window by window.
 
 A scratch file is unlinked before anything is written into it, so it vanishes with the process, however that ends.
-Nothing is memory-mapped: mapped pages would count as the process's memory, and a full disk would kill the process
-(SIGBUS) where a written byte raises an `OSError` that says so.
+Nothing is memory-mapped. Mapped pages would count as the process's memory, and a full disk would kill the process
+(SIGBUS). A written byte raises an `OSError` instead.
 """
 
 import math

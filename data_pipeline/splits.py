@@ -33,9 +33,9 @@ def split_by_group(
 ) -> Split:
     """Return a split that no group (patient) straddles, with the strata as balanced as whole groups allow.
 
-    Groups are dealt out in random order, each to the part that it helps most; then single groups are moved and
-    pairs swapped as long as that brings the number of images per stratum closer to its target. The order of
-    `indices` does not matter.
+    Groups are dealt out in random order, each to the part that it helps most. Then single groups are moved and pairs
+    are swapped, as long as that brings the number of images per stratum closer to its target. The order of `indices`
+    does not matter.
 
     Args:
         samples: All samples of the dataset.

@@ -1,9 +1,9 @@
 """How strongly a slide is stained, in the space where stains add up: measured, and jittered.
 
-Light that passes tissue is weakened by each stain by a factor, so in optical density, the logarithm, stains add up:
-each pixel's is an amount of haematoxylin, of eosin and of a rest, times the stain's own colour (Ruifrok and Johnston
-2001, Analytical and Quantitative Cytology and Histology 23(4), whose colours scikit-image has). For training, amounts
-are scaled and shifted at random (Tellez et al. 2018, arXiv 1808.05896), as between laboratories.
+Each stain weakens light by a factor, so stains add up in optical density, which is the logarithm. A pixel's density is
+the sum of haematoxylin, eosin and a rest, each an amount times the stain's own colour (Ruifrok and Johnston 2001,
+Analytical and Quantitative Cytology and Histology 23(4), whose colours scikit-image has). For training, amounts are
+scaled and shifted at random (Tellez et al. 2018, arXiv 1808.05896), as between laboratories.
 """
 
 import threading
@@ -35,8 +35,8 @@ def optical_density(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def stain_amounts(density: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return how much haematoxylin, eosin and rest each pixel has, in decadic optical density.
 
-    That is 6 times what `skimage.color.rgb2hed` gives, which divides by the density of its darkest colour, 1e-6; and
-    amounts below 0, of colours that no mixture of the stains has, are not cut to 0, so that means are unbiased.
+    That is 6 times the result of `skimage.color.rgb2hed`, which divides by the density of its darkest colour, 1e-6.
+    Amounts below 0, of colours that no mixture of the stains has, are not cut to 0, so means are unbiased.
 
     Args:
         density: float32[..., 3], `optical_density` of red, green and blue.

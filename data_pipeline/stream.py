@@ -37,8 +37,8 @@ class BatchStream:
     An epoch takes every image equally often: it is a row of shuffled passes over the images, cut off at
     `samples_per_epoch`.
 
-    OpenCV's own threads are switched off for the whole process when a stream with threads is made: the stream's
-    threads would otherwise start more of them than there are cores.
+    A stream with threads switches off OpenCV's own threads for the whole process. Otherwise the stream's threads would
+    start more of them than there are cores.
 
     Args:
         store: Where the images are.

@@ -73,8 +73,8 @@ def stitch(
 ) -> NDArray[np.float32]:
     """Return the parts' weighted mean: float32[C, height, width].
 
-    A part's weight rises linearly over the first `overlap_px` pixels from each edge that lies inside the image,
-    so that near an edge, where a network sees the least context, the neighbour counts.
+    A part's weight rises linearly over the first `overlap_px` pixels from each edge inside the image. Near an edge a
+    network sees the least context, so the neighbour's weight is larger there.
 
     Args:
         parts: Tiles of a grid, each with its float32[C, tile height, tile width]; together they cover the image.

@@ -2,8 +2,8 @@
 
 A crop's pixel p (relative to the crop's centre) is looked up at `centre + A p + e(p)`: A holds symmetry, scale,
 rotation and shear, e is a smooth elastic displacement (Simard et al. 2003, drawn on a coarse grid and
-interpolated, as in Ronneberger et al. 2015, arXiv 1505.04597). Composing them first and looking up once costs
-one resampling, blurs once, and fills the corners of a rotated crop with the tissue around it.
+interpolated, as in Ronneberger et al. 2015, arXiv 1505.04597). Composing them first and resampling once blurs only
+once, and fills the corners of a rotated crop with the tissue around it.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.unannotated import objects_only
 
 __all__ = ["STANDARD", "STRONG", "Magnitudes", "Warp", "draw_warp", "resample", "separate_reflections"]
 
@@ -117,14 +118,14 @@ def separate_reflections(labels: NDArray[np.int32], is_reflected: NDArray[np.boo
     reflection that grows out of its instance stays part of it: there is no border to be seen between them.
 
     Args:
-        labels: int32[H, W].
+        labels: int32[H, W], -1 where nothing is annotated, which stays.
         is_reflected: bool[H, W], where reflections of the image are seen; None for nowhere.
     """
     if is_reflected is None:
         return
     from skimage import measure  # half a second to import, and many crops see no reflection
 
-    components = measure.label(labels, background=0, connectivity=2)
+    components = measure.label(objects_only(labels), background=0, connectivity=2)
     is_separate = np.ones(int(components.max()) + 1, np.bool_)
     is_separate[0] = False
     is_separate[components[~is_reflected]] = False

@@ -11,8 +11,8 @@ __all__ = ["Anchors"]
 class Anchors(nn.Module):
     """Square and elongated boxes around every position of a feature pyramid, one size per level.
 
-    Sizes and shapes are buffers: the weights of a proposal network mean corrections of its anchors, so whoever
-    loads the weights gets the anchors that they were trained with.
+    Sizes and shapes are buffers. The weights of a proposal network are corrections of its anchors, so they are loaded
+    together with the anchors of their training.
 
     Args:
         smallest_px: Side of the finest level's square, in pixels of the image before it is scaled.

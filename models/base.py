@@ -1,4 +1,4 @@
-"""What every segmentation model does, whatever its network: the seam between training and models.
+"""What every segmentation model does, with any network: the interface between training and models.
 
 Shapes: B batch, C channels, H rows, W columns, n instances.
 """
@@ -23,7 +23,7 @@ class ModelParts(NamedTuple):
     """The two ends of a model, each with all that its modules contain; what lies between is in neither."""
 
     encoder: Sequence[nn.Module]
-    """What makes features of images, whatever is looked for in them."""
+    """Layers that make features of images, for any kind of object."""
     head: Sequence[nn.Module]
     """The last layers, which say what was found."""
 
@@ -35,9 +35,9 @@ class SegmentationModel(nn.Module, ABC):
     name. An abstract base rather than a protocol, because they also need what `nn.Module` gives (parameters,
     state dictionary, device, train and eval mode).
 
-    Autocast may be active around any method: losses and probabilities are float32 all the same. To compile,
-    call `model.compile()`: it compiles `forward` in place, which all methods go through, and leaves the names
-    in the state dictionary alone (`torch.compile(model)` returns a wrapper whose methods are not compiled).
+    Autocast may be active around any method; losses and probabilities are float32 anyway. To compile, call
+    `model.compile()`. It compiles `forward` in place, which all methods use, and keeps the names in the state
+    dictionary. (`torch.compile(model)` returns a wrapper whose methods are not compiled.)
     """
 
     postprocess: PostprocessSettings
@@ -55,7 +55,7 @@ class SegmentationModel(nn.Module, ABC):
 
     @abstractmethod
     def parts(self) -> ModelParts:
-        """Return the model's encoder and head, for whoever lets some layers keep their weights."""
+        """Return the model's encoder and head, so that the weights of some layers can be frozen."""
 
     def transferable(self, fitting: Collection[str], settings: ModelSettings) -> set[str]:
         """Return which tensors to take over from another model's state dictionary; the others stay as they are.
@@ -108,8 +108,8 @@ class SegmentationModel(nn.Module, ABC):
 class DenseModel(SegmentationModel):
     """A model whose instances are cut from maps of per-pixel probabilities.
 
-    Large images are predicted tile by tile: the maps are stitched first and instances cut from the whole
-    afterwards, so no instance is cut by a tile's edge.
+    Large images are predicted tile by tile. The maps are stitched first, and instances are cut from the whole
+    afterwards. So no tile's edge cuts an instance.
     """
 
     @property

@@ -1,8 +1,8 @@
 """Boxes and masks straight from instance label maps, on their device, without a mask per instance in memory.
 
-A box is [x1, y1, x2, y2] in pixels of its label map, between the pixels' edges: the pixel in column 0 reaches from
-0 to 1, so that an instance one pixel wide has a box of width 1. (torchvision's `masks_to_boxes` has the centres of
-the outermost pixels, and such an instance's box is empty.)
+A box is [x1, y1, x2, y2] in pixels of its label map, between the pixels' edges. The pixel in column 0 reaches from 0 to
+1, so an instance one pixel wide has a box of width 1. (torchvision's `masks_to_boxes` uses the centres of the outermost
+pixels, so such an instance's box is empty.)
 
 Shapes: H rows, W columns, n instances, P proposals, M cells of a mask's side.
 """
@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["Instances", "find_instances", "mask_targets", "resize_labels"]
+__all__ = ["Instances", "find_instances", "mask_targets", "resize_labels", "unannotated_share"]
 
 _POINTS_PER_CELL = 2
 """Along each axis; what torchvision's pooling takes of the features."""
@@ -31,11 +32,11 @@ def find_instances(labels: Tensor, *, min_side_px: float = 1) -> Instances:
     """Return the instances of a label map with their bounding boxes; none is legal.
 
     Args:
-        labels: int32[H, W], 0 is background; labels may have gaps.
+        labels: int32[H, W], 0 is background, below 0 not annotated; labels may have gaps.
         min_side_px: Instances with a box that is narrower or lower than this are left out.
     """
     height, width = labels.shape
-    y, x = torch.nonzero(labels, as_tuple=True)
+    y, x = torch.nonzero(labels > 0, as_tuple=True)
     values, index = torch.unique(labels[y, x], return_inverse=True)
     left = torch.full_like(values, width, dtype=torch.int64).scatter_reduce_(0, index, x, "amin")
     top = torch.full_like(values, height, dtype=torch.int64).scatter_reduce_(0, index, y, "amin")
@@ -49,8 +50,8 @@ def find_instances(labels: Tensor, *, min_side_px: float = 1) -> Instances:
 def resize_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
     """Return label maps of another size: each pixel has the label at its own centre.
 
-    Where that centre lies on an edge between pixels, as at half the size always, the pixel before and the one behind
-    are taken in turn, like the squares of a chessboard: always the same one would move every instance.
+    If that centre is on an edge between pixels, as always at half the size, the pixels before and behind it alternate
+    like the squares of a chessboard. Always the same one would move every instance.
 
     Args:
         labels: int32[B, H, W].
@@ -96,6 +97,29 @@ def mask_targets(labels: Tensor, ids: Tensor, boxes: Tensor, *, size: int) -> Te
     sampled = torch.lerp(upper, lower, weight_y)
     cells = sampled.reshape(len(ids), size, _POINTS_PER_CELL, size, _POINTS_PER_CELL)
     return cells.mean(dim=(2, 4))
+
+
+def unannotated_share(labels: Tensor, boxes: Tensor) -> Tensor:
+    """Return which part of the pixels of each box is not annotated; 0 of a box that lies outside the label map.
+
+    Args:
+        labels: int32[H, W], below 0 where nothing is annotated.
+        boxes: float32[P, 4]; cut to whole pixels of the label map.
+
+    Returns:
+        float32[P] in 0 to 1.
+    """
+    height, width = labels.shape
+    sums = F.pad((labels < 0).int().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    x1, y1, x2, y2 = boxes.round().long().unbind(dim=1)
+    left, right, top, bottom = (
+        x1.clamp(0, width),
+        x2.clamp(0, width),
+        y1.clamp(0, height),
+        y2.clamp(0, height),
+    )
+    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return inside / ((right - left) * (bottom - top)).clamp(min=1)
 
 
 def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -49,8 +49,8 @@ class DetectorParts(NamedTuple):
 class Sampler(nn.Module):
     """Which anchors or proposals of each image the losses are about: a part of them, drawn at random.
 
-    In train mode the numbers come from torch's global generator. In eval mode they come from one of their own, begun
-    anew for each call: the same images have the same loss, and nobody else's random numbers change.
+    In train mode the numbers come from torch's global generator. In eval mode they come from a generator of their own
+    that restarts at each call. So the same images have the same loss, and no other random numbers change.
 
     Args:
         num_samples: How many of an image, as far as there are as many.
@@ -167,8 +167,8 @@ def _build_backbone(settings: MaskRCNNSettings, fpn_norm: NormLayer | None) -> n
 def _calm(roi_heads: RoIHeads) -> None:
     """Let fresh predictors begin undecided, with the deviations of Detectron2.
 
-    As torchvision draws them, the masks' logits have a deviation of tens: a first loss of 5 to 10 nats, and steps to
-    match.
+    With torchvision's initial weights, the masks' logits have a standard deviation of tens. The first loss is then 5 to
+    10 nats, and the steps are equally large.
     """
     for layer, deviation in (
         (roi_heads.box_predictor.cls_score, 0.01),

@@ -43,8 +43,8 @@ def pretrained_state(settings: MaskRCNNSettings) -> dict[str, Tensor] | None:
 def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source: str, stem: str) -> None:
     """Load pretrained weights.
 
-    They are of a detector with torchvision's names, of which a predictor that does not fit is left out as a whole
-    (COCO has 91 classes), or of its backbone alone, or of a ResNet classifier, which becomes the backbone.
+    They are those of a detector with torchvision's names, of its backbone only, or of a ResNet classifier, which
+    becomes the backbone. A predictor of a detector that does not fit is left out as a whole (COCO has 91 classes).
 
     Args:
         detector: With torchvision's names.

@@ -1,7 +1,7 @@
 """Exact Euclidean distances between instances, on the CPU.
 
-Distances are between the centres of pixels: an instance's pixel beside another instance or background has
-distance 1. The image's own border is no border of an instance: nobody knows what lies behind it.
+Distances are between the centres of pixels: an instance's pixel next to another instance or background has distance 1.
+The image's own border is no border of an instance: nobody knows what lies behind it.
 """
 
 from collections.abc import Iterator
@@ -38,9 +38,9 @@ def border_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 def normalised_border_distance(labels: NDArray[np.int32], *, cap_px: int) -> NDArray[np.float32]:
     """Return `border_distance`, cut off at a cap, divided by each instance's largest.
 
-    Every instance, large or small, rises from near 0 at its border to 1 in its middle, so that one threshold finds
-    the middles of all. With a cap, all that is as deep is middle: a gland with lobes has one middle and not several.
-    Of an instance cut off by the image's border, the middle is that of the visible part.
+    Every instance, large or small, rises from near 0 at its border to 1 in its middle. So one threshold finds the
+    middles of all. With a cap, all that is as deep is middle: a gland with lobes has one middle and not several. Of an
+    instance cut off by the image's border, the middle is that of the visible part.
 
     Args:
         labels: int32[H, W], instance label map, 0 is background.
@@ -85,7 +85,7 @@ def sum_of_two_nearest(labels: NDArray[np.int32], *, reach_px: int) -> NDArray[n
 
 
 def _instances(labels: NDArray[np.int32], *, margin: int) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-    """Yield each instance's bounding box, larger by a margin where the image goes on, and its mask in there."""
+    """Yield each instance's bounding box, with a margin inside the image, and its mask in it."""
     if labels.size and labels.max() > _MAX_LISTED_LABEL:
         values, inverse = np.unique(labels, return_inverse=True)
         # The place in the sorted list of values is a label without gaps; 0 keeps its own.

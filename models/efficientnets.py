@@ -1,7 +1,7 @@
 """timm's EfficientNet-Lites as encoders, and their weights of ImageNet.
 
 EfficientNets (Tan and Le 2019, arXiv 1905.11946) without squeeze-and-excitation and with ReLU6, so that they are quick
-on a CPU too. Their weights come as packages of the same registry as everything else, so that no other host is asked.
+on a CPU too. Their weights are packages of the same registry as everything else, so no other host is needed.
 """
 
 import hashlib

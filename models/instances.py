@@ -15,9 +15,10 @@ __all__ = ["claim", "instances_from_detections", "mask_of"]
 def instances_from_detections(detections: Detections, settings: PostprocessSettings) -> Prediction:
     """Return the label map in which every pixel belongs to the highest scored of the detections that claim it.
 
-    From the highest score down, each detection above `min_score`: its mask is resized to its box and thresholded,
-    its holes are filled, and it gets the pixels that are still free. It is left out if more than `max_overlap` of
-    its pixels were taken (it was found before, mostly), or if fewer than `min_object_area_px`, or none, are left.
+    The detections above `min_score` are handled from the highest score down. A mask is resized to its box and
+    thresholded, its holes are filled, and it gets the pixels that are still free. It is left out if more than
+    `max_overlap` of its pixels were taken: it was mostly found before. It is also left out if fewer than
+    `min_object_area_px`, or none, are left.
 
     Args:
         detections: What was found in one image.
@@ -92,9 +93,9 @@ def _paste(
 ) -> NDArray[np.float32]:
     """Return the mask float32[M, M] of a box at its pixels, float32[rows, columns].
 
-    Bilinear between the centres of the mask's cells, and constant from the outermost centres to the box's edge.
-    torchvision lets the mask fade to 0 there, and so shaves half a cell off whatever reaches the edge of its box, as
-    every instance does on four sides: 10 pixels of a gland of 600.
+    Bilinear between the centres of the mask's cells, and constant from the outermost centres to the box's edge. In
+    torchvision the mask fades to 0 there. That removes half a cell at each edge of the box, and every instance touches
+    four edges: 10 pixels of a gland of 600.
     """
     x1, y1, x2, y2 = box.tolist()
     by_row = _weights(rows, y1, y2, len(mask))

@@ -1,9 +1,9 @@
-"""Training losses on logits, computed in float32 whatever precision the network ran in.
+"""Training losses on logits, computed in float32 for any precision of the network.
 
-Losses have names that settings join by `+`. For one logit per pixel and for several classes alike: `ce` (also
-called `bce`, which is what it is for one logit) is the cross-entropy, `focal` the focal loss, `dice` soft Dice.
-A map of weights counts in the first two, which are means over the pixels: each pixel's loss times its weight,
-divided by the number of pixels. A plug-in registers further ones by `register_loss`.
+Losses have names that settings join by `+`. They work for one logit per pixel and for several classes. `ce` is the
+cross-entropy (`bce`, its name for one logit, means the same), `focal` the focal loss, and `dice` soft Dice. The first
+two use a map of weights. They are means over the pixels: each pixel's loss times its weight, divided by the number of
+pixels. A plug-in registers further ones by `register_loss`.
 """
 
 from abc import ABC, abstractmethod

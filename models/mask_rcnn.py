@@ -1,12 +1,12 @@
 """Mask R-CNN (He et al. 2017, arXiv 1703.06870): proposals from a feature pyramid, each classified and masked.
 
-torchvision's parts with its names, so that its weights load, put together anew: every image of a batch has the same
-size, masks are never unrolled over the image, and losses can be had in eval mode.
+It is built from torchvision's parts with their names, so torchvision's weights load. Three things differ: every image
+of a batch has the same size, masks are never unrolled over the image, and losses are also computed in eval mode.
 
 Shapes: B batch, H rows, W columns, A anchors, P proposals, M cells of a mask's side.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers  # typ
 
 from searcher.models.anchors import Anchors
 from searcher.models.base import DetectionModel, ModelParts
-from searcher.models.boxes import Instances, find_instances, mask_targets
+from searcher.models.boxes import Instances, find_instances, mask_targets, unannotated_share
 from searcher.models.detector import build_detector
 from searcher.models.detector_weights import load_into_detector, pretrained_state
 from searcher.models.instances import instances_from_detections
@@ -25,6 +25,7 @@ from searcher.models.parts import BACKBONES
 from searcher.models.registry import register
 from searcher.models.settings import MaskRCNNSettings, ModelSettings, ObjectStatistics, PostprocessSettings
 from searcher.models.stems import as_stem_input, imagenet_statistics, stem_channels
+from searcher.models.targets import has_unannotated
 from searcher.models.values import Detections, Prediction, TensorBatch
 
 __all__ = ["MaskRCNN"]
@@ -33,6 +34,8 @@ _COCO = ObjectStatistics(small_px=32, large_px=512, aspect=2.0, max_per_image=50
 """Anchors and detections that a model has whose settings leave them open, until it gets a state: torchvision's."""
 _MIN_SIDE_PX = 2
 """Instances smaller than that in the network's input are nothing to learn a mask from: a crop's slivers, mostly."""
+_MOST_UNANNOTATED = 0.5
+"""Of a box on background."""
 _SIZE_MULTIPLE = 32
 _MIN_INPUT_PX = 64
 """A norm over a single value is undefined, so that the deepest level keeps 2 x 2 positions."""
@@ -62,13 +65,13 @@ class _Proposed(NamedTuple):
 class MaskRCNN(DetectionModel):
     """A backbone with a feature pyramid, a region proposal network, a box head and a mask head.
 
-    The size of the anchors and the most detections of an image are buffers: they come back with a checkpoint's
-    weights, whatever data they were derived from.
+    The size of the anchors and the most detections of an image are buffers. So they are restored with a checkpoint's
+    weights, also for other data.
 
     Args:
         postprocess: From detections to instances.
-        settings: The fields of `MaskRCNNSettings` but `name`. What they leave to the data is torchvision's default
-            until a state is loaded; whoever trains fills it in first, with `MaskRCNNSettings.with_objects`.
+        settings: The fields of `MaskRCNNSettings` but `name`. Values that they leave to the data are torchvision's
+            defaults until a state is loaded. Training sets them first, with `MaskRCNNSettings.with_objects`.
     """
 
     detections_per_image: Tensor
@@ -107,8 +110,8 @@ class MaskRCNN(DetectionModel):
     def transferable(self, fitting: Collection[str], settings: ModelSettings) -> set[str]:
         """Return all but what is not learned; see `SegmentationModel.transferable`.
 
-        Anchors come along with the proposal network's weights, which mean corrections of them, unless the settings
-        say how large or how elongated they are. How many instances one image has at most is never taken over.
+        Anchors are loaded with the proposal network's weights, which are corrections of them, unless the settings
+        define their size or shape. How many instances one image has at most is never taken over.
         """
         assert isinstance(settings, MaskRCNNSettings)
         weights = [name for name in self.state_dict() if name.startswith(_PROPOSALS)]
@@ -148,7 +151,8 @@ class MaskRCNN(DetectionModel):
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Return `objectness`, `rpn_box`, `classifier`, `box` and `mask`; see `SegmentationModel.training_step`.
 
-        The losses look at a part of the anchors and proposals; see `Sampler` for which.
+        The losses look at a part of the anchors and proposals; see `Sampler` for which. Those on background of which
+        more than half is not annotated are left out: there may be an instance that nobody drew.
         """
         return self._losses(self._propose(batch.images), batch.labels)
 
@@ -191,14 +195,22 @@ class MaskRCNN(DetectionModel):
         found = [find_instances(each, min_side_px=_MIN_SIDE_PX / scale) for each in labels]
         ratio = proposed.anchors.new_tensor([columns / width, rows / height] * 2)
         instances = [Instances(each.labels, each.boxes * ratio) for each in found]
-        return self._proposal_losses(proposed, instances) | self._head_losses(
-            proposed, labels, instances, ratio
+        are_unsure = _unsure(labels, ratio) if has_unannotated(labels) else None
+        return self._proposal_losses(proposed, instances, are_unsure) | self._head_losses(
+            proposed, labels, instances, ratio, are_unsure
         )
 
-    def _proposal_losses(self, proposed: _Proposed, instances: list[Instances]) -> dict[str, Tensor]:
+    def _proposal_losses(
+        self, proposed: _Proposed, instances: list[Instances], are_unsure: "_Unsure | None"
+    ) -> dict[str, Tensor]:
         anchors = [proposed.anchors] * len(instances)
         targets = [{"boxes": each.boxes} for each in instances]
         classes, boxes = self.rpn.assign_targets_to_anchors(anchors, targets)
+        if are_unsure is not None:
+            classes = are_unsure(classes, anchors)
+            if not any((each >= 0).any() for each in classes):
+                nothing = (proposed.objectness.sum() + proposed.deltas.sum()) * 0
+                return {"objectness": nothing, "rpn_box": nothing}
         corrections = self.rpn.box_coder.encode(boxes, anchors)
         objectness, box = self.rpn.compute_loss(
             proposed.objectness, proposed.deltas.reshape(-1, 4), classes, corrections
@@ -206,7 +218,12 @@ class MaskRCNN(DetectionModel):
         return {"objectness": objectness, "rpn_box": box}
 
     def _head_losses(
-        self, proposed: _Proposed, labels: Tensor, instances: list[Instances], ratio: Tensor
+        self,
+        proposed: _Proposed,
+        labels: Tensor,
+        instances: list[Instances],
+        ratio: Tensor,
+        are_unsure: "_Unsure | None",
     ) -> dict[str, Tensor]:
         heads = self.roi_heads
         truth = [each.boxes for each in instances]
@@ -214,6 +231,8 @@ class MaskRCNN(DetectionModel):
         matched, classes = heads.assign_targets_to_proposals(
             proposals, truth, [torch.ones(len(each), dtype=torch.int64, device=each.device) for each in truth]
         )
+        if are_unsure is not None:
+            classes = are_unsure(classes, proposals)
         sampled = heads.subsample(classes)
         proposals, matched, classes = (
             [each[index] for each, index in zip(lists, sampled, strict=True)]
@@ -238,15 +257,25 @@ class MaskRCNN(DetectionModel):
         return {
             "classifier": classifier,
             "box": box,
-            "mask": self._mask_loss(proposed, labels, proposals, ids, ratio),
+            "mask": self._mask_loss(
+                proposed, labels, proposals, ids, ratio, is_partial=are_unsure is not None
+            ),
         }
 
     def _mask_loss(
-        self, proposed: _Proposed, labels: Tensor, boxes: list[Tensor], ids: list[Tensor], ratio: Tensor
+        self,
+        proposed: _Proposed,
+        labels: Tensor,
+        boxes: list[Tensor],
+        ids: list[Tensor],
+        ratio: Tensor,
+        *,
+        is_partial: bool,
     ) -> Tensor:
         """Return the binary cross-entropy of the masks of boxes that lie on an instance, in nats a cell.
 
-        `ratio` float32[4] is pixels of the input per pixel of a label map: targets are taken from the map itself.
+        Cells with a pixel that is not annotated do not count. `ratio` float32[4] is pixels of the input per pixel of a
+        label map: targets are taken from the map itself.
         """
         if not any(len(each) for each in boxes):
             return self._no_mask_loss()
@@ -255,7 +284,17 @@ class MaskRCNN(DetectionModel):
             mask_targets(label_map, label, box / ratio, size=logits.shape[-1])
             for label_map, label, box in zip(labels, ids, boxes, strict=True)
         ]
-        return F.binary_cross_entropy_with_logits(logits, torch.cat(targets))
+        if not is_partial:
+            return F.binary_cross_entropy_with_logits(logits, torch.cat(targets))
+        shares = [
+            mask_targets(
+                label_map.clamp(-1, 0), torch.full_like(label, -1), box / ratio, size=logits.shape[-1]
+            )
+            for label_map, label, box in zip(labels, ids, boxes, strict=True)
+        ]
+        is_known = torch.cat(shares) == 0
+        loss = F.binary_cross_entropy_with_logits(logits, torch.cat(targets), reduction="none")
+        return (loss * is_known).sum() / is_known.sum().clamp(min=1)
 
     def _no_mask_loss(self) -> Tensor:
         """Return 0, with a gradient of 0 for the mask head. (A norm has no statistics of no masks.)"""
@@ -321,6 +360,28 @@ class MaskRCNN(DetectionModel):
         if state is not None:
             stem = BACKBONES[self.settings.backbone].stem
             load_into_detector(self, state, source=f"model.weights={self.settings.weights}", stem=stem)
+
+
+_Unsure = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
+
+
+def _unsure(labels: Tensor, ratio: Tensor) -> _Unsure:
+    """Return what makes the class of boxes on background -1, which no loss looks at, where that is not annotated.
+
+    Args:
+        labels: int32[B, H, W].
+        ratio: float32[4], pixels of the boxes per pixel of a label map.
+    """
+
+    def mark(classes: list[Tensor], boxes: list[Tensor]) -> list[Tensor]:
+        return [
+            of_image.masked_fill(
+                (of_image == 0) & (unannotated_share(label_map, box / ratio) > _MOST_UNANNOTATED), -1
+            )
+            for of_image, label_map, box in zip(classes, labels, boxes, strict=True)
+        ]
+
+    return mark
 
 
 def _padded(size: int) -> int:

@@ -1,8 +1,8 @@
 """From probabilities to separate instances, on the CPU.
 
-Foreground is 8-connected, as in the benchmark's own relabelling, and background therefore 4-connected: a hole
-is closed also where its wall is one diagonal step. Of the 1,435 glands annotated in GlaS train and test A no
-two are 8-connected to each other, while 4-connectivity would tear 10 pieces off them.
+Foreground is 8-connected, as in the benchmark's own relabelling. So background is 4-connected: a hole is closed also if
+its wall is one diagonal step. No two of the 1,435 glands annotated in GlaS train and test A are 8-connected to each
+other. 4-connectivity would split 10 pieces off them.
 """
 
 from collections.abc import Iterator
@@ -67,11 +67,11 @@ def instances_from_cores(
 ) -> Prediction:
     """Return the foreground, split where it has several cores, with the mean probability as score.
 
-    In this order: smooth both maps; threshold both; the 8-connected components of the core within the foreground
-    that are large enough are seeds; each foreground component with several seeds is flooded from them, from high
-    core values to low ones (watershed); one with a single seed is an instance, one without is an instance or
-    goes; fill the holes of each instance, and what lies in there with them; remove small instances. Labels follow
-    the order of the instances' first pixels, row by row.
+    The steps, in this order. Smooth both maps, and threshold both. Seeds are the large enough 8-connected components of
+    the core within the foreground. A foreground component with several seeds is flooded from them, from high core
+    values to low ones (watershed). A component with one seed is an instance; one without is an instance or is removed.
+    Fill the holes of each instance, with all that is in them. Remove small instances. Labels follow the order of the
+    instances' first pixels, row by row.
 
     Where no component has several seeds, that is what `instances_from_probability` returns.
 

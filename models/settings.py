@@ -62,7 +62,7 @@ class UNetSettings(PartsSettings):
     input_scale: float = Field(default=1.0, gt=0.0, le=4.0)
     """Factor by which images are enlarged for the network; losses are taken at that scale, maps enlarged back."""
     base_channels: int = Field(default=64, ge=1, le=1024)
-    """Channels of the first level; every level below doubles them. Beside a backbone, of the decoder alone."""
+    """Channels of the first level; every level below doubles them. With a backbone, of the decoder only."""
     depth: int = Field(default=4, ge=1, le=8)
     """Number of poolings."""
     norm: Literal["none", "batch", "group"] = "none"
@@ -86,8 +86,8 @@ class UNetSettings(PartsSettings):
     contour_width_px: int = Field(default=3, ge=1, le=64)
     """Width of the contour of head `contour` in pixels of the image, inside of the instance; unused by the others."""
     distance_cap_px: int = Field(default=16, ge=0, le=1024)
-    """Head `distance`: all that is as deep in an instance is its middle, or only its deepest if smaller; 0: only the
-    deepest. Unused by the others."""
+    """Head `distance`: pixels at least this deep in an instance are its middle, or only its deepest pixels if it is
+    smaller; 0: only the deepest. Unused by the others."""
     distance_weight: float = Field(default=1.0, ge=0.0, le=1000.0)
     """Weight of the distance's loss of head `distance`; unused by the others."""
     deep_supervision: bool = False
@@ -163,7 +163,7 @@ class MaskRCNNSettings(PartsSettings):
     box_layer: int = Field(default=1024, ge=16, le=4096)
     """Width of the box head's fully connected layers; 1024 in pretrained weights."""
     mask_layer: int = Field(default=256, ge=16, le=1024)
-    """Channels of the mask predictor's hidden layer; the predictor is trained anew from COCO's weights too."""
+    """Channels of the mask predictor's hidden layer. COCO's weights leave this predictor untrained."""
     input_scale: float = Field(default=1.0, ge=0.0, le=8.0)
     """Factor by which images are enlarged; 0 follows `min_size_px`, by which crops are enlarged more than images."""
     min_size_px: int = Field(default=800, ge=32, le=16_384)
@@ -173,7 +173,7 @@ class MaskRCNNSettings(PartsSettings):
     anchor_min_px: float = Field(default=0.0, ge=0.0, le=4096.0)
     """Side of the smallest anchor in pixels of the image; 0: a small object's of the training images."""
     anchor_octaves: float = Field(default=0.0, ge=0.0, le=10.0)
-    """Doublings from the smallest anchor to the largest, over five levels; 0: up to a large object's side."""
+    """Octaves from the smallest anchor to the largest, over five levels; 0: up to a large object's side."""
     anchor_aspect: float = Field(default=0.0, ge=0.0, le=10.0)
     """Height over width of the tall anchors, at least 1, its inverse of the wide ones; 0: an elongated object's."""
     detections_per_image: int = Field(default=0, ge=0, le=100_000)

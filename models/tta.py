@@ -16,7 +16,7 @@ __all__ = ["dihedral_average"]
 def dihedral_average(model: DenseModel, images: Tensor) -> Tensor:
     """Return the mean of the maps that a model predicts for the 8 turned and mirrored versions of the images.
 
-    The versions go through the model one after the other: that takes 8 times as long as `predict_maps`, and the memory
+    The versions go through the model one after the other. That takes 8 times as long as `predict_maps`, and the memory
     of one more set of maps.
 
     Args:

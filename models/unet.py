@@ -16,6 +16,7 @@ from searcher.models.encoders import build_encoder, encoder_named, load_backbone
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.registry import register
 from searcher.models.settings import ModelSettings, PartOptions, PostprocessSettings, UNetSettings
+from searcher.models.targets import has_unannotated
 from searcher.models.values import Evidence, TensorBatch
 
 __all__ = ["UNet"]
@@ -34,10 +35,10 @@ class UNet(DenseModel):
         channels: Of the images; a backbone sees other than 3 as `searcher.models.stems` says.
         weights: What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever
             `norm` says. Unused by other encoders.
-        input_scale: Pixels of the network's input per pixel of the image. Losses are taken of the input's pixels;
-            what is given in pixels of the image, a contour's width say, is scaled with them.
-        base_channels: Channels of the first level; every level below doubles them. Beside a backbone, of
-            the decoder alone.
+        input_scale: Pixels of the network's input per pixel of the image. Losses are computed on the input's pixels.
+            Settings in pixels of the image, such as a contour's width, are scaled with them.
+        base_channels: Channels of the first level; every level below doubles them. With a backbone, of the decoder
+            only.
         depth: Number of poolings.
         norm: Normalisation between every convolution and its ReLU; such convolutions have no bias.
         dropout: Probability of dropping a channel after the deepest encoder level and after the bottleneck.
@@ -144,8 +145,8 @@ class UNet(DenseModel):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float[B, C, h, w] with the head's channels, before any sigmoid, at the input's scale.
 
-        In train mode, the logits of auxiliary outputs follow, if there are any: as many channels for each level of
-        the decoder, the deepest last, resized.
+        In train mode, the logits of auxiliary outputs follow, if there are any. Each level of the decoder has as many
+        channels, resized; the deepest is last.
 
         Args:
             images: uint8[B, H, W, C], with the channels that the network was built for.
@@ -192,8 +193,10 @@ class UNet(DenseModel):
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Return the head's losses by name; see `SegmentationModel.training_step`."""
+        is_partial = has_unannotated(batch.labels)  # before the network: a GPU has nothing to wait for yet
         logits = self(batch.images)
-        return self.head.losses(logits, resize_labels(batch.labels, *logits.shape[2:]))
+        labels = resize_labels(batch.labels, *logits.shape[2:])
+        return self.head.losses(logits, labels, is_partial=is_partial)
 
     @torch.no_grad()
     def predict_maps(self, images: Tensor) -> Tensor:
@@ -203,8 +206,10 @@ class UNet(DenseModel):
     @torch.no_grad()
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Return losses and probabilities of one forward pass; see `DenseModel.evaluate`."""
+        is_partial = has_unannotated(batch.labels)
         logits = self(batch.images)
-        losses = self.head.losses(logits, resize_labels(batch.labels, *logits.shape[2:]))
+        labels = resize_labels(batch.labels, *logits.shape[2:])
+        losses = self.head.losses(logits, labels, is_partial=is_partial)
         return losses, self.head.maps(_resize(logits, batch.images.shape[1:3]))
 
     def evidence(self, maps: NDArray[np.float32]) -> Evidence:

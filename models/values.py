@@ -18,7 +18,7 @@ class TensorBatch(NamedTuple):
     images: Tensor
     """uint8[B, H, W, C], 0 to 255, normalised; RGB where C is 3 and nothing else is said."""
     labels: Tensor
-    """int32[B, H, W], instance label maps, 0 is background; labels may have gaps."""
+    """int32[B, H, W], instance label maps, 0 is background, below 0 not annotated; labels may have gaps."""
 
 
 class Prediction(NamedTuple):

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.instances import instance_metrics, instance_terms
 from searcher.evaluation.label_maps import relabelled
-from searcher.evaluation.metrics import compare, pooled
+from searcher.evaluation.metrics import INSTANCE_METRICS, compare, pooled
 from searcher.evaluation.objects import LabelledObjects, paired_pixels
 from searcher.exceptions import UserError
 
@@ -26,8 +27,8 @@ def official(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) 
     """Return the official metrics of one image, or of a set of images together.
 
     Args:
-        truth: integer[H, W], a label map: 0 is background, all pixels of another number are one object. Or a list of
-            them, one for each image.
+        truth: integer[H, W], a label map: 0 is background, -1 not annotated, all pixels of another number are one
+            object. Or a list of them, one for each image.
         prediction: The same of what was found, in the same order.
         relabel: Make each 8-connected piece of a label an object of its own, on both sides; for masks.
 
@@ -38,7 +39,8 @@ def official(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) 
     Raises:
         UserError: A side is no label map, sizes differ, or there is no image.
     """
-    return pooled(_of_each(compare, truth, prediction, relabel=relabel))
+    found = pooled(_of_each(compare, truth, prediction, relabel=relabel))
+    return {name: value for name, value in found.items() if name not in INSTANCE_METRICS}
 
 
 def instances(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) -> dict[str, float]:
@@ -65,6 +67,7 @@ def _instance_sums(truth: NDArray[Any], prediction: NDArray[Any]) -> NDArray[np.
         raise ValueError(
             f"truth and prediction must have the same shape, got {truth.shape} and {prediction.shape}"
         )
+    truth, prediction = where_annotated(truth, prediction)
     objects, found = LabelledObjects(truth), LabelledObjects(prediction)
     return instance_terms(objects, found, paired_pixels(objects, found)).sums
 

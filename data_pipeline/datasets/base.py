@@ -78,6 +78,8 @@ class SampleSource(Protocol):
     def read(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
         """Return image `dtype`[H, W, C] and instance label map int32[H, W] of `samples[index]`.
 
+        In a label map 0 is background, -1 is not annotated, and every other number is an object.
+
         Raises:
             ChangedDataError: It is no longer what the fingerprint was last taken of.
             DataError: A file that does not decode or holds something else; the message names it.

@@ -1,7 +1,7 @@
 """Writing any data set as the canonical folder, which `LabelFolder` reads.
 
 images/        ID.png: 8 bit grey or RGB, 16 bit grey; ID.tif where there are other channels
-labels/        ID.png, 16 bit, one number for each object; ID.tif, 32 bit, where a number needs it
+labels/        ID.png, 16 bit, one number for each object; ID.tif, 32 bit, where a number needs it, or -1 is one
 samples.csv    id, patient, split, stratum, pixel_size_um; empty where unknown
 objects.csv    image, label, class; only where classes are known
 dataset.toml   name, licence, pixel size, channels, dtype, classes, and how the folder was made
@@ -29,8 +29,9 @@ from searcher.data_pipeline.datasets.object_classes import OBJECTS_FILE
 from searcher.data_pipeline.datasets.writing import new_folder
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
+from searcher.data_pipeline.unannotated import is_partial, remark_on
 
-__all__ = ["ImportReport", "import_dataset"]
+__all__ = ["ImportReport", "check_name", "import_dataset", "write_image"]
 
 _FORMAT = 1
 
@@ -69,6 +70,8 @@ class _Found:
     problems: list[str]
     facts: list[LabelFacts]
     """Of each sample's label map."""
+    annotated: list[float]
+    """Annotated part of each, 0..1."""
     remarks: list[str]
 
 
@@ -96,15 +99,17 @@ def import_dataset(
             else than label maps.
     """
     with new_folder(folder) if folder is not None else nullcontext() as target:
-        found = _Found([], [], 0, list(getattr(source, "problems", ())), [], [])
+        found = _Found([], [], 0, list(getattr(source, "problems", ())), [], [], [])
         for image, labels, sample in _read_all(source, found, progress or (lambda _done, _total: None)):
             if target is not None:
-                _write_image(target / "images", sample.id, image)
+                write_image(target / "images", sample.id, image)
                 _write_labels(target / "labels", sample.id, labels)
         if not found.samples:
             raise DataError(*(found.problems or [f"{where}: must hold images, got none; check the path"]))
         if not labels_are_said:
             _judge(where, found)
+        if remark := remark_on(where, found.annotated):
+            found.remarks.append(remark)
         report = ImportReport(
             source=where,
             taken_for=source.kind,
@@ -129,7 +134,7 @@ def _read_all(
     annotated = getattr(source, "read_annotated", None)
     for index, sample in enumerate(source.samples):
         try:
-            _check_name(sample.id)
+            check_name(sample.id)
             if annotated is None:
                 image, labels = source.read(index)
                 classes: dict[int, str] = {}
@@ -142,6 +147,7 @@ def _read_all(
             found.samples.append(sample)
             found.objects += [(sample.id, number, name) for number, name in sorted(classes.items())]
             found.facts.append(label_facts(labels))
+            found.annotated.append(float((labels >= 0).mean()))
             found.num_objects += len(np.unique(labels[labels > 0]))
             yield image, labels, sample
         progress(index + 1, len(source.samples))
@@ -165,32 +171,43 @@ def _judge(where: str, found: _Found) -> None:
         found.remarks.append(line)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Check that an image's name does for a file's.
+
+    Raises:
+        DataError: It does not.
+    """
     if Path(name).name != name or name.startswith(".") or len(os.fsencode(name)) > 240:
         raise DataError(f"{name[:80]}: an image's name must do for a file's, got another; rename the image")
 
 
-def _write_image(folder: Path, name: str, image: NDArray[Any]) -> None:
-    folder.mkdir(exist_ok=True)
+def write_image(folder: Path, name: str, image: NDArray[Any]) -> Path:
+    """Write an image [H, W, C] as PNG, or as TIFF where that has no such channels, and return its path."""
+    folder.mkdir(exist_ok=True, parents=True)
+    path = folder / f"{name}.png"
     if image.shape[2] == 3 and image.dtype == np.uint8:
         is_grey = bool((image[..., :1] == image[..., 1:]).all())
-        Image.fromarray(image[..., 0] if is_grey else image).save(folder / f"{name}.png")
+        Image.fromarray(image[..., 0] if is_grey else image).save(path)
     elif image.shape[2] == 1:
-        Image.fromarray(image[..., 0]).save(folder / f"{name}.png")
+        Image.fromarray(image[..., 0]).save(path)
     else:
+        path = folder / f"{name}.tif"
         tifffile.imwrite(
-            folder / f"{name}.tif",
+            path,
             image,
             photometric="minisblack",
             planarconfig="contig",
             compression="zlib",
             extrasamples=["unspecified"] * (image.shape[2] - 1),
         )
+    return path
 
 
 def _write_labels(folder: Path, name: str, labels: NDArray[np.int32]) -> None:
     folder.mkdir(exist_ok=True)
-    if labels.max(initial=0) < 2**16:
+    if is_partial(labels):
+        tifffile.imwrite(folder / f"{name}.tif", labels, compression="zlib")
+    elif labels.max(initial=0) < 2**16:
         Image.fromarray(labels.astype(np.uint16)).save(folder / f"{name}.png")
     else:
         tifffile.imwrite(folder / f"{name}.tif", labels.astype(np.uint32), compression="zlib")

@@ -25,6 +25,8 @@ class Description:
     """What may be done with the images."""
     channels: tuple[str, ...] = ()
     """Names of the images' channels."""
+    not_annotated: int | None = None
+    """Number that label maps have where nothing is annotated, beside -1; None where there is no such number."""
 
 
 def read_description(root: Path) -> Description:
@@ -51,4 +53,10 @@ def read_description(root: Path) -> Description:
     channels = values.get("channels", [])
     if not isinstance(channels, list) or not all(isinstance(each, str) and each for each in channels):
         raise DataError(f"{path}: channels must be a list of names, got {channels!r:.60}; correct it")
-    return Description(values.get("name", ""), values.get("licence", ""), tuple(channels))
+    value = values.get("not_annotated")
+    if value is not None and (type(value) is not int or not -1 <= value < 2**31 or value == 0):
+        raise DataError(
+            f"{path}: not_annotated must be the number of pixels that are not annotated, a whole one but 0, got "
+            f"{value!r:.60}; correct it"
+        )
+    return Description(values.get("name", ""), values.get("licence", ""), tuple(channels), value)

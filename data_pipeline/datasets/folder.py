@@ -38,6 +38,7 @@ from searcher.data_pipeline.images import (
     subfolder,
     unusable_entries,
 )
+from searcher.data_pipeline.unannotated import check_annotated, marked_value
 
 if TYPE_CHECKING:
     from searcher.data_pipeline.datasets.annotations.painting import Annotation
@@ -132,6 +133,7 @@ class PairedFolder(FolderSource):
         image, labels = self.read_stored(index)
         annotation = self._pairs[index].annotation
         if read_label_header(annotation).dtype != np.bool_:
+            check_annotated(annotation, labels)
             return image, labels
         if not self._said_masks:
             self._said_masks = True
@@ -150,7 +152,8 @@ class PairedFolder(FolderSource):
 class LabelFolder(PairedFolder):
     """Images in `images/`, label maps of the same names in `labels/`.
 
-    `dataset.toml`, as `searcher data import` writes it, has the name, the licence and the channels' names.
+    `dataset.toml`, as `searcher data import` writes it, has the name, the licence, the channels' names, and perhaps the
+    number of pixels that are not annotated.
     `samples.csv`, or `Grade.csv` as GlaS has it, says whose the images are; see
     `searcher.data_pipeline.datasets.tables`. Without either every image is its own group. Where no table
     names the split, names that begin with `testA_` or `testB_` are those splits, all others `train`.
@@ -242,6 +245,21 @@ class LabelFolder(PairedFolder):
         image, labels = self.read(index)
         classes = self._classes.get(self._pairs[index].sample.id, {})
         return image, Annotation(labels, {label: name for label, name in classes.items() if name})
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of `PairedFolder`, and of the number for what is not annotated, where there is one."""
+        plain = super().fingerprint()
+        value = self._description.not_annotated
+        return (
+            plain
+            if value is None
+            else hashlib.sha256(f"{plain} {value} is not annotated".encode()).hexdigest()
+        )
+
+    def read_stored(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
+        """Return image and label map as `PairedFolder` does, -1 where the map has the number for it."""
+        image, labels = super().read_stored(index)
+        return image, marked_value(labels, self._description.not_annotated)
 
     @staticmethod
     def recognises(root: Path) -> bool:

@@ -20,7 +20,7 @@ _PATIENTS, _IMAGES = 0, 1
 class SyntheticGlands:
     """Procedural H&E-looking glands of synthetic patients, a `SampleSource`.
 
-    Every image is a function of (seed, its number): the same whatever is read before, in any process. A patient
+    Every image is a function of (seed, its number). It is the same in any process and after any other reads. A patient
     has two images, or four from 16 images on; patients alternate between benign and malignant.
 
     Args:
@@ -58,8 +58,8 @@ class SyntheticGlands:
     def fingerprint(self) -> str:
         """Return the SHA-256 of names, splits and groups, and of the first and last image.
 
-        Images follow from the parameters; two of them are hashed so that other drawing code, or another release
-        of NumPy or OpenCV that draws differently, is told apart.
+        Images depend on the parameters. Two of them are hashed, so that other drawing code, or a release of NumPy or
+        OpenCV that draws differently, has another fingerprint.
         """
         digest = hashlib.sha256(repr((self.kind, self._size_px, self._seed, self.samples)).encode())
         for index in (0, len(self.samples) - 1):

@@ -61,8 +61,8 @@ def draw_tissue(
     """Draw one image of a patient.
 
     Returns:
-        The image, uint8[height, width, 3], RGB, and its label map, int32[height, width]: 0 for stroma, 1..n for
-        n glands, each one piece; touching glands share no pixel and have different labels.
+        The image, uint8[height, width, 3], RGB, and its label map, int32[height, width]: 0 for stroma, 1..n for n
+        glands. Each gland is one piece. Touching glands share no pixel and have different labels.
     """
     labels = _draw_labels(height, width, patient, rng)
     depth = _depth(labels)

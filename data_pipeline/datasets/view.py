@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.base import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
+from searcher.data_pipeline.unannotated import check_annotated, is_partial, marked_value, objects_only
 
 if TYPE_CHECKING:
     from searcher.data_pipeline.datasets.annotations.painting import Annotation
@@ -43,11 +44,18 @@ class DataView:
     """Regular expression whose one group, found in an image's name, is the patient; empty: as the data set says."""
     resample_um: float | None = None
     """Side in micrometres to which pixels are resampled; None leaves images as they are."""
+    not_annotated: int | None = None
+    """Number that label maps have where nothing is annotated, beside -1; None: there is no such number."""
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing is changed."""
-        return self.labels_are in ("", "instances") and not self.patient_from and self.resample_um is None
+        return (
+            self.labels_are in ("", "instances")
+            and not self.patient_from
+            and self.resample_um is None
+            and self.not_annotated is None
+        )
 
 
 def viewed(source: SampleSource, view: DataView) -> SampleSource:
@@ -80,7 +88,14 @@ class _ViewedSource:
     def fingerprint(self) -> str:
         """Return the SHA-256 of the data set's fingerprint and of what the view makes of it."""
         groups = [sample.group for sample in self.samples] if self._view.patient_from else []
-        seen = (self._source.fingerprint(), self._view.labels_are, groups, self._view.resample_um)
+        seen: tuple[object, ...] = (
+            self._source.fingerprint(),
+            self._view.labels_are,
+            groups,
+            self._view.resample_um,
+        )
+        if self._view.not_annotated is not None:  # left out where it says nothing: digests of before stay
+            seen += (self._view.not_annotated,)
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
     def read(self, index: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
@@ -113,6 +128,8 @@ class _ViewedSource:
     def _seen(
         self, index: int, image: NDArray[Any], labels: NDArray[np.int32]
     ) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        labels = marked_value(labels, self._view.not_annotated)
+        check_annotated(self.samples[index].id, labels)
         labels = objects_of(labels, self._view.labels_are)
         size = self._source.samples[index].pixel_size_um
         if self._view.resample_um is None or size is None:
@@ -171,12 +188,15 @@ def objects_of(labels: NDArray[np.int32], labels_are: LabelsAre) -> NDArray[np.i
     """Return a map with one number per object.
 
     Args:
-        labels: int32[H, W] as the file has it.
+        labels: int32[H, W] as the file has it; what is not annotated, -1, stays.
         labels_are: `binary` and `binary-inverted` take the 8-connected pieces above, or up to, half of the largest
-            value; `binary-watershed` cuts the pieces at their necks; `classes` takes the pieces of each value.
+            value. `binary-watershed` cuts the pieces at their necks. `classes` takes the pieces of each value.
     """
     if labels_are in ("", "instances"):
         return labels
+    if is_partial(labels):
+        found = objects_of(objects_only(labels), labels_are)
+        return np.where(labels < 0, labels, found)
     from skimage.measure import label
 
     if labels_are == "classes":

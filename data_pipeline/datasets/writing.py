@@ -27,7 +27,7 @@ def write_release(
     Args:
         source: A data set whose samples are named as in the release; label maps of up to 65,535 objects.
         folder: Must be new or empty.
-        progress: Hears how many of how many images are written.
+        progress: Receives the number of finished images and of all.
 
     Raises:
         DataError: The folder is taken, or cannot be written.

@@ -1,6 +1,6 @@
-"""The one reader of image and label files: the same pixels, or the same refusal, whoever reads them.
+"""The one reader of image and label files. All callers get the same pixels, or the same refusal.
 
-A file is what its first bytes tell, whatever its name ends in; slides go by their names.
+The first bytes of a file decide its format, not its name. Only slides are recognised by their names.
 
 Images:
 
@@ -20,7 +20,7 @@ Label maps in png, bmp, tif, npy and npz:
 
 | taken | refused |
 |---|---|
-| stored integers of 1 to 64 bits, also where 0 is shown white; white is 1 in fax compression | numbers below 0 |
+| stored integers of 1 to 64 bits, also where 0 is shown white; white is 1 in fax compression | numbers below -1 |
 | floating point | numbers with fractions |
 | a palette's indices, grey saved as RGB | colours, transparency |
 | one page, one channel, a pyramid's full size | several pages or channels, Python objects |

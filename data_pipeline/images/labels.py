@@ -1,7 +1,7 @@
 """Label maps that any program wrote, as numbers: png, bmp, tif, npy and npz.
 
-Values are taken as they are stored: a palette's colours, an inverted look-up table and a file's grey levels say how
-a label map looks, not which instance a pixel belongs to. Fax compression alone stores 1 for black: there, white is 1.
+Values are used as they are stored. A palette's colours, an inverted look-up table and grey levels define how a label
+map looks, not which instance a pixel belongs to. Fax compression alone stores 1 for black: there, white is 1.
 """
 
 import zipfile
@@ -26,7 +26,7 @@ from searcher.data_pipeline.images.reading import file_kind
 __all__ = ["LabelHeader", "read_label_header", "read_labels", "read_wide_labels"]
 
 _MAX_BYTES = 1 << 30
-"""Largest label map that is decoded: else a damaged header fills the memory."""
+"""Largest label map that is decoded. Without this limit a damaged header could fill the memory."""
 _RULE = "a label map must be a single-channel integer label map of 1 to 64 bits"
 _REMEDY = "save it as a 16 bit PNG with one number per instance"
 _GREY = {"L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "1"}
@@ -70,7 +70,7 @@ def read_label_header(path: Path) -> LabelHeader:
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
-    """Return a label map as int32[H, W]: 0 background, other values as they are stored.
+    """Return a label map as int32[H, W]: 0 background, -1 not annotated, other values as they are stored.
 
     Raises:
         DataError: The file does not decode, is no label map, or has a label that does not fit.
@@ -262,9 +262,10 @@ def _checked(path: Path, stored: NDArray[Any]) -> NDArray[np.int32] | NDArray[np
         raise DataError(f"{path}: a label map must be of integers, got {stored.dtype}; {_REMEDY}")
     low, high = stored.min(), stored.max()
     limit = 2**53 if stored.dtype.kind == "f" else np.iinfo(np.int64).max
-    if low < 0 or high > limit:
+    if low < -1 or high > limit:
         raise DataError(
-            f"{path}: labels must lie in 0..{np.iinfo(np.int32).max}, got {low} to {high}; number the instances from 1"
+            f"{path}: labels must lie in 0..{np.iinfo(np.int32).max}, or be -1 where nothing is annotated, "
+            f"got {low} to {high}; number the instances from 1"
         )
     labels: NDArray[Any] = np.ascontiguousarray(
         stored, np.int64 if high > np.iinfo(np.int32).max else np.int32

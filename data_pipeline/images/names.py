@@ -50,7 +50,7 @@ def same_name(name: str) -> str:
 def is_data_file(path: Path, suffixes: Collection[str]) -> bool:
     """Return whether a path is a file, not hidden, whose name ends in one of the suffixes, in any case.
 
-    Folders, pipes, sockets and devices are none, whatever their names.
+    Folders, pipes, sockets and devices are none, with any name.
     """
     return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
 

@@ -70,7 +70,7 @@ def kind_of(path: Path, header: ImageHeader) -> PixelKind:
 def as_data(pixels: Pixels) -> Pixels:
     """Return pixels as data sets have them: 8 bit grey in three equal channels, all else as it is.
 
-    So grey images may lie beside coloured ones, and networks that were trained on colours take them.
+    So grey images may be mixed with coloured ones, and networks that were trained on colours take them.
     """
     if pixels.dtype == np.uint8 and pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)

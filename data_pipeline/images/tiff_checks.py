@@ -1,7 +1,7 @@
 """What is looked at in a TIFF file before tifffile may plan anything by it.
 
-A header costs nothing to write: sizes of 2^31, pages that follow themselves, tiles of no size, OME-XML that names any
-file of the machine. Each is held against what the file has: its length, its tables of tiles, its number of pages.
+A hostile header is easy to write: sizes of 2^31, pages that follow themselves, tiles of no size, or OME-XML that names
+any file of the machine. Each is held against what the file has: its length, its tables of tiles, its number of pages.
 """
 
 import struct

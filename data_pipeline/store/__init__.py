@@ -12,8 +12,8 @@
 private memory for the pixels; the page cache is shared by all processes of the machine.
 
 A store is either whole or not there: it is written under another name, synced, and renamed into place while a
-lock is held. The index is written last and carries its own digest, the size of the other two files, and the SHA-256
-of every image and label map as they were decoded.
+lock is held. The index is written last. It has its own digest, the size of the other two files, and the SHA-256 of
+every image and label map as decoded.
 """
 
 from searcher.data_pipeline.store.building import prepare_store

@@ -18,6 +18,7 @@ from searcher.data_pipeline.store.index import INDEX, LABELS, PIXELS, Entry, Ind
 from searcher.data_pipeline.store.integrity import identity_of, mark_checked, sha256
 from searcher.data_pipeline.store.leftovers import PARTIAL, lock_path
 from searcher.data_pipeline.store.mapped import Store
+from searcher.data_pipeline.unannotated import is_partial
 
 __all__ = ["prepare_store"]
 
@@ -36,8 +37,8 @@ def prepare_store(
     """Return the store of a dataset, building it first where it does not exist yet.
 
     Several processes may ask for the same store at once: one builds, the others wait for it. What a killed
-    process left behind is removed by the next build. A data set that changes while it is read is read again: a store
-    holds what its fingerprint says, which then is not the one that `source.fingerprint` gave before.
+    process left behind is removed by the next build. A data set that changes while it is read is read again. So a store
+    always matches its fingerprint, which may then differ from an earlier `source.fingerprint`.
 
     Args:
         source: The dataset.
@@ -177,7 +178,8 @@ def _append(
 ) -> Entry:
     """Append one sample to both files and return its entry in the index."""
     pixels = np.ascontiguousarray(image.astype(image.dtype.newbyteorder("<"), copy=False))
-    dtype = np.dtype("<u2" if labels.max(initial=0) <= np.iinfo(np.uint16).max else "<i4")
+    is_small = labels.max(initial=0) <= np.iinfo(np.uint16).max and not is_partial(labels)
+    dtype = np.dtype("<u2" if is_small else "<i4")
     numbers = np.ascontiguousarray(labels.astype(dtype))
     height, width = labels.shape
     return Entry(

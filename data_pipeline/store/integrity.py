@@ -1,8 +1,8 @@
 """Whether a store still holds the bytes that were written into it: compared with their digests once a boot.
 
-A disk that forgets bits, a tool that writes into the cache folder, a copy that ended early: the flat files keep their
-size, and a network trains on labels that nobody drew. Comparing takes about a second for each gigabyte, so what was
-compared is written down beside the files: for this boot of this machine, with the files' inode, size and times.
+Disks lose bits, tools write into the cache folder, and copies end early. The flat files then keep their size, and a
+network would train on labels that nobody drew. Comparing takes about a second for each gigabyte. So a comparison is
+recorded in the same folder: for this boot of this machine, with the files' inode, size and times.
 """
 
 import hashlib

@@ -99,7 +99,7 @@ class Store:
         return self._images[index]
 
     def labels(self, index: int) -> NDArray[np.uint16] | NDArray[np.int32]:
-        """Return the instance label map as uint16 or int32[H, W]: a read-only view of the map."""
+        """Return the instance label map as uint16 or int32[H, W], -1 where it is not annotated: a read-only view."""
         return self._labels[index]
 
     def indices(self, split: str) -> list[int]:

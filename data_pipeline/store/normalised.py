@@ -1,8 +1,8 @@
 """A store seen as 0..255: each image normalised as a whole, the first time that it is asked for.
 
-What was normalised lies in a scratch file without a name, of one byte for each value, in the folder of the stores (in
-the system's folder for temporary files where that one is read-only). It is mapped, so the page cache holds it, private
-memory does not grow with the data set, and it vanishes with the process, however that ends. Every process has its own.
+Normalised images are in a scratch file without a name, with one byte for each value. It is in the folder of the stores,
+or in the system's temporary folder if that one is read-only. It is mapped, so the page cache holds it, and private
+memory does not grow with the data set. It is removed with the process, also after a kill. Every process has its own.
 """
 
 import mmap

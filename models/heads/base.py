@@ -12,7 +12,7 @@ from torch import Tensor
 from searcher.models.losses import binary_losses, class_losses
 from searcher.models.parts import LOSSES
 from searcher.models.settings_base import PartOptions
-from searcher.models.targets import border_weight
+from searcher.models.targets import border_weight, continued, has_unannotated
 from searcher.models.values import Evidence
 
 __all__ = ["CORE_KEYS", "Head", "HeadOptions", "Targets"]
@@ -80,17 +80,33 @@ class Head(ABC):
     def __init__(self, options: HeadOptions) -> None:
         self.options = options
 
-    def losses(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def losses(self, logits: Tensor, labels: Tensor, *, is_partial: bool | None = None) -> dict[str, Tensor]:
         """Return the losses by name, each a float32 scalar.
+
+        Where pixels are not annotated, the losses are those of the annotated ones, one after the other as an image of
+        one row; 0 where there is none.
 
         Of several outputs (deep supervision, Lee et al. 2015, arXiv 1409.5185) each counts half as much as the one
         before, all together as much as one.
 
         Args:
             logits: float[B, n * num_channels, H, W], of n outputs.
-            labels: int32[B, H, W], instance label maps.
+            labels: int32[B, H, W], instance label maps, below 0 where nothing is annotated.
+            is_partial: Whether there are such pixels; None looks. On a GPU, looking waits for the logits.
         """
-        targets = self.targets(labels)
+        if is_partial is None:
+            is_partial = has_unannotated(labels)
+        if not is_partial:
+            return self._losses_of_all(logits, self.targets(labels))
+        is_known = labels >= 0
+        targets = self.targets(continued(labels))
+        if not is_known.any():
+            return {name: loss * 0 for name, loss in self._losses_of_all(logits, targets).items()}
+        known = [None if each is None else _in_a_row(each, is_known) for each in targets]
+        return self._losses_of_all(_in_a_row(logits, is_known), Targets(*known))  # type: ignore[arg-type]
+
+    def _losses_of_all(self, logits: Tensor, targets: "Targets") -> dict[str, Tensor]:
+        """Return the losses of all outputs by name, weighted as `losses` says."""
         outputs = torch.split(logits, self.num_channels, dim=1)
         losses = [self.losses_of(output, targets) for output in outputs]
         if len(losses) == 1:
@@ -178,3 +194,15 @@ class Head(ABC):
         if not self.options.border_weight or not uses_them:
             return None
         return border_weight(labels, weight=self.options.border_weight, sigma_px=self.options.border_sigma_px)
+
+
+def _in_a_row(values: Tensor, is_chosen: Tensor) -> Tensor:
+    """Return the chosen pixels as an image of one row: [1, C, 1, N] of [B, C, H, W], [1, 1, N] of [B, H, W].
+
+    Args:
+        values: Of every pixel.
+        is_chosen: bool[B, H, W], N of them true.
+    """
+    if values.ndim == 3:
+        return values[is_chosen][None, None]
+    return values.movedim(1, -1)[is_chosen].T[None, :, None]

@@ -48,6 +48,7 @@ def launch(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "StudyResult":
     """Run a study until its budget is used, or go on with it; the same as `searcher launch`.
@@ -71,6 +72,7 @@ def launch(
         labels_are: What label maps hold: `instances`, `binary`, `binary-inverted`, `binary-watershed` or `classes`.
         patient_from: Regular expression whose one group, in an image's name, is the patient.
         resample_um: Resample all images to pixels of this side in micrometres.
+        not_annotated: Number that label maps have where nothing is annotated, 255 or 65535 say, beside -1.
         progress: Show a bar on standard error.
 
     Returns:
@@ -86,7 +88,7 @@ def launch(
     from searcher.api.study_result import read_study
     from searcher.ledger.database import Database
 
-    view = _view(labels_are, patient_from, resample_um)
+    view = _view(labels_are, patient_from, resample_um, not_annotated)
     where, line = data_place(data), ProgressLine(progress)
     if study is None:
         from searcher.api.planning import planned_file
@@ -146,6 +148,7 @@ def train(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "TrainedTrial":
     """Train one trial of a study in this process, without cluster and database; the same as `searcher train`.
@@ -161,6 +164,7 @@ def train(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error.
 
     Raises:
@@ -174,7 +178,7 @@ def train(
     spec = _spec(study, set, {"train.epochs": epochs})
     if storage_at(os.fspath(storage)).is_remote:
         raise UserError(f"storage: must be a folder for a single trial, got {storage}; use launch")
-    view = _view(labels_are, patient_from, resample_um)
+    view = _view(labels_are, patient_from, resample_um, not_annotated)
     config = spec.trial_config(only_point(spec))
     line = ProgressLine(progress)
 
@@ -204,6 +208,7 @@ def open_dataset(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> SampleSource:
     """Return a data set of any layout that searcher reads. No pixel is decoded yet.
@@ -216,6 +221,7 @@ def open_dataset(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error while it is fetched.
 
     Raises:
@@ -229,7 +235,7 @@ def open_dataset(
     assert where is not None
     with ProgressLine(progress).step("fetching images") as advance:
         source = open_data(where, cache_dir(), progress=advance)
-    return viewed(source, _view(labels_are, patient_from, resample_um))
+    return viewed(source, _view(labels_are, patient_from, resample_um, not_annotated))
 
 
 @in_python
@@ -267,6 +273,7 @@ def evaluate(
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
+    not_annotated: int | None = None,
     progress: bool = False,
 ) -> "Evaluation":
     """Measure networks by the official metrics on a data set; the same as `searcher evaluate`.
@@ -282,6 +289,7 @@ def evaluate(
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
+        not_annotated: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -317,6 +325,7 @@ def evaluate(
             labels_are=labels_are,
             patient_from=patient_from,
             resample_um=resample_um,
+            not_annotated=not_annotated,
             progress=progress,
         ),
         folder,
@@ -377,7 +386,9 @@ def _spec(study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[st
     return read_spec(os.fspath(study), {**(chosen or {}), **fixed})
 
 
-def _view(labels_are: str, patient_from: str, resample_um: float | None) -> DataView:
+def _view(
+    labels_are: str, patient_from: str, resample_um: float | None, not_annotated: int | None
+) -> DataView:
     import re
 
     _check_choice("labels_are", labels_are, ("", *LABELS_ARE))
@@ -397,7 +408,12 @@ def _view(labels_are: str, patient_from: str, resample_um: float | None) -> Data
         raise UserError(
             f"resample_um: must be a number of micrometres above 0, got {resample_um!r}; leave it out, or give one"
         )
-    return DataView(labels_are, patient_from, resample_um)  # type: ignore[arg-type]  # checked above
+    if not_annotated is not None and (type(not_annotated) is not int or not_annotated < 1):
+        raise UserError(
+            f"not_annotated: must be a whole number of at least 1, got {not_annotated!r}; leave it out where "
+            "label maps have -1"
+        )
+    return DataView(labels_are, patient_from, resample_um, not_annotated)  # type: ignore[arg-type]  # checked above
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""`searcher data prepare`, `searcher data inspect`, `searcher data import` and `searcher data draw`."""
+"""`searcher data` and its actions: prepare, inspect, import, export and draw."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("data", help="prepare, inspect, import or draw a data set")
+    parser = verbs.add_parser("data", help="prepare, inspect, import, export or draw a data set")
     actions = parser.add_subparsers(
         title="actions", metavar="ACTION", required=True, parser_class=type(parser)
     )
@@ -38,6 +38,19 @@ def add_parser(verbs: Verbs) -> None:
     )
     add_json(imported)
     imported.set_defaults(run=_import)
+    exported = actions.add_parser("export", help="write a data set of any known layout for another program")
+    exported.add_argument("data", metavar="SOURCE", help="its folder, or a folder's URI in an object store")
+    exported.add_argument(
+        "--as",
+        dest="format",
+        required=True,
+        metavar="FORMAT",
+        help="coco, geojson (QuPath), cellpose, nnunet, or a plug-in's",
+    )
+    add_view(exported)
+    exported.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
+    add_json(exported)
+    exported.set_defaults(run=_export)
     draw = actions.add_parser("draw", help="write synthetic glands as files, to try everything on")
     draw.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
     draw.add_argument(
@@ -108,6 +121,29 @@ def _import(args: argparse.Namespace) -> int:
         for kind, lines in (("left out", report.left_out), ("remark", report.remarks)):
             for line in lines:
                 console.print(f"{kind}: {line}", markup=False, soft_wrap=True)
+    return 1 if report.left_out else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from searcher.cli.terminal import console, print_json, progress_bar
+    from searcher.data_pipeline.datasets.exports.base import export_dataset
+    from searcher.data_pipeline.datasets.exports.table import DATA_FORMATS
+
+    exporter = DATA_FORMATS[args.format]  # refuses what is no format, before anything is read
+    source = open_source(args, strict=False)
+    with progress_bar(f"exporting {source.name}") as advance:
+        report = export_dataset(source, str(args.data), args.to, args.format, exporter, progress=advance)
+    if args.json:
+        print_json(report.to_dict())
+    else:
+        console.print(
+            f"{report.source}: {report.num_images} images with {report.num_objects} objects written as "
+            f"{report.written_as} to {args.to}",
+            markup=False,
+            soft_wrap=True,
+        )
+        for line in report.left_out:
+            console.print(f"left out: {line}", markup=False, soft_wrap=True)
     return 1 if report.left_out else 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searcher.api.writing import check_writable, write_text
-from searcher.cli.options import Verbs
+from searcher.cli.options import Verbs, positive_int
 from searcher.cli.streams import say_problem
 from searcher.json_text import json_text
 
@@ -32,6 +32,12 @@ def add_parser(verbs: Verbs) -> None:
         action="store_true",
         help="make each 8-connected piece of a label an object of its own, on both sides, and drop pieces of up to 2 "
         "pixels; for masks, and for annotations with one label for all; the figures as labelled are given beside",
+    )
+    parser.add_argument(
+        "--not-annotated",
+        type=positive_int,
+        metavar="N",
+        help="the truth has N, 255 or 65535 say, where nothing is annotated, beside -1: no metric counts there",
     )
     parser.add_argument("--poster", action="store_true", help="the DTU poster's own metrics as well")
     parser.add_argument(
@@ -61,6 +67,7 @@ def _run(args: argparse.Namespace) -> int:
             split=args.split,
             relabel=args.relabel,
             with_poster=args.poster,
+            not_annotated=args.not_annotated,
             progress=advance,
         )
     shown = {args.split or args.prediction.absolute().name: measured.summary}

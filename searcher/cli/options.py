@@ -100,7 +100,7 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
 
 
 def add_view(parser: argparse.ArgumentParser) -> None:
-    """Add what `data_view` reads: `--labels-are`, `--patient-from`, `--resample-um`."""
+    """Add what `data_view` reads: `--labels-are`, `--not-annotated`, `--patient-from`, `--resample-um`."""
     group = parser.add_argument_group("how the data set is to be read")
     group.add_argument(
         "--labels-are",
@@ -108,6 +108,13 @@ def add_view(parser: argparse.ArgumentParser) -> None:
         default="",
         help="what label maps hold: instances (one number per object), or masks and classes whose connected pieces "
         "are the objects; default: instances, refused where the evidence speaks against it",
+    )
+    group.add_argument(
+        "--not-annotated",
+        type=positive_int,
+        metavar="N",
+        help="label maps have N, 255 or 65535 say, where nothing is annotated, beside -1: no loss, no metric there; "
+        "default: as dataset.toml says",
     )
     group.add_argument(
         "--patient-from",
@@ -141,7 +148,7 @@ def data_view(args: argparse.Namespace) -> "DataView":
     """Return how the command line wants the data set read."""
     from searcher.data_pipeline.datasets.view import DataView
 
-    return DataView(args.labels_are, args.patient_from or "", args.resample_um)
+    return DataView(args.labels_are, args.patient_from or "", args.resample_um, args.not_annotated)
 
 
 def data_view_words(args: argparse.Namespace) -> list[str]:
@@ -149,6 +156,7 @@ def data_view_words(args: argparse.Namespace) -> list[str]:
     words = []
     for option, value in (
         ("--labels-are", args.labels_are),
+        ("--not-annotated", args.not_annotated),
         ("--patient-from", args.patient_from),
         ("--resample-um", args.resample_um),
     ):

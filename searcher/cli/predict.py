@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from searcher.claims import claimed
 from searcher.cli.normalisation import add_normalisation
-from searcher.cli.options import Verbs, add_json, positive_float
+from searcher.cli.options import Verbs, add_json, positive_float, positive_int
 from searcher.cli.predict_files import images_of, images_to_predict, wanted_outputs
 from searcher.cli.predictions_table import SUMMARY, PredictionsTable
 from searcher.cli.streams import say_problem
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from searcher.bundle.load import Bundle
     from searcher.inference.predictor import Predictor
     from searcher.prediction.predict import Failure, ImageResult, Options
+    from searcher.prediction.selection import Region
 
 __all__ = ["add_parser"]
 
@@ -57,6 +58,30 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--class-name", default="Gland", metavar="NAME", help="class of the objects in GeoJSON; default Gland"
     )
+    parser.add_argument(
+        "--threshold",
+        type=_share,
+        metavar="P",
+        help="probability, between 0 and 1, above which a pixel is an object's; of detectors, a detection's score; "
+        "default: as the bundle says",
+    )
+    parser.add_argument(
+        "--min-area",
+        type=positive_int,
+        metavar="PX",
+        help="leave out objects below so many pixels of the image; default: as the bundle says",
+    )
+    parser.add_argument(
+        "--region",
+        metavar="X,Y,W,H|FILE",
+        help="look only there: a rectangle in pixels, or the polygons of a GeoJSON file; objects with more than half "
+        "of their pixels in it are kept, whole",
+    )
+    parser.add_argument(
+        "--skip-glass",
+        action="store_true",
+        help="do not look at tiles of glass: at most 1 of 1000 pixels has a channel at 180 of 255 or below",
+    )
     add_normalisation(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace outputs that are there")
@@ -70,6 +95,7 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     _check_pixel_size(args.pixel_size_um)
     outputs = wanted_outputs(args.outputs)
+    region = None if args.region is None else _region(args.region)
     paths = images_of(args.images)
     images_to_predict(args, paths, outputs)  # refuses what cannot be, before networks are loaded
     from searcher.api.networks import normalise_as_wished
@@ -80,18 +106,40 @@ def _run(args: argparse.Namespace) -> int:
     bundle = load_bundle(args.bundle)
     predictor = bundle.predictor(device=default_device(), tta=args.tta)
     normalise_as_wished(predictor, args.normalisation, [member.facts.config for member in bundle.members])
+    if args.skip_glass and not predictor.kind.is_colour:
+        raise UserError(
+            "--skip-glass: must be for a bundle of colour images in bright field, got one of other images; leave it out"
+        )
     options = Options(
         folder=args.to,
         trained_um=bundle.pixel_size_um,
         pixel_size_um=args.pixel_size_um,
         outputs=outputs,
         class_name=args.class_name,
+        threshold=args.threshold,
+        min_area_px=args.min_area,
+        region=region,
+        skips_glass=args.skip_glass,
     )
     with _claimed_folder(args.to):
         todo = images_to_predict(args, paths, outputs)  # nobody else writes there from here on
         results = _predict(todo, predictor, options, args.report_of)
     _say_dark(args, bundle, results, are_brightened=predictor.kind.normalisation.brightens_dark)
     return _say(args, bundle, results, len(paths) - len(todo), options)
+
+
+def _share(text: str) -> float:
+    """Parse a number between 0 and 1, for argparse."""
+    value = positive_float(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
+    return value
+
+
+def _region(text: str) -> "Region":
+    from searcher.prediction.selection import read_region
+
+    return read_region(text)
 
 
 def _check_pixel_size(pixel_size_um: float | None) -> None:
@@ -223,7 +271,7 @@ def _print_results(
 
 
 def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options") -> list[str]:
-    """Return what to know about the pixel sizes."""
+    """Return what to know about the pixel sizes, and about glass."""
     unknown = [each for each in found if each.pixel_size_um is None]
     resampled = [each for each in found if each.scale != 1]
     lines = []
@@ -237,6 +285,8 @@ def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options
         lines.append(
             f"{bundle.name} does not say what pixel size it was trained at: images were taken as they are"
         )
+    if num_glass := sum(each.glass_tiles for each in found):
+        lines.append(f"{num_glass} tiles of {_images_text(len(found))} are glass, and were not looked at")
     if unknown:
         taken = "it was taken as it is" if len(unknown) == 1 else "they were taken as they are"
         lines.append(

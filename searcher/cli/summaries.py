@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 from searcher.cli.terminal import console, metric, table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from searcher.evaluation.bootstrap import Interval
     from searcher.evaluation.summary import Estimate, Summary
 
 __all__ = ["print_summaries"]
 
 _SHOWN = ("f1", "object_dice", "object_hausdorff", "pixel_dice")
+_OF_INSTANCES = {"ap50": "AP50", "ap": "AP", "pq": "PQ", "aji": "AJI"}
 
 
 def print_summaries(summaries: "Mapping[str, Summary]") -> None:
@@ -44,14 +47,36 @@ def print_summaries(summaries: "Mapping[str, Summary]") -> None:
         *(f">{key}" for key in shown_keys[len(_SHOWN) :]),
     ]
     console.print(table(columns, rows))
+    console.print(_of_instances(summaries))
     for name, of in summaries.items():
         for line in _remarks(of):
             console.print(f"{name}: {line}", markup=False, soft_wrap=True)
 
 
+def _of_instances(summaries: "Mapping[str, Summary]") -> "Table":
+    """Return the table of the metrics of cells and nuclei."""
+    rows: list[tuple[object, ...]] = []
+    for name, of in summaries.items():
+        for how, what, values in (("pooled", "pooled", of.pooled), ("mean", "mean over images", of.mean)):
+            ends = of.intervals[how]
+            shown = [_with_interval(values[key], ends[key]) for key in _OF_INSTANCES]
+            rows.append((name, of.num_images, what, *shown))
+        for stratum, within in of.strata.items():
+            shown = [metric(within.pooled[key]) for key in _OF_INSTANCES]
+            rows.append((name, within.num_images, f"{stratum}, pooled", *shown))
+    return table(
+        ["images of", ">images", "figures", *(f">{label}" for label in _OF_INSTANCES.values())], rows
+    )
+
+
 def _shown(summaries: "Mapping[str, Summary]") -> tuple[str, ...]:
     """Return the official metrics, and those of plug-ins behind them."""
-    found = [key for of in summaries.values() for key in of.pooled if key not in _SHOWN]
+    found = [
+        key
+        for of in summaries.values()
+        for key in of.pooled
+        if key not in _SHOWN and key not in _OF_INSTANCES
+    ]
     return (*_SHOWN, *dict.fromkeys(found))
 
 

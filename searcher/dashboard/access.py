@@ -1,4 +1,4 @@
-"""Who may look at the dashboard: whoever has the token."""
+"""Access to the dashboard: only with the token."""
 
 import hmac
 import secrets
@@ -21,7 +21,7 @@ class Access:
 
     Args:
         token: At least `MIN_TOKEN_LENGTH` characters.
-        was_made: Whether it was made for this process, so that a person has to be told.
+        was_made: Whether it was made for this process, so it must be shown to a person.
 
     Raises:
         UserError: It is shorter, or has characters that no header can carry. The message does not show it.

@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 class StudyArtifacts:
     """An artifact store of Optuna's protocol over the stores of all storage roots.
 
-    Artifacts have unique names, so the first root that has one is the right one. The roots are asked for every time:
-    studies come while a dashboard runs. One that cannot be used on this machine takes no other's pictures along; it
-    is logged once.
+    Artifacts have unique names, so the first root that has one is the right one. The roots are read each time, because
+    studies are added while a dashboard runs. One that cannot be used on this machine takes no other's pictures along;
+    it is logged once.
 
     Args:
         database: The study database.
@@ -87,7 +87,7 @@ class StudyArtifacts:
     def _roots(self, artifact_id: str, unusable: list[Exception]) -> list[Path]:
         """Return this machine's folders of the roots that can be used, those with the artifact first.
 
-        What lies here is found without asking any object store, which may be away and take its time to say so.
+        Local pictures are found without a request to an object store, which may be away and slow to answer.
         """
         roots = []
         for text in self._database.storage_roots():

@@ -1,4 +1,4 @@
-"""What stands in front of Optuna dashboard, whose API can delete studies and knows no users."""
+"""The guard of Optuna dashboard, whose API can delete studies and has no users."""
 
 import json
 import logging
@@ -35,8 +35,9 @@ _HEADERS = (
 class Guard:
     """A WSGI application that lets through what may pass.
 
-    In this order: the request names a host that is meant (against DNS rebinding), shows the token or a session, and
-    only reads, unless writing is allowed; what writes comes from the dashboard's own pages or from no page at all.
+    The checks, in this order: the request names an allowed host (against DNS rebinding), has the token or a session,
+    and only reads unless writing is allowed. A request that writes comes from the dashboard's own pages or from no
+    page.
 
     Args:
         app: Optuna dashboard.
@@ -131,7 +132,8 @@ class Guard:
     def _welcome(self, access: Access, answer: "_Answer") -> Iterable[bytes]:
         """Give the browser its session and send it on.
 
-        By a page and not by a redirection: the cookie would not come along if the link was clicked on in another page.
+        It answers with a page and not with a redirection. With a redirection, a link in another page would lose the
+        cookie.
         """
         cookie = f"{self._cookie_name}={access.begin_session()}; HttpOnly; SameSite=Strict; Path=/"
         head = '<meta http-equiv="refresh" content="0; url=/dashboard">'

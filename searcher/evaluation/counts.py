@@ -1,4 +1,5 @@
-"""How well objects are counted, whatever their shapes: the numbers of true and predicted objects of each image."""
+"""How well objects are counted, without regard to their shapes: the numbers of true and predicted objects of each
+image."""
 
 import math
 from collections.abc import Sequence

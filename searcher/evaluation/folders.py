@@ -10,6 +10,7 @@ from searcher.data_pipeline.datasets.glas import GlasFolder
 from searcher.data_pipeline.datasets.tables import read_grades
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import label_maps_in, single_files
+from searcher.data_pipeline.unannotated import check_annotated, is_partial, marked_value
 from searcher.evaluation import metrics
 from searcher.evaluation.glas import poster
 from searcher.evaluation.label_maps import read_label_map, relabelled
@@ -69,14 +70,15 @@ def measure_folders(
     split: str | None = None,
     relabel: bool = False,
     with_poster: bool = False,
+    not_annotated: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> MeasuredFolders:
     """Return all figures of the label maps of one folder against those of another.
 
     Files belong together by their names without extension and without `_anno` (`testA_1_anno.bmp` and `testA_1.png`).
-    Where a folder has both, the one with `_anno` is the label map and the other its image. What `searcher predict`
-    wrote is taken as it is: `testA_1.labels.tif`, not the overlay or the image beside it. Strata are the grades of the
-    truth's `Grade.csv`, if it has one.
+    Where a folder has both, the one with `_anno` is the label map and the other its image. In the outputs of `searcher
+    predict` it reads `testA_1.labels.tif`, not the overlay or the image in the same folder. Strata are the grades of
+    the truth's `Grade.csv`, if it has one.
 
     Args:
         truth: Folder of png, tif, bmp or npy files.
@@ -84,18 +86,19 @@ def measure_folders(
         split: In a GlaS release folder, `testA` say, the only images that are looked at, in both folders.
         relabel: Whether each piece of a label is an object of its own, on both sides; see `relabelled`.
         with_poster: Whether the poster's own metrics are wanted as well.
-        progress: Hears how many of how many images are done.
+        not_annotated: Number that the truth has where nothing is annotated, beside -1; see `where_annotated`.
+        progress: Receives the number of finished images and of all.
 
     Raises:
-        DataError: Every file without partner, that does not decode, is no label map, or has another size than its
-            partner, one line each.
+        DataError: One line for each file without a partner, and each that does not decode, is no label map, or differs
+            from its partner in size.
     """
     pairs, problems = _pairs(truth, prediction, split)
     measured: list[_Measured] = []
 
     def measure(pair: LabelMapPair) -> _Measured | DataError:
         try:
-            return _measure(pair, relabel, with_poster)
+            return _measure(pair, relabel, with_poster, not_annotated)
         except DataError as error:
             return error
 
@@ -118,8 +121,8 @@ def measure_folders(
     )
 
 
-def _measure(pair: LabelMapPair, relabel: bool, with_poster: bool) -> _Measured:
-    truth, prediction = _read_both(pair)
+def _measure(pair: LabelMapPair, relabel: bool, with_poster: bool, not_annotated: int | None) -> _Measured:
+    truth, prediction = _read_both(pair, not_annotated)
 
     def result(glands: IntArray, found: IntArray) -> ImageResult:
         return ImageResult(
@@ -138,7 +141,7 @@ def _measure(pair: LabelMapPair, relabel: bool, with_poster: bool) -> _Measured:
     )
 
 
-def _read_both(pair: LabelMapPair) -> tuple[IntArray, IntArray]:
+def _read_both(pair: LabelMapPair, not_annotated: int | None) -> tuple[IntArray, IntArray]:
     """Return both label maps.
 
     Raises:
@@ -157,9 +160,15 @@ def _read_both(pair: LabelMapPair) -> tuple[IntArray, IntArray]:
             f"{pair.prediction}: must have the size of {pair.truth.name}, {width}x{height}, got "
             f"{got_width}x{got_height}; predict at the image's own size, or resize with nearest-neighbour interpolation"
         )
+    if len(maps) == 2 and is_partial(maps[1]):
+        problems.append(
+            f"{pair.prediction}: labels must be 0 (background) or above, got -1, which only a truth has; save it again"
+        )
     if problems:
         raise DataError(*problems)
-    return maps[0], maps[1]
+    truth = marked_value(maps[0], not_annotated)
+    check_annotated(pair.truth, truth)
+    return truth, maps[1]
 
 
 def _pairs(truth: Path, prediction: Path, split: str | None) -> tuple[list[LabelMapPair], list[str]]:

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from searcher.evaluation.objects import LabelledObjects, PairedPixels
 
-__all__ = ["METRICS", "InstanceTerms", "instance_metrics", "instance_terms"]
+__all__ = ["METRICS", "NUM_SUMS", "InstanceTerms", "instance_metrics", "instance_terms"]
 
 METRICS = ("ap", "ap50", "ap75", "pq", "dq", "sq", "aji")
 """Names of what `instance_metrics` returns, in their order."""
+NUM_SUMS = 15
+"""What they are made from, see `InstanceTerms.sums`."""
 _TWENTIETHS = np.arange(10, 20)
 """The thresholds 0.5 to 0.95 in twentieths, so that comparing whole numbers is exact."""
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.images import read_wide_labels
+from searcher.data_pipeline.unannotated import UNANNOTATED, is_partial, objects_only
 from searcher.evaluation.objects import IntArray
 
 __all__ = ["read_label_map", "relabelled"]
@@ -30,11 +31,13 @@ def relabelled(labels: IntArray) -> NDArray[np.int32]:
     Objects of different labels stay apart where they touch. Pieces of up to 2 pixels are dropped.
 
     Args:
-        labels: integer[H, W], 0 is background.
+        labels: integer[H, W], 0 is background, below 0 not annotated, which stays.
 
     Returns:
         int32[H, W], 1 to the number of pieces in the order of their first pixels.
     """
+    if is_partial(labels):
+        return np.where(labels < 0, np.int32(UNANNOTATED), relabelled(objects_only(labels)))
     from skimage.measure import label  # half a second to import
 
     pieces = label(labels, background=0, connectivity=2)

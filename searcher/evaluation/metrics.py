@@ -1,9 +1,9 @@
-"""The official metrics of the GlaS contest, and pixel Dice, between label maps of any method.
+"""The official metrics of the GlaS contest, pixel Dice, and the metrics of nuclei, between label maps of any method.
 
-Definitions: Sirinukunwattana et al. 2016 (arXiv 1603.00275, section 4) and the contest's MATLAB evaluation;
-each is written out where it is computed. Both sides are instance label maps at the image's own resolution. The
-partner of an object is the object of the other side with which it shares the most pixels, background excluded,
-the one with the lowest label among equals.
+Definitions of the official ones: Sirinukunwattana et al. 2016 (arXiv 1603.00275, section 4) and the contest's MATLAB
+evaluation; each is written out where it is computed. Both sides are instance label maps at the image's own resolution.
+The partner of an object is the object of the other side with which it shares the most pixels, background excluded.
+Among equals it is the one with the lowest label.
 
 An image is compared once; `pooled` and `mean` then sum up any set of images, such as test A.
 """
@@ -16,13 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.hausdorff import nearest_hausdorff, pair_hausdorff
+from searcher.evaluation.instances import NUM_SUMS as NUM_INSTANCE_SUMS
+from searcher.evaluation.instances import instance_metrics, instance_terms
 from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, paired_pixels, partners
 from searcher.plugins import PluginError
 from searcher.study.objectives import METRICS as VALIDATION_METRICS
 from searcher.study.objectives import Counts, Metric, metrics_of_plugins
 
 __all__ = [
+    "INSTANCE_METRICS",
     "METRICS",
     "ImageComparison",
     "ObjectTerms",
@@ -34,14 +38,18 @@ __all__ = [
 ]
 
 METRICS = ("f1", "object_dice", "object_hausdorff", "pixel_dice")
-"""Names of what `pooled`, `mean` and `from_sums` return, in their order, before those of plug-ins."""
-_NUM_SUMS = 10
+"""Names of the official metrics, in the order of `metric_names`."""
+INSTANCE_METRICS = ("ap50", "ap", "pq", "aji")
+"""Names of the metrics of cells and nuclei behind them; see `searcher.evaluation.instances`."""
+_NUM_OFFICIAL = 10
+"""What the official metrics are made from."""
+_NUM_SUMS = _NUM_OFFICIAL + NUM_INSTANCE_SUMS
 """What ours are made from."""
 
 
 def metric_names() -> tuple[str, ...]:
     """Return the names of what `pooled`, `mean` and `from_sums` return, in their order."""
-    return (*METRICS, *metrics_of_plugins())
+    return (*METRICS, *INSTANCE_METRICS, *metrics_of_plugins())
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +61,8 @@ class ObjectTerms:
     dice: NDArray[np.float64]
     """float64[n], 2 |X n Y| / (|X| + |Y|) of the object and its partner, 0 without one."""
     hausdorff: NDArray[np.float64]
-    """float64[n], Hausdorff distance in pixels to the partner, or without one to the object of the other side
-    for which it is smallest; the image's diagonal if that side is empty."""
+    """float64[n], Hausdorff distance in pixels to the partner. Without a partner it is the smallest distance to an
+    object of the other side, or the image's diagonal if that side is empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +77,8 @@ class ImageComparison:
     """Predicted objects that cover more than half of their partner's pixels (strictly: none is won twice)."""
     shared_px: int
     """Pixels that both sides count to an object."""
+    instances: NDArray[np.float64]
+    """float64[15], what the metrics of cells and nuclei are made from; see `instance_terms`."""
     of_maps: Mapping[str, float] = field(default_factory=dict)
     """Values of plug-ins' metrics of label maps, by name; NaN where the image has none."""
 
@@ -94,11 +104,11 @@ class ImageComparison:
 
     @property
     def sums(self) -> NDArray[np.float64]:
-        """float64[10 + 2k], what `from_sums` makes the metrics from; those of a set are the sum over its images.
+        """float64[25 + 2k], what `from_sums` makes the metrics from; those of a set are the sum over its images.
 
         TP and shared pixels; then for the true objects, then for the predicted ones: their number, and the sums of
-        area, area x Dice and area x Hausdorff distance. Then for each of k plug-ins' metrics of label maps its value
-        and a one, or twice 0 where the image has none.
+        area, area x Dice and area x Hausdorff distance. Then `instances`. Then for each of k plug-ins' metrics of label
+        maps its value and a one, or twice 0 where the image has none.
         """
         sides = [
             [len(side.areas), side.areas.sum(), side.areas @ side.dice, side.areas @ side.hausdorff]
@@ -106,7 +116,8 @@ class ImageComparison:
         ]
         found = [self.of_maps.get(name, math.nan) for name in _metrics_of_maps()]
         more = [term for value in found for term in ((0.0, 0.0) if math.isnan(value) else (value, 1.0))]
-        return np.array([self.tp, self.shared_px, *sides[0], *sides[1], *more], np.float64)
+        official = [self.tp, self.shared_px, *sides[0], *sides[1]]
+        return np.array([*official, *self.instances, *more], np.float64)
 
     @property
     def touched_by_empty_rule(self) -> bool:
@@ -125,8 +136,8 @@ def compare(
     Labels may have gaps; an object is all pixels of one label, and is neither split nor joined.
 
     Args:
-        truth: integer[H, W], instance label map, 0 is background.
-        prediction: integer[H, W], the same.
+        truth: integer[H, W], instance label map, 0 is background, below 0 not annotated; see `where_annotated`.
+        prediction: integer[H, W], instance label map, 0 is background.
         hausdorff: Whether distances are wanted, most of the work. Without, they are NaN, and what is made of them too.
         only: Which of the plug-ins' metrics of label maps are wanted; None for all.
 
@@ -139,6 +150,7 @@ def compare(
             f"truth and prediction must have the same shape, got truth {truth.shape} prediction "
             f"{prediction.shape}; resize the prediction to the image with nearest-neighbour interpolation"
         )
+    truth, prediction = where_annotated(truth, prediction)
     glands, found = LabelledObjects(truth), LabelledObjects(prediction)
     pairs = paired_pixels(glands, found)
     of_glands, of_found = partners(pairs, len(glands), len(found))
@@ -152,6 +164,7 @@ def compare(
         prediction=ObjectTerms(found.areas, _dice_terms(found, glands, of_found), h_found),
         tp=int(won.sum()),
         shared_px=int(np.count_nonzero((truth != 0) & (prediction != 0))),
+        instances=instance_terms(glands, found, pairs).sums,
         of_maps={
             name: _value(name, metric, truth, prediction)
             for name, metric in _metrics_of_maps().items()
@@ -172,8 +185,8 @@ def pooled(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
         `object_hausdorff`: Mean of both sides' area-weighted Hausdorff distances, in pixels.
         `pixel_dice`: 2 |T n P| / (|T| + |P|) of the foregrounds.
 
-        A set with no object on one side has that side's weights on the other; with none at all, it is 1, 1, 0
-        pixels and 1. Then the plug-ins' metrics, NaN where there is none.
+        If one side has no object, the other side's weights count. If both have none, the figures are 1, 1, 0 pixels and
+        1. Then `ap50`, `ap`, `pq` and `aji`, and the plug-ins' metrics, NaN where there is none.
 
     Raises:
         ValueError: No image.
@@ -188,12 +201,12 @@ def from_sums(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Return the metrics of many sets of images at once, by the definitions of `pooled`.
 
     Args:
-        sums: float64[..., 10 + 2k], `ImageComparison.sums` summed over the images of each set.
+        sums: float64[..., 25 + 2k], `ImageComparison.sums` summed over the images of each set.
 
     Returns:
         float64[...] by the names of `metric_names`.
     """
-    tp, shared_px, *of_sides = np.moveaxis(sums[..., :_NUM_SUMS], -1, 0)
+    tp, shared_px, *of_sides = np.moveaxis(sums[..., :_NUM_OFFICIAL], -1, 0)
     num, area, dice, hausdorff = (np.stack(pair) for pair in zip(of_sides[:4], of_sides[4:], strict=True))
     num_sides = (num > 0).sum(axis=0)  # those with objects
     is_empty = num_sides == 0
@@ -202,12 +215,14 @@ def from_sums(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         means = np.divide(weighted, area, out=np.zeros_like(area), where=area > 0)
         return np.where(is_empty, of_nothing, means.sum(axis=0) / np.maximum(num_sides, 1))
 
+    instances = instance_metrics(sums[..., _NUM_OFFICIAL:_NUM_SUMS])
     num_objects, num_px = num.sum(axis=0), area.sum(axis=0)  # 2 TP + FP + FN: all objects of both sides
     return {
         "f1": np.where(is_empty, 1.0, 2 * tp / np.maximum(num_objects, 1)),
         "object_dice": of_both(dice, 1.0),
         "object_hausdorff": of_both(hausdorff, 0.0),
         "pixel_dice": np.where(is_empty, 1.0, 2 * shared_px / np.maximum(num_px, 1)),
+        **{name: instances[name] for name in INSTANCE_METRICS},
         **_of_plugins(sums),
     }
 

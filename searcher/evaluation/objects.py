@@ -1,7 +1,6 @@
 """The objects of one label map, with what comparisons need of them, worked out once when first needed.
 
-Objects are counted from 0 in the order of their labels, whatever the labels are. Shapes: H rows, W columns,
-n objects.
+Objects are counted from 0 in the order of their labels; the labels may have gaps. Shapes: H rows, W columns, n objects.
 """
 
 from dataclasses import dataclass
@@ -93,9 +92,9 @@ class LabelledObjects:
     def border(self) -> PointLists:
         """The pixels of each object that have one of their 4 neighbours outside it, or outside the image.
 
-        From outside the object, its nearest pixel is one of them: from any other, a step along the longer
-        axis towards the point stays inside and is nearer. Its first and last pixel of every row and column
-        are among them too.
+        For a point outside the object, its nearest pixel is one of them. From any other pixel, a step along the longer
+        axis towards the point stays inside and is nearer. Its first and last pixel of every row and column are among
+        them too.
         """
         index_map = self.index_map
         inner = np.zeros(self.shape, bool)

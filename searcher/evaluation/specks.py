@@ -1,8 +1,7 @@
 """Exact Hausdorff distances of small objects, many at a time.
 
-What an untrained network predicts is thousands of specks, each on or near a large gland, and a distance transform
-for each would take minutes. Here all specks of one object are measured together, pixel by pixel against its
-border.
+An untrained network predicts thousands of specks, each on or near a large gland. A distance transform for each would
+take minutes. Here all specks of one object are measured together, pixel by pixel against its border.
 """
 
 from itertools import pairwise
@@ -48,9 +47,9 @@ def _against_one(
 ) -> NDArray[np.int64]:
     """Return int64[k], squared Hausdorff distances of specks to one object; -1 where a transform is needed.
 
-    The object's pixel that is farthest from a speck lies on its border or inside the speck's box: outside the
-    box, along its row or column, the distances to all of the speck grow outwards. No pixel in the box is
-    farther from the speck than the box's diagonal, so a farther one on the border settles it.
+    The object's farthest pixel from a speck is on the object's border or inside the speck's box. Outside the box, along
+    a row or column, the distances to the whole speck grow outwards. No pixel in the box is farther from the speck than
+    the box's diagonal, so a farther one on the border settles it.
     """
     is_small = bool(others.areas[other] <= SPECK_PX)
     probes = (others.pixels if is_small else others.border).of(other)
@@ -86,8 +85,8 @@ def _chunk_limits(sizes: NDArray[np.int64], limit: int) -> list[int]:
 def _squared_distances(points: NDArray[np.int32], probes: NDArray[np.int32]) -> NDArray[np.integer[Any]]:
     """Return integer[k, m], squared distances between points int32[k, 2] and probes int32[m, 2].
 
-    Not as a matrix product, which is as fast on an idle machine: its threads wait for each other on a busy one,
-    and made this ten times slower while others trained.
+    A matrix product is as fast on an idle machine only. On a busy one its threads wait for each other: it was ten times
+    slower while others trained.
     """
     fits = max(points.max(), probes.max()) < 2**15  # then squares sum to below 2**31
     dtype = np.int32 if fits else np.int64

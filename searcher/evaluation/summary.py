@@ -90,7 +90,7 @@ class Summary:
     poster: Mapping[str, float] | None
     """Means of the poster's own metrics, only to compare with its table; None unless all images have them."""
     strata: Mapping[str, StratumSummary]
-    """By name; empty where no image's stratum is known. Images without one are `unknown` beside others."""
+    """By name; empty where no image's stratum is known. Images without one are `unknown` if others have one."""
 
     @property
     def num_images(self) -> int:

@@ -47,7 +47,7 @@ def see_all(
         predictor: The models.
         store: Normalised images, and label maps.
         indices: Which of them.
-        progress: Hears how many of how many are done.
+        progress: Receives the number of finished ones and of all.
     """
     seen = []
     for num_done, index in enumerate(indices, start=1):

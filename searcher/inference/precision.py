@@ -22,7 +22,7 @@ def resolve_precision(precision: Literal["auto", "float32", "bfloat16"], device:
         device: Device that trains.
 
     Raises:
-        UserError: bfloat16 is asked for on a CUDA device without it.
+        UserError: bfloat16 is configured for a CUDA device without it.
     """
     if precision == "float32" or (precision == "auto" and device.type != "cuda"):
         return torch.float32

@@ -27,7 +27,7 @@ Output = NDArray[np.float32] | Detections
 class Predictor:
     """Shows images to trained models, which it puts into evaluation mode, and cuts instances from what they say.
 
-    Seeing is expensive and cutting is cheap, so they are two steps: whoever tunes the cutting sees once.
+    Seeing is expensive and cutting is cheap. So they are two steps, and tuning the cutting sees once.
 
     Args:
         models: At least one, on the device. Of several, an ensemble, the maps' mean is taken: they must be dense and

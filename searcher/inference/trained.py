@@ -1,4 +1,4 @@
-"""A trained network as plain parts, wherever it was stored, and what predicts with one or several of them."""
+"""A trained network as plain parts, from any storage, and the predictor of one or several of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -140,7 +140,7 @@ def _check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Turn whatever does not fit into a ValueError of one line."""
+    """Turn each misfit into a ValueError of one line."""
     try:
         yield
     except Exception as error:  # whatever foreign values make models and their settings stumble over

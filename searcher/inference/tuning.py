@@ -1,10 +1,10 @@
 """Tuning the way from a network's output to instances, on images that it was not trained on.
 
-Nothing is trained and the network is not asked again: what it said of the validation images is kept, and cut into
-instances in other ways. One setting is changed at a time, until nothing improves. The values are the ones that make a
-difference by eye, and a gain must be larger than its own standard error over the images: of a dozen of them most gains
-are not, and what is fitted to their noise makes other patients' images worse. For the same reason the mean of 8 views
-stays unless one view is surely better: a mean of predictions is the safer one before any image is looked at.
+Nothing is trained, and the network runs only once: its maps of the validation images are kept and cut into instances
+with other settings. One setting is changed at a time, until nothing improves. The candidates differ visibly, and a gain
+must be larger than its own standard error over the images. With a dozen images most gains are not, and a setting that
+is fitted to their noise makes other patients' images worse. For the same reason the mean of 8 views is kept unless one
+view is significantly better. Without any evidence, a mean of predictions is the safer choice.
 """
 
 import logging
@@ -48,7 +48,8 @@ class Tuned:
 
     postprocess: PostprocessSettings
     tta: bool
-    """Whether the maps were the mean of 8 turned and mirrored versions. Predict likewise: they are smoother."""
+    """Whether the maps were the mean of 8 turned and mirrored versions. Predict with the mean of views, whose maps are
+    smoother."""
     metric: str
     """What was tuned for, one of `TUNING_TARGETS` or a plug-in's metric."""
     value_before: float
@@ -181,7 +182,7 @@ def _measured(sums: NDArray[np.float64], target: str) -> Measured:
     """Return the target of a set of images.
 
     Args:
-        sums: float64[N, 10 + 2k], `ImageComparison.sums` of each.
+        sums: float64[N, 25 + 2k], `ImageComparison.sums` of each.
         target: One of `TUNING_TARGETS`, or a plug-in's metric.
     """
     total = sums.sum(axis=0)
@@ -220,11 +221,11 @@ def agreed(settings: Sequence[PostprocessSettings]) -> PostprocessSettings:
 
 
 def _step(settings: PostprocessSettings, key: str, measured: Mapping[Any, Measured]) -> PostprocessSettings:
-    """Return the settings with a better value of one key; as they are if the best is not surely better.
+    """Return the settings with a better value of one key, or unchanged if the best value is not significantly better.
 
-    Of the values that are surely better than what is and not surely worse than the best, the middle one is taken: it is
-    the farthest from where it gets worse. (One under which images vary a lot may be not surely worse than the best, and
-    yet no better than what is.)
+    Take the middle of the values that are significantly better than the current one and not significantly worse than
+    the best. It is the farthest from the values that are worse. (A value with a large variation between images may be
+    not significantly worse than the best, and yet no better than the current one.)
     """
     current = measured[getattr(settings, key)]
     best = min(measured.values(), key=lambda each: each.cost)

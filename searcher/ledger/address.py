@@ -46,7 +46,7 @@ class DatabaseAddress:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is an SQLite file; else it is PostgreSQL."""
+        """Whether it is an SQLite file; otherwise it is PostgreSQL."""
         return self._url.drivername == _SQLITE
 
     @property
@@ -178,7 +178,7 @@ def _check_options(url: URL) -> None:
 
 
 def _check_postgres(rest: str) -> None:
-    """Refuse a URL whose parts are not where they seem to be: a piece of the password would be taken for the host."""
+    """Refuse a URL in which a part of the password would be read as the host."""
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
     if rest.count("@") > 1 or "@" in rest[len(authority) :]:
         raise DatabaseError(

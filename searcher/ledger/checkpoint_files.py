@@ -1,4 +1,5 @@
-"""A checkpoint's record and the bytes on disk: the record says which bytes count, wherever in the folder they are."""
+"""A checkpoint's record and the bytes on disk. The record identifies the bytes; the file may have any name in the
+folder."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ __all__ = ["damage_of", "find_checkpoint", "listed_damage"]
 def find_checkpoint(storage_root: Path, record: CheckpointRecord) -> Path | None:
     """Return the file with a record's bytes, None if there is none.
 
-    It is looked for under the record's own name first, then beside it: a worker that was stopped between writing
-    a checkpoint and reporting it has moved the recorded one to another name of the same folder. Below the mirror of an
-    object store, it is fetched where it is not there yet.
+    The record's own name is tried first, then the other files of its folder. A worker that was stopped between writing
+    a checkpoint and reporting it has renamed the recorded one. Below the mirror of an object store, a missing file is
+    downloaded.
 
     Raises:
         UserError: The record names a file outside the storage root.

@@ -1,4 +1,4 @@
-"""A trial's checkpoints as our tables hold them: the newest of each kind, and which of them a retry can go on from."""
+"""A trial's checkpoints in our tables: the newest of each kind, and which of them a retry can resume from."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ __all__ = ["ResumePoint", "newest_whole", "read_digests", "write_checkpoint"]
 
 @dataclass(frozen=True, kw_only=True)
 class ResumePoint:
-    """Where a retry goes on."""
+    """Where a retry resumes."""
 
     checkpoint: CheckpointRecord | None
     """Whole and verified; None if there is none to go on from."""

@@ -46,14 +46,14 @@ class Connection:
         """Return the open database.
 
         Args:
-            address: Where it lies, or the text that says so.
+            address: The database's address, or its text.
             create: Make the file and the tables where they are missing, and upgrade those of an older version.
-            may_write: Whether anything can be written; without it the database itself refuses, Optuna's writing
-                too. For whoever hands the database on to code that is not ours.
+            may_write: Whether anything can be written. Without it the database refuses all writes, Optuna's included.
+                Needed when other people's code gets the database.
 
         Raises:
-            DatabaseError: It cannot be reached or used, or holds no studies and must not be created, or was written
-                by another version: a newer one always, an older one unless `create`. Nothing is changed then.
+            DatabaseError: It cannot be reached or used, or it holds no studies and must not be created. A newer version
+                wrote it, or an older one and `create` is off. Nothing is changed then.
         """
         assert may_write or not create
         address = engines.parse_url(address)
@@ -140,7 +140,7 @@ class Connection:
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
-        """Turn whatever SQLAlchemy and Optuna raise inside into one line.
+        """Turn each error of SQLAlchemy and Optuna inside into one line.
 
         Args:
             what: What failed, such as `written`.

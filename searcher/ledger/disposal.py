@@ -46,9 +46,10 @@ class Rules:
     at_work: frozenset[int]
     """Trials that may be writing: nothing of theirs is touched."""
     needed: frozenset[int]
-    """Trials that another one goes on from: all their checkpoints stay."""
+    """Trials that another one resumes from: all their checkpoints stay."""
     done: frozenset[int]
-    """Trials whose `best` is the recorded one: one that FAILed may have written another that nobody heard of."""
+    """Trials whose `best` is the recorded one. A trial that FAILed may have written a newer one without reporting
+    it."""
     keeps_best: frozenset[int]
     """Trials that keep it."""
     protected: frozenset[str]
@@ -212,7 +213,7 @@ def _plan_trial(
 def _plan_finished(
     plan: FolderPlan, rules: Rules, folder: Path, number: int, records: Sequence[CheckpointRow]
 ) -> None:
-    """Decide about a trial that nothing goes on from. Reads only files that may go, and those only if it must."""
+    """Decide about a trial that nothing resumes from. Reads only files that may go, and those only if it must."""
     keeps_best = number in rules.keeps_best
     wanted = set(rules.protected)
     for row in records:

@@ -80,7 +80,7 @@ def bare_url(address: DatabaseAddress) -> str:
 def engine_arguments(address: DatabaseAddress) -> dict[str, Any]:
     """Return the keyword arguments that every engine on this database is made with, Optuna's too.
 
-    The engine itself knows no address, and so no password. What the address says, such as `?connect_timeout=3`, goes
+    The engine itself holds no address, and so no password. What the address says, such as `?connect_timeout=3`, goes
     before what is ours. Values that are written show in no message.
     """
     arguments: dict[str, Any] = {"creator": _creator(address), "hide_parameters": True}
@@ -88,10 +88,9 @@ def engine_arguments(address: DatabaseAddress) -> dict[str, Any]:
 
 
 def only_reading(engine: Engine) -> None:
-    """Make the database refuse whatever an engine would write, from now on.
+    """Make the database refuse all writes of an engine from now on.
 
-    SQLite's `query_only` and not its `mode=ro`: a file with a write-ahead log that no writer has open at the moment
-    could not be opened so.
+    SQLite's `query_only`, not its `mode=ro`: that cannot open a file with a write-ahead log that no writer has open.
     """
     engine.dispose()  # of connections that were made before
 

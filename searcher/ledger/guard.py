@@ -1,6 +1,6 @@
 """What every transaction is checked for: that the database is still the one that was opened, and the lease still ours.
 
-Both checks are part of the transaction, whoever writes in it, our code or Optuna's: they hang on the engines. A
+Both checks are part of each transaction, of our code and of Optuna's, because they are attached to the engines. A
 driver that stood still while another one took its study over, a suspended laptop's say, can so write nothing any more.
 """
 
@@ -19,7 +19,7 @@ from searcher.ledger.sqlite_file import FileIdentity
 __all__ = ["BUSY_TIMEOUT_S", "Guard"]
 
 BUSY_TIMEOUT_S = 5
-"""How long one statement waits for another process's lock. The driver waits longer, and says so."""
+"""How long one statement waits for another process's lock. The driver waits longer, and logs it."""
 FROZEN_TIMEOUT_S = 60
 """How long PostgreSQL waits for a process that stands still within a transaction, before it takes its locks away."""
 
@@ -50,8 +50,8 @@ class Guard:
     def fence(self, launch_id: int, refuse: Callable[[bool], Exception]) -> None:
         """Let nothing be written any more unless a launch is without an end, from now until `unfence`.
 
-        The launch's row is locked until the transaction that writes has ended: whoever takes the study over, which
-        ends the launch, comes wholly before it or wholly after it.
+        The launch's row is locked until the writing transaction has ended. A takeover ends the launch, so it comes
+        completely before or completely after the transaction.
 
         Args:
             launch_id: The number of the launch; a later launch has a higher one.

@@ -13,8 +13,8 @@ _NORMALISATION = "data.normalisation"
 def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[str]:
     """Return in what a study file and data differ from the study in the database, one line each.
 
-    A key that the database does not have yet, because a newer version brought it, counts as what it is by default:
-    new keys are made so that their default is what was done before.
+    A key that a newer version added and the database lacks counts as its default. The default of a new key is always
+    the earlier behaviour.
     """
     new = spec.identity()
     model = str(new["model.name"])

@@ -1,7 +1,7 @@
 """The lease: one driver per study.
 
-The newest launch without an end is the lease. Its holder renews it; another driver takes it over only when the
-holder is known to be gone: its process is looked at where it can be seen, and else its lease is watched.
+The newest launch without an end is the lease. Its holder renews it. Another driver takes it over only when the holder
+is known to be gone. The holder's process is checked where it can be seen; otherwise its lease is watched.
 """
 
 import logging
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 RENEW_EVERY_S = 10.0
 LOOK_EVERY_S = 2.0
-"""How often the holder looks whether it was asked to stop, or lost the lease."""
+"""How often the holder checks for a request to stop, and for a lost lease."""
 _TRY_AGAIN_AFTER_S = 0.5
 _MAX_ROUNDS = 5
 """How often `acquire` looks again when drivers came, ended or renewed while it was deciding."""
@@ -38,8 +38,7 @@ _IN_DOUBT: set[tuple[DatabaseAddress, int]] = set()
 class Lease:
     """The right to drive a study, held from `acquire` to `release` or the end of the process.
 
-    A thread of its own renews it and looks whether someone asked the study to stop; no error of the database ends
-    that thread.
+    A thread of its own renews it and checks for a request to stop. No error of the database ends that thread.
     """
 
     def __init__(self, database: Database, study_name: str, launch_id: int) -> None:
@@ -178,7 +177,7 @@ class Lease:
         self._write_end()
 
     def _look(self) -> None:
-        """See whether the launch is still ours, and whether it was asked to stop."""
+        """Check whether the launch is still ours, and whether somebody requested its end."""
         columns = sa.select(LaunchRow.ended_at, LaunchRow.stop_requested_at)
         with self._database.read() as session:
             row = session.execute(columns.where(LaunchRow.id == self._launch_id)).one_or_none()

@@ -1,8 +1,8 @@
 """Whether the driver of a launch is still there.
 
-Two ways to tell. Where the driver's process can be seen (same machine, same process namespace), it is looked at: no
-clock is in it. Elsewhere only its lease tells, by the database's clock; and since that clock may jump, an old lease
-alone is no proof that the driver is gone: `Lease.acquire` then watches whether it is renewed.
+There are two ways. The driver's process is checked where it can be seen (same machine, same process namespace); that
+needs no clock. Elsewhere only its lease can be checked, by the database's clock. That clock may jump, so an old lease
+alone is no proof that the driver is gone. `Lease.acquire` then watches whether it is renewed.
 """
 
 import os
@@ -18,7 +18,7 @@ from searcher.ledger.tables import LaunchRow
 __all__ = ["EXPIRES_AFTER_S", "driver_is_gone", "driver_state", "own_process"]
 
 EXPIRES_AFTER_S = 90.0
-"""A driver that cannot be seen and has not renewed its lease for as long is no longer taken to be alive."""
+"""Seconds without a renewal after which a driver that cannot be seen no longer counts as alive."""
 
 _PROC = Path("/proc")
 
@@ -105,8 +105,8 @@ def _boot_and_namespace() -> str | None:
 def _start_and_state(pid: int) -> tuple[float, bool] | None:
     """Return when a process began, and whether it is a zombie; None if there is no such process.
 
-    With /proc the start is in seconds since boot, which no clock moves; psutil's `create_time` is since the epoch,
-    and moves with the clock on Linux. Elsewhere psutil's is what there is.
+    With /proc the start is in seconds since boot, which no clock changes. psutil's `create_time` is since the epoch,
+    and changes with the clock on Linux. Elsewhere psutil's is what there is.
 
     Raises:
         PermissionError: There is one, but it does not show itself (/proc is mounted with hidepid).

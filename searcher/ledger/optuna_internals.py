@@ -1,9 +1,10 @@
 """All that we use of Optuna beyond what it documents: the one place to look at when Optuna changes.
 
-Written for Optuna 5.0. Every name here has a test of its own, which says what the name is for and fails where a newer
-Optuna lacks it (`tests/searcher/ledger/test_optuna_internals.py`).
+Written for Optuna 5.0. Every name here has a test of its own (`tests/searcher/ledger/test_optuna_internals.py`). It
+explains the name's purpose and fails if a newer Optuna lacks the name.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ from optuna.storages import BaseStorage, _rdb
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 
-__all__ = ["migrations_folder", "models", "storage_of", "study_number", "trial_number", "trial_times"]
+__all__ = [
+    "begun_trial",
+    "migrations_folder",
+    "models",
+    "revise_trial",
+    "storage_of",
+    "study_number",
+    "trial_number",
+    "trial_times",
+]
 
 
 def study_number(study: optuna.Study) -> int:
@@ -38,3 +48,19 @@ def trial_times() -> tuple[Any, Any]:
 def migrations_folder() -> Path:
     """Return the folder with the migrations of Optuna's tables, named by their revision: `v3.2.0.a_.py`."""
     return Path(_rdb.__file__).parent / "alembic" / "versions"
+
+
+def begun_trial(study: optuna.Study, number: int) -> optuna.Trial:
+    """Return the handle of a study's running trial, by which it reports, whoever began it."""
+    return optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+
+
+def revise_trial(study: optuna.Study, number: int, value: float, notes: Mapping[str, Any]) -> None:
+    """Change the value and user attributes of a finished trial of a study in memory.
+
+    Optuna has no call for it: it takes what a trial has reached for final. Samplers read the trials that its storage
+    in memory holds, and these are changed.
+    """
+    trial = study.get_trials(deepcopy=False)[number]
+    trial.value = value
+    trial.user_attrs.update(notes)

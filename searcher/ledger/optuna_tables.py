@@ -1,6 +1,5 @@
-"""Optuna's own tables, beside ours in the same database."""
+"""Optuna's own tables, which share the database with ours."""
 
-import copy
 import logging
 import random
 import re
@@ -17,7 +16,7 @@ from searcher.exceptions import DatabaseError
 from searcher.ledger import engine as engines
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.optuna_internals import migrations_folder
-from searcher.ledger.optuna_trials import read_trials
+from searcher.ledger.optuna_trials import read_trial, read_trials
 from searcher.ledger.outage import postgres_error
 
 __all__ = ["are_of_this_optuna", "open_optuna_storage"]
@@ -30,21 +29,39 @@ _POSTGRES_IS_THERE = ("42P07", "42710", "23505")
 
 
 class _Storage(optuna.storages.RDBStorage):
-    """Optuna's storage, which would carry its connections' password into a pickle, and reads many trials slowly."""
+    """Optuna's storage, which would carry its connections' password into a pickle, and reads trials slowly."""
 
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Return a trial by its number in the database, as Optuna does.
+
+        Raises:
+            KeyError: There is no such trial.
+        """
+        with self.engine.connect() as connection:
+            trial = read_trial(connection, trial_id)
+        if trial is None:
+            raise KeyError(f"there is no trial {trial_id} in Optuna's tables")
+        return trial
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
-        """Return a study's trials as Optuna does, in a quarter of the time.
+        """Return a study's trials after one, and those included: what Optuna reads whenever it reads several.
 
         Raises:
             KeyError: There is no such study.
         """
         with self.engine.connect() as connection:
-            trials = read_trials(connection, study_id, states=states)
+            trials = read_trials(
+                connection, study_id, states=states, ids=included_trial_ids, after_id=trial_id_greater_than
+            )
         if not trials:
             self.get_study_name_from_id(study_id)
-        return copy.deepcopy(trials) if deepcopy else trials
+        return trials
 
     def __reduce__(self) -> str:
         raise TypeError("Optuna's storage is not pickled: it would carry its password to a worker")

@@ -5,7 +5,8 @@ Here rows stay rows. The tables, and what a value in them means, are Optuna's mo
 """
 
 import json
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -19,10 +20,14 @@ from optuna.trial import FrozenTrial, TrialState
 from searcher.ledger.optuna_internals import models, trial_times
 from searcher.ledger.records import ResultRecord
 
-__all__ = ["count_states", "find_study", "read_directions", "read_results", "read_trials"]
+__all__ = ["count_states", "find_study", "read_directions", "read_results", "read_trial", "read_trials"]
+
+_MOST_IDS = 1000
+"""How many numbers one statement may have; databases have limits of their own."""
 
 _Column = sa.ColumnElement[Any] | sa.orm.InstrumentedAttribute[Any]
 _Chosen = sa.ColumnElement[bool]
+_Query = sa.Select[Any]
 
 
 def find_study(connection: sa.Connection, name: str) -> int | None:
@@ -49,7 +54,11 @@ def read_results(connection: sa.Connection, study_id: int) -> list[ResultRecord]
     """Return what the COMPLETE trials of a study had and reached, by number, and nothing else of them."""
     trial = models.TrialModel
     chosen = sa.and_(trial.study_id == study_id, trial.state == TrialState.COMPLETE)
-    values, params = _values(connection, chosen), _params(connection, chosen)
+    queries = _about(chosen)
+    values, params = (
+        _values(connection.execute(queries.values)),
+        _params(connection.execute(queries.params)),
+    )
     query = sa.select(trial.trial_id, trial.number).where(chosen).order_by(trial.number)
     return [
         ResultRecord(
@@ -69,6 +78,8 @@ def read_trials(
     *,
     states: Container[TrialState] | None = None,
     numbers: Collection[int] | None = None,
+    ids: Collection[int] = (),
+    after_id: int | None = None,
     in_utc: bool = False,
 ) -> list[FrozenTrial]:
     """Return trials of a study, by number, as Optuna's own reader would.
@@ -78,99 +89,151 @@ def read_trials(
         study_id: Optuna's number of the study.
         states: In which states; None for all.
         numbers: Which; None for all.
-        in_utc: Give times in UTC, with their zone; else in local time without one, as Optuna does, where an hour of
-            each autumn comes twice.
+        ids: Which, by Optuna's number in the database, in addition to those after `after_id`.
+        after_id: Only those with a higher number in the database, and `ids`; None for all. If `ids` are more than a
+            statement takes, all since the lowest of them.
+        in_utc: Give times in UTC, with their zone. Otherwise they are in local time without a zone, as Optuna has them,
+            where an hour of each autumn comes twice.
     """
-    time_of = _in_utc if in_utc else _local
     trial = models.TrialModel
     chosen: _Chosen = trial.study_id == study_id
     if states is not None:
         chosen = sa.and_(chosen, trial.state.in_([state for state in TrialState if state in states]))
     if numbers is not None:
         chosen = sa.and_(chosen, trial.number.in_(numbers))
-    query = sa.select(trial.trial_id, trial.number, trial.state, *trial_times())
-    rows = connection.execute(query.where(chosen).order_by(trial.number)).all()
+    if after_id is not None:
+        older = {each for each in ids if each <= after_id}
+        if len(older) > _MOST_IDS:
+            after_id = min(older) - 1
+        elif older:
+            chosen = sa.and_(chosen, sa.or_(trial.trial_id > after_id, trial.trial_id.in_(older)))
+            after_id = None
+    if after_id is not None:
+        chosen = sa.and_(chosen, trial.trial_id > after_id)
+    return _read(connection, _about(chosen), {}, in_utc=in_utc)
+
+
+def read_trial(connection: sa.Connection, trial_id: int) -> FrozenTrial | None:
+    """Return one trial by Optuna's number in the database, as Optuna's own reader would; None if there is none."""
+    found = _read(connection, _about_one(), {"trial_id": trial_id}, in_utc=False)
+    return found[0] if found else None
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """Statements about chosen trials. Each row of the others begins with the trial's number in the database."""
+
+    trials: _Query
+    values: _Query
+    params: _Query
+    user_attrs: _Query
+    system_attrs: _Query
+    steps: _Query
+
+
+def _queries(chosen: _Chosen, rows_of: Callable[[type[Any]], Callable[[_Query], _Query]]) -> _Queries:
+    """Return the statements.
+
+    Args:
+        chosen: Which trials.
+        rows_of: Of a table, what adds to a statement that its rows are about those.
+    """
+    trial, value, param = models.TrialModel, models.TrialValueModel, models.TrialParamModel
+    user, system = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
+    step = models.TrialIntermediateValueModel
+
+    def rows(table: type[Any], *columns: _Column, by: _Column) -> _Query:
+        return rows_of(table)(sa.select(table.trial_id, *columns)).order_by(by)
+
+    about = sa.select(trial.trial_id, trial.number, trial.state, *trial_times())
+    return _Queries(
+        trials=about.where(chosen).order_by(trial.number),
+        values=rows(value, value.value, value.value_type, by=value.objective),
+        params=rows(
+            *(param, param.param_name, param.param_value, param.distribution_json), by=param.param_id
+        ),
+        user_attrs=rows(user, user.key, user.value_json, by=user.key),
+        system_attrs=rows(system, system.key, system.value_json, by=system.key),
+        steps=rows(step, step.step, step.intermediate_value, step.intermediate_value_type, by=step.step),
+    )
+
+
+def _about(chosen: _Chosen) -> _Queries:
+    trial = models.TrialModel
+
+    def rows_of(table: type[Any]) -> Callable[[_Query], _Query]:
+        return lambda query: query.join(trial, trial.trial_id == table.trial_id).where(chosen)
+
+    return _queries(chosen, rows_of)
+
+
+@cache
+def _about_one() -> _Queries:
+    """Made once: to make the statements takes as long as to carry them out."""
+    one: sa.BindParameter[int] = sa.bindparam("trial_id")
+    return _queries(
+        models.TrialModel.trial_id == one, lambda table: lambda query: query.where(table.trial_id == one)
+    )
+
+
+def _read(
+    connection: sa.Connection, queries: _Queries, given: Mapping[str, Any], *, in_utc: bool
+) -> list[FrozenTrial]:
+    time_of = _in_utc if in_utc else _local
     # Trials before what they have: what a trial that has ended rests on was there before its end.
-    values, params = _values(connection, chosen), _params(connection, chosen)
-    user_attrs = _attributes(connection, chosen, models.TrialUserAttributeModel)
-    system_attrs = _attributes(connection, chosen, models.TrialSystemAttributeModel)
-    steps = _intermediate_values(connection, chosen)
+    trials: Iterable[Any] = connection.execute(queries.trials, given).all()
+    values_of = _values(connection.execute(queries.values, given))
+    params_of = _params(connection.execute(queries.params, given))
+    user_of = _attributes(connection.execute(queries.user_attrs, given))
+    system_of = _attributes(connection.execute(queries.system_attrs, given))
+    steps_of = _steps(connection.execute(queries.steps, given))
     return [
         FrozenTrial(
             number=number,
             state=state,
             value=None,
-            values=values.get(trial_id),
+            values=values_of.get(trial_id),
             datetime_start=time_of(started),
             datetime_complete=time_of(completed),
-            params={name: value for name, (value, _) in params.get(trial_id, {}).items()},
-            distributions={name: of for name, (_, of) in params.get(trial_id, {}).items()},
-            user_attrs=user_attrs.get(trial_id, {}),
-            system_attrs=system_attrs.get(trial_id, {}),
-            intermediate_values=steps.get(trial_id, {}),
+            params={name: value for name, (value, _) in params_of.get(trial_id, {}).items()},
+            distributions={name: of for name, (_, of) in params_of.get(trial_id, {}).items()},
+            user_attrs=user_of.get(trial_id, {}),
+            system_attrs=system_of.get(trial_id, {}),
+            intermediate_values=steps_of.get(trial_id, {}),
             trial_id=trial_id,
         )
-        for trial_id, number, state, started, completed in rows
+        for trial_id, number, state, started, completed in trials
     ]
 
 
-def _rows(
-    connection: sa.Connection, chosen: _Chosen, table: type[Any], *columns: _Column, by: _Column
-) -> Iterator[Any]:
-    """Yield rows of a table about the chosen trials: the trial's id and the columns, in the order of `by`."""
-    trial = models.TrialModel
-    query = sa.select(table.trial_id, *columns).join(trial, trial.trial_id == table.trial_id)
-    yield from connection.execute(query.where(chosen).order_by(by))
-
-
-def _values(connection: sa.Connection, chosen: _Chosen) -> dict[int, list[float]]:
-    table = models.TrialValueModel
+def _values(rows: Iterable[Any]) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
-    for trial_id, value, kind in _rows(
-        connection, chosen, table, table.value, table.value_type, by=table.objective
-    ):
-        found.setdefault(trial_id, []).append(table.stored_repr_to_value(value, kind))
+    for trial_id, value, kind in rows:
+        found.setdefault(trial_id, []).append(models.TrialValueModel.stored_repr_to_value(value, kind))
     return found
 
 
-def _params(connection: sa.Connection, chosen: _Chosen) -> dict[int, dict[str, tuple[Any, BaseDistribution]]]:
-    table = models.TrialParamModel
+def _params(rows: Iterable[Any]) -> dict[int, dict[str, tuple[Any, BaseDistribution]]]:
     distribution: Callable[[str], BaseDistribution] = cache(json_to_distribution)
     found: dict[int, dict[str, tuple[Any, BaseDistribution]]] = {}
-    for trial_id, name, value, text in _rows(
-        connection,
-        chosen,
-        table,
-        table.param_name,
-        table.param_value,
-        table.distribution_json,
-        by=table.param_id,
-    ):
+    for trial_id, name, value, text in rows:
         of = distribution(text)
         found.setdefault(trial_id, {})[name] = (of.to_external_repr(value), of)
     return found
 
 
-def _attributes(connection: sa.Connection, chosen: _Chosen, table: type[Any]) -> dict[int, dict[str, Any]]:
+def _attributes(rows: Iterable[Any]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
-    for trial_id, key, text in _rows(connection, chosen, table, table.key, table.value_json, by=table.key):
+    for trial_id, key, text in rows:
         found.setdefault(trial_id, {})[key] = json.loads(text)
     return found
 
 
-def _intermediate_values(connection: sa.Connection, chosen: _Chosen) -> dict[int, dict[int, float]]:
-    table = models.TrialIntermediateValueModel
+def _steps(rows: Iterable[Any]) -> dict[int, dict[int, float]]:
+    value_of = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
     found: dict[int, dict[int, float]] = {}
-    for trial_id, step, value, kind in _rows(
-        connection,
-        chosen,
-        table,
-        table.step,
-        table.intermediate_value,
-        table.intermediate_value_type,
-        by=table.step,
-    ):
-        found.setdefault(trial_id, {})[step] = table.stored_repr_to_intermediate_value(value, kind)
+    for trial_id, step, value, kind in rows:
+        found.setdefault(trial_id, {})[step] = value_of(value, kind)
     return found
 
 

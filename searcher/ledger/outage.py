@@ -60,8 +60,9 @@ _POSTGRES_REFUSALS = (
     "invalid connection option",
     "invalid port",
 )
-"""What a failed connection says when the next one will fail likewise. libpq gives no SQLSTATE here, only words; in
-another language of the server's they are not recognised, and waiting, which shows them, is the safer mistake."""
+"""Messages of a failed connection when the next one will fail too. libpq gives no SQLSTATE here, only words. A server
+in another language sends other words, which are not recognised: the driver then waits and shows them, which is the
+safer error."""
 
 
 def is_lock(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 DEFAULT_LIMIT_S = 24 * 3600.0
-"""A driver gives up after a day: whoever restarts the database over a weekend launches again."""
+"""A driver gives up after a day. After a longer outage, launch the study again."""
 
 
 class Patience:
@@ -50,7 +50,7 @@ class Patience:
 
         Raises:
             DatabaseAwayError: Still away when the limit is reached or the launch is to end.
-            Exception: Whatever `act` or `before_again` raises.
+            Exception: The error of `act` or `before_again`.
         """
         if self._is_trying:
             return act()

@@ -39,9 +39,9 @@ class Registration:
             database: The study database, None if it is still to be made.
 
         Raises:
-            StudyConflictError: The study exists with another objective, configuration, space or data (the
-                message names each difference), its checkpoints lie elsewhere, it was deleted from Optuna's
-                tables, or the folder holds trials of a study that the database does not know.
+            StudyConflictError: The study exists with another objective, configuration, space or data; the message names
+                each difference. Or its checkpoints are elsewhere, Optuna's tables lack it, or the folder holds trials
+                of an unknown study.
             UserError: The study's folder is a link that leads out of the storage root.
         """
         name = self.spec.name
@@ -61,7 +61,7 @@ class Registration:
             )
 
     def _refuse_mixture(self, database: Database) -> None:
-        """Refuse trials on normalised images beside trials on images as they are."""
+        """Refuse to mix trials on normalised images with trials on unchanged images."""
         versions = database.versions(self.spec.name)
         is_older = any(NORMALISES not in each for each in versions)
         if (

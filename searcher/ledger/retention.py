@@ -28,10 +28,10 @@ def collect(
 ) -> Freed:
     """Remove a study's checkpoint files that nothing needs; a driver may be at work on it.
 
-    Kept are all files of trials that are RUNNING, or that a WAITING or RUNNING retry goes on from; `best` of the
-    best trials; and every file with the bytes that an export or a child study refers to. Logs, histories and
-    configurations are never removed, nor files that searcher did not write. A record is marked before its file
-    goes: after a crash between the two, the next call removes the file.
+    These files are kept: all of a RUNNING trial; all of a trial that a WAITING or RUNNING retry resumes from; `best` of
+    the best trials; and every file whose bytes an export or a child study refers to. Logs, histories and configurations
+    are never removed, nor files that searcher did not write. A record is marked before its file goes: after a crash
+    between the two, the next call removes the file.
 
     Args:
         database: The study database.
@@ -71,7 +71,7 @@ def collect(
 
 
 def needed_to_go_on(trials: Sequence[FrozenTrial]) -> frozenset[int]:
-    """Return the trials whose checkpoints a WAITING or RUNNING trial goes on from: those that it retries."""
+    """Return the trials that a WAITING or RUNNING trial retries: it resumes from their checkpoints."""
     retried = {trial.number: trial.user_attrs.get("retry_of") for trial in trials}
     needed: set[int] = set()
     for trial in trials:

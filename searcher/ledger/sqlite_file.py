@@ -81,7 +81,7 @@ def check_file(path: Path, *, create: bool) -> None:
 def reading_uri(path: Path) -> str | None:
     """Return SQLite's own address for reading a file that cannot be written; None where it can be written.
 
-    In write-ahead mode even a reader writes beside the file, unless nobody else has it open.
+    In write-ahead mode even a reader writes files next to the database, unless nobody else has it open.
 
     Raises:
         DatabaseError: Its last driver did not close it, so that a part lies in a log that cannot be read.
@@ -110,7 +110,7 @@ class FileIdentity:
 
     path: Path
     log: Path
-    """Its write-ahead log's, beside the file itself, wherever a link to it lies."""
+    """Its write-ahead log's, next to the file itself and not to a link."""
     device: int
     inode: int
 
@@ -137,7 +137,7 @@ class FileIdentity:
             raise _replaced(self.path, got)
 
     def log_inode(self) -> int | None:
-        """Return the inode of the write-ahead log beside the file, None for no such log."""
+        """Return the inode of the file's write-ahead log, None for no such log."""
         with contextlib.suppress(OSError):
             return self.log.stat().st_ino
         return None
@@ -168,9 +168,8 @@ def _is_writable(path: Path) -> bool:
 def _check_is_sqlite(path: Path) -> None:
     """Let SQLite look at the file.
 
-    Never open it in any other way: closing such a handle takes away the locks that this process's connections hold
-    on the file, and another process may then remove the write-ahead log under them
-    (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    Never open it in any other way. Closing such a handle releases the locks that this process's connections hold on the
+    file. Another process may then remove the write-ahead log (https://www.sqlite.org/howtocorrupt.html, section 2.2).
     """
     if not os.access(path, os.R_OK):
         raise DatabaseError(f"--db {path}: must be readable; check its permissions")
@@ -186,7 +185,7 @@ def _check_is_sqlite(path: Path) -> None:
 
 
 def _file_system(path: Path) -> str:
-    """Return the type of the file system that a file lies on, or will, wherever links lead."""
+    """Return the type of the file system that has a file, or will have it, after following links."""
     real = path.resolve()
     mounts = {partition.mountpoint: partition.fstype for partition in psutil.disk_partitions(all=True)}
     return next((mounts[str(place)] for place in [real, *real.parents] if str(place) in mounts), "")

@@ -61,8 +61,8 @@ class Proposal:
 def _patient(method: _Step) -> _Step:
     """Let a step of the ledger wait while the database is away, and begin again when it is back.
 
-    So every step must come to the same end if an earlier call of it was written down in part, or wholly with its
-    confirmation lost.
+    So every step must have the same result if an earlier call was recorded in part, or completely but without its
+    confirmation.
     """
 
     @functools.wraps(method)
@@ -244,10 +244,10 @@ class StudyLedger:
     def begin_trial(
         self, running: Collection[int], propose: Callable[[], Proposal] | None = None
     ) -> tuple[int, dict[str, Value]]:
-        """Draw the next trial and return its number and parameters: a queued one, retries first, or else a new one.
+        """Draw the next trial and return its number and parameters: a queued one, retries first, otherwise a new one.
 
-        A database that goes away in the middle may leave trials that nobody got to know: they become FAIL, and
-        what was queued for them is queued again.
+        An outage in the middle may leave trials whose numbers nobody received. They become FAIL, and their parameters
+        are queued again.
 
         Args:
             running: The trials that the driver knows to be running; every other is such a leftover.
@@ -302,7 +302,7 @@ class StudyLedger:
 
     @_patient
     def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
-        """Give a retry the epochs of the trial that it goes on from, so that its curve is whole."""
+        """Give a retry the epochs of the trial that it resumes, so that its curve is complete."""
         epochs = read_epochs(self.database, self.study_id, retry_of, up_to=up_to_epoch)
         for epoch, metrics in epochs.items():
             self.report(number, epoch, metrics)
@@ -357,7 +357,7 @@ class StudyLedger:
         stop_reason: str,
         tuned: Mapping[str, Any] | None = None,
     ) -> None:
-        """End a trial that came to its end.
+        """Record the end of a finished trial.
 
         Args:
             number: The trial.
@@ -400,8 +400,8 @@ class StudyLedger:
     ) -> bool:
         """End a trial that could not go on; queue its parameters again if asked and not tried too often.
 
-        The retry is queued first and found again by `retry_of`, so that a crash between the two steps neither
-        loses nor doubles it.
+        The retry is queued first and found again by `retry_of`. So a crash between the two steps neither loses nor
+        doubles it.
 
         Args:
             number: The trial.

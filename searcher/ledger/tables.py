@@ -1,4 +1,4 @@
-"""Our tables, beside Optuna's own in the same database."""
+"""Our tables, which share the database with Optuna's own."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -55,7 +55,7 @@ def begun_before(database: Database, study_id: int) -> int | None:
 
 
 def refusal(study_name: str, launch: LaunchRow, now: datetime) -> StudyConflictError:
-    """Return how a second driver is refused beside the one of a launch."""
+    """Return the error that refuses a second driver while a launch has one."""
     age = max(timedelta(0), now - launch.started_at)
     return StudyConflictError(
         f"--study {study_name}: must have one driver at a time, got a second one; process {launch.pid} on "

@@ -29,8 +29,9 @@ def keep_artifacts(
 ) -> None:
     """Keep files of a running trial's folder in Optuna's store for the storage root, and name them in the database.
 
-    As `optuna.artifacts.upload_artifact` does it, but under an identifier that follows from the file and its trial, so
-    that a step that is repeated finds its own; and the file first, so that what the database names is there.
+    Like `optuna.artifacts.upload_artifact`, with two differences. The identifier depends on the file and its trial
+    only, so a repeated step finds its own. And the file is written before its row, so the database names only files
+    that exist.
 
     Args:
         storage: Optuna's, of the study database.

@@ -92,7 +92,7 @@ def newest_launch_of_job(database: Database, job: str) -> tuple[str, Launch] | N
 def study_worked_on_for(database: Database, name: str) -> str | None:
     """Return the study whose launch a Ray job that was submitted for `name` holds now: its own, or a parent's.
 
-    None if there is no such job, or if it holds none, which is so for moments between one study and the next.
+    None if there is no such job, or if it holds none. The second happens for moments between two studies.
     """
     running = sa.select(LaunchRow.job).where(LaunchRow.ended_at.is_(None), LaunchRow.job.is_not(None))
     with database.read() as session:

@@ -18,7 +18,7 @@ def distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
 
 
 class _Recorder:
-    """A suggester that only hears what a domain asks for."""
+    """A suggester that only records the requests of a domain."""
 
     def __init__(self) -> None:
         self.heard: optuna.distributions.BaseDistribution | None = None

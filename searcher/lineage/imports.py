@@ -27,8 +27,8 @@ class Imports:
 def parents_trials(spec: StudySpec, database: Database, *, data_fingerprint: str) -> Imports:
     """Return the parent's COMPLETE and PRUNED trials whose values mean the same in this study.
 
-    That is so for a trial on the same data, by code that gives a value the same meaning, whose whole configuration is
-    one that this study could choose; and not for the best one, which this study tries anew.
+    That holds for a trial on the same data, by code that gives a value the same meaning, with a configuration that this
+    study could choose. It does not hold for the best trial, which this study trains again.
 
     Args:
         spec: The study.

@@ -1,4 +1,4 @@
-"""What a study takes from its parent's results: once, when it begins, whatever the parent does afterwards."""
+"""What a study takes from its parent's results, once, when it begins. Later changes of the parent have no effect."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Parent:
 
     @property
     def complete(self) -> list[TrialRecord]:
-        """Trials that came to their end with a value, the best first."""
+        """Finished trials with a value, the best first."""
         objective = Objective(self.record.objective)
         complete = [each for each in self.trials if each.state == "COMPLETE" and each.value is not None]
         return sorted(complete, key=lambda each: (objective.cost(each.value or 0.0), each.number))
@@ -71,8 +71,8 @@ def resolve(spec: StudySpec, database: Database | None, *, storage_root: Path) -
         storage_root: Where this study's checkpoints are to lie.
 
     Raises:
-        UserError: The parent was not launched, is another kind of study, has too few COMPLETE trials or none of use,
-            or its checkpoint is gone.
+        UserError: The parent was not launched, is another kind of study, or has too few COMPLETE or usable trials. Or
+            its checkpoint is gone.
         StudyFileError: The two contradict each other.
     """
     if spec.parent is None:

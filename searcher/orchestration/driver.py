@@ -48,9 +48,9 @@ def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyL
     Raises:
         StudyConflictError: The study is another one than the database has, or another driver runs it.
         DatabaseError: The database cannot be used.
-        UserError: The cluster cannot be reached or can never place a trial, a node of it lacks the data or the
-            storage folder, the disk is too small, or a trial's part of a GPU; pretrained weights cannot be had, or
-            the checkpoint that trials begin from is not whole.
+        UserError: The cluster cannot be reached or can never place a trial, or a node lacks the data or the storage
+            folder. The disk, or a trial's part of a GPU, is too small. Pretrained weights are missing, or the trials'
+            first checkpoint is damaged.
         SearcherError: The search broke off.
     """
     plugin_sources()  # what no worker can import is refused before anything begins

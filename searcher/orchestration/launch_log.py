@@ -1,4 +1,4 @@
-"""The launch's log: what its terminal showed, for whoever comes back on Monday."""
+"""The launch's log: a file with all that its terminal showed."""
 
 import logging
 import time
@@ -21,14 +21,14 @@ _SHARE_EVERY_S = 15.0
 
 
 class LaunchLog:
-    """A `StudyListener` that writes what it hears into a file and passes it on. Use as a context manager.
+    """A `StudyListener` that writes each message into a file and passes it on. Use as a context manager.
 
     All launches of a study share the file. One that cannot be written, on a full disk say, is said once and does
     not disturb the launch.
 
     Args:
         path: The file; made with its folder when the first line comes.
-        listener: Who hears it too.
+        listener: A listener that receives the same messages.
         origin: The object store that the file is put into, every few seconds and at the end; None for no such store.
         name: What the file is called there.
     """

@@ -1,4 +1,4 @@
-"""One launch from the moment that it holds the lease: mend, search, write down how it ended."""
+"""One launch from the moment that it holds the lease: repair, search, record how it ended."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.mlflow_mirror import MlflowMirror
 from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.signals import Stop
-from searcher.orchestration.trials.advisor import Advisor
+from searcher.orchestration.trials.advisor import Advisor, is_needed
 from searcher.orchestration.trials.hang_watch import HangWatch
 from searcher.orchestration.trials.lost_workers import cause_of
 from searcher.orchestration.trials.samplers import build_sampler
@@ -75,7 +75,7 @@ class LaunchRun:
         self._mirror: MlflowMirror | None = None
 
     def run(self) -> LaunchResult:
-        """Mend what the last driver left, search, and write down how it ended."""
+        """Repair the state that the last driver left, search, and record how it ended."""
         budget = self._spec.study.trials
         try:
             self._open()
@@ -128,13 +128,12 @@ class LaunchRun:
         )
 
     def _advisor(self) -> Advisor | None:
-        """Return who proposes the trials of a narrowed study, or of one with several objectives; else None: Optuna."""
+        """Return who proposes the study's trials; None if its sampler does, on the study's own tables."""
         spec, ledger = self._spec, self._ledger
         imports = parents_trials(spec, ledger.database, data_fingerprint=self._run.data_fingerprint)
         if imports.said is not None:
             self._log.said(imports.said)
-        is_needed = bool(imports.trials or spec.space.is_narrowed or spec.study.also)
-        return Advisor(ledger, imports.trials) if is_needed else None
+        return Advisor(ledger, imports.trials) if is_needed(spec, imports.trials) else None
 
     def _settled(self) -> RunContext:
         """Return the launch with what its workers check and begin from."""

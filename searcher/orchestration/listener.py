@@ -1,4 +1,4 @@
-"""What a launch tells whoever watches it."""
+"""The messages of a launch to its observers."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,7 +9,7 @@ __all__ = ["StudyListener"]
 
 
 class StudyListener(Protocol):
-    """Hears of a study's progress, from the driver's thread, after the database knows it."""
+    """Receives a study's progress from the driver's thread, after it is in the database."""
 
     def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
         """The study is ready; `num_done` trials of its budget were done by earlier launches."""

@@ -1,7 +1,7 @@
 """A copy of a study's finished trials in MLflow, where that is installed and `MLFLOW_TRACKING_URI` says where it is.
 
 The database stays the one truth. Every trial that has ended becomes a run: parameters, every metric of every epoch,
-pictures. What is there already is not copied again, so that a launch which goes on with a study completes the copy.
+pictures. Existing runs are not copied again, so a launch that resumes a study completes the copy.
 """
 
 import importlib.util
@@ -80,7 +80,7 @@ class MlflowMirror:
         self._wake.set()
 
     def close(self) -> None:
-        """Copy what is left; gives up after a while, and says so."""
+        """Copy the rest; give up after a while with a line in the log."""
         self._is_closing = True
         self._wake.set()
         self._thread.join(_LAST_WAIT_S)

@@ -18,14 +18,14 @@ _MOST_CORNERS = 64
 _SIZING_FLOATS = ("optimizer.momentum", "train.ema_decay")
 """Whether these are 0 decides about a checkpoint's size; that of no other searched float does."""
 _RESERVE_BYTES = 64 * 2**20
-"""For logs, metrics and an SQLite database beside them."""
+"""Bytes for logs, metrics and an SQLite database in the same place."""
 
 
 def check_disk(spec: StudySpec, storage_root: Path, *, num_remaining: int, num_concurrent: int) -> None:
     """Check that the storage root's disk has room for the checkpoints of the trials that remain.
 
-    Counted are all files of the trials that run at a time and the best one of each trial that is kept, of the size
-    that the largest configuration of the space has.
+    It counts all files of the trials that run at a time, and the best one of each trial that is kept. Each has the size
+    for the largest configuration of the space.
 
     Args:
         spec: The study.

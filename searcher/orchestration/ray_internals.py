@@ -1,7 +1,7 @@
 """All that we use of Ray beyond what it documents: the one place to look at when Ray changes.
 
-Written for Ray 2.60. Every name here has a test of its own, which says what the name is for and fails where a newer Ray
-lacks it (`tests/searcher/orchestration/test_ray_internals.py`).
+Written for Ray 2.60. Every name here has a test of its own (`tests/searcher/orchestration/test_ray_internals.py`). It
+explains the name's purpose and fails if a newer Ray lacks the name.
 """
 
 import os
@@ -109,9 +109,9 @@ def start_local(folder: Path, *, num_cpus: int | None, object_store_bytes: int, 
 def loopback_only() -> Iterator[None]:
     """Make Ray keep the loopback address that it is given.
 
-    Ray 2.60 turns 127.0.0.1 into the machine's outward address and listens on all of them, unless it thinks that it
-    runs on Windows or macOS, where it supports no clusters. Its own switch for that is read when ray is imported,
-    too early for a process that may also join a cluster; so it is set here, for this process and its children.
+    Ray 2.60 turns 127.0.0.1 into the machine's outward address and listens on all addresses. It does not on Windows or
+    macOS, where it supports no clusters. Ray reads its own switch for that at import, too early for a process that may
+    also join a cluster. So this sets it for this process and its children.
     """
     name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     before, constant_before = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER

@@ -1,4 +1,4 @@
-"""Ending a launch when a person, a batch system or a closing terminal says so."""
+"""Ending a launch at the request of a person, a batch system or a closing terminal."""
 
 import signal
 import threading
@@ -59,10 +59,10 @@ def stop_on_signals(listener: StudyListener) -> Iterator[Stop]:
 
 @contextmanager
 def signals_kept() -> Iterator[None]:
-    """Put the handlers of before back in place afterwards, for what sets handlers of its own: Ray, when it starts.
+    """Restore the earlier handlers afterwards. Ray sets handlers of its own when it starts.
 
-    Its first makes a SIGTERM a SystemExit with that number, here a KeyboardInterrupt; its last, below Python, writes a
-    stack trace to the terminal and ends the process where it stands (2.60).
+    Its first handler turns a SIGTERM into a SystemExit with that number, here into a KeyboardInterrupt. Its last one,
+    below Python, writes a stack trace to the terminal and ends the process at once (2.60).
     """
     is_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _STOPPING if is_main}

@@ -24,7 +24,7 @@ __all__ = ["run_tune"]
 _MAX_PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 """Ray Tune's variable for how many trials may wait for an actor."""
 _SNAPSHOT_EVERY_S = "TUNE_GLOBAL_CHECKPOINT_S"
-"""Ray Tune's variable for how often it writes down, and keeps in memory, all that it knows of all trials."""
+"""Ray Tune's variable for the interval at which it saves the state of all trials, also in memory."""
 
 
 def run_tune(
@@ -63,7 +63,7 @@ def run_tune(
 
 @contextmanager
 def _quiet_ray() -> Iterator[None]:
-    """Keep Ray's own lines from the terminal meanwhile; a process that goes on gets its level back."""
+    """Keep Ray's own lines from the terminal meanwhile, and restore its log level afterwards."""
     logger = logging.getLogger("ray")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -77,10 +77,10 @@ def _quiet_ray() -> Iterator[None]:
 def _variables_of_tune(num_places: int) -> Iterator[None]:
     """Let Ray Tune start the actors of as many trials together as there is room for, and write no snapshots.
 
-    By itself (2.60) it asks for one more when the last one's actor is up. And a trial that waits for its own is given
-    the next one that becomes free, while what was starting for it is thrown away: with trials shorter than an actor's
-    start, most nodes of a cluster would never get one. Its snapshots are for restoring a run, which the database does.
-    Who has set Ray Tune's variables is left to it.
+    By itself (2.60) it asks for one more when the last one's actor is up. A trial that waits for its own actor gets the
+    next free one, and Ray Tune throws away the one that was starting. With trials shorter than an actor's start, most
+    nodes of a cluster would never get one. Its snapshots are for restoring a run, which the database does. Who has set
+    Ray Tune's variables is left to it.
     """
     wanted = {_MAX_PENDING: str(max(1, num_places)), _SNAPSHOT_EVERY_S: "inf"}
     ours = {name: value for name, value in wanted.items() if name not in os.environ}

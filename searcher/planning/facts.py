@@ -10,6 +10,7 @@ from searcher.data_pipeline.annotations import annotation_facts
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.exposure import Choice, choose_for_store
 from searcher.data_pipeline.store import Store
+from searcher.data_pipeline.unannotated import objects_only
 from searcher.training.dataset import given_validation, trained_on
 
 __all__ = ["DataFacts", "data_facts", "near_share"]
@@ -89,7 +90,9 @@ def data_facts(store: Store, where: str) -> DataFacts:
     shapes = np.array([store.labels(index).shape for index in indices])
     samples = [store.samples[index] for index in indices]
     gap = max(1, round(float(np.median(sides)) / 20))
-    num_near = sum(near_share(store.labels(index), gap) * every[index].num_labels for index in indices)
+    num_near = sum(
+        near_share(objects_only(store.labels(index)), gap) * every[index].num_labels for index in indices
+    )
     return DataFacts(
         num_images=len(indices),
         num_patients=len({sample.group for sample in samples}),

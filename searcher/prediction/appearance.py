@@ -1,4 +1,4 @@
-"""What objects look like: stains in bright field, else the intensity of each channel."""
+"""What objects look like: stains in bright field, otherwise the intensity of each channel."""
 
 from typing import Any
 

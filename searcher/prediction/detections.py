@@ -1,8 +1,8 @@
 """Instances in images of any size, from a model that finds them one by one.
 
-Such a model sees overlapping tiles. What it finds in all of them is decided as in one image: from the highest score
-down, each detection gets the pixels that are still free. Only that a detection that ends at a tile's edge, beyond which
-the image goes on, comes after all others: its neighbour's tile has it whole, and takes the pixels first.
+Such a model sees overlapping tiles. The detections of all tiles compete as in one image: from the highest score down,
+each gets the pixels that are still free. There is one exception. A detection that ends at a tile's inner edge comes
+after all others, because the neighbouring tile has it whole.
 """
 
 import os
@@ -21,16 +21,17 @@ from searcher.models.instances import claim, mask_of
 from searcher.models.settings import PostprocessSettings
 from searcher.models.values import Detections
 from searcher.prediction.label_map import LabelMap
+from searcher.prediction.selection import Selection
 
 __all__ = ["DETECTION_OVERLAP_PX", "DETECTION_TILE_PX", "Detected", "cut_detected", "see_detections"]
 
 DETECTION_TILE_PX = 1024
-"""Side of a tile: somewhat larger than the images of GlaS (775 x 522), so that the most detections of one image, which
-the model has from its training images, are enough for a tile."""
+"""Side of a tile. It is slightly larger than the images of GlaS (775 x 522). So the largest number of detections, which
+the model has from its training images, is enough for a tile."""
 DETECTION_OVERLAP_PX = 512
 """An instance up to this size is whole in a tile. Of a larger one, what the best tile sees may be all."""
 _EDGE_PX = 3.0
-"""A box that ends as near to a tile's edge as this is cut off by it: boxes are off by a pixel or two."""
+"""A box that ends this near to a tile's edge counts as cut off by it, because boxes are off by a pixel or two."""
 
 
 class Detected(Closing):
@@ -115,9 +116,10 @@ def see_detections(
     *,
     tile_px: int = DETECTION_TILE_PX,
     overlap_px: int = DETECTION_OVERLAP_PX,
+    selection: Selection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Detected:
-    """Return what a model finds in the tiles of an image; of one that is no larger than a tile, in the whole.
+    """Return the detections of a model in the tiles of an image, or in the whole image if it is no larger than a tile.
 
     Args:
         predictor: Of a model that finds instances one by one.
@@ -125,7 +127,8 @@ def see_detections(
         folder: For scratch files.
         tile_px: Side of a tile.
         overlap_px: Least overlap of neighbours.
-        progress: Hears how many of how many tiles are done.
+        selection: Which tiles it sees; None for all.
+        progress: Receives the number of finished tiles and of all.
 
     Raises:
         OSError: The scratch file could not be written.
@@ -134,9 +137,11 @@ def see_detections(
     detected = Detected(raster.height, raster.width, folder)
     try:
         for num_done, tile in enumerate(tiles, start=1):
-            found = predictor.see_tile(raster.read(tile))
-            assert isinstance(found, Detections)
-            detected.add(tile, found)
+            pixels = raster.read(tile) if selection is None else selection.pixels(raster, tile)
+            if pixels is not None:
+                found = predictor.see_tile(pixels)
+                assert isinstance(found, Detections)
+                detected.add(tile, found)
             if progress is not None:
                 progress(num_done, len(tiles))
     except BaseException:

@@ -1,9 +1,9 @@
 """A piece of foreground too large for memory, flooded window by window.
 
-Its seeds are found and counted over the whole piece, so a piece with one seed, or of a model that knows no cores, is
-one instance however large it is: what it would be in memory. One with several is flooded in windows with a margin, each
-beginning from its seeds and from what its neighbours have flooded already. That may differ from the flood in memory
-near the windows' borders, and a hole that is larger than the margin may stay open.
+Its seeds are found and counted over the whole piece. So a piece with one seed, or of a model without seed maps, is one
+instance of any size, as in memory. A piece with several seeds is flooded in windows with a margin. Each window begins
+from its seeds and from the results of its neighbours. That may differ from the flood in memory near the windows'
+borders. A hole that is larger than the margin may stay open.
 """
 
 from collections.abc import Callable

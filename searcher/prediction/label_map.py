@@ -18,7 +18,7 @@ class LabelMap(Closing):
     """Instances 1 to n of an image, read window by window. A context manager: the scratch file goes with it.
 
     Args:
-        scratch: int32[h, w], values of whatever meaning.
+        scratch: int32[h, w], values of any meaning.
         number_of: int32[values], the instance of `abs(value)`, 0 for none. Values of the other sign are background.
         sign: 1 or -1, the sign of values that mean instances.
         scores: float32[n], confidence in each instance, 0 to 1.
@@ -70,7 +70,7 @@ class LabelMap(Closing):
     def resize(self, height: int, width: int) -> None:
         """Give the map another size: each pixel gets the instance at its centre. Those that get none go.
 
-        Those left are numbered anew, in the same order.
+        The remaining ones are renumbered in the same order.
         """
         if (height, width) == (self.height, self.width):
             return
@@ -81,6 +81,14 @@ class LabelMap(Closing):
         is_left = np.zeros(len(self) + 1, np.bool_)
         for block in self.blocks():
             is_left[np.unique(self.read(block))] = True
+        self.keep(is_left)
+
+    def keep(self, is_left: NDArray[np.bool_]) -> None:
+        """Leave some instances, numbered anew in the same order.
+
+        Args:
+            is_left: bool[n + 1], by label; that of background does not matter.
+        """
         is_left[0] = False
         number_of = np.where(is_left, np.cumsum(is_left), 0).astype(np.int32)
         self._number_of = number_of[self._number_of]

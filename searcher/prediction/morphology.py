@@ -46,7 +46,7 @@ def measure_objects(
         labels: The objects, 1 to n.
         raster: Their image, of the same size: uint8 RGB where `is_stained`, else any channels with their own values.
         pixel_size_um: Side of a pixel; without it there are no columns in um.
-        progress: Hears how many of how many blocks are done.
+        progress: Receives the number of finished blocks and of all.
         is_stained: Whether it is tissue in bright field, whose stains and lumens are measured; else each channel's
             intensity is.
     """

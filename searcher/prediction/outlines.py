@@ -29,7 +29,7 @@ class Polygon(NamedTuple):
     exterior: Ring
     """Counterclockwise if y points upwards (RFC 7946), which is clockwise on a screen."""
     holes: list[Ring]
-    """Clockwise likewise."""
+    """The same, clockwise."""
 
 
 class _Corners(NamedTuple):

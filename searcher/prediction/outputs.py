@@ -1,6 +1,6 @@
 """What is written about an image: label TIFF, overlay PNG, table of objects, GeoJSON; all of them or none.
 
-Everything of an image is written into a folder beside the outputs, and moved to its place when all is complete. The
+All files of an image are written into a folder next to the outputs, and moved to their place when all are complete. The
 folder's name is fixed, so one that a killed process left goes when its image is predicted again.
 """
 
@@ -12,6 +12,7 @@ import math
 import os
 import shutil
 import stat
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,7 @@ OUTPUTS = {
 }
 """What can be written, and what is put behind an image's name for it."""
 
+_OBJECTS = uuid.uuid5(uuid.NAMESPACE_URL, "gland-searcher/objects")
 _TIFF_TILE_PX = 512
 _TIFF_STRIPS_UP_TO_PX = 4096
 """Longest side of label maps in strips, which any TIFF reader knows; larger ones are tiled."""
@@ -203,8 +205,12 @@ def write_csv(path: Path, table: Mapping[str, Column]) -> None:
         )
 
 
-def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], class_name: str) -> None:
-    """Write the objects as QuPath reads them: a detection each, with outline, class and measurements.
+def write_geojson(
+    path: Path, labels: LabelMap, table: Mapping[str, Column], class_name: str, image: str
+) -> None:
+    """Write the objects as QuPath reads them: a detection each, with id, outline, class and measurements.
+
+    The id is a UUID that follows from the image's name, the object's number and its bounding box.
 
     Coordinates are pixels of the image at full resolution, (0, 0) the upper left corner of its first pixel.
     """
@@ -219,6 +225,7 @@ def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], cla
             )
             feature = {
                 "type": "Feature",
+                "id": str(uuid.uuid5(_OBJECTS, f"{image}/{index + 1}/{y},{x},{height},{width}")),
                 "geometry": _geometry(outline(labels, index + 1, Tile(y, x, height, width))),
                 "properties": {
                     "objectType": "detection",

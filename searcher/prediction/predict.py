@@ -14,6 +14,7 @@ from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import Raster
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
+from searcher.models.settings import PostprocessSettings
 from searcher.prediction.dense import cut_blended, see_dense
 from searcher.prediction.detections import cut_detected, see_detections
 from searcher.prediction.images import Normalised, open_image
@@ -30,6 +31,7 @@ from searcher.prediction.outputs import (
     write_overlay,
 )
 from searcher.prediction.raster import MAX_SCALE, Resampled
+from searcher.prediction.selection import Region, Selection, keep_in_region, require_inside
 
 __all__ = [
     "PIXEL_SIZES_UM",
@@ -47,13 +49,13 @@ logger = logging.getLogger(__name__)
 PIXEL_SIZES_UM = (1e-3, 1e3)
 """The smallest and the largest side of a pixel, in um, that an image may have: beyond them it is a mistake."""
 _DISK_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-"""What ends the work on all images: whatever is written next would fail, too."""
+"""Errors that end the work on all images, because the next write would fail, too."""
 _LONGEST_REASON = 160
 _SAME_SIZE = 0.01
 """Pixel sizes that differ less are taken to be the same."""
 
 Progress = Callable[[str, int, int], None]
-"""Hears what is being done, and how many of how many steps of it."""
+"""Receives the current task, the number of its finished steps, and the number of all its steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +67,19 @@ class Options:
     trained_um: float | None = None
     """Pixel size of the images that the models were trained on."""
     pixel_size_um: float | None = None
-    """Pixel size of the images, whatever their files say."""
+    """Pixel size of the images; it overrides their files."""
     outputs: Sequence[str] = tuple(OUTPUTS)
     """Of `OUTPUTS`."""
     class_name: str = "Gland"
     """Class of the objects in GeoJSON."""
+    threshold: float | None = None
+    """Probability above which a pixel is foreground, or score above which a detection counts; None: as trained."""
+    min_area_px: int | None = None
+    """Smallest object, in pixels of the image; None: as trained, in pixels that the network sees."""
+    region: Region | None = None
+    """Where objects are looked for; None for the whole image."""
+    skips_glass: bool = False
+    """Whether tiles of glass are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +100,8 @@ class ImageResult:
     seconds: float
     is_dark: bool = False
     """Whether networks that take an image as it is got one whose values are all low; see `Normalised.is_dark`."""
+    glass_tiles: int = 0
+    """Tiles of glass, which the networks did not see."""
 
     @property
     def area_um2(self) -> float | None:
@@ -100,7 +112,7 @@ class ImageResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        values = {name: value for name, value in vars(self).items() if name != "is_dark"}
+        values = {name: value for name, value in vars(self).items() if name not in ("is_dark", "glass_tiles")}
         return values | {"area_um2": self.area_um2}
 
 
@@ -130,8 +142,8 @@ def predict_images(
         paths: Files of different names without extension.
         predictor: The models.
         options: What is wanted.
-        done: Hears what came out of each.
-        progress: Hears what is being done.
+        done: Receives the result of each.
+        progress: Receives the current task.
 
     Raises:
         UserError: The disk is full, or does not work. What was done before is complete.
@@ -194,13 +206,25 @@ def predict_image(
     with open_image(path, options.folder, kind) as raster:
         pixel_size_um = options.pixel_size_um or raster.pixel_size_um
         scale = resampling_scale(path, pixel_size_um, options.trained_um)
+        if options.region is not None:
+            require_inside(path, raster, options.region)
         shown = Normalised(raster, kind)
+        selection = Selection(options.region, options.skips_glass, scale)
         seen: Raster = shown if scale == 1 else Resampled(shown, scale)
         with (
-            find_objects(predictor, seen, options.folder, lambda *step: say("predicting", *step)) as labels,
+            find_objects(
+                predictor,
+                seen,
+                options.folder,
+                lambda *step: say("predicting", *step),
+                settings=_settings(predictor, options, scale),
+                selection=selection,
+            ) as labels,
             all_or_nothing(paths) as written,
         ):
             labels.resize(raster.height, raster.width)
+            if options.region is not None:
+                keep_in_region(labels, options.region)
             area_px = None
             if {"csv", "geojson"} & {*written}:
                 table = measure_objects(
@@ -219,7 +243,7 @@ def predict_image(
             if "csv" in written:
                 write_csv(written["csv"], table)
             if "geojson" in written:
-                write_geojson(written["geojson"], labels, table, options.class_name)
+                write_geojson(written["geojson"], labels, table, options.class_name, path.stem)
             if not is_unchanged():
                 raise UserError(
                     f"{path}: the file must stay as it is while it is read, got another one; predict it again"
@@ -234,6 +258,7 @@ def predict_image(
             area_px=area_px,
             seconds=round(time.monotonic() - began, 3),
             is_dark=shown.is_dark,
+            glass_tiles=selection.num_glass,
         )
 
 
@@ -242,6 +267,9 @@ def find_objects(
     raster: Raster,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    settings: PostprocessSettings | None = None,
+    selection: Selection | None = None,
 ) -> LabelMap:
     """Return the objects in an image of any size, at the size that it has.
 
@@ -249,18 +277,30 @@ def find_objects(
         predictor: The models.
         raster: The image.
         folder: For scratch files.
-        progress: Hears how many of how many tiles are done.
+        progress: Receives the number of finished tiles and of all.
+        settings: How instances are cut; None: as the models say.
+        selection: Which tiles the models see; None for all.
 
     Raises:
         UserError: The image does not decode.
         OSError: No room for scratch files.
     """
-    settings = predictor.postprocess
+    settings = settings or predictor.postprocess
     if predictor.is_dense:
-        with see_dense(predictor, raster, folder, progress=progress) as blended:
+        with see_dense(predictor, raster, folder, selection=selection, progress=progress) as blended:
             return cut_blended(blended, settings, folder)
-    with see_detections(predictor, raster, folder, progress=progress) as detected:
+    with see_detections(predictor, raster, folder, selection=selection, progress=progress) as detected:
         return cut_detected(detected, settings, folder)
+
+
+def _settings(predictor: Predictor, options: Options, scale: float) -> PostprocessSettings:
+    """Return how instances are cut: as the models say, but for what a person wants."""
+    wanted: dict[str, float] = {}
+    if options.threshold is not None:
+        wanted["threshold" if predictor.is_dense else "min_score"] = options.threshold
+    if options.min_area_px is not None:
+        wanted["min_object_area_px"] = round(options.min_area_px * scale**2)
+    return predictor.postprocess.model_copy(update=wanted)
 
 
 def _watched(path: Path) -> Callable[[], bool]:

@@ -22,8 +22,8 @@ _MARGIN_PX = 2
 class Resampled(Closing):
     """Another raster at another size, each window as if the whole had been resized: seams of one grey level at most.
 
-    Bilinear; on the way down each pixel is the weighted mean of all that it stands for (a triangle as wide as two of
-    its pixels), so nothing is skipped.
+    Bilinear. When it shrinks, each pixel is the weighted mean of all pixels that it replaces (a triangle as wide as two
+    of its pixels), so none is skipped.
 
     Args:
         source: The raster; stays open.

@@ -24,8 +24,8 @@ def composite(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image: uint8[H, W, C], normalised.
 
     Returns:
-        uint8[H, W, 3]: of 3 channels the image itself; of one, grey; else the sum of the channels, each in its colour
-        of `COLOURS`, cut off at 255.
+        uint8[H, W, 3]: the image itself for 3 channels, grey for one. Otherwise the sum of the channels, each in its
+        colour of `COLOURS`, clipped at 255.
     """
     channels = image.shape[2]
     if channels == 3:

@@ -1,4 +1,4 @@
-"""Figures of the report as SVG that takes its colours from the page, so that it is light or dark as the page is.
+"""Figures of the report as SVG with the page's colours, so they are light or dark like the page.
 
 Matplotlib draws in stand-in colours; `to_svg` puts the page's CSS variables in their place. The same data give the same
 bytes.

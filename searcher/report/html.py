@@ -31,9 +31,15 @@ _METRICS = (
     ("object_dice", "object Dice", "segmentation"),
     ("object_hausdorff", "object Hausdorff", "shape, px"),
 )
+_OF_INSTANCES = (
+    ("ap50", "AP50", "IoU above 0.5"),
+    ("ap", "AP", "IoU 0.5 to 0.95"),
+    ("pq", "PQ", "panoptic quality"),
+    ("aji", "AJI", "aggregated Jaccard"),
+)
 _MOST_PX, _LEAST_PX = 900, 600
-"""The longer side of an example's picture: larger images are shrunk to the one, smaller ones enlarged to about the
-other, so that an outline is as fine on all."""
+"""The longer side of an example's picture. Larger images shrink to the first value, smaller ones grow to about the
+second, so outlines are equally fine."""
 _LINE_PX = 3
 _JPEG_QUALITY = 85
 _STEPS = {
@@ -160,12 +166,14 @@ class _Contest:
 
 
 def _metrics(report: EvaluationReport) -> list[tuple[str, str, str]]:
-    """Return key, name and meaning of what is shown: the contest's metrics, and those of plug-ins behind them."""
-    known = {key for key, _, _ in _METRICS} | {"pixel_dice"}
+    """Return key, name and meaning of what is shown: the contest's metrics, those of nuclei, and those of plug-ins."""
+    measured = {key for split in report.splits for key in split.summary["pooled"]}
+    ours = [*_METRICS, *(each for each in _OF_INSTANCES if each[0] in measured)]
+    known = {key for key, _, _ in ours} | {"pixel_dice"}
     more = dict.fromkeys(
         key for split in report.splits for key in split.summary["pooled"] if key not in known
     )
-    return [*_METRICS, *((key, key, "of a plug-in") for key in more)]
+    return [*ours, *((key, key, "of a plug-in") for key in more)]
 
 
 def _contest(report: EvaluationReport) -> _Contest:

@@ -100,8 +100,8 @@ class EvaluationReport:
 
 
 def choose_examples(images: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return which images to show and why, by id: by object Dice the best, one like the average and the worst, and by
-    object Hausdorff distance the worst.
+    """Return which images to show and why, by id. They are the best, an average and the worst one by object Dice, and
+    the worst by object Hausdorff distance.
 
     Args:
         images: The `images` of a summary, at least one.

@@ -1,7 +1,7 @@
 """Outlines of objects on the image that they were found in.
 
-The truth is cyan and the prediction is yellow: no stain has either, every common kind of colour blindness tells them
-apart, and a dark edge makes both stand out on a pale lumen as on dark nuclei.
+The truth is cyan and the prediction is yellow. No stain has these colours, and people with any common colour blindness
+can distinguish them. A dark edge makes both visible on a pale lumen and on dark nuclei.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.unannotated import objects_only
 from searcher.report.composite import composite
 
 __all__ = [
@@ -32,7 +33,8 @@ PREDICTION_COLOUR: Colour = (255, 225, 0)
 _CASING: Colour = (12, 12, 18)
 _CASING_ALPHA = 150
 _LONGEST_PER_WIDTH = 260
-"""A line is as wide as the image's longer side by this: it stays visible in a small picture of a large image."""
+"""The image's longer side is divided by this for a line's width, so the line stays visible in a small picture of a
+large image."""
 
 
 def line_width_px(shape: tuple[int, ...]) -> int:
@@ -55,13 +57,14 @@ def outlines(labels: LabelMap, colour: Colour, *, width_px: int) -> NDArray[np.u
     An outline is drawn inwards from the object's own border, so that touching objects keep one each.
 
     Args:
-        labels: integer[H, W], instance label map, 0 is background.
+        labels: integer[H, W], instance label map, 0 is background, below 0 not annotated.
         colour: Of the line, RGB.
         width_px: Of the line; a dark edge of a third of it, at least a pixel, is on both of its sides.
 
     Returns:
         uint8[H, W, 4], RGBA; alpha is 0 away from outlines.
     """
+    labels = objects_only(labels)
     edge = _edge_px(width_px)
     depth = _depth(labels)
     picture = np.zeros((*labels.shape, 4), np.uint8)

@@ -48,7 +48,7 @@ def overlay_jpeg(
     truth: NDArray[np.integer[Any]] | None,
     prediction: NDArray[np.integer[Any]],
 ) -> bytes:
-    """Return an image with the outlines of what was found in it, and of what is true, as JPEG of at most 1024 px.
+    """Return an image with the outlines of prediction and truth, as a JPEG of at most 1024 px.
 
     Args:
         image: uint8[H, W, C], normalised.

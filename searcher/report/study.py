@@ -76,7 +76,7 @@ class StudyPicture:
 
     @property
     def complete(self) -> list[TriedTrial]:
-        """Trials that came to their end with a value."""
+        """Finished trials with a value."""
         return [each for each in self.trials if each.state == "COMPLETE" and each.value is not None]
 
     @property

@@ -1,4 +1,4 @@
-"""The pages' templates, which lie beside this file."""
+"""The pages' templates, in the folder of this file."""
 
 from pathlib import Path
 from typing import Any

@@ -2,7 +2,15 @@
 
 __all__ = ["capital", "key_leaf", "metric_words"]
 
-_NAMES = {"dice": "Dice", "f1": "F1", "hausdorff": "Hausdorff"}
+_NAMES = {
+    "aji": "AJI",
+    "ap": "AP",
+    "ap50": "AP50",
+    "dice": "Dice",
+    "f1": "F1",
+    "hausdorff": "Hausdorff",
+    "pq": "PQ",
+}
 
 
 def metric_words(name: str) -> str:

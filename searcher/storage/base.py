@@ -18,7 +18,7 @@ class ObjectFacts:
 class Storage(Protocol):
     """Files by their names relative to a root, `STUDY/trial-0007/best.pt` say. Threads may share one.
 
-    A file is there as a whole or not at all, whenever somebody looks.
+    A file is complete or missing at any moment.
 
     Raises:
         StorageError: Any method: the store cannot be reached or used.

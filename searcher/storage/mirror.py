@@ -60,7 +60,7 @@ def _home() -> Path:
 
 
 def named_root(option: str, text: str) -> str:
-    """Return a root as every process finds it, wherever it runs, and as the database has it.
+    """Return a root in the form that every process on every machine can use, and that the database has.
 
     Args:
         option: What named it, for messages.
@@ -136,7 +136,7 @@ def fetch(root: Path, name: str, *, sha256: str | None = None) -> bool:
 
 
 def fetch_folder(root: Path, folder: str, suffixes: Collection[str]) -> None:
-    """Bring the files of one folder of a mirror up to date that have one of the suffixes; `.pt` are named by content.
+    """Update the files of one folder of a mirror that have one of the suffixes. `.pt` files are named by their content.
 
     Raises:
         StorageError: As `fetch`.

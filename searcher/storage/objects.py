@@ -122,8 +122,8 @@ def _holds_key(parts: urllib.parse.SplitResult) -> bool:
 class ObjectStore:
     """The objects below a prefix, by their names relative to it. A `Storage`; a pickle holds the URI alone.
 
-    An object is there as a whole or not at all, whenever somebody looks. Credentials come from the environment, as
-    the store's own tools find them.
+    An object is complete or missing at any moment. Credentials come from the environment, as the store's own tools find
+    them.
 
     Args:
         uri: As `normal_uri` returns it.

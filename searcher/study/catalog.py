@@ -15,7 +15,7 @@ from searcher.text_files import read_text
 __all__ = ["load_study", "shipped_studies"]
 
 _MAX_BYTES = 1 << 20
-"""Of a study file; the shipped ones have some 3,000 bytes."""
+"""Most bytes of a study file; the shipped ones have about 3,000."""
 
 
 def shipped_studies() -> list[str]:

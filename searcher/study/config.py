@@ -60,15 +60,15 @@ trials after. 2: labels shrink without moving, reflections in crops are instance
 MAX_SEED = 2**63 - 1
 """Highest seed: databases and random generators hold 64 bits."""
 _MAX_SYNTHETIC_PX = 10**10
-"""Pixels of all synthetic images together, for which the store takes some 50 GB of disk."""
+"""Most pixels of all synthetic images together; the store then takes about 50 GB of disk."""
 _MAX_COVERAGE = 8
 """How often overlapping tiles may show a pixel to the network, along each axis."""
 
 _NEW_KEYS = {"normalisation", "low_percentile", "high_percentile"}
 """Keys of `data` that are written down only where they say something."""
 
-_TUNED_FOR = ("objective", "object_f1", "object_dice", "object_f1+object_dice")
-"""What `tuning.metric` can say beside a plug-in's metric."""
+_TUNED_FOR = ("objective", "object_f1", "object_dice", "object_f1+object_dice", "ap50", "ap", "pq", "aji")
+"""Values of `tuning.metric` other than a plug-in's metric."""
 
 DEFAULT_MODEL = "unet"
 """The model of a configuration that names none."""
@@ -303,8 +303,8 @@ class TuningConfig(Section):
     metric: Annotated[str, one_of(METRICS, ours=_TUNED_FOR)] = "objective"
     """What is tuned for: the study's objective, a metric, or the mean of two."""
     tta: bool = False
-    """Tune it for the mean over the 8 turned and mirrored versions of an image, and predict so unless one view is
-    surely better; takes `postprocess`."""
+    """Tune for the mean over the 8 turned and mirrored versions of an image. Predict by it unless one view is
+    significantly better. Needs `postprocess`."""
 
     @model_validator(mode="after")
     def _tta_is_tuned_for(self) -> "TuningConfig":
@@ -381,7 +381,7 @@ class TrialConfig(Section):
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON form, 64 hexadecimal digits.
 
-        Without the images' channels: they are the data's, whose fingerprint is compared beside the digest. And without
+        Without the images' channels: they belong to the data, whose fingerprint is compared separately. And without
         `data.normalisation = "fixed"`, which is what every trial had before there was another.
         """
         values = self.to_dict()

@@ -1,7 +1,7 @@
 """What a study takes from its parent: its space, its configurations, or its best checkpoint.
 
-A study file with a `[parent]` may leave to the parent whatever it does not say. What comes out is a study like any
-other, all of it written down: it can be read, kept in the database and launched again when the parent has moved on.
+A study file with a `[parent]` inherits all keys that it leaves out. The result is a complete study like any other. It
+can be read, kept in the database, and launched again after the parent has changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -97,8 +97,8 @@ def finetuned(
 ) -> StudySpec:
     """Return a study whose trials go on from a checkpoint.
 
-    All of the configuration that it was trained with stays, so that what it was validated on is not trained on now; but
-    optimiser and learning rate begin anew, and what the file says goes first.
+    The parent's configuration stays, so images that validated it are not trained on now. But optimiser and learning
+    rate start again, and keys of the file have priority.
 
     Args:
         template: What is to be different.

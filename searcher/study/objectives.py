@@ -6,8 +6,8 @@ A plug-in's metric is a function of the counts of a set of images, or of one ima
     def object_jaccard(counts: Counts) -> float:
         return counts.tp / max(1, counts.tp + counts.fp + counts.fn)
 
-It is reported beside ours in every epoch, and by `searcher evaluate` and `searcher metrics`; a study can have it as its
-objective, as a further one, and tune post-processing for it.
+It is reported in every epoch together with ours, and by `searcher evaluate` and `searcher metrics`. A study can use it
+as its objective, as a further one, and to tune post-processing.
 """
 
 import math
@@ -81,26 +81,35 @@ METRICS: Registry[Metric] = Registry(
         "object_f1": f"{__name__}:HIGHER",
         "object_dice": f"{__name__}:HIGHER",
         "object_hausdorff": f"{__name__}:LOWER",
+        "ap50": f"{__name__}:HIGHER",
+        "ap": f"{__name__}:HIGHER",
+        "pq": f"{__name__}:HIGHER",
+        "aji": f"{__name__}:HIGHER",
     },
 )
-"""Every validation metric. Definitions of ours: `searcher.evaluation.metrics`."""
+"""Every validation metric. Definitions of ours: `searcher.evaluation.metrics` and, from `ap50` on, its `instances`."""
 
 COSTS: Registry[Metric] = Registry(
     "cost", key="study.also", built_in={"seconds_per_image": f"{__name__}:LOWER"}
 )
-"""What a network costs. Measured, so no two runs agree; of use beside a metric, not in place of one."""
+"""What a network costs. It is measured, so no two runs agree. It is useful in addition to a metric, not instead of
+one."""
 
 OFFICIAL = {
     "object_f1": "f1",
     "object_dice": "object_dice",
     "object_hausdorff": "object_hausdorff",
     "pixel_dice": "pixel_dice",
+    "ap50": "ap50",
+    "ap": "ap",
+    "pq": "pq",
+    "aji": "aji",
 }
 """What `searcher.evaluation.metrics` calls those of ours that depend on the instances found."""
 
 TUNING_TARGETS = (*OFFICIAL, "object_f1+object_dice")
-"""What post-processing can be tuned for beside a plug-in's metric: one of those, or the mean of two, both of which the
-contest ranks by. The object Dice weighs by area, and alone says little about small objects that are none."""
+"""The metrics that post-processing can be tuned for, besides those of plug-ins: one of these, or the mean of two that
+the contest ranks by. The object Dice weighs by area, and alone says little about small objects that are none."""
 
 _TAKEN = {
     "f1",

@@ -17,7 +17,7 @@ Imports neither torch nor Optuna nor Ray.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -30,6 +30,7 @@ __all__ = [
     "SAMPLERS",
     "SCHEDULES",
     "Sampler",
+    "Stopped",
     "register_optimizer",
     "register_pruner",
     "register_sampler",
@@ -39,12 +40,20 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+Stopped = Literal["ignored", "as they are", "predicted"]
+"""What a sampler makes of trials that were stopped. `ignored`: it learns from no trial. `as they are`: it takes PRUNED
+trials with their last value. `predicted`: it learns from COMPLETE trials alone, so it gets the values that the stopped
+ones would have reached."""
+
+
 @dataclass(frozen=True)
 class Sampler(Part[Any]):
     """A sampler of Optuna's interface."""
 
     several_objectives: bool = False
     """Whether it can look for compromises between several objectives."""
+    stopped: Stopped = "predicted"
+    """What it makes of trials that were stopped."""
 
 
 OPTIMIZERS: Registry[Part[Any]] = Registry(
@@ -65,8 +74,8 @@ SAMPLERS: Registry[Sampler] = Registry(
     "sampler",
     key="search.sampler",
     built_in={
-        name: f"searcher.orchestration.trials.samplers:{name}"
-        for name in ("random", "qmc", "tpe", "gp", "cmaes")
+        name: f"searcher.orchestration.trials.samplers:{name.replace('-', '_')}"
+        for name in ("random", "qmc", "tpe", "gp", "cmaes", "fast-gp")
     },
 )
 """By `search.sampler`."""
@@ -109,7 +118,11 @@ def register_schedule(name: str, *, options: type[BaseModel] | None = None) -> C
 
 
 def register_sampler(
-    name: str, *, options: type[BaseModel] | None = None, several_objectives: bool = False
+    name: str,
+    *,
+    options: type[BaseModel] | None = None,
+    several_objectives: bool = False,
+    stopped: Stopped = "predicted",
 ) -> Callable[[F], F]:
     """Return the decorator that makes a sampler known.
 
@@ -117,13 +130,15 @@ def register_sampler(
         name: What a study file calls it.
         options: Its own settings, the keys of `search.options`.
         several_objectives: Whether it can look for compromises between several objectives.
+        stopped: What it makes of trials that were stopped early.
 
     The decorated class or function of Optuna's interface takes, of `seed` (another one at each launch), `study_seed`
-    (the study's, always the same) and `n_startup_trials`, those that its signature has, and its options.
+    (the study's, always the same), `n_startup_trials` and `space` (the `SearchSpace` that is searched, with its
+    conditions), those that its signature has, and its options.
     """
 
     def register(build: F) -> F:
-        SAMPLERS.register(name, Sampler(build, options, several_objectives))
+        SAMPLERS.register(name, Sampler(build, options, several_objectives, stopped))
         return build
 
     return register

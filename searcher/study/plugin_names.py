@@ -1,4 +1,4 @@
-"""Which plug-ins a study file names, and those of the files that it goes on from."""
+"""The plug-ins that a study file names, and those of its parents' files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,8 +28,8 @@ def load_named(
         document: The study file.
         origin: What finds the file again; relative paths are relative to its folder.
         problems: Takes what is wrong.
-        stored: Whether the text comes from the database: what is not on this machine any more is passed over, as its
-            parts may come from elsewhere, by `--plugin` say. Whoever uses one that lacks is told.
+        stored: Whether the text comes from the database. Then a plug-in that is missing on this machine is skipped,
+            because its parts may come from elsewhere, such as `--plugin`. Whoever uses one that lacks is told.
     """
     sources: list[str] = []
     for names, folder in _named(document, origin, problems):

@@ -58,7 +58,7 @@ class Problems:
 
         Args:
             error: What it raised.
-            fields: By table, the fields that it knows with their descriptions.
+            fields: By table, its fields with their descriptions.
             prefix: The table that was validated, empty for all of them.
         """
         for item in error.errors():

@@ -139,7 +139,7 @@ def parse_study(
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of `KEY=VALUE` on the command line: a TOML value, or else the text itself."""
+    """Return the value of `KEY=VALUE` on the command line: a TOML value, otherwise the text itself."""
     try:
         document = read_toml(f"value = {text}")
     except TomlError:
@@ -152,7 +152,7 @@ def _with_pipeline(
 ) -> dict[str, Value]:
     """Put the content of the file that `augment.pipeline` names in its place, and return it as an override.
 
-    As an override it is stored with the study: whatever becomes of the file, trials go on with what they began with.
+    As an override it is stored with the study. So trials keep their first content if the file changes.
     """
     table, key = document.get("augment"), "augment.pipeline"
     named = table.get("pipeline") if isinstance(table, dict) else None
@@ -207,7 +207,7 @@ def _again(parent: ParentSection) -> tuple[SearchSpace, tuple[dict[str, Value], 
 
 
 def _apply(overrides: Mapping[str, Any], document: dict[str, Any], problems: Problems) -> None:
-    """Write the overrides into the document, as if the file said so."""
+    """Write the overrides into the document, as if they were in the file."""
     for key, value in overrides.items():
         own = document.get(key, [])
         if key == PLUGINS and isinstance(own, list) and isinstance(value, list):

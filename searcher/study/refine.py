@@ -1,7 +1,7 @@
 """From coarse to fine: what is left to search after a broad search.
 
-Only trials that came to their end say where good values lie; a pruned one counts as a try of its choices. The best
-tenth or so of them decide, at least five:
+Only finished trials show where good values are; a pruned trial counts as a try of its choices. The best tenth or so of
+them decide, at least five:
 
 - a numeric range becomes their box in the scale that it is sampled in, with a margin of a tenth of the old width on
   both sides; where they crowd an edge of the old range, the new one reaches past it, as far as the value makes sense;
@@ -191,7 +191,7 @@ def _narrow_range(
 def _fitted(
     old: FloatRange | IntRange, low: float, high: float, safe: tuple[float | None, float | None]
 ) -> FloatRange | IntRange:
-    """Return the range with these ends, outward on its grid or to a few digits, as a part of all that it ever was."""
+    """Return the range with these ends, rounded outwards to its grid or to a few digits, within its original range."""
     was_low, was_high = old.whole or (old.low, old.high)
     if old.step is not None:
         first = math.floor((low - old.low) / old.step + 1e-9)

@@ -1,7 +1,7 @@
 """The search space of a study: named parameters with ranges, choices and conditions.
 
-A parameter's name is the dotted key of the trial configuration that it sets, so that nothing has to be
-translated between the study file, Optuna's tables and the trainer. In a study file:
+A parameter's name is the dotted key of the trial configuration that it sets. So study file, Optuna's tables and trainer
+use the same names. In a study file:
 
     [space.optimizer]
     name = { choices = ["sgd", "adamw"] }

@@ -73,10 +73,10 @@ class SearchSection(PartSection):
 
 
 class ParentSection(Section):
-    """The study that this one goes on from, and how."""
+    """The study that this one continues, and how."""
 
     study: str
-    """A shipped study, a file beside this one that ends in .toml, or a study of the database."""
+    """A shipped study, a .toml file in the same folder, or a study of the database."""
     how: Literal["refine", "rerank", "finetune"]
     """`refine`: search what its best trials leave of its space. `rerank`: train its best trials again on other folds or
     seeds. `finetune`: go on training its best checkpoint."""
@@ -133,14 +133,14 @@ class ResourcesSection(Section):
     """Main memory of a trial, reserved on its node; 0 reserves none. Ray does not hold a trial to it."""
     hang_timeout_s: float = Field(default=600.0, ge=0.0, le=1_000_000.0)
     """Seconds without a step, after which a trial's worker is taken for hanging: it is killed, the trial is retried.
-    First steps may take 6 times as long, later ones 10 times the trial's slowest. 0 waits for ever."""
+    First steps may take 6 times as long, later ones 10 times the trial's slowest. 0 waits forever."""
     max_concurrent: int = Field(default=0, ge=0, le=10_000)
     """Trials at a time; 0 is as many as fit."""
     keep_best: int = Field(default=0, ge=0, le=1_000_000)
     """Of how many best trials to keep the checkpoint; 0 keeps that of every trial."""
     pictures: int = Field(default=3, ge=0, le=20)
-    """Of each COMPLETE trial, how many of the worst validation images to draw, for the dashboard, with its learning
-    curve; 0 draws nothing."""
+    """Number of the worst validation images to draw of each COMPLETE trial for the dashboard, with its learning curve;
+    0 draws nothing."""
 
     @field_validator("gpus", mode="before")
     @classmethod
@@ -180,7 +180,7 @@ class StudySpec:
     enqueue: tuple[Mapping[str, Value], ...]
     """Known-good points, tried first; parameters they leave open are sampled."""
     parent: ParentSection | None = None
-    """The study that this one goes on from, None if it begins anew."""
+    """The study that this one continues, None if it has no parent."""
     plugins: tuple[str, ...] = ()
     """The plug-ins that it and its parents name, as any process imports them: modules and absolute paths."""
 

@@ -65,8 +65,8 @@ def _check_image(source: SampleSource, index: int, name: str) -> None:
     assert labels.shape == image.shape[:2], (
         f"{name}: must have labels of {image.shape[:2]} px, got {labels.shape}"
     )
-    assert labels.min(initial=0) >= 0, (
-        f"{name}: must have labels from 0, which is background, got {labels.min()}"
+    assert labels.min(initial=0) >= -1, (
+        f"{name}: must have labels from 0, which is background, or -1 where nothing is annotated, got {labels.min()}"
     )
     again = source.read(index)
     assert np.array_equal(again[0], image), f"{name}: must be the same image every time it is read"

@@ -9,7 +9,8 @@ Doing = Literal["beginning", "epoch", "data", "building", "step", "validation", 
 
 
 class Alive(Protocol):
-    """Hears that a trial goes on. Called from the trainer's thread, often: it must return at once."""
+    """Receives the sign that a trial is still running. Called from the trainer's thread, often: it must return at
+    once."""
 
     def __call__(self, doing: Doing, detail: str) -> None:
         """Take in what is done next.

@@ -20,7 +20,8 @@ __all__ = ["checkpoint_bytes"]
 _FIXED_BYTES = 20 * 2**10
 """The states of the random generators (17 KiB), configuration, metrics."""
 _RECORD_BYTES = 270
-"""What torch's archive spends on a tensor beside its values: name, alignment, checksum, entry of the directory."""
+"""Bytes that torch's archive needs for a tensor in addition to its values: name, alignment, checksum, directory
+entry."""
 _STEP_BYTES = 4
 """Adam counts the steps of every parameter in a float32 of its own."""
 

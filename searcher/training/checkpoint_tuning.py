@@ -63,15 +63,15 @@ def tune_together(
     """Return the best way to instances that networks have in common, each asked about the images it was validated on.
 
     The networks of several folds are tuned on all images so, none of which its network was trained on. What they say
-    alone is less smooth than the mean of them all will be. Where several were validated on an image, as those of
-    several seeds are, their mean is taken, as whoever uses them will.
+    alone is less smooth than the mean of them all will be. If several networks were validated on an image, as those of
+    several seeds, their mean is used, as in prediction.
 
     Args:
         networks: Models of the same kind on the device, with what they were trained with; at least one.
         target: What to tune for, one of `TUNING_TARGETS`.
         store: Prepared images, those that they were trained on among them.
         device: Where to predict.
-        tta: Whether to predict by the mean of 8 views, unless one is surely better.
+        tta: Whether to predict by the mean of 8 views, unless one view is significantly better.
         alive: Told after every image, and every setting that was measured.
     """
     groups = _by_validated(store, [config for config, _ in networks])

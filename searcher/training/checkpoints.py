@@ -99,7 +99,7 @@ class Checkpoint:
     """Side of a pixel of the training images in micrometres; None where unknown, or where they differ in scale."""
 
     def weights(self) -> dict[str, Any]:
-        """Return the weights that were validated: the average's if there is one, else the trained ones."""
+        """Return the weights that were validated: the average's if there is one, otherwise the trained ones."""
         if self.ema is None:
             return self.model
         weights: dict[str, Any] = self.ema["weights"]
@@ -109,8 +109,8 @@ class Checkpoint:
     def meaning(self) -> str:
         """Digest of the configuration as this version understands it.
 
-        A key that a newer version brought counts as its default there, which is made to be what was done before: so
-        an upgrade takes nobody's checkpoints away.
+        A key that a newer version added counts as its default, which is always the earlier behaviour. So checkpoints
+        stay usable after an upgrade.
         """
         chosen = {table: dict(keys) for table, keys in self.config.items() if isinstance(keys, dict)}
         for key in self.left_to_data:
@@ -181,8 +181,8 @@ def load_checkpoint(
 ) -> tuple[Checkpoint, CheckpointFile]:
     """Read a checkpoint, its tensors on the CPU. Nothing in the file is executed.
 
-    A changed byte is noticed by `sha256`, or without it by the checksums inside the file, which torch writes but
-    does not look at.
+    `sha256` detects a changed byte. Without it, the checksums inside the file do, which torch writes but does not
+    check.
 
     Args:
         path: The file.

@@ -7,6 +7,7 @@ import numpy as np
 from searcher.data_pipeline.annotations import annotation_facts, problem_of
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.store import Store
+from searcher.data_pipeline.unannotated import remark_on
 from searcher.study.config import TrialConfig
 from searcher.training.dataset import SAME_SCALE, DataRequest, split_store
 from searcher.training.object_sizes import size_remarks
@@ -26,8 +27,8 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
         config: What is trained on it, as far as it is known by now.
 
     Raises:
-        DataError: Its labels are something else than label maps, no training or no validation image holds an
-            object, or it cannot be split.
+        DataError: Its labels are no label maps, no training or no validation image holds an object, or it cannot be
+            split.
     """
     where = request.folder or "synthetic glands"
     split = split_store(store, config.data)
@@ -44,8 +45,16 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
         patients_remark(store, split.train + split.val),
         pixel_sizes_remark(store, split.train + split.val),
     ]
+    if remark := _partial_remark(store, where, split.train + split.val):
+        remarks.append(remark)
     remarks += [f"{where}: {line}" for line in (*found, *pixels_of(config, store).remarks(config)) if line]
     return remarks + size_remarks(config, [facts[index] for index in split.train])
+
+
+def _partial_remark(store: Store, where: str, indices: Sequence[int]) -> str | None:
+    """Return a line if some images are annotated in part; None if none is."""
+    maps = (store.labels(index) for index in indices)
+    return remark_on(where, [float((each >= 0).mean()) if each.dtype.kind == "i" else 1.0 for each in maps])
 
 
 def reading_remarks(store: Store) -> list[str]:
@@ -64,7 +73,7 @@ def check_annotations(store: Store, request: DataRequest, indices: Sequence[int]
         indices: Which images, judged together.
 
     Raises:
-        DataError: They are surely something else than label maps.
+        DataError: The evidence is clear that they are no label maps.
     """
     if request.folder is None or request.view.labels_are:
         return []

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from searcher.data_pipeline.store import Store
+from searcher.data_pipeline.unannotated import objects_only
 from searcher.exceptions import UserError
 from searcher.models.settings import MAX_CHANNELS, ObjectStatistics
 from searcher.study.config import TrialConfig
@@ -21,11 +22,11 @@ _SMALL, _LARGE, _ELONGATED = 0.05, 0.98, 0.8
 
 
 def fitted_to_data(config: TrialConfig, store: Store, indices: Sequence[int]) -> TrialConfig:
-    """Return the configuration with what its model leaves to the data filled in; says so in the log.
+    """Return the configuration with the values that its model leaves to the data, and log them.
 
-    What is filled in follows from the configuration (its split says which images are trained on) and the data's
-    fingerprint, both of which a checkpoint names. So a trial's digest stays that of the configuration as the sampler
-    chose it, and the values themselves are in the checkpoint with the weights that mean them.
+    The values depend on the configuration (its split defines the training images) and the data's fingerprint. A
+    checkpoint has both. So a trial's digest stays that of the configuration that the sampler chose. The values are in
+    the checkpoint, with the weights that need them.
 
     Args:
         config: As the sampler chose it.
@@ -97,7 +98,7 @@ def object_statistics(store: Store, indices: Sequence[int]) -> ObjectStatistics 
 
 def _extents(labels: NDArray[np.uint16] | NDArray[np.int32]) -> NDArray[np.int64]:
     """Return height and width of every object's bounding box, int64[n, 2]."""
-    values, compact = np.unique(labels, return_inverse=True)
+    values, compact = np.unique(objects_only(labels), return_inverse=True)
     objects = ndimage.find_objects(compact.reshape(labels.shape) + int(values[0] != 0))
     # Only background can come first, and its index is 0, which is no object to SciPy.
     extents = [(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in objects]

@@ -93,7 +93,7 @@ def given_validation(store: Store) -> list[int]:
 
 
 def trained_on(store: Store) -> list[int]:
-    """Return the images that trials train and validate on, whatever the fold, ascending."""
+    """Return the images that trials train and validate on, over all folds, ascending."""
     return sorted([*store.indices("train"), *given_validation(store)])
 
 

@@ -1,4 +1,4 @@
-"""A trial's device: how batches get there, how much of its memory the trial may have, and that it keeps what it has."""
+"""A trial's device: how batches get there, how much memory the trial may use, and how it keeps freed memory."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ def keep_to_share(device: torch.device, share: float) -> None:
     """Let this process's tensors have no more than a share of a GPU's memory, so that its neighbours keep theirs.
 
     What goes beyond fails with torch's `OutOfMemoryError`, as on a GPU that is full. Only torch's allocator is held to
-    it: the CUDA context, some 0.5 GiB, comes on top. Nothing is done for a whole GPU, or for the CPU.
+    it: the CUDA context, about 0.5 GiB, is extra. Nothing is done for a whole GPU, or for the CPU.
 
     Args:
         device: That the trial trains on.
@@ -32,10 +32,10 @@ def keep_to_share(device: torch.device, share: float) -> None:
 def keep_freed_memory(device: torch.device) -> None:
     """Let this process keep what it frees, for the next step, where it trains on the CPU.
 
-    By default glibc takes every tensor of some MB fresh from the system and gives it back at once, so that each of its
-    pages is cleared and mapped anew in every step: a tenth of a step (tests/benchmarks/freed_memory.py). What one step
-    needs the next does too, so that the process's peak hardly grows; but it stays there until the process ends. Other
-    allocators than glibc's are left alone.
+    By default glibc gets every tensor of a few MB from the system and returns it at once. Each of its pages is then
+    cleared and mapped again in every step, which takes a tenth of a step (tests/benchmarks/freed_memory.py). The next
+    step needs the same memory, so the process's peak hardly grows. But the memory stays allocated until the process
+    ends. Other allocators than glibc's are left alone.
     """
     if device.type == "cpu":
         with contextlib.suppress(OSError, AttributeError):  # no glibc

@@ -17,9 +17,9 @@ class WeightAverage(Generic[M]):
 
     After the n-th update (counted from 1) `average += (1 - d) (weights - average)` with
     `d = min(decay, (1 + n) / (10 + n))`: the ramp of TensorFlow's `ExponentialMovingAverage(num_updates)`, so
-    that a trial of few steps is not left with an average of mostly its initial weights. Floating-point
-    buffers (batch norm's running statistics) are averaged too, since the average weights' activations are not
-    the trained ones'; other buffers are copied.
+    that a trial of few steps is not left with an average of mostly its initial weights. Floating-point buffers (batch
+    norm's running statistics) are averaged too, because average weights have other activations than trained ones. Other
+    buffers are copied.
 
     Args:
         model: Network to follow; copied, and best not compiled yet.

@@ -21,9 +21,9 @@ _PATTERN = f"{_PREFIX}.out.tfevents.*"
 class EventFile:
     """A TensorBoard event file with one point per metric and epoch.
 
-    It says what `metrics.jsonl` says, and is written anew from it when a run begins or goes on: so a run that was
-    interrupted has every epoch once, and none of those that it lost. A file that cannot be written is said once in the
-    log and does not disturb the run.
+    It has the content of `metrics.jsonl`, and is rewritten from it when a run begins or resumes. So an interrupted run
+    has every epoch once, without those that it lost. A file that cannot be written is said once in the log and does not
+    disturb the run.
 
     Args:
         folder: Of the run. Event files that are there are replaced.

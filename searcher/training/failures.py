@@ -1,4 +1,4 @@
-"""Why a trial failed: one line for a person, and a cause for whoever decides what to do about it."""
+"""Why a trial failed: one line for a person, and a cause from which the driver decides what to do."""
 
 import errno
 import sysconfig
@@ -15,9 +15,9 @@ from searcher.exceptions import NodeError, SearcherError, StorageError
 __all__ = ["Cause", "Failure", "diagnose"]
 
 Cause = Literal["trial", "memory", "disk", "store", "node"]
-"""What a failure is about: `memory`: there was too little, on the device or the host; `disk`: it is full, or the
-quota used up; `store`: the decoded images are not the bytes that were written; `node`: this node, where another may
-do; `trial`: the trial itself, its parameters, its data or the code."""
+"""Causes of a failure. `memory`: too little on the device or the host. `disk`: full, or the quota is used up. `store`:
+the decoded images are not the bytes that were written. `node`: a fault of this node; another may work. `trial`: the
+trial itself, its parameters, its data or the code."""
 
 _MAX_TEXT = 500
 
@@ -63,8 +63,8 @@ class Failure:
 def diagnose(error: BaseException) -> Failure:
     """Return why a trial failed.
 
-    The cause is looked for along the whole chain of `__cause__` and `__context__`: a checkpoint that could not be
-    written is a `CheckpointError` that says so, and below it the system's error with the reason.
+    The cause is searched along the whole chain of `__cause__` and `__context__`. For a checkpoint that could not be
+    written, that is a `CheckpointError`, and below it the system's error with the reason.
 
     Args:
         error: What ended the trial.
@@ -125,7 +125,8 @@ def _reason(error: BaseException, cause: Cause) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Return the innermost line of the project's or the model's code, and where else the error was raised."""
+    """Return the innermost line of the project's or the model's code, and the line that raised the error if it is
+    another."""
     frames = [*traceback.walk_tb(error.__traceback__)]
     if not frames:
         return ""

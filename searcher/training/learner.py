@@ -27,17 +27,17 @@ __all__ = ["Learner"]
 class Learner:
     """A network, its weights' average, its optimiser and its learning rate.
 
-    The network is built with the global random generators. Its convolutions are kept channels-last, the
-    layout of the images and the one that tensor cores work in; on the CPU it is 3 to 10% faster than
-    contiguous ones (`tests/benchmarks/training_layout.py`).
+    The network is built with the global random generators. Its convolutions are channels-last, the layout of the images
+    and of tensor cores. On the CPU that is 3 to 10% faster than contiguous ones
+    (`tests/benchmarks/training_layout.py`).
 
-    With `micro_batches` of 2 or more, a batch goes through the network in that many parts of nearly equal size,
-    one after the other, their gradients add up, and one optimiser step follows: activations of only one part
-    are in memory at a time. Each part's losses count by its share of the images. So the step is the whole batch's
-    up to rounding where (1) no image's output depends on the others of its batch (`norm` is not `batch`), and
-    (2) every loss is a mean over the images, as `bce` is. Otherwise it is another step, as of a smaller batch:
-    batch norm takes mean and variance of each part, and moves its running ones once per part; soft Dice, a ratio
-    of sums over the batch, becomes the mean of the parts' ratios. Dropout draws other numbers in any case.
+    With `micro_batches` of 2 or more, a batch goes through the network in that many parts of nearly equal size. Their
+    gradients add up, and one optimiser step follows. Only the activations of one part are in memory at a time. Each
+    part's losses are weighted by its share of the images. The step equals that of the whole batch, up to rounding,
+    under two conditions: (1) no image's output depends on the others of its batch (`norm` is not `batch`); (2) every
+    loss is a mean over the images, as `bce` is. Otherwise the step is that of a smaller batch. Batch norm then uses
+    mean and variance of each part, and updates its running ones once per part. Soft Dice, a ratio of sums over the
+    batch, becomes the mean of the parts' ratios. Dropout always draws other numbers.
 
     Layers that `warm_start.freeze` names keep their weights, and their norms stay in eval mode.
 
@@ -53,8 +53,8 @@ class Learner:
             weights begins from the same ones.
 
     Raises:
-        UserError: Pretrained weights cannot be had, or do not fit; nothing of the checkpoint fits, a layer would be
-            frozen that does not, or its optimiser cannot be kept.
+        UserError: Pretrained weights are missing or do not fit. Nothing of the checkpoint fits, a layer to freeze does
+            not, or its optimiser cannot be kept.
     """
 
     def __init__(

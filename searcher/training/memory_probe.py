@@ -1,4 +1,4 @@
-"""What the largest trials of a study take of a GPU, found out by a few steps, and how many can share it."""
+"""Measures the GPU memory of a study's largest trials by a few steps, and how many of them can share a GPU."""
 
 import json
 import math
@@ -205,8 +205,9 @@ def largest_trial(
 ) -> Measured:
     """Return the trial of a study's space that takes most memory, as far as some steps of a few show.
 
-    All numbers of the space are at their largest. Of what is no number, such as the normalisation, and of numbers where
-    0 leaves the choice to the model, one thing after the other is changed, and kept where it takes more.
+    All numbers of the space are at their largest. Non-numeric parameters, such as the normalisation, are changed one
+    after the other, and so are numbers where 0 leaves the choice to the model. A change is kept if it takes more
+    memory.
 
     Args:
         spec: The study.

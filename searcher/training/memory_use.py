@@ -37,7 +37,8 @@ from searcher.training.validation import Validator
 __all__ = ["measure"]
 
 _LEARNING_RATE = 1e-9
-"""Whatever the configuration's: it decides about no memory, and this one lets no loss become infinite."""
+"""A learning rate that replaces the configuration's. It has no effect on memory, and with it no loss becomes
+infinite."""
 _LARGEST_CONTEXT_BYTES = 2**30
 """What a CUDA context takes before the first kernel is 0.3 to 0.6 GiB. What is in use beyond this is others'."""
 
@@ -45,14 +46,14 @@ _LARGEST_CONTEXT_BYTES = 2**30
 def measure(config: TrialConfig, store: Store, *, device: torch.device) -> None:
     """Make the steps that take most memory: two of training, then a validation, then one more of training.
 
-    The optimiser has its state from the first step on, so the second takes more; and after a validation, whose images
-    have another size, memory is in other pieces. Network, average, optimiser and number format are the trial's; weights
-    are random, which need none from the network. A batch has as many synthetic glands as fit, so that the heads of
-    detectors are given what they take at most, or nearly: a few in a hundred of what training takes may be missing.
-    Validated is the largest of the validation images.
+    The optimiser has its state from the first step on, so the second step takes more. After a validation, whose images
+    have another size, memory is fragmented differently. Network, average, optimiser and number format are the trial's;
+    weights are random, which need none from the network. A batch has as many synthetic glands as fit, so the heads of
+    detectors get nearly as much as they can take. The result may be a few percent below that of a training. Validated
+    is the largest of the validation images.
 
     Raises:
-        Exception: Whatever training raises; when memory is out, what `diagnose` knows for that.
+        Exception: The error of the training; without memory, one that `diagnose` recognises.
     """
     keep_freed_memory(device)  # as a trial does
     dtype = resolve_precision(config.train.precision, device)
@@ -112,7 +113,7 @@ class _Gpu:
         torch.cuda.reset_peak_memory_stats(self._device)
 
     def peak_bytes(self) -> int:
-        """Return the most that torch has reserved, and what the context with its kernels takes beside it."""
+        """Return the most that torch has reserved, and the memory of the context with its kernels."""
         free, total = torch.cuda.mem_get_info(self._device)
         beside = total - free - torch.cuda.memory_reserved(self._device) - self.others_bytes
         return int(torch.cuda.max_memory_reserved(self._device)) + max(0, beside)

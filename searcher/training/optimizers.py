@@ -8,6 +8,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from searcher.parts import Part
 from searcher.study.config import OptimizerConfig
 from searcher.study.parts import OPTIMIZERS
+from searcher.training.torch_internals import forget_compiler, spare_compiler
 
 __all__ = ["adam", "adamw", "build_optimizer", "parameter_groups", "sgd"]
 
@@ -20,8 +21,8 @@ adamw: Part[Optimizer] = Part(AdamW)
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Return the trainable parameters as optimiser groups: decayed kernels, and undecayed norms and biases.
 
-    Decay keeps a kernel from growing; a norm's scale or a bias, which are one-dimensional, has no need of it
-    (He et al. 2019, arXiv 1812.01187, section 3.1).
+    Decay keeps a kernel from growing. A norm's scale or a bias, which are one-dimensional, does not need it (He et al.
+    2019, arXiv 1812.01187, section 3.1).
 
     Args:
         module: Network; parameters that require no gradient are left out.
@@ -50,7 +51,9 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
         The optimiser; its learning rate is the peak that a schedule multiplies.
     """
     groups = parameter_groups(module, weight_decay=config.weight_decay)
+    forget_compiler()
     made: Optimizer = OPTIMIZERS[config.name].made(
         groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, options=config.options
     )
+    spare_compiler(made)
     return made

@@ -99,7 +99,8 @@ def _worst_images(
 ) -> list[tuple[float, int, NDArray[np.int32]]]:
     """Return object Dice, index and predicted label map of the worst images, the worst first.
 
-    One image at a time, and of its label maps only those that are wanted so far: memory does not grow with the images.
+    It handles one image at a time, and keeps only the label maps that are needed so far. So memory does not grow with
+    the images.
     """
     checkpoint, _ = load_checkpoint(file.path, sha256=file.sha256)
     untuned = dataclasses.replace(checkpoint, tuned=None)

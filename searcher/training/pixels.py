@@ -69,7 +69,7 @@ def pixels_of(config: TrialConfig, store: Store, resumed: Mapping[str, Any] | No
     Args:
         config: As the sampler chose it.
         store: As prepared.
-        resumed: Configuration in the checkpoint that the trial goes on from: what it was trained with is kept.
+        resumed: Configuration in the checkpoint that the trial resumes from; its values are kept.
     """
     data = config.data
     reason = ""

@@ -1,4 +1,4 @@
-"""How a trial tells the outside world how it is doing, and hears whether to go on."""
+"""How a trial reports its progress to the driver, and receives the decision whether to continue."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -19,12 +19,12 @@ class Decision(Enum):
 class Reporter(Protocol):
     """Receives every epoch's metrics.
 
-    The trainer calls it from its own thread, exactly once per epoch, in the order of the epochs, after the
-    epoch's checkpoint is on disk. An exception of the reporter ends the trial and passes through unchanged.
+    The trainer calls it from its own thread, exactly once per epoch and in their order. The epoch's checkpoint is then
+    on disk. An exception of the reporter ends the trial and passes through unchanged.
     """
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:
-        """Take in an epoch's metrics and decide whether training goes on.
+        """Receive an epoch's metrics and return whether training continues.
 
         Args:
             epoch: The epoch just finished, counted from 1.

@@ -36,16 +36,16 @@ _HISTORY = "metrics.jsonl"
 class RunFolder:
     """A folder with `last.pt`, `best.pt`, `config.json` and `metrics.jsonl`, made if it does not exist.
 
-    Whoever keeps books of this folder may have been stopped before it heard of the newest epoch. So what that
-    epoch replaced stays until the next one: `previous.pt`, the last checkpoint before `last.pt`, and, if the
-    epoch was the best so far, `previous-best.pt`, the best before `best.pt`. Names of the same checkpoint are
-    hard links where the file system has them: then at most three files at a time have the size of a
-    checkpoint, the one that is being written among them, else five.
+    The driver may have been stopped before it received the newest epoch. So the files that this epoch replaced stay
+    until the next one. `previous.pt` is the last checkpoint before `last.pt`. If the epoch was the best so far,
+    `previous-best.pt` is the best one before `best.pt`. Names of the same checkpoint are hard links where the file
+    system has them. Then at most three files have the size of a checkpoint, with the one that is being written;
+    otherwise five.
 
-    An epoch's line is written before its checkpoint, and on resuming the lines after the checkpoint are dropped:
-    killed at any moment, the continued run has every epoch exactly once.
+    An epoch's line is written before its checkpoint. On resuming, the lines after the checkpoint are dropped. So a run
+    that was killed at any moment has every epoch exactly once after it resumed.
 
-    One process at a time may write to a folder; others may go on from its checkpoints meanwhile.
+    One process at a time may write to a folder; others may read its checkpoints meanwhile.
 
     Args:
         path: The folder.
@@ -78,12 +78,12 @@ class RunFolder:
     def resume(self, config: TrialConfig, checkpoint: Checkpoint, file: CheckpointFile) -> None:
         """Prepare the folder to go on after a checkpoint, which may lie in another run's folder.
 
-        History and best checkpoint are taken over from beside the checkpoint, or else from this folder. Killed
-        at any moment, it can be done again.
+        History and best checkpoint are copied from the checkpoint's folder, otherwise from this folder. Killed at any
+        moment, it can be done again.
 
         Raises:
-            CheckpointError: The folder holds another configuration's checkpoint, a file could not be written, or
-                the checkpoint was replaced while it was taken over. No checkpoint is lost.
+            CheckpointError: The folder holds another configuration's checkpoint, a file could not be written, or the
+                checkpoint was replaced meanwhile. No checkpoint is lost.
         """
         if not self._is_mine(file) and self._config() != config.to_dict():
             self._refuse_if(self._checkpoints())
@@ -129,10 +129,10 @@ class RunFolder:
             self.best = publish_checkpoint(self.last, self.path / _BEST)
 
     def add_to_best(self, tuned: Mapping[str, Any]) -> None:
-        """Write the best checkpoint anew with how its output is best cut into instances.
+        """Rewrite the best checkpoint with the tuned settings of post-processing.
 
-        Nobody has heard of the last epoch yet. So what the best was stays, as `previous-best.pt`; where it is the
-        last checkpoint too it has that name anyway, and the best before it keeps `previous-best.pt`.
+        The last epoch is not reported yet. So the earlier best checkpoint stays as `previous-best.pt`. If it is also
+        the last checkpoint, it has that name anyway, and the best one before it keeps `previous-best.pt`.
 
         Raises:
             CheckpointError: It could not be read or written; the best so far is still there.

@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 def warmup_factor(step: int, *, num_warmup_steps: int) -> float:
     """Return the linear warm-up's share of the peak rate, in (0, 1].
 
-    The line starts at 0 one step before the first, so that no step is spent on a rate of 0, and reaches 1 at
-    step `num_warmup_steps`, the first of the schedule proper.
+    The line starts at 0 one step before the first, so no step has a rate of 0. It reaches 1 at step `num_warmup_steps`,
+    the first of the schedule proper.
     """
     return min(1.0, (step + 1) / (num_warmup_steps + 1))
 

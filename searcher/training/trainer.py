@@ -42,9 +42,9 @@ logger = logging.getLogger(__name__)
 class Trainer:
     """Trains the network of one configuration and keeps its checkpoints.
 
-    Everything random follows from `config.train.seed` (the split: `config.data.split_seed`). Two trainers of
-    the same configuration, data and device compute the same losses, and so does one that resumes; on the CPU
-    bit by bit, for the same number of torch threads. The process's random generators are left as they were.
+    Everything random follows from `config.train.seed` (the split: `config.data.split_seed`). Two trainers of the same
+    configuration, data and device compute the same losses, and so does one that resumes. On the CPU they are equal bit
+    by bit for the same number of torch threads. The process's random generators are left as they were.
 
     A trial that fails closes its trainer. Not to be used from several threads at once.
 
@@ -55,11 +55,11 @@ class Trainer:
         run_dir: Folder for `last.pt`, `best.pt`, `config.json`, `metrics.jsonl`; see `RunFolder`. A new run
             refuses a folder that holds an earlier one's checkpoint.
         device: Device to train on; None takes CUDA where there is one.
-        resume_from: Checkpoint of the same configuration, data and objective to go on from, in this folder or
-            another; None begins anew.
+        resume_from: Checkpoint to resume from, in this folder or another, with the same configuration, data and
+            objective; None starts a new training.
         resume_sha256: Digest that the checkpoint must have; None takes any.
-        warm_start: Checkpoint of another trial to begin from, with the digest `config.warm_start.sha256`; needed if
-            that is set and the trial does not resume, else None. The layer above knows where it is.
+        warm_start: Checkpoint of another trial to begin from, with the digest `config.warm_start.sha256`. It is needed
+            if that is set and the trial does not resume; otherwise None. The layer above knows where it is.
         micro_batches: Parts of a batch that go through the network one after the other, to save memory; see
             `Learner` for what stays equal. No part of the configuration: a checkpoint may be resumed with
             another number. With 1, nothing is split. Validation, an image at a time, takes what it takes.
@@ -72,8 +72,8 @@ class Trainer:
     Raises:
         CheckpointError: The checkpoint cannot be continued, or the folder holds another run.
         DataError: The images cannot be split.
-        UserError: The device cannot do the configured precision, pretrained weights cannot be had, or the
-            configuration's warm start does not go with its checkpoint or the split.
+        UserError: The device lacks the configured precision, pretrained weights are missing, or the warm start does not
+            fit its checkpoint or the split.
     """
 
     def __init__(
@@ -248,21 +248,21 @@ class Trainer:
         Nothing is trained or reported if the trial is over already, as when it resumed from its last epoch.
 
         Args:
-            reporter: Hears the epoch's metrics: `train_loss` (mean over the images; where a model has several
-                losses each of them too, `train_loss_dice` say), `lr` (of the last step), `loss` (likewise),
-                `pixel_dice`, `object_f1`, `object_dice`, `object_hausdorff` (see `Validator`),
-                `epoch_s` (training and validation), `train_images_per_s`, `eval_s`.
+            reporter: Receives the epoch's metrics. `train_loss` is the mean over the images; a model with several
+                losses also has each of them, such as `train_loss_dice`. The others: `lr` (of the last step), `loss`,
+                `pixel_dice`, `object_f1`, `object_dice`, `object_hausdorff` (see `Validator`), `epoch_s` (training and
+                validation), `train_images_per_s`, `eval_s`.
 
         Returns:
-            How the trial ended, or None if it goes on.
+            How the trial ended, or None if it continues.
 
         Raises:
             NonFiniteLossError: A loss became NaN or infinite. Weights and checkpoints are the last good ones.
             CheckpointError: The checkpoint or another file of the run could not be written.
-            Exception: Whatever the reporter raises. In every case the trainer is closed.
+            Exception: The reporter's error. In every case the trainer is closed.
 
-        Tuning that fails costs no trained trial: it is logged and said in the outcome. Only a full disk is raised.
-        Pictures that cannot be drawn cost nothing, whatever the reason.
+        A failure of tuning does not fail the trained trial: it is logged and is in the outcome. Only a full disk is
+        raised. Pictures that cannot be drawn never fail a trial.
         """
         if self._stop_reason is None:
             try:

@@ -73,8 +73,8 @@ class Validator:
         Returns:
             `loss`: mean over images of the model's summed losses, with those of each name if there are several
             (`loss_dice` say). `pixel_dice`, `object_f1`, `object_dice`, `object_hausdorff`: the official metrics pooled
-            over all the images; those of plug-ins likewise. `seconds_per_image`: the median image's time in the
-            network, from the image in memory to what instances are cut from, losses included.
+            over all images, and `ap50`, `ap`, `pq`, `aji` and the metrics of plug-ins. `seconds_per_image`: the median
+            image's time in the network, from the image in memory to what instances are cut from, losses included.
 
         Raises:
             NonFiniteLossError: A loss is NaN or infinite; the message names loss, epoch and image.
@@ -130,20 +130,22 @@ class Validator:
     def _evaluate_dense(
         self, model: DenseModel, image: NDArray[np.uint8], truth: NDArray[np.int32], where: str
     ) -> tuple[dict[str, float], NDArray[np.float32]]:
-        """Return the losses by name, of tiles (which are all of one size) their mean, and the stitched maps."""
+        """Return the losses by name and the stitched maps; of tiles their mean, weighted by their annotated pixels."""
         height, width = truth.shape
         tile_px = self._tile_px or max(height, width)
         tiles = tile_grid(height, width, tile_px=tile_px, overlap_px=min(self._tile_overlap_px, tile_px - 1))
-        losses, parts = [], []
+        losses, parts, weights = [], [], []
         for tile in tiles:
+            of_tile = truth[tile.window]
             with autocast(self._device, self._dtype):
-                named, maps = model.evaluate(self._batch(image[tile.window], truth[tile.window]))
+                named, maps = model.evaluate(self._batch(image[tile.window], of_tile))
             losses.append(_finite(named, where))
+            weights.append(int(np.count_nonzero(of_tile >= 0)))
             parts.append((tile, maps[0].float().cpu().numpy()))
         if len(parts) == 1:
             return losses[0], parts[0][1]
         stitched = stitch(parts, height, width, overlap_px=self._tile_overlap_px)
-        return _means(losses), stitched
+        return _means(losses, weights), stitched
 
     def _batch(self, image: NDArray[np.uint8], truth: NDArray[np.int32]) -> TensorBatch:
         return TensorBatch(images=self._to_device(image), labels=self._to_device(truth))
@@ -166,7 +168,13 @@ def _finite(losses: dict[str, torch.Tensor], where: str) -> dict[str, float]:
     return values
 
 
-def _means(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _means(losses: Sequence[Mapping[str, float]], weights: Sequence[int] | None = None) -> dict[str, float]:
+    if weights is not None and len(set(weights)) > 1:
+        return {
+            name: math.fsum(each[name] * weight for each, weight in zip(losses, weights, strict=True))
+            / sum(weights)
+            for name in losses[0]
+        }
     return {name: math.fsum(each[name] for each in losses) / len(losses) for name in losses[0]}
 
 

@@ -1,8 +1,8 @@
 """Training on from another trial's checkpoint: which weights are taken over, and from which checkpoints not.
 
 Unlike resuming, it is a new trial: its own configuration, data, seed and schedule, from epoch 1. It begins from the
-weights that the checkpoint was validated with, wherever name and shape fit; so the network may have another head,
-width or depth, and what is new in it is as fresh as without the checkpoint.
+checkpoint's validated weights where name and shape fit. So the network may have another head, width or depth, and its
+new parts have fresh weights.
 """
 
 import logging
@@ -59,7 +59,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Parent:
-    """The checkpoint that a trial begins from, and what the trial's own model was asked to be."""
+    """The checkpoint that a trial begins from, and the settings of the trial's own model."""
 
     checkpoint: Checkpoint
     settings: ModelSettings

@@ -65,7 +65,7 @@ from ray.tune.schedulers import TrialScheduler
 import searcher.study.refine as refine_rules
 from searcher.ledger.records import TrialRecord
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.orchestration.trials.advisor import Advisor
+from searcher.orchestration.trials.advisor import Advisor, is_needed
 from searcher.orchestration.trials.samplers import build_sampler
 from searcher.orchestration.trials.scheduler import build_scheduler
 from searcher.study.catalog import load_study
@@ -303,6 +303,8 @@ class Study:
         )
         for point in spec.enqueue:
             self._optuna.enqueue_trial(dict(point))
+        if is_needed(spec, []):
+            self.advise([])
 
     def trials(self, *states: TrialState) -> list[Run]:
         """Return the trials in these states, all if none is given; what the advisor asks of a ledger."""

@@ -10,6 +10,7 @@ def test_all_names_exist_and_nothing_else_is_public() -> None:
     modules = {
         "annotations",
         "augment",
+        "augmentation",
         "batch",
         "datasets",
         "exceptions",
@@ -27,6 +28,7 @@ def test_all_names_exist_and_nothing_else_is_public() -> None:
         "store",
         "stream",
         "tiling",
+        "unannotated",
         "warp",
     }
     public = {name for name in vars(data_pipeline) if not name.startswith("_")}

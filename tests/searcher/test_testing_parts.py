@@ -51,7 +51,7 @@ def read_as(image=None, labels=None):
         ({"dtype": "float32"}, "must be uint8 or uint16, got 'float32'"),
         ({"read": read_as(image=np.zeros((64, 64, 1), np.uint8))}, "must have 3 channels, got 1"),
         ({"read": read_as(labels=np.zeros((64, 64), np.int64))}, "must have labels of int32, got int64"),
-        ({"read": read_as(labels=np.full((64, 64), -1, np.int32))}, "must have labels from 0"),
+        ({"read": read_as(labels=np.full((64, 64), -2, np.int32))}, "must have labels from 0"),
         ({"read": read_as(labels=np.zeros((8, 8), np.int32))}, r"must have labels of \(64, 64\) px"),
     ],
 )

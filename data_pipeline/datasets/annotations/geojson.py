@@ -16,7 +16,7 @@ from searcher.data_pipeline.datasets.annotations.shapes import Shape, polygon_sh
 from searcher.data_pipeline.datasets.annotations.text_files import read_json, starts_with
 from searcher.data_pipeline.exceptions import DataError
 
-__all__ = ["GeoJson", "is_geojson", "read_geojson"]
+__all__ = ["GeoJson", "is_geojson", "may_have_ignored", "read_geojson", "rectangle"]
 
 _OBJECT_TYPES = {"detection", "cell", "tile"}
 _REGION_CLASSES = {"Region*"}
@@ -32,6 +32,8 @@ class GeoJson:
     """The objects."""
     regions: list[Shape]
     """Where objects were looked for; empty if that is everywhere."""
+    ignored: list[Shape]
+    """What nobody annotated, though it lies where objects were looked for: the class `Ignore*`."""
     remarks: tuple[str, ...]
     """What is not used, one line each."""
 
@@ -53,26 +55,27 @@ def read_geojson(path: Path) -> GeoJson:
     has_objects = any(objects)
     shapes: list[Shape] = []
     regions: list[Shape] = []
-    num_points, num_ignored = 0, 0
+    ignored: list[Shape] = []
+    num_points = 0
     for number, (feature, is_object) in enumerate(zip(features, objects, strict=True), start=1):
         name = f"feature {number}"
         geometry, category = _geometry(path, name, feature), _category(path, name, feature)
-        if category in _IGNORED_CLASSES:
-            num_ignored += 1
-            continue
         polygons = _polygons(path, name, geometry)
         if polygons is None:
             num_points += 1
             continue
         shape = polygon_shape(str(path), name, category, polygons)
         is_region = category in _REGION_CLASSES or (has_objects and not is_object)
-        (regions if is_region else shapes).append(shape)
+        is_ignored = category in _IGNORED_CLASSES
+        (ignored if is_ignored else regions if is_region else shapes).append(shape)
     remarks = []
     if num_points:
         remarks.append(f"{path}: left out {num_points} points and lines, which have no area")
-    if num_ignored:
-        remarks.append(f"{path}: left out {num_ignored} areas of the class Ignore*; they count as background")
-    return GeoJson(shapes, regions, tuple(remarks))
+    if ignored:
+        remarks.append(
+            f"{path}: {len(ignored)} areas of the class Ignore* are not annotated, but for objects in them"
+        )
+    return GeoJson(shapes, regions, ignored, tuple(remarks))
 
 
 def _features(path: Path, document: Any) -> list[dict[str, Any]]:
@@ -136,18 +139,16 @@ def _polygons(path: Path, name: str, geometry: dict[str, Any]) -> Sequence[Any] 
     )
 
 
-def rectangle(path: Path, region: Shape) -> tuple[int, int, int, int]:
-    """Return top, left, bottom, right of a rectangular region, in whole pixels inside it.
+def may_have_ignored(path: Path) -> bool:
+    """Return whether a file has areas of the class `Ignore*`, by its bytes."""
+    return b"Ignore*" in path.read_bytes()
 
-    Raises:
-        DataError: The region is no rectangle along the image's sides.
-    """
+
+def rectangle(region: Shape) -> tuple[int, int, int, int] | None:
+    """Return top, left, bottom, right of a rectangular region, in whole pixels inside it; None of another one."""
     left, top, right, bottom = (float(value) for value in shapely.bounds(region.region))
     if abs(shapely.area(region.region) - (right - left) * (bottom - top)) > 0.01 * shapely.area(
         region.region
     ):
-        raise DataError(
-            f"{path}: {region.name}: an annotated region must be a rectangle, got another outline; "
-            "draw a rectangle in which every object is annotated"
-        )
+        return None
     return round(top), round(left), round(bottom), round(right)

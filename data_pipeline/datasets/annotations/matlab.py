@@ -66,7 +66,7 @@ def read_matlab(path: Path, height: int, width: int) -> Annotation:
 
 
 def check_numbers(where: str, values: NDArray[Any]) -> NDArray[np.int32]:
-    """Return a label map as int32, whatever numbers it came in.
+    """Return a label map of any number type as int32.
 
     Raises:
         DataError: Not whole numbers from 0 on, or too many of them.

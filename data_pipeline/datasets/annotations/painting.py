@@ -1,8 +1,8 @@
 """From shapes to a label map.
 
 A pixel belongs to a polygon if its centre lies inside it or on its outline. So the outlines that `searcher predict`
-writes along the edges of pixels give the same pixels again, and so do outlines through the centres of an object's
-outermost pixels. Where objects overlap, the smaller one keeps the pixels, and of two of one size the later one.
+writes along the edges of pixels give the same pixels again. Outlines through the centres of an object's outermost
+pixels do, too. Where objects overlap, the smaller one keeps the pixels, and of two of one size the later one.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape
 from searcher.data_pipeline.exceptions import DataError
 
-__all__ = ["Annotation", "paint"]
+__all__ = ["Annotation", "covered", "paint"]
 
 _CHUNK_PX = 1 << 20
 """Pixels of a large object that are looked at together: bounds the memory."""
@@ -26,7 +26,7 @@ class Annotation:
     """The label map of an image, and what its file says of the objects."""
 
     labels: NDArray[np.int32]
-    """int32[H, W], 0 background, objects numbered from 1."""
+    """int32[H, W], 0 background, -1 not annotated, objects numbered from 1."""
     classes: dict[int, str] = field(default_factory=dict)
     """Class by label, of the objects that have one."""
     remarks: tuple[str, ...] = ()
@@ -83,6 +83,11 @@ def paint(shapes: Sequence[Shape], height: int, width: int, where: str) -> Annot
     }
     remarks = _remarks(shapes, sizes, set(visible.tolist()), num_covered, where)
     return Annotation(renumbered[numbers], classes, remarks)
+
+
+def covered(shapes: Sequence[Shape], height: int, width: int, where: str) -> NDArray[np.bool_]:
+    """Return which pixels any of some areas has, bool[height, width]. Arguments and errors as for `paint`."""
+    return paint(shapes, height, width, where).labels > 0
 
 
 def _window(shape: Shape, height: int, width: int, where: str) -> _Window:

@@ -58,8 +58,8 @@ def polygon_shape(where: str, name: str, category: str, polygons: Sequence[Seque
             (x, y, ..).
 
     Raises:
-        DataError: No numbers, numbers that are not finite or absurdly large, or an outline that crosses itself so that
-            nobody can tell what is inside.
+        DataError: No numbers, numbers that are not finite or far too large, or an outline that crosses itself so that
+            its inside is ambiguous.
     """
     if not polygons:
         raise DataError(f"{where}: {name}: must have an outline, got none; draw it again or remove it")

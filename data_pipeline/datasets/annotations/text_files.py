@@ -36,7 +36,7 @@ def read_xml(path: Path) -> ElementTree.Element:
     """Return the root of an XML file.
 
     Raises:
-        DataError: It is unreadable, larger than 1 GiB, cut off, nested too deep, no XML, or has a document type
+        DataError: It is unreadable, larger than 1 GiB, cut off, nested too deep, or no XML. Or it has a document type
             definition, which can expand without end or name other files.
     """
     text = _bytes(path)

@@ -16,6 +16,7 @@ from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.folder_source import FolderSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, PixelKind, check_alike, kind_of, read_header
+from searcher.data_pipeline.unannotated import check_annotated
 
 __all__ = ["Entry", "LayoutSource"]
 
@@ -33,6 +34,8 @@ class Entry:
     """Returns the image and its annotation, or raises a DataError that names the file."""
     kind: PixelKind | None = None
     """The image's channels and depth; None: as the header of the first file says."""
+    is_read_anew: Callable[[], bool] = lambda: False
+    """Whether earlier releases read these files otherwise, so that stores of then hold other labels."""
 
 
 class LayoutSource(FolderSource):
@@ -111,6 +114,8 @@ class LayoutSource(FolderSource):
                 if path not in digests:
                     digests[path] = self._contents.digest(path)
                 digest.update(digests[path])
+            if entry.is_read_anew():
+                digest.update(b"with what is not annotated")
         return digest.hexdigest()
 
     def read(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
@@ -138,6 +143,7 @@ class LayoutSource(FolderSource):
                 f"got {width}x{height}; export it again at the image's own resolution"
             )
         self._kind.require(entry.files[0], image)
+        check_annotated(entry.files[-1], annotation.labels)
         self._remarks_of[index] = annotation.remarks
         return image, annotation
 

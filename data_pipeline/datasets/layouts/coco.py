@@ -1,7 +1,7 @@
 """COCO's JSON of instances: polygons, and run lengths, compressed or not.
 
 COCO marks a group of objects as a crowd, CVAT every mask. A crowd is taken as an object if one connected piece has more
-than half of its pixels, and is left out otherwise.
+than half of its pixels. Otherwise nobody told the objects in it apart: it is not annotated.
 """
 
 import json
@@ -23,8 +23,10 @@ from searcher.data_pipeline.datasets.layouts.base import LayoutSource
 from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed, read_records
 from searcher.data_pipeline.exceptions import DataError
 
-__all__ = ["json_files", "open_coco"]
+__all__ = ["NOT_ANNOTATED", "json_files", "open_coco"]
 
+NOT_ANNOTATED = "not annotated"
+"""Category of a crowd that is no object, whatever its shape: what `searcher data export` writes."""
 _KEYS = (b'"images"', b'"annotations"')
 _SPLIT = re.compile(r"(train|val|valid|validation|test)(?![a-z])", re.I)
 
@@ -88,8 +90,12 @@ def _records(path: Path, *, split: str) -> list[Record]:
             )
         size = (image.get("width"), image.get("height"))
         whole = size if isinstance(size[0], int) and isinstance(size[1], int) else None
-        shapes = partial(_shapes, path, by_image.pop(key, []), categories)
-        records.append(Record(path, name, split, whole, shapes))  # type: ignore[arg-type]
+        of_image = by_image.pop(key, [])
+        shapes, crowds = (
+            partial(_shapes, path, of_image, categories),
+            partial(_crowds, path, of_image, categories),
+        )
+        records.append(Record(path, name, split, whole, shapes, crowds))  # type: ignore[arg-type]
     if by_image:
         raise DataError(
             f"{path}: annotation {next(iter(by_image.values()))[0].get('id')!r:.40}: must be of an image of the file, "
@@ -119,7 +125,9 @@ def _shapes(
             num_boxes += 1
         elif isinstance(drawn, dict):
             mask = _mask(path, name, drawn, height, width)
-            if not annotation.get("iscrowd"):
+            if annotation.get("iscrowd") and category == NOT_ANNOTATED:
+                num_crowds += 1
+            elif not annotation.get("iscrowd"):
                 shapes.append(mask_shape(name, category, mask))
             elif _is_one_object(mask):
                 num_marked += 1
@@ -135,13 +143,29 @@ def _shapes(
         )
     remarks = []
     if num_crowds:
-        remarks.append(f"{path}: left out {num_crowds} crowds of several pieces; they count as background")
+        remarks.append(f"{path}: {num_crowds} crowds are not annotated, but for objects in them")
     if num_marked:
         remarks.append(
             f"{path}: {num_marked} annotations are marked as crowds, as CVAT marks every mask; "
             "each is of one piece, and taken as an object"
         )
     return shapes, tuple(remarks)
+
+
+def _crowds(path: Path, annotations: list[dict[str, Any]], categories: dict[Any, str]) -> list[Shape]:
+    """Return the crowds that are no objects."""
+    found = []
+    for annotation in annotations:
+        drawn = annotation.get("segmentation")
+        if not (annotation.get("iscrowd") and isinstance(drawn, dict)):
+            continue
+        name, size = f"annotation {annotation.get('id')!r:.40}", drawn.get("size")
+        if isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size):
+            mask = _mask(path, name, drawn, *size)
+            is_named = categories.get(annotation.get("category_id")) == NOT_ANNOTATED
+            if mask.any() and (is_named or not _is_one_object(mask)):
+                found.append(mask_shape(name, "", mask))
+    return found
 
 
 def _is_one_object(mask: NDArray[np.bool_]) -> bool:

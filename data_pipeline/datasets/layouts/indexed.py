@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
+from searcher.data_pipeline.datasets.annotations.painting import Annotation, covered, paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape
 from searcher.data_pipeline.datasets.base import Pixels
 from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
 from searcher.data_pipeline.datasets.layouts.files import Found, find_image, samples_of, scan
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, read_data_image
+from searcher.data_pipeline.unannotated import marked_outside
 
 __all__ = ["Record", "open_indexed", "read_records"]
 
@@ -29,6 +31,8 @@ class Record:
     """(width, height) that it gives, None where it gives none."""
     shapes: Callable[[int, int], tuple[Sequence[Shape], tuple[str, ...]]]
     """Returns the objects in an image of a height and width, and remarks."""
+    ignored: Callable[[], Sequence[Shape]] = tuple
+    """Returns areas that are not annotated, but for objects in them."""
 
 
 def read_records(
@@ -73,7 +77,12 @@ def open_indexed(
                 "add it, or remove it from the annotations"
             )
     entries = [
-        Entry(sample, (image.path, record.index), _reader(image.path, record))
+        Entry(
+            sample,
+            (image.path, record.index),
+            _reader(image.path, record),
+            is_read_anew=partial(_has_ignored, record),
+        )
         for sample, image, record in zip(samples_of(found), found, named, strict=True)
     ]
     used = {image.path for image in found}
@@ -97,7 +106,18 @@ def _reader(path: Path, record: Record) -> Callable[[], tuple[Pixels, Annotation
         where = f"{record.index}: image {Path(record.file_name).name[:120]!r}"
         shapes, remarks = record.shapes(height, width)
         painted = paint(shapes, height, width, where)
+        ignored = record.ignored()
+        labels = painted.labels
+        if ignored:
+            labels = marked_outside(labels, ~covered(ignored, height, width, where))
         named = tuple(remark.replace(str(record.index), where, 1) for remark in remarks)
-        return image, Annotation(painted.labels, painted.classes, named + painted.remarks)
+        return image, Annotation(labels, painted.classes, named + painted.remarks)
 
     return read
+
+
+def _has_ignored(record: Record) -> bool:
+    try:
+        return bool(record.ignored())
+    except DataError:  # `read` says it
+        return False

@@ -159,8 +159,8 @@ def _rectangle(x: float, y: float, width: float, height: float, turn_deg: float)
 def _brush(path: Path, name: str, packed: Any, height: int, width: int) -> NDArray[np.bool_]:
     """Return bool[height, width] of Label Studio's run lengths of RGBA bytes: what is not transparent is painted.
 
-    The format is that of npm's @thi.ng/rle-pack: the number of values, their width in bits, four widths of run
-    lengths, and then runs of one value or of single ones.
+    The format is that of npm's @thi.ng/rle-pack: the number of values, their width in bits, and four widths of run
+    lengths. Then come runs of one value or of single ones.
     """
     damaged = DataError(
         f"{path}: {name}: must be painted in Label Studio's run lengths, got others; export it again"

@@ -3,7 +3,7 @@
 Further channels are files of their own, `NAME_0001.png` and so on; together they are one image.
 
 nnU-Net knows classes of pixels, no objects. With one class, every connected piece of it becomes an object. Label maps
-with more numbers than classes are taken as maps of objects.
+with more numbers than classes are taken as maps of objects. Pixels of the label `ignore` are not annotated.
 """
 
 import re
@@ -29,6 +29,7 @@ from searcher.data_pipeline.images import (
     read_image,
     read_labels,
 )
+from searcher.data_pipeline.unannotated import marked_value
 
 __all__ = ["open_nnunet"]
 
@@ -45,7 +46,7 @@ def open_nnunet(root: Path, *, strict: bool) -> LayoutSource | None:
     """
     if not ((root / "dataset.json").is_file() and (root / "imagesTr").is_dir()):
         return None
-    classes = _classes(root / "dataset.json")
+    classes, ignored = _classes(root / "dataset.json")
     pairs: list[tuple[Sample, tuple[Path, ...], Path]] = []
     problems: list[str] = []
     for ending, split in _SPLITS.items():
@@ -58,7 +59,8 @@ def open_nnunet(root: Path, *, strict: bool) -> LayoutSource | None:
     @cache
     def holds_objects() -> bool:
         """Whether any label map has a number that is no class; known only once all are read."""
-        return any(read_labels(path).max(initial=0) > max(classes.values()) for path in label_maps)
+        known = max(classes.values())
+        return any(marked_value(read_labels(path), ignored).max(initial=0) > known for path in label_maps)
 
     entries = []
     for sample, channels, label_map in pairs:
@@ -66,10 +68,18 @@ def open_nnunet(root: Path, *, strict: bool) -> LayoutSource | None:
         def read(
             channels: tuple[Path, ...] = channels, label_map: Path = label_map
         ) -> tuple[Pixels, Annotation]:
-            return _image(channels), _annotation(label_map, classes, holds_objects())
+            return _image(channels), _annotation(label_map, classes, ignored, holds_objects())
 
         # Every label map decides whether the numbers are objects, so each is part of every sample.
-        entries.append(Entry(sample, (*channels, label_map), read, _kind(channels)))
+        entries.append(
+            Entry(
+                sample,
+                (*channels, label_map),
+                read,
+                _kind(channels),
+                is_read_anew=lambda: ignored is not None,
+            )
+        )
     return LayoutSource(root, "nnunet", entries, problems, strict=strict)
 
 
@@ -103,21 +113,25 @@ def _image(channels: tuple[Path, ...]) -> Pixels:
     return np.concatenate(planes, axis=2)
 
 
-def _classes(path: Path) -> dict[str, int]:
-    """Return the values of the classes but the background, by name."""
+def _classes(path: Path) -> tuple[dict[str, int], int | None]:
+    """Return the values of the classes but the background, by name, and that of `ignore`, None where there is none."""
     document = read_json(path)
     labels = document.get("labels") if isinstance(document, dict) else None
     if not isinstance(labels, dict) or not labels:
         raise DataError(f"{path}: must name its labels, got none; restore the file")
     classes: dict[str, int] = {}
+    ignored: int | None = None
     for name, value in labels.items():
         name, value = (
             (value, name) if isinstance(value, str) and str(name).isdigit() else (name, value)
         )  # version 1
-        if name.lower() in ("background", "ignore") or isinstance(value, list):
+        if name.lower() == "background" or isinstance(value, list):
             continue
         try:
-            classes[str(name)] = int(value)
+            if name.lower() == "ignore":
+                ignored = int(value)
+            else:
+                classes[str(name)] = int(value)
         except (TypeError, ValueError):
             raise DataError(
                 f"{path}: a label must be a whole number, got {value!r:.40}; restore the file"
@@ -126,7 +140,7 @@ def _classes(path: Path) -> dict[str, int]:
         raise DataError(
             f"{path}: must have a label above 0 beside the background, got none; restore the file"
         )
-    return classes
+    return classes, ignored
 
 
 def _pairs(
@@ -169,8 +183,8 @@ def _pairs(
     return pairs, problems
 
 
-def _annotation(path: Path, classes: dict[str, int], holds_objects: bool) -> Annotation:
-    labels = read_labels(path)
+def _annotation(path: Path, classes: dict[str, int], ignored: int | None, holds_objects: bool) -> Annotation:
+    labels = marked_value(read_labels(path), ignored)
     if holds_objects:
         remark = (
             f"{path}: has more numbers than dataset.json has classes, so they are taken as numbers of objects"
@@ -186,7 +200,7 @@ def _annotation(path: Path, classes: dict[str, int], holds_objects: bool) -> Ann
     remark = (
         f"{path}: holds one class of pixels; each of its {num - 1} connected pieces is taken as an object"
     )
-    numbered = pieces.astype(np.int32)
+    numbered = np.where(labels < 0, labels, pieces.astype(np.int32))
     return Annotation(numbered, _only_class(classes, numbered), (remark,))
 
 

@@ -3,13 +3,20 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.annotations.fiji import is_fiji, read_fiji
-from searcher.data_pipeline.datasets.annotations.geojson import is_geojson, read_geojson, rectangle
+from searcher.data_pipeline.datasets.annotations.geojson import (
+    is_geojson,
+    may_have_ignored,
+    read_geojson,
+    rectangle,
+)
 from searcher.data_pipeline.datasets.annotations.imagescope import (
     is_imagescope,
     pixel_size_of,
@@ -17,13 +24,14 @@ from searcher.data_pipeline.datasets.annotations.imagescope import (
 )
 from searcher.data_pipeline.datasets.annotations.labelme import is_labelme, read_labelme
 from searcher.data_pipeline.datasets.annotations.matlab import is_matlab, read_matlab
-from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
+from searcher.data_pipeline.datasets.annotations.painting import Annotation, covered, paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape
 from searcher.data_pipeline.datasets.base import Pixels
 from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
 from searcher.data_pipeline.datasets.layouts.files import Found, samples_of, scan
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_data_image, read_labels
+from searcher.data_pipeline.unannotated import marked_outside
 
 __all__ = ["open_paired"]
 
@@ -39,6 +47,8 @@ class _Format:
     recognises: Callable[[Path], bool]
     read: _Read
     """Returns the image, cut to what is annotated, and its annotation."""
+    is_read_anew: Callable[[Path], bool] = lambda _path: False
+    """See `Entry`."""
 
 
 def open_paired(root: Path, *, strict: bool) -> LayoutSource | None:
@@ -77,7 +87,14 @@ def _open(
         def read(image: Path = image.path, annotation: Path = annotation.path) -> tuple[Pixels, Annotation]:
             return kind.read(read_data_image(image), annotation)
 
-        entries.append(Entry(sample, (image.path, annotation.path), read))
+        entries.append(
+            Entry(
+                sample,
+                (image.path, annotation.path),
+                read,
+                is_read_anew=partial(kind.is_read_anew, annotation.path),
+            )
+        )
     sizes = (
         {pixel_size_of(annotation.path) for _, annotation in pairs} if kind.kind == "imagescope" else set()
     )
@@ -144,27 +161,53 @@ def _drawn(read: Callable[[Path, int, int], tuple[list[Shape], tuple[str, ...]]]
 
 
 def _read_geojson(image: Pixels, path: Path) -> tuple[Pixels, Annotation]:
-    """Cut the image to the region that is annotated, if the file has one."""
+    """Cut the image to what is annotated, if the file says where that is; what remains outside is not annotated."""
     found = read_geojson(path)
     height, width = image.shape[:2]
     painted = paint(found.shapes, height, width, str(path))
-    annotation = Annotation(painted.labels, painted.classes, found.remarks + painted.remarks)
+    labels, remarks = painted.labels, [*found.remarks, *painted.remarks]
     regions = [region for region in found.regions if region.region is not None]
-    if not regions or any(_covers(region, height, width) for region in regions):
-        return image, annotation
-    if len(regions) > 1:
-        raise DataError(
-            f"{path}: an image may have one annotated region, got {len(regions)}; export each region as an image"
-        )
-    top, left, bottom, right = rectangle(path, regions[0])
-    box = np.s_[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    labels = annotation.labels[box]
-    if not labels.size:
-        raise DataError(
-            f"{path}: {regions[0].name}: must lie in its image, got a region outside; draw it again"
-        )
-    remark = f"{path}: the image is cut to its annotated region, {labels.shape[1]}x{labels.shape[0]} px"
-    return image[box], Annotation(labels, annotation.classes, (*annotation.remarks, remark))
+    if regions and not any(_covers(region, height, width) for region in regions):
+        labels, box = _within_regions(path, labels, regions, remarks)
+    else:
+        box = np.s_[:, :]
+    if found.ignored:
+        labels = marked_outside(labels, ~covered(found.ignored, height, width, str(path)))
+    labels = labels[box]
+    classes = {label: name for label, name in painted.classes.items() if (labels == label).any()}
+    return image[box], Annotation(labels, classes, tuple(remarks))
+
+
+def _within_regions(
+    path: Path, labels: NDArray[np.int32], regions: list[Shape], remarks: list[str]
+) -> tuple[NDArray[np.int32], tuple[slice, slice]]:
+    """Return the label map, not annotated outside the regions, and what the image is to be cut to; adds a remark.
+
+    Raises:
+        DataError: The regions lie outside the image.
+    """
+    single = rectangle(regions[0]) if len(regions) == 1 else None
+    if single is not None:
+        top, left, bottom, right = single
+        box = np.s_[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        if not labels[box].size:
+            raise DataError(
+                f"{path}: {regions[0].name}: must lie in its image, got a region outside; draw it again"
+            )
+        rows, columns = labels[box].shape
+        remarks.append(f"{path}: the image is cut to its annotated region, {columns}x{rows} px")
+        return labels, box
+    is_known = covered(regions, labels.shape[0], labels.shape[1], str(path))
+    rows, columns = np.nonzero(is_known.any(axis=1))[0], np.nonzero(is_known.any(axis=0))[0]
+    if not len(rows):
+        raise DataError(f"{path}: annotated regions must hold a pixel's centre, got none; draw them again")
+    box = np.s_[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
+    height, width = is_known[box].shape
+    remarks.append(
+        f"{path}: the image is cut to its annotated regions ({len(regions)} of them), {width}x{height} px, of which "
+        f"{1 - is_known[box].mean():.0%} outside the regions is not annotated"
+    )
+    return marked_outside(labels, is_known), box
 
 
 def _covers(region: Shape, height: int, width: int) -> bool:
@@ -194,7 +237,7 @@ _SNIFFED = 20
 """Files that are looked into to tell a format: the first ones may be damaged."""
 _LABEL_MAPS = _Format("label maps", tuple(sorted(LABEL_SUFFIXES)), lambda _path: True, _read_labels)
 _FORMATS = (
-    _Format("qupath", (".geojson", ".json"), is_geojson, _read_geojson),
+    _Format("qupath", (".geojson", ".json"), is_geojson, _read_geojson, may_have_ignored),
     _Format("labelme", (".json",), is_labelme, _drawn(read_labelme)),
     _Format("imagescope", (".xml",), is_imagescope, _drawn(read_imagescope)),
     _Format("fiji", (".zip", ".roi"), is_fiji, _drawn(read_fiji)),

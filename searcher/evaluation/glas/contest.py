@@ -75,8 +75,8 @@ def ranked(entries: Sequence[Entry]) -> list[Ranked]:
 
     Each column is ranked, the best first, equal figures share the better rank (1, 2, 2, 4), and the six ranks are
     summed (Sirinukunwattana et al. 2016, arXiv 1603.00275). Figures are compared as the table prints them, rounded to
-    three digits: a longer figure of ours that prints the same as an entry's ties with it. A column in which a
-    row has no figure is ranked for none, so that all sums are over the same columns. Equal sums keep the given order.
+    three digits. So a figure of ours that prints the same as an entry's ties with it. A column in which a row has no
+    figure is ranked for none, so that all sums are over the same columns. Equal sums keep the given order.
     """
     columns = [
         _ranks(column, higher) for column, higher in zip(_columns(entries), _HIGHER_IS_BETTER, strict=True)

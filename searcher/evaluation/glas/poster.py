@@ -1,8 +1,8 @@
 """The metrics of the DTU poster (02456, project 9), only to compare with its table like with like.
 
-They are not the contest's: F1 is pixel Dice, instances are thrown away before objects are compared, every object
-is judged inside its own pixels or box alone, and everything happens on images squashed to a square. For anything
-else use `searcher.evaluation.metrics`.
+They are not the contest's. F1 is pixel Dice, and instances are discarded before objects are compared. Every object is
+judged inside its own pixels or box only. All images are squashed to a square. For anything else use
+`searcher.evaluation.metrics`.
 """
 
 import math
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.hausdorff import pair_hausdorff
 from searcher.evaluation.objects import IntArray, LabelledObjects, overlaps
 
@@ -46,7 +47,7 @@ def compare(truth: IntArray, prediction: IntArray, *, size_px: int | None = POST
     Labels only matter as foreground: both sides' objects are their 8-connected components.
 
     Args:
-        truth: integer[H, W], 0 is background.
+        truth: integer[H, W], 0 is background, below 0 not annotated; see `where_annotated`.
         prediction: integer[H, W], 0 is background.
         size_px: Side length both are squashed to first, by nearest neighbour; None leaves them as they are.
 
@@ -58,6 +59,7 @@ def compare(truth: IntArray, prediction: IntArray, *, size_px: int | None = POST
             f"truth and prediction must have the same shape, got truth {truth.shape} prediction "
             f"{prediction.shape}; resize the prediction to the image with nearest-neighbour interpolation"
         )
+    truth, prediction = where_annotated(truth, prediction)
     glands, found = _components(truth, size_px), _components(prediction, size_px)
     sides = list(_sides(glands, found))
     if not sides:

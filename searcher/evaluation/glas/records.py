@@ -45,7 +45,7 @@ class MeasuredSet:
     pooled: Figures
     """By the official metrics over the whole set."""
     poster: Figures | None
-    """By the poster's own metrics, where they were asked for."""
+    """By the poster's own metrics, if they were requested."""
     is_relabelled: bool
     """Whether each piece of a label was taken as an object."""
     path: Path

@@ -1,4 +1,4 @@
-"""What can be wrong with a study although no program failed: finding it, saying it in one line, mending it.
+"""Faults that a study can have although no program failed: find them, report each in one line, fix them.
 
     drivers        launches without an end, trials that RUN without a driver
     checkpoints    recorded bytes that are not on disk

@@ -134,7 +134,7 @@ def _damaged(patient: Patient, row: CheckpointRow, problem: str, state: str, *, 
 
 
 def _is_overtaken(patient: Patient, row: CheckpointRow) -> bool:
-    """Return whether a `previous` record is gone because its worker wrote once more than the driver heard of.
+    """Return whether a `previous` record is gone because its worker wrote one more checkpoint than it reported.
 
     That is how every interruption may leave a trial: the recorded last is the one before by then, and whole.
     """
@@ -169,7 +169,7 @@ def _same(row: CheckpointRow) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _put_back(patient: Patient, row: CheckpointRow, source: Path, path: Path) -> str:
-    """Give the recorded bytes their name back: a hard link where the file system has them, else a copy."""
+    """Give the recorded bytes their name back: by a hard link where the file system has them, otherwise by a copy."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         temporary.unlink(missing_ok=True)

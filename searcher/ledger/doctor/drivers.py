@@ -16,7 +16,7 @@ __all__ = ["living_driver", "lost_launches", "orphaned_trials"]
 
 
 def living_driver(patient: Patient) -> Iterator[Finding]:
-    """Say who drives the study now: nothing of it is mended then."""
+    """Report who drives the study now. Nothing of it is fixed then."""
     driver = patient.driver
     if driver is not None:
         yield Finding(

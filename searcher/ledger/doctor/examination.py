@@ -1,4 +1,4 @@
-"""The doctor's round: open the database, look at every study, mend what may be mended."""
+"""The doctor's examination: open the database, check every study, fix what may be fixed."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,7 +68,7 @@ def examine(
     fix: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
-    """Return what is wrong, or noteworthy, with the studies of a database; with `fix`, mended as far as it goes.
+    """Return the faults and remarks of all studies of a database; with `fix`, after fixing what can be fixed.
 
     Args:
         database: The study database.
@@ -120,7 +120,7 @@ def _checks(patient: Patient, progress: Callable[[int, int], None] | None) -> It
 
 
 def _mend(database: Database, name: str, findings: list[Finding]) -> None:
-    """Mend under the lease: no driver can begin meanwhile, and launches that were lost are ended by taking it."""
+    """Fix under the lease: no driver can begin meanwhile. Taking the lease also ends lost launches."""
     try:
         lease = Lease.acquire(database, name)
     except StudyConflictError as error:

@@ -14,7 +14,7 @@ State = Literal["mendable", "mended", "left", "noted"]
 
 @dataclass(kw_only=True)
 class Finding:
-    """What was found, in words for whoever runs the study."""
+    """What was found, in words for the person who runs the study."""
 
     kind: str
     """`database`, `driver`, `launch`, `trial`, `checkpoint`, `drift`, `lineage`, `folder`, `leftover` or `store`."""
@@ -24,13 +24,13 @@ class Finding:
     why: str
     """Why it matters."""
     remedy: str
-    """What mends it; once it is mended, what was done."""
+    """What fixes it; after a fix, what was done."""
     command: str | None = None
     """A command line that helps."""
     mend: Callable[[], str] | None = None
-    """Mends it and returns what was done."""
+    """Fixes it and returns what was done."""
     is_cured: bool = True
-    """Whether nothing is left of it once `mend` has run; else it only writes down what is the case."""
+    """Whether `mend` removes the fault; otherwise it only records it."""
     state: State = "left"
     """`mendable`: `--fix` mends it; `left`: only a person can; `noted`: nothing that needs mending."""
 
@@ -44,7 +44,7 @@ class Finding:
         return self.state in ("mendable", "left")
 
     def apply(self) -> None:
-        """Mend it, as far as that goes."""
+        """Fix it, if it can be fixed."""
         if self.mend is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""Which code a process runs: a number alone, 0.2.0, does not tell a checkout of today from last week's."""
+"""The digest of the code that a process runs. A version number alone cannot distinguish two checkouts."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _PACKAGE = Path(__file__).parents[2]
 def code_digest(plugins: Sequence[str] = ()) -> str:
     """Return the digest of this process's code with that of its plug-ins, 64 hexadecimal digits.
 
-    The files are those that were imported, wherever they lie: without plug-ins as they were when this was first asked.
+    The files are those that were imported, in any folder. Our own are read at the first call only.
 
     Args:
         plugins: What the driver has imported, see `plugin_sources`.

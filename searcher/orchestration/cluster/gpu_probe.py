@@ -18,7 +18,7 @@ from searcher.training.memory_probe import MARGIN, Measured, largest_trial, para
 __all__ = ["check_gpu_share"]
 
 _FREE_WITHIN_S = 300.0
-"""For a GPU that nothing else uses: a short job ends in that time, another study may hold all of them for days."""
+"""Seconds to wait for a free GPU: a short job ends in that time, but another study may hold all GPUs for days."""
 _BUSY = object()
 """In place of an answer, where no GPU was free."""
 
@@ -32,10 +32,10 @@ def check_gpu_share(
     say: Callable[[str], None],
     device: str | None = None,
 ) -> None:
-    """Check that the largest trial of a study's space fits its part of a GPU, on one node with each kind of GPU.
+    """Check that a study's largest trial fits its part of a GPU, on one node with each kind of GPU.
 
-    Nothing is measured where trials do not share a GPU, nor for nodes that are still to come. A node whose GPUs are all
-    in use is waited for, some minutes; then it is not measured either: each trial is held to its part in any case.
+    Nothing is measured where trials do not share a GPU, nor for nodes that are still to come. If all GPUs of a node are
+    in use, it waits some minutes and then skips the node. Each trial is limited to its part in any case.
 
     Args:
         spec: The study.

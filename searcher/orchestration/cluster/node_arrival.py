@@ -20,8 +20,8 @@ _LOOK_EVERY_S = 1.0
 def resources_once_there(wanted: ResourcesSection, say: Callable[[str], None]) -> TrialResources:
     """Return what one trial reserves on a cluster that was joined, as `trial_resources` does; wait for nodes to come.
 
-    That is waited for where none but a head without CPUs is up, as after `ray up` or at the beginning of a Slurm job,
-    or where the autoscaler is starting nodes. Else what is there is all, and what it lacks is said at once.
+    A launch waits in two cases. Only a head without CPUs is up, as after `ray up` or at the beginning of a Slurm job.
+    Or the autoscaler is starting nodes. Else what is there is all, and what it lacks is said at once.
 
     Args:
         wanted: The study's.
@@ -49,7 +49,7 @@ def resources_once_there(wanted: ResourcesSection, say: Callable[[str], None]) -
 
 
 def _coming() -> str | None:
-    """Return why more nodes can be expected, None if nothing says so."""
+    """Return why more nodes can be expected, None if no sign of them exists."""
     if not has_workers():
         return "none of them has CPUs, so the cluster's workers may still be starting"
     try:

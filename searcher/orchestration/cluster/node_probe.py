@@ -1,8 +1,8 @@
 """What every node of a cluster must have: this code, the same storage folder, the same data.
 
-Asked of each node that could run a trial before the first one starts. A node that comes later is asked by its first
-trial (`check_code`, `check_storage`, `open_store`): if it lacks something, that trial FAILs with the reason and is
-queued again.
+Asked of each node that could run a trial before the first one starts. A node that joins later is checked by its first
+trial (`check_code`, `check_storage`, `open_store`). If the node lacks something, that trial FAILs with the reason and
+is queued again.
 """
 
 import os
@@ -34,8 +34,8 @@ __all__ = ["check_code", "check_nodes", "check_storage", "mark_storage", "open_s
 _ANSWER_WITHIN_S = 120.0
 """For a node to start a process and to read and write two small files; a network disk that hangs takes longer."""
 _MOUNTED_WITHIN_S = 20.0
-"""For a folder that is mounted while its node begins; and so long that the node, where it fails, does not draw one
-trial after the other from the nodes that can train them."""
+"""Seconds to wait for a folder that is mounted while its node starts. It is long, so that a broken node does not take
+one trial after another from the nodes that can train."""
 _OURS = "driver"
 """The file of a probe that the driver writes."""
 
@@ -68,8 +68,8 @@ def check_nodes(
 
     Args:
         resources: What a trial needs.
-        storage_root: The folder that must be the same one on every node, made if it is missing; or the mirror of an
-            object store, which every node must be able to use.
+        storage_root: The folder that must be the same one on every node; it is made if it is missing. Or the mirror of
+            an object store that all nodes must reach.
         data: The data set, whose store each node builds once, under a lock.
         fingerprint: Of the driver's data.
         plugins: What the driver has imported, see `plugin_sources`.

@@ -1,4 +1,4 @@
-"""A trial that no node can take: said at once, and not waited for for ever."""
+"""A trial that no node can run is reported at once, instead of waiting forever."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -34,12 +34,12 @@ TOKEN_REMEDY = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with
 def ray_cluster(address: str | None = None) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine and stop it at the end.
 
-    A cluster of our own listens on loopback only, keeps its files in a scratch folder, has no dashboard, and inherits
-    none of this process's secrets. One that was joined is left as it was found.
+    A cluster of our own listens on loopback only and has no dashboard. It keeps its files in a scratch folder, and
+    inherits none of this process's secrets. One that was joined is left as it was found.
 
     Raises:
-        UserError: There is no cluster at the address, or it does not take this process; or one of our own could not
-            write what it starts with, or does not come up.
+        UserError: There is no cluster at the address, or it refuses this process. Or one of our own could not write its
+            files, or does not start.
     """
     if ray.is_initialized():  # a notebook's own; it would be shut down at the end
         raise UserError(
@@ -92,7 +92,7 @@ class _NotUpError(Exception):
 
 
 def _last_line(error: Exception, scratch: Path) -> str:
-    """Return what Ray says, and what failed by its logs: the check above a stack trace, else the last line."""
+    """Return Ray's message and the fault in its logs: the check above a stack trace, otherwise the last line."""
     said = " ".join(str(error).split())[:200] or type(error).__name__
     for name in ("gcs_server.err", "raylet.err"):
         for path in sorted(scratch.glob(f"session_2*/logs/{name}")):
@@ -170,8 +170,8 @@ def _no_token(error: Exception) -> UserError:
 def check_reachable(address: str | None) -> None:
     """Knock at the head of a cluster and ask it for its version, in one call.
 
-    Ray itself tries for 20 to 80 s where the token is another or something else listens there, writes its attempts to
-    the terminal, and then may end the process (2.60).
+    With a wrong token or another server at the address, Ray itself tries for 20 to 80 s. It writes its attempts to the
+    terminal, and then may end the process (2.60).
 
     Raises:
         UserError: Nobody answers, it is not the address of a cluster's head, or it takes another token or version.

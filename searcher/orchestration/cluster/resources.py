@@ -86,10 +86,10 @@ def trial_resources(wanted: ResourcesSection) -> TrialResources:
     """Return what one trial reserves on the cluster that is running.
 
     What counts is what a node has in all, not what is free now: a trial waits for a busy node. Nodes that an autoscaler
-    may still start count too, where it has told the cluster of its node groups; none that comes with Ray 2.60 does.
+    may still start count too, if it has reported its node groups to the cluster. No autoscaler of Ray 2.60 does.
 
     Raises:
-        UserError: No node has as much, or may come, so that the first trial would wait for ever.
+        UserError: No node has these resources and none may come, so the first trial would wait forever.
     """
     there = [offer for _, offer in _alive()]
     offers = there + [group.offer for group in _to_come()]

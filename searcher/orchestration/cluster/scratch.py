@@ -36,8 +36,8 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     Nobody but this user may enter it.
 
     Args:
-        parent: Where to make it, on this machine's own disk or in a folder that no other machine uses; made if it is
-            missing. None takes the folder for temporary files.
+        parent: Its parent folder, on this machine's own disk or in a folder that no other machine uses. It is made if
+            it is missing. None takes the folder for temporary files.
     """
     if parent is None:
         parent = temporary_folder()
@@ -90,8 +90,8 @@ def give_home() -> None:
 def short_scratch_folder() -> Iterator[Path]:
     """Yield an empty folder for Ray, whose path is short enough for Ray's sockets.
 
-    Ray makes it and all in it writable for everybody (mode 0777), so it lies in a folder that nobody but this user may
-    enter. The folder for temporary files is taken if its path is short enough, else `/tmp`.
+    Ray makes it and its content writable for everybody (mode 0777). So it is in a folder that only this user may enter.
+    The folder for temporary files is taken if its path is short enough, else `/tmp`.
 
     Raises:
         UserError: The paths of both are too long, or neither can be written.

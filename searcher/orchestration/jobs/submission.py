@@ -1,6 +1,6 @@
 """A driver that outlives the terminal: submitted through Ray's job API, and its log from there.
 
-Whoever reaches a cluster's dashboard reads all of a job: its command, its environment, its metadata and its log. So
+Who reaches a cluster's dashboard can read all of a job: its command, its environment, its metadata and its log. So
 nothing secret goes into them; see `searcher.cli.detach` for the database.
 """
 
@@ -79,7 +79,7 @@ class Job:
 def submit(address: str, study: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Job:
     """Let a cluster run `searcher` on its head node, and return the job.
 
-    Its `searcher` is the first on the PATH with which Ray was started there, else the one beside this Python.
+    Its `searcher` is the first on the PATH with which Ray was started there, otherwise the one next to this Python.
 
     Args:
         address: HOST:PORT of the cluster's head, or the URL of its dashboard.

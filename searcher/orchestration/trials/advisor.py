@@ -1,33 +1,47 @@
-"""What a narrowed study, or one with several objectives, tries next.
+"""Proposes the next trial of a study whose sampler works on a study in memory: see `is_needed`.
 
-A narrowed one: mostly what is inside its narrowed space, now and then anything in the whole one.
-
-Optuna's tables have the whole space, so that all trials are of one study. The sampler works on a study in memory, which
-has the narrowed space and what is known of it: the study's own trials there, and the parent's. So it never has to
-model what it may not choose, and imported trials are nobody's trials twice. With several objectives that study has the
-trials that came to their end alone: Optuna's samplers do not know what to make of pruned ones there.
+A narrowed study mostly samples inside its narrowed space, and sometimes anywhere in the original one. Optuna's tables
+have the original space, so that all trials are of one study. The sampler's study in memory has the narrowed space, the
+study's own trials inside it, and the parent's. So it never has to model values that it may not choose, and no imported
+trial is counted twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from searcher.ledger.records import TrialRecord
 from searcher.ledger.study_ledger import Proposal, StudyLedger
-from searcher.lineage.distributions import distribution
+from searcher.orchestration.trials.known_trials import KnownTrials
 from searcher.orchestration.trials.samplers import build_sampler
+from searcher.orchestration.trials.scheduler import max_epochs
+from searcher.study.parts import SAMPLERS
 from searcher.study.space import SearchSpace, Value
+from searcher.study.spec import StudySpec
 
-__all__ = ["Advisor"]
+__all__ = ["Advisor", "is_needed"]
 
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _MAX_KNOWN = 10
 """As many proposals in a row that the parent has tried already are passed over; then one is drawn at random."""
 
 
+def is_needed(spec: StudySpec, imported: Sequence[TrialRecord]) -> bool:
+    """Return whether an advisor proposes a study's trials; else its sampler does, on the study's own tables.
+
+    That is so for a narrowed study, for one with trials of a parent, for one with several objectives, and where the
+    sampler learns from COMPLETE trials alone: it is told of the stopped ones by predicted values.
+
+    Args:
+        spec: The study.
+        imported: The parent's trials inside its space.
+    """
+    predicts = SAMPLERS[spec.search.sampler].stopped == "predicted"
+    return bool(imported or spec.space.is_narrowed or spec.study.also or predicts)
+
+
 class Advisor:
-    """Proposes trials of a narrowed study.
+    """Proposes the trials of a study.
 
     Args:
         ledger: Of the study.
@@ -37,24 +51,31 @@ class Advisor:
     def __init__(self, ledger: StudyLedger, imported: Sequence[TrialRecord]) -> None:
         spec = ledger.spec
         self._ledger = ledger
-        self._is_single = not spec.study.also
         self._whole = spec.space.widened()
         self._box = spec.space.narrow()
-        self._distributions = {each.name: distribution(each.domain) for each in self._box.parameters}
         num_trials = len(ledger.trials())
-        sampler = build_sampler(spec, num_trials=num_trials)
-        self._study = optuna.create_study(
-            directions=spec.directions, sampler=sampler, pruner=optuna.pruners.NopPruner()
+        self._known = KnownTrials(
+            self._box,
+            build_sampler(spec, num_trials=num_trials, space=self._box),
+            stopped=SAMPLERS[spec.search.sampler].stopped,
+            directions=spec.directions,
+            num_epochs=max_epochs(spec),
         )
         seed = spec.study.seed * 7919 + num_trials
         self._anywhere = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         self._inside = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed + 1))
-        self._asked: dict[frozenset[tuple[str, Value]], optuna.Trial] = {}
-        self._known: set[int] = set()
+        self._asked: dict[
+            frozenset[tuple[str, Value]], int
+        ] = {}  # by parameters: number among the known trials
+        self._running: dict[int, int] = {}  # by number in the study
+        self._ended: set[int] = set()
         self._imported = [dict(trial.params) for trial in imported]
-        for known in imported:
-            by_epoch = {epoch: metrics.get(spec.objective.name) for epoch, metrics in known.epochs.items()}
-            self._add(TrialState[known.state], known.params, known.values, by_epoch)
+        if SAMPLERS[spec.search.sampler].stopped == "ignored":
+            self._go_on_from(ledger.trials())
+        for trial in imported:
+            by_epoch = {epoch: metrics.get(spec.objective.name) for epoch, metrics in trial.epochs.items()}
+            number = self._known.began(trial.params)
+            self._known.ended(number, TrialState[trial.state], trial.values, by_epoch)
 
     def __call__(self, *, at_random: bool = False) -> Proposal:
         """Return what to try next.
@@ -64,15 +85,27 @@ class Advisor:
         """
         self._catch_up()
         if self._is_to_explore():
-            return Proposal(params=_drawn(self._anywhere, self._whole), notes={"region": "whole"})
+            return Proposal(params=_drawn(self._anywhere, self._whole), notes=self._region("whole"))
         for _ in range(0 if at_random else _MAX_KNOWN):
-            trial = self._study.ask()
-            params = self._box.suggest(trial)
+            number, params = self._known.ask()
             if params not in self._imported:
-                self._asked[frozenset(params.items())] = trial
-                return Proposal(params=params, notes={"region": "narrow"})
-            self._study.tell(trial, state=TrialState.FAIL)
-        return Proposal(params=_drawn(self._inside, self._box), notes={"region": "narrow"})
+                self._asked[frozenset(params.items())] = number
+                return Proposal(params=params, notes=self._region("narrow"))
+            self._known.failed(number)
+        return Proposal(params=_drawn(self._inside, self._box), notes=self._region("narrow"))
+
+    def _go_on_from(self, earlier: Sequence[FrozenTrial]) -> None:
+        """Pass over what earlier launches have proposed: a sequence of points would begin from its first again."""
+        for trial in earlier:
+            if trial.user_attrs.get("region", "narrow") == "narrow" and "retry_of" not in trial.user_attrs:
+                number, _ = self._known.ask()
+                values = [0.0] * len(
+                    self._ledger.spec.directions
+                )  # values do not matter; a failed one does not count
+                self._known.ended(number, TrialState.COMPLETE, values, {})
+
+    def _region(self, name: str) -> dict[str, str]:
+        return {"region": name} if self._ledger.spec.space.is_narrowed else {}
 
     def _is_to_explore(self) -> bool:
         spec = self._ledger.spec
@@ -88,45 +121,31 @@ class Advisor:
         return so_far < round(share * spec.study.trials) and (len(regions) + 1) * share >= so_far + 0.5
 
     def _catch_up(self) -> None:
-        """Tell the sampler's study of the trials that have ended since."""
-        for trial in self._ledger.trials(*_ENDED):
-            if trial.number in self._known:
+        """Tell the sampler's study of the trials that have begun and ended since."""
+        for trial in self._ledger.trials():
+            if trial.number in self._ended or trial.state == TrialState.WAITING:
                 continue
-            self._known.add(trial.number)
-            asked = self._asked.pop(frozenset(trial.params.items()), None)
-            if asked is not None:
-                self._tell(asked, trial)
-            elif trial.state != TrialState.FAIL and self._box.contains(trial.params):
-                self._add(trial.state, trial.params, trial.values or (), trial.intermediate_values)
+            known = self._number_of(trial)
+            if trial.state == TrialState.RUNNING:
+                continue
+            self._ended.add(trial.number)
+            if known is not None:
+                self._running.pop(trial.number, None)
+                self._known.ended(known, trial.state, trial.values or (), trial.intermediate_values)
 
-    def _tell(self, asked: optuna.Trial, trial: FrozenTrial) -> None:
-        if trial.state == TrialState.COMPLETE:
-            self._study.tell(asked, trial.values)
-        elif trial.state == TrialState.PRUNED and self._is_single:
-            for epoch, value in trial.intermediate_values.items():
-                asked.report(value, epoch)
-            self._study.tell(asked, state=TrialState.PRUNED)
-        else:
-            self._study.tell(asked, state=TrialState.FAIL)
-
-    def _add(
-        self,
-        state: TrialState,
-        params: Mapping[str, Value],
-        values: Sequence[float],
-        by_epoch: Mapping[int, float | None],
-    ) -> None:
-        if state == TrialState.PRUNED and not self._is_single:
-            return  # a curve of one objective is no point among several
-        self._study.add_trial(
-            create_trial(
-                state=state,
-                values=[*values] if state == TrialState.COMPLETE else None,
-                params=dict(params),
-                distributions={name: self._distributions[name] for name in params},
-                intermediate_values={epoch: each for epoch, each in by_epoch.items() if each is not None},
-            )
-        )
+    def _number_of(self, trial: FrozenTrial) -> int | None:
+        """Return a trial's number among the known ones, None for one that the sampler cannot know."""
+        if trial.number in self._running:
+            return self._running[trial.number]
+        if trial.state == TrialState.RUNNING and not self._box.contains(trial.params):
+            return None  # outside, or its parameters are not all drawn yet
+        known = self._asked.pop(frozenset(trial.params.items()), None)
+        if known is None:
+            if trial.state == TrialState.FAIL or not self._box.contains(trial.params):
+                return None
+            known = self._known.began(trial.params)
+        self._running[trial.number] = known
+        return known
 
 
 def _drawn(study: optuna.Study, space: SearchSpace) -> dict[str, Value]:

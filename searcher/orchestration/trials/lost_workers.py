@@ -26,7 +26,7 @@ _SENTENCE = re.compile(r"(?<=\.) ")
 
 @contextmanager
 def each_loss_is_its_trials() -> Iterator[None]:
-    """Let every error of a trial's actor be that trial's, whatever its class, while the body runs.
+    """Let every error of a trial's actor, of any class, be that trial's while the body runs.
 
     Ray Tune (2.60) ends the whole run when a task of an actor fails with anything but `RayActorError` or
     `RayTaskError`: the `OutOfMemoryError` of its memory monitor, a lost object, a lost owner.

@@ -1,6 +1,6 @@
 """A worker's pulse: what it does, and for how long that may take, where the driver reads it.
 
-It goes through the key-value store of the Ray cluster's head, which a worker reaches whatever its disks do. A second
+It goes through the key-value store of the Ray cluster's head, which a worker reaches also if its disks hang. A second
 thread writes it, so that the trial never waits for the network.
 """
 
@@ -24,8 +24,8 @@ _WRITE_EVERY_S = 2.0
 _OF_SLOWEST = 10.0
 """A wait may take so many times the longest of its kind in the trial so far."""
 _OF_FIRST = {"beginning": 6.0, "data": 36.0}
-"""How many times the study's limit something may take that the trial has not done before: data may have to be fetched
-and decoded, a network compiled."""
+"""Factor on the study's limit for a step that the trial does for the first time. Data may have to be downloaded and
+decoded, or a network compiled."""
 _OF_ANY_FIRST = 6.0
 
 

@@ -5,19 +5,22 @@ import warnings
 import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
+from searcher.orchestration.trials.fast_gp import FastGPSampler
 from searcher.study.parts import SAMPLERS, Sampler
+from searcher.study.space import SearchSpace
 from searcher.study.spec import StudySpec
 
-__all__ = ["build_sampler", "cmaes", "gp", "qmc", "random", "tpe"]
+__all__ = ["build_sampler", "cmaes", "fast_gp", "gp", "qmc", "random", "tpe"]
 
 
-def build_sampler(spec: StudySpec, *, num_trials: int) -> BaseSampler:
+def build_sampler(spec: StudySpec, *, num_trials: int, space: SearchSpace | None = None) -> BaseSampler:
     """Return the study's sampler.
 
     Args:
         spec: The study.
-        num_trials: Trials already in the study. The seed depends on it, so that a relaunch does not propose the
-            first launch's random points again; Sobol points follow one sequence kept in the database instead.
+        num_trials: Trials already in the study. The seed depends on it, so a relaunch does not propose the first
+            launch's random points again. Sobol points follow one sequence in the database instead.
+        space: What it proposes; None takes the study's whole space.
     """
     seed, search = spec.study.seed, spec.search
     with warnings.catch_warnings():
@@ -26,6 +29,7 @@ def build_sampler(spec: StudySpec, *, num_trials: int) -> BaseSampler:
             seed=(seed * 1_000_003 + num_trials) % 2**32,
             study_seed=seed,
             n_startup_trials=search.startup_trials,
+            space=spec.space.widened() if space is None else space,
             options=search.options,
         )
     return made
@@ -54,8 +58,13 @@ def _cmaes(seed: int, n_startup_trials: int) -> BaseSampler:
     return CmaEsSampler(n_startup_trials=n_startup_trials, seed=seed, warn_independent_sampling=False)
 
 
-random = Sampler(RandomSampler, several_objectives=True)
-qmc = Sampler(_qmc, several_objectives=True)
-tpe = Sampler(_tpe, several_objectives=True)
+def _fast_gp(seed: int, n_startup_trials: int, space: SearchSpace) -> BaseSampler:
+    return FastGPSampler(space, n_startup_trials=n_startup_trials, seed=seed)
+
+
+random = Sampler(RandomSampler, several_objectives=True, stopped="ignored")
+qmc = Sampler(_qmc, several_objectives=True, stopped="ignored")
+tpe = Sampler(_tpe, several_objectives=True, stopped="as they are")
 gp = Sampler(_gp, several_objectives=True)
 cmaes = Sampler(_cmaes)
+fast_gp = Sampler(_fast_gp)

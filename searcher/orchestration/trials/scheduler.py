@@ -13,7 +13,7 @@ from searcher.parts import Part
 from searcher.study.parts import PRUNERS
 from searcher.study.spec import StudySpec
 
-__all__ = ["asha", "build_scheduler", "none"]
+__all__ = ["asha", "build_scheduler", "max_epochs", "none"]
 
 
 def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> TrialScheduler:
@@ -21,16 +21,16 @@ def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> Tria
 
     Args:
         spec: The study.
-        past_trials: Finished trials of earlier launches. Their curves inform it again, since a new scheduler would
-            otherwise let every trial of a relaunch pass as if it were the first.
+        past_trials: Finished trials of earlier launches. A new scheduler gets the curves of earlier trials. Otherwise
+            it would let every trial of a relaunch pass as if it were the first.
     """
-    max_epochs, pruner = _max_epochs(spec), spec.pruner
-    if pruner.grace_epochs >= max_epochs:
+    num_epochs, pruner = max_epochs(spec), spec.pruner
+    if pruner.grace_epochs >= num_epochs:
         return FIFOScheduler()
     scheduler = PRUNERS[pruner.name].made(
         grace_epochs=pruner.grace_epochs,
         reduction_factor=pruner.reduction_factor,
-        max_epochs=max_epochs,
+        max_epochs=num_epochs,
         mode="min" if spec.objective.direction == "minimize" else "max",
         options=pruner.options,
     )
@@ -42,6 +42,13 @@ def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> Tria
     return scheduler
 
 
+def max_epochs(spec: StudySpec) -> int:
+    """Return the epochs of a study's longest trial."""
+    if "train.epochs" in spec.space:
+        return max(int(edge) for edge in spec.space["train.epochs"].domain.widened().edges())
+    return spec.trial_config({}).train.epochs
+
+
 class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
     """ASHA that knows what trials did before it: those of earlier launches, and a retry's inherited epochs.
 
@@ -49,7 +56,7 @@ class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Take in a new trial, with the epochs that it goes on from; what they decide is decided already."""
+        """Add a new trial, with the epochs that it resumes from; decisions on them are not repeated."""
         super().on_trial_add(tune_controller, trial)
         for epoch, value in sorted(trial.config["job"].past_values.items()):
             self.on_trial_result(tune_controller, trial, {"epoch": epoch, "objective": value})
@@ -65,8 +72,8 @@ class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
 class _OptunaPruning(FIFOScheduler):  # type: ignore[misc]
     """A pruner of Optuna's, asked after every epoch of every trial.
 
-    It looks at a study in memory, which holds the trials' curves and nothing else: the driver writes into the database
-    at its own pace.
+    It uses a study in memory that holds the trials' curves and nothing else, because the driver writes into the
+    database at its own pace.
     """
 
     def __init__(self, pruner: BasePruner, spec: StudySpec) -> None:
@@ -76,14 +83,14 @@ class _OptunaPruning(FIFOScheduler):  # type: ignore[misc]
         self._running: dict[str, optuna.Trial] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Take in a new trial, with the epochs that it goes on from; what they decide is decided already."""
+        """Add a new trial, with the epochs that it resumes from; decisions on them are not repeated."""
         super().on_trial_add(tune_controller, trial)
         self._running[trial.trial_id] = self._study.ask()
         for epoch, value in sorted(trial.config["job"].past_values.items()):
             self._running[trial.trial_id].report(value, epoch)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Take in an epoch and say whether the trial goes on."""
+        """Add an epoch and return whether the trial continues."""
         del tune_controller
         if "objective" not in result:
             return str(TrialScheduler.CONTINUE)
@@ -95,7 +102,7 @@ class _OptunaPruning(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Take in a trial that came to its end."""
+        """Add a finished trial."""
         super().on_trial_complete(tune_controller, trial, result)
         if "objective" in result and trial.trial_id in self._running:
             self._running[trial.trial_id].report(result["objective"], result["epoch"])
@@ -149,9 +156,3 @@ def _asha(mode: str, max_epochs: int, grace_epochs: int, reduction_factor: float
 
 asha: Part[TrialScheduler] = Part(_asha)
 none: Part[TrialScheduler] = Part(lambda: FIFOScheduler())
-
-
-def _max_epochs(spec: StudySpec) -> int:
-    if "train.epochs" in spec.space:
-        return max(int(edge) for edge in spec.space["train.epochs"].domain.widened().edges())
-    return spec.trial_config({}).train.epochs

@@ -11,10 +11,10 @@ report, and leaves failed ones RUNNING. Here each trial gets the state that it e
     its worker or node is gone, or
     the node lacks the study's storage  FAIL, and its parameters are queued again from the last checkpoint
 
-The calls come from one thread, that of `tune.run`. For one result Ray 2.60 calls, in this order: `on_trial_result`
-(not if the trial ends with it), then `on_trial_complete` if it ends; for an errored trial `on_trial_complete`
-without a reason, then the callback's `on_trial_error`, which has one. An exception that leaves one of these calls is
-swallowed or printed by Ray, according to where it was; so none does: it is kept in `fatal`, and the run ends.
+The calls come from one thread, that of `tune.run`. For a result Ray 2.60 calls `on_trial_result`, or
+`on_trial_complete` if the trial ends with it. For an errored trial it calls `on_trial_complete` without a reason, then
+the callback's `on_trial_error` with one. Ray swallows or prints an exception that leaves one of these calls. So none
+does: it is kept in `fatal`, and the run ends.
 """
 
 import functools
@@ -101,7 +101,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self.problem: str | None = None
         """Why the search ended before its budget, None if it did not."""
         self.broken = False
-        """Whether the problem is such that running trials had better stop too."""
+        """Whether running trials should stop too."""
         self.fatal: Exception | None = None
         """What broke the search itself, a study deleted under it say."""
         self._ledger = ledger
@@ -218,7 +218,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     @_contained
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Write down an epoch of a trial that goes on."""
+        """Record an epoch of a trial that continues."""
         number = self._running[trial_id]
         self._record(number, result["message"])
 
@@ -313,7 +313,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         return message.metrics[self._spec.objective.name]
 
     def _ended(self, number: int, state: str, *, value: float | None, reason: str) -> None:
-        """Tell whoever wants to know."""
+        """Notify the listeners."""
         self._listener.trial_ended(number, state, value=value, reason=reason)
         if self._on_trial_ended is not None:
             self._on_trial_ended()

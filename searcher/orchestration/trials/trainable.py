@@ -1,9 +1,8 @@
 """The Ray actor that runs trials: one epoch a step, one actor for many trials.
 
-The driver imports this module to hand Ray the class, so torch and the trainer, seconds to import, are imported
-where a worker first needs them. Holds no database connection and no credential. What goes wrong inside a trial
-is a message, not an exception: Ray then keeps the actor, and the driver gets the reason instead of a pickled
-traceback.
+The driver imports this module to give Ray the class. So torch and the trainer, which take seconds, are imported where a
+worker first needs them. Holds no database connection and no credential. An error inside a trial is a message, not an
+exception. Ray then keeps the actor, and the driver gets the reason instead of a pickled traceback.
 """
 
 import logging
@@ -70,8 +69,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         """Take the next job.
 
         Raises:
-            RuntimeError: The last trial left device memory behind. An exception, not False: Ray 2.60 answers
-                False with an errored trial that neither the search algorithm nor a callback hears of.
+            RuntimeError: The last trial left device memory behind. It raises instead of returning False: for False, Ray
+                2.60 fails a trial without a call of the search algorithm or a callback.
         """
         import torch
 

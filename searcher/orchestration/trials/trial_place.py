@@ -69,7 +69,7 @@ class TrialPlace:
         return path
 
     def find_to_go_on(self, record: CheckpointRecord) -> Path:
-        """Return the file as `find`, with what the trial that wrote it left beside it.
+        """Return the file as `find` does, with the other files that its trial left in the same folder.
 
         Raises:
             CheckpointError: It is not there any more.
@@ -104,8 +104,9 @@ class TrialPlace:
 class _ObjectPlace(TrialPlace):
     """A scratch folder on this node, whose files are put into an object store before an epoch is reported.
 
-    Checkpoints are named there by their SHA-256: none is ever written over, and half of one is never taken for the
-    whole. One that the folder has no more stays for an epoch longer: the driver may not have heard of the newest.
+    Checkpoints are named there by their SHA-256. So none is ever overwritten, and an incomplete file is never mistaken
+    for a complete one. A checkpoint that the folder dropped stays for one more epoch, because the driver may not have
+    received the newest.
     """
 
     def __init__(self, job: TrialJob, root: Path, origin: ObjectStore) -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from searcher.cli.main import main
+from searcher.evaluation.metrics import METRICS
 
 
 def save(path, labels):
@@ -37,6 +38,10 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+def official(values):
+    return {name: values[name] for name in METRICS}
+
+
 def test_two_images_by_hand(tmp_path, capsys):
     """Image 1: 64 px moved by (3, 4), of which 5 x 4 stay: not won, 5 px away. Image 2 exact, 16 px."""
     save(tmp_path / "t" / "1_anno.bmp", squares((1, 1, 8)))
@@ -46,7 +51,7 @@ def test_two_images_by_hand(tmp_path, capsys):
     assert measure("--json", "out.json") == 0
     found = json.loads((tmp_path / "out.json").read_text())
     dice, hausdorff = 2 * 20 / 128, 5
-    assert found["pooled"] == pytest.approx(
+    assert official(found["pooled"]) == pytest.approx(
         {
             "f1": 2 / 4,
             "object_dice": (64 * dice + 16) / 80,
@@ -54,7 +59,7 @@ def test_two_images_by_hand(tmp_path, capsys):
             "pixel_dice": 2 * (20 + 16) / 160,
         }
     )
-    assert found["mean"] == pytest.approx(
+    assert official(found["mean"]) == pytest.approx(
         {"f1": 0.5, "object_dice": (dice + 1) / 2, "object_hausdorff": 2.5, "pixel_dice": (dice + 1) / 2}
     )
     assert [(row["id"], row["num_true"], row["num_predicted"], row["f1"]) for row in found["images"]] == [
@@ -66,6 +71,8 @@ def test_two_images_by_hand(tmp_path, capsys):
     assert "strata" not in found
     output = capsys.readouterr()
     assert f"{found['pooled']['object_dice']:.4f}" in output.out
+    assert (found["pooled"]["ap50"], found["pooled"]["aji"]) == (1 / 3, (20 + 16) / (64 + 64 - 20 + 16))
+    assert "AP50" in output.out
     assert output.err == ""
 
 
@@ -91,7 +98,9 @@ def test_a_mask_is_one_object_unless_relabelled(tmp_path, capsys):
 
     assert measure("--json", "out.json", "--relabel") == 0
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["pooled"] == {"f1": 1, "object_dice": 1, "object_hausdorff": 0, "pixel_dice": 1}
+    assert found["pooled"] == {
+        "f1": 1, "object_dice": 1, "object_hausdorff": 0, "pixel_dice": 1, "ap50": 1, "ap": 1, "pq": 1, "aji": 1
+    }  # fmt: skip
     assert found["relabelled"] is True
     assert found["as_labelled"]["pooled"] == plain["pooled"]
     output = capsys.readouterr()

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from searcher.evaluation.instances import METRICS, instance_metrics, instance_terms
+from searcher.evaluation.metrics import INSTANCE_METRICS, compare, mean, pooled
 from searcher.evaluation.objects import LabelledObjects, paired_pixels
+from searcher.evaluation.summary import ImageResult, summarise
+from searcher.inference.tuning import tuning_target
+from searcher.study.objectives import Objective
+from searcher.testing import check_metric
 
 
 def sums(truth, found):
@@ -114,3 +119,27 @@ def test_many_sets_at_once():
     found = instance_metrics(each)
     assert found["aji"].shape == (2, 2)
     assert found["ap"][1, 0] == pytest.approx(measured(images[2])["ap"])
+
+
+def test_every_comparison_has_them_for_studies_and_summaries():
+    """They are pooled from the same sums as by themselves, have intervals, and a study can be after them."""
+    truth = np.zeros((20, 20), np.int32)
+    truth[2:8, 2:8], truth[12:18, 12:18] = 1, 2
+    found = np.roll(truth, 1, axis=0)  # IoU of each 30 / 42
+    missed = np.where(found == 2, 0, found)
+    comparisons = [compare(truth, found, hausdorff=False), compare(truth, missed, hausdorff=False)]
+    values = pooled(comparisons)
+    assert values["ap50"] == 3 / 4
+    assert values["ap"] == pytest.approx(0.5 * 3 / 4)  # thresholds 0.5, 0.55, 0.6, 0.65 and 0.7 of ten
+    assert values["pq"] == pytest.approx(2 * 3 / (4 + 3) * 30 / 42)
+    assert values["aji"] == pytest.approx(90 / (3 * 42 + 36))
+    assert mean(comparisons)["ap50"] == (1 + 1 / 2) / 2
+    summary = summarise([ImageResult(id=str(n), comparison=each) for n, each in enumerate(comparisons)])
+    low, high = summary.intervals["pooled"]["pq"]
+    assert low is not None
+    assert high is not None
+    assert low < values["pq"] < high
+    for name in INSTANCE_METRICS:
+        check_metric(name)
+        assert Objective(name).direction == "maximize"
+        assert tuning_target("objective", Objective(name)) == name

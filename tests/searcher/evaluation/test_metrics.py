@@ -15,8 +15,22 @@ from PIL import Image
 
 from searcher.cli.main import main
 from searcher.evaluation import hausdorff as hausdorff_module
+from searcher.evaluation import metrics
 from searcher.evaluation import specks as specks_module
-from searcher.evaluation.metrics import METRICS, compare, mean, pooled
+from searcher.evaluation.metrics import METRICS, compare
+
+
+def official(values):
+    """Return the official figures; those of nuclei have tests of their own."""
+    return {name: values[name] for name in METRICS}
+
+
+def pooled(comparisons):
+    return official(metrics.pooled(comparisons))
+
+
+def mean(comparisons):
+    return official(metrics.mean(comparisons))
 
 
 def row(*labels: int) -> np.ndarray:
@@ -78,9 +92,11 @@ def test_a_split_gland_is_won_once_and_a_merged_pair_once():
 def test_hundreds_of_objects_stay_apart(count):
     labels = np.zeros((2, 2 * count), np.int32)
     labels[0, ::2] = np.arange(1, count + 1)
-    comparison = compare(labels, labels.copy())
+    with_distances = count < 1000  # which take a quarter of a millisecond for each speck
+    comparison = compare(labels, labels.copy(), hausdorff=with_distances)
     assert comparison.tp == len(comparison.truth_areas) == count
-    assert pooled([comparison])["object_hausdorff"] == 0
+    assert pooled([comparison])["object_dice"] == 1
+    assert not with_distances or pooled([comparison])["object_hausdorff"] == 0
 
 
 @pytest.mark.parametrize(
@@ -396,9 +412,9 @@ def test_the_command_equals_the_definitions_in_all_hard_cases_at_once(tmp_path, 
     assert len(found["images"]) == len(HARD)
     for row in found["images"]:
         assert {name: row[name] for name in METRICS} == pytest.approx(each[row["id"]], abs=1e-6), row["id"]
-    assert found["pooled"] == pytest.approx(
+    assert official(found["pooled"]) == pytest.approx(
         reference.pooled_terms([hard_terms(name) for name in HARD]), abs=1e-6
     )
-    assert found["mean"] == pytest.approx(
+    assert official(found["mean"]) == pytest.approx(
         {name: sum(image[name] for image in each.values()) / len(each) for name in METRICS}, abs=1e-6
     )

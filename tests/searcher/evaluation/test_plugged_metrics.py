@@ -45,7 +45,7 @@ EMPTY = (image("0000", "0000", "0000"), image("0000", "0440", "0000"))  # one to
 
 def test_they_are_pooled_and_averaged():
     comparisons = [compare(*pair) for pair in (FIRST, SECOND, EMPTY)]
-    assert metric_names()[4:] == ("jaccard", "missed_px")
+    assert metric_names()[8:] == ("jaccard", "missed_px")
     found = pooled(comparisons)
     assert found["jaccard"] == 3 / 6, "3 won; 1 missed and 2 too many"
     assert found["missed_px"] == (2 + 0) / 2, "the image without truth has none"
@@ -88,13 +88,13 @@ def test_a_study_optimises_them_and_says_what_it_does_not_know():
         parse_study(text.replace("missed_px", "missing"), source="s.toml")
     assert caught.value.problems[0].startswith(
         "s.toml: study.objective: must be 'loss', 'pixel_dice', 'object_f1', 'object_dice', 'object_hausdorff', "
-        "'jaccard' or 'missed_px', got 'missing'"
+        "'ap50', 'ap', 'pq', 'aji', 'jaccard' or 'missed_px', got 'missing'"
     )
     with pytest.raises(StudyFileError) as caught:
         parse_study(text.replace('metric = "jaccard"', 'metric = "loss"'), source="s.toml")
     assert (
-        "tuning.metric: must be 'objective', 'object_f1', 'object_dice', 'object_f1+object_dice', 'jaccard' or"
-        in (caught.value.problems[0])
+        "tuning.metric: must be 'objective', 'object_f1', 'object_dice', 'object_f1+object_dice', 'ap50', 'ap', 'pq', "
+        "'aji', 'jaccard' or" in caught.value.problems[0]
     )
     with pytest.raises(PluginError, match=r"study\.objective: must be one of loss, .*, got 'gone'"):
         Objective("gone")

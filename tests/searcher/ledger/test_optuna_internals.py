@@ -8,8 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from searcher.ledger.optuna_internals import (
+    begun_trial,
     migrations_folder,
     models,
+    revise_trial,
     storage_of,
     study_number,
     trial_number,
@@ -74,3 +76,20 @@ def test_the_newest_migration_is_the_revision_that_optuna_asks_for(study):
 )
 def test_the_tables_have_the_columns_that_are_read_without_optuna(table, columns):
     assert set(columns.split()) <= set(dir(getattr(models, table)))
+
+
+def test_a_running_trial_can_be_taken_up_by_its_number():
+    study = optuna.create_study()
+    number = study.ask().number
+    begun_trial(study, number).report(0.5, 3)
+    assert study.get_trials()[number].intermediate_values == {3: 0.5}
+
+
+def test_a_finished_trial_in_memory_can_be_revised_and_samplers_see_it():
+    study = optuna.create_study()
+    study.tell(study.ask(), 1.0)
+    study.tell(study.ask(), 2.0)
+    revise_trial(study, 1, 0.5, {"std": 0.25})
+    for deepcopy in (True, False):
+        trial = study.get_trials(deepcopy=deepcopy)[1]
+        assert (trial.value, trial.user_attrs) == (0.5, {"std": 0.25})

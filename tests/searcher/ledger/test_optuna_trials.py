@@ -13,6 +13,7 @@ from optuna.trial import TrialState, create_trial
 from small_ledger import ask, metrics, register
 
 from searcher.api.best import find_best
+from searcher.ledger import optuna_trials
 from searcher.ledger.best import best_trial
 
 KINDS = (
@@ -90,14 +91,21 @@ def test_it_reads_what_optunas_own_reader_does(database):
     study.ask()
     optuna.create_study(study_name="other", storage=database.optuna_storage).ask()
     storage, study_id = database.optuna_storage, study._study_id
-    own = optuna.storages.RDBStorage.get_all_trials
+
+    def own(storage, study_id, states=None):
+        return optuna.storages.RDBStorage._get_trials(storage, study_id, states, set(), -1)
+
     assert len(own(storage, study_id)) == 6
     for states in (None, (TrialState.COMPLETE,), (TrialState.RUNNING, TrialState.FAIL), ()):
         ours, theirs = storage.get_all_trials(study_id, states=states), own(storage, study_id, states=states)
         assert ours == theirs
         assert [list(trial.params) for trial in ours] == [list(trial.params) for trial in theirs]
     study.tell(running, state=TrialState.PRUNED)
-    assert storage.get_all_trials(study_id) == own(storage, study_id)
+    everything = storage.get_all_trials(study_id)
+    assert everything == own(storage, study_id)
+    one = optuna.storages.RDBStorage.get_trial
+    for trial in everything:
+        assert storage.get_trial(trial._trial_id) == one(storage, trial._trial_id) == trial
 
 
 def test_an_epoch_without_a_value_is_nan_as_with_optuna(database):
@@ -109,16 +117,37 @@ def test_an_epoch_without_a_value_is_nan_as_with_optuna(database):
     assert math.isnan(read.intermediate_values[7])
 
 
-def test_a_study_that_is_not_there_is_optunas_key_error(database):
+def test_a_study_or_a_trial_that_is_not_there_is_optunas_key_error(database):
     with pytest.raises(KeyError):
         database.optuna_storage.get_all_trials(4711)
+    with pytest.raises(KeyError):
+        database.optuna_storage.get_trial(4711)
+
+
+@pytest.mark.parametrize(
+    ("ids", "after"), [((), -1), ((), 3), ((1, 2), 3), ((2, 5), 3), ((1,), -1), ((3,), 6)]
+)
+def test_the_trials_after_one_and_those_included_are_optunas(database, ids, after):
+    fill(database, 6)
+    theirs = optuna.storages.RDBStorage._get_trials(database.optuna_storage, 1, None, set(ids), after)
+    assert database.optuna_storage._get_trials(1, None, set(ids), after) == theirs
+
+
+def test_more_numbers_than_a_statement_takes_are_read_all_the_same(database, monkeypatch):
+    monkeypatch.setattr(optuna_trials, "_MOST_IDS", 1)
+    fill(database, 5)
+    found = database.optuna_storage._get_trials(1, None, {2, 3}, 4)
+    assert [trial.number for trial in found] == [1, 2, 3, 4], "from the lowest on"
 
 
 def test_all_trials_are_read_without_an_object_for_each_row(database):
     fill(database, 6)
+    study = optuna.load_study(study_name="s", storage=database.optuna_storage)
     with objects_made() as made:
         assert len(database.trials("s")) == 6
         assert len(database.optuna_storage.get_all_trials(1)) == 6
+        assert len(study.get_trials()) == 6, "through Optuna's cache"
+        assert database.optuna_storage.get_trial(3).number == 2
     assert made == []
 
 

@@ -85,6 +85,13 @@ def test_a_relaunch_does_not_explore_again(database, tmp_path):
     assert [trial["region"] for trial in first + rest].count("whole") == 2
 
 
+def test_a_sequence_of_points_goes_on_after_a_relaunch(database, tmp_path):
+    """Sobol points of a narrowed study were proposed again, so that a relaunch ended as if the space were exhausted."""
+    study = stored(database, tmp_path, search__sampler="qmc", search__explore=0.0)
+    trials = run(study, Advisor(study.ledger, []), 4) + run(study, Advisor(study.ledger, []), 4)
+    assert len({trial["params"]["optimizer.lr"] for trial in trials}) == 8
+
+
 def test_queued_trials_go_first(database, tmp_path):
     study = stored(database, tmp_path)
     point = {"optimizer.name": "adam", "optimizer.lr": 0.0123}

@@ -13,7 +13,7 @@ from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.trials.samplers import build_sampler
 
 
-@pytest.mark.parametrize("name", ["random", "qmc", "tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("name", ["random", "qmc", "tpe", "gp", "cmaes", "fast-gp"])
 def test_a_sampler_works_through_the_database_and_goes_on_after_a_relaunch(name, tmp_path):
     spec = tiny(search__sampler=name, search__startup_trials=3)
     proposed = []

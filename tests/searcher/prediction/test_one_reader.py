@@ -248,7 +248,10 @@ LABELS: dict[str, tuple[Callable[[Path], None], np.ndarray]] = {
 }
 
 REFUSED_LABELS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "negative.tif": (tif(STORED.astype(np.int16) - 1), "labels must lie in 0..2147483647, got -1"),
+    "negative.tif": (
+        tif(STORED.astype(np.int16) - 2),
+        "labels must lie in 0..2147483647, or be -1 where nothing is annotated, got -2",
+    ),
     "fractions.tif": (tif(STORED.astype(np.float32) + 0.5), "must be of integers, got float32"),
     "nan.npy": (lambda path: np.save(path, np.full((H, W), np.nan)), "must be of integers, got float64"),
     "colours.png": (pil(RGB), "single-channel .* 3 channels"),

@@ -90,7 +90,7 @@ def test_a_large_image_is_painted_in_parts() -> None:
 
 def write_features(root: Path, features: list[dict[str, Any]]) -> None:
     lab.write_image(root / "images" / "a.png", lab.truth())
-    (root / "labels").mkdir()
+    (root / "labels").mkdir(parents=True)
     (root / "labels" / "a.geojson").write_text(json.dumps(features))
 
 
@@ -114,11 +114,32 @@ def test_qupath_annotations_around_detections_are_regions(tmp_path: Path) -> Non
     assert "is cut to its annotated region, 28x28 px" in source.remarks[0]
 
 
-def test_a_region_that_is_no_rectangle_is_refused(tmp_path: Path) -> None:
+def test_outside_of_several_regions_or_of_a_triangle_nothing_is_annotated(tmp_path: Path) -> None:
     triangle = shapely.Polygon([(0, 0), (30, 0), (0, 30)])
-    write_features(tmp_path, [feature(triangle), feature(shapely.box(1, 1, 4, 4), "cell")])
-    with pytest.raises(DataError, match="feature 1: an annotated region must be a rectangle"):
-        opened(tmp_path).read(0)
+    write_features(
+        tmp_path / "one",
+        [
+            feature(triangle),
+            feature(shapely.box(1, 1, 4, 4), "cell"),
+            feature(shapely.box(26, 26, 29, 29), "cell"),
+        ],
+    )
+    source = opened(tmp_path / "one")
+    image, labels = source.read(0)
+    assert np.array_equal(image, lab.picture(lab.truth())[:30, :30])
+    y, x = np.indices((30, 30)) + 0.5
+    expected = np.where(x + y <= 30, 0, -1)
+    expected[1:4, 1:4], expected[26:29, 26:29] = 1, 2  # an object is known, wherever it lies
+    assert np.array_equal(labels, expected)
+    assert "of which 48% outside the regions is not annotated" in source.remarks[0]  # 435 of 900 px
+
+    boxes = [feature(shapely.box(x, 10, x + 5, 14)) for x in (2, 10)]
+    write_features(tmp_path / "two", [*boxes, feature(shapely.box(3, 11, 5, 13), "detection")])
+    labels = opened(tmp_path / "two").read(0)[1]
+    assert labels.shape == (4, 13)
+    assert (labels[:, 5:8] == -1).all()
+    assert np.count_nonzero(labels == -1) == 12
+    assert np.count_nonzero(labels == 1) == 4
 
 
 def test_qupath_regions_points_and_ignored_areas(tmp_path: Path) -> None:
@@ -136,6 +157,7 @@ def test_qupath_regions_points_and_ignored_areas(tmp_path: Path) -> None:
     _, found = source.read_annotated(0)
     assert found.classes == {1: "Tumor", 2: "Stroma"}
     assert [int((found.labels == number).sum()) for number in (1, 2)] == [9, 8]
+    assert np.argwhere(found.labels == -1).tolist() == [[y, x] for y in (1, 2, 3) for x in range(9, 14)]
     assert len(source.remarks) == 2
 
 
@@ -193,8 +215,17 @@ def test_coco_crowds(tmp_path: Path) -> None:
     )  # fmt: skip
     path.write_text(json.dumps(document))
     source = opened(tmp_path)
-    assert np.array_equal(source.read(0)[1], lab.truth())
-    assert ["left out 1 crowds" in remark for remark in source.remarks] == [True, False]
+    expected = lab.truth()
+    assert many[38, 48] * expected[38, 48] == 4, "an object in a crowd stays"
+    expected[(many > 0) & (expected == 0)] = -1
+    assert np.array_equal(source.read(0)[1], expected)
+    assert ["1 crowds are not annotated" in line for line in source.remarks] == [
+        True,
+        False,
+    ]
+    document["annotations"].pop()
+    path.write_text(json.dumps(document))
+    assert opened(tmp_path).fingerprint() != source.fingerprint()
 
 
 def test_coco_files_of_splits(tmp_path: Path) -> None:
@@ -288,3 +319,20 @@ def test_roi_sets_beside_their_images(tmp_path: Path) -> None:
     lab.fiji(tmp_path, {"a": lab.without_hole(lab.truth())})
     (tmp_path / "rois" / "a.zip").rename(tmp_path / "images" / "a_RoiSet.zip")
     assert np.array_equal(opened(tmp_path).read(0)[1], lab.without_hole(lab.truth()))
+
+
+def test_nnunets_ignored_pixels_are_not_annotated_and_no_objects(tmp_path: Path) -> None:
+    lab.nnunet(tmp_path, {"a": lab.truth()})
+    before = opened(tmp_path).fingerprint()
+    path = tmp_path / "dataset.json"
+    document = json.loads(path.read_text())
+    document["labels"]["ignore"] = 2
+    path.write_text(json.dumps(document))
+    stored = (lab.truth() > 0).astype(np.uint8)
+    stored[:2] = 2
+    Image.fromarray(stored).save(tmp_path / "labelsTr" / "a.png")
+    source = opened(tmp_path)
+    expected = lab.truth()
+    expected[:2] = -1
+    assert np.array_equal(source.read(0)[1], expected)
+    assert source.fingerprint() != before

@@ -1,0 +1,1 @@
+"""Data sets as other programs read them."""

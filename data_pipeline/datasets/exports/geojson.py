@@ -1,0 +1,56 @@
+"""GeoJSON for QuPath: `images/`, and `labels/ID.geojson` with an annotation for each object."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from searcher.data_pipeline.datasets.canonical import write_image
+from searcher.data_pipeline.datasets.exports.base import Exported, Losses
+
+__all__ = ["export_geojson", "region_of"]
+
+_IGNORED = "Ignore*"
+
+
+def export_geojson(
+    images: Iterator[Exported], folder: Path, *, channels: tuple[str, ...], losses: Losses
+) -> None:
+    """Write a data set as GeoJSON; see `Exporter`. Pixels that are not annotated are an area of the class `Ignore*`."""
+    del channels
+    (folder / "labels").mkdir()
+    for image in images:
+        write_image(folder / "images", image.sample.id, image.pixels)
+        if image.sample.split != "train":
+            losses.add("splits other than train are lost", image.sample.id)
+        features = [
+            _feature(region_of(image.labels == number), image.classes.get(number, ""))
+            for number in image.numbers
+        ]
+        is_unknown = image.labels < 0
+        if is_unknown.any():
+            features.append(_feature(region_of(is_unknown), _IGNORED))
+        text = json.dumps({"type": "FeatureCollection", "features": features})
+        (folder / "labels" / f"{image.sample.id}.geojson").write_text(text, encoding="utf-8")
+
+
+def _feature(region: shapely.Geometry, category: str) -> dict[str, Any]:
+    properties: dict[str, Any] = {"objectType": "annotation"}
+    if category:
+        properties["classification"] = {"name": category}
+    geometry = json.loads(shapely.to_geojson(region))
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def region_of(mask: NDArray[np.bool_]) -> shapely.Geometry:
+    """Return the outline of pixels bool[H, W] along their edges, holes included; filled, it is exactly the pixels."""
+    padded = np.pad(mask.astype(np.int8), ((0, 0), (1, 1)))
+    steps = np.diff(padded, axis=1)
+    rows, starts = np.nonzero(steps == 1)  # runs of pixels, row by row; of each row as many starts as ends
+    ends = np.nonzero(steps == -1)[1]
+    joined = shapely.union_all(shapely.box(starts, rows, ends, rows + 1))
+    return shapely.simplify(joined, 0)  # the corners that rows have in common along a straight edge go

@@ -1,0 +1,86 @@
+"""Pixels that nobody annotated: below 0 in a label map. No loss, no metric and no penalty counts there.
+
+A label map of a file has -1 there, or another number that the data set names (`dataset.toml`, `--not-annotated`). An
+object's own pixels are annotated wherever they are.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searcher.data_pipeline.exceptions import DataError
+
+__all__ = [
+    "UNANNOTATED",
+    "check_annotated",
+    "is_partial",
+    "marked_outside",
+    "marked_value",
+    "objects_only",
+    "remark_on",
+]
+
+UNANNOTATED = -1
+"""Label of a pixel that nobody annotated."""
+
+
+def is_partial(labels: NDArray[np.integer[Any]]) -> bool:
+    """Return whether any pixel of a label map is not annotated."""
+    return labels.dtype.kind == "i" and bool(labels.size) and int(labels.min()) < 0
+
+
+def objects_only(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return a label map with 0 where it is not annotated; the map itself where all of it is."""
+    return np.maximum(labels, 0) if is_partial(labels) else labels
+
+
+def marked_value(labels: NDArray[Any], value: int | None) -> NDArray[Any]:
+    """Return a label map in which the pixels of one value are not annotated; None for the map itself."""
+    if value is None or value < 0:
+        return labels
+    return np.where(labels == value, labels.dtype.type(UNANNOTATED), labels)
+
+
+def marked_outside(labels: NDArray[np.int32], is_known: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return a label map in which background is not annotated where nobody looked; objects stay as they are.
+
+    Args:
+        labels: int32[H, W].
+        is_known: bool[H, W], where somebody looked for objects.
+    """
+    return np.where((labels == 0) & ~is_known, np.int32(UNANNOTATED), labels)
+
+
+def check_annotated(where: object, labels: NDArray[np.integer[Any]]) -> None:
+    """Check that something of an image is annotated.
+
+    Args:
+        where: Its annotation file, or its name.
+        labels: Its label map.
+
+    Raises:
+        DataError: Nothing is.
+    """
+    if labels.dtype.kind == "i" and labels.size and int(labels.max()) < 0:
+        raise DataError(
+            f"{where}: a part of the image must be annotated, got a label map without an annotated pixel; "
+            "move the image away"
+        )
+
+
+def remark_on(where: str, shares: list[float]) -> str | None:
+    """Return in one line how much of a data set is not annotated; None if all of it is.
+
+    Args:
+        where: The data set.
+        shares: Annotated part of each image, 0..1.
+    """
+    partial = [share for share in shares if share < 1]
+    if not partial:
+        return None
+    missing = 1 - sum(partial) / len(partial)
+    return (
+        f"{where}: {len(partial)} of {len(shares)} images are annotated in part, {missing:.0%} of their pixels are "
+        "not; no loss and no metric counts there"
+    )

@@ -1,0 +1,137 @@
+"""A study in memory: what a sampler of Optuna's knows of a study's trials, stopped ones too.
+
+Most of Optuna's samplers learn from COMPLETE trials alone; under a pruner that is a few of many. To these a stopped
+trial is COMPLETE with the value that it would have reached (`curves`), which changes as further trials go on; its
+standard deviation is the user attribute `std`. TPE takes PRUNED trials as they are, by their last value.
+
+With several objectives only trials that came to their end count: a curve of one objective is no point among several.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState, create_trial
+
+from searcher.ledger.optuna_internals import begun_trial, revise_trial
+from searcher.lineage.distributions import distribution
+from searcher.orchestration.trials.curves import Array, predicted_finals, running_best
+from searcher.study.objectives import Direction
+from searcher.study.parts import Stopped
+from searcher.study.space import SearchSpace, Value
+
+__all__ = ["STD", "KnownTrials"]
+
+STD = "std"
+"""User attribute of a stopped trial: standard deviation of its predicted value, in units of the objective."""
+
+
+class KnownTrials:
+    """The trials that a sampler learns from. They have numbers of their own.
+
+    Args:
+        space: What can be proposed; trials outside it are not for the sampler.
+        sampler: Proposes trials.
+        stopped: What it is told of a stopped trial.
+        directions: Of the objectives.
+        num_epochs: Epochs of the longest trial.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        sampler: BaseSampler,
+        *,
+        stopped: Stopped,
+        directions: Sequence[Direction],
+        num_epochs: int,
+    ) -> None:
+        self._space = space
+        self._stopped = stopped
+        self._num_epochs = num_epochs
+        self._sign = 1.0 if directions[0] == "maximize" else -1.0
+        self._is_single = len(directions) == 1
+        self.study = optuna.create_study(
+            directions=list(directions), sampler=sampler, pruner=optuna.pruners.NopPruner()
+        )
+        """What the sampler sees."""
+        self._distributions: dict[str, BaseDistribution] = {
+            each.name: distribution(each.domain) for each in space.parameters
+        }
+        self._curves: dict[
+            int, Array
+        ] = {}  # running best by number, higher is better; where values are predicted
+        self._predicted: set[int] = set()
+        self._is_changed = False
+
+    def ask(self) -> tuple[int, dict[str, Value]]:
+        """Return the number of a new running trial and the parameters that the sampler proposes."""
+        self._revise()
+        trial = self.study.ask()
+        return trial.number, self._space.suggest(trial)
+
+    def began(self, params: Mapping[str, Value]) -> int:
+        """Take in a running trial that the sampler did not propose and return its number."""
+        number = len(self.study.get_trials(deepcopy=False))
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=dict(params),
+                distributions={name: self._distributions[name] for name in params},
+            )
+        )
+        return number
+
+    def failed(self, number: int) -> None:
+        """Take in that a running trial came to nothing."""
+        self.study.tell(number, state=TrialState.FAIL)
+
+    def ended(
+        self, number: int, state: TrialState, values: Sequence[float], by_epoch: Mapping[int, float | None]
+    ) -> None:
+        """Take in the end of a running trial.
+
+        Args:
+            number: The trial.
+            state: COMPLETE, PRUNED, or FAIL.
+            values: All objectives of a COMPLETE one.
+            by_epoch: The first objective after each epoch, from 1 on.
+        """
+        curve = {epoch: each for epoch, each in by_epoch.items() if each is not None and math.isfinite(each)}
+        is_whole = state == TrialState.COMPLETE
+        if is_whole and self._is_single and self._stopped == "predicted":
+            curve[self._num_epochs] = values[0]
+        if is_whole:
+            self.study.tell(number, [*values])
+            self._keep(number, curve, is_whole=True)
+        elif state != TrialState.PRUNED or not self._is_single or not curve:
+            self.failed(number)
+        elif self._stopped == "predicted":
+            self.study.tell(number, self._sign * max(self._sign * each for each in curve.values()))
+            self._predicted.add(number)
+            self._keep(number, curve, is_whole=False)
+        else:
+            trial = begun_trial(self.study, number)
+            for epoch, value in sorted(curve.items()):
+                trial.report(value, epoch)
+            self.study.tell(number, state=TrialState.PRUNED)
+
+    def _keep(self, number: int, curve: Mapping[int, float], *, is_whole: bool) -> None:
+        if self._stopped == "predicted" and self._is_single and curve:
+            better = {epoch: self._sign * value for epoch, value in curve.items()}
+            self._curves[number] = running_best(better, self._num_epochs, is_whole=is_whole)
+            self._is_changed = True
+
+    def _revise(self) -> None:
+        """Predict anew what the stopped trials would have reached."""
+        if not self._is_changed or not self._predicted:
+            return
+        self._is_changed = False
+        numbers = list(self._curves)
+        values, deviations = predicted_finals(np.stack([self._curves[number] for number in numbers]))
+        for number, value, std in zip(numbers, values, deviations, strict=True):
+            if number in self._predicted:
+                revise_trial(self.study, number, self._sign * float(value), {STD: float(std)})

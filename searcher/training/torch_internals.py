@@ -1,0 +1,54 @@
+"""All that we use of torch's optimisers beyond what they document: the one place to look at when torch changes.
+
+Written for torch 2.15. Every name here has a test of its own, which says what the name is for and fails where a newer
+torch lacks it (`tests/searcher/training/test_torch_internals.py`).
+"""
+
+import inspect
+from types import MethodType
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.optimizer import _use_grad_for_differentiable
+
+__all__ = ["forget_compiler", "spare_compiler"]
+
+_REMEMBERED = "__dynamo_disable"
+"""Attribute of a function in which torch keeps that function as its compiler leaves it alone."""
+_NAMES = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+"""Methods that ask the compiler at their first call."""
+_ASKS = _use_grad_for_differentiable(lambda: None).__code__
+"""What torch's own optimisers have around their step, for the sake of compiled ones."""
+
+
+def forget_compiler() -> None:
+    """Let optimisers be made, saved and loaded without torch's compiler.
+
+    Each of these methods is to be left alone by the compiler, and imports it to say so: for 3 s of a processor, in
+    every process that trains. None of ours is ever called by compiled code, where that would matter.
+    """
+    for name in _NAMES:
+        function = inspect.unwrap(getattr(Optimizer, name))
+        if not hasattr(function, _REMEMBERED):
+            setattr(function, _REMEMBERED, function)
+
+
+def spare_compiler(optimizer: Optimizer) -> None:
+    """Let an optimiser make its steps without torch's compiler, for the same reason; its hooks stay.
+
+    Args:
+        optimizer: Changed in place if its step is made as torch's own are; another's is its own affair.
+    """
+    hooked: Any = type(optimizer).step
+    asking: Any = getattr(hooked, "__wrapped__", None)
+    if getattr(asking, "__code__", None) is not _ASKS:
+        return
+    plain = asking.__wrapped__
+
+    def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return plain(self, *args, **kwargs)
+
+    made: Any = Optimizer.profile_hook_step(step)
+    optimizer.step = MethodType(made, optimizer)  # type: ignore[method-assign]

@@ -1,0 +1,160 @@
+"""The sampler `fast-gp` over conditional spaces, and that every sampler that learns does so from stopped trials."""
+
+import math
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+from tiny_study import tiny
+
+from searcher.orchestration.trials.encoding import Encoding
+from searcher.orchestration.trials.fast_gp import FastGPSampler, _log_expected_improvement
+from searcher.orchestration.trials.known_trials import STD, KnownTrials
+from searcher.orchestration.trials.samplers import build_sampler
+from searcher.study.parts import SAMPLERS
+from searcher.study.space import Choice, Condition, FloatRange, IntRange, Parameter, SearchSpace
+
+SPACE = SearchSpace(
+    (
+        Parameter("name", Choice(("sgd", "adam"))),
+        Parameter("lr", FloatRange(1e-4, 1e-1, log=True)),
+        Parameter("momentum", FloatRange(0.0, 0.9), when=(Condition("name", ("sgd",)),)),
+        Parameter("depth", IntRange(2, 6, step=2)),
+        Parameter("width", IntRange(4, 64, log=True)),
+        Parameter("flag", Choice((True, False))),
+    )
+)
+
+
+def test_a_configuration_becomes_a_point_and_is_itself_again():
+    encoding = Encoding(SPACE)
+    params = {"name": "sgd", "lr": 1e-3, "momentum": 0.45, "depth": 4, "width": 16, "flag": False}
+    [point] = encoding.points([params])
+    np.testing.assert_allclose(point, [0, 1 / 3, 0.5, 0.5, 0.5, 1])
+    again = encoding.params(point)
+    assert again == pytest.approx(params)
+    assert (type(again["depth"]), type(again["flag"])) == (int, bool)
+    [without] = encoding.points([{"name": "adam", "lr": 1e-1, "depth": 6, "width": 64, "flag": True}])
+    np.testing.assert_equal(without, [1, 1, math.nan, 1, 1, 0])
+
+
+def test_two_choices_are_one_apart_and_what_is_not_searched_is_in_the_middle():
+    encoding = Encoding(SPACE)
+    columns = encoding.columns(
+        encoding.snapped(np.array([[0, 0.2, 0.3, 0.6, 0.5, 0], [1, 0.2, 0.3, 0.5, 0.5, 0]]))
+    )
+    assert np.linalg.norm((columns[0] - columns[1])[:2]) == pytest.approx(1)
+    assert columns[:, 3].tolist() == [0.3, 0.5], "the momentum of adam"
+    assert columns[:, 4].tolist() == [0.5, 0.5], "depth is 2, 4 or 6"
+
+
+def test_expected_improvement_is_exact_near_and_smooth_far_away():
+    z = np.array([0.0, 1.0, -4.999999, -5.000001, -30.0])
+    found = _log_expected_improvement(z)
+    phi = math.exp(-0.5) / math.sqrt(2 * math.pi)
+    assert found[:2] == pytest.approx(
+        [math.log(1 / math.sqrt(2 * math.pi)), math.log(phi + 0.8413447460685429)]
+    )
+    assert found[2] == pytest.approx(found[3], abs=0.02)
+    assert np.isfinite(found).all()
+
+
+def score(params) -> float:
+    """Best at lr 0.01 with SGD of momentum 0.6; 0 there."""
+    away = abs(math.log10(params["lr"]) + 2) + (0.0 if params["name"] == "sgd" else 1.0)
+    return -away - abs(params.get("momentum", 0.6) - 0.6) - 0.05 * abs(params["depth"] - 4)
+
+
+def searched(num: int, *, startup: int = 6) -> list[dict]:
+    study = optuna.create_study(
+        direction="maximize", sampler=FastGPSampler(SPACE, n_startup_trials=startup, seed=3)
+    )
+    for _ in range(num):
+        trial = study.ask()
+        params = SPACE.suggest(trial)
+        assert SPACE.contains(params)
+        study.tell(trial, score(params))
+    return [trial.params for trial in study.trials]
+
+
+def test_it_proposes_points_of_the_space_and_finds_a_conditional_optimum():
+    found = searched(40)
+    assert max(map(score, found)) > -0.2
+    assert max(map(score, found[:6])) < -0.3, "it had to be searched for"
+    assert {params["name"] for params in found} == {"sgd", "adam"}
+
+
+def test_the_same_seed_proposes_the_same():
+    assert searched(9) == searched(9)
+
+
+def test_trials_that_run_at_the_same_time_are_not_the_same():
+    study = optuna.create_study(
+        direction="maximize", sampler=FastGPSampler(SPACE, n_startup_trials=4, seed=0)
+    )
+    for _ in range(8):
+        trial = study.ask()
+        study.tell(trial, score(SPACE.suggest(trial)))
+    rates = [SPACE.suggest(study.ask())["lr"] for _ in range(4)]
+    assert len(set(rates)) == 4
+
+
+def known(name: str, **settings) -> KnownTrials:
+    spec = tiny(search__sampler=name, search__startup_trials=3)
+    return KnownTrials(
+        spec.space,
+        build_sampler(spec, num_trials=0),
+        stopped=SAMPLERS[name].stopped,
+        directions=["maximize"],
+        num_epochs=9,
+        **settings,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "num"), [("tpe", 8), ("gp", 4), ("cmaes", 12), ("fast-gp", 5), ("random", 6)]
+)
+def test_every_sampler_that_learns_does_so_from_stopped_trials(name, num):
+    """No trial comes to its end. Two histories whose values are opposite part after the trials at random."""
+
+    def history(sign: float) -> list:
+        trials, proposed = known(name), []
+        for _ in range(num):
+            number, params = trials.ask()
+            proposed.append(tuple(sorted(params.items())))
+            value = sign * (math.log10(params["optimizer.lr"]) + params.get("optimizer.momentum", 0.0))
+            trials.ended(number, TrialState.PRUNED, (), {1: value - 1, 2: value})
+        return proposed
+
+    up, down = history(1.0), history(-1.0)
+    assert up[:3] == down[:3]
+    assert (up == down) == (name == "random")
+
+
+def test_a_stopped_trials_value_follows_from_those_that_went_on_and_is_revised():
+    trials = known("gp")
+    first, _ = trials.ask()
+    trials.ended(first, TrialState.PRUNED, (), {1: 0.1, 2: 0.3, 3: math.nan})
+    trials.ask()
+    assert trials.study.trials[first].value == 0.3
+    for gain in (0.1, 0.2, 0.4):
+        number, _ = trials.ask()
+        trials.ended(number, TrialState.COMPLETE, (0.5 + gain,), {1: 0.2, 2: 0.5, 9: 0.5 + gain})
+    trials.ask()
+    revised = trials.study.trials[first]
+    assert revised.state == TrialState.COMPLETE
+    assert revised.value == pytest.approx(0.3 + 0.2)
+    assert revised.user_attrs[STD] == pytest.approx(1.4826 * 0.1)
+
+
+def test_a_trial_that_failed_or_never_had_a_value_is_no_example():
+    trials = known("gp")
+    for state, curve in [
+        (TrialState.FAIL, {1: 0.5}),
+        (TrialState.PRUNED, {1: math.nan}),
+        (TrialState.PRUNED, {}),
+    ]:
+        number, _ = trials.ask()
+        trials.ended(number, state, (), curve)
+        assert trials.study.trials[number].state == TrialState.FAIL
