@@ -58,6 +58,7 @@ def split_by_group(
         raise DataError(
             f"split by patient: {what} need at least {num_parts} patients, got {len(groups)} among "
             f"{len(ordered)} images; {'use fewer folds or ' if folds > 2 else ''}add images of other patients"
+            f"{'' if folds else ', or validate on a part of each image: --val-region right'}"
         )
     shares = np.full(folds, 1 / folds) if folds else np.array([1 - fraction, fraction])
     counts = _stratum_counts(samples, ordered, groups)

@@ -18,9 +18,18 @@ from searcher._version import __version__
 
 if TYPE_CHECKING:
     from searcher import metrics
+    from searcher.api.data_sets import (
+        draw_dataset,
+        export_dataset,
+        import_dataset,
+        inspect_dataset,
+        open_dataset,
+        plan,
+    )
+    from searcher.api.databases import doctor, gc, list_studies, logs, refine, stop
     from searcher.api.evaluation import Evaluation
     from searcher.api.predicting import LoadedBundle
-    from searcher.api.public import evaluate, launch, load_bundle, load_study, open_dataset, train
+    from searcher.api.public import evaluate, launch, load_bundle, load_study, probe, train
     from searcher.api.study_result import StudyResult
     from searcher.api.training import TrainedTrial
     from searcher.exceptions import SearcherError, UserError
@@ -33,12 +42,24 @@ __all__ = [
     "TrainedTrial",
     "UserError",
     "__version__",
+    "doctor",
+    "draw_dataset",
     "evaluate",
+    "export_dataset",
+    "gc",
+    "import_dataset",
+    "inspect_dataset",
     "launch",
+    "list_studies",
     "load_bundle",
     "load_study",
+    "logs",
     "metrics",
     "open_dataset",
+    "plan",
+    "probe",
+    "refine",
+    "stop",
     "train",
 ]
 
@@ -49,9 +70,20 @@ _HOMES = {
     "StudyResult": "searcher.api.study_result",
     "TrainedTrial": "searcher.api.training",
     "UserError": "searcher.exceptions",
-} | dict.fromkeys(
-    ("evaluate", "launch", "load_bundle", "load_study", "open_dataset", "train"), "searcher.api.public"
-)
+}
+for _room, _names in {
+    "data_sets": (
+        "draw_dataset",
+        "export_dataset",
+        "import_dataset",
+        "inspect_dataset",
+        "open_dataset",
+        "plan",
+    ),
+    "databases": ("doctor", "gc", "list_studies", "logs", "refine", "stop"),
+    "public": ("evaluate", "launch", "load_bundle", "load_study", "probe", "train"),
+}.items():
+    _HOMES |= dict.fromkeys(_names, f"searcher.api.{_room}")
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 __all__ = ["DATABASE_SECRETS", "PASS_ON", "child_environment", "reduced_environment"]
 
 DATABASE_SECRETS = ("SEARCHER_DB", "PGPASSWORD")
-"""Variables that open the study database. Of those that libpq reads, the second alone holds a secret and no path."""
+"""Variables that open the study database. Of the variables that libpq reads, only the second one holds a secret and no
+path."""
 PASS_ON = "SEARCHER_PASS_ENV"
 """Variable with further names to pass on, separated by commas; `MYLAB_*` passes on all that begin so."""
 

@@ -25,7 +25,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 def new_folder(folder: Path) -> Path:
     """Return a folder that did not exist before: `folder`, or the first free one of `folder-2`, `folder-3`, ...
 
-    Of several processes that ask for the same name at the same time, each gets a folder of its own.
+    If several processes request the same name at the same time, each gets a folder of its own.
 
     Args:
         folder: The folder to make; its parents are made where they are missing.

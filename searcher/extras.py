@@ -51,7 +51,7 @@ def is_installed(extra: str) -> bool:
 
 
 def how_to_install(extra: str) -> str:
-    """Return what to do for an extra, wherever searcher came from: no index has it."""
+    """Return how to install an extra, from a checkout or with a wheel: no index has searcher."""
     wheel = f"gland_searcher-{__version__}-py3-none-any.whl"
     return f"pip install '.[{extra}]' in the checkout, or pip install '{wheel}[{extra}]'"
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.base import Sample, SampleSource
+from searcher.data_pipeline.datasets.regions import ValidationRegion, split_by_region
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
 from searcher.data_pipeline.unannotated import check_annotated, is_partial, marked_value, objects_only
@@ -46,6 +47,8 @@ class DataView:
     """Side in micrometres to which pixels are resampled; None leaves images as they are."""
     not_annotated: int | None = None
     """Number that label maps have where nothing is annotated, beside -1; None: there is no such number."""
+    val_region: str = ""
+    """Part of each training image that is validated on, see `ValidationRegion.parse`; empty: whole images are."""
 
     @property
     def is_plain(self) -> bool:
@@ -55,6 +58,7 @@ class DataView:
             and not self.patient_from
             and self.resample_um is None
             and self.not_annotated is None
+            and not self.val_region
         )
 
 
@@ -62,9 +66,12 @@ def viewed(source: SampleSource, view: DataView) -> SampleSource:
     """Return the data set as the view has it; the data set itself where the view changes nothing.
 
     Raises:
-        DataError: Names without the patient's pattern, or images without a pixel size to resample from.
+        DataError: Names without the patient's pattern, images without a pixel size to resample from, or a region of
+            images that cannot be validated on.
     """
-    return source if view.is_plain else _ViewedSource(source, view)
+    whole = replace(view, val_region="")
+    seen = source if whole.is_plain else _ViewedSource(source, whole)
+    return split_by_region(seen, ValidationRegion.parse(view.val_region)) if view.val_region else seen
 
 
 class _ViewedSource:

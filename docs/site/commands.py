@@ -4,7 +4,7 @@ import argparse
 import io
 from collections.abc import Iterator
 
-from tables import code, plain, table
+from markdown_tables import code, plain, table
 
 from searcher.cli.main import _parser
 

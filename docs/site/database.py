@@ -4,7 +4,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 
-from tables import code, table
+from markdown_tables import code, table
 
 from searcher.ledger import tables as ledger_tables
 

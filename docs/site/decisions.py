@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tables import table
+from markdown_tables import table
 
 FOLDER = Path(__file__).resolve().parents[1] / "decisions"
 

@@ -4,9 +4,9 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from markdown_tables import code, table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from tables import code, table
 
 from searcher.models.settings import MaskRCNNSettings, PostprocessSettings, UNetSettings
 from searcher.study.config import (
@@ -34,12 +34,13 @@ A key of the sections `data`, `augment`, `model`, `postprocess`, `optimizer`, `s
 `warm_start` is fixed in its own section, or searched in `[space.SECTION]`:
 
 ```toml
-[optimizer]
-name = "adamw"                                        # fixed
+[train]
+epochs = 30                                           # fixed
 
 [space.optimizer]
+name = { choices = ["adamw", "sgd"] }                 # searched: a choice
 lr = { low = 1e-4, high = 1e-2, log = true }          # a range, sampled in logarithmic scale
-weight_decay = { choices = [0.0, 1e-4, 1e-3] }        # a choice
+weight_decay = { choices = [0.0, 1e-4, 1e-3] }
 
 [space.optimizer.momentum]
 low = 0.8

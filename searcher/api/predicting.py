@@ -1,7 +1,9 @@
 """A bundle at work: the objects in an image that is in memory."""
 
 import logging
+import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from searcher.api.arguments import PathLike, check_count
 from searcher.api.networks import normalise_as_wished
+from searcher.api.progress import ProgressLine
+from searcher.api.words import in_python
 from searcher.bundle.load import Bundle
 from searcher.data_pipeline.images import ImageHeader, Raster
 from searcher.data_pipeline.scratch import Closing
@@ -18,7 +23,7 @@ from searcher.exceptions import UserError
 from searcher.inference.precision import default_device
 from searcher.models.values import Prediction
 from searcher.prediction.images import Normalised, require_kind
-from searcher.prediction.predict import find_objects, resampling_scale
+from searcher.prediction.predict import Failure, ImageResult, find_objects, resampling_scale
 from searcher.prediction.raster import Resampled
 
 __all__ = ["LoadedBundle"]
@@ -100,6 +105,114 @@ class LoadedBundle:
             labels.resize(raster.height, raster.width)
             found = labels.read(Tile(0, 0, raster.height, raster.width))
             return Prediction(np.array(found, np.int32), np.array(labels.scores, np.float32))
+
+    @in_python
+    def predict_files(
+        self,
+        images: PathLike | Sequence[PathLike],
+        to: PathLike,
+        *,
+        outputs: Sequence[str] = ("labels", "overlay", "csv", "geojson"),
+        pixel_size_um: float | None = None,
+        class_name: str = "Gland",
+        threshold: float | None = None,
+        min_area_px: int | None = None,
+        region: PathLike | None = None,
+        skip_glass: bool = False,
+        force: bool = False,
+        skip_existing: bool = False,
+        progress: bool = False,
+    ) -> list[ImageResult | Failure]:
+        """Find, measure and outline the objects in files of any size; the same as `searcher predict`.
+
+        One broken image never costs the others. One process at a time writes into a folder.
+
+        Args:
+            images: Files or folders of them: png, jpg, bmp, TIFF, OME-TIFF, whole slides.
+            to: Folder of the outputs, and of `predictions.csv`, a row for each image.
+            outputs: What is written of each image.
+            pixel_size_um: Side of a pixel of the images in micrometres; None as each file says, if it does.
+            class_name: Class of the objects in GeoJSON.
+            threshold: Probability, between 0 and 1, above which a pixel is an object's; of detectors, a detection's
+                score; None as the bundle says.
+            min_area_px: Leave out objects below so many pixels of the image; None as the bundle says.
+            region: Look only there: `X,Y,W,H` in pixels, or a GeoJSON file with polygons.
+            skip_glass: Do not look at tiles of glass.
+            force: Replace outputs that are there.
+            skip_existing: Leave out images whose outputs are there: go on.
+            progress: Show a bar on standard error.
+
+        Returns:
+            For each image that was predicted now an `ImageResult` with `name`, `height`, `width`, `objects` and
+            `seconds`; or a `Failure` with `name` and `reason`, in one line.
+
+        Raises:
+            UserError: The images or the folder cannot be used, or another process writes into it.
+        """
+        from searcher.api.predicting_files import (
+            PredictWish,
+            check_glass,
+            check_pixel_size,
+            images_of,
+            images_to_predict,
+            predict_files,
+            wanted_outputs,
+        )
+        from searcher.prediction.predict import Options
+        from searcher.prediction.selection import read_region
+
+        if force and skip_existing:
+            raise UserError("force: must not go with skip_existing, got both; choose one of them")
+        check_pixel_size(pixel_size_um)
+        check_glass(self._predictor, skips=skip_glass)
+        check_count("min_area_px", min_area_px)
+        if threshold is not None and not 0 < threshold < 1:
+            raise UserError(
+                f"threshold: must be between 0 and 1, got {threshold!r}; leave it out, or give one"
+            )
+        given = [images] if isinstance(images, str | os.PathLike) else images
+        wish = PredictWish(
+            given=[Path(each) for each in given],
+            to=Path(to),
+            outputs=wanted_outputs(",".join([outputs] if isinstance(outputs, str) else outputs)),
+            force=force,
+            skip_existing=skip_existing,
+        )
+        paths = images_of(wish.given)
+        num_images, num_done = len(images_to_predict(wish, paths)), 0
+        line = ProgressLine(progress)
+
+        def done(result: ImageResult | Failure) -> ImageResult | Failure:
+            nonlocal num_done
+            num_done += 1
+            line.show("images", num_done, num_images)
+            if isinstance(result, Failure):
+                logger.warning("%s", result.reason, exc_info=result.unforeseen)
+            return result
+
+        try:
+            return predict_files(
+                wish,
+                paths,
+                self._predictor,
+                Options(
+                    folder=wish.to,
+                    trained_um=self.pixel_size_um,
+                    pixel_size_um=pixel_size_um,
+                    outputs=wish.outputs,
+                    class_name=class_name,
+                    threshold=threshold,
+                    min_area_px=min_area_px,
+                    region=None if region is None else read_region(os.fspath(region)),
+                    skips_glass=skip_glass,
+                ),
+                begun=lambda num: line.show("images", 0, num),
+                done=done,
+                progress=lambda _title, _done, _total: None,
+                problem=logger.warning,
+            )
+        finally:
+            line.end()
 
 
 _HERE = Path("image")

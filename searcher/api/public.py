@@ -1,4 +1,4 @@
-"""What `import searcher` gives: each verb as a function. Nothing here prints, but for the bar of `progress=True`."""
+"""Searching, training and measuring from Python. Nothing here prints, but for the bar of `progress=True`."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searcher.api.places import data_place, database_place, storage_folder
+from searcher.api.arguments import PathLike, check_choice, database_address, study_spec, view_of_data
+from searcher.api.data_sets import open_dataset
+from searcher.api.places import data_place, storage_folder
 from searcher.api.progress import LoggingListener, ProgressLine, logger
 from searcher.api.words import in_python
-from searcher.data_pipeline.datasets import SampleSource
-from searcher.data_pipeline.datasets.view import LABELS_ARE, DataView, LabelsAre
+from searcher.data_pipeline.datasets.view import LabelsAre
 from searcher.exceptions import SearchBrokeOffError, UserError
-from searcher.settings import read_setting
 from searcher.storage.mirror import cache_dir, storage_at
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
@@ -22,15 +22,13 @@ if TYPE_CHECKING:
     from searcher.api.predicting import LoadedBundle
     from searcher.api.study_result import StudyResult
     from searcher.api.training import TrainedTrial
-    from searcher.ledger.address import DatabaseAddress
     from searcher.orchestration.driver import LaunchResult
+    from searcher.training.memory_probe import Measured
 
-__all__ = ["evaluate", "launch", "load_bundle", "load_study", "open_dataset", "train"]
+__all__ = ["evaluate", "launch", "load_bundle", "load_study", "probe", "train"]
 
 _RAYS_VARIABLES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 _NORMALISATIONS = ("bundle", "fixed", "percentile")
-
-PathLike = str | os.PathLike[str]
 
 
 @in_python
@@ -49,6 +47,7 @@ def launch(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "StudyResult":
     """Run a study until its budget is used, or go on with it; the same as `searcher launch`.
@@ -72,7 +71,9 @@ def launch(
         labels_are: What label maps hold: `instances`, `binary`, `binary-inverted`, `binary-watershed` or `classes`.
         patient_from: Regular expression whose one group, in an image's name, is the patient.
         resample_um: Resample all images to pixels of this side in micrometres.
-        not_annotated: Number that label maps have where nothing is annotated, 255 or 65535 say, beside -1.
+        not_annotated: Number that label maps have where nothing is annotated, 255 or 65535 say, besides -1.
+        val_region: For one image or one patient, the part of each training image that is validated on: `left`, `right`,
+            `top` or `bottom`, alone or with its share, as in `right:0.25`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -88,15 +89,15 @@ def launch(
     from searcher.api.study_result import read_study
     from searcher.ledger.database import Database
 
-    view = _view(labels_are, patient_from, resample_um, not_annotated)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
     where, line = data_place(data), ProgressLine(progress)
     if study is None:
         from searcher.api.planning import planned_file
 
         watcher = _Watcher(line)
         study = planned_file(where, view, os.fspath(storage), watcher.preparing, watcher.remark)
-    spec = _spec(study, set, {"study.trials": trials, "train.epochs": epochs})
-    database = _database(db)
+    spec = study_spec(study, set, {"study.trials": trials, "train.epochs": epochs})
+    database = database_address(db)
     Database.probe(database)
     with _rays_address(address) as cluster:
         place = LaunchPlace(
@@ -134,7 +135,7 @@ def load_study(name: str, *, db: PathLike | None = None) -> "StudyResult":
     """
     from searcher.api.study_result import read_study
 
-    return read_study(name, _database(db))
+    return read_study(name, database_address(db))
 
 
 @in_python
@@ -149,6 +150,7 @@ def train(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "TrainedTrial":
     """Train one trial of a study in this process, without cluster and database; the same as `searcher train`.
@@ -165,6 +167,7 @@ def train(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Raises:
@@ -175,10 +178,10 @@ def train(
     from searcher.api.training import only_point, train_trial
     from searcher.training.dataset import DataRequest
 
-    spec = _spec(study, set, {"train.epochs": epochs})
+    spec = study_spec(study, set, {"train.epochs": epochs})
     if storage_at(os.fspath(storage)).is_remote:
         raise UserError(f"storage: must be a folder for a single trial, got {storage}; use launch")
-    view = _view(labels_are, patient_from, resample_um, not_annotated)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
     config = spec.trial_config(only_point(spec))
     line = ProgressLine(progress)
 
@@ -202,43 +205,6 @@ def train(
 
 
 @in_python
-def open_dataset(
-    data: PathLike,
-    *,
-    labels_are: LabelsAre = "",
-    patient_from: str = "",
-    resample_um: float | None = None,
-    not_annotated: int | None = None,
-    progress: bool = False,
-) -> SampleSource:
-    """Return a data set of any layout that searcher reads. No pixel is decoded yet.
-
-    `source.samples` has each image's name, split, patient and grade; `source.read(index)` returns the image,
-    uint8 or uint16[H, W, C], and its label map, int32[H, W], 0 for background and a number per object.
-
-    Args:
-        data: Its folder, or its URI in an object store, from which it is fetched.
-        labels_are: See `launch`.
-        patient_from: See `launch`.
-        resample_um: See `launch`.
-        not_annotated: See `launch`.
-        progress: Show a bar on standard error while it is fetched.
-
-    Raises:
-        DataError: There is no data set, or it cannot be read.
-        UserError: The object store cannot be used.
-    """
-    from searcher.data_pipeline.datasets.view import viewed
-    from searcher.storage.data import open_data
-
-    where = data_place(data)
-    assert where is not None
-    with ProgressLine(progress).step("fetching images") as advance:
-        source = open_data(where, cache_dir(), progress=advance)
-    return viewed(source, _view(labels_are, patient_from, resample_um, not_annotated))
-
-
-@in_python
 def load_bundle(
     path: PathLike, *, device: str | None = None, tta: bool | None = None, normalisation: str = "bundle"
 ) -> "LoadedBundle":
@@ -256,7 +222,7 @@ def load_bundle(
     from searcher.api.predicting import LoadedBundle
     from searcher.bundle.load import load_bundle as opened
 
-    _check_choice("normalisation", normalisation, _NORMALISATIONS)
+    check_choice("normalisation", normalisation, _NORMALISATIONS)
     return LoadedBundle(opened(Path(path)), device=device, tta=tta, normalisation=normalisation)
 
 
@@ -274,6 +240,7 @@ def evaluate(
     patient_from: str = "",
     resample_um: float | None = None,
     not_annotated: int | None = None,
+    val_region: str = "",
     progress: bool = False,
 ) -> "Evaluation":
     """Measure networks by the official metrics on a data set; the same as `searcher evaluate`.
@@ -290,6 +257,7 @@ def evaluate(
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
+        val_region: See `launch`.
         progress: Show a bar on standard error.
 
     Returns:
@@ -305,7 +273,7 @@ def evaluate(
     from searcher.api.networks import NetworksNamed, find_members
     from searcher.api.predicting import LoadedBundle
 
-    _check_choice("normalisation", normalisation, _NORMALISATIONS)
+    check_choice("normalisation", normalisation, _NORMALISATIONS)
     if isinstance(networks, LoadedBundle):
         paths: list[PathLike] = [networks.path]
     else:
@@ -326,6 +294,7 @@ def evaluate(
             patient_from=patient_from,
             resample_um=resample_um,
             not_annotated=not_annotated,
+            val_region=val_region,
             progress=progress,
         ),
         folder,
@@ -339,6 +308,53 @@ def evaluate(
         bar=line.step,
         remark=logger.warning,
     )
+
+
+@in_python
+def probe(
+    study: PathLike,
+    *,
+    data: PathLike | None = None,
+    trials: int | None = None,
+    epochs: int | None = None,
+    set: Mapping[str, Value] | None = None,
+    labels_are: LabelsAre = "",
+    patient_from: str = "",
+    resample_um: float | None = None,
+    not_annotated: int | None = None,
+    val_region: str = "",
+    progress: bool = False,
+) -> "Measured":
+    """Measure the memory of a study's largest trial on this machine's GPU, else its CPU; the same as `searcher probe`.
+
+    Args:
+        study: A shipped study's name, or a .toml file.
+        data: The data set's folder, or its URI in an object store; None for synthetic glands.
+        trials: See `launch`.
+        epochs: See `launch`.
+        set: Any keys of the study file by dotted name.
+        labels_are: See `launch`.
+        patient_from: See `launch`.
+        resample_um: See `launch`.
+        not_annotated: See `launch`.
+        val_region: See `launch`.
+        progress: Show a bar on standard error.
+
+    Returns:
+        `measured.params`; and `measured.use` with `peak_bytes`, `host_bytes`, `fits`, and `gpus`, which fits
+        `resources.gpus`.
+
+    Raises:
+        UserError: An argument or the study cannot be used.
+        DataError: An image or annotation cannot be used.
+    """
+    from searcher.api.probing import check_probed, measure_memory
+
+    spec = study_spec(study, set, {"study.trials": trials, "train.epochs": epochs})
+    check_probed(spec)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
+    largest, _ = measure_memory(spec, data_place(data), view, ProgressLine(progress).step)
+    return largest
 
 
 class _Watcher:
@@ -370,61 +386,6 @@ class _Watcher:
     def problem(self, text: str) -> None:
         """Log it."""
         logger.warning("%s", text)
-
-
-def _spec(study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[str, int | None]) -> StudySpec:
-    """Return a study with what was chosen instead of its file's values."""
-    from searcher.study.catalog import load_study as read_spec
-
-    for key, value in named.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            word = key.rpartition(".")[2]
-            raise UserError(
-                f"{word}: must be a whole number of at least 1, got {value!r}; leave it out, or give one"
-            )
-    fixed = {key: value for key, value in named.items() if value is not None}
-    return read_spec(os.fspath(study), {**(chosen or {}), **fixed})
-
-
-def _view(
-    labels_are: str, patient_from: str, resample_um: float | None, not_annotated: int | None
-) -> DataView:
-    import re
-
-    _check_choice("labels_are", labels_are, ("", *LABELS_ARE))
-    if patient_from:
-        try:
-            groups = re.compile(patient_from).groups
-        except re.error as error:
-            raise UserError(
-                f"patient_from: must be a regular expression, got {patient_from!r}: {error}; correct it"
-            ) from None
-        if groups != 1:
-            raise UserError(
-                f"patient_from: must have one group in brackets, the patient, as '(P\\d+)_' has, got {groups} in "
-                f"{patient_from!r}; correct it"
-            )
-    if resample_um is not None and not 0 < resample_um < float("inf"):
-        raise UserError(
-            f"resample_um: must be a number of micrometres above 0, got {resample_um!r}; leave it out, or give one"
-        )
-    if not_annotated is not None and (type(not_annotated) is not int or not_annotated < 1):
-        raise UserError(
-            f"not_annotated: must be a whole number of at least 1, got {not_annotated!r}; leave it out where "
-            "label maps have -1"
-        )
-    return DataView(labels_are, patient_from, resample_um, not_annotated)  # type: ignore[arg-type]  # checked above
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        known = ", ".join(choice or "''" for choice in choices)
-        raise UserError(f"{name}: must be one of {known}, got {value!r}; choose one of them")
-
-
-def _database(db: PathLike | None) -> "DatabaseAddress":
-    """Return where the study database lies. Workers do not inherit `SEARCHER_DB`: see `child_environment`."""
-    return database_place(db, read_setting("SEARCHER_DB"))
 
 
 @contextmanager

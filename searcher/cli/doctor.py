@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from searcher.api.upkeep import examine_studies
 from searcher.cli.options import Verbs, add_reading, database_address
-from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.ledger.doctor import Finding
@@ -29,14 +29,9 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import print_json, progress_bar
-    from searcher.ledger.doctor import examine, open_database
 
-    database, findings = open_database(database_address(args), fix=args.fix)
-    if database is not None:
-        with database, progress_bar("comparing checkpoints") as advance:
-            findings += examine(
-                database, study=args.study, cache_dir=cache_dir(), fix=args.fix, progress=advance
-            )
+    with progress_bar("comparing checkpoints") as advance:
+        findings = examine_studies(database_address(args), args.study, fix=args.fix, progress=advance)
     if args.json:
         print_json([finding.to_dict() for finding in findings])
     else:

@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from searcher.api.upkeep import DEFAULT_KEEP, collect_studies
 from searcher.cli.options import Verbs, add_reading, database_address, positive_int
 from searcher.cli.streams import say_problem
 
@@ -10,8 +11,6 @@ if TYPE_CHECKING:
     from searcher.ledger.disposal import Freed
 
 __all__ = ["add_parser"]
-
-_DEFAULT_KEEP = 5
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -26,34 +25,19 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--keep",
         type=positive_int,
-        default=_DEFAULT_KEEP,
+        default=DEFAULT_KEEP,
         metavar="K",
-        help=f"keep the best checkpoint of the K best trials; default {_DEFAULT_KEEP}",
+        help=f"keep the best checkpoint of the K best trials; default {DEFAULT_KEEP}",
     )
     parser.add_argument("--dry-run", action="store_true", help="change nothing, show what would go")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.exceptions import DatabaseError, UserError
     from searcher.ledger.database import Database
-    from searcher.ledger.retention import collect
 
-    freed: list[Freed] = []
-    problems: list[str] = []
     with Database.open(database_address(args)) as database:
-        if not args.dry_run:
-            database.check_writable()
-        for name in [args.study] if args.study else database.study_names():
-            try:
-                freed.append(collect(database, name, keep_best=args.keep, dry_run=args.dry_run))
-            except DatabaseError:
-                raise
-            except UserError as error:  # one study's problem keeps no other from being collected
-                if args.study:
-                    raise
-                problems.append(str(error))
-    problems += [problem for study in freed for problem in study.problems]
+        freed, problems = collect_studies(database, args.study, keep_best=args.keep, dry_run=args.dry_run)
     _print(args, freed)
     for problem in problems:
         say_problem(problem)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from searcher.api.logs import NO_LAUNCH_LOG, log_file, no_log, why_no_trial_log
 from searcher.cli.options import Verbs, add_address, add_database, database_address, positive_int, ray_address
 from searcher.cli.streams import output, say_problem
 from searcher.cli.study_at_work import study_at_work
@@ -86,12 +87,7 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
         _show_job(args, database, job, path)
         return
     if not path.is_file() and not (args.follow and not is_over()):
-        why = (
-            "it was launched by a version without one, or the folder was moved"
-            if launch
-            else "it never began"
-        )
-        _refuse(f"--study {row.name}", path, why)
+        raise no_log(f"--study {row.name}", path, NO_LAUNCH_LOG if launch else "it never began")
     _show(path, args, is_over)
     if args.follow and row.name != args.study:
         say_problem(f"{row.name}: over; {args.study} is next: ask again once it has begun")
@@ -100,20 +96,14 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
 def _log(args: argparse.Namespace, storage_root: str, name: str) -> Path:
     """Return where a log lies on this machine, fetched anew where the storage root is an object store."""
     from searcher.exceptions import UserError
-    from searcher.storage.mirror import fetch, local_root, storage_at
-    from searcher.study.layout import inside
+    from searcher.storage.mirror import storage_at
 
-    root = local_root(storage_root)
-    path = inside(root, name)
-    if storage_at(storage_root).is_remote:
-        if args.follow:
-            raise UserError(
-                f"--follow: must have a log in a folder, got one in {storage_root}, which is brought up to date with "
-                "every epoch; ask again without it"
-            )
-        if not fetch(root, name):
-            path.unlink(missing_ok=True)  # of a study of that name that was there before
-    return path
+    if args.follow and storage_at(storage_root).is_remote:
+        raise UserError(
+            f"--follow: must have a log in a folder, got one in {storage_root}, which is brought up to date with "
+            "every epoch; ask again without it"
+        )
+    return log_file(storage_root, name)
 
 
 def _show_job(args: argparse.Namespace, database: "Database", job: str, path: Path) -> None:
@@ -124,8 +114,7 @@ def _show_job(args: argparse.Namespace, database: "Database", job: str, path: Pa
     address = ray_address(args)
     if address is None:
         why = f"its driver is Ray job {job}: give the cluster with --address, for what the job printed"
-        _refuse(f"--study {args.study}", path, why)
-        return
+        raise no_log(f"--study {args.study}", path, why)
     log = find_job(address, job)
     output = _Output()
     text = log.read()
@@ -206,7 +195,7 @@ def _show_trial(args: argparse.Namespace, database: "Database") -> None:
         return end is None or end.is_finished or launch is None or not launch.is_running
 
     if not path.is_file() and not (args.follow and not is_over()):
-        _refuse(f"--trial {args.trial}", path, _why_no_log(end))
+        raise no_log(f"--trial {args.trial}", path, why_no_trial_log(end))
     _show(path, args, is_over)
     end = trial_end(database, row.name, args.trial)
     if end is not None:
@@ -215,7 +204,7 @@ def _show_trial(args: argparse.Namespace, database: "Database") -> None:
 
 def _show(path: Path, args: argparse.Namespace, is_over: "Callable[[], bool]") -> None:
     """Print the log; with `--follow`, until it is over and everything is printed."""
-    from searcher.cli.log_file import LogFile
+    from searcher.api.log_file import LogFile
 
     output = _Output()
     while not path.is_file():  # its writer is about to make it
@@ -273,18 +262,3 @@ def _say_how_it_ended(args: argparse.Namespace, end: "TrialEnd") -> None:
     if end.retry is not None or args.follow:
         reason = f" ({end.reason})" if end.reason else ""
         output.write(one_line(f"trial {args.trial} {end.state}{reason}{again}") + "\n")
-
-
-def _why_no_log(end: "TrialEnd | None") -> str:
-    if end is None or end.state == "WAITING":
-        return "it is WAITING, no worker has begun it"
-    if end.state == "RUNNING":
-        return "it is RUNNING, and its worker has not begun to write"
-    reason = f", {end.reason}" if end.reason else ""
-    return f"it is {end.state}{reason}: no worker began it, or the folder was moved"
-
-
-def _refuse(where: str, path: Path, why: str) -> None:
-    from searcher.exceptions import UserError
-
-    raise UserError(f"{where}: must have a log, got none at {path}; {why}")

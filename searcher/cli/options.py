@@ -100,7 +100,7 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
 
 
 def add_view(parser: argparse.ArgumentParser) -> None:
-    """Add what `data_view` reads: `--labels-are`, `--not-annotated`, `--patient-from`, `--resample-um`."""
+    """Add the options that `data_view` reads."""
     group = parser.add_argument_group("how the data set is to be read")
     group.add_argument(
         "--labels-are",
@@ -122,6 +122,13 @@ def add_view(parser: argparse.ArgumentParser) -> None:
         metavar="REGEX",
         help="the patient is this expression's group in an image's name, e.g. '(P\\d+)_'; default: samples.csv or "
         "Grade.csv",
+    )
+    group.add_argument(
+        "--val-region",
+        default="",
+        metavar="SIDE[:SHARE]",
+        help="for one image or one patient: validate on this part of each training image, left, right, top or bottom, "
+        "right:0.25 say; figures then say nothing about other patients",
     )
     group.add_argument(
         "--resample-um",
@@ -148,7 +155,9 @@ def data_view(args: argparse.Namespace) -> "DataView":
     """Return how the command line wants the data set read."""
     from searcher.data_pipeline.datasets.view import DataView
 
-    return DataView(args.labels_are, args.patient_from or "", args.resample_um, args.not_annotated)
+    return DataView(
+        args.labels_are, args.patient_from or "", args.resample_um, args.not_annotated, args.val_region
+    )
 
 
 def data_view_words(args: argparse.Namespace) -> list[str]:
@@ -157,6 +166,7 @@ def data_view_words(args: argparse.Namespace) -> list[str]:
     for option, value in (
         ("--labels-are", args.labels_are),
         ("--not-annotated", args.not_annotated),
+        ("--val-region", args.val_region),
         ("--patient-from", args.patient_from),
         ("--resample-um", args.resample_um),
     ):
@@ -320,16 +330,12 @@ def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSour
         UserError: The object store cannot be used.
         DataError: There is no data set.
     """
+    from searcher.api.data_sets import opened
     from searcher.cli.terminal import progress_bar
-    from searcher.data_pipeline.datasets.view import viewed
-    from searcher.storage.data import open_data
-    from searcher.storage.mirror import cache_dir
 
     folder = data_folder(args)
     assert folder is not None
-    with progress_bar("fetching images") as advance:
-        source = open_data(folder, cache_dir(), strict=strict, progress=advance)
-    return viewed(source, data_view(args))
+    return opened(folder, data_view(args), progress_bar, strict=strict)
 
 
 def storage_text(args: argparse.Namespace) -> str:

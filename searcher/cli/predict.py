@@ -1,19 +1,24 @@
 """`searcher predict`: the objects in new images, as label maps, overlays, tables and GeoJSON."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.claims import claimed
+from searcher.api.predicting_files import (
+    PredictWish,
+    check_glass,
+    check_pixel_size,
+    images_of,
+    images_to_predict,
+    predict_files,
+    wanted_outputs,
+)
 from searcher.cli.normalisation import add_normalisation
 from searcher.cli.options import Verbs, add_json, positive_float, positive_int
-from searcher.cli.predict_files import images_of, images_to_predict, wanted_outputs
-from searcher.cli.predictions_table import SUMMARY, PredictionsTable
 from searcher.cli.streams import say_problem
 from searcher.escaping import one_line
-from searcher.exceptions import SearcherError, UserError
+from searcher.exceptions import SearcherError
 
 if TYPE_CHECKING:
     from searcher.bundle.load import Bundle
@@ -93,11 +98,17 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    _check_pixel_size(args.pixel_size_um)
-    outputs = wanted_outputs(args.outputs)
+    check_pixel_size(args.pixel_size_um)
+    wish = PredictWish(
+        given=args.images,
+        to=args.to,
+        outputs=wanted_outputs(args.outputs),
+        force=args.force,
+        skip_existing=args.skip_existing,
+    )
+    paths = images_of(wish.given)
+    images_to_predict(wish, paths)  # refuses what cannot be, before networks are loaded
     region = None if args.region is None else _region(args.region)
-    paths = images_of(args.images)
-    images_to_predict(args, paths, outputs)  # refuses what cannot be, before networks are loaded
     from searcher.api.networks import normalise_as_wished
     from searcher.bundle.load import load_bundle
     from searcher.inference.precision import default_device
@@ -106,26 +117,21 @@ def _run(args: argparse.Namespace) -> int:
     bundle = load_bundle(args.bundle)
     predictor = bundle.predictor(device=default_device(), tta=args.tta)
     normalise_as_wished(predictor, args.normalisation, [member.facts.config for member in bundle.members])
-    if args.skip_glass and not predictor.kind.is_colour:
-        raise UserError(
-            "--skip-glass: must be for a bundle of colour images in bright field, got one of other images; leave it out"
-        )
+    check_glass(predictor, skips=args.skip_glass)
     options = Options(
         folder=args.to,
         trained_um=bundle.pixel_size_um,
         pixel_size_um=args.pixel_size_um,
-        outputs=outputs,
+        outputs=wish.outputs,
         class_name=args.class_name,
         threshold=args.threshold,
         min_area_px=args.min_area,
         region=region,
         skips_glass=args.skip_glass,
     )
-    with _claimed_folder(args.to):
-        todo = images_to_predict(args, paths, outputs)  # nobody else writes there from here on
-        results = _predict(todo, predictor, options, args.report_of)
+    results = _predict(wish, paths, predictor, options, args.report_of)
     _say_dark(args, bundle, results, are_brightened=predictor.kind.normalisation.brightens_dark)
-    return _say(args, bundle, results, len(paths) - len(todo), options)
+    return _say(args, bundle, results, len(paths) - len(results), options)
 
 
 def _share(text: str) -> float:
@@ -142,45 +148,21 @@ def _region(text: str) -> "Region":
     return read_region(text)
 
 
-def _check_pixel_size(pixel_size_um: float | None) -> None:
-    from searcher.prediction.predict import PIXEL_SIZES_UM
-
-    least, most = PIXEL_SIZES_UM
-    if pixel_size_um is not None and not least <= pixel_size_um <= most:
-        raise UserError(
-            f"--pixel-size-um {pixel_size_um:g}: must be from {least:g} to {most:g} micrometres, got "
-            f"{pixel_size_um:g}; give the side of a pixel in micrometres"
-        )
-
-
-@contextmanager
-def _claimed_folder(folder: Path) -> Iterator[None]:
-    """Create the folder of outputs, and keep other processes out of it while the body runs.
-
-    Processes of a job array get a folder each: two in one would decide about the same images and the same table.
-    """
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(claimed(folder, f"--to {folder}"))
-        except OSError as error:
-            raise UserError(
-                f"--to {folder}: must be a folder that can be written: {error.strerror or error}; choose another path"
-            ) from error
-        yield
-
-
 def _predict(
-    todo: "Sequence[Path]", predictor: "Predictor", options: "Options", report_of: Callable[[Exception], str]
+    wish: PredictWish,
+    paths: "Sequence[Path]",
+    predictor: "Predictor",
+    options: "Options",
+    report_of: Callable[[Exception], str],
 ) -> "list[ImageResult | Failure]":
-    """Predict images, keep the table of images, and return what came out of each."""
+    """Predict the images that are left to do, and show how far it is."""
     from searcher.cli.terminal import progress_bars
-    from searcher.prediction.predict import Failure, ImageResult, predict_images
+    from searcher.prediction.predict import Failure
 
-    results: list[ImageResult | Failure] = []
     reported: set[type[Exception]] = set()
+    num_done, num_images = 0, 0
 
-    def _reported(failure: Failure) -> Failure:
+    def kept(failure: Failure) -> Failure:
         """Write the report of the first unforeseen error of each kind, and keep no traceback in memory."""
         error, reason = failure.unforeseen, failure.reason
         if error is not None and type(error) not in reported:
@@ -188,28 +170,29 @@ def _predict(
             reason = f"{reason}; {report_of(error)}"
         return Failure(failure.name, reason)
 
-    with (
-        closing(PredictionsTable(options.folder / SUMMARY, [each.name for each in todo])) as table,
-        progress_bars("images", "opening") as (of_images, of_steps),
-    ):
-        if table.moved is not None:
-            aside, why = table.moved
-            say_problem(
-                f"{options.folder / SUMMARY}: must be the table of images that searcher predict writes, got {why}; it "
-                f"is kept as {aside.name}, and a new table is begun",
-            )
-        of_images(None, 0, len(todo))
+    with progress_bars("images", "opening") as (of_images, of_steps):
 
-        def done(result: "ImageResult | Failure") -> None:
-            if isinstance(result, Failure) and result.unforeseen is not None:
-                result = _reported(result)
-            results.append(result)
-            if isinstance(result, ImageResult):
-                table.add(result.name, result.to_dict())
-            of_images(None, len(results), len(todo))
+        def begun(num: int) -> None:
+            nonlocal num_images
+            num_images = num
+            of_images(None, 0, num)
 
-        predict_images(todo, predictor, options, done=done, progress=of_steps)
-    return results
+        def done(result: "ImageResult | Failure") -> "ImageResult | Failure":
+            nonlocal num_done
+            num_done += 1
+            of_images(None, num_done, num_images)
+            return kept(result) if isinstance(result, Failure) and result.unforeseen is not None else result
+
+        return predict_files(
+            wish,
+            paths,
+            predictor,
+            options,
+            begun=begun,
+            done=done,
+            progress=of_steps,
+            problem=say_problem,
+        )
 
 
 def _say(

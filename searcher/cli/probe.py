@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from searcher.api.probing import check_probed, measure_memory
 from searcher.cli.options import Verbs, add_json, add_study, data_folder, data_view, overrides
-from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.study.spec import StudySpec
@@ -31,33 +31,14 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.exceptions import UserError
     from searcher.study.catalog import load_study
 
     spec = load_study(args.study, overrides(args))
-    if spec.is_open:
-        assert spec.parent is not None
-        raise UserError(
-            f"{spec.source}: must say itself what is searched, got what follows from {spec.parent.study}; "
-            "probe that one, or write this one down with searcher refine"
-        )
+    check_probed(spec)
 
     from searcher.cli.terminal import progress_bar
-    from searcher.training.dataset import DataRequest
-    from searcher.training.memory_probe import largest_trial
 
-    with progress_bar("preparing images") as advance:
-        store = DataRequest(
-            data_folder(args), str(cache_dir()), spec.trial_config({}).data, data_view(args)
-        ).prepare(advance)
-    measured: list[Measured] = []
-    with progress_bar("measuring") as advance:
-
-        def heard(each: "Measured") -> None:
-            measured.append(each)
-            advance(len(measured), len(measured) + 1)
-
-        largest = largest_trial(spec, store.path, heard=heard)
+    largest, measured = measure_memory(spec, data_folder(args), data_view(args), progress_bar)
     if args.json:
         from searcher.cli.terminal import print_json
 

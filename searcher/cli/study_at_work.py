@@ -1,7 +1,8 @@
-"""The study to look at: the one that was named, or where its driver is still at work on one that it comes from."""
+"""The study that a verb is about; where it is another one than was named, that is said on stderr."""
 
 from typing import TYPE_CHECKING
 
+from searcher.api import at_work
 from searcher.cli.streams import say_problem
 
 if TYPE_CHECKING:
@@ -11,24 +12,5 @@ __all__ = ["study_at_work"]
 
 
 def study_at_work(database: "Database", name: str, *, even_if_known: bool) -> str:
-    """Return the study whose launch a command is about; says so if it is another one than was named.
-
-    A driver that is a Ray job (`launch --detach --with-parents`) begins with the studies that are missing, and is
-    known by the last one's name all the while.
-
-    Args:
-        database: The study database.
-        name: What `--study` said.
-        even_if_known: Whether to look for such a driver also where the database has the study, but nobody runs it.
-    """
-    from searcher.ledger.watch import newest_launch, study_worked_on_for
-
-    if name in database.study_names():
-        launch = newest_launch(database, name) if even_if_known else None
-        if not even_if_known or (launch is not None and launch.is_running):
-            return name
-    at_work = study_worked_on_for(database, name)
-    if at_work is None or at_work == name:
-        return name
-    say_problem(f"{name}: its driver is at work on {at_work} first, which this is about")
-    return at_work
+    """Return the study whose launch a verb is about, see `searcher.api.at_work`."""
+    return at_work.study_at_work(database, name, even_if_known=even_if_known, say=say_problem)

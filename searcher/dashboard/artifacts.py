@@ -12,7 +12,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from searcher.exceptions import StorageError
 from searcher.ledger.database import Database
-from searcher.storage.mirror import fetch, local_root, origin_of, push, root_text
+from searcher.storage.mirror import fetch, local_root, push, root_text, storage_of
 from searcher.study.layout import ARTIFACTS
 
 __all__ = ["StudyArtifacts"]
@@ -78,8 +78,8 @@ class StudyArtifacts:
         unusable: list[Exception] = []
         for root in self._roots(artifact_id, unusable):
             with self._passed_over(root_text(root), unusable):
-                if (origin := origin_of(root)) is not None:
-                    origin.remove(f"{ARTIFACTS}/{artifact_id}")
+                if (storage := storage_of(root)).is_remote:
+                    storage.remove(f"{ARTIFACTS}/{artifact_id}")
                 _store(root).remove(artifact_id)
                 return
         _refuse(unusable)

@@ -32,7 +32,7 @@ _TWENTIETHS = np.arange(10, 20)
 
 @dataclass(frozen=True, eq=False)
 class InstanceTerms:
-    """What one image adds to the instance metrics."""
+    """The contribution of one image to the instance metrics."""
 
     sums: NDArray[np.float64]
     """float64[15]: pairs above each of 10 thresholds; the IoU of the pairs above 0.5, summed; intersections and unions

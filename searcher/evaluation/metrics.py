@@ -54,7 +54,7 @@ def metric_names() -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class ObjectTerms:
-    """What each object of one side adds to the object metrics. n objects, in the order of their labels."""
+    """The contribution of each object of one side to the object metrics. n objects, in the order of their labels."""
 
     areas: NDArray[np.int64]
     """int64[n], pixels; the objects' weights."""
@@ -253,7 +253,7 @@ def _metrics_of_maps() -> dict[str, Metric]:
 
 
 def _value(name: str, metric: Metric, *arguments: Any) -> float:
-    """Return what a plug-in's metric says.
+    """Return the value of a plug-in's metric.
 
     Raises:
         PluginError: It raised something, or said something else than a number.

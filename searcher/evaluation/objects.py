@@ -139,7 +139,7 @@ class PairedPixels:
 
 
 def paired_pixels(a: LabelledObjects, b: LabelledObjects) -> PairedPixels:
-    """Return the pairs of objects of a and b that share pixels; background is nobody's."""
+    """Return the pairs of objects of a and b that share pixels; background is no object."""
     assert a.shape == b.shape
     both = np.flatnonzero((a.index_map != 0) & (b.index_map != 0))
     codes = (a.index_map.ravel()[both] - np.int64(1)) * len(b) + (b.index_map.ravel()[both] - 1)
@@ -149,7 +149,7 @@ def paired_pixels(a: LabelledObjects, b: LabelledObjects) -> PairedPixels:
 
 
 def overlaps(a: LabelledObjects, b: LabelledObjects) -> tuple[Overlaps, Overlaps]:
-    """Return the partners of the objects of a in b, and of those of b in a; background is nobody's."""
+    """Return the partners of the objects of a in b, and of those of b in a; background is no object."""
     return partners(paired_pixels(a, b), len(a), len(b))
 
 

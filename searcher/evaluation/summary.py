@@ -24,7 +24,7 @@ _UNKNOWN_STRATUM = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
-    """What was found out about one image."""
+    """The measurements of one image."""
 
     id: str
     comparison: ImageComparison

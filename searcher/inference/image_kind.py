@@ -1,4 +1,4 @@
-"""What images trained networks take: how many channels, and how their values become 0..255."""
+"""The images that trained networks take: their channels, and how their values become 0..255."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,7 +15,7 @@ _RGB = 3
 
 @dataclass(frozen=True)
 class ImageKind:
-    """What images networks take. The default is what all took before there were others: 8 bit RGB as it is."""
+    """The images that networks take. The default is what all took before there were others: 8 bit RGB as it is."""
 
     channels: int = _RGB
     dtype: Literal["uint8", "uint16"] = "uint8"

@@ -41,7 +41,7 @@ def see_all(
     indices: Sequence[int],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Seen]:
-    """Return what the predictor sees of some images of a store.
+    """Return the predictor's output for some images of a store.
 
     Args:
         predictor: The models.

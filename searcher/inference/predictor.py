@@ -1,4 +1,4 @@
-"""What trained models say of an image: one alone or several together, on tiles, turned and mirrored."""
+"""The output of trained models for an image: of one or several, on tiles, turned and mirrored."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,8 +30,8 @@ class Predictor:
     Seeing is expensive and cutting is cheap. So they are two steps, and tuning the cutting sees once.
 
     Args:
-        models: At least one, on the device. Of several, an ensemble, the maps' mean is taken: they must be dense and
-            have the same maps.
+        models: At least one, on the device. The maps of an ensemble are averaged: its models must be dense and have the
+            same maps.
         device: Where they are.
         dtype: Format of the forward pass, see `resolve_precision`.
         tta: Whether each sees all 8 turned and mirrored versions of an image, and the mean is taken; for dense models.
@@ -114,7 +114,7 @@ class Predictor:
 
     @torch.no_grad()
     def see_tile(self, tile: Pixels) -> Output:
-        """Return what is known of a tile that the models see at once, however large it is.
+        """Return the maps, or the detections, of a tile of any size that the models see at once.
 
         Args:
             tile: uint8[H, W, C], normalised.

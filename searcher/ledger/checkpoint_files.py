@@ -35,7 +35,7 @@ def find_checkpoint(storage_root: Path, record: CheckpointRecord) -> Path | None
 
 
 def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
-    """Return what is wrong with a record's file, None if its bytes are there.
+    """Return the fault of a record's file, None if its bytes are there.
 
     Raises:
         UserError: The record names a file outside the storage root.
@@ -54,7 +54,7 @@ def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
 
 
 def listed_damage(listing: Mapping[str, ObjectFacts], record: CheckpointRecord) -> str | None:
-    """Return what the listing of an object store has against a record, None for nothing. Reads no content."""
+    """Return the difference between a record and the listing of an object store, None for none. Reads no content."""
     facts = listing.get(record.uri)
     if facts is None:
         return "missing"
@@ -64,7 +64,7 @@ def listed_damage(listing: Mapping[str, ObjectFacts], record: CheckpointRecord) 
 
 
 def _sha256(path: Path, *, num_bytes: int | None = None) -> str:
-    """Return a file's digest; empty if it cannot be read or, without reading it, if its size is another."""
+    """Return a file's digest. It is empty if the file has another size, which is checked first, or cannot be read."""
     try:
         if num_bytes is not None and path.stat().st_size != num_bytes:
             return ""

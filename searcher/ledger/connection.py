@@ -172,7 +172,7 @@ class Connection:
             session.execute(sa.text("SELECT 1"))
 
     def check_writable(self) -> None:
-        """Check that this user may write, before work whose result is to be written.
+        """Check that this user may write, before work with a result to write.
 
         Raises:
             DatabaseError: The user or the disk may only read, or the database is away.

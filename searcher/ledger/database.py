@@ -90,7 +90,7 @@ class Database(Connection):
         )
 
     def results(self, name: str) -> list[ResultRecord]:
-        """Return what the COMPLETE trials of a study had and reached, by number; much less to read than `trials`.
+        """Return parameters and values of a study's COMPLETE trials, by number. It reads much less than `trials`.
 
         Raises:
             UnknownStudyError: There is no such study.
@@ -139,7 +139,7 @@ class Database(Connection):
         return None if row is None else checkpoint_record(row)
 
     def versions(self, name: str) -> list[dict[str, Any]]:
-        """Return what each launch of a study ran with, oldest first."""
+        """Return the versions of each launch of a study, the oldest first."""
         study_id = self.study_row(name).id
         with self.read() as session:
             query = sa.select(LaunchRow.versions).where(LaunchRow.study_id == study_id)

@@ -1,4 +1,4 @@
-"""What goes and what stays of a study's checkpoints: in a folder by name and link, in an object store by digest."""
+"""Decides which checkpoints of a study are removed: in a folder by name and link, in an object store by digest."""
 
 import hashlib
 import stat
@@ -21,7 +21,7 @@ _BLOCK_BYTES = 512  # of `st_blocks`, on every POSIX system
 
 @dataclass(frozen=True, kw_only=True)
 class Freed:
-    """What was given up in a study, and what is still there."""
+    """The checkpoints of a study that were removed, and those that are still there."""
 
     study: str
     removed: tuple[str, ...]
@@ -77,7 +77,7 @@ class _File:
 
 @dataclass
 class FolderPlan:
-    """What goes and what stays in a folder; carried out by `remove`."""
+    """The files of a folder that are removed by `remove`, and those that stay."""
 
     study: str
     root: Path
@@ -125,7 +125,7 @@ class FolderPlan:
 
 @dataclass
 class ObjectPlan:
-    """What goes and what stays in an object store, whose checkpoints are named by their digests."""
+    """The objects of an object store that are removed, and those that stay. Checkpoints are named by their digests."""
 
     study: str
     root: Path
@@ -248,7 +248,7 @@ def _checkpoints(folder: Path) -> list[_File]:
 
 
 def _unfinished(folder: Path) -> list[_File]:
-    """Return what a writer that was killed left half-written."""
+    """Return the half-written files of a killed writer."""
     files = (_File.at(path) for path in sorted(folder.glob("*.tmp")))
     return [file for file in files if file is not None]
 

@@ -21,7 +21,7 @@ def write_epoch(
         study_id: Our number of the study.
         number: The trial.
         epoch: Counted from 1.
-        metrics: By name; what is not finite is kept as missing.
+        metrics: Values by name; a value that is not finite is stored as missing.
     """
     where = (EpochRow.study_id == study_id, EpochRow.trial == number, EpochRow.epoch == epoch)
     finite = {

@@ -1,4 +1,4 @@
-"""What every transaction is checked for: that the database is still the one that was opened, and the lease still ours.
+"""Checks of every transaction: the database is still the one that was opened, and the lease is still ours.
 
 Both checks are part of each transaction, of our code and of Optuna's, because they are attached to the engines. A
 driver that stood still while another one took its study over, a suspended laptop's say, can so write nothing any more.
@@ -55,7 +55,7 @@ class Guard:
 
         Args:
             launch_id: The number of the launch; a later launch has a higher one.
-            refuse: Called with whether the launch is in the database at all; returns what is to be raised.
+            refuse: Called with True if the launch is in the database; returns the error to raise.
         """
         self._fences[launch_id] = _Fence(launch_id, refuse)
 

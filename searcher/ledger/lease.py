@@ -95,7 +95,7 @@ class Lease:
                 raise takeover.refusal(study_name, launch, now)
 
     def ends_as(self, outcome: str) -> None:
-        """Say how the launch went, `finished` or `interrupted`; it counts as `failed` until this is called."""
+        """Record the outcome of the launch, `finished` or `interrupted`. It counts as `failed` until then."""
         self._outcome = outcome
 
     @property

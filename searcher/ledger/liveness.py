@@ -31,7 +31,7 @@ def own_process() -> tuple[str, float]:
 
 
 def driver_state(launch: LaunchRow, now: datetime) -> Literal["alive", "gone", "uncertain"]:
-    """Return what is known of the driver of a launch without an end.
+    """Return the state of the driver of a launch without an end.
 
     Args:
         launch: The launch.
@@ -58,7 +58,7 @@ def driver_is_gone(launch: LaunchRow, now: datetime) -> bool:
 
 
 def _seen_state(launch: LaunchRow) -> Literal["alive", "gone"] | None:
-    """Return what looking at the process tells, None where it cannot be seen."""
+    """Return the state of the driver by its process, None if the process cannot be seen."""
     if launch.process_space is None:
         return _seen_state_before_0002(launch)
     if launch.process_space != _process_space():
@@ -89,7 +89,7 @@ def _seen_state_before_0002(launch: LaunchRow) -> Literal["alive", "gone"] | Non
 
 
 def _process_space() -> str:
-    """Return what tells this machine since its boot, and this process namespace, from all others."""
+    """Return an identifier of this boot of this machine, and of this process namespace."""
     return " ".join(part for part in (_boot_and_namespace(), socket.gethostname()) if part)
 
 

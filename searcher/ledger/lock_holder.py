@@ -28,7 +28,7 @@ _LONGEST = sa.text(
 
 
 def lock_holder(engine: Engine, address: DatabaseAddress) -> str | None:
-    """Return who holds locks on the database's tables, and for how long, in words; None where nobody can tell."""
+    """Return a text with the holders of locks on the database's tables, and their duration; None if that is unknown."""
     if address.is_sqlite:
         return _holder_of_file(Path(address.sqlite_path).absolute())
     with contextlib.suppress(sa.exc.SQLAlchemyError), engine.connect() as connection:

@@ -51,7 +51,7 @@ def count_states(connection: sa.Connection, study_id: int) -> dict[str, int]:
 
 
 def read_results(connection: sa.Connection, study_id: int) -> list[ResultRecord]:
-    """Return what the COMPLETE trials of a study had and reached, by number, and nothing else of them."""
+    """Return only parameters and values of a study's COMPLETE trials, by number."""
     trial = models.TrialModel
     chosen = sa.and_(trial.study_id == study_id, trial.state == TrialState.COMPLETE)
     queries = _about(chosen)

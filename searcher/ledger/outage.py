@@ -1,4 +1,4 @@
-"""Telling a database that is away for a while from a request that it will refuse again."""
+"""Distinguishes a database that is temporarily away from a request that it will refuse again."""
 
 import sqlite3
 import sys
@@ -106,7 +106,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _verdict(error: BaseException) -> bool | None:
-    """Return what one link of the chain says, None for nothing."""
+    """Return the verdict of one error of the chain, None if it has none."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _SQLITE_PASSING

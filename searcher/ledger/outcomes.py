@@ -1,4 +1,4 @@
-"""What became of a study's trials afterwards: the bundles made of them, and what they reached on data sets."""
+"""Later uses of a study's trials: the bundles made of them, and their figures on data sets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,7 +40,7 @@ def ancestors(database: Database, name: str) -> list[Ancestor]:
 
 
 def record_exports(database: Database, study: str, records: Sequence[ExportRecord]) -> None:
-    """Write down the bundles that trials of a study went into. Their checkpoints are never given up for room."""
+    """Record the bundles that were made of a study's trials. Their checkpoints are never removed to free space."""
     study_id = database.study_row(study).id
     with database.write() as session:
         session.add_all(
@@ -113,7 +113,7 @@ def exports(database: Database, study: str) -> list[ExportRecord]:
 
 
 def evaluations(database: Database, study: str) -> list[EvaluationRecord]:
-    """Return what a study's trials reached on data sets, the oldest first."""
+    """Return the figures of a study's trials on data sets, the oldest first."""
     study_id = database.study_row(study).id
     with database.read() as session:
         query = sa.select(EvaluationRow).where(EvaluationRow.study_id == study_id).order_by(EvaluationRow.id)

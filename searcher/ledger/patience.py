@@ -22,7 +22,7 @@ class Patience:
 
     Args:
         say: Told once that the database is away and once that it is back.
-        stop: Set when a person wants the launch to end; then nobody waits any longer.
+        stop: Set when a person wants the launch to end; the waiting then ends at once.
         before_again: Called when the database seems to be back, before the step begins again; what it raises ends
             the waiting. A driver that was cut off for long may not be the study's driver any more.
         limit_s: Seconds to wait at most.
@@ -43,7 +43,7 @@ class Patience:
         self._is_trying = False
 
     def __call__(self, act: Callable[[], _T]) -> _T:
-        """Return what `act` returns; call it again while it finds the database away.
+        """Return the result of `act`; call it again as long as the database is away.
 
         `act` must come to the same end when a first call was written down and its confirmation lost. A call within
         `act` does not wait itself: the outermost begins again. Not to be used from several threads.

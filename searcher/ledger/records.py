@@ -34,7 +34,7 @@ class CheckpointRecord:
     value: float | None
     """The objective at that epoch."""
     problem: str | None = None
-    """What was found wrong with the file, None for nothing."""
+    """The fault of the file, None for none."""
     is_removed: bool = False
     """Whether the file was given up to make room."""
 

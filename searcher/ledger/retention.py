@@ -36,7 +36,7 @@ def collect(
     Args:
         database: The study database.
         study_name: The study.
-        keep_best: Of how many of the best COMPLETE trials to keep `best`; None keeps that of every trial.
+        keep_best: Number of the best COMPLETE trials whose `best` is kept; None keeps that of every trial.
         dry_run: Change nothing, and say what would be done.
         trials: Numbers to look at; None looks at all.
 

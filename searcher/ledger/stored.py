@@ -30,7 +30,7 @@ def load_stored_plugins(row: StudyRow) -> None:
 
 
 def stored_spec(row: StudyRow) -> StudySpec:
-    """Return the study as its last launch had it. Before revision 0002, without what its command line set.
+    """Return the study with the settings of its last launch. Before revision 0002, without what its command line set.
 
     Raises:
         StudyFileError: This version of searcher cannot read it.

@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class _Told:
-    """What this driver has written of a running trial, to write it again should the database have lost it."""
+    """The rows of a running trial that this driver has written, to write them again if the database lost them."""
 
     params: Mapping[str, Value]
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -364,7 +364,7 @@ class StudyLedger:
             value: Its best objective.
             best_epoch: The epoch that had it.
             stop_reason: Why it ended.
-            tuned: What was tuned for its best checkpoint afterwards; becomes a note.
+            tuned: The tuned settings of its best checkpoint; they become a note.
         """
         if self._is_ended(number):
             return
@@ -448,11 +448,11 @@ class StudyLedger:
 
     @_patient
     def collect(self, number: int, *, keep_best: int | None) -> Freed:
-        """Give up the checkpoints that are of no use any more once a trial is COMPLETE or PRUNED.
+        """Remove the checkpoints that are no longer needed after a trial is COMPLETE or PRUNED.
 
         Args:
             number: The trial that has ended.
-            keep_best: Of how many best trials to keep the best checkpoint; None keeps that of every trial.
+            keep_best: Number of the best trials whose best checkpoint is kept; None keeps that of every trial.
         """
         return collect(
             self.database,

@@ -43,7 +43,7 @@ def write_note(storage: optuna.storages.BaseStorage, study_id: int, text: str) -
 
 
 def study_text(row: StudyRow, spec: StudySpec, *, num_images: int, num_training_images: int) -> str:
-    """Return what is to be said of a study once, as Markdown.
+    """Return the note about a study as Markdown, written once.
 
     Args:
         row: The study in the database.
@@ -70,7 +70,7 @@ def study_text(row: StudyRow, spec: StudySpec, *, num_images: int, num_training_
 
 
 def launch_text(launch: LaunchRow, command: str) -> str:
-    """Return what is to be said of one launch, as a line of a Markdown list.
+    """Return the note about one launch, as a line of a Markdown list.
 
     Args:
         launch: The launch in the database.

@@ -30,7 +30,7 @@ class Launch:
 
     row: LaunchRow
     driver_is_gone: bool
-    """Whether it has no end, and no driver any more."""
+    """Whether it has no recorded end although its driver is gone."""
 
     @property
     def is_running(self) -> bool:

@@ -65,7 +65,7 @@ def parent_spec(spec: StudySpec, database: Database | None) -> StudySpec:
 
 
 def parent_name(spec: StudySpec) -> str:
-    """Return what the database calls the parent of a study that has one.
+    """Return the name of a study's parent in the database.
 
     Raises:
         UserError: The parent is a file that is no study.

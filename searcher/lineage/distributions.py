@@ -10,7 +10,7 @@ __all__ = ["distribution"]
 
 
 def distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
-    """Return what Optuna's tables have for a domain: the whole one, if it was narrowed."""
+    """Return a domain's distribution in Optuna's tables: the original one, if the domain was narrowed."""
     recorder = _Recorder()
     domain.suggest(recorder, "")
     assert recorder.heard is not None

@@ -17,11 +17,11 @@ _QUANTILE = 0.25
 
 
 def importances(space: SearchSpace, trials: Sequence[Tried], direction: Direction) -> dict[str, float]:
-    """Return each parameter's share in what makes a trial good, in 0 to 1, together 1 among those that always matter.
+    """Return each parameter's importance, 0 to 1; those of the parameters that every trial has add up to 1.
 
-    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255), with the good being the best quarter. A parameter that only
-    some trials have is measured among those, with the parameters that they all have. Fewer than 8 trials say nothing;
-    such parameters are left out.
+    The method is PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255); the best quarter of the trials counts as good. A
+    parameter that only some trials have is measured among those, with the parameters that they all have. A parameter
+    of fewer than 8 trials is left out.
 
     Args:
         space: What was searched.

@@ -147,18 +147,18 @@ def _tried(trials: Sequence[TrialRecord]) -> list[Tried]:
 
 @dataclass(frozen=True, kw_only=True)
 class Narrowing:
-    """What a parent's best trials leave of its space, and how much each parameter mattered."""
+    """A parent's space narrowed to its best trials, and the importance of each parameter."""
 
     parent: Parent
     refinement: Refinement
     importances: Mapping[str, float]
-    """By parameter; those that could not be told are left out."""
+    """Importance by parameter; unknown ones are left out."""
 
     def study(self, template: StudySpec, *, header: Sequence[str] = ()) -> StudySpec:
         """Return the narrowed study, each parameter with its old range, its importance and its reason above it.
 
         Args:
-            template: What is to be different from the parent.
+            template: Settings that differ from the parent.
             header: Lines above the file.
         """
         reasons = {}
@@ -173,7 +173,7 @@ class Narrowing:
 
 
 def narrow(parent: Parent) -> Narrowing:
-    """Return what a study's best trials leave of its space.
+    """Return a study's space, narrowed to its best trials.
 
     Raises:
         UserError: It has no COMPLETE trial, or searched nothing.

@@ -27,7 +27,7 @@ from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.signals import Stop, stop_on_signals
 from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S
 from searcher.plugins import plugin_sources
-from searcher.storage.mirror import origin_of, root_text
+from searcher.storage.mirror import root_text, storage_of
 from searcher.storage.objects import ObjectStore
 from searcher.study.layout import LAUNCH_LOG
 from searcher.training.pixels import pixels_of
@@ -38,7 +38,7 @@ __all__ = ["LaunchResult", "launch"]
 def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyListener) -> LaunchResult:
     """Run a study until its budget is used, or until it is interrupted; every launch continues it.
 
-    What can be refused is refused before the database is made or changed.
+    All checks come before the database is made or changed.
 
     Args:
         run: The study, its data and its storage root; resources are decided here.
@@ -66,9 +66,7 @@ def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyL
         if remaining:
             cluster.enter_context(ray_cluster(run.address))
             run = replace(run, resources=_resources(run, listener, remaining))
-        origin = origin_of(run.storage_root)
-        if origin is not None:
-            origin.patience_s = AWAY_LIMIT_S
+        storage_of(run.storage_root).patience_s = AWAY_LIMIT_S
         stop = held.enter_context(stop_on_signals(log))
         patiently = Patience(log.said, stop)
         if opened is None:
@@ -87,13 +85,13 @@ def _registration(run: RunContext) -> Registration:
 
 
 def _resources(run: RunContext, listener: StudyListener, num_remaining: int) -> TrialResources:
-    """Return what one trial reserves on the cluster that is running, once it is sure that trials can run there."""
+    """Return the resources that one trial reserves on the running cluster, after checking that trials can run there."""
     spec, data, fingerprint = run.spec, run.data, run.data_fingerprint
     if run.is_joined:
         resources = resources_once_there(spec.resources, listener.said)
     else:
         resources = trial_resources(spec.resources)
-    if origin_of(run.storage_root) is None:
+    if not storage_of(run.storage_root).is_remote:
         concurrent = num_concurrent(spec.resources, resources)
         check_disk(spec, run.storage_root, num_remaining=num_remaining, num_concurrent=concurrent)
     if run.is_joined:
@@ -139,7 +137,7 @@ def _normalised_since(run: RunContext) -> str:
 
 def _launch_log(run: RunContext, listener: StudyListener) -> LaunchLog:
     study, storage_root = run.spec.name, run.storage_root
-    if origin_of(storage_root) is None:
+    if not storage_of(storage_root).is_remote:
         return LaunchLog(storage_root / study / LAUNCH_LOG, listener)
     # Beside the mirror's copy, which whoever reads the log here replaces; and without patience: it is but a log.
     return LaunchLog(

@@ -136,7 +136,7 @@ class LaunchRun:
         return Advisor(ledger, imports.trials) if is_needed(spec, imports.trials) else None
 
     def _settled(self) -> RunContext:
-        """Return the launch with what its workers check and begin from."""
+        """Return the launch with the checks and the first checkpoint of its workers."""
         run, sha256 = self._run, str(self._spec.fixed.get("warm_start.sha256", ""))
         return replace(
             run,
@@ -170,7 +170,7 @@ class LaunchRun:
         return search.problem
 
     def _raise_fatal(self, search: StudySearch) -> None:
-        """Raise what broke the search itself, or took the study away from this launch."""
+        """Raise the error that ended the search itself, or that took the study away from this launch."""
         fatal = self._lease.problem or search.fatal
         if isinstance(fatal, StudyConflictError | DatabaseReplacedError) or (
             isinstance(fatal, DatabaseAwayError) and self._stop.is_set()

@@ -7,7 +7,7 @@ there follows from the objects here.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from searcher.escaping import one_line
 from searcher.exceptions import UserError
@@ -47,8 +47,9 @@ class _Table:
     name: str
     entries: list[tuple[str, Any, str]] = field(default_factory=list)
 
-    def add(self, key: str, value: Any, why: str = "") -> None:
+    def add(self, key: str, value: Any, why: str = "") -> Self:
         self.entries.append((key, value, why))
+        return self
 
 
 @dataclass(frozen=True)
@@ -102,19 +103,17 @@ def plan_study(
         _study(facts, name, where),
         _search(),
         _pruner(),
-        _table("resources", ("cpus", max(1, min(2, num_cpus)), "cores of one trial")),
+        _Table("resources").add("cpus", max(1, min(2, num_cpus)), "cores of one trial"),
         _data(facts, folds, batch),
         _model(facts, seen_px, has_imagenet=has_imagenet),
         _postprocess(facts),
-        _table("optimizer", ("name", "adamw", ""), ("weight_decay", 1e-2, "")),
-        _table("schedule", ("name", "cosine", ""), ("warmup_epochs", 1.0, "")),
+        _Table("optimizer").add("name", "adamw").add("weight_decay", 1e-2),
+        _Table("schedule").add("name", "cosine").add("warmup_epochs", 1.0),
         _train(facts, batch, has_imagenet=has_imagenet),
-        _table(
-            "tuning",
-            ("postprocess", True, "cuts the best network's maps in many ways after each trial, in seconds"),
-            ("metric", "object_f1+object_dice", ""),
-        ),
-        _table("space.optimizer", ("lr", {"low": 3e-4, "high": 5e-3, "log": True}, "")),
+        _Table("tuning")
+        .add("postprocess", True, "cuts the best network's maps in many ways after each trial, in seconds")
+        .add("metric", "object_f1+object_dice"),
+        _Table("space.optimizer").add("lr", {"low": 3e-4, "high": 5e-3, "log": True}),
         _model_space(facts, scales, has_imagenet=has_imagenet),
         _augment_space(facts, crop),
     ]
@@ -129,12 +128,13 @@ def _check_patients(facts: DataFacts, where: str) -> None:
         return
     if facts.num_images == 1:
         raise UserError(
-            f"{where}: must have two images or more, got 1; nothing could be held out to choose by. Cut it into tiles "
-            "that do not overlap, and keep in mind that they are of one slide"
+            f"{where}: must have two images or more, got 1; nothing could be held out to choose by. Add "
+            "--val-region right to validate on a quarter of it; figures then say nothing about other patients"
         )
     raise UserError(
         f"{where}: must be of two patients or more, got {facts.num_images} images of 1; nothing could be held out to "
-        "choose by. Add --patient-from '(.+)' to count each image as a patient; results then say nothing of others"
+        "choose by. Add --val-region right to validate on a quarter of each image, or --patient-from '(.+)' to count "
+        "each image as a patient; figures then say nothing about other patients"
     )
 
 
@@ -157,11 +157,11 @@ def _objective(facts: DataFacts) -> str:
 
 
 def _search() -> _Table:
-    return _table("search", ("sampler", "tpe", ""), ("startup_trials", 8, ""))
+    return _Table("search").add("sampler", "tpe").add("startup_trials", 8)
 
 
 def _pruner() -> _Table:
-    return _table("pruner", ("name", "asha", ""), ("grace_epochs", 3, ""), ("reduction_factor", 3, ""))
+    return _Table("pruner").add("name", "asha").add("grace_epochs", 3).add("reduction_factor", 3)
 
 
 def _data(facts: DataFacts, folds: int, batch: int) -> _Table:
@@ -200,14 +200,8 @@ def _model(facts: DataFacts, seen_px: float, *, has_imagenet: bool) -> _Table:
 
 
 def _postprocess(facts: DataFacts) -> _Table:
-    return _table(
-        "postprocess",
-        (
-            "min_object_area_px",
-            facts.small_area_px,
-            f"1% of {facts.num_objects} objects are smaller",
-        ),
-    )
+    why = f"1% of {facts.num_objects} objects are smaller"
+    return _Table("postprocess").add("min_object_area_px", facts.small_area_px, why)
 
 
 def _train(facts: DataFacts, batch: int, *, has_imagenet: bool) -> _Table:
@@ -348,22 +342,18 @@ def _remarks(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
 def _folds_text(facts: DataFacts, name: str, where: str, folds: int) -> str:
     head = f"# The best trials of {name}, planned for {where}, trained again on each of {folds} folds.\n"
     tables = [
-        _table(
-            "study",
-            ("name", f"{name}-folds", ""),
-            ("description", f"The best trials of {name} on {folds} folds", ""),
-            ("objective", _objective(facts), ""),
-        ),
-        _table(
-            "parent",
-            ("study", name, ""),
-            ("how", "rerank", ""),
-            ("best", 2, ""),
-            ("replicate", "fold", ""),
-            ("replicates", folds, ""),
-        ),
-        _table("pruner", ("name", "none", "")),
-        _table("data", ("folds", folds, "")),
+        _Table("study")
+        .add("name", f"{name}-folds")
+        .add("description", f"The best trials of {name} on {folds} folds")
+        .add("objective", _objective(facts)),
+        _Table("parent")
+        .add("study", name)
+        .add("how", "rerank")
+        .add("best", 2)
+        .add("replicate", "fold")
+        .add("replicates", folds),
+        _Table("pruner").add("name", "none"),
+        _Table("data").add("folds", folds),
     ]
     return head + "\n".join(_lines(tables)) + "\n"
 
@@ -374,10 +364,6 @@ def _head(facts: DataFacts, where: str) -> Iterator[str]:
     yield "#"
     yield f"# {facts.num_images} images ({pixels}) with {facts.num_objects} objects."
     yield "# Change what you know better; searcher validate FILE says whether it still is a study."
-
-
-def _table(name: str, *entries: tuple[str, Any, str]) -> _Table:
-    return _Table(name, list(entries))
 
 
 def _lines(tables: list[_Table]) -> Iterator[str]:

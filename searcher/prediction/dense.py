@@ -216,7 +216,7 @@ class _Cutter:
         return LabelMap(self._scratch, number_of, scores[order], sign=-1)
 
     def _find_pieces(self) -> Components:
-        """Return the pieces of foreground, holes filled if they are to be, that may be large enough."""
+        """Return the pieces of foreground that may be large enough, with holes filled if that is configured."""
         settings, block_px = self._settings, self._block_px
 
         def foreground(block: Tile) -> NDArray[np.uint8]:

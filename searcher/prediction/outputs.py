@@ -205,12 +205,10 @@ def write_csv(path: Path, table: Mapping[str, Column]) -> None:
         )
 
 
-def write_geojson(
-    path: Path, labels: LabelMap, table: Mapping[str, Column], class_name: str, image: str
-) -> None:
+def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], class_name: str) -> None:
     """Write the objects as QuPath reads them: a detection each, with id, outline, class and measurements.
 
-    The id is a UUID that follows from the image's name, the object's number and its bounding box.
+    The id is a UUID that follows from the file's name, the object's number and its bounding box.
 
     Coordinates are pixels of the image at full resolution, (0, 0) the upper left corner of its first pixel.
     """
@@ -225,7 +223,7 @@ def write_geojson(
             )
             feature = {
                 "type": "Feature",
-                "id": str(uuid.uuid5(_OBJECTS, f"{image}/{index + 1}/{y},{x},{height},{width}")),
+                "id": str(uuid.uuid5(_OBJECTS, f"{path.stem}/{index + 1}/{y},{x},{height},{width}")),
                 "geometry": _geometry(outline(labels, index + 1, Tile(y, x, height, width))),
                 "properties": {
                     "objectType": "detection",

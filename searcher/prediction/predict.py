@@ -243,7 +243,7 @@ def predict_image(
             if "csv" in written:
                 write_csv(written["csv"], table)
             if "geojson" in written:
-                write_geojson(written["geojson"], labels, table, options.class_name, path.stem)
+                write_geojson(written["geojson"], labels, table, options.class_name)
             if not is_unchanged():
                 raise UserError(
                     f"{path}: the file must stay as it is while it is read, got another one; predict it again"

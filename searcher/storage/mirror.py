@@ -22,7 +22,6 @@ __all__ = [
     "fetch_folder",
     "local_root",
     "named_root",
-    "origin_of",
     "push",
     "root_text",
     "storage_at",
@@ -79,7 +78,7 @@ def storage_at(text: str) -> Storage:
 
 def storage_of(root: Path) -> Storage:
     """Return the storage that this machine's folder of a root belongs to: the folder itself, or what it mirrors."""
-    return origin_of(root) or FolderStorage(root)
+    return _origin_of(root) or FolderStorage(root)
 
 
 def local_root(text: str, cache: Path | None = None) -> Path:
@@ -107,7 +106,7 @@ def local_root(text: str, cache: Path | None = None) -> Path:
     return root
 
 
-def origin_of(root: Path) -> ObjectStore | None:
+def _origin_of(root: Path) -> ObjectStore | None:
     """Return the object store that a folder is the mirror of, None for a folder that is the storage root itself."""
     text = _origin_text(root)
     return None if text is None else _store(text)
@@ -129,7 +128,7 @@ def fetch(root: Path, name: str, *, sha256: str | None = None) -> bool:
     Raises:
         StorageError: The object store cannot be reached or used.
     """
-    origin = origin_of(root)
+    origin = _origin_of(root)
     if origin is None:
         return (root / name).is_file()
     return origin.download(name, _below(root, name), sha256=sha256) is not None
@@ -141,7 +140,7 @@ def fetch_folder(root: Path, folder: str, suffixes: Collection[str]) -> None:
     Raises:
         StorageError: As `fetch`.
     """
-    origin = origin_of(root)
+    origin = _origin_of(root)
     if origin is None:
         return
     for name, facts in origin.list(folder).items():
@@ -158,7 +157,7 @@ def push(root: Path, name: str) -> None:
         StorageError: As `fetch`.
         OSError: The file cannot be read.
     """
-    origin = origin_of(root)
+    origin = _origin_of(root)
     if origin is not None:
         origin.upload(_below(root, name), name)
 

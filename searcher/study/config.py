@@ -6,12 +6,10 @@ Its canonical hash is what proves that the trainer applied what the sampler aske
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     Field,
     SerializeAsAny,
@@ -27,9 +25,8 @@ from searcher.data_pipeline.augment import AUGMENTATIONS
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.normalisation import Normalisation
 from searcher.data_pipeline.pipeline_file import MAX_PIPELINE, read_pipeline
-from searcher.models.parts import KINDS
 from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
-from searcher.parts import Options, PartSection, Section, one_of, own_options
+from searcher.parts import Options, PartSection, Section, one_of
 from searcher.plugins import Registry
 from searcher.study.objectives import METRICS
 from searcher.study.parts import OPTIMIZERS, SCHEDULES
@@ -47,10 +44,6 @@ __all__ = [
     "TrialConfig",
     "TuningConfig",
     "WarmStartConfig",
-    "config_fields",
-    "field_bounds",
-    "models_with",
-    "option_owners",
 ]
 
 MEANING = 2
@@ -390,95 +383,3 @@ class TrialConfig(Section):
             del values["data"]["normalisation"]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def config_fields(model: str) -> dict[str, tuple[Any, str]]:
-    """Return every key of a configuration with that model by its dotted name, with its type and description.
-
-    Args:
-        model: A model's name; another text gives the keys of all models.
-    """
-    fields: dict[str, tuple[Any, str]] = {}
-    for table, info in TrialConfig.model_fields.items():
-        of_models = [SETTINGS[name] for name in ([model] if SETTINGS.known(model) else SETTINGS.names())]
-        sections: list[Any] = of_models if table == "model" else [info.annotation]
-        for section in sections:
-            for key, field in section.model_fields.items():
-                if (table, key) == ("model", "channels"):
-                    continue  # the data decide about it
-                fields[f"{table}.{key}"] = (field.annotation, field.description or "")
-    for prefix, options in _all_options():
-        for key, field in options.model_fields.items():
-            fields[f"{prefix}.{key}"] = (field.annotation, field.description or "")
-    return fields
-
-
-def option_owners(key: str) -> dict[str, list[str]]:
-    """Return which parts have an option: the key that names them, with their names; empty for another key.
-
-    Args:
-        key: A dotted key, `optimizer.options.beta` or `model.options.tversky.alpha` say.
-    """
-    table, _, leaf = key.partition(".options.")
-    if table == "model":
-        part, _, leaf = leaf.partition(".")
-        found = {each.key: own_options(each).get(part) for each in KINDS.values()}
-        return {
-            named_by: [part]
-            for named_by, options in found.items()
-            if options and leaf in options.model_fields
-        }
-    section = _section_of(table)
-    own = {} if section is None else own_options(section.registry)
-    owners = [name for name, options in own.items() if leaf in options.model_fields]
-    return {section.registry.key: owners} if section is not None and owners else {}
-
-
-def _section_of(table: str) -> type[PartSection] | None:
-    """Return the section of a table that names a part; None for another."""
-    section = TrialConfig.model_fields[table].annotation if table in TrialConfig.model_fields else None
-    return section if isinstance(section, type) and issubclass(section, PartSection) else None
-
-
-def _all_options() -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yield where options of parts are, and the settings class that says which."""
-    for table in TrialConfig.model_fields:
-        section = _section_of(table)
-        for options in {} if section is None else own_options(section.registry).values():
-            yield f"{table}.options", options
-    for registry in KINDS.values():
-        for name, options in own_options(registry).items():
-            yield f"model.options.{name}", options
-
-
-def field_bounds(model: str, key: str) -> tuple[float | None, float | None]:
-    """Return the lowest and the highest value that a numeric key can have; None where there is no limit.
-
-    Where a limit itself is excluded, as 0 for a learning rate, it is the next number on the allowed side.
-
-    Args:
-        model: The model's name, for keys under `model`.
-        key: A dotted key.
-    """
-    table, _, leaf = key.partition(".")
-    section: Any = SETTINGS[model] if table == "model" else TrialConfig.model_fields[table].annotation
-    where, _, option = key.rpartition(".")
-    for prefix, options in _all_options():
-        if prefix == where and option in options.model_fields:
-            section, leaf = options, option
-            break
-    low: float | None = None
-    high: float | None = None
-    for rule in section.model_fields[leaf].metadata:
-        low = getattr(rule, "ge", low)
-        high = getattr(rule, "le", high)
-        if (above := getattr(rule, "gt", None)) is not None:
-            low = math.nextafter(above, math.inf)
-        if (below := getattr(rule, "lt", None)) is not None:
-            high = math.nextafter(below, -math.inf)
-    return low, high
-
-
-def models_with(key: str) -> list[str]:
-    """Return the models that have a key, `model.depth` say; none for a key that is not about the model."""
-    return [name for name in SETTINGS.names() if key.removeprefix("model.") in SETTINGS[name].model_fields]

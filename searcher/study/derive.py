@@ -129,7 +129,7 @@ def finetuned(
 
 
 def inherited(template: StudySpec, parent: StudySpec) -> StudySpec:
-    """Return a study with a space of its own that has its parent's configuration where its file says nothing.
+    """Return a study with its own search space. Keys that its file leaves out have the parent's values.
 
     Args:
         template: The study file, with nothing open.

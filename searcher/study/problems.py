@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from searcher.exceptions import StudyFileError
-from searcher.study.config import config_fields, models_with
+from searcher.study.config_keys import config_fields, models_with
 from searcher.study.toml_text import shown
 from searcher.suggestions import suggestion
 

@@ -10,7 +10,8 @@ from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import is_content, pipeline_text
 from searcher.exceptions import StudyFileError
 from searcher.models.parts import KINDS
-from searcher.study.config import DEFAULT_MODEL, TrialConfig, config_fields
+from searcher.study.config import DEFAULT_MODEL, TrialConfig
+from searcher.study.config_keys import config_fields
 from searcher.study.parts import SAMPLERS
 from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
 from searcher.study.problems import Problems
@@ -113,7 +114,7 @@ def parse_study(
         if not SAMPLERS[sampler].several_objectives:
             problems.add(
                 "search.sampler",
-                f"must know several objectives, got {sampler!r}; take tpe, gp, qmc or random",
+                f"must know several objectives, got {sampler!r}; take fast-gp, tpe, gp, qmc or random",
             )
     if problems and stored:
         _say_what_is_gone(plugins, problems)

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from searcher.study.config import field_bounds
+from searcher.study.config_keys import field_bounds
 from searcher.study.objectives import Objective
 from searcher.study.space import Choice, Domain, FloatRange, IntRange, Parameter, SearchSpace, Value
 

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from searcher.models.settings import SETTINGS
-from searcher.study.config import TrialConfig, config_fields, option_owners
+from searcher.study.config import TrialConfig
+from searcher.study.config_keys import config_fields, option_owners
 from searcher.study.problems import Problems, remedy_for, rule_of
 from searcher.study.space import (
     Choice,

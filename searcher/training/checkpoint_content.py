@@ -37,10 +37,10 @@ def check_size(path: Path, num_bytes: int) -> None:
 
 
 def check_archive(path: Path, file: BinaryIO, num_bytes: int) -> None:
-    """Check what an archive says of its own size, before it is read.
+    """Check the size that an archive states for itself, before reading it.
 
     Raises:
-        CheckpointError: It is none, or is larger unpacked than it is.
+        CheckpointError: It is no archive, or its records are packed or larger than the file.
     """
     try:
         with zipfile.ZipFile(file) as archive:

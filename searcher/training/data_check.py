@@ -45,6 +45,11 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
         patients_remark(store, split.train + split.val),
         pixel_sizes_remark(store, split.train + split.val),
     ]
+    if request.view.val_region:
+        remarks.append(
+            f"{where}: validation is on a part of the training images themselves (--val-region "
+            f"{request.view.val_region}), so its figures say nothing about other patients"
+        )
     if remark := _partial_remark(store, where, split.train + split.val):
         remarks.append(remark)
     remarks += [f"{where}: {line}" for line in (*found, *pixels_of(config, store).remarks(config)) if line]

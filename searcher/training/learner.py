@@ -35,9 +35,9 @@ class Learner:
     gradients add up, and one optimiser step follows. Only the activations of one part are in memory at a time. Each
     part's losses are weighted by its share of the images. The step equals that of the whole batch, up to rounding,
     under two conditions: (1) no image's output depends on the others of its batch (`norm` is not `batch`); (2) every
-    loss is a mean over the images, as `bce` is. Otherwise the step is that of a smaller batch. Batch norm then uses
-    mean and variance of each part, and updates its running ones once per part. Soft Dice, a ratio of sums over the
-    batch, becomes the mean of the parts' ratios. Dropout always draws other numbers.
+    loss is a mean over the images, as `bce` is where all pixels are annotated. Otherwise the step is that of a smaller
+    batch. Batch norm then uses mean and variance of each part, and updates its running ones once per part. Soft Dice,
+    a ratio of sums over the batch, becomes the mean of the parts' ratios. Dropout always draws other numbers.
 
     Layers that `warm_start.freeze` names keep their weights, and their norms stay in eval mode.
 

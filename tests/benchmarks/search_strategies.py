@@ -519,6 +519,9 @@ MAIN: Mapping[str, Strategy] = {
     "one long TPE, no pruning": alone(pruner__name="none"),
     "one long TPE + ASHA": alone(),
     "one long TPE + ASHA, grace 4": alone(pruner__grace_epochs=4),
+    "one long fast-gp + ASHA, grace 4": alone(
+        pruner__grace_epochs=4, search__sampler="fast-gp", search__startup_trials=8
+    ),
     "broad TPE of 20 epochs, grace 4, then narrow": Strategy(first={"pruner.grace_epochs": 4}),
     "broad TPE of 40 epochs, then narrow, import": Strategy(first={"train.epochs": EPOCHS}),
     "broad TPE of 40 epochs, then narrow, no import": Strategy(

@@ -78,9 +78,12 @@ def faketime() -> str:
     holds="the second is refused; the study ends exact",
 )
 def test_a_clock_that_jumps_lets_no_second_driver_in(
-    new_study: Callable[..., Study], faketime: str, fact: Callable[[str], None]
+    new_study: Callable[..., Study], faketime: str, tmp_path: Path, fact: Callable[[str], None]
 ):
+    """Where Ray's folder cannot lie in TMPDIR, it lies in /tmp."""
     study = new_study(trials=2, epochs=8, max_concurrent=1)
+    odd = Path(f"{tmp_path}/a folder with spaces, whose path is too long for the sockets of Ray")
+    odd.mkdir()
     clock = study.folder / "clock"
     clock.write_text("+0")
     hang = fault("rest", "searcher.training.trainer:Trainer._run_epoch", "hang", call=3)
@@ -89,6 +92,8 @@ def test_a_clock_that_jumps_lets_no_second_driver_in(
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
+        "TZ": "Europe/Copenhagen",
+        "TMPDIR": str(odd),
     }
     driver = study.start(faults=[hang], environment=faked)
     wait_until("the third epoch is about to begin", lambda: driver.hanging("rest"), driver=driver)
@@ -112,6 +117,7 @@ def test_a_clock_that_jumps_lets_no_second_driver_in(
     facts = study.facts()
     assert_finished(facts, study.runs, budget=2, epochs=8)
     assert len(facts.launches) == 1
+    assert not list(odd.glob("searcher*")), "nothing is left in the folder for temporary files"
     fact(facts.summary())
 
 

@@ -18,7 +18,8 @@ from searcher.exceptions import StudyFileError
 from searcher.orchestration.trials.samplers import build_sampler
 from searcher.orchestration.trials.scheduler import build_scheduler
 from searcher.plugins import PluginError
-from searcher.study.config import OptimizerConfig, TrialConfig, config_fields, field_bounds
+from searcher.study.config import OptimizerConfig, TrialConfig
+from searcher.study.config_keys import config_fields, field_bounds
 from searcher.study.objectives import Objective
 from searcher.study.reader import parse_study
 from searcher.study.spec import StudySpec
@@ -190,7 +191,7 @@ def _asked(num: int) -> list[optuna.Trial]:
         ),
         (
             '[search]\nsampler = "brute"\n[study]\nalso = ["loss"]',
-            "s.toml: search.sampler: must know several objectives, got 'brute'; take tpe, gp, qmc or random",
+            "s.toml: search.sampler: must know several objectives, got 'brute'; take fast-gp, tpe, gp, qmc or random",
         ),
     ],
 )

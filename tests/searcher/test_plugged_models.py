@@ -30,7 +30,8 @@ from searcher.models.settings import (
 from searcher.models.unet import UNet
 from searcher.models.values import TensorBatch
 from searcher.plugins import PluginError, parts_named
-from searcher.study.config import TrialConfig, config_fields, field_bounds, models_with
+from searcher.study.config import TrialConfig
+from searcher.study.config_keys import config_fields, field_bounds, models_with
 from searcher.study.reader import parse_study
 from searcher.study.spec import default_identity, flat
 from searcher.study.writer import write_study
@@ -172,7 +173,7 @@ def test_what_is_wrong_with_the_settings_of_parts_is_said_at_once():
     body = 'options = { tversky = { alpha = 2.0, alhpa = 0.1 }, tverski = { alpha = 1.0 }, slim = { kernel_px = "5" } }'
     assert problems(TVERSKY + body + "\nbase_channels = 0") == [
         "s.toml: model.base_channels: must be greater than or equal to 1, got 0 (Channels of the first level; every "
-        "level below doubles them. Beside a backbone, of the decoder alone.)",
+        "level below doubles them. With a backbone, of the decoder only.)",
         "s.toml: model.options.slim.kernel_px: must be an integer, got '5' (Side of the first convolution.)",
         "s.toml: model.options.tversky.alpha: must be less than or equal to 1, got 2.0 (Weight of a pixel that is too "
         "many.)",

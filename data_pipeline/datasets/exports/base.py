@@ -39,6 +39,16 @@ class Exported:
     classes: dict[int, str]
     """Class by label, of the objects that have one."""
 
+    def objects(self) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.bool_]]]:
+        """Yield the number of each object, its bounding box, and which pixels of that are its own."""
+        from scipy import ndimage
+
+        numbers, compact = np.unique(objects_only(self.labels), return_inverse=True)
+        first = int(numbers[0] != 0)  # 1 where there is no background, which else is 0
+        compact = compact.reshape(self.labels.shape) + first
+        for index, box in enumerate(ndimage.find_objects(compact), start=1):
+            yield int(numbers[index - first]), box, compact[box] == index
+
     @property
     def numbers(self) -> list[int]:
         """Labels of the objects, ascending."""

@@ -24,17 +24,22 @@ def export_coco(
     del channels, losses
     documents: dict[str, dict[str, Any]] = {}
     categories: dict[str, int] = {}
+    num_annotations = 0
     for number, image in enumerate(images, start=1):
         path = write_image(folder / "images", image.sample.id, image.pixels)
         document = documents.setdefault(image.sample.split, {"images": [], "annotations": []})
         height, width = image.labels.shape
         document["images"].append({"id": number, "file_name": path.name, "width": width, "height": height})
-        for label in [*image.numbers, *([-1] if (image.labels < 0).any() else [])]:
-            name = NOT_ANNOTATED if label < 0 else image.classes.get(label, _WITHOUT_CLASS)
-            annotation = _annotation(image.labels == label, is_crowd=label < 0)
+        drawn = [
+            (image.classes.get(label, _WITHOUT_CLASS), box, mask) for label, box, mask in image.objects()
+        ]
+        if (image.labels < 0).any():
+            drawn.append((NOT_ANNOTATED, np.s_[0:height, 0:width], image.labels < 0))
+        for name, box, mask in drawn:
+            num_annotations += 1
+            annotation = _annotation(mask, box, image.labels.shape, is_crowd=name == NOT_ANNOTATED)
             annotation["category_id"] = categories.setdefault(name, len(categories) + 1)
-            annotation["image_id"] = number
-            annotation["id"] = sum(len(each["annotations"]) for each in documents.values()) + 1
+            annotation |= {"image_id": number, "id": num_annotations}
             document["annotations"].append(annotation)
     (folder / "annotations").mkdir()
     for split, document in documents.items():
@@ -43,14 +48,18 @@ def export_coco(
             json.dump(document, file)
 
 
-def _annotation(mask: NDArray[np.bool_], *, is_crowd: bool) -> dict[str, Any]:
-    """Return the annotation of an object's pixels bool[H, W], without its numbers."""
+def _annotation(
+    mask: NDArray[np.bool_], box: tuple[slice, slice], size: tuple[int, ...], *, is_crowd: bool
+) -> dict[str, Any]:
+    """Return the annotation of an object's pixels bool[h, w] in a window of the image, without its numbers."""
+    whole = np.zeros(size, np.bool_)
+    whole[box] = mask
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
+    top, left = box[0].start + int(rows[0]), box[1].start + int(columns[0])
     return {
-        "segmentation": {"size": list(mask.shape), "counts": _runs(mask)},
+        "segmentation": {"size": list(size), "counts": _runs(whole)},
         "area": int(mask.sum()),
-        "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
+        "bbox": [left, top, int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1],
         "iscrowd": int(is_crowd),
     }
 

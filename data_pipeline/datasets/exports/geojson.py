@@ -28,8 +28,8 @@ def export_geojson(
         if image.sample.split != "train":
             losses.add("splits other than train are lost", image.sample.id)
         features = [
-            _feature(region_of(image.labels == number), image.classes.get(number, ""))
-            for number in image.numbers
+            _feature(_moved(region_of(mask), box), image.classes.get(number, ""))
+            for number, box, mask in image.objects()
         ]
         is_unknown = image.labels < 0
         if is_unknown.any():
@@ -44,6 +44,11 @@ def _feature(region: shapely.Geometry, category: str) -> dict[str, Any]:
         properties["classification"] = {"name": category}
     geometry = json.loads(shapely.to_geojson(region))
     return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def _moved(region: shapely.Geometry, box: tuple[slice, slice]) -> shapely.Geometry:
+    """Return a region of a window in the coordinates of its image."""
+    return shapely.transform(region, lambda points: points + np.array([box[1].start, box[0].start]))
 
 
 def region_of(mask: NDArray[np.bool_]) -> shapely.Geometry:

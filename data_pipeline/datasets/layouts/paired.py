@@ -174,7 +174,8 @@ def _read_geojson(image: Pixels, path: Path) -> tuple[Pixels, Annotation]:
     if found.ignored:
         labels = marked_outside(labels, ~covered(found.ignored, height, width, str(path)))
     labels = labels[box]
-    classes = {label: name for label, name in painted.classes.items() if (labels == label).any()}
+    left = set(np.unique(labels).tolist())
+    classes = {label: name for label, name in painted.classes.items() if label in left}
     return image[box], Annotation(labels, classes, tuple(remarks))
 
 

@@ -53,10 +53,10 @@ class MeasuredSet:
 
 
 def read_measured_sets(path: Path, method: str | None = None) -> list[MeasuredSet]:
-    """Return what a file says about the challenge's test sets; other splits are passed over.
+    """Return a file's figures of the challenge's test sets; other splits are skipped.
 
     Args:
-        path: What `searcher evaluate --json` or `searcher metrics --json` wrote.
+        path: A file of `searcher evaluate --json` or `searcher metrics --json`.
         method: A name for it; without one, the file's own.
 
     Raises:

@@ -45,7 +45,7 @@ def lost_launches(patient: Patient) -> Iterator[Finding]:
 
 
 def orphaned_trials(patient: Patient) -> Iterator[Finding]:
-    """Find trials that are RUNNING although nobody runs them."""
+    """Find trials that are RUNNING in the database without a driver."""
     running = [n for n, trial in (patient.trials or {}).items() if trial.state.name == "RUNNING"]
     if running and patient.driver is None:
         yield Finding(

@@ -1,4 +1,4 @@
-"""What lies in the storage root and should not."""
+"""Files in the storage root that should not be there."""
 
 import re
 from collections.abc import Iterator

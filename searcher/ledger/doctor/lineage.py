@@ -39,7 +39,7 @@ def optunas_half(patient: Patient) -> Iterator[Finding]:
 
 
 def parent(patient: Patient) -> Iterator[Finding]:
-    """Say that the study's parent, or the checkpoint it began from, is gone; the lineage itself stays recorded."""
+    """Report that the study's parent, or its first checkpoint, is gone. The lineage itself stays recorded."""
     row = patient.row
     if row.parent_study is None:
         return

@@ -77,7 +77,7 @@ class Patient:
 
     @property
     def is_done(self) -> bool:
-        """Whether the budget is used: then nobody has to launch it again."""
+        """Whether the budget is used, so no further launch is needed."""
         states = [trial.state.name for trial in (self.trials or {}).values()]
         return states.count("COMPLETE") + states.count("PRUNED") >= self.row.budget
 

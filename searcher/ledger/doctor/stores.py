@@ -10,7 +10,8 @@ __all__ = ["bad_stores"]
 
 
 def bad_stores(cache_dir: Path, *, fingerprint: str | None = None) -> Iterator[Finding]:
-    """Find stores that cannot be opened and that nobody is building, damaged ones, and those that cannot be compared.
+    """Find damaged stores, those that cannot be compared, and those that cannot be opened although no process builds
+    them.
 
     Args:
         cache_dir: Folder of all stores.

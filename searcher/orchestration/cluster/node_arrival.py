@@ -18,7 +18,8 @@ _LOOK_EVERY_S = 1.0
 
 
 def resources_once_there(wanted: ResourcesSection, say: Callable[[str], None]) -> TrialResources:
-    """Return what one trial reserves on a cluster that was joined, as `trial_resources` does; wait for nodes to come.
+    """Return the resources that one trial reserves on a joined cluster, as `trial_resources` does, after waiting for
+    nodes.
 
     A launch waits in two cases. Only a head without CPUs is up, as after `ray up` or at the beginning of a Slurm job.
     Or the autoscaler is starting nodes. Else what is there is all, and what it lacks is said at once.

@@ -254,7 +254,7 @@ def _problem(
 
 
 def _say_gone(nodes: Mapping[str, str], answers: Mapping[str, object], say: Callable[[str], None]) -> None:
-    """Say which nodes have left meanwhile: Ray takes a dead one for alive for a while.
+    """Name the nodes that have left meanwhile, because Ray reports a dead node as alive for a while.
 
     Raises:
         UserError: All have.
@@ -277,7 +277,7 @@ def _refuse(nodes: Mapping[str, str], answers: Mapping[str, Any]) -> None:
 
 
 def _other_code(drivers: str, nodes: str) -> str:
-    """Return what a node must fulfil that has other code than the driver, and what to do."""
+    """Return the error message for a node whose code differs from the driver's."""
     got = nodes[:SHOWN_DIGITS] or "one without a digest"
     return (
         f"must have the driver's code, {drivers[:SHOWN_DIGITS]}, got {got}; install the same revision there"
@@ -285,7 +285,7 @@ def _other_code(drivers: str, nodes: str) -> str:
 
 
 def _rule(storage_root: str) -> tuple[str, str]:
-    """Return what a node must fulfil, and what to do where it does not."""
+    """Return the error message for a node that lacks something: the rule and the remedy."""
     rule, remedy = storage_at(storage_root).same_for_nodes
     return f"--storage {storage_root} {rule}", remedy
 

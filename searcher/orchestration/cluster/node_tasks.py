@@ -50,7 +50,7 @@ def on_node(node: str) -> NodeAffinitySchedulingStrategy:
 
 
 def answer_of(reference: Any, within_s: float | None = None) -> Any:
-    """Return what a node's task has answered, in a text why there is none, or `GONE`."""
+    """Return the answer of a node's task, a text with the reason if there is none, or `GONE`."""
     try:
         return ray.get(reference, timeout=None if within_s is None else 0)
     except (NodeDiedError, TaskUnschedulableError):

@@ -26,8 +26,15 @@ logger = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange a few numbers; images never go through Ray's object store."""
 _KNOCK_TIMEOUT_S = 10.0
+_LONGEST = 200
+"""Characters that are quoted of what Ray says."""
+_OF_THE_MACHINE = (
+    *(errno.EADDRINUSE, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS),
+)
+"""Errors that have nothing to do with Ray's token: ports, memory, handles or disk of this machine."""
 TOKEN_REMEDY = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with the cluster's token"
-"""What to do where a cluster does not know this process's token."""
+"""The remedy if a cluster rejects this process's token."""
 
 
 @contextmanager
@@ -75,7 +82,10 @@ def _own_cluster() -> Iterator[None]:
 
 def _start_in(session: ExitStack) -> None:
     """Start a cluster whose processes and files are gone when the session is closed."""
-    scratch = session.enter_context(short_scratch_folder())
+    try:
+        scratch = session.enter_context(short_scratch_folder())
+    except OSError as error:  # a disk without room for a folder, say
+        raise _NotUpError(f"{error.filename}: {error.strerror or error}") from error
     session.enter_context(ended_with_this_process(scratch.parent))
     session.callback(ray.shutdown)
     try:
@@ -93,14 +103,25 @@ class _NotUpError(Exception):
 
 def _last_line(error: Exception, scratch: Path) -> str:
     """Return Ray's message and the fault in its logs: the check above a stack trace, otherwise the last line."""
-    said = " ".join(str(error).split())[:200] or type(error).__name__
+    said = _short(str(error).replace(f"{scratch}/", "")) or type(error).__name__
     for name in ("gcs_server.err", "raylet.err"):
         for path in sorted(scratch.glob(f"session_2*/logs/{name}")):
             lines = path.read_text(errors="replace").strip().splitlines()
             if lines:
                 failed = [line.partition("Check failed: ")[2] for line in lines if "Check failed: " in line]
-                return f"{said} ({name}: {(failed or lines[-1:])[0][:200]})"
+                return f"{said} ({name}: {_why_it_ended((failed or lines[-1:])[0])})"
     return said
+
+
+def _why_it_ended(line: str) -> str:
+    if "Failed to start the grpc server" in line:  # it names port 0, which stands for any free one
+        return "no port of this machine is free"
+    return _short(line)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 @contextmanager
@@ -154,7 +175,7 @@ def _start(scratch: Path) -> None:
     except AuthenticationError as error:
         raise _no_token(error) from error
     except OSError as error:  # it makes ~/.ray/auth_token where there is no token
-        if isinstance(error, TimeoutError | ConnectionError) or error.errno == errno.EADDRINUSE:
+        if isinstance(error, TimeoutError | ConnectionError) or error.errno in _OF_THE_MACHINE:
             raise
         raise _no_token(error) from error
 

@@ -31,7 +31,7 @@ _KIND_OF_GPU = "accelerator_type:"
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What Ray reserves for one trial, or what a node has."""
+    """The resources that Ray reserves for one trial, or that a node has."""
 
     cpus: float
     gpus: float
@@ -83,10 +83,11 @@ class _Group:
 
 
 def trial_resources(wanted: ResourcesSection) -> TrialResources:
-    """Return what one trial reserves on the cluster that is running.
+    """Return the resources that one trial reserves on the running cluster.
 
-    What counts is what a node has in all, not what is free now: a trial waits for a busy node. Nodes that an autoscaler
-    may still start count too, if it has reported its node groups to the cluster. No autoscaler of Ray 2.60 does.
+    All resources of a node count, not only the free ones, because a trial waits for a busy node. Nodes that an
+    autoscaler may still start count too, if it has reported its node groups to the cluster. No autoscaler of Ray 2.60
+    does.
 
     Raises:
         UserError: No node has these resources and none may come, so the first trial would wait forever.
@@ -134,7 +135,8 @@ def nodes_for(resources: TrialResources) -> dict[str, str]:
 
 
 def node_of_each_gpu(resources: TrialResources) -> dict[str, str]:
-    """Return of the nodes that are there and could run a trial one for every kind of GPU, as `nodes_for` does."""
+    """Return one node for every kind of GPU, of the present nodes that could run a trial, in the form of
+    `nodes_for`."""
     kinds: dict[str, dict[str, Any]] = {}
     for node, offer in _alive():
         if offer.gpus and offer.holds(resources):
@@ -171,7 +173,7 @@ def _alive() -> Iterator[tuple[dict[str, Any], TrialResources]]:
 
 
 def _to_come() -> list[_Group]:
-    """Return what the cluster's autoscaler may start, as far as it has told the cluster.
+    """Return the nodes that the cluster's autoscaler may start, if it has reported them to the cluster.
 
     Ray 2.60 has the call for that (`report_cluster_config`), but neither its own autoscaler nor KubeRay's makes it.
     """

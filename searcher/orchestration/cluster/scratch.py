@@ -1,4 +1,4 @@
-"""Folders for what Ray writes and nobody reads, and for trials whose files are kept elsewhere.
+"""Folders for Ray's own files, and for trials whose files are kept elsewhere.
 
 They are removed at the end, or by the next process that makes one where this one is killed.
 """
@@ -25,6 +25,8 @@ _LONGEST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
 """Of a Unix socket's path."""
 _SOCKET_OF_RAY = f"session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
 """What Ray (2.60) appends to its temporary folder: time, this process, the longest of its sockets' names."""
+_LEAST_ROOM_BYTES = 1 << 20
+"""Without it Ray's processes die of what they cannot write, and Ray (2.60) waits a minute and a half for them."""
 _RAYS = "r"
 """Folder within the scratch folder for Ray, which opens it to everybody."""
 
@@ -91,10 +93,10 @@ def short_scratch_folder() -> Iterator[Path]:
     """Yield an empty folder for Ray, whose path is short enough for Ray's sockets.
 
     Ray makes it and its content writable for everybody (mode 0777). So it is in a folder that only this user may enter.
-    The folder for temporary files is taken if its path is short enough, else `/tmp`.
+    The folder for temporary files is taken if its path is short enough and it has room, else `/tmp`.
 
     Raises:
-        UserError: The paths of both are too long, or neither can be written.
+        UserError: The paths of both are too long, or neither can be written or has room.
     """
     problems = []
     for parent in dict.fromkeys([temporary_folder(), Path("/tmp")]):
@@ -102,11 +104,13 @@ def short_scratch_folder() -> Iterator[Path]:
             problems.append(f"{parent}, whose path is too long for Ray's sockets")
         elif not os.access(parent, os.W_OK | os.X_OK):
             problems.append(f"{parent}, which cannot be written")
+        elif (free := shutil.disk_usage(parent).free) < _LEAST_ROOM_BYTES:
+            problems.append(f"{parent}, which has {free >> 10} KiB free")
         else:
             break
     else:
         raise UserError(
-            f"TMPDIR: must be a folder with a short path that can be written, got {' and '.join(problems)}; "
+            f"TMPDIR: must be a folder with a short path and room that can be written, got {' and '.join(problems)}; "
             "set TMPDIR to one"
         )
     with scratch_folder(parent) as folder:
@@ -149,7 +153,7 @@ def _remove_leftovers(parent: Path, space: str) -> None:
 
 
 def _process_space() -> str:
-    """Return what tells this process namespace from that of a container that shares the folder."""
+    """Return an identifier of this process namespace, which differs from that of a container that shares the folder."""
     try:
         return f"{Path('/proc/self/ns/pid').stat().st_ino:x}"
     except OSError:

@@ -45,7 +45,7 @@ class Job:
     _num_read: int = 0
 
     def read(self) -> str:
-        """Return what its driver has printed since the last call.
+        """Return the output of its driver since the last call.
 
         Raises:
             UserError: The cluster does not answer.

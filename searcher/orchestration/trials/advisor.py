@@ -27,10 +27,10 @@ _MAX_KNOWN = 10
 
 
 def is_needed(spec: StudySpec, imported: Sequence[TrialRecord]) -> bool:
-    """Return whether an advisor proposes a study's trials; else its sampler does, on the study's own tables.
+    """Return whether a study needs an `Advisor`; otherwise its sampler proposes trials, on the study's own tables.
 
-    That is so for a narrowed study, for one with trials of a parent, for one with several objectives, and where the
-    sampler learns from COMPLETE trials alone: it is told of the stopped ones by predicted values.
+    Narrowed studies need one, and studies with trials of a parent or with several objectives. So do samplers that
+    learn from COMPLETE trials alone: they get predicted values of the stopped ones.
 
     Args:
         spec: The study.

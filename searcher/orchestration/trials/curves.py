@@ -1,8 +1,8 @@
-"""What a stopped trial would have reached, predicted from the trials that went on.
+"""What a stopped trial would have reached, predicted from the trials that continued.
 
 Chain ladder, as insurers complete open claims: the epochs after which trials were stopped are levels. Between two
-levels a trial gains the median of what the trials that passed both levels have gained; the spread of these gains is
-its uncertainty.
+levels a trial gains the median gain of the trials that passed both levels. The spread of these gains is its
+uncertainty.
 """
 
 import math
@@ -30,7 +30,7 @@ def running_best(curve: Mapping[int, float], num_epochs: int, *, is_whole: bool)
     Args:
         curve: Value by epoch, from 1 on; higher is better, values that are not finite do not count.
         num_epochs: Epochs of the longest trial.
-        is_whole: Whether the trial came to its end; then its best value also stands for later epochs.
+        is_whole: Whether the trial finished; then its best value also stands for later epochs.
     """
     found = np.full(num_epochs, np.nan)
     last = 0
@@ -48,7 +48,7 @@ def running_best(curve: Mapping[int, float], num_epochs: int, *, is_whole: bool)
 def predicted_finals(best: Array) -> tuple[Array, Array]:
     """Return what each trial would reach by the last epoch, float[N], and its standard deviation, float[N].
 
-    The deviation is 0 for a trial that came to its end; both are NaN for one without a value.
+    The deviation is 0 for a trial that finished; both are NaN for one without a value.
 
     Args:
         best: Rows of `running_best`, float[N, E].

@@ -18,8 +18,8 @@ _SIDE = math.sqrt(0.5)
 class Encoding:
     """Encodes a search space.
 
-    A point is float[D], one place for each parameter in the order of the space: its place in its range, on the scale
-    that it is sampled in, 0 .. 1; of a choice its index; NaN where it is not searched.
+    A point is float[D], a place for each parameter in the order of the space. Of a range it is 0 .. 1, on the scale
+    of its sampling. Of a choice it is the index. It is NaN if the condition of the parameter does not hold.
 
     Args:
         space: What is searched.

@@ -1,10 +1,10 @@
 """A study in memory: what a sampler of Optuna's knows of a study's trials, stopped ones too.
 
-Most of Optuna's samplers learn from COMPLETE trials alone; under a pruner that is a few of many. To these a stopped
-trial is COMPLETE with the value that it would have reached (`curves`), which changes as further trials go on; its
-standard deviation is the user attribute `std`. TPE takes PRUNED trials as they are, by their last value.
+Most of Optuna's samplers learn from COMPLETE trials alone; under a pruner that is a few of many. For these a
+stopped trial is COMPLETE with the value that it would have reached (`curves`). The value changes as further trials
+continue. Its standard deviation is the user attribute `std`. TPE takes PRUNED trials as they are, by their last value.
 
-With several objectives only trials that came to their end count: a curve of one objective is no point among several.
+With several objectives only trials that finished count: a curve of one objective is no point among several.
 """
 
 import math
@@ -126,7 +126,7 @@ class KnownTrials:
             self._is_changed = True
 
     def _revise(self) -> None:
-        """Predict anew what the stopped trials would have reached."""
+        """Predict again what the stopped trials would have reached."""
         if not self._is_changed or not self._predicted:
             return
         self._is_changed = False

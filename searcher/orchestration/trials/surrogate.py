@@ -1,7 +1,7 @@
-"""A Gaussian process over the unit cube: what is expected of a configuration that nobody has trained, and how surely.
+"""A Gaussian process over the unit cube: the expected value of an untrained configuration, and its spread.
 
-Matern 5/2 with one length scale for each parameter, in numpy alone: a fit of 100 trials takes some 20 ms, which
-Optuna's takes a second for. The hyperparameters are those of the highest posterior density.
+Matern 5/2 with one length scale for each parameter, in numpy alone. A fit of 100 trials takes about 20 ms; that of
+Optuna takes about a second. The hyperparameters are those of the highest posterior density.
 """
 
 import math
@@ -25,7 +25,6 @@ _SCALE_SPREAD = 1.0
 _LENGTHS, _SCALES, _NOISES = (math.log(0.03), math.log(30.0)), (-4.0, 4.0), (math.log(1e-6), 0.0)
 """Bounds."""
 _JITTER = 1e-6
-_FIT_STEPS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +54,23 @@ class Posterior:
 
 
 def fitted(
-    points: Array, values: Array, spreads: Array, groups: Indices, start: Array | None = None
+    points: Array,
+    values: Array,
+    spreads: Array,
+    groups: Indices,
+    start: Array | None = None,
+    *,
+    num_steps: int = 30,
 ) -> Array:
     """Return the hyperparameters of the highest posterior density, float[P + 2]; see `Posterior.theta`.
 
     Args:
         points: float[N, C], encoded.
         values: float[N], standardised.
-        spreads: float[N]: standard deviation of each value beside the common noise.
+        spreads: float[N]: standard deviation of each value, in addition to the common noise.
         groups: int[C]: the parameter that a column belongs to.
         start: Where to begin, the last fit say; None for the prior's middle.
+        num_steps: At most.
     """
     num = int(groups.max()) + 1
     parts = [points[:, groups == each] for each in range(num)]
@@ -76,7 +82,7 @@ def fitted(
         jac=True,
         method="L-BFGS-B",
         bounds=[_LENGTHS] * num + [_SCALES, _NOISES],
-        options={"maxiter": _FIT_STEPS},
+        options={"maxiter": num_steps},
     )
     return np.asarray(found.x if np.all(np.isfinite(found.x)) else _centre(num))
 

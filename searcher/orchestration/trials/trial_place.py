@@ -13,7 +13,7 @@ from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.cluster.scratch import scratch_folder
 from searcher.orchestration.trials.messages import TrialJob
-from searcher.storage.mirror import fetch_folder, local_root, origin_of
+from searcher.storage.mirror import fetch_folder, local_root, storage_of
 from searcher.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ _TO_GO_ON = (".pt", ".jsonl")
 def trial_place(job: TrialJob) -> "TrialPlace":
     """Return the place of a job's trial on this node."""
     root = local_root(job.storage_root, Path(job.data.cache_dir))
-    origin = origin_of(root)
-    if origin is None:
+    storage = storage_of(root)
+    if not storage.is_remote:
         return TrialPlace(job, root)
-    origin.patience_s = AWAY_LIMIT_S
-    return _ObjectPlace(job, root, origin)
+    assert isinstance(storage, ObjectStore)
+    storage.patience_s = AWAY_LIMIT_S
+    return _ObjectPlace(job, root, storage)
 
 
 class TrialPlace:

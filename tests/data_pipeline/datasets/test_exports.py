@@ -187,3 +187,24 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "must be a new or empty folder" in capsys.readouterr().err
     with pytest.raises(DataError, match="must be a new or empty folder"):
         export_dataset(open_dataset(tmp_path / "source"), "x", tmp_path / "out", "coco", DATA_FORMATS["coco"])
+
+
+def test_an_image_without_background_or_without_objects(tmp_path: Path) -> None:
+    maps = {
+        "full": np.full((6, 8), 7, np.int32),
+        "empty": np.zeros((6, 8), np.int32),
+        "few": np.zeros((6, 8), np.int32),
+    }
+    maps["few"][1:3, 2:4] = 2**20
+    for folder in ("images", "labels"):
+        (tmp_path / "source" / folder).mkdir(parents=True)
+    for name, labels in maps.items():
+        Image.new("RGB", (8, 6), (1, 2, 3)).save(tmp_path / "source" / "images" / f"{name}.png")
+        tifffile.imwrite(tmp_path / "source" / "labels" / f"{name}.tif", labels)
+    source = open_dataset(tmp_path / "source")
+    for name in ("coco", "geojson"):
+        report = export_dataset(source, "x", tmp_path / name, name, DATA_FORMATS[name])
+        assert (report.num_objects, report.left_out) == (2, ())
+        again = open_dataset(tmp_path / name)
+        found = {sample.id: again.read(index)[1] for index, sample in enumerate(again.samples)}
+        assert all(np.array_equal(found[key], labels > 0) for key, labels in maps.items())

@@ -1,8 +1,11 @@
 """`import searcher`: what a notebook gets is what the command line does, and errors name Python's arguments."""
 
 import json
+import re
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -269,3 +272,131 @@ def test_bad_arguments_are_one_line_in_the_words_of_python(
     assert "--" not in str(error.value).replace("searcher launch --detach", "")
     assert capfd.readouterr() == ("", "")
     assert not [*tmp_path.glob("searcher.db*"), *tmp_path.glob("runs")], "nothing is half-written"
+
+
+def test_every_verb_is_a_function_or_docs_python_says_why_not():
+    """`result.trials`, `.best`, `.plot`, `.export` and `bundle.predict_files` belong to what they are about."""
+    from searcher.cli.main import _parser
+
+    parser = _parser()
+    verbs = next(action for action in parser._actions if getattr(action, "choices", None)).choices
+    page = (Path(__file__).resolve().parents[3] / "docs" / "python.md").read_text()
+    table = page.partition("## Verbs and functions")[2].partition("\n## ")[0]
+    told = {row.split("`")[1].split()[0] for row in table.splitlines() if row.startswith("| `")}
+    assert told == set(verbs)
+    named = re.findall(r"`searcher\.(\w+)\(", table)
+    assert set(named) <= set(searcher.__all__)
+    assert {name for name in searcher.__all__ if name.islower()} - {"metrics", "__version__"} <= {*named}
+
+
+def test_a_databases_studies_their_logs_and_what_can_go(study, tmp_path, capfd):
+    assert searcher.list_studies() == ["s"]
+    with pytest.raises(
+        UserError, match=r"^study s: must have a log, got none at .*launch\.log; it never began"
+    ):
+        searcher.logs("s")
+    with pytest.raises(UserError, match=r"^trial 7: must be a trial of s; see its trials"):
+        searcher.logs("s", trial=7)
+    (study.folder(0) / "trial.log").write_text("one\ntwo\x1b[31m\nthree\n")
+    assert searcher.logs("s", trial=0) == "one\ntwo\\x1b[31m\nthree\n"
+    assert searcher.logs("s", trial=0, lines=1) == "three\n"
+    with pytest.raises(UserError, match=r"^lines: must be a whole number of at least 1, got 0; leave it out"):
+        searcher.logs("s", trial=0, lines=0)
+
+    assert main(["gc", "--dry-run", "--json", "--keep", "1"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    [freed] = searcher.gc(dry_run=True, keep=1)
+    assert [json.loads(json.dumps(freed.to_dict())) | {"dry_run": True}] == told
+    assert main(["doctor", "--json"]) in (0, 1)
+    told = json.loads(capfd.readouterr().out)
+    assert [finding.to_dict() for finding in searcher.doctor()] == told
+    with pytest.raises(UserError, match=r"^study s: must be running to be stopped; it was never launched"):
+        searcher.stop("s")
+    with pytest.raises(UserError, match=r"^timeout_s: must be a number of seconds, 0 or more, got -1;"):
+        searcher.stop("s", timeout_s=-1)
+    with pytest.raises(UserError, match=r"^write x\.txt: must end in \.toml"):
+        searcher.refine("s", write="x.txt")
+    assert main(["refine", "s", "--json"]) == 0
+    assert searcher.refine("s", write="narrow.toml") == json.loads(capfd.readouterr().out)
+    assert 'study = "s"' in Path("narrow.toml").read_text()
+    assert capfd.readouterr() == ("", ""), "nothing is printed"
+
+
+def test_stopping_a_launch_gives_how_it_ended(study, monkeypatch):
+    from searcher.api import stopping
+    from searcher.ledger.lease import Lease
+
+    monkeypatch.setattr("searcher.ledger.lease.LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(stopping, "_POLL_S", 0.02)
+    asked = threading.Event()
+    begun = threading.Event()
+
+    def drive() -> None:
+        with Lease.acquire(study.database, "s") as lease:
+            lease.on_stop(asked.set)
+            begun.set()
+            asked.wait(60)
+            lease.ends_as("interrupted")
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    assert begun.wait(60)
+    ended = searcher.stop("s", timeout_s=60)
+    driver.join()
+    assert (ended.study, ended.outcome, ended.num_done, ended.budget) == ("s", "interrupted", 1, 9)
+
+
+def test_data_sets_are_drawn_inspected_imported_and_planned_as_by_the_command_line(
+    tmp_path, cache_dir, capfd
+):
+    source = searcher.draw_dataset(tmp_path / "glands", images=4, test_images=1, size_px=64, seed=3)
+    assert [sample.split for sample in source.samples] == ["train"] * 4 + ["testA"]
+    assert main(["data", "inspect", "--data", str(tmp_path / "glands"), "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert json.loads(json.dumps(searcher.inspect_dataset(tmp_path / "glands").to_dict())) == told
+    report = searcher.import_dataset(tmp_path / "glands", tmp_path / "folder")
+    assert (report.num_images, report.left_out) == (5, ())
+    assert sorted(path.stem for path in (tmp_path / "folder" / "images").iterdir()) == sorted(
+        sample.id for sample in source.samples
+    )
+    assert main(["plan", "--data", str(tmp_path / "glands"), "--json"]) == 0
+    plan = searcher.plan(tmp_path / "glands")
+    assert plan.text == json.loads(capfd.readouterr().out)["study"]
+    assert capfd.readouterr() == ("", ""), "nothing is printed"
+    with pytest.raises(UserError, match=r"^size_px: must be a whole number of at least 1, got 0;"):
+        searcher.draw_dataset(tmp_path / "none", size_px=0)
+    with pytest.raises(DataError, match=r"glands: must be a new or empty folder"):
+        searcher.draw_dataset(tmp_path / "glands")
+
+
+def test_files_are_predicted_as_by_the_command_line(trained, tmp_path, capfd, caplog):
+    bundle = exported(trained, tmp_path)
+    capfd.readouterr()
+    images = trained / "data" / "images"
+    theirs = ("predict", str(bundle), str(images), "--to", str(tmp_path / "theirs"), "--json")
+    assert main([*theirs, "--outputs", "labels,csv"]) == 0
+    told = json.loads(capfd.readouterr().out)["images"]
+    loaded = searcher.load_bundle(bundle)
+    found = loaded.predict_files(images, tmp_path / "ours", outputs=["labels", "csv"])
+    for each, other in zip(found, told, strict=True):
+        assert each.to_dict() | {"seconds": 0} == other | {"seconds": 0}
+    assert {path.name for path in (tmp_path / "ours").iterdir()} == {
+        path.name for path in (tmp_path / "theirs").iterdir()
+    }
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    [failed] = loaded.predict_files([tmp_path / "broken.png"], tmp_path / "broken", progress=True)
+    assert failed.reason in caplog.text
+    assert "images [########################] 1/1" in capfd.readouterr().err
+    assert (
+        loaded.predict_files(images, tmp_path / "ours", outputs=["labels", "csv"], skip_existing=True) == []
+    )
+    with pytest.raises(
+        UserError, match=r"^to .*ours: must hold no outputs of the images yet.* with skip_existing"
+    ):
+        loaded.predict_files(images, tmp_path / "ours")
+    with pytest.raises(
+        UserError, match=r"^outputs label: must be of labels, overlay, csv, geojson, got label"
+    ):
+        loaded.predict_files(images, tmp_path / "ours", outputs="label")
+    with pytest.raises(UserError, match=r"^pixel_size_um 5000: must be from"):
+        loaded.predict_files(images, tmp_path / "ours", pixel_size_um=5000)

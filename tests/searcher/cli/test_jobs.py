@@ -10,7 +10,8 @@ from contextlib import ExitStack
 import pytest
 from job_dashboard import JobDashboard, job_dashboard
 
-from searcher.cli import detach, logs, stop
+from searcher.api import stopping
+from searcher.cli import detach, logs
 from searcher.cli.main import main
 from searcher.ledger import lease as leases
 from searcher.ledger.lease import Lease
@@ -30,7 +31,7 @@ JOB = "searcher-s-narrow-0123abcd"
 @pytest.fixture
 def dashboard(monkeypatch) -> Iterator[JobDashboard]:
     monkeypatch.setattr(logs, "_POLL_DATABASE_S", 0.02)
-    monkeypatch.setattr(stop, "_POLL_S", 0.02)
+    monkeypatch.setattr(stopping, "_POLL_S", 0.02)
     monkeypatch.setattr(detach, "_POLL_S", 0.02)
     monkeypatch.setattr(leases, "LOOK_EVERY_S", 0.02)
     with job_dashboard() as dashboard:

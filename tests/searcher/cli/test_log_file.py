@@ -2,8 +2,8 @@
 
 import pytest
 
-from searcher.cli import log_file
-from searcher.cli.log_file import LogFile
+from searcher.api import log_file
+from searcher.api.log_file import LogFile
 
 
 @pytest.mark.parametrize(

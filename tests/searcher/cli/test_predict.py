@@ -244,7 +244,7 @@ def test_an_interruption_leaves_whole_files_only_and_can_be_continued(
 def test_rows_are_written_as_images_are_done(bundle, images, tmp_path, monkeypatch, capsys):
     """What SIGKILL would leave: the rows before the image that is being predicted."""
     out = tmp_path / "o"
-    monkeypatch.setattr("searcher.cli.predictions_table._WRITTEN_EVERY_S", 0.0)
+    monkeypatch.setattr("searcher.api.predictions_table._WRITTEN_EVERY_S", 0.0)
     real, seen = pkgutil.resolve_name("searcher.prediction.predict.predict_image"), []
 
     def watched(path, *args):

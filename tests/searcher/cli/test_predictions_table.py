@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from searcher.cli.predictions_table import COLUMNS, PredictionsTable, read_table
+from searcher.api.predictions_table import COLUMNS, PredictionsTable, read_table
 
 LINES = [
     "image,height,width,pixel_size_um,objects,area_px,area_um2,seconds",

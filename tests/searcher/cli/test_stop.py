@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
-from searcher.cli import stop
+from searcher.api import stopping as stop
 from searcher.cli.main import main
 from searcher.ledger.lease import Lease
 from searcher.ledger.tables import LaunchRow

@@ -27,6 +27,7 @@ def test_a_split_is_measured_as_a_whole_and_image_by_image(painted):
         "object_dice": 1.0,
         "object_hausdorff": 0.0,
         "pixel_dice": 1.0,
+        **dict.fromkeys(("ap50", "ap", "pq", "aji"), 1.0),
     }
     assert [(image.num_true, image.num_predicted) for image in found.images] == [(1, 2), (1, 1)]
     assert found.num_touched_by_empty_rule == 0

@@ -90,7 +90,11 @@ def test_small_objects_go_where_f1_counts_too(painted):
 
 def images(*rows):
     """Sums of images with one found and one true object each: whether they match, and the Dice of both."""
-    return np.array([[tp, 0, 1, 100, 100 * dice, 0, 1, 100, 100 * dice, 0] for tp, dice in rows], dtype=float)
+    none_of_instances = [0] * 15
+    return np.array(
+        [[tp, 0, 1, 100, 100 * dice, 0, 1, 100, 100 * dice, 0, *none_of_instances] for tp, dice in rows],
+        dtype=float,
+    )
 
 
 def test_the_standard_error_of_a_gain_is_the_jackknifes():

@@ -100,6 +100,23 @@ def test_trials_that_run_at_the_same_time_are_not_the_same():
     assert len(set(rates)) == 4
 
 
+def test_several_objectives_are_searched_for_compromises_between_them():
+    """Each is best at one end of the learning rate, and all rates are compromises; momentum 0.6 is better for both."""
+    study = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=FastGPSampler(SPACE, n_startup_trials=6, seed=0)
+    )
+    for number in range(30):
+        trial = study.ask()
+        params = SPACE.suggest(trial)
+        away = abs(params.get("momentum", 0.0) - 0.6) + (params["name"] == "adam")
+        cost = math.inf if number == 2 else -math.log10(params["lr"]) + away
+        study.tell(trial, (-math.log10(params["lr"]) - away, cost))
+    later = [trial.params for trial in study.trials[18:]]
+    assert sum(params["name"] == "sgd" and abs(params["momentum"] - 0.6) < 0.2 for params in later) >= 6
+    rates = [math.log10(params["lr"]) for params in later]
+    assert max(rates) - min(rates) > 1
+
+
 def known(name: str, **settings) -> KnownTrials:
     spec = tiny(search__sampler=name, search__startup_trials=3)
     return KnownTrials(

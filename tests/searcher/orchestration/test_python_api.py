@@ -1,5 +1,6 @@
 """`searcher.launch` in a notebook's process, and the notebooks, scripts and pages that show it."""
 
+import asyncio
 import json
 import logging
 import os
@@ -90,7 +91,15 @@ def test_a_ray_session_of_the_notebook_is_not_ended_by_a_launch(ray_nodes):
 
 
 def run_notebook(path: Path) -> dict[str, object]:
-    """Run the cells of a notebook one after the other, and what is shown of each cell's last line."""
+    """Run the cells of a notebook one after the other, below a running event loop as in a Jupyter kernel."""
+
+    async def cells() -> dict[str, object]:
+        return run_cells(path)
+
+    return asyncio.run(cells())
+
+
+def run_cells(path: Path) -> dict[str, object]:
     book = json.loads(path.read_text())
     names: dict[str, object] = {"__name__": "__main__"}
     for cell in book["cells"]:

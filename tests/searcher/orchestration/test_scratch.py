@@ -1,6 +1,7 @@
 """Scratch folders: gone at the end, also those of a process that was killed."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -124,3 +125,30 @@ def test_a_machine_without_any_folder_for_temporary_files_is_one_line(monkeypatc
     monkeypatch.setenv("TMPDIR", "/nowhere")
     with pytest.raises(UserError, match="TMPDIR: must be a folder that can be written, got /nowhere"):
         temporary_folder()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounts a file system")
+def test_a_file_system_without_room_is_passed_over_and_where_both_have_none_that_is_said():
+    """Two real file systems of 64 KiB, the second in place of /tmp, which no other process sees."""
+    code = """
+import subprocess, tempfile
+from searcher.exceptions import UserError
+from searcher.orchestration.cluster.scratch import short_scratch_folder
+for place in ("/mnt", "/tmp"):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True)
+    tempfile.tempdir = "/mnt"
+    try:
+        with short_scratch_folder() as folder:
+            print(folder)
+    except UserError as error:
+        print(error)
+"""
+    command = ["unshare", "--mount", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    passed_over, said = done.stdout.splitlines()
+    assert passed_over.startswith("/tmp/searcher-")
+    assert said == (
+        "TMPDIR: must be a folder with a short path and room that can be written, got /mnt, which has 64 KiB free and "
+        "/tmp, which has 64 KiB free; set TMPDIR to one"
+    )

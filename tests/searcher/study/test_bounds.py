@@ -9,7 +9,8 @@ from tiny_study import TINY
 
 from searcher.exceptions import StudyFileError
 from searcher.models.settings import SETTINGS, PostprocessSettings
-from searcher.study.config import Section, TrialConfig, field_bounds
+from searcher.study.config import Section, TrialConfig
+from searcher.study.config_keys import field_bounds
 from searcher.study.reader import parse_study
 from searcher.study.spec import ParentSection, PrunerSection, ResourcesSection, SearchSection, StudySection
 

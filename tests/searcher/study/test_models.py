@@ -6,7 +6,8 @@ import pytest
 
 from searcher.exceptions import StudyFileError
 from searcher.models.settings import SETTINGS
-from searcher.study.config import TrialConfig, config_fields
+from searcher.study.config import TrialConfig
+from searcher.study.config_keys import config_fields
 from searcher.study.reader import parse_study
 from searcher.study.spec import default_identity
 

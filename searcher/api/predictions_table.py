@@ -1,6 +1,6 @@
 """`predictions.csv`: one row for each image in a folder of outputs, whoever edited the table in between.
 
-It is always written in one form: UTF-8, commas, our columns first. It is read in whatever form a spreadsheet left it:
+It is always written in one form: UTF-8, commas, our columns first. It is read in the form that a spreadsheet left:
 a byte order mark, UTF-16 or Windows' Western encoding; commas, semicolons or tabs; columns in any order, and more of
 them, which are kept. A file that is no such table is moved aside, never replaced.
 """
@@ -151,7 +151,7 @@ class PredictionsTable:
         self._written_at = time.monotonic()
 
     def add(self, name: str, row: Row) -> None:
-        """Add the row of an image, and write the table now and then: whatever ends the process, few rows are missing.
+        """Add the row of an image, and write the table now and then. If the process is killed, few rows are missing.
 
         Args:
             name: Of its file.

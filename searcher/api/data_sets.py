@@ -1,0 +1,302 @@
+"""Data sets from Python: opening, inspecting, converting and drawing them, and planning a first study."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searcher.api.arguments import PathLike, check_count, view_of_data
+from searcher.api.places import data_place
+from searcher.api.progress import ProgressLine
+from searcher.api.words import in_python
+from searcher.data_pipeline.datasets import SampleSource
+from searcher.data_pipeline.datasets.view import DataView, LabelsAre
+
+if TYPE_CHECKING:
+    from searcher.data_pipeline.datasets.canonical import ImportReport
+    from searcher.data_pipeline.datasets.exports.base import ExportReport
+    from searcher.data_pipeline.inspect import DatasetReport
+    from searcher.planning.plan import Plan
+
+__all__ = [
+    "draw_dataset",
+    "export_dataset",
+    "import_dataset",
+    "inspect_dataset",
+    "open_dataset",
+    "opened",
+    "plan",
+]
+
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Enters a step of the work by its title; gives what is called with (done, total)."""
+
+
+def opened(folder: str, view: DataView, bar: Bar, *, strict: bool) -> SampleSource:
+    """Return a data set, fetched first where it lies in an object store.
+
+    Args:
+        folder: Its folder or URI, see `data_place`.
+        view: How it is read.
+        bar: Shows the fetching.
+        strict: Refuse an unusable file here, and not only when it is read.
+
+    Raises:
+        UserError: The object store cannot be used.
+        DataError: There is no data set.
+    """
+    from searcher.data_pipeline.datasets.view import viewed
+    from searcher.storage.data import open_data
+    from searcher.storage.mirror import cache_dir
+
+    with bar("fetching images") as advance:
+        source = open_data(folder, cache_dir(), strict=strict, progress=advance)
+    return viewed(source, view)
+
+
+@in_python
+def open_dataset(
+    data: PathLike,
+    *,
+    labels_are: LabelsAre = "",
+    patient_from: str = "",
+    resample_um: float | None = None,
+    not_annotated: int | None = None,
+    val_region: str = "",
+    progress: bool = False,
+) -> SampleSource:
+    """Return a data set of any layout that searcher reads. No pixel is decoded yet.
+
+    `source.samples` has each image's name, split, patient and grade; `source.read(index)` returns the image,
+    uint8 or uint16[H, W, C], and its label map, int32[H, W], 0 for background and a number per object.
+
+    Args:
+        data: Its folder, or its URI in an object store, from which it is fetched.
+        labels_are: See `launch`.
+        patient_from: See `launch`.
+        resample_um: See `launch`.
+        not_annotated: See `launch`.
+        val_region: See `launch`.
+        progress: Show a bar on standard error while it is fetched.
+
+    Raises:
+        DataError: There is no data set, or it cannot be read.
+        UserError: The object store cannot be used.
+    """
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
+    return opened(_place(data), view, ProgressLine(progress).step, strict=True)
+
+
+@in_python
+def inspect_dataset(
+    data: PathLike,
+    *,
+    labels_are: LabelsAre = "",
+    patient_from: str = "",
+    resample_um: float | None = None,
+    not_annotated: int | None = None,
+    val_region: str = "",
+    progress: bool = False,
+) -> "DatasetReport":
+    """Return what is in a data set, and what is wrong with which file; the same as `searcher data inspect`.
+
+    Args:
+        data: Its folder, or its URI in an object store.
+        labels_are: See `launch`.
+        patient_from: See `launch`.
+        resample_um: See `launch`.
+        not_annotated: See `launch`.
+        val_region: See `launch`.
+        progress: Show a bar on standard error.
+
+    Returns:
+        `report.splits` by name with counts, sizes in pixels and quantiles of the objects; `report.problems`, what
+        makes files unusable, and `report.remarks`, one line each.
+
+    Raises:
+        DataError: There is no data set.
+        UserError: The object store cannot be used.
+    """
+    from searcher.data_pipeline.inspect import inspect_dataset as inspected
+
+    line = ProgressLine(progress)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
+    source = opened(_place(data), view, line.step, strict=False)
+    with line.step("reading images") as advance:
+        return inspected(source, labels_are_said=bool(labels_are), progress=advance)
+
+
+@in_python
+def import_dataset(
+    data: PathLike,
+    to: PathLike | None,
+    *,
+    labels_are: LabelsAre = "",
+    patient_from: str = "",
+    resample_um: float | None = None,
+    not_annotated: int | None = None,
+    val_region: str = "",
+    progress: bool = False,
+) -> "ImportReport":
+    """Write a data set of any layout as `images/`, `labels/` and tables; the same as `searcher data import`.
+
+    Args:
+        data: Its folder, or its URI in an object store.
+        to: A new folder; None writes nothing, and says what would be written.
+        labels_are: See `launch`.
+        patient_from: See `launch`.
+        resample_um: See `launch`.
+        not_annotated: See `launch`.
+        val_region: See `launch`.
+        progress: Show a bar on standard error.
+
+    Returns:
+        What it was taken for, how many images and objects were written, and what was left out, one line each.
+
+    Raises:
+        DataError: There is no data set, or the folder is taken or cannot be written.
+        UserError: The object store cannot be used.
+    """
+    from searcher.data_pipeline.datasets.canonical import import_dataset as imported
+
+    line = ProgressLine(progress)
+    folder = _place(data)
+    source = opened(
+        folder,
+        view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region),
+        line.step,
+        strict=False,
+    )
+    with line.step("importing images") as advance:
+        return imported(
+            source,
+            folder,
+            None if to is None else Path(to),
+            labels_are_said=bool(labels_are),
+            progress=advance,
+        )
+
+
+@in_python
+def export_dataset(
+    data: PathLike,
+    to: PathLike,
+    *,
+    format: str,
+    labels_are: LabelsAre = "",
+    patient_from: str = "",
+    resample_um: float | None = None,
+    not_annotated: int | None = None,
+    val_region: str = "",
+    progress: bool = False,
+) -> "ExportReport":
+    """Write a data set of any layout for another program; the same as `searcher data export`.
+
+    Args:
+        data: Its folder, or its URI in an object store.
+        to: A new folder.
+        format: `coco`, `geojson` (QuPath), `cellpose`, `nnunet`, or a plug-in's.
+        labels_are: See `launch`.
+        patient_from: See `launch`.
+        resample_um: See `launch`.
+        not_annotated: See `launch`.
+        val_region: See `launch`.
+        progress: Show a bar on standard error.
+
+    Returns:
+        How many images and objects were written, and what was left out, one line each.
+
+    Raises:
+        DataError: There is no data set, or the folder is taken or cannot be written.
+        UserError: There is no such format, or the object store cannot be used.
+    """
+    from searcher.data_pipeline.datasets.exports.base import export_dataset as exported
+    from searcher.data_pipeline.datasets.exports.table import DATA_FORMATS
+
+    exporter = DATA_FORMATS[format]
+    line = ProgressLine(progress)
+    folder = _place(data)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
+    source = opened(folder, view, line.step, strict=False)
+    with line.step("exporting images") as advance:
+        return exported(source, folder, Path(to), format, exporter, progress=advance)
+
+
+@in_python
+def draw_dataset(
+    to: PathLike,
+    *,
+    images: int = 40,
+    test_images: int = 12,
+    size_px: int = 192,
+    seed: int = 0,
+    progress: bool = False,
+) -> SampleSource:
+    """Write synthetic glands as files, to try everything on, and return them; the same as `searcher data draw`.
+
+    Args:
+        to: A new folder.
+        images: How many of the split `train`.
+        test_images: How many of the split `testA`.
+        size_px: Side of an image in pixels.
+        seed: The same seed gives the same images.
+        progress: Show a bar on standard error.
+
+    Raises:
+        UserError: A number is too small.
+        DataError: The folder is taken, or cannot be written.
+    """
+    from searcher.data_pipeline.datasets import SyntheticGlands, write_release
+
+    for name, value in (("images", images), ("test_images", test_images), ("size_px", size_px)):
+        check_count(name, value)
+    check_count("seed", seed, least=0)
+    source = SyntheticGlands(num_images=images, size_px=size_px, seed=seed, num_test_images=test_images)
+    with ProgressLine(progress).step("drawing glands") as advance:
+        write_release(source, Path(to), advance)
+    return open_dataset(to)
+
+
+@in_python
+def plan(
+    data: PathLike,
+    *,
+    name: str | None = None,
+    labels_are: LabelsAre = "",
+    patient_from: str = "",
+    resample_um: float | None = None,
+    not_annotated: int | None = None,
+    val_region: str = "",
+    progress: bool = False,
+) -> "Plan":
+    """Return a first study for a data set, with its reasons; the same as `searcher plan`.
+
+    Args:
+        data: Its folder, or its URI in an object store.
+        name: Name of the study; None for one that follows from the folder's.
+        labels_are: See `launch`.
+        patient_from: See `launch`.
+        resample_um: See `launch`.
+        not_annotated: See `launch`.
+        val_region: See `launch`.
+        progress: Show a bar on standard error.
+
+    Returns:
+        `plan.text` is the study file; write it into a .toml file and launch that. `plan.folds_text` is the study for
+        afterwards where patients are few, else None. `plan.remarks`: what to know first.
+
+    Raises:
+        DataError: The data set cannot be used.
+        UserError: It cannot be split, or `name` is no study's name.
+    """
+    from searcher.api.planning import plan_data
+
+    line = ProgressLine(progress)
+    view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
+    return plan_data(_place(data), view, lambda: line.step("preparing images"), name=name)
+
+
+def _place(data: PathLike) -> str:
+    place = data_place(data)
+    assert place is not None
+    return place

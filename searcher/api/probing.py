@@ -1,0 +1,63 @@
+"""How much memory the largest trials of a study take."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from searcher.exceptions import UserError
+
+if TYPE_CHECKING:
+    from searcher.data_pipeline.datasets.view import DataView
+    from searcher.study.spec import StudySpec
+    from searcher.training.memory_probe import Measured
+
+__all__ = ["check_probed", "measure_memory"]
+
+
+def check_probed(spec: "StudySpec") -> None:
+    """Refuse a study whose space follows from another one's trials.
+
+    Raises:
+        UserError: It is one.
+    """
+    if spec.is_open:
+        assert spec.parent is not None
+        raise UserError(
+            f"{spec.source}: must say itself what is searched, got what follows from {spec.parent.study}; "
+            "probe that one, or write this one down with searcher refine"
+        )
+
+
+def measure_memory(
+    spec: "StudySpec",
+    data: str | None,
+    view: "DataView",
+    bar: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
+) -> "tuple[Measured, list[Measured]]":
+    """Return what the largest trial takes, and all that was measured to find it.
+
+    Args:
+        spec: The study, see `check_probed`.
+        data: The data set's folder, or its URI in an object store; None for synthetic glands.
+        view: How it is read.
+        bar: Shows each step.
+
+    Raises:
+        DataError: The data set cannot be used.
+        SearcherError: The measurement failed.
+    """
+    from searcher.storage.mirror import cache_dir
+    from searcher.training.dataset import DataRequest
+    from searcher.training.memory_probe import largest_trial
+
+    request = DataRequest(data, str(cache_dir()), spec.trial_config({}).data, view)
+    with bar("preparing images") as advance:
+        store = request.prepare(advance)
+    measured: list[Measured] = []
+    with bar("measuring") as advance:
+
+        def heard(each: "Measured") -> None:
+            measured.append(each)
+            advance(len(measured), len(measured) + 1)
+
+        return largest_trial(spec, store.path, heard=heard), measured
