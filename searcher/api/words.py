@@ -14,7 +14,8 @@ _Result = TypeVar("_Result")
 
 _SETTING = re.compile(r"--set ([A-Za-z_][\w.]*)=([^\s;,]+)")
 _OPTION = re.compile(
-    r"(?<![\w-])--(data|db|storage|study|trials|epochs|set|address|labels-are|patient-from|resample-um|not-annotated|skip-glass|region|pixel-size-um|"
+    r"(?<![\w-])--(data|db|storage|study|trials|epochs|set|address|labels-are|patient-from|resample-um|not-annotated|"
+    r"skip-glass|region|pixel-size-um|"
     r"splits|tta|normalisation|trial|ensemble|to|force|name|onnx|onnx-size|example|tune|data-licence|plot|"
     r"with-parents|write|outputs|skip-existing|keep|lines|report)(?![\w-])"
 )

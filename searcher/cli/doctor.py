@@ -1,4 +1,4 @@
-"""`searcher doctor`: find what is wrong with the studies of a database, and mend it."""
+"""`searcher doctor`: find what is wrong with the studies of a database, and fix it."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -16,14 +16,14 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "doctor",
-        help="find what is wrong with the studies of a database, and mend it",
+        help="find what is wrong with the studies of a database, and fix it",
         description="Looks for trials and launches whose driver is gone, checkpoints that are missing or damaged, "
         "study files that were changed, deleted parents, leftover files, and data stores that are half-built or "
         "damaged. Never removes a result.",
-        epilog="Exit code 0: nothing found, or everything mended. 1: something is left.",
+        epilog="Exit code 0: nothing found, or everything fixed. 1: something is left.",
     )
     add_reading(parser, study_required=False)
-    parser.add_argument("--fix", action="store_true", help="mend what can be mended")
+    parser.add_argument("--fix", action="store_true", help="fix what can be fixed")
     parser.set_defaults(run=_run)
 
 

@@ -223,7 +223,7 @@ def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], cla
             )
             feature = {
                 "type": "Feature",
-                "id": str(uuid.uuid5(_OBJECTS, f"{path.stem}/{index + 1}/{y},{x},{height},{width}")),
+                "id": str(uuid.uuid5(_OBJECTS, f"{path.stem!a}/{index + 1}/{y},{x},{height},{width}")),
                 "geometry": _geometry(outline(labels, index + 1, Tile(y, x, height, width))),
                 "properties": {
                     "objectType": "detection",

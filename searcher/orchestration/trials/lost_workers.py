@@ -67,12 +67,12 @@ def cause_of(error: str) -> str:
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     if "running low on memory" in text:
         return _shortened(f"{OUT_OF_MEMORY}: Ray killed it, {_memory(text)}")
-    if "Traceback" in text or "creation task" in text or any(line.startswith("  File ") for line in lines):
-        return _shortened(_raised(lines))
     _, found, detail = text.partition("Worker exit detail: ")
     if found:
         said = " ".join(_SENTENCE.split(" ".join(detail.split()))[:2])
         return _shortened(f"its process ended: {said}")
+    if "Traceback" in text or "creation task" in text or any(line.startswith("  File ") for line in lines):
+        return _shortened(_raised(lines))
     died = [line.strip() for line in lines if line.startswith("The actor is dead because")]
     return _shortened(died[-1] if died else lines[-1].strip() if lines else _UNKNOWN)
 

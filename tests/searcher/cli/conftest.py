@@ -1,11 +1,12 @@
 """A study without training for the verbs that read, watch and mend."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from new_database import new_database
-from stored_study import StoredStudy
+from stored_study import StoredStudy, stored_in
 from trained_runs import make_runs
 
 
@@ -31,3 +32,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     make_runs(root)
     return root
+
+
+@pytest.fixture(scope="module")
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the study `s`, made once for a module by its `run_trials`."""
+    return stored_in(tmp_path_factory.mktemp("searched"), request.module.run_trials)
+
+
+@pytest.fixture
+def searched(original: Path, here: Path) -> None:
+    """A copy of that study in the present folder."""
+    shutil.copytree(original, here, dirs_exist_ok=True)

@@ -1,13 +1,12 @@
 """`searcher best --plot`: a page or a PNG of a study in the database, which is only read."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from parsed_page import ParsedPage
 from PIL import Image
-from stored_study import RERANK, StoredStudy, stored_in
+from stored_study import RERANK, StoredStudy
 
 from searcher.cli.main import main
 
@@ -21,17 +20,6 @@ def run_trials(study: StoredStudy) -> None:
     study.ledger.report(pruned, 1, {"object_dice": 0.125})
     study.ledger.prune(pruned, 1)
     study.ledger.fail(study.begin(), "a test", retry=False)
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory) -> Path:
-    return stored_in(tmp_path_factory.mktemp("searched"), run_trials)
-
-
-@pytest.fixture
-def searched(original, here) -> None:
-    """A copy of the study `s` in the present folder."""
-    shutil.copytree(original, here, dirs_exist_ok=True)
 
 
 def test_a_page_with_the_importances_of_refine(searched, tmp_path: Path, capsys):

@@ -1,11 +1,10 @@
 """`searcher refine` and `searcher best` of a rerank, on studies without training."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from stored_study import RERANK, StoredStudy, stored_in
+from stored_study import RERANK, StoredStudy
 
 from searcher.cli.main import main
 from searcher.study.catalog import load_study
@@ -18,17 +17,6 @@ def run_trials(study: StoredStudy) -> None:
         point = {"optimizer.name": "adam" if good else "sgd", "optimizer.lr": 0.01 * (1 + n / 10)}
         study.ledger.enqueue([point if good else point | {"optimizer.momentum": 0.5}])
         study.complete((0.8 if good else 0.4) + n / 1000)
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory) -> Path:
-    return stored_in(tmp_path_factory.mktemp("searched"), run_trials)
-
-
-@pytest.fixture
-def searched(original, here) -> None:
-    """A copy of the study `s` in the present folder."""
-    shutil.copytree(original, here, dirs_exist_ok=True)
 
 
 def test_the_table_says_old_new_and_why(searched, capsys):

@@ -1,5 +1,10 @@
 """Whatever Ray raises about one worker is its trial's failure, with one line that names the cause."""
 
+import os
+import re
+import signal
+import traceback
+
 import pytest
 import ray
 from ray.air.execution._internal.actor_manager import RayActorManager
@@ -64,6 +69,43 @@ def test_the_cause_is_one_line_without_colours_and_equal_causes_count_as_one(err
 def test_identifiers_and_addresses_make_no_two_reasons_of_one():
     failures = [({}, f"node at 10.0.0.{n}, id {n}f3422b258c942cc: no room") for n in range(5)]
     assert common_ground(failures).startswith("each time: node at 10.0.0.0")
+
+
+@ray.remote(num_cpus=0)
+class _Ends:
+    """An actor that ends as it is told: while it is made, or later."""
+
+    def __init__(self, at_once: bool) -> None:
+        if at_once:
+            raise ValueError(f"no room in folder {os.getpid()}")
+
+    def work(self) -> None:
+        """End as a process that somebody killed."""
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("at_once", "cause"),
+    [
+        (True, r"ValueError: no room in folder \d+"),
+        (False, r"its process ended: Worker unexpectedly exits .*"),
+    ],
+)
+def test_real_actors_that_end_for_the_same_reason_share_one_cause(ray_nodes, at_once, cause):
+    """Ray's own words of this version, with colours, identifiers and process numbers that differ."""
+    ray.init(address=ray_nodes.address, ignore_reinit_error=True, log_to_driver=False)
+    errors = []
+    for actor in [_Ends.remote(at_once) for _ in range(2)]:
+        with pytest.raises(RayActorError) as caught:
+            ray.get(actor.work.remote())
+        errors.append(str(caught.value))  # as Ray Tune writes it into its error file
+        with_traceback = "".join(traceback.format_exception(caught.value))
+        assert cause_of(with_traceback) == cause_of(errors[-1])
+    ray.shutdown()
+    causes = [cause_of(error) for error in errors]
+    assert errors[0] != errors[1]
+    assert [bool(re.fullmatch(cause, each)) for each in causes] == [True, True], causes
+    assert common_ground([({}, f"its worker was lost: {each}") for each in causes]).startswith("each time: ")
 
 
 @ray.remote(num_cpus=0)

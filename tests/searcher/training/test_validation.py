@@ -119,6 +119,7 @@ def test_a_perfect_prediction(painted, model):
         "object_dice": 1.0,
         "object_hausdorff": 0.0,
         "pixel_dice": 1.0,
+        **dict.fromkeys(("ap50", "ap", "pq", "aji"), 1.0),
     }
 
 
