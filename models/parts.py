@@ -1,7 +1,6 @@
 """What networks are put together from, by name: heads, losses, encoders, backbones. Imports no torch, and no network.
 
-The registries hold descriptions, not classes. So the builders of parts can import this module, and this module imports
-none of them.
+The registries hold descriptions, not classes. The modules of the parts import this one, which imports none of them.
 """
 
 from collections.abc import Callable
@@ -61,7 +60,7 @@ class Encoder(Part[Any]):
     halves: bool = False
     """Whether each level but the first halves its input, and has its fresh weights; else levels are pooled between."""
     own_norm: Literal["none", "batch", "group"] | None = None
-    """The normalisation that it has for every value of `norm`; None if `norm` decides."""
+    """The normalisation that it always has; None for the one of `norm`."""
     weights: Callable[[str], Any] | None = None
     """Returns a state dictionary for `none`, `imagenet` or a file; None for an encoder without such weights."""
     by_level: Callable[[Any], list[Any]] | None = None
@@ -157,7 +156,7 @@ def loss_names(text: str) -> list[str]:
 
 
 def has_own_norm(backbone: str) -> bool:
-    """Return whether a known backbone has batch norm for all settings. Imports no torch for one of ours."""
+    """Return whether a known backbone always has batch norm. Imports no torch for one of ours."""
     if backbone in BACKBONES.built_in_names():
         return backbone in _OURS_WITH_OWN_NORM
     return BACKBONES[backbone].has_own_norm

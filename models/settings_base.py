@@ -101,7 +101,7 @@ class ModelSettings(Section):
 class PartsSettings(ModelSettings):
     """Parameters of a model that is put together from parts which may have settings of their own.
 
-    A subclass has fields that name its parts (`encoder`, `backbone`, `head`, `loss`), and behind them
+    A subclass has fields that name its parts (`encoder`, `backbone`, `head`, `loss`), and after them
     `options: PartOptions = Field(default={}, validate_default=True)`. Its network takes `options`, too.
     """
 

@@ -49,12 +49,12 @@ def versions() -> dict[str, str]:
 def write_contents(
     networks: Networks, folder: Path, *, beside: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    """Write a bundle's files into a folder, in which other formats wrote theirs before, and return nothing to keep.
+    """Write a bundle's files into a folder that has the files of the other formats; return no facts.
 
     Args:
         networks: Their `facts.weights` are names as `weights_files` gives.
         folder: Where to write.
-        beside: What other formats wrote, by format: the names of its "files", and the "facts" that it keeps.
+        beside: The "files" and "facts" of each other format.
 
     Raises:
         UserError: The networks cannot be asked together.

@@ -1,4 +1,4 @@
-"""The folder that an export is written into: it appears whole under its name, or not at all."""
+"""The folder of an export, which appears complete under its name or not at all."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ from searcher.files import exchange, sha256_of, sync_folder, write_atomically
 __all__ = ["EXPORT", "check_target", "facts_of", "files_of", "new_folder", "write_file"]
 
 EXPORT = "export.json"
-"""What says of a folder without a bundle what was exported into it."""
+"""Names the files of an export without a bundle."""
 _PARTIAL = ".partial"
 """What the name of a folder ends in while it is written."""
 

@@ -9,7 +9,7 @@ A plug-in registers its own by a decorator:
         for number, model in enumerate(networks.models, start=1):
             torch.save(model.state_dict(), folder / f"network-{number}.pt")
 
-`searcher export --as state_dict --to DIR` then writes it, `--as bundle --as state_dict` beside the bundle's own files.
+`searcher export --as state_dict --to DIR` then writes it. `--as bundle --as state_dict` adds it to a bundle's folder.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -31,12 +31,12 @@ __all__ = ["BUNDLE", "EXPORTS", "ExportFormat", "Networks", "check_formats", "re
 F = TypeVar("F", bound=Callable[..., Mapping[str, Any] | None])
 
 BUNDLE = "bundle"
-"""The format that is written where nobody says; the only one that searcher opens again."""
+"""The format that is written by default; the only one that searcher opens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Trained networks, and all that is known of them, for whoever writes them down."""
+    """Trained networks, with the facts that a format may write."""
 
     name: str
     """What they are called."""
@@ -64,7 +64,7 @@ class ExportFormat(Part[Mapping[str, Any] | None]):
     """A format. `build` writes files; see `register_export`."""
 
     check: "Callable[[Sequence[SegmentationModel]], None] | None" = None
-    """Raises a `UserError` where the models cannot be written so, before minutes of other work."""
+    """Raises a `UserError` if the models cannot be written in this format; called before the other work."""
 
 
 EXPORTS: Registry[ExportFormat] = Registry(
@@ -84,9 +84,9 @@ def register_export(
         name: What `--as` calls it.
         check: See `ExportFormat.check`.
 
-    The decorated function takes the `Networks` and a folder, which is there and is its own. It writes plain files
-    into it, no folders, and returns None, or what is to be kept about them, as JSON has it. The folder takes its
-    place as a whole, once everything in it is on disk: a format does not care about that.
+    The decorated function takes the `Networks` and an existing folder. It writes plain files into it, no folders. It
+    returns None, or facts about the files, which must be JSON. searcher flushes the folder and gives it its name when
+    every format has written its files.
     """
 
     def register(build: F) -> F:

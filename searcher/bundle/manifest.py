@@ -144,11 +144,11 @@ class OnnxFacts(Section):
 
 
 class FormatFacts(Section):
-    """Files in another format, which a plug-in wrote beside the bundle's own."""
+    """Files that the format of a plug-in added to the bundle."""
 
     files: tuple[FileName, ...] = Field(min_length=1)
     facts: dict[str, Any]
-    """What the format keeps about them."""
+    """Facts about them, by the format."""
 
 
 class PluginFacts(Section):
@@ -194,7 +194,7 @@ class BundleManifest(Section):
     plugins: tuple[PluginFacts, ...] = ()
     """What has to be known to open it, beside searcher; not written where there is none."""
     formats: dict[str, FormatFacts] = Field(default_factory=dict)
-    """What formats of plug-ins wrote beside it; not written where there is none."""
+    """Files in formats of plug-ins; left out if there are none."""
     files: dict[FileName, FileFacts]
     """Every file but this one."""
 

@@ -1,4 +1,4 @@
-"""Writing networks in one or several formats: a whole folder appears under its name, or nothing does."""
+"""Writing networks in one or several formats, into a folder that appears complete or not at all."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from searcher.plugins import BUILT_IN, PluginError
 __all__ = ["Written", "write_export"]
 
 SCHEMA = "searcher-export-1"
-"""What `export.json` says it is."""
+"""The kind of `export.json`."""
 
 
 class Written(NamedTuple):
@@ -28,7 +28,7 @@ class Written(NamedTuple):
     files: Mapping[str, FileFacts]
     """Every file but the manifest."""
     formats: Mapping[str, Mapping[str, Any]]
-    """What each format keeps about its files."""
+    """The facts of each format about its files."""
     manifest: BundleManifest | None
     """The bundle's; None where none was written."""
 
@@ -76,7 +76,7 @@ def write_export(
 def _write_format(
     name: str, networks: Networks, folder: Path, beside: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return the files that a format wrote, and what it keeps about them, as JSON has it."""
+    """Return the names of the files that a format wrote, and its facts about them."""
     before, origin = {*files_of(folder)}, EXPORTS.origin(name)
     try:
         facts = dict(EXPORTS[name].made(networks, folder, beside=beside) or {})
@@ -103,7 +103,7 @@ def _write_format(
 
 
 def _list(networks: Networks, kept: Mapping[str, Mapping[str, Any]], files: Mapping[str, FileFacts]) -> bytes:
-    """Return what `export.json` says: which networks these are, what wrote them, and the digest of every file."""
+    """Return the content of `export.json`: the networks, the versions, and the digest of every file."""
     said = {
         "schema_version": SCHEMA,
         "name": networks.name,

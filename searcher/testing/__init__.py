@@ -1,4 +1,4 @@
-"""Checks of your own parts: a model, a head, a loss, a data set, a metric, an export format does what others rely on.
+"""Checks of your own parts: models, heads, losses, data sets, metrics and export formats keep their guarantees.
 
 Each raises an `AssertionError` that says which promise is broken and how. They need no pytest: call them in a test, a
 script or a notebook. Ours are checked by the same.

@@ -22,7 +22,7 @@ _DIGEST = "0" * 64
 
 
 def check_export(name: str, *, num_networks: int = 1) -> None:
-    """Check that a format writes a tiny U-Net, alone and beside a bundle, and leaves the network as it was.
+    """Check that a format writes a tiny U-Net, alone and with a bundle, and does not change the network.
 
     Args:
         name: What `searcher export --as` calls it.

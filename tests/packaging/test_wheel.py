@@ -1,10 +1,12 @@
 """The wheel, installed in a fresh environment outside the repository, brings one package, with all its files."""
 
 import json
+import sqlite3
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from installed import refused, run
 
@@ -50,7 +52,17 @@ def with_example(environment: Path, tmp_path_factory: pytest.TempPathFactory) ->
     [built] = folder.glob("attention_unet-*.whl")
     run(environment / "python", "-m", "pip", "install", "--quiet", "--no-deps", built, cwd=folder)
     (folder / "study.toml").write_text((EXAMPLE / "study.toml").read_text())
-    run(environment / "searcher", "launch", "--study", "study.toml", "--db", "study.db", cwd=folder)
+    (folder / "archives").mkdir()
+    rng = np.random.default_rng(0)
+    masks = np.zeros((8, 64, 64), np.uint16)
+    masks[:, 8:30, 10:34], masks[:, 40:56, 36:60] = 1, 2
+    images = rng.integers(0, 60, (*masks.shape, 3)) + np.where(masks > 0, 90, 190)[..., None]
+    patients = np.array([f"p{number // 2}" for number in range(8)])
+    np.savez(
+        folder / "archives" / "train.npz", images=images.astype(np.uint8), masks=masks, patients=patients
+    )
+    launch = ("launch", "--study", "study.toml", "--data", "archives", "--db", "study.db")
+    run(environment / "searcher", *launch, cwd=folder)
     return folder
 
 
@@ -58,16 +70,29 @@ def test_an_installed_plugin_is_listed_searched_exported_and_predicts(environmen
     searcher, db = environment / "searcher", ("--db", "study.db")
     listed = json.loads(run(searcher, "plugins", "--json", cwd=with_example))
     theirs = {(each["key"], each["name"]) for each in listed if each["origin"] == "attention-unet 1.0"}
-    assert theirs >= {("model.name", "attention_unet"), ("model.loss", "tversky")}
+    assert theirs == {
+        ("model.name", "attention_unet"),
+        ("model.loss", "tversky"),
+        ("data layout", "archives"),
+        ("search.sampler", "latin_hypercube"),
+    }
     trials = json.loads(run(searcher, "trials", "--study", "attention-demo", *db, "--json", cwd=with_example))
     assert [trial["state"] for trial in trials] == ["COMPLETE", "COMPLETE"], trials
-    assert {"model.gate_fraction", "model.loss"} == {*trials[0]["params"]}
+    alphas = [trial["params"]["model.options.tversky.alpha"] for trial in trials]
+    assert {"model.gate_fraction", "model.loss", "model.options.tversky.alpha"} == {*trials[0]["params"]}
+    assert sorted(alpha >= 0.3 for alpha in alphas) == [False, True], "one in each half of 0.1 to 0.5"
+    study_of = sqlite3.connect(with_example / "study.db")
+    [(source,)] = study_of.execute("select data_source from searcher_studies")
+    study_of.close()
+    assert source == str(with_example / "archives")
 
     run(searcher, "export", "--study", "attention-demo", *db, "--to", "bundle", cwd=with_example)
     manifest = json.loads((with_example / "bundle" / "bundle.json").read_text())
     [needed] = manifest["plugins"]
     assert (needed["name"], needed["version"]) == ("attention-unet", "1.0")
-    assert "model.name=attention_unet" in needed["parts"]
+    assert {"model.name=attention_unet"} < {*needed["parts"]}
+    assert manifest["members"][0]["config"]["model"]["options"]["tversky"]["alpha"] in alphas
+    assert manifest["data"]["name"] == "archives"
     run(searcher, "data", "draw", "--to", "drawn", cwd=with_example)
     image = str(min((with_example / "drawn").rglob("*.png")))
     run(searcher, "predict", "bundle", image, "--to", "predicted", cwd=with_example)

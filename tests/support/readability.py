@@ -187,12 +187,12 @@ def _table(found: dict[str, list[Sentence]]) -> Iterator[str]:
 
 
 def _lower(found: dict[str, list[Sentence]]) -> None:
-    """Write ceilings with room for two sentences more than now, and none higher than before."""
+    """Write ceilings a point above the present state, or two sentences, and none higher than before."""
     before = json.loads(CEILINGS.read_text()) if CEILINGS.exists() else {}
     ceilings = {}
     for name, sentences in found.items():
         now = figures(sentences)
-        room = 200 / max(1, now.num_sentences)
+        room = max(1, 200 / max(1, now.num_sentences))
         old = before.get(name, {"long_percent": 100, "forbidden_percent": 100})
         ceilings[name] = {
             "long_percent": min(old["long_percent"], math.ceil(now.long_percent + room)),

@@ -5,14 +5,17 @@ Lost workers, trials that fail and studies that are deleted are in tests/chaos.
 
 import gc
 import hashlib
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import albumentations as A
 import optuna
 import pytest
 from optuna_dashboard._note import get_note
 from PIL import Image
+from plugged import plugged_in
 from ray.tune.experiment import Trial
 from tiny_study import TINY, RecordingListener, tiny
 
@@ -104,16 +107,65 @@ def artifacts_by_trial(database: Database, study: str, root: Path) -> dict[int, 
     return found
 
 
-def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves(launch_tiny, tmp_path):
-    launch_tiny(tiny(study__trials=2, train__epochs=2, **ONE_WORKER))
-    result, listener, trials = launch_tiny(tiny(study__trials=3, train__epochs=2, **ONE_WORKER))
-    assert listener.opened["num_done"] == 2
-    assert result.num_done == 3
-    assert len(trials) == 3
-    assert len({str(sorted(trial.params.items())) for trial in trials}) == 3, "no parameters twice"
-    again, listener, _ = launch_tiny(
-        tiny(study__trials=3, train__epochs=2, **ONE_WORKER), remarks=["DATA: patients are unknown"]
+PLUGGED = """
+    import optuna
+    from pydantic import Field
+
+    from searcher.parts import Section
+    from searcher.study.parts import register_pruner, register_sampler
+
+    class GeneticOptions(Section):
+        population_size: int = Field(default=50, ge=2, le=1000)
+
+    register_sampler("genetic", options=GeneticOptions)(optuna.samplers.NSGAIISampler)
+
+    class SecondOptions(Section):
+        after_epochs: int = Field(default=9, ge=1, le=9)
+
+    @register_pruner("second", options=SecondOptions)
+    class Second(optuna.pruners.BasePruner):
+        \"\"\"Stops every second trial that it was told of.\"\"\"
+
+        def __init__(self, after_epochs):
+            self.after_epochs = after_epochs
+
+        def prune(self, study, trial):
+            return trial.number % 2 == 1 and trial.last_step >= self.after_epochs
+    """
+
+
+def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves_also_of_plugins_parts(
+    launch_tiny, tmp_path
+):
+    """Sampler and pruner are a plug-in's, the augmentation is a pipeline's: all in one study."""
+    A.save(A.Compose([A.HorizontalFlip(p=0.5), A.Blur(p=1.0)]), tmp_path / "p.yaml", data_format="yaml")
+    text = (
+        TINY.replace('sampler = "random"', 'sampler = "genetic"\noptions.population_size = 2')
+        .replace("[pruner]", '[pruner]\nname = "second"\noptions.after_epochs = 1')
+        .replace('preset = "none"', f'pipeline = "{tmp_path / "p.yaml"}"')
     )
+    settings = {"train__epochs": 2, **ONE_WORKER}
+    with plugged_in(tmp_path, PLUGGED, "parts.py"):
+        text = f'plugins = ["{tmp_path / "parts.py"}"]\n{text}'
+        _, _, first = launch_tiny(tiny(text, study__trials=2, **settings))
+        assert [(trial.state, trial.num_epochs) for trial in first] == [("COMPLETE", 2), ("PRUNED", 1)]
+        pipeline = json.loads((tmp_path / "runs/tiny/trial-0000/config.json").read_text())["augment"][
+            "pipeline"
+        ]
+        assert "Blur" in pipeline
+        with Database.open(str(tmp_path / "s.db")) as database:
+            of_optuna = optuna.load_study(study_name="tiny", storage=database.optuna_storage).trials
+        assert all(any("generation" in key for key in trial.system_attrs) for trial in of_optuna)
+        result, listener, trials = launch_tiny(tiny(text, study__trials=3, **settings))
+        assert listener.opened["num_done"] == 2
+        assert result.num_done == 3
+        assert (trials[2].state, trials[2].num_epochs) == ("COMPLETE", 2), (
+            "the third that the pruner was told of"
+        )
+        assert len({str(sorted(trial.params.items())) for trial in trials}) == 3, "no parameters twice"
+        again, listener, _ = launch_tiny(
+            tiny(text, study__trials=3, **settings), remarks=["DATA: patients are unknown"]
+        )
     assert (again.outcome, listener.epochs) == ("finished", [])
     assert "Z DATA: patients are unknown\n" in (tmp_path / "runs" / "tiny" / "launch.log").read_text()
 
