@@ -99,7 +99,7 @@ def test_any_array_as_label_map(verbs: VerbServer, verbs_folder: Path, labels: n
                 tifffile.imwrite(folder / "x.tif", labels)
             else:
                 Image.fromarray(labels).save(folder / "x.png")
-        except (TypeError, ValueError, OSError, AttributeError, SystemError):
+        except (TypeError, ValueError, IndexError, OSError, AttributeError, SystemError):
             return  # the writer cannot hold it
     result = verbs_folder / "result.json"
     result.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ trial is counted twice.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -22,6 +23,8 @@ from searcher.study.spec import StudySpec
 
 __all__ = ["Advisor", "is_needed"]
 
+_REMARKS = "sampler"
+"""Note of a trial: what the sampler wrote down about it, for the sampler of the next launch."""
 _MAX_KNOWN = 10
 """As many proposals in a row that the parent has tried already are passed over; then one is drawn at random."""
 
@@ -90,7 +93,7 @@ class Advisor:
             number, params = self._known.ask()
             if params not in self._imported:
                 self._asked[frozenset(params.items())] = number
-                return Proposal(params=params, notes=self._region("narrow"))
+                return Proposal(params=params, notes=self._region("narrow") | self._remarks(number))
             self._known.failed(number)
         return Proposal(params=_drawn(self._inside, self._box), notes=self._region("narrow"))
 
@@ -104,8 +107,12 @@ class Advisor:
                 )  # values do not matter; a failed one does not count
                 self._known.ended(number, TrialState.COMPLETE, values, {})
 
-    def _region(self, name: str) -> dict[str, str]:
+    def _region(self, name: str) -> dict[str, Any]:
         return {"region": name} if self._ledger.spec.space.is_narrowed else {}
+
+    def _remarks(self, number: int) -> dict[str, Any]:
+        remarks = self._known.remarks(number)
+        return {_REMARKS: remarks} if remarks else {}
 
     def _is_to_explore(self) -> bool:
         spec = self._ledger.spec
@@ -143,7 +150,7 @@ class Advisor:
         if known is None:
             if trial.state == TrialState.FAIL or not self._box.contains(trial.params):
                 return None
-            known = self._known.began(trial.params)
+            known = self._known.began(trial.params, trial.user_attrs.get(_REMARKS))
         self._running[trial.number] = known
         return known
 

@@ -9,6 +9,7 @@ With several objectives only trials that finished count: a curve of one objectiv
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -73,14 +74,30 @@ class KnownTrials:
         trial = self.study.ask()
         return trial.number, self._space.suggest(trial)
 
-    def began(self, params: Mapping[str, Value]) -> int:
-        """Take in a running trial that the sampler did not propose and return its number."""
+    def remarks(self, number: int) -> dict[str, Any]:
+        """Return what the sampler wrote down about a trial when it proposed it, for `began`.
+
+        Numbers and lists of numbers alone: `CmaEsSampler` writes its state as a pickle in a text, which no database
+        may bring back. It learns the generations again from their trials.
+        """
+        written = self.study.get_trials(deepcopy=False)[number].system_attrs
+        return {key: value for key, value in written.items() if _is_numeric(value)}
+
+    def began(self, params: Mapping[str, Value], remarks: Mapping[str, Any] | None = None) -> int:
+        """Take in a running trial that this sampler did not propose and return its number.
+
+        Args:
+            params: Its parameters.
+            remarks: What the sampler of an earlier launch wrote down about it. Samplers that breed one generation
+                from another, `NSGAIISampler` and `CmaEsSampler`, find the generations by it.
+        """
         number = len(self.study.get_trials(deepcopy=False))
         self.study.add_trial(
             create_trial(
                 state=TrialState.RUNNING,
                 params=dict(params),
                 distributions={name: self._distributions[name] for name in params},
+                system_attrs=dict(remarks or {}),
             )
         )
         return number
@@ -135,3 +152,7 @@ class KnownTrials:
         for number, value, std in zip(numbers, values, deviations, strict=True):
             if number in self._predicted:
                 revise_trial(self.study, number, self._sign * float(value), {STD: float(std)})
+
+
+def _is_numeric(value: Any) -> bool:
+    return all(isinstance(each, int | float) for each in (value if isinstance(value, list) else [value]))

@@ -120,6 +120,32 @@ def test_the_sampler_learns_from_the_studys_own_trials_of_an_earlier_launch(data
     assert sorted(trial["params"]["optimizer.lr"] for trial in later)[5] < 0.0085
 
 
+BRED = """
+[study]
+name = "s"
+objective = "object_dice"
+trials = 30
+[search]
+sampler = "cmaes"
+startup_trials = 2
+[space.optimizer]
+lr = { low = 0.001, high = 0.1, log = true }
+weight_decay = { low = 1e-6, high = 1e-2, log = true }
+"""
+
+
+def test_a_sampler_goes_on_from_the_generations_of_an_earlier_launch(database, tmp_path):
+    """CMA-ES has generations of 4 + 3 ln 2 = 6 trials; it writes no pickle into the database."""
+    study = stored(database, tmp_path, text=BRED)
+    score = lambda params: 1 - params["optimizer.lr"]  # noqa: E731
+    first = run(study, Advisor(study.ledger, []), 9, value=score)
+    assert [trial.get("sampler") for trial in first] == [None] * 2 + [{"cma:generation": 0}] * 6 + [
+        {"cma:generation": 1}
+    ]
+    [later] = run(study, Advisor(study.ledger, []), 1, value=score)
+    assert later["sampler"] == {"cma:generation": 1}
+
+
 FEW = """
 [study]
 name = "s"

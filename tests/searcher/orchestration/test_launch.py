@@ -153,12 +153,13 @@ def test_a_relaunch_goes_on_to_a_raised_budget_and_knows_the_old_curves_also_of_
             "pipeline"
         ]
         assert "Blur" in pipeline
-        with Database.open(str(tmp_path / "s.db")) as database:
-            of_optuna = optuna.load_study(study_name="tiny", storage=database.optuna_storage).trials
-        assert all(any("generation" in key for key in trial.system_attrs) for trial in of_optuna)
         result, listener, trials = launch_tiny(tiny(text, study__trials=3, **settings))
         assert listener.opened["num_done"] == 2
         assert result.num_done == 3
+        generations = [trial.notes["sampler"]["NSGAIISampler:generation"] for trial in trials]
+        assert generations == [0, 0, 1], (
+            "the third is bred from the two of the launch before, one of them pruned"
+        )
         assert (trials[2].state, trials[2].num_epochs) == ("COMPLETE", 2), (
             "the third that the pruner was told of"
         )
