@@ -5,7 +5,7 @@
     result = searcher.launch("unet-demo", trials=6)
     result.trials                                            # a row for each trial
     bundle = result.export("bundle")
-    labels, scores = bundle.predict(image)                   # image: uint8[H, W, 3]
+    labels, scores, classes = bundle.predict(image)          # image: uint8[H, W, 3]
     searcher.metrics.official(truth, labels)
 
 Nothing heavy is imported before one of these names is used.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from searcher.api.databases import doctor, gc, list_studies, logs, refine, stop
     from searcher.api.evaluation import Evaluation
-    from searcher.api.predicting import LoadedBundle
+    from searcher.api.predicting import FoundObjects, LoadedBundle
     from searcher.api.public import evaluate, launch, load_bundle, load_study, probe, train
     from searcher.api.study_result import StudyResult
     from searcher.api.training import TrainedTrial
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Evaluation",
+    "FoundObjects",
     "LoadedBundle",
     "SearcherError",
     "StudyResult",
@@ -65,6 +66,7 @@ __all__ = [
 
 _HOMES = {
     "Evaluation": "searcher.api.evaluation",
+    "FoundObjects": "searcher.api.predicting",
     "LoadedBundle": "searcher.api.predicting",
     "SearcherError": "searcher.exceptions",
     "StudyResult": "searcher.api.study_result",

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +21,24 @@ from searcher.data_pipeline.scratch import Closing
 from searcher.data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.inference.precision import default_device
-from searcher.models.values import Prediction
 from searcher.prediction.images import Normalised, require_kind
 from searcher.prediction.predict import Failure, ImageResult, find_objects, resampling_scale
 from searcher.prediction.raster import Resampled
 
-__all__ = ["LoadedBundle"]
+__all__ = ["FoundObjects", "LoadedBundle"]
 
 logger = logging.getLogger(__name__)
+
+
+class FoundObjects(NamedTuple):
+    """The n objects in an image."""
+
+    labels: NDArray[np.int32]
+    """int32[H, W]: 0 is background, 1 to n are objects without gaps."""
+    scores: NDArray[np.float32]
+    """float32[n] in 0 to 1; `scores[i]` belongs to label `i + 1`."""
+    classes: NDArray[np.int32]
+    """int32[n]: the number of each object's class, from 1. A network of one class gives 1 to every object."""
 
 
 class LoadedBundle:
@@ -72,7 +82,7 @@ class LoadedBundle:
     def __repr__(self) -> str:
         return f"LoadedBundle({self.name!r}, {self.path})"
 
-    def predict(self, image: NDArray[Any], *, pixel_size_um: float | None = None) -> Prediction:
+    def predict(self, image: NDArray[Any], *, pixel_size_um: float | None = None) -> FoundObjects:
         """Return the objects in an image, the same as `searcher predict` finds in its file.
 
         Args:
@@ -82,8 +92,7 @@ class LoadedBundle:
                 network sees the image resampled; None takes it as it is.
 
         Returns:
-            `labels`, int32[H, W], 0 is background and 1 to n are objects without gaps; and `scores`, float32[n] in
-            0 to 1, where `scores[i]` belongs to label `i + 1`.
+            `labels`, `scores` and `classes`, see `FoundObjects`.
 
         Raises:
             UserError: The array is no image that the networks take.
@@ -104,7 +113,8 @@ class LoadedBundle:
         ):
             labels.resize(raster.height, raster.width)
             found = labels.read(Tile(0, 0, raster.height, raster.width))
-            return Prediction(np.array(found, np.int32), np.array(labels.scores, np.float32))
+            scores = np.array(labels.scores, np.float32)
+            return FoundObjects(np.array(found, np.int32), scores, np.ones(len(scores), np.int32))
 
     @in_python
     def predict_files(

@@ -112,11 +112,12 @@ def test_a_winner_is_exported_and_predicts_an_array_as_the_command_line_its_file
         where = ["--to", f"out-{size_um}", "--outputs", "labels"]
         assert main(["predict", "winner", str(file), *where, *options]) == 0
         written = cv2.imread(f"out-{size_um}/0.labels.tif", cv2.IMREAD_UNCHANGED)
-        labels, scores = bundle.predict(image, pixel_size_um=size_um)
+        labels, scores, classes = bundle.predict(image, pixel_size_um=size_um)
         assert (labels.dtype, labels.shape, scores.dtype) == (np.int32, (64, 64), np.float32)
         assert np.array_equal(labels, written)
         assert len(scores) == labels.max()
         assert ((scores >= 0) & (scores <= 1)).all()
+        assert (classes.dtype, classes.tolist()) == (np.int32, [1] * len(scores))
     grey = image[:, :, 0]
     assert np.array_equal(
         bundle.predict(grey).labels, bundle.predict(np.repeat(grey[:, :, None], 3, axis=2)).labels
