@@ -45,11 +45,8 @@ class Parser(argparse.ArgumentParser):
         return "; ".join(f"{option}: unknown option{_meant(option, known)}" for option in options)
 
     def _wrong_choice(self, name: str, value: str) -> str:
-        [choices] = [
-            [str(choice) for choice in action.choices]
-            for action in self._actions
-            if action.choices is not None and name in _names_of(action)
-        ][:1] or [[]]
+        named = (action.choices for action in self._actions if action.choices and name in _names_of(action))
+        choices = [str(choice) for choice in next(named, ())]
         return f"{name}: must be one of {', '.join(choices)}, got {value!r}{_meant(value, choices)}"
 
     def _print_message(self, message: str, _file: Any = None) -> None:

@@ -9,6 +9,7 @@ import shapely
 import tifffile
 from lab_formats import HEIGHT, WIDTH, Labels, picture, truth
 from PIL import Image
+from plugged import plugged_in
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -208,3 +209,23 @@ def test_an_image_without_background_or_without_objects(tmp_path: Path) -> None:
         again = open_dataset(tmp_path / name)
         found = {sample.id: again.read(index)[1] for index, sample in enumerate(again.samples)}
         assert all(np.array_equal(found[key], labels > 0) for key, labels in maps.items())
+
+
+COUNTS = """
+from searcher.data_pipeline.datasets.exports.table import register_data_format
+
+@register_data_format("counts")
+def export_counts(images, folder, *, channels, losses):
+    rows = [f"{each.sample.id},{each.labels.max()}\\n" for each in images]
+    (folder / "counts.csv").write_text("".join(sorted(rows)))
+"""
+
+
+def test_a_plugins_format_is_one_of_the_formats(tmp_path, monkeypatch, capsys):
+    maps = canonical(tmp_path / "source")
+    monkeypatch.chdir(tmp_path)
+    with plugged_in(tmp_path, COUNTS, "counts.py"):
+        command = ["data", "export", "source", "--as", "counts", "--to", "out", "--plugin", "counts.py"]
+        assert main(command) == 0, capsys.readouterr().err
+        written = (tmp_path / "out" / "counts.csv").read_text()
+    assert written == "".join(f"{name},{labels.max()}\n" for name, labels in maps.items())
