@@ -42,7 +42,6 @@ def test_a_stopped_postgres_is_waited_for_and_its_password_kept(
     driver = study.start(
         faults=[halt],
         environment={"TMPDIR": str(scratch), "PGPASSWORD": PASSWORD},
-        forked_workers=False,  # they are searched for the password
     )
     wait_until(
         "two trials stand before their third epoch", lambda: driver.hanging("third") == 2, driver=driver
@@ -98,7 +97,6 @@ def test_a_connection_cut_at_a_commit_neither_doubles_nor_loses_anything(
             *("--db", f"@{file}"),
             faults=[halt],
             environment={"TMPDIR": str(scratch)},
-            forked_workers=False,  # they are searched for the password
         )
         wait_until("a third epoch is about to begin", lambda: driver.hanging("third"), driver=driver)
         looked_at = assert_kept(PASSWORD, driver, scratch, study.runs, url=direct)
