@@ -3,9 +3,8 @@
 import io
 
 import pytest
-from rich.console import Console
-
 from searcher.cli.tables import Parts, fitting, table
+from searcher.cli.terminal import _Console
 
 STUDIES = [
     ("unet-instances-folds", "12/25", 7, 4, 1, "object_f1+object_dice", "0.8123 (trial 11)"),
@@ -17,7 +16,7 @@ FIRST_TO_GO = ["objective", "fail", "pruned", "complete"]
 
 def printed(shown: object, width: int, *, is_terminal: bool = True) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=width, force_terminal=is_terminal, color_system=None).print(shown)
+    _Console(file=file, width=width, force_terminal=is_terminal, color_system=None).print(shown)
     return file.getvalue().splitlines()
 
 
