@@ -19,7 +19,10 @@ def _main(path: str, code: str) -> int:
         connection.connect(path)
         request = {"run": "python", "argv": ["-c", code], "cwd": str(Path.cwd())}
         send(connection, request | {"environment": {**os.environ}}, [0, 1, 2])
-        for stream in (0, 1):  # what reads from it or writes to it would else not see that the other has ended
+        for stream in (
+            0,
+            1,
+        ):  # what reads from it or writes to it would else not see that the other has ended
             os.close(stream)
         receive(connection)  # its number
         with contextlib.suppress(OSError):
