@@ -3,6 +3,7 @@
 import io
 
 import pytest
+
 from searcher.cli.tables import Parts, fitting, table
 from searcher.cli.terminal import _Console
 
@@ -64,7 +65,7 @@ def test_a_file_gets_every_column_and_every_part_however_narrow():
 
 def test_a_terminal_gets_the_parts_that_fit_and_the_number_of_the_others():
     params = ["lr=0.001", "depth=4", "norm=batch", "preset=standard"]
-    lines = printed(table([">trial", "parameters", "~why"], [(7, Parts(params), "epochs")]), 50)
+    lines = printed(table([">trial", "parameters", "~why"], [(7, Parts(params), "epochs")]), 45)
     assert [line.split() for line in lines if "lr" in line] == [["7", "lr=0.001", "depth=4", "+2", "epochs"]]
 
 
