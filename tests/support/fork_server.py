@@ -1,8 +1,8 @@
 """The process that `forks.py` asks for others.
 
-    python fork_server.py SOCKET
+    python fork_server.py SOCKET [MODULE...]
 
-imports all but Ray. It answers one connection per process, and ends with the last connection that holds it. A second
+imports all that a launch imports but Ray, and further modules. It answers one connection per process, and ends with the last connection that holds it. A second
 one answers beside it, at SOCKET-workers. It is for workers alone, so no secret of a launch is ever told to it.
 
 Ray reads the environment while it is imported. So there is one more process for each set of Ray's variables, forked
@@ -23,7 +23,8 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,10 @@ class _Server:
             return None
         if request is not None:
             variables = _rays_variables(request["environment"])
-            name = json.dumps(sorted(variables.items()))
+            modules = () if request["run"] == "python" else _RAYS_MODULES
+            name = json.dumps([*sorted(variables.items()), modules])
             if name not in self._parents:
-                todo = self._begin_parent(name, variables, [connection.fileno(), *files])
+                todo = self._begin_parent(name, variables, modules, [connection.fileno(), *files])
                 if todo is not None:
                     return todo
             send(self._parents[name], request, [*files, connection.fileno()])
@@ -176,13 +178,14 @@ class _Server:
         return None
 
     def _begin_parent(
-        self, name: str, variables: Mapping[str, str], others: list[int]
+        self, name: str, variables: Mapping[str, str], modules: Sequence[str], others: list[int]
     ) -> Callable[[], int] | None:
         """Fork one; in a descendant return what it has to do.
 
         Args:
             name: By which it is known.
             variables: Ray's.
+            modules: What it imports under them.
             others: Open files that it has no use for.
         """
         ours, theirs = socket.socketpair()
@@ -200,7 +203,7 @@ class _Server:
         for variable in _rays_variables(os.environ):
             del os.environ[variable]
         os.environ.update(variables)
-        for module in _RAYS_MODULES:
+        for module in modules:
             importlib.import_module(module)
         gc.collect()
         gc.freeze()
@@ -254,9 +257,9 @@ class _Parent:
             return _become(request, files)
         for file in files:
             os.close(file)
-        is_worker = request["run"] == "worker"
-        self._children[pid] = _Child(connection, is_worker)
-        if is_worker:  # whose other end is the process that Ray started: Ray may kill that one
+        stands_for_another = request["run"] in {"worker", "python"}
+        self._children[pid] = _Child(connection, stands_for_another)
+        if stands_for_another:  # the process that Ray or pytest started: they may kill that one
             self._loop.watch(connection)
         with contextlib.suppress(OSError):
             send(connection, pid)
@@ -293,13 +296,19 @@ def _become(request: dict[str, Any], files: list[int]) -> Callable[[], int]:
     os.environ.clear()
     os.environ.update(request["environment"])
     tempfile.tempdir = None
-    importlib.reload(sys.modules["searcher.orchestration"])  # sets variables, as it does when it is imported
+    if "searcher.orchestration" in sys.modules:
+        importlib.reload(
+            sys.modules["searcher.orchestration"]
+        )  # sets variables, as it does when it is imported
     argv = request["argv"]
     if request["run"] == "searcher":
         sys.argv = ["searcher", *argv]
         sitecustomize.follow_plan()
         return lambda: importlib.import_module("searcher.cli.main").main(argv)
     sys.argv = argv
+    if request["run"] == "python":
+        module = sys.modules["__main__"] = types.ModuleType("__main__")
+        return lambda: exec(argv[1], module.__dict__) or 0
     _follow_plan_in_trials(sitecustomize.follow_plan)
     return lambda: _be_worker(argv[0])
 
@@ -332,9 +341,9 @@ def _be_worker(script: str) -> int:
     return 0
 
 
-def _main(path: Path) -> Callable[[], int] | None:
+def _main(path: Path, modules: Sequence[str]) -> Callable[[], int] | None:
     listener, for_workers = (_listener(path.with_name(f"{path.name}{end}")) for end in ("", "-workers"))
-    for name in _MODULES:
+    for name in (*_MODULES, *modules):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # else each child copies what its garbage collector looks at
@@ -370,7 +379,7 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    found = _main(Path(sys.argv[1]))
+    found = _main(Path(sys.argv[1]), sys.argv[2:])
     try:
         result = 0 if found is None else found()
     except SystemExit as exit_:

@@ -121,14 +121,19 @@ class Forks:
 
     @classmethod
     @contextlib.contextmanager
-    def shared(cls, folder: Path) -> Iterator["Forks"]:
-        """Hold the one that is known in a folder; start it if nobody has, or all that held it are done."""
+    def shared(cls, folder: Path, modules: Sequence[str] = ()) -> Iterator["Forks"]:
+        """Hold the one that is known in a folder; start it if nobody has, or all that held it are done.
+
+        Args:
+            folder: Where it is known.
+            modules: Which modules it imports beside those of a launch, if it is started.
+        """
         known = folder / "forks"
         with FileLock(folder / "forks.lock"):
             try:
                 forks = cls(Path(known.read_text()))
             except OSError:
-                forks = cls.start()
+                forks = cls.start(modules)
                 known.write_text(str(forks.path))
         try:
             yield forks
@@ -136,12 +141,12 @@ class Forks:
             forks.close()
 
     @classmethod
-    def start(cls) -> "Forks":
-        """Start one. It imports while its caller goes on."""
+    def start(cls, modules: Sequence[str] = ()) -> "Forks":
+        """Start one that has further modules. It imports while its caller continues."""
         path = Path(tempfile.mkdtemp(prefix="forks-", dir="/tmp")) / "socket"
         with Path(path.parent / "log").open("wb") as log:
             subprocess.Popen(
-                [sys.executable, str(_SERVER), str(path)],
+                [sys.executable, str(_SERVER), str(path), *modules],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
