@@ -6,7 +6,7 @@ from typing import Any
 
 from searcher.ledger.records import CheckpointRecord
 from searcher.training.dataset import DataRequest
-from searcher.training.failures import Failure
+from searcher.training.failures import TrialFailure
 from searcher.training.outcome import Outcome
 
 __all__ = ["TrialJob", "TrialMessage"]
@@ -62,4 +62,4 @@ class TrialMessage:
     transfer: Mapping[str, Any] | None = None
     """`Transfer.to_dict()` of what the trial began from, with its first epoch."""
     outcome: Outcome | None = None
-    failure: Failure | None = None
+    failure: TrialFailure | None = None
