@@ -15,7 +15,7 @@ from searcher.evaluation.official_metrics import ImageComparison
 from searcher.evaluation.summary import ImageMetrics, Summary, summarise
 from searcher.inference.predictor import Output, Predictor
 
-__all__ = ["Seen", "compare_instances", "measure_split", "see_all"]
+__all__ = ["Seen", "compare_instances", "measure_images", "measure_split", "see_all"]
 
 _NUM_THREADS = 2
 """Cutting and comparing are numpy's and OpenCV's, which let another thread run."""
@@ -86,6 +86,16 @@ def compare_instances(
 
 def measure_split(predictor: Predictor, seen: Sequence[Seen]) -> Summary:
     """Return all figures of a set of images, at least one, with the time of seeing and cutting each."""
+    return summarise(measure_images(predictor, seen))
+
+
+def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageMetrics]:
+    """Return all figures of each image, with the time of seeing and cutting it.
+
+    Args:
+        predictor: The models.
+        seen: What they see of the images.
+    """
     results = []
     for each in seen:
         started = time.perf_counter()
@@ -100,4 +110,4 @@ def measure_split(predictor: Predictor, seen: Sequence[Seen]) -> Summary:
                 seconds=seconds,
             )
         )
-    return summarise(results)
+    return results
