@@ -2,8 +2,9 @@
 
     python fork_server.py SOCKET [MODULE...]
 
-imports all that a launch imports but Ray, and further modules. It answers one connection per process, and ends with the last connection that holds it. A second
-one answers beside it, at SOCKET-workers. It is for workers alone, so no secret of a launch is ever told to it.
+imports all that a launch imports but Ray, and further modules. It answers one connection per process, and ends with the
+last connection that holds it. A second one answers beside it, at SOCKET-workers. It is for workers alone, so no secret
+of a launch is ever told to it.
 
 Ray reads the environment while it is imported. So there is one more process for each set of Ray's variables, forked
 when the first request with it comes: it imports Ray under them, and forks the processes that were asked for.
