@@ -188,7 +188,7 @@ def test_a_detached_study_is_followed_from_anywhere(
 
 @pytest.mark.fault(
     "`searcher stop` of a Ray job; then the next job killed by Ray (`ray job stop`), then its driver by kill -9",
-    holds="the next launch goes on; exact budget, nothing RUNNING, every epoch once",
+    holds="the next launch resumes; exact budget, nothing RUNNING, every epoch once",
 )
 def test_a_job_that_ends_early_leaves_a_study_that_goes_on(
     room: MachineRoom, shell: Shell, fresh_postgres_url: str, tmp_path: Path, fact: Callable[[str], None]

@@ -34,10 +34,10 @@ def searcher_stop(driver: Driver, study: Study) -> None:
 
 @pytest.mark.fault(
     "Ctrl-C once; Ctrl-C twice; SIGTERM; SIGHUP; `searcher stop` from another process: one after the other",
-    holds="each ends the launch with code 130 and no traceback, nothing RUNNING, and says how to go on; going on "
+    holds="each ends the launch with code 130 and no traceback, nothing RUNNING, and says how to resume; resuming "
     "trains no epoch twice and ends with the exact budget",
 )
-def test_however_a_launch_is_ended_it_can_be_gone_on_from(new_study: Callable[..., Study], chance, fact):
+def test_however_a_launch_is_ended_the_next_launch_resumes(new_study: Callable[..., Study], chance, fact):
     study = new_study(trials=4, epochs=20, grace_epochs=10)
     ways = [ctrl_c, ctrl_c_twice, sigterm, sighup, searcher_stop]
     chance.shuffle(ways)

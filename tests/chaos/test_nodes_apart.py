@@ -68,7 +68,7 @@ def test_a_node_with_a_folder_of_its_own_is_named_and_nothing_begins(
 
 @pytest.mark.fault(
     "a node without the shared folder joins in mid-study",
-    holds="its trial FAILs with the reason and goes on elsewhere; exact budget",
+    holds="its trial FAILs with the reason and resumes elsewhere; exact budget",
 )
 def test_the_trial_of_a_node_that_joins_without_the_folder_fails_and_goes_on_elsewhere(
     new_study: Callable[..., Study], cluster_address: str, tmp_path: Path, fact: Callable[[str], None]
