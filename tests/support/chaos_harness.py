@@ -57,7 +57,7 @@ def wait_until(
             return result
         assert not ended, f"the driver ended before {what}:\n{driver.output}"
         # A look into a database takes a processor from the driver: a fifth of the time at most.
-        time.sleep(max(0.05, 4 * (time.monotonic() - began)))
+        time.sleep(min(max(0.05, 4 * (time.monotonic() - began)), 1.0))
     raise AssertionError(f"{what} did not happen in {timeout_s:.0f} s:\n{driver.output if driver else ''}")
 
 

@@ -73,8 +73,10 @@ _RAYS_MODULES = (
     "searcher.orchestration.driver",
     "searcher.orchestration.trials.trainable",
 )
-_OF_ONE_PROCESS = frozenset({"RAY_ADDRESS", "RAY_JOB_ID", "RAY_RAYLET_PID"})
-"""Variables of Ray that differ from process to process. It reads them later than at its import."""
+_READ_LATER = frozenset({"RAY_ADDRESS"})
+"""Variables of Ray that differ from process to process, and that it does not read when it is imported."""
+_MAX_PARENTS = 8
+"""How many processes that have imported Ray are kept: each job's workers need one of their own."""
 _CLONE_NEWUTS = 0x04000000
 
 
@@ -169,6 +171,8 @@ class _Server:
             modules = () if request["run"] == "python" else _RAYS_MODULES
             name = json.dumps([*sorted(variables.items()), modules])
             if name not in self._parents:
+                if len(self._parents) == _MAX_PARENTS:
+                    self._parents.pop(next(iter(self._parents))).close()
                 todo = self._begin_parent(name, variables, modules, [connection.fileno(), *files])
                 if todo is not None:
                     return todo
@@ -215,7 +219,7 @@ def _rays_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(("RAY_", "TUNE_")) and name not in _OF_ONE_PROCESS
+        if name.startswith(("RAY_", "TUNE_")) and name not in _READ_LATER
     }
 
 
@@ -235,17 +239,23 @@ class _Parent:
         self._children: dict[int, _Child] = {}
 
     def serve(self) -> Callable[[], int]:
-        """Serve until no more requests can come. Return what is left to do: in a child, all."""
-        while True:
+        """Serve until no more requests can come and all children have ended. In a child: return what it has to do."""
+        is_open = True
+        while is_open or self._children:
             for connection in self._loop.ready():
                 if connection is self._requests:
                     request, files = receive(connection)
-                    todo = (lambda: 0) if request is None else self._fork(request, files)
+                    if request is None:
+                        is_open = False
+                        self._loop.selector.unregister(connection)
+                        continue
+                    todo = self._fork(request, files)
                     if todo is not None:
                         return todo
                 elif connection in self._loop.selector.get_map():  # else its process has ended in this moment
                     self._hung_up(connection)
             self._reap()
+        return lambda: 0
 
     def _fork(self, request: dict[str, Any], files: list[int]) -> Callable[[], int] | None:
         *files, last = files
@@ -258,9 +268,9 @@ class _Parent:
             return _become(request, files)
         for file in files:
             os.close(file)
-        stands_for_another = request["run"] in {"worker", "python"}
+        stands_for_another = request["run"] in {"worker", "python", "command"}
         self._children[pid] = _Child(connection, stands_for_another)
-        if stands_for_another:  # the process that Ray or pytest started: they may kill that one
+        if stands_for_another:  # which may be killed: Ray, pytest or a shell started it
             self._loop.watch(connection)
         with contextlib.suppress(OSError):
             send(connection, pid)
@@ -302,7 +312,7 @@ def _become(request: dict[str, Any], files: list[int]) -> Callable[[], int]:
             sys.modules["searcher.orchestration"]
         )  # sets variables, as it does when it is imported
     argv = request["argv"]
-    if request["run"] == "searcher":
+    if request["run"] in {"searcher", "command"}:
         sys.argv = ["searcher", *argv]
         sitecustomize.follow_plan()
         return lambda: importlib.import_module("searcher.cli.main").main(argv)
