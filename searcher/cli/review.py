@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searcher.api.reviewing import ReviewWish, check_wish, review_images, to_dict
+from searcher.api.reviewing_files import ReviewWish, check_wish, review_images, to_dict
 from searcher.cli.options import Verbs, add_json, positive_float, positive_int
 from searcher.cli.streams import say_problem
 from searcher.exceptions import SearcherError

@@ -6,13 +6,19 @@ import json
 import numpy as np
 import pytest
 import shapely
+import torch
 from PIL import Image
 from trained_runs import folder_of
 
 import searcher
+from searcher.bundle.load import load_bundle
+from searcher.bundle.manifest import DataFacts
 from searcher.cli.main import main
 from searcher.data_pipeline.datasets import SyntheticGlands, open_dataset
-from searcher.exceptions import UserError
+from searcher.data_pipeline.store import prepare_store
+from searcher.exceptions import StudyFileError, UserError
+from searcher.study.catalog import load_study
+from searcher.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +131,52 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(bundle, images, tmp_path)
     with pytest.raises(UserError, match="no image could be predicted, got none of 3"):
         searcher.review(bundle, images, tmp_path / "review")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory):
+    """A data set of three small images, as `data import` writes them."""
+    source = SyntheticGlands(num_images=3, size_px=96, seed=9)
+    folder = tmp_path_factory.mktemp("corrected")
+    for name in ("images", "labels"):
+        (folder / name).mkdir()
+    for index in range(3):
+        image, labels = source.read(index)
+        Image.fromarray(image).save(folder / "images" / f"{index}.png")
+        Image.fromarray(labels.astype(np.uint16)).save(folder / "labels" / f"{index}.png")
+    return folder
+
+
+def test_a_study_is_planned_that_trains_the_bundles_network_on(bundle, corrected, tmp_path, capsys):
+    file = tmp_path / "more.toml"
+    plan = ["plan", "--data", str(corrected), "--from", str(bundle), "--name", "more"]
+    assert main([*plan, "--write", str(file)]) == 0
+    spec = load_study(str(file))
+    [member] = load_bundle(bundle).members
+    weights = load_bundle(bundle).manifest.files[member.facts.weights].sha256
+    config = spec.trial_config(spec.enqueue[0])
+    assert config.model == member.network.config.model
+    assert (config.warm_start.bundle, config.warm_start.sha256) == (str(bundle), weights)
+    store = prepare_store(open_dataset(corrected), tmp_path / "cache")
+    with Trainer(config, spec.objective, store=store, run_dir=tmp_path / "run") as trainer:
+        assert len(trainer.transfer.loaded) == len(member.network.weights)
+        for name, tensor in trainer.learner.model.state_dict().items():
+            assert torch.equal(tensor.cpu(), member.network.weights[name]), name
+    # As the database stores it: the path and the digest are pinned, so that a bundle of other weights is refused.
+    assert spec.overrides["warm_start.sha256"] == weights
+    with pytest.raises(StudyFileError, match="must have the weights that the study began from, 0000"):
+        load_study(str(file), {"warm_start.sha256": "0" * 64})
+    with pytest.raises(StudyFileError, match="must be a folder that searcher export wrote"):
+        load_study(str(file), {"warm_start.bundle": str(tmp_path)})
+    keeping = load_study(str(file), {"warm_start.optimizer": "keep"}).trial_config(spec.enqueue[0])
+    with pytest.raises(UserError, match="needs a checkpoint, got a bundle"):
+        Trainer(keeping, spec.objective, store=store, run_dir=tmp_path / "keep")
+    assert main(["plan", "--data", str(corrected), "--from", str(corrected)]) == 2
+    assert "must be a bundle with a bundle.json" in capsys.readouterr().err
+
+
+def test_a_bundle_may_name_the_class_of_its_objects():
+    facts = DataFacts(name="d", licence="l", fingerprints=("a" * 64,))
+    assert "class_name" not in facts.model_dump()
+    named = facts.model_copy(update={"class_name": "Nucleus"})
+    assert DataFacts.model_validate_json(named.model_dump_json()) == named
