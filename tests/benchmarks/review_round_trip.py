@@ -3,7 +3,8 @@
     python tests/benchmarks/review_round_trip.py --seeds 0 1 2
 
 A network is trained on a few images. The images of another laboratory are darker and redder. `searcher review` ranks
-them. The first ones are corrected: in their region the objects are the true ones. `searcher data import` takes them back, `searcher plan --from` plans, and the network is trained on with both. A seed takes a minute of one core. Printed:
+them. The first ones are corrected: in their region the objects are the true ones. `searcher data import` takes them
+back, `searcher plan --from` plans, and the network is trained on with both. A seed takes a minute of one core. Printed:
 pixel Dice, object F1 and object Dice on further images of the other laboratory, before and after.
 """
 
