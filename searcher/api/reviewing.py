@@ -12,7 +12,7 @@ from searcher.api.reviewing_files import ReviewWish, check_wish, review_images
 from searcher.api.words import in_python
 
 if TYPE_CHECKING:
-    from searcher.prediction.predict import Failure
+    from searcher.prediction.file_prediction import FailedImage
     from searcher.prediction.review import ReviewedImage
 
 __all__ = ["review"]
@@ -54,7 +54,7 @@ def review(
         UserError: The bundle, the images or the folder cannot be used.
     """
     from searcher.bundle.load import load_bundle
-    from searcher.prediction.predict import Failure
+    from searcher.prediction.file_prediction import FailedImage
 
     given = [images] if isinstance(images, str | os.PathLike) else images
     wish = ReviewWish(
@@ -68,11 +68,11 @@ def review(
     paths, num_done = check_wish(wish), 0
     line = ProgressLine(progress)
 
-    def done(result: "ReviewedImage | Failure") -> None:
+    def done(result: "ReviewedImage | FailedImage") -> None:
         nonlocal num_done
         num_done += 1
         line.show("images", num_done, len(paths))
-        if isinstance(result, Failure):
+        if isinstance(result, FailedImage):
             logger.warning("%s", result.reason, exc_info=result.unforeseen)
 
     try:

@@ -16,7 +16,7 @@ from searcher.exceptions import UserError
 if TYPE_CHECKING:
     from searcher.bundle.load import Bundle
     from searcher.inference.predictor import Predictor
-    from searcher.prediction.predict import Failure
+    from searcher.prediction.file_prediction import FailedImage
     from searcher.prediction.review import ReviewedImage, Voice
 
 __all__ = ["IMAGES", "OBJECTS", "ReviewWish", "check_wish", "review_images", "to_dict"]
@@ -71,7 +71,7 @@ def review_images(
     paths: Sequence[Path],
     bundle: "Bundle",
     *,
-    done: "Callable[[ReviewedImage | Failure], None]",
+    done: "Callable[[ReviewedImage | FailedImage], None]",
 ) -> "list[ReviewedImage]":
     """Write what a person is to correct, and return the images, the least certain first.
 
@@ -86,7 +86,7 @@ def review_images(
     Raises:
         UserError: No image can be used, or the folder cannot be written.
     """
-    from searcher.prediction.predict import Failure, guarded
+    from searcher.prediction.file_prediction import FailedImage, guarded
     from searcher.prediction.review import ReviewedImage, ReviewOptions, review_image
 
     predictor, voices = _voices(bundle)
@@ -106,7 +106,7 @@ def review_images(
             )
             for path in paths:
                 work_on = partial(review_image, path, predictor, voices, options)
-                result: ReviewedImage | Failure = guarded(path, wish.to, work_on)
+                result: ReviewedImage | FailedImage = guarded(path, wish.to, work_on)
                 if isinstance(result, ReviewedImage):
                     reviewed.append(result)
                 done(result)

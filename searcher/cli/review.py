@@ -10,7 +10,7 @@ from searcher.cli.streams import say_problem
 from searcher.exceptions import SearcherError
 
 if TYPE_CHECKING:
-    from searcher.prediction.predict import Failure
+    from searcher.prediction.file_prediction import FailedImage
     from searcher.prediction.review import ReviewedImage
 
 __all__ = ["add_parser"]
@@ -63,18 +63,18 @@ def _run(args: argparse.Namespace) -> int:
     paths = check_wish(wish)
     from searcher.bundle.load import load_bundle
     from searcher.cli.terminal import console, print_json, progress_bar, table
-    from searcher.prediction.predict import Failure
+    from searcher.prediction.file_prediction import FailedImage
 
-    failed: list[Failure] = []
+    failed: list[FailedImage] = []
     num_done = 0
     bundle = load_bundle(args.bundle)
     with progress_bar("looking at images") as advance:
 
-        def done(result: "ReviewedImage | Failure") -> None:
+        def done(result: "ReviewedImage | FailedImage") -> None:
             nonlocal num_done
             num_done += 1
             advance(num_done, len(paths))
-            if isinstance(result, Failure):
+            if isinstance(result, FailedImage):
                 failed.append(result)
                 say_problem(result.reason)
 

@@ -20,11 +20,11 @@ from searcher.prediction.disagreement import (
     read_mirrored,
     region_of,
 )
+from searcher.prediction.file_prediction import find_objects, resampling_scale
 from searcher.prediction.geojson import object_ids, write_corrections
 from searcher.prediction.images import Normalised, open_image
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import measure_objects
-from searcher.prediction.predict import find_objects, resampling_scale
 from searcher.prediction.raster import Resampled
 
 __all__ = ["ReviewOptions", "ReviewedImage", "ReviewedObject", "Voice", "review_image"]

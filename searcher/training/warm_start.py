@@ -22,11 +22,11 @@ from searcher.study.config import DataConfig, TrialConfig
 from searcher.training.checkpoints import Checkpoint, load_checkpoint
 
 __all__ = [
-    "Parent",
+    "ParentCheckpoint",
     "Transfer",
     "keep_optimizer",
-    "read_parent",
     "read_parent_bundle",
+    "read_parent_checkpoint",
     "refuse_fresh",
     "warm_start",
 ]
@@ -66,7 +66,7 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class Parent:
+class ParentCheckpoint:
     """The checkpoint that a trial begins from, and the settings of the trial's own model."""
 
     checkpoint: Checkpoint
@@ -82,7 +82,7 @@ class Parent:
         return (*(each for each in checkpoint.lineage if each != own), own)
 
 
-def read_parent(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Parent:
+def read_parent_checkpoint(path: Path, config: TrialConfig, *, data_fingerprint: str) -> ParentCheckpoint:
     """Return the checkpoint that a trial begins from.
 
     Args:
@@ -98,7 +98,7 @@ def read_parent(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Pa
     return _checked(path, checkpoint, config, data_fingerprint)
 
 
-def read_parent_bundle(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Parent:
+def read_parent_bundle(path: Path, config: TrialConfig, *, data_fingerprint: str) -> ParentCheckpoint:
     """Return the first network of a bundle as the checkpoint that a trial begins from.
 
     Args:
@@ -142,7 +142,9 @@ def read_parent_bundle(path: Path, config: TrialConfig, *, data_fingerprint: str
     return _checked(path, checkpoint, config, data_fingerprint)
 
 
-def _checked(path: Path, checkpoint: Checkpoint, config: TrialConfig, data_fingerprint: str) -> Parent:
+def _checked(
+    path: Path, checkpoint: Checkpoint, config: TrialConfig, data_fingerprint: str
+) -> ParentCheckpoint:
     if checkpoint.data_fingerprint != data_fingerprint:
         logger.info(
             "warm start from %s: trained on other data (%s) than this trial (%s)",
@@ -150,7 +152,7 @@ def _checked(path: Path, checkpoint: Checkpoint, config: TrialConfig, data_finge
             checkpoint.data_fingerprint[:12],
             data_fingerprint[:12],
         )
-    parent = Parent(checkpoint, config.model)
+    parent = ParentCheckpoint(checkpoint, config.model)
     for trial in parent.lineage:
         if trial["data_fingerprint"] == data_fingerprint:
             _refuse_leakage(path, trial["split"], config.data.split)

@@ -36,9 +36,9 @@ from searcher.prediction.selection import Region, Selection, keep_in_region, req
 
 __all__ = [
     "PIXEL_SIZES_UM",
-    "Failure",
-    "ImageResult",
+    "FailedImage",
     "Options",
+    "PredictedImage",
     "find_objects",
     "guarded",
     "predict_image",
@@ -87,7 +87,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageResult:
+class PredictedImage:
     """What was found in an image."""
 
     name: str
@@ -121,7 +121,7 @@ class ImageResult:
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedImage:
     """An image that could not be predicted."""
 
     name: str
@@ -137,7 +137,7 @@ def predict_images(
     predictor: Predictor,
     options: Options,
     *,
-    done: Callable[[ImageResult | Failure], None],
+    done: Callable[[PredictedImage | FailedImage], None],
     progress: Progress | None = None,
 ) -> None:
     """Predict images one after the other; a broken one is left out, and said.
@@ -165,7 +165,7 @@ def predict_images(
 
 def guarded(
     path: Path, folder: Path, work: Callable[[], _Result], *, remedy: str = "make room"
-) -> "_Result | Failure":
+) -> "_Result | FailedImage":
     """Return what comes of an image; of a broken one, why.
 
     Args:
@@ -184,10 +184,10 @@ def guarded(
             raise UserError(
                 f"{folder}: outputs of {path.name} could not be written: {error.strerror or error}; {remedy}"
             ) from error
-        return Failure(path.name, _foreseen(path, error) or _unforeseen(path, error))
+        return FailedImage(path.name, _foreseen(path, error) or _unforeseen(path, error))
     except Exception as error:  # one image, whatever it brings about, never costs the others
         reason = _foreseen(path, error)
-        return Failure(path.name, reason or _unforeseen(path, error), None if reason else error)
+        return FailedImage(path.name, reason or _unforeseen(path, error), None if reason else error)
 
 
 def _foreseen(path: Path, error: Exception) -> str | None:
@@ -204,7 +204,7 @@ def _foreseen(path: Path, error: Exception) -> str | None:
     if isinstance(error, OSError):
         where = path if error.filename is None else error.filename
         return (
-            f"{path}: its outputs must be written, got {error.strerror or error} at {where}; mend that place"
+            f"{path}: its outputs must be written, got {error.strerror or error} at {where}; fix that place"
         )
     return None
 
@@ -216,7 +216,7 @@ def _unforeseen(path: Path, error: Exception) -> str:
 
 def predict_image(
     path: Path, predictor: Predictor, options: Options, progress: Progress | None = None
-) -> ImageResult:
+) -> PredictedImage:
     """Predict an image and write what is wanted of it.
 
     Raises:
@@ -274,7 +274,7 @@ def predict_image(
                 raise UserError(
                     f"{path}: the file must stay as it is while it is read, got another one; predict it again"
                 )
-        return ImageResult(
+        return PredictedImage(
             name=path.name,
             height=raster.height,
             width=raster.width,
