@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from searcher.models.base import SegmentationModel
 from searcher.models.settings import SETTINGS, ModelSettings, PartsSettings, PostprocessSettings
+from searcher.models.settings_base import with_sizes
 from searcher.plugins import PluginError
 
 __all__ = ["build_model", "fetch_pretrained", "names", "register", "settings_of"]
@@ -49,11 +50,13 @@ def names() -> tuple[str, ...]:
 def build_model(settings: ModelSettings, postprocess: PostprocessSettings) -> SegmentationModel:
     """Return a new model with fresh weights, drawn from torch's global generator, on the CPU, in train mode.
 
-    Pretrained weights are not loaded: see `SegmentationModel.load_pretrained`.
+    Pretrained weights are not loaded: see `SegmentationModel.load_pretrained`. Sizes that are left to the data have no
+    effect on weights; here they are the defaults. Training fits them first, and files hold them fitted.
 
     Raises:
         ValueError: No model of that name; the message lists the known ones.
     """
+    settings, postprocess = with_sizes(settings, None), with_sizes(postprocess, None)
     return _class_of(settings)(**settings.model_dump(exclude={"name"}), postprocess=postprocess)
 
 

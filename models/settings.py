@@ -12,11 +12,11 @@ from searcher.models.parts import BACKBONES, ENCODERS, HEADS, PRETRAINED_ENCODER
 from searcher.models.settings_base import (
     MAX_CHANNELS,
     ModelSettings,
-    ObjectStatistics,
     PartOptions,
     PartsSettings,
     names_losses,
 )
+from searcher.models.sizes import ObjectStatistics, OrAuto
 from searcher.parts import Section, one_of
 from searcher.plugins import Registry
 
@@ -81,13 +81,15 @@ class UNetSettings(PartsSettings):
     border_weight: float = Field(default=0.0, ge=0.0, le=1000.0)
     """How much more pixels between near instances count in `ce` and `focal`: w0 of the original U-Net, which took
     10. 0 counts all alike. Unused by `dice`."""
-    border_sigma_px: float = Field(default=5.0, gt=0.0, le=100.0)
-    """How near instances are for `border_weight`: sigma of the original U-Net, which took 5."""
-    contour_width_px: int = Field(default=3, ge=1, le=64)
-    """Width of the contour of head `contour` in pixels of the image, inside of the instance; unused by the others."""
-    distance_cap_px: int = Field(default=16, ge=0, le=1024)
+    border_sigma_px: Annotated[float, Field(gt=0.0, le=100.0), OrAuto()] = 5.0
+    """How near instances are for `border_weight`: sigma of the original U-Net, which took 5. `"auto"`: a tenth of an
+    object's side, 5 at most."""
+    contour_width_px: Annotated[int, Field(ge=1, le=64), OrAuto()] = 3
+    """Width of the contour of head `contour` in pixels of the image, inside of the instance; unused by the others.
+    `"auto"`: 8, or less where 5% of the objects would keep no inside."""
+    distance_cap_px: Annotated[int, Field(ge=0, le=1024), OrAuto()] = 16
     """Head `distance`: pixels at least this deep in an instance are its middle, or only its deepest pixels if it is
-    smaller; 0: only the deepest. Unused by the others."""
+    smaller; 0: only the deepest. `"auto"`: half of an object's side, 16 at most. Unused by the others."""
     distance_weight: float = Field(default=1.0, ge=0.0, le=1000.0)
     """Weight of the distance's loss of head `distance`; unused by the others."""
     deep_supervision: bool = False
@@ -245,12 +247,13 @@ class MaskRCNNSettings(PartsSettings):
     @property
     def wants_objects(self) -> bool:
         """Whether anchors or the number of detections are left to the data."""
-        return 0 in (
+        open_values = (
             self.anchor_min_px,
             self.anchor_octaves,
             self.anchor_aspect,
             self.detections_per_image,
         )
+        return 0 in open_values
 
     def with_objects(self, objects: ObjectStatistics) -> Self:
         """Return the settings with the anchors and the number of detections that the data ask for.
@@ -283,8 +286,9 @@ class PostprocessSettings(Section):
 
     threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
     """A pixel is foreground where its probability exceeds this."""
-    min_object_area_px: int = Field(default=0, ge=0, le=10**9)
-    """Instances smaller than this are removed. 0 keeps all."""
+    min_object_area_px: Annotated[int, Field(ge=0, le=10**9), OrAuto()] = 0
+    """Instances smaller than this are removed. 0 keeps all. `"auto"`: the area that 5% of the training objects are
+    below."""
     fill_holes: bool = True
     """Fill holes inside instances (a gland's lumen belongs to the gland)."""
     smoothing_sigma_px: float = Field(default=0.0, ge=0.0, le=100.0)

@@ -1,7 +1,7 @@
 """What the parameters of every model have in common, ours and those of plug-ins. Imports no torch."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     Field,
@@ -13,6 +13,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from searcher.models.parts import KINDS, LOSSES, loss_names
+from searcher.models.sizes import AUTO, ObjectStatistics, OrAuto, fitted_size
 from searcher.parts import Options, Section, checked_options_by_part, hash_of
 
 __all__ = [
@@ -21,30 +22,18 @@ __all__ = [
     "ObjectStatistics",
     "PartOptions",
     "PartsSettings",
+    "auto_keys",
     "names_losses",
+    "with_sizes",
 ]
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 PartOptions = dict[str, Options]
 """Settings that parts bring with them, by the part's name: `{"tversky": {"alpha": 0.3}}`."""
 
 MAX_CHANNELS = 64
 """Most channels of an image that a network takes."""
-
-
-class ObjectStatistics(NamedTuple):
-    """How large the objects of a data set are, and how many lie in one image.
-
-    The side of an object is that of the square with the area of its bounding box.
-    """
-
-    small_px: float
-    """Side of a small object: 5% have a smaller one."""
-    large_px: float
-    """Side of a large object: 2% have a larger one."""
-    aspect: float
-    """Longer over shorter side of an elongated object's bounding box: 20% are more elongated."""
-    max_per_image: int
-    """Most objects in one image."""
 
 
 class ModelSettings(Section):
@@ -89,13 +78,39 @@ class ModelSettings(Section):
 
     @property
     def wants_objects(self) -> bool:
-        """Whether a parameter is left to the data."""
-        return False
+        """Whether a parameter is left to the data. A subclass with rules of its own adds them."""
+        return bool(auto_keys(self))
 
     def with_objects(self, objects: ObjectStatistics) -> Self:
         """Return the settings with what was left to the data filled in. Such settings leave nothing to it."""
-        del objects
-        return self
+        return with_sizes(self, objects)
+
+
+def auto_keys(section: Section) -> tuple[str, ...]:
+    """Return the keys of a section whose value is `"auto"`."""
+    return tuple(
+        key for key, value in vars(section).items() if value == AUTO and has_auto(type(section), key)
+    )
+
+
+def has_auto(section: type[Section], key: str) -> bool:
+    """Return whether a key of a section may be `"auto"`."""
+    return any(isinstance(each, OrAuto) for each in section.model_fields[key].metadata)
+
+
+def with_sizes(section: SectionT, objects: ObjectStatistics | None) -> SectionT:
+    """Return a section with a size in pixels in place of each `"auto"`.
+
+    Args:
+        section: Of a model or of post-processing.
+        objects: Of the training images; None where there are none: sizes then are the defaults.
+    """
+    fields = type(section).model_fields
+    sizes = {
+        key: fields[key].default if objects is None else fitted_size(key, objects)
+        for key in auto_keys(section)
+    }
+    return section.model_copy(update=sizes)
 
 
 class PartsSettings(ModelSettings):

@@ -1,8 +1,12 @@
 """What several rooms' tests share: real servers, started once, on loopback, stopped by their own handle."""
 
+import contextlib
+import gc
 import os
+import shlex
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +65,12 @@ _ON_ROOM = "tests/chaos/test_detached.py"
 _END_OF_CLUSTER = pytest.StashKey[Callable[[], None]]()
 """Ends that cluster, as long as it is up."""
 
+_HELD = pytest.StashKey[contextlib.ExitStack]()
+"""Ends what the processes of pytest-xdist were forked from."""
+
+_MODULES = ("albumentations", "torchvision", "zarr")
+"""What the tests' modules import beside those of a launch. (Ray reads the environment when it is imported.)"""
+
 _LONG = (
     "tests/docker/test_entrypoint.py",
     "tests/models/test_conformance.py",
@@ -106,6 +116,35 @@ class _ByServer(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
     """Take ours for `--dist loadfile`. (Groups by a mark do not work with xdist 3.8 and pytest 9.2.)"""
     return _ByServer(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
+    """Fork the processes of pytest-xdist from one that has imported torch and its like: 14 s of a processor each."""
+    config.stash[_HELD] = contextlib.ExitStack()
+    folder: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    forks = config.stash[_HELD].enter_context(Forks.shared(folder, _MODULES))
+    script = Path(__file__).parent / "support" / "forked_python.py"
+    for spec in specs:
+        if spec.popen:
+            spec.python = shlex.join([sys.executable, str(script), str(forks.path)])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of what the processes were forked from."""
+    if _HELD in config.stash:
+        config.stash[_HELD].close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what is imported and collected out of all garbage collections: it stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

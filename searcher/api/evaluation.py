@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from searcher.api.evaluation_page import split_report, write_report
+from searcher.api.held_out import HELD_OUT, held_out, predictor_of_some
 from searcher.api.networks import Found, normalise_as_wished, predictor_for
 from searcher.data_pipeline.annotations import annotation_facts, problem_of
 from searcher.data_pipeline.datasets import SampleSource
@@ -15,10 +16,10 @@ from searcher.data_pipeline.images import same_name
 from searcher.data_pipeline.normalisation import Normalisation, levels_of
 from searcher.data_pipeline.store import Store, normalised, prepare_store
 from searcher.evaluation.glas.records import EVALUATION_SCHEMA
-from searcher.evaluation.summary import Summary
+from searcher.evaluation.summary import Summary, summarise
 from searcher.exceptions import UserError
 from searcher.inference.image_kind import ImageKind
-from searcher.inference.measuring import measure_split, see_all
+from searcher.inference.measuring import measure_images, see_all
 from searcher.ledger.database import Database
 from searcher.ledger.outcomes import record_evaluations
 from searcher.report.model import SplitReport
@@ -74,7 +75,8 @@ def evaluate_networks(
         found: The networks.
         source: The data set, open.
         folder: Its folder or URI.
-        splits: Names with commas between; None: testA, or where there is none all but train and val.
+        splits: Names with commas between; `held-out` for the images that the networks were validated on. None: testA,
+            or where there is none all but train and val, or where there are only those `held-out`.
         tta: Whether to take the mean of 8 views; None: as the networks were tuned.
         normalisation: `bundle`, `fixed` or `percentile`.
         labels_are_said: Whether a person says what the label maps hold.
@@ -95,18 +97,26 @@ def evaluate_networks(
         store = prepare_store(source, cache_dir(), progress=advance)
     for line in reading_remarks(store):
         remark(line)
-    wanted = _splits(store, splits)
+    wanted = _splits(found, store, splits, folder, remark)
+    images = {split: [i for group in groups.values() for i in group] for split, groups in wanted.items()}
     if not labels_are_said:
-        _check_annotations(store, folder, wanted, remark)
-    _say_brightened(store, predictor.kind.normalisation, wanted, remark)
+        _check_annotations(store, folder, images, remark)
+    _say_brightened(store, predictor.kind.normalisation, images, remark)
     store = normalised(store, predictor.kind.normalisation)
     measured: dict[str, Summary] = {}
     pages: list[SplitReport] = []
-    for split, indices in wanted.items():
-        with bar(f"predicting {split}") as advance:
-            seen = see_all(predictor, store, indices, advance)
-        measured[split] = measure_split(predictor, seen)
+    for split, groups in wanted.items():
+        seen, results = [], []
+        for numbers, indices in groups.items():
+            some = predictor if numbers == () else predictor_of_some(found, numbers, tta)
+            some.kind = predictor.kind
+            with bar(f"predicting {split}") as advance:
+                seen_by_some = see_all(some, store, indices, advance)
+            seen += seen_by_some
+            results += measure_images(some, seen_by_some)
+        measured[split] = summarise(results)
         if report is not None:
+            indices = [index for group in groups.values() for index in group]
             pages.append(split_report(split, measured[split], predictor, store, indices, seen))
     record = {
         "schema": EVALUATION_SCHEMA,
@@ -208,8 +218,10 @@ def _say_brightened(
         )
 
 
-def _splits(store: Store, wanted: str | None) -> dict[str, list[int]]:
-    """Return the images of each split.
+def _splits(
+    found: Found, store: Store, wanted: str | None, folder: str, remark: Callable[[str], None]
+) -> dict[str, dict[tuple[int, ...], list[int]]]:
+    """Return the images of each split by the networks that see them, () for all.
 
     Raises:
         UserError: The data set has no image of a split.
@@ -217,13 +229,28 @@ def _splits(store: Store, wanted: str | None) -> dict[str, list[int]]:
     there = {same_name(sample.split): sample.split for sample in store.samples}
     if wanted is None:
         others = [name for name in there.values() if name not in ("train", *VALIDATION)]
-        wanted = "testA" if "testA" in there or not others else ",".join(others)
-    names = dict.fromkeys(same_name(part.strip()) for part in wanted.split(","))
-    found = {there.get(name, name): store.indices(there.get(name, name)) for name in names}
-    for name, indices in found.items():
-        if not indices:
+        wanted = "testA" if "testA" in there else ",".join(others) or HELD_OUT
+    splits: dict[str, dict[tuple[int, ...], list[int]]] = {}
+    for name in dict.fromkeys(same_name(part.strip()) for part in wanted.split(",")):
+        split = there.get(name, name)
+        if name in there:
+            splits[split] = {(): store.indices(split)}
+        elif name == HELD_OUT:
+            splits[HELD_OUT] = held_out(found.members, store, folder)
+            remark(_of_held_out(splits[HELD_OUT], len(found.members)))
+        else:
             raise UserError(
                 f"--splits {wanted}: must be splits of the data set, got {name or 'an empty name'}; it has "
-                f"{', '.join(there.values())}"
+                f"{', '.join(there.values())}, and {HELD_OUT} measures on the images that trials were validated on"
             )
-    return found
+    return splits
+
+
+def _of_held_out(groups: dict[tuple[int, ...], list[int]], num_networks: int) -> str:
+    num_images = sum(map(len, groups.values()))
+    seen_by = "the network" if num_networks == 1 else f"those of the {num_networks} networks"
+    return (
+        f"split {HELD_OUT}: {num_images} images, each seen by {seen_by} that did not train on it; epoch and settings "
+        "were chosen on these images, so the figures are too good; keep a test split apart for figures to publish: "
+        "column split of samples.csv, a folder test, or names that begin with testA_"
+    )

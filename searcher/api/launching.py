@@ -13,6 +13,7 @@ from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.patience import Patience
+from searcher.ledger.shipped import as_it_began, remark_on
 from searcher.lineage.chain import chain
 from searcher.lineage.resolve import is_enough, resolve
 from searcher.orchestration.cluster.ray_cluster import check_reachable
@@ -103,12 +104,13 @@ def launch_in_order(
 
 def _launch_one(spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher) -> LaunchResult:
     with _existing(place.database, watcher.problem) as database:
+        spec, as_began = _as_it_began(spec, database)
         spec = resolve(spec, database, storage_root=place.storage_root)
     config = spec.trial_config({})
     data = DataRequest(place.data, str(cache_dir()), config.data, place.view)
     with watcher.preparing() as advance:
         store = data.prepare(advance)
-    remarks = check_data(store, data, config)
+    remarks = [*as_began, *check_data(store, data, config)]
     run = RunContext(
         spec=spec,
         data=data,
@@ -124,6 +126,14 @@ def _launch_one(spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher) -> 
         result = drive(run, database=place.database, listener=listener)
     watcher.ended(spec, result)
     return result
+
+
+def _as_it_began(spec: StudySpec, database: Database | None) -> tuple[StudySpec, list[str]]:
+    """Return a study, a shipped one as it was when it began, and in this case a line that says so."""
+    if database is None or spec.name not in database.study_names():
+        return spec, []
+    before = as_it_began(spec, database.study_row(spec.name))
+    return before, [] if before is spec else [remark_on(spec)]
 
 
 @contextmanager

@@ -60,7 +60,8 @@ def _named(text: str) -> tuple[Path, str | None]:
 def _print(found: "ContestTable") -> None:
     from rich.text import Text
 
-    from searcher.cli.terminal import console, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console
     from searcher.evaluation.glas.contest_table import POSTER_TITLE, SINCE_TITLE, figure_texts
 
     columns = ["method", *(f">{name} {s}" for name in ("F1", "Dice", "Hausdorff") for s in "AB")]

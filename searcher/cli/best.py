@@ -28,7 +28,8 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from searcher.api.best import check_plot, find_best, picture_of, write_plot
-    from searcher.cli.terminal import console, metric, print_json, table, tuning_text
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console, metric, print_json, tuning_text
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import evaluations, exports
 
@@ -97,16 +98,18 @@ def _listed(numbers: "list[int]") -> str:
 
 
 def _print_front(study: "StudyRecord", front: "list[TrialRecord]") -> None:
-    from searcher.cli.terminal import console, metric, params_text, table
+    from searcher.cli.tables import Parts, table
+    from searcher.cli.terminal import console, metric, params_texts
 
-    rows = [(each.number, *map(metric, each.values), params_text(each.params)) for each in front]
+    rows = [(each.number, *map(metric, each.values), Parts(params_texts(each.params))) for each in front]
     columns = [">trial", *(f">{name}" for name in (study.objective, *study.also)), "parameters"]
     console.print("no trial is better than one of these in every objective:", markup=False)
     console.print(table(columns, rows))
 
 
 def _print_standings(study: "StudyRecord", ranks: "list[Standing]") -> None:
-    from searcher.cli.terminal import console, metric, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console, metric
 
     rows = [
         (

@@ -168,7 +168,8 @@ def _draw(args: argparse.Namespace) -> int:
 
 
 def _print_report(report: "DatasetReport") -> None:
-    from searcher.cli.terminal import console, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console
 
     console.print(
         f"{report.name}: {report.kind}, {report.num_images} readable images of {report.num_groups} patients",
@@ -195,14 +196,14 @@ def _print_report(report: "DatasetReport") -> None:
         "split",
         ">images",
         ">patients",
-        "grades",
-        "sizes",
+        "~grades",
+        "~sizes",
         ">instances",
         ">an image",
         ">area px",
         ">foreground",
     ]
-    console.print(table(columns, rows))
+    console.print(table(columns, rows, first_to_go=["patients", "an image"]))
     if rows:
         console.print("an image, area px: min / median / max", markup=False)
     for kind, lines in (("problem", report.problems), ("remark", report.remarks)):

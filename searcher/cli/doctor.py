@@ -40,11 +40,12 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _print(findings: "list[Finding]") -> None:
-    from searcher.cli.terminal import console, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console
 
     if findings:
         rows = [(f.state, f.study, f.where, _sentence(f)) for f in findings]
-        console.print(table(["state", "study", "where", "what, why it matters, what mends it"], rows))
+        console.print(table(["state", "study", "~where", "~what, why it matters, what mends it"], rows))
     for finding in findings:
         if finding.command is not None and finding.is_open:
             console.print(

@@ -21,7 +21,8 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--splits",
         metavar="A,B",
-        help="splits of the data set; default testA, or where there is none all but train and val",
+        help="splits of the data set, or held-out: the images that the networks were validated on; "
+        "default testA, else all but train and val, else held-out",
     )
     parser.add_argument(
         "--tta",

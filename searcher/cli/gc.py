@@ -45,7 +45,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _print(args: argparse.Namespace, freed: "list[Freed]") -> None:
-    from searcher.cli.terminal import console, print_json, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console, print_json
 
     if args.json:
         print_json([study.to_dict() | {"dry_run": args.dry_run} for study in freed])

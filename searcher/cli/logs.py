@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.api.logs import NO_LAUNCH_LOG, log_file, no_log, why_no_trial_log
-from searcher.cli.options import Verbs, add_address, add_database, database_address, positive_int, ray_address
+from searcher.cli.options import (
+    Verbs,
+    add_address,
+    add_database,
+    database_address,
+    positive_int,
+    ray_address,
+    trial_number,
+)
 from searcher.cli.streams import output, say_problem
 from searcher.cli.study_at_work import study_at_work
 
@@ -35,7 +43,7 @@ def add_parser(verbs: Verbs) -> None:
         epilog="With --follow it ends with the trial, or with the launch, exit code 0; Ctrl-C ends it before, 130.",
     )
     parser.add_argument("--study", required=True, metavar="NAME")
-    parser.add_argument("--trial", type=_trial_number, metavar="N", help="that trial's log")
+    parser.add_argument("--trial", type=trial_number, metavar="N", help="that trial's log")
     parser.add_argument("--follow", action="store_true", help="go on with what is added")
     parser.add_argument("--lines", type=positive_int, metavar="N", help="begin with the last N lines")
     add_database(parser)
@@ -44,12 +52,6 @@ def add_parser(verbs: Verbs) -> None:
         "where a launch is a Ray job and its storage is not in reach here: the cluster, for the job's log",
     )
     parser.set_defaults(run=_run)
-
-
-def _trial_number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be a trial's number, got {text}")
-    return int(text)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -38,6 +38,7 @@ __all__ = [
     "ray_address",
     "storage_root",
     "storage_text",
+    "trial_number",
 ]
 
 Verbs = Any
@@ -56,6 +57,17 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
     return value
+
+
+def trial_number(text: str) -> int:
+    """Return a trial's number, 0 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a trial's number, got {text}")
+    return int(text)
 
 
 def positive_float(text: str) -> float:

@@ -31,7 +31,8 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.cli.terminal import console, print_json, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console, print_json
     from searcher.plugins import broken_plugins, plugin_of, registries
 
     for room in _ROOMS:
@@ -59,5 +60,5 @@ def _run(args: argparse.Namespace) -> int:
             ]
         )
     else:
-        console.print(table(["kind", "key", "name", "from"], rows))
+        console.print(table(["kind", "key", "name", "~from"], rows))
     return 2 if broken_plugins() else 0

@@ -229,7 +229,8 @@ def _print_results(
     num_skipped: int,
     options: "Options",
 ) -> None:
-    from searcher.cli.terminal import console, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console
 
     if 0 < len(found) <= 20:
         rows = [

@@ -66,7 +66,8 @@ def _record(spec: "StudySpec", largest: "Measured", measured: "list[Measured]") 
 
 
 def _print(spec: "StudySpec", largest: "Measured", measured: "list[Measured]") -> None:
-    from searcher.cli.terminal import console, params_text, table
+    from searcher.cli.tables import Parts, table
+    from searcher.cli.terminal import console, params_texts
     from searcher.training.memory_probe import MARGIN, params_and_use
 
     def say(text: str) -> None:
@@ -77,7 +78,7 @@ def _print(spec: "StudySpec", largest: "Measured", measured: "list[Measured]") -
         (
             _gib(each.use.peak_bytes) if each.use.fits else "too much",
             _gib(each.use.host_bytes),
-            params_text(each.params),
+            Parts(params_texts(each.params)),
         )
         for each in measured
     ]

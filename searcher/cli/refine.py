@@ -28,7 +28,8 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     check_study_file(args.write, force=args.force)
 
-    from searcher.cli.terminal import console, print_json, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console, print_json
     from searcher.ledger.database import Database
 
     with Database.open(database_address(args)) as database:
@@ -53,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
         )
         for each in refinement.parameters
     ]
-    console.print(table(["parameter", ">importance", "old", "new", "why"], rows))
+    console.print(table(["parameter", ">importance", "~old", "~new", "~why"], rows))
     if args.write is not None:
         console.print(
             f"written to {args.write}; searcher launch --study {args.write}", markup=False, soft_wrap=True

@@ -16,7 +16,8 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.cli.terminal import console, metric, print_json, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console, metric, print_json
     from searcher.ledger.best import best_trial
     from searcher.ledger.database import Database
 
@@ -60,7 +61,13 @@ def _run(args: argparse.Namespace) -> int:
         "best",
         "last launch",
     ]
-    console.print(table(columns, rows))
+    console.print(
+        table(
+            columns,
+            rows,
+            first_to_go=["waiting", "objective", "running", "fail", "pruned", "complete", "last launch"],
+        )
+    )
     return 0
 
 

@@ -15,7 +15,8 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.cli.terminal import console, print_json, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console, print_json
     from searcher.study.catalog import load_study, shipped_studies
 
     specs = [load_study(name) for name in shipped_studies()]
@@ -34,5 +35,11 @@ def _run(args: argparse.Namespace) -> int:
         )
         return 0
     rows = [(s.name, s.study.trials, s.study.objective, len(s.space), s.study.description) for s in specs]
-    console.print(table(["study", ">trials", "objective", ">parameters", "what it is"], rows))
+    console.print(
+        table(
+            ["study", ">trials", "objective", ">parameters", "~what it is"],
+            rows,
+            first_to_go=["parameters", "objective"],
+        )
+    )
     return 0

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from searcher.cli.terminal import console, metric, table
+from searcher.cli.tables import FittingTable, table
+from searcher.cli.terminal import console, metric
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from searcher.evaluation.bootstrap import Interval
     from searcher.evaluation.summary import Estimate, Summary
 
@@ -53,7 +52,7 @@ def print_summaries(summaries: "Mapping[str, Summary]") -> None:
             console.print(f"{name}: {line}", markup=False, soft_wrap=True)
 
 
-def _of_instances(summaries: "Mapping[str, Summary]") -> "Table":
+def _of_instances(summaries: "Mapping[str, Summary]") -> "FittingTable":
     """Return the table of the metrics of cells and nuclei."""
     rows: list[tuple[object, ...]] = []
     for name, of in summaries.items():

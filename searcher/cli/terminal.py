@@ -1,17 +1,14 @@
-"""Tables, JSON and progress bars: all that is printed goes through here."""
+"""Lines, JSON and progress bars: all that is printed goes through here."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import IO, Any, cast
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from searcher.cli.streams import output
 from searcher.escaping import one_line
@@ -27,7 +24,6 @@ __all__ = [
     "progress_bar",
     "progress_bars",
     "seconds",
-    "table",
 ]
 
 
@@ -35,7 +31,8 @@ class _Console(Console):
     """Takes no text for markup, an emoji's name or a terminal's commands. A text is one line, whatever is in it."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as `rich.console.Console.print` does."""
+        """Print as `rich.console.Console.print` does; in a file no line is cut."""
+        options.setdefault("crop", self.is_terminal)
         super().print(*(one_line(each) if isinstance(each, str) else each for each in objects), **options)
 
 
@@ -52,27 +49,6 @@ console = _Console(
 def print_json(value: Any) -> None:
     """Print plain values as JSON; numbers that JSON does not have, NaN and infinity, are null."""
     output.write(json_text(value))
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """Return a plain table; a column whose head begins with `>` is aligned to the right.
-
-    Every cell is a text of one line, whatever is in it; a `rich.text.Text` keeps its style.
-    """
-    shown_title = None if title is None else Text(one_line(title))
-    drawn = Table(box=box.SIMPLE_HEAD, title=shown_title, title_justify="left", pad_edge=False)
-    for column in columns:
-        head = Text(one_line(column.removeprefix(">")))
-        drawn.add_column(head, justify="right" if column.startswith(">") else "left")
-    for row in rows:
-        drawn.add_row(*map(_cell, row))
-    return drawn
-
-
-def _cell(value: object) -> Text:
-    if isinstance(value, Text):
-        return Text(one_line(value.plain), style=value.style)
-    return Text("" if value is None else one_line(str(value)))
 
 
 def metric(value: float | None) -> str:

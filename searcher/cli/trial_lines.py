@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from searcher.cli.tables import fitting
 from searcher.cli.terminal import metric, params_texts, seconds
 from searcher.escaping import one_line
 
-__all__ = ["TrialLine", "packed", "trial_lines"]
+__all__ = ["TrialLine", "packed", "trial_lines", "varying"]
 
 _STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
 _GAP = 2
@@ -39,19 +40,19 @@ def trial_lines(trials: Iterable[TrialLine], *, width: int, height: int) -> list
         height: Lines, 3 at least.
     """
     ordered = sorted(trials, key=lambda trial: (trial.state != "RUNNING", -trial.number))
-    fitting = ordered if len(ordered) < height else ordered[: height - 2]
+    fit = ordered if len(ordered) < height else ordered[: height - 2]
     head = ["trial", "state", "epoch", "value", "time", "parameters"]
-    varied = _varied(ordered)
-    cells = [head, *([*_cells(trial), ""] for trial in fitting)]
+    varied = varying([trial.params for trial in ordered])
+    cells = [head, *([*_cells(trial), ""] for trial in fit)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head) - 1)]
     room = width - sum(widths) - _GAP * len(widths)
     lines = [_line(head, widths, "bold")]
-    for trial, row in zip(fitting, cells[1:], strict=True):
+    for trial, row in zip(fit, cells[1:], strict=True):
         shown = {key: trial.params[key] for key in varied if key in trial.params}
-        row[-1] = _fitting(params_texts(shown), room)
+        row[-1] = fitting(params_texts(shown), room)
         lines.append(_line(row, widths, _STYLES.get(trial.state, "")))
-    if len(fitting) < len(ordered):
-        lines.append(Text(f"and {len(ordered) - len(fitting)} that ended before", style="dim"))
+    if len(fit) < len(ordered):
+        lines.append(Text(f"and {len(ordered) - len(fit)} that ended before", style="dim"))
     for line in lines:
         line.no_wrap = True
         line.truncate(width, overflow="ellipsis")
@@ -69,26 +70,20 @@ def packed(parts: Sequence[str], *, width: int) -> list[str]:
     return lines
 
 
-def _varied(trials: Sequence[TrialLine]) -> list[str]:
-    """Return the parameters in which the trials differ; all of them for a single trial."""
-    keys = dict.fromkeys(key for trial in trials for key in trial.params)
-    differ = [key for key in keys if len({repr(trial.params.get(key)) for trial in trials}) > 1]
+def varying(trials: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return the parameters in which trials differ, in the study's order; all of them if they differ in none.
+
+    Args:
+        trials: The parameters of each.
+    """
+    keys = dict.fromkeys(key for params in trials for key in params)
+    differ = [key for key in keys if len({repr(params.get(key)) for params in trials}) > 1]
     return differ or [*keys]
 
 
 def _cells(trial: TrialLine) -> list[str]:
     epoch = f"{trial.epoch}/{trial.num_epochs}" if trial.num_epochs else ""
     return [str(trial.number), trial.state, epoch, metric(trial.value), seconds(trial.taken_s)]
-
-
-def _fitting(texts: Sequence[str], room: int) -> str:
-    """Return as many whole texts as fit, with the number of the others."""
-    for count in range(len(texts), 0, -1):
-        rest = f" +{len(texts) - count}" if count < len(texts) else ""
-        text = " ".join(texts[:count]) + rest
-        if len(text) <= room:
-            return text
-    return f"+{len(texts)}" if texts and room >= len(f"+{len(texts)}") else ""
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], style: str) -> Text:

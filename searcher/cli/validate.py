@@ -17,7 +17,8 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.cli.terminal import console, print_json, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console, print_json
     from searcher.exceptions import UserError
     from searcher.study.catalog import load_study
 
@@ -38,5 +39,5 @@ def _run(args: argparse.Namespace) -> int:
         ]
         title = f"{spec.source}: valid; {spec.study.trials} trials, {spec.objective.direction} {spec.objective.name}"
         console.print(title, markup=False)
-        console.print(table(["parameter", "range", "only where"], rows))
+        console.print(table(["parameter", "~range", "~only where"], rows))
     return 2 if failed else 0

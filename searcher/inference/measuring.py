@@ -15,7 +15,7 @@ from searcher.evaluation.metrics import ImageComparison
 from searcher.evaluation.summary import ImageResult, Summary, summarise
 from searcher.inference.predictor import Output, Predictor
 
-__all__ = ["Seen", "measure", "measure_split", "see_all"]
+__all__ = ["Seen", "measure", "measure_images", "measure_split", "see_all"]
 
 _NUM_THREADS = 2
 """Cutting and comparing are numpy's and OpenCV's, which let another thread run."""
@@ -84,6 +84,16 @@ def measure(
 
 def measure_split(predictor: Predictor, seen: Sequence[Seen]) -> Summary:
     """Return all figures of a set of images, at least one, with the time of seeing and cutting each."""
+    return summarise(measure_images(predictor, seen))
+
+
+def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageResult]:
+    """Return all figures of each image, with the time of seeing and cutting it.
+
+    Args:
+        predictor: The models.
+        seen: What they see of the images.
+    """
     results = []
     for each in seen:
         started = time.perf_counter()
@@ -98,4 +108,4 @@ def measure_split(predictor: Predictor, seen: Sequence[Seen]) -> Summary:
                 seconds=seconds,
             )
         )
-    return summarise(results)
+    return results

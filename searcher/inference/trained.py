@@ -17,6 +17,7 @@ from searcher.inference.tuning import Tuned, agreed
 from searcher.models.base import SegmentationModel
 from searcher.models.registry import build_model
 from searcher.models.settings import PostprocessSettings
+from searcher.models.settings_base import auto_keys
 from searcher.study.config import TrialConfig
 
 __all__ = ["TrainedNetwork", "predictor_of", "uses_tta"]
@@ -49,8 +50,11 @@ class TrainedNetwork:
             ValueError: They are of another version of searcher; one line.
         """
         with _one_line():
+            known = TrialConfig.model_validate(config)
+            if left := [*auto_keys(known.model), *auto_keys(known.postprocess)]:
+                raise ValueError(f"{left[0]} must be a number of pixels in a trained network, got 'auto'")
             return cls(
-                TrialConfig.model_validate(config),
+                known,
                 weights,
                 None if tuned is None else Tuned.from_dict(tuned),
                 "uint16" if dtype == "uint16" else "uint8",

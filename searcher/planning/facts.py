@@ -11,6 +11,7 @@ from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.exposure import Choice, choose_for_store
 from searcher.data_pipeline.store import Store
 from searcher.data_pipeline.unannotated import objects_only
+from searcher.training.data_defaults import statistics_of
 from searcher.training.dataset import given_validation, trained_on
 
 __all__ = ["DataFacts", "data_facts", "near_share"]
@@ -40,7 +41,7 @@ class DataFacts:
     objects_per_image: int
     """Median number of objects in one image."""
     small_area_px: int
-    """Area that 1% of the objects fall below."""
+    """Area that 5% of the objects fall below."""
     narrow_px: int
     """Shorter side of the bounding box that 5% of the objects fall below."""
     side_px: float
@@ -79,17 +80,16 @@ def data_facts(store: Store, where: str) -> DataFacts:
         raise DataError(f"{where}: some images must be of the split train, got none; correct samples.csv")
     every = annotation_facts(store)
     facts = [every[index] for index in indices]
-    areas = np.array([area for each in facts for area in each.areas], np.int64)
-    if not len(areas):
+    objects = statistics_of(facts)
+    if objects is None:
         raise DataError(
             f"{where}: training images must hold objects, got no object in any of {len(indices)}; "
             "check how the label maps were written"
         )
-    extents = np.array([extent for each in facts for extent in each.extents], np.float64)
-    sides = np.sqrt(extents.prod(axis=1))
     shapes = np.array([store.labels(index).shape for index in indices])
     samples = [store.samples[index] for index in indices]
-    gap = max(1, round(float(np.median(sides)) / 20))
+    num_objects = sum(each.num_labels for each in facts)
+    gap = max(1, round(objects.side_px / 20))
     num_near = sum(
         near_share(objects_only(store.labels(index)), gap) * every[index].num_labels for index in indices
     )
@@ -100,14 +100,14 @@ def data_facts(store: Store, where: str) -> DataFacts:
         has_validation=bool(given_validation(store)),
         short_px=_quantile(shapes.min(axis=1), 0.1),
         largest_px=int(shapes.prod(axis=1).max()),
-        num_objects=len(areas),
+        num_objects=num_objects,
         objects_per_image=_quantile(np.array([each.num_labels for each in facts]), 0.5),
-        small_area_px=_quantile(areas, 0.01),
-        narrow_px=_quantile(extents.min(axis=1), 0.05),
-        side_px=float(np.median(sides)),
-        large_side_px=float(np.quantile(sides, 0.98)),
+        small_area_px=objects.small_area_px,
+        narrow_px=objects.narrow_px,
+        side_px=objects.side_px,
+        large_side_px=objects.large_px,
         gap_px=gap,
-        near=float(num_near / len(areas)),
+        near=float(num_near / num_objects),
         channels=tuple(store.channels),
         dtype=store.dtype,
         normalisation=choose_for_store(store, indices),

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from searcher.escaping import one_line
 from searcher.exceptions import UserError
+from searcher.models.sizes import contour_widths, distance_caps
 from searcher.planning.facts import DataFacts
 from searcher.study.toml_text import toml_value
 
@@ -26,8 +27,6 @@ _STEP_PX = 8 * (448 * 0.75) ** 2
 """Pixels of a batch as the network sees it: 8 crops of `unet-instances`."""
 _STEPS_PER_EPOCH = 75
 _MOST_FOLDS = 6
-_DEEPEST_PX = 256
-"""Largest cap of the distance to the border."""
 _MANY = 30
 """Objects in an image, above which each counts the same, however large."""
 _FEW_PATIENTS = 12
@@ -190,7 +189,7 @@ def _model(facts: DataFacts, seen_px: float, *, has_imagenet: bool) -> _Table:
     table.add("upsampling", "bilinear")
     if has_imagenet:
         table.add("weights", "imagenet", "of the encoder efficientnet_lite0")
-    width = _contour_widths(facts)
+    width = contour_widths(facts.narrow_px)
     if width is not None and width[0] == width[1] and _heads(facts) != ["distance"]:
         table.add("contour_width_px", width[0], f"5% of the objects are at most {facts.narrow_px} px wide")
     heads = _heads(facts)
@@ -200,7 +199,7 @@ def _model(facts: DataFacts, seen_px: float, *, has_imagenet: bool) -> _Table:
 
 
 def _postprocess(facts: DataFacts) -> _Table:
-    why = f"1% of {facts.num_objects} objects are smaller"
+    why = f"5% of {facts.num_objects} objects are smaller"
     return _Table("postprocess").add("min_object_area_px", facts.small_area_px, why)
 
 
@@ -230,14 +229,14 @@ def _model_space(facts: DataFacts, scales: list[float], *, has_imagenet: bool) -
     heads = _heads(facts)
     if len(heads) > 1:
         table.add("head", {"choices": heads}, _head_reason(facts))
-    width = _contour_widths(facts)
+    width = contour_widths(facts.narrow_px)
     if "contour" in heads and width is not None and width[0] < width[1]:
         entry: dict[str, Any] = {"low": width[0], "high": width[1]}
         if len(heads) > 1:
             entry["when"] = {"model.head": ["contour"]}
         table.add("contour_width_px", entry, f"5% of the objects are at most {facts.narrow_px} px wide")
     if "distance" in heads:
-        entry = {"choices": _caps(facts)}
+        entry = {"choices": distance_caps(facts.side_px)}
         if len(heads) > 1:
             entry["when"] = {"model.head": ["distance"]}
         table.add("distance_cap_px", entry, "up to half of an object's side")
@@ -258,7 +257,7 @@ def _augment_space(facts: DataFacts, crop: int) -> _Table:
 
 
 def _first_point(facts: DataFacts, scales: list[float], crop: int, *, has_imagenet: bool) -> Iterator[str]:
-    heads, width = _heads(facts), _contour_widths(facts)
+    heads, width = _heads(facts), contour_widths(facts.narrow_px)
     head = "contour" if "contour" in heads else heads[0]
     point: dict[str, Any] = {"optimizer.lr": 1e-3}
     point["model.encoder"] = "efficientnet_lite0" if has_imagenet else "plain"
@@ -269,7 +268,7 @@ def _first_point(facts: DataFacts, scales: list[float], crop: int, *, has_imagen
     if head == "contour" and width is not None and width[0] < width[1]:
         point["model.contour_width_px"] = (width[0] + width[1]) // 2
     if head == "distance":
-        point["model.distance_cap_px"] = _caps(facts)[-1]
+        point["model.distance_cap_px"] = distance_caps(facts.side_px)[-1]
     point |= {"model.loss": "ce+dice", "model.border_weight": 0.0}
     point |= {"augment.preset": "strong" if facts.is_stained else "standard"}
     point |= {"augment.strength": 1.0, "augment.crop_px": crop}
@@ -301,7 +300,7 @@ def _batch_size(seen_px: float) -> int:
 
 
 def _heads(facts: DataFacts) -> list[str]:
-    has_inside = _contour_widths(facts) is not None
+    has_inside = contour_widths(facts.narrow_px) is not None
     if facts.near < _NEAR:
         return ["binary", "contour"] if has_inside else ["binary", "distance"]
     return ["contour", "distance"] if has_inside else ["distance"]
@@ -309,19 +308,8 @@ def _heads(facts: DataFacts) -> list[str]:
 
 def _head_reason(facts: DataFacts) -> str:
     return f"{facts.near:.0%} of the objects have another one within {facts.gap_px} px" + (
-        "" if _contour_widths(facts) else "; the narrowest leave no room for a contour"
+        "" if contour_widths(facts.narrow_px) else "; the narrowest leave no room for a contour"
     )
-
-
-def _contour_widths(facts: DataFacts) -> tuple[int, int] | None:
-    """Return the range of widths of a contour that leaves 95% of the objects an inside; None if none does."""
-    high = min(12, (facts.narrow_px - 1) // 2)
-    return (max(1, high // 3), high) if high >= 1 else None
-
-
-def _caps(facts: DataFacts) -> list[int]:
-    deepest = min(max(2, round(facts.side_px / 2)), _DEEPEST_PX)
-    return sorted({max(2, deepest // 4), max(2, deepest // 2), deepest})
 
 
 def _remarks(facts: DataFacts, name: str, folds: int) -> Iterator[str]:

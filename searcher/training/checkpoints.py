@@ -91,8 +91,8 @@ class Checkpoint:
     """Of the trials whose weights this one began from, the oldest first: `data_fingerprint`, and `split`, the keys of
     `data` that decide which images were held out."""
     left_to_data: tuple[str, ...] = ()
-    """Keys of `config`, dotted, that were chosen by the data: they are at their defaults in what `config_digest` is of.
-    """
+    """Keys of `config`, dotted, that were chosen by the data: they are `auto` in what `config_digest` is of, or at
+    their defaults."""
     dtype: str = "uint8"
     """Type of the values of the images in the data set, `uint8` or `uint16`."""
     pixel_size_um: float | None = None
@@ -115,7 +115,10 @@ class Checkpoint:
         chosen = {table: dict(keys) for table, keys in self.config.items() if isinstance(keys, dict)}
         for key in self.left_to_data:
             table, _, leaf = key.partition(".")
-            chosen.get(table, {}).pop(leaf, None)
+            if key == "model.channels":
+                chosen.get(table, {}).pop(leaf, None)
+            else:
+                chosen.setdefault(table, {})[leaf] = "auto"
         try:
             return TrialConfig.model_validate(chosen).digest()
         except ValidationError:  # of another version altogether

@@ -9,8 +9,9 @@ from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.store import Store
 from searcher.data_pipeline.unannotated import remark_on
 from searcher.study.config import TrialConfig
+from searcher.training.data_defaults import fitted_sizes
 from searcher.training.dataset import SAME_SCALE, DataRequest, split_store
-from searcher.training.object_sizes import size_remarks
+from searcher.training.object_sizes import size_remarks, taken_sizes
 from searcher.training.pixels import pixels_of
 
 __all__ = ["check_annotations", "check_data", "patients_remark", "pixel_sizes_remark", "reading_remarks"]
@@ -53,7 +54,9 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
     if remark := _partial_remark(store, where, split.train + split.val):
         remarks.append(remark)
     remarks += [f"{where}: {line}" for line in (*found, *pixels_of(config, store).remarks(config)) if line]
-    return remarks + size_remarks(config, [facts[index] for index in split.train])
+    trained = [facts[index] for index in split.train]
+    fitted = fitted_sizes(config, trained)
+    return remarks + taken_sizes(config, fitted, trained) + size_remarks(fitted, trained)
 
 
 def _partial_remark(store: Store, where: str, indices: Sequence[int]) -> str | None:

@@ -1,28 +1,42 @@
 """What a configuration leaves to the data: found out from the images that are trained on."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
+from searcher.data_pipeline.annotations import annotation_facts
+from searcher.data_pipeline.label_evidence import LabelFacts
 from searcher.data_pipeline.store import Store
-from searcher.data_pipeline.unannotated import objects_only
 from searcher.exceptions import UserError
 from searcher.models.settings import MAX_CHANNELS, ObjectStatistics
+from searcher.models.settings_base import auto_keys, with_sizes
 from searcher.study.config import TrialConfig
 
-__all__ = ["fitted_to_data", "object_statistics", "with_channels"]
+__all__ = [
+    "fitted_sizes",
+    "fitted_to_data",
+    "left_to_objects",
+    "object_statistics",
+    "sizes_of",
+    "statistics_of",
+    "with_channels",
+    "with_sizes_of",
+]
 
 logger = logging.getLogger(__name__)
 
 _SMALL, _LARGE, _ELONGATED = 0.05, 0.98, 0.8
 """Quantiles, see `ObjectStatistics`."""
+_TABLES = ("model", "postprocess")
+"""Tables with sizes in pixels that may be left to the data."""
 
 
-def fitted_to_data(config: TrialConfig, store: Store, indices: Sequence[int]) -> TrialConfig:
-    """Return the configuration with the values that its model leaves to the data, and log them.
+def fitted_to_data(
+    config: TrialConfig, store: Store, indices: Sequence[int], resumed: Mapping[str, Any] | None = None
+) -> TrialConfig:
+    """Return the configuration with the values that it leaves to the data, and log them.
 
     The values depend on the configuration (its split defines the training images) and the data's fingerprint. A
     checkpoint has both. So a trial's digest stays that of the configuration that the sampler chose. The values are in
@@ -32,11 +46,65 @@ def fitted_to_data(config: TrialConfig, store: Store, indices: Sequence[int]) ->
         config: As the sampler chose it.
         store: Images and label maps.
         indices: Which of them are trained on.
+        resumed: Configuration in the checkpoint that the trial resumes from; its sizes are kept.
 
     Raises:
         UserError: The model is to have other channels than the images, or they have too many.
     """
+    if resumed is not None:
+        config = _with_values(config, {key: _value_in(resumed, key) for key in left_to_objects(config)})
     return _with_objects(with_channels(config, store), store, indices)
+
+
+def left_to_objects(config: TrialConfig) -> tuple[str, ...]:
+    """Return the dotted keys whose value is `"auto"`, a size in pixels that follows from the objects."""
+    return tuple(f"{table}.{key}" for table in _TABLES for key in auto_keys(getattr(config, table)))
+
+
+def sizes_of(config: TrialConfig, fitted: TrialConfig) -> dict[str, float]:
+    """Return the sizes in pixels that a configuration leaves to the data, by dotted key.
+
+    Args:
+        config: As the sampler chose it.
+        fitted: The same, as `fitted_to_data` returned it.
+    """
+    return {key: _value_in(vars(fitted), key) for key in left_to_objects(config)}
+
+
+def with_sizes_of(config: TrialConfig, fitted: TrialConfig) -> TrialConfig:
+    """Return a configuration with its sizes in pixels as numbers, and nothing else fitted; see `sizes_of`."""
+    return _with_values(config, sizes_of(config, fitted))
+
+
+def fitted_sizes(config: TrialConfig, facts: Sequence[LabelFacts]) -> TrialConfig:
+    """Return a configuration with its sizes in pixels as numbers.
+
+    Args:
+        config: As the sampler chose it, or with the defaults of what is searched.
+        facts: Of the label maps of the training images.
+    """
+    return _with_sizes(config, statistics_of(facts))
+
+
+def _with_sizes(config: TrialConfig, objects: ObjectStatistics | None) -> TrialConfig:
+    if not left_to_objects(config):
+        return config
+    return config.model_copy(update={table: with_sizes(getattr(config, table), objects) for table in _TABLES})
+
+
+def _with_values(config: TrialConfig, values: Mapping[str, float]) -> TrialConfig:
+    for dotted, value in values.items():
+        table, _, key = dotted.partition(".")
+        section = getattr(config, table).model_copy(update={key: value})
+        config = config.model_copy(update={table: section})
+    return config
+
+
+def _value_in(tables: Mapping[str, Any], dotted: str) -> float:
+    table, _, key = dotted.partition(".")
+    section = tables[table]
+    value: float = section[key] if isinstance(section, Mapping) else getattr(section, key)
+    return value
 
 
 def with_channels(config: TrialConfig, store: Store) -> TrialConfig:
@@ -62,17 +130,27 @@ def with_channels(config: TrialConfig, store: Store) -> TrialConfig:
 
 def _with_objects(config: TrialConfig, store: Store, indices: Sequence[int]) -> TrialConfig:
     """Return the configuration with what follows from the objects filled in."""
-    if not config.model.wants_objects:
+    if not config.model.wants_objects and not left_to_objects(config):
         return config
     objects = object_statistics(store, indices)
     if objects is None:
-        logger.warning("no training image holds an object, so the model keeps its defaults for objects")
-        return config
-    model = config.model.with_objects(objects)
-    was, now = config.model.model_dump(), model.model_dump()
-    found = ", ".join(f"{key}={now[key]}" for key in now if now[key] != was[key])
-    logger.info("from the objects of %d training images: %s", len(indices), found)
-    return config.model_copy(update={"model": model})
+        logger.warning("no training image holds an object, so what depends on objects keeps its defaults")
+        return _with_sizes(config, None)
+    fitted = config.model_copy(
+        update={
+            "model": config.model.with_objects(objects),
+            "postprocess": with_sizes(config.postprocess, objects),
+        }
+    )
+    found = [
+        f"{key}={now[key]}"
+        for table in _TABLES
+        for was, now in [(getattr(config, table).model_dump(), getattr(fitted, table).model_dump())]
+        for key in now
+        if now[key] != was[key]
+    ]
+    logger.info("from the objects of %d training images: %s", len(indices), ", ".join(found))
+    return fitted
 
 
 def object_statistics(store: Store, indices: Sequence[int]) -> ObjectStatistics | None:
@@ -82,24 +160,26 @@ def object_statistics(store: Store, indices: Sequence[int]) -> ObjectStatistics 
         store: Label maps.
         indices: Which of them.
     """
-    extents = [_extents(store.labels(index)) for index in indices]
-    heights, widths = np.concatenate(extents).T.astype(np.float64)
-    if not len(heights):
+    facts = annotation_facts(store)
+    return statistics_of([facts[index] for index in indices])
+
+
+def statistics_of(facts: Sequence[LabelFacts]) -> ObjectStatistics | None:
+    """Return how large the objects of label maps are and how many lie in one; None where there are none."""
+    areas = np.array([area for each in facts for area in each.areas], np.int64)
+    if not len(areas):
         return None
-    small, large = np.quantile(np.sqrt(heights * widths), [_SMALL, _LARGE])
+    extents = np.array([extent for each in facts for extent in each.extents], np.float64)
+    heights, widths = extents.T
+    sides = np.sqrt(heights * widths)
+    small, median, large = np.quantile(sides, [_SMALL, 0.5, _LARGE])
     elongation = np.maximum(heights / widths, widths / heights)
     return ObjectStatistics(
         small_px=float(small),
         large_px=float(large),
         aspect=float(np.quantile(elongation, _ELONGATED)),
-        max_per_image=max(map(len, extents)),
+        max_per_image=max(each.num_labels for each in facts),
+        small_area_px=int(np.quantile(areas, _SMALL, method="lower")),
+        narrow_px=int(np.quantile(extents.min(axis=1), _SMALL, method="lower")),
+        side_px=float(median),
     )
-
-
-def _extents(labels: NDArray[np.uint16] | NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return height and width of every object's bounding box, int64[n, 2]."""
-    values, compact = np.unique(objects_only(labels), return_inverse=True)
-    objects = ndimage.find_objects(compact.reshape(labels.shape) + int(values[0] != 0))
-    # Only background can come first, and its index is 0, which is no object to SciPy.
-    extents = [(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in objects]
-    return np.array(extents, np.int64).reshape(-1, 2)

@@ -7,11 +7,30 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.label_evidence import LabelFacts
 from searcher.study.config import TrialConfig
+from searcher.training.data_defaults import sizes_of, statistics_of
 
-__all__ = ["size_remarks"]
+__all__ = ["size_remarks", "taken_sizes"]
 
 _TOLERATED = 0.05
 """Part of the training objects that a setting may lose without a word."""
+
+
+def taken_sizes(config: TrialConfig, fitted: TrialConfig, facts: Sequence[LabelFacts]) -> list[str]:
+    """Return one line with the sizes in pixels that follow from the training objects; none where none is left open.
+
+    Args:
+        config: Its settings; those that are searched have their defaults.
+        fitted: The same with sizes, see `fitted_sizes`.
+        facts: Of the label maps of the training images.
+    """
+    sizes, objects = sizes_of(config, fitted), statistics_of(facts)
+    if not sizes or objects is None:
+        return []
+    num = sum(each.num_labels for each in facts)
+    return [
+        f"sizes in pixels from {num} training objects (median side {objects.side_px:.0f} px): "
+        + ", ".join(f"{key}={value:g}" for key, value in sizes.items())
+    ]
 
 
 def size_remarks(config: TrialConfig, facts: Sequence[LabelFacts]) -> list[str]:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,7 @@ from searcher.study.config import DataConfig, TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.alive import Alive, silent
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
-from searcher.training.data_defaults import fitted_to_data
+from searcher.training.data_defaults import fitted_to_data, left_to_objects, sizes_of, with_sizes_of
 from searcher.training.dataset import common_pixel_size, split_store
 from searcher.training.device import keep_freed_memory, keep_to_share, to_device
 from searcher.training.event_file import EventFile
@@ -117,7 +118,10 @@ class Trainer:
                 former = load_checkpoint(resume_from, config_digest=config.digest(), sha256=resume_sha256)
             self._pixels = pixels_of(config, store, None if former is None else former[0].config)
             self._store = normalised(store, self._pixels.normalisation)
-            self._set_up(is_new=former is None, parent=self._parent(warm_start, resume_from))
+            self._set_up(
+                resumed=None if former is None else former[0].config,
+                parent=self._parent(warm_start, resume_from),
+            )
             if former is None:
                 self._folder.begin(config)
             else:
@@ -145,12 +149,14 @@ class Trainer:
             )
         return read_parent(path, self.config, data_fingerprint=self._store.fingerprint)
 
-    def _set_up(self, *, is_new: bool, parent: Parent | None) -> None:
+    def _set_up(self, *, resumed: Mapping[str, Any] | None, parent: Parent | None) -> None:
         config, train = self.config, self.config.train
         self._alive("building", "building the network")
         dtype = resolve_precision(train.precision, self._device)
         split = split_store(self._store, config.data)
         self._val_indices = split.val
+        fitted = fitted_to_data(config, self._store, split.train, resumed)
+        self._fitted = with_sizes_of(config, fitted)
         self._pixel_size_um = common_pixel_size(self._store, split.train)
         self._stream = BatchStream(
             self._store,
@@ -179,7 +185,7 @@ class Trainer:
         )
         self._random = RandomState(train.seed, self._device)
         self._finishing = Finishing(
-            config,
+            self._fitted,
             self.objective,
             self._store,
             self._folder,
@@ -190,13 +196,13 @@ class Trainer:
         )
         with self._random.active():
             self._learner = Learner(
-                fitted_to_data(config, self._store, split.train),
+                fitted,
                 self.objective,
                 device=self._device,
                 dtype=dtype,
                 steps_per_epoch=self._stream.num_batches,
                 micro_batches=self._micro_batches,
-                pretrained=is_new,
+                pretrained=resumed is None,
                 parent=parent,
             )
         self._transfer = self._learner.transfer
@@ -221,6 +227,11 @@ class Trainer:
     def transfer(self) -> Transfer | None:
         """What the trial took over from another's checkpoint; None if it did not, or resumed later."""
         return self._transfer
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """Sizes in pixels that the configuration leaves to the objects, by dotted key; fitted to them."""
+        return sizes_of(self.config, self._fitted)
 
     @property
     def last_checkpoint(self) -> CheckpointFile | None:
@@ -342,8 +353,8 @@ class Trainer:
 
     def _checkpoint(self, value: float) -> Checkpoint:
         return Checkpoint(
-            config=self._pixels.in_config(self.config).to_dict(),
-            left_to_data=self._pixels.left_to_data(self.config),
+            config=self._pixels.in_config(self._fitted).to_dict(),
+            left_to_data=(*self._pixels.left_to_data(self.config), *left_to_objects(self.config)),
             dtype=self._pixels.dtype,
             config_digest=self.config.digest(),
             data_fingerprint=self._store.fingerprint,

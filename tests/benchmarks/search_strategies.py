@@ -203,7 +203,8 @@ class Surface:
             1.0 if params["optimizer.name"] == "adamw" else 0.0
         )  # which does not mix it with the gradient
         total += 0.01 * decay**2 if decay > 0 else min(0.012, 0.002 * decay**2)
-        total += 0.01 * ((float(params["postprocess.min_object_area_px"]) - self._area) / 300) ** 2
+        area = params["postprocess.min_object_area_px"]
+        total += 0.01 * (((300.0 if area == "auto" else float(area)) - self._area) / 300) ** 2
         if params["optimizer.name"] == "sgd":
             total += 0.01 * (_sluggishness(params) - self._momentum) ** 2
         if self.kind == "deceptive":

@@ -5,9 +5,9 @@ with its own number, environment and end, which signals, kills and faults meet a
 as a user would: what runs under another clock or on another host, a Ray job's driver, whose environment or memory is
 searched for secrets, and all that tests/docker, tests/cases and tests/packaging start.
 
-    python forks.py SOCKET
+    python forks.py SOCKET [MODULE...]
 
-answers one connection per process, and ends with the last connection that holds it.
+imports further modules too, answers one connection per process, and ends with the last connection that holds it.
 """
 
 import atexit
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,14 +162,19 @@ class Forks:
 
     @classmethod
     @contextlib.contextmanager
-    def shared(cls, folder: Path) -> Iterator["Forks"]:
-        """Hold the one that is known in a folder; start it if nobody has, or all that held it are done."""
+    def shared(cls, folder: Path, modules: Sequence[str] = ()) -> Iterator["Forks"]:
+        """Hold the one that is known in a folder; start it if nobody has, or all that held it are done.
+
+        Args:
+            folder: Where it is known.
+            modules: Which modules it imports beside those of a launch, if it is started.
+        """
         known = folder / "forks"
         with FileLock(folder / "forks.lock"):
             try:
                 forks = cls(Path(known.read_text()))
             except OSError:
-                forks = cls.start()
+                forks = cls.start(modules)
                 known.write_text(str(forks.path))
         try:
             yield forks
@@ -176,12 +182,12 @@ class Forks:
             forks.close()
 
     @classmethod
-    def start(cls) -> "Forks":
-        """Start one. It imports while its caller goes on."""
+    def start(cls, modules: Sequence[str] = ()) -> "Forks":
+        """Start one that has further modules. It imports while its caller goes on."""
         path = Path(tempfile.mkdtemp(prefix="forks-", dir="/tmp")) / "socket"
         with Path(path.parent / "log").open("wb") as log:
             subprocess.Popen(
-                [sys.executable, __file__, str(path)],
+                [sys.executable, __file__, str(path), *modules],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -285,9 +291,9 @@ class _Server:
             return _become(request, files)
         for file in files:
             os.close(file)
-        is_worker = request["run"] == "worker"
+        is_worker = request["run"] in {"worker", "python"}
         self._children[pid] = _Child(connection, is_worker)
-        if is_worker:  # whose other end is the process that Ray started: Ray may kill that one
+        if is_worker:  # whose other end is the process that Ray or pytest started: they may kill that one
             self._selector.register(connection, selectors.EVENT_READ)
         with contextlib.suppress(OSError):
             send(connection, pid)
@@ -347,6 +353,9 @@ def _become(request: dict[str, Any], files: list[int]) -> Callable[[], int]:
         sitecustomize.follow_plan()
         return lambda: importlib.import_module("searcher.cli.main").main(argv)
     sys.argv = argv
+    if request["run"] == "python":
+        module = sys.modules["__main__"] = types.ModuleType("__main__")
+        return lambda: exec(argv[1], module.__dict__) or 0
     _follow_plan_in_trials(sitecustomize.follow_plan)
     return lambda: _be_worker(argv[0])
 
@@ -372,12 +381,12 @@ def _be_worker(script: str) -> int:
     return 0
 
 
-def _main(path: Path) -> Callable[[], int] | None:
+def _main(path: Path, modules: Sequence[str]) -> Callable[[], int] | None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path.with_name("new")))
         listener.listen(64)
         path.with_name("new").rename(path)  # from here on it answers
-        for name in _MODULES:
+        for name in (*_MODULES, *modules):
             importlib.import_module(name)
         gc.collect()
         gc.freeze()  # else each child copies what its garbage collector looks at
@@ -397,7 +406,7 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    found = _main(Path(sys.argv[1]))
+    found = _main(Path(sys.argv[1]), sys.argv[2:])
     try:
         result = 0 if found is None else found()
     except SystemExit as exit_:

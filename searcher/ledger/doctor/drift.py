@@ -8,6 +8,7 @@ from searcher.exceptions import StudyFileError, UnknownStudyError
 from searcher.ledger.doctor.finding import Finding, State
 from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.identity import differences
+from searcher.ledger.shipped import as_it_began
 from searcher.ledger.stored import stored_spec
 from searcher.ledger.tables import LaunchRow
 from searcher.study.catalog import load_study
@@ -51,7 +52,7 @@ def _file_drift(patient: Patient, known: list[str]) -> Iterator[Finding]:
         return
     back = f"put it back (its text: `searcher status --study {row.name} --json`, spec_text)"
     try:
-        spec = load_study(row.spec_source, row.overrides)
+        spec = as_it_began(load_study(row.spec_source, row.overrides), row)
         if spec.is_open:  # what it takes from its parent, it took when it began
             spec = as_stored(spec, stored_spec(row))
     except UnknownStudyError:

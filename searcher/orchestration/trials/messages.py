@@ -61,5 +61,7 @@ class TrialMessage:
     """Where it runs: the machine's name and the beginning of Ray's identifier, as one machine may be several nodes."""
     transfer: Mapping[str, Any] | None = None
     """`Transfer.to_dict()` of what the trial began from, with its first epoch."""
+    sizes: Mapping[str, float] | None = None
+    """Sizes in pixels that followed from the training objects, by dotted key, with its first epoch."""
     outcome: Outcome | None = None
     failure: Failure | None = None

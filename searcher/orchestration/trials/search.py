@@ -292,6 +292,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             number,
             node=message.node or None,
             warm_start=None if message.transfer is None else dict(message.transfer),
+            sizes=None if message.sizes is None else dict(message.sizes),
         )
         for checkpoint in message.checkpoints:
             self._ledger.checkpoint(number, checkpoint)

@@ -141,6 +141,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             config_digest=self._trainer.config.digest(),
             node=_node(),
             transfer=self._transfer(self._trainer),
+            sizes=(self._trainer.sizes or None) if self._reporter.epoch == 1 else None,
             outcome=outcome,
         )
 

@@ -10,7 +10,7 @@ import torch
 from parsed_page import ParsedPage
 from PIL import Image
 from stored_study import RERANK, StoredStudy
-from trained_runs import folder_of
+from trained_runs import SETTINGS, folder_of
 
 from searcher.cli.main import main
 from searcher.data_pipeline.datasets import SyntheticGlands
@@ -138,10 +138,15 @@ def test_several_checkpoints_are_an_ensemble(trained, tmp_path):
 
 
 def test_a_split_that_is_not_there(trained, capsys):
-    assert main(["evaluate", str(folder_of(trained, "plain")), "--data", str(trained / "data")]) == 2
+    """Without one that is named, the images that were held out would be measured; these networks saw other data."""
+    words = ["evaluate", str(folder_of(trained, "plain")), "--data", str(trained / "data")]
+    assert main([*words, "--splits", "testA"]) == 2
     assert (
         "--splits testA: must be splits of the data set, got testA; it has train" in capsys.readouterr().err
     )
+    assert main(words) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "or be the data that the networks were trained on, got other data with only train;" in line
 
 
 def test_the_best_trial_of_a_study_is_found_in_the_database(trained, stored_study, tmp_path, capsys):
@@ -202,3 +207,30 @@ def test_a_split_is_found_in_either_form_of_its_name(wanted):
 
     assert _splits(Named(), wanted) == {"pr\u00fcf": [1]}
     assert _splits(Named(), f"{wanted}, \u00fc") == {"pr\u00fcf": [1], "u\u0308": [2]}
+
+
+def test_without_a_test_split_each_image_is_measured_by_the_networks_that_did_not_train_on_it(
+    trained, tmp_path, capsys
+):
+    """Two folds: each network alone measures its own half, both together all images, with the same figures."""
+    data = trained / "data"
+    for fold in (0, 1):
+        settings = [*SETTINGS, "tuning.postprocess=false", "data.folds=2", f"data.fold={fold}"]
+        options = [part for setting in settings for part in ("--set", setting)]
+        storage = ["--data", str(data), "--storage", str(tmp_path / f"fold{fold}")]
+        assert main(["train", "--study", "unet-demo", "--epochs", "1", *storage, *options]) == 0
+    runs = [folder_of(tmp_path, f"fold{fold}") for fold in (0, 1)]
+    found = []
+    for number, paths in enumerate(([runs[0]], [runs[1]], runs)):
+        words = ["evaluate", *map(str, paths), "--data", str(data), "--no-tta"]
+        capsys.readouterr()
+        assert main([*words, "--json", str(tmp_path / f"{number}.json")]) == 0
+        assert "split held-out" in capsys.readouterr().err
+        found.append(json.loads((tmp_path / f"{number}.json").read_text())["splits"]["held-out"])
+    first, second, both = ({image["id"]: image for image in each["images"]} for each in found)
+    assert (len(first), len(second)) == (2, 2)
+    assert both.keys() == first.keys() | second.keys() == {"0", "1", "2", "3"}
+    assert found[2]["num_images"] == 4
+    for image, figures in both.items():
+        alone = first.get(image) or second[image]
+        assert {**figures, "seconds": 0} == {**alone, "seconds": 0}

@@ -177,7 +177,7 @@ def test_a_cell_is_one_line_whatever_is_in_it():
     from rich.console import Console
     from rich.text import Text
 
-    from searcher.cli.terminal import table
+    from searcher.cli.tables import table
 
     console = Console(width=400, record=True, file=io.StringIO())
     console.print(table(["a[/b]\n"], [[HOSTILE], [Text(HOSTILE, style="bold")]], title=HOSTILE))

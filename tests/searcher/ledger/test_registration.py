@@ -8,7 +8,10 @@ from small_ledger import ask, checkpoint, register, registration, spec
 
 from searcher.exceptions import StudyConflictError, UserError
 from searcher.ledger.lease import Lease
+from searcher.ledger.shipped import as_it_began
 from searcher.ledger.tables import CheckpointRow, LaunchRow, StudyRow
+from searcher.study.catalog import load_study
+from searcher.study.reader import parse_study
 
 
 @pytest.mark.parametrize(
@@ -114,3 +117,22 @@ def test_a_study_from_before_normalisation_is_not_mixed_with_normalised_images(d
     registration(spec(data__normalisation="fixed")).check(database)
     with pytest.raises(StudyConflictError, match=r"data\.normalisation was 'auto', got 'percentile'|not set"):
         registration(spec(data__normalisation="percentile")).check(database)
+
+
+def test_a_shipped_study_goes_on_as_it_began_when_the_package_has_another_file(database):
+    now = load_study("unet-demo")
+    text = now.text.replace('min_object_area_px = "auto"', "min_object_area_px = 40")
+    assert text != now.text
+    began = parse_study(text, source=now.source, origin=now.origin)
+    register(database, began)
+    registration(began).begin_launch(database)
+    row = database.study_row("unet-demo")
+    with pytest.raises(StudyConflictError, match="min_object_area_px was 40, got 'auto'"):
+        registration(now).check(database)
+    goes_on = as_it_began(load_study("unet-demo", {"study.trials": 30}), row)
+    registration(goes_on).check(database)
+    assert (goes_on.fixed["postprocess.min_object_area_px"], goes_on.study.trials) == (40, 30)
+    # A file of one's own, and a study that is as it was, are taken as they are.
+    own = replace(now, origin="/home/me/unet-demo.toml")
+    assert as_it_began(own, row) is own
+    assert as_it_began(began, row) is began

@@ -69,12 +69,14 @@ def test_glands_get_what_was_measured_on_glas():
     )
     same = (
         *("model.encoder", "model.input_scale", "model.head", "model.loss", "model.border_weight"),
-        *("optimizer.lr", "augment.preset", "augment.strength", "model.contour_width_px"),
+        *("optimizer.lr", "augment.preset", "augment.strength"),
     )
     assert {key: searched(spec)[key] for key in same} == {key: searched(shipped)[key] for key in same}
     assert spec.fixed["train.batch_size"] == shipped.fixed["train.batch_size"]
     assert spec.fixed["data.samples_per_epoch"] == shipped.fixed["data.samples_per_epoch"]
-    first = {key: value for key, value in spec.enqueue[0].items() if key != "model.border_weight"}
+    assert searched(spec)["model.contour_width_px"] == (4, 12)
+    assert spec.enqueue[0]["model.contour_width_px"] == 8  # what "auto" is for these glands
+    first = {key: spec.enqueue[0][key] for key in shipped.enqueue[0] if key != "model.border_weight"}
     assert first == {key: shipped.enqueue[0][key] for key in first}
     assert plan.folds_text is None
     assert plan.remarks == ()

@@ -1,0 +1,85 @@
+"""The images that trained networks were validated on and did not train on: an estimate where there is no test split."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from searcher.data_pipeline.exceptions import DataError
+from searcher.exceptions import UserError
+from searcher.training.dataset import split_store
+
+if TYPE_CHECKING:
+    from searcher.api.networks import Found
+    from searcher.bundle.member import Member
+    from searcher.data_pipeline.store import Store
+    from searcher.inference.predictor import Predictor
+
+__all__ = ["HELD_OUT", "held_out", "predictor_of_some"]
+
+HELD_OUT = "held-out"
+"""What `--splits` calls them."""
+
+
+def held_out(members: "Sequence[Member]", store: "Store", folder: str) -> dict[tuple[int, ...], list[int]]:
+    """Return the images that networks were validated on, by the networks that held them out.
+
+    Args:
+        members: The networks.
+        store: The data set. It must be the one that the networks were trained on.
+        folder: Its folder or URI, for messages.
+
+    Returns:
+        Indices of images by indices of members. No member of a group trained on its images.
+
+    Raises:
+        UserError: The networks were trained on other data, or trained on every image between them.
+    """
+    other = [member for member in members if member.facts.data_fingerprint != store.fingerprint]
+    if other:
+        there = ", ".join(dict.fromkeys(sample.split for sample in store.samples))
+        raise UserError(
+            f"--data {folder}: must have a split to measure on, or be the data that the networks were trained on, got "
+            f"other data with only {there}; name one with --splits, or add a column split to samples.csv; for "
+            "the images that they held out give their data, with the same --labels-are, --patient-from and --val-region"
+        )
+    validated: dict[int, list[int]] = {}
+    for number, member in enumerate(members):
+        try:
+            split = split_store(store, member.network.config.data)
+        except DataError as error:
+            raise UserError(f"--splits {HELD_OUT}: {error}") from error
+        for index in split.val:
+            validated.setdefault(index, []).append(number)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index in sorted(validated):
+        groups.setdefault(tuple(validated[index]), []).append(index)
+    return groups
+
+
+def predictor_of_some(found: "Found", numbers: Sequence[int], tta: bool | None) -> "Predictor":
+    """Return what predicts with some of the networks as all of them together would.
+
+    Args:
+        found: The networks.
+        numbers: Which.
+        tta: See `searcher.api.networks.predictor_for`.
+
+    Raises:
+        UserError: They do not fit this version, or cannot be asked together or so.
+    """
+    from searcher.api.networks import models_for, predictor_for
+    from searcher.inference.precision import default_device
+    from searcher.inference.trained import predictor_of
+
+    whole = predictor_for(found, tta)
+    if len(numbers) == len(found.members):
+        return whole
+    device = default_device()
+    models = found.bundle.models(device) if found.bundle is not None else models_for(found, device)
+    some = predictor_of(
+        [found.members[number].network for number in numbers],
+        [models[number] for number in numbers],
+        device=device,
+        tta=whole.tta,
+    )
+    some.postprocess = whole.postprocess
+    return some
