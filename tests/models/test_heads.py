@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from searcher.models.heads import HeadOptions, build_head
-from searcher.models.postprocess import instances_from_evidence
+from searcher.models.postprocess import instances_from_maps
 from searcher.models.settings import PostprocessSettings
 from searcher.models.unet import UNet
 from searcher.models.values import TensorBatch
@@ -85,8 +85,8 @@ def test_distance_maps_are_a_probability_and_a_distance_cut_to_its_range():
 def test_foreground_of_the_contour_head_is_inside_or_contour():
     maps = np.zeros((3, 1, 4), np.float32)
     maps[:, 0] = np.array([[0.4, 0.3, 0.3], [0.4, 0.0, 0.6], [0.6, 0.2, 0.2], [0.0, 1.0, 0.0]]).T
-    prediction = instances_from_evidence(
-        build_head("contour", HeadOptions()).evidence(maps), PostprocessSettings()
+    prediction = instances_from_maps(
+        build_head("contour", HeadOptions()).instance_maps(maps), PostprocessSettings()
     )
     assert prediction.labels.tolist() == [[1, 1, 0, 2]]
     assert prediction.scores.tolist() == pytest.approx([0.6, 1.0])
