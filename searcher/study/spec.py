@@ -53,7 +53,8 @@ class StudySection(Section):
     def _each_once(self) -> "StudySection":
         if len({self.objective, *self.secondary_objectives}) < 1 + len(self.secondary_objectives):
             raise ValueError(
-                f"secondary_objectives must name other metrics than objective, each once, got {self.secondary_objectives}"
+                "secondary_objectives must name other metrics than objective, each once, "
+                f"got {self.secondary_objectives}"
             )
         return self
 
