@@ -14,6 +14,7 @@ Nothing heavy is imported before one of these names is used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from searcher import renamed
 from searcher._version import __version__
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ __all__ = [
     "stop",
     "train",
 ]
+
+renamed.install()
 
 _HOMES = {
     "Evaluation": "searcher.api.evaluation",

@@ -33,6 +33,7 @@ from searcher.prediction.outputs import (
 )
 from searcher.prediction.raster import MAX_SCALE, Resampled
 from searcher.prediction.selection import Region, Selection, keep_in_region, require_inside
+from searcher.renamed import old_names
 
 __all__ = [
     "PIXEL_SIZES_UM",
@@ -368,3 +369,6 @@ def resampling_scale(path: Path, pixel_size_um: float | None, trained_um: float 
             f"were trained on ({trained_um:g} um), got {pixel_size_um:g} um; give --pixel-size-um"
         )
     return 1.0 if abs(scale - 1) < _SAME_SIZE else scale
+
+
+__getattr__ = old_names(__name__)

@@ -15,6 +15,7 @@ from searcher.study.config_keys import config_fields
 from searcher.study.parts import SAMPLERS
 from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
 from searcher.study.problems import Problems
+from searcher.study.renamed_keys import with_new_names
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
 from searcher.study.space_reader import SpaceReader, entries
@@ -71,8 +72,10 @@ def parse_study(
         document = read_toml(text)
     except TomlError as error:
         raise StudyFileError([f"{source}: {problem}" for problem in error.problems]) from None
-    overrides = dict(entries(overrides or {}))
-    problems = Problems(source, overrides)
+    given = dict(entries(overrides or {}))
+    problems = Problems(source, given)
+    overrides = with_new_names(document, given, problems, stored=stored)
+    problems.overrides = overrides
     _apply(overrides, document, problems)
     _check_table_names(document, problems)
     plugins = load_named(document, origin or source, problems, stored=stored)
