@@ -62,7 +62,8 @@ def _run(args: argparse.Namespace) -> int:
     )
     paths = check_wish(wish)
     from searcher.bundle.load import load_bundle
-    from searcher.cli.terminal import console, print_json, progress_bar, table
+    from searcher.cli.tables import table
+    from searcher.cli.terminal import console, print_json, progress_bar
     from searcher.prediction.file_prediction import FailedImage
 
     failed: list[FailedImage] = []
