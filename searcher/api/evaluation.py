@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from searcher.api.evaluation_page import split_report, write_report
+from searcher.api.evaluation_page import is_glas_release, split_report, write_report
 from searcher.api.held_out import HELD_OUT, held_out, predictor_of_some
 from searcher.api.networks import FoundNetworks, normalise_as_wished, predictor_for
 from searcher.data_pipeline.annotations import annotation_facts, problem_of
@@ -41,6 +41,8 @@ class Evaluation:
     """All figures by split, such as `testA`; distances in pixels."""
     record: Mapping[str, Any]
     """All of it as plain values, as `searcher evaluate --json` writes them."""
+    is_glas: bool = False
+    """Whether the data are the GlaS release, which the contest's and the poster's figures are about."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -114,6 +116,8 @@ def evaluate_networks(
                 seen_by_some = see_all(some, store, indices, advance)
             seen += seen_by_some
             results += measure_images(some, seen_by_some)
+        if is_glas_release(source):  # whose published intervals are over images
+            results = [replace(each, patient="") for each in results]
         measured[split] = summarise(results)
         if report is not None:
             indices = [index for group in groups.values() for index in group]
@@ -140,7 +144,7 @@ def evaluate_networks(
             source=source,
             fingerprint=store.fingerprint,
         )
-    return Evaluation(measured, record)
+    return Evaluation(measured, record, is_glas_release(source))
 
 
 def record_evaluation(found: FoundNetworks, evaluation: Evaluation) -> None:
