@@ -60,6 +60,12 @@ def revise_trial(study: optuna.Study, number: int, value: float, notes: Mapping[
 
     Optuna has no call for it: it takes what a trial has reached for final. Samplers read the trials that its storage
     in memory holds, and these are changed.
+
+    Args:
+        study: A study in memory.
+        number: Of the trial.
+        value: Its new value.
+        notes: User attributes to set; the others stay.
     """
     trial = study.get_trials(deepcopy=False)[number]
     trial.value = value
