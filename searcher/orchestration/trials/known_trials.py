@@ -105,9 +105,16 @@ class KnownTrials:
         by_epoch: Mapping[int, float | None],
         remarks: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take in a trial of an earlier launch or of a parent; arguments as of `began` and `ended`.
+        """Take in a trial of an earlier launch or of a parent.
 
-        Optuna copies a trial whenever it changes. So a trial that has ended is added as it ended.
+        Optuna copies a trial each time that it changes. So a trial that has ended is added as it ended.
+
+        Args:
+            params: As for `began`.
+            state: As for `ended`.
+            values: As for `ended`.
+            by_epoch: As for `ended`.
+            remarks: As for `began`.
         """
         curve = _finite(by_epoch)
         if state == TrialState.COMPLETE:
