@@ -30,6 +30,7 @@ from searcher.study.spec import (
     nested,
 )
 from searcher.study.toml_text import TomlError, read_toml, shown, toml_value
+from searcher.study.warm_bundle import with_bundle
 from searcher.suggestions import suggestion
 
 __all__ = ["parse_study", "parse_value", "setting_words"]
@@ -81,6 +82,7 @@ def parse_study(
     if problems.mention(PLUGINS):  # which keys there are depends on them
         raise StudyFileError(problems.lines)
     pinned = _with_pipeline(document, origin or source, problems, stored=stored)
+    pinned |= with_bundle(document, origin or source, problems, stored=stored)
     sections = {name: _section(name, model, document, problems) for name, model in _SECTIONS.items()}
     fixed = _fixed(document, problems)
     parent = _section("parent", ParentSection, document, problems) if "parent" in document else None
