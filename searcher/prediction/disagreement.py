@@ -57,8 +57,8 @@ def read_mirrored(labels: LabelMap, window: Tile, *, rows: bool, columns: bool) 
     Args:
         labels: Label map of the mirrored image.
         window: In the image that is not mirrored.
-        rows: Whether the order of the rows was turned round.
-        columns: Whether the order of the columns was.
+        rows: Whether the last row comes first in the mirrored one.
+        columns: Whether the last column comes first in the mirrored one.
     """
     there = _mirrored(window, labels.height, labels.width, rows=rows, columns=columns)
     return _turned(labels.read(there), rows=rows, columns=columns)
