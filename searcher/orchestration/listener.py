@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from searcher.study.space import Value
+from searcher.training.alive import Doing
 
 __all__ = ["StudyListener"]
 
@@ -11,13 +12,14 @@ __all__ = ["StudyListener"]
 class StudyListener(Protocol):
     """Receives a study's progress from the driver's thread, after it is in the database."""
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
+    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
         """The study is ready; `num_done` trials of its budget were done by earlier launches.
 
         Args:
             budget: Trials that the study runs, over all launches.
             num_done: Of these, how many earlier launches did.
             best: The best value of the objective so far; None without a COMPLETE trial.
+            spent_s: Seconds that the earlier launches took together.
         """
 
     def trial_started(
@@ -40,6 +42,9 @@ class StudyListener(Protocol):
             epoch: From 1.
             value: The objective after this epoch.
         """
+
+    def trial_does(self, number: int, doing: Doing) -> None:
+        """What a running trial does; heard every few seconds, unless `resources.hang_timeout_s` is 0."""
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """A trial became COMPLETE, PRUNED or FAIL.
