@@ -349,12 +349,12 @@ def _head_reason(facts: DataFacts) -> str:
 
 
 def remarks_of(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
-    """Yield what a person should know before the launch of a plan, one line each.
+    """Yield warnings to read before the planned study is launched, one line each.
 
     Args:
-        facts: Of the data set.
-        name: Of the planned study.
-        folds: Of the study that trains the winner on every fold; 0 for no such study.
+        facts: Of the data.
+        name: The study's name.
+        folds: Number of folds of the study that follows; 0 for none.
     """
     if not facts.patients_are_known and not facts.has_validation:
         yield (
