@@ -343,7 +343,13 @@ def _head_reason(facts: DataFacts) -> str:
 
 
 def remarks_of(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
-    """Yield what a person should know before the launch of a plan, one line each."""
+    """Yield warnings to read before the planned study is launched, one line each.
+
+    Args:
+        facts: Of the data.
+        name: The study's name.
+        folds: Number of folds of the study that follows; 0 for none.
+    """
     if not facts.patients_are_known and not facts.has_validation:
         yield (
             f"patients are unknown, so each of {facts.num_images} images counts as its own; "
