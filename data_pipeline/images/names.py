@@ -58,10 +58,10 @@ def is_data_file(path: Path, suffixes: Collection[str]) -> bool:
 
 
 def subfolder(root: Path, name: str) -> Path | None:
-    """Return the folder of that name in another, in capitals or not; None where there is none.
+    """Return the folder in `root` with that name, ignoring case; None if there is none.
 
     Raises:
-        DataError: There are several, which differ in capitals.
+        DataError: Several folders match, even if one matches exactly.
     """
     found = [
         path for path in sorted(root.iterdir()) if path.name.casefold() == name.casefold() and path.is_dir()

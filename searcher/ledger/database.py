@@ -109,7 +109,7 @@ class Database(Connection):
         return sum((max(0.0, each.total_seconds()) for each in took), 0.0)
 
     def detached_launches(self) -> list[tuple[str, LaunchRecord]]:
-        """Return the launches whose drivers are Ray jobs, with their study's name, the newest first."""
+        """Return all launches whose driver is or was a Ray job, each with its study's name, the newest first."""
         detached = (
             sa.select(StudyRow.name, LaunchRow, database_now())
             .join(StudyRow, StudyRow.id == LaunchRow.study_id)

@@ -14,6 +14,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 __all__ = [
+    "add_trial",
     "begun_trial",
     "migrations_folder",
     "models",
@@ -50,6 +51,21 @@ def migrations_folder() -> Path:
     return Path(_rdb.__file__).parent / "alembic" / "versions"
 
 
+def add_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Add a trial to a study in memory without copying it.
+
+    Optuna copies every trial that it takes in, with the distribution of every parameter. That was most of the time of a
+    relaunch's first proposal. The caller must leave the trial alone afterwards.
+    """
+    trial.__class__ = _SharedTrial
+    study.add_trial(trial)
+
+
+class _SharedTrial(FrozenTrial):
+    def __deepcopy__(self, memo: Any) -> "_SharedTrial":
+        return self
+
+
 def begun_trial(study: optuna.Study, number: int) -> optuna.Trial:
     """Return the handle of a study's running trial, by which it reports, whoever began it."""
     return optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
@@ -62,10 +78,10 @@ def revise_trial(study: optuna.Study, number: int, value: float | None, notes: M
     in memory holds, and these are changed.
 
     Args:
-        study: The study.
-        number: The trial.
+        study: A study in memory.
+        number: Of the trial.
         value: Its new value; None if it has come to nothing, so that it is FAIL.
-        notes: User attributes to set.
+        notes: User attributes to set; the others stay.
     """
     trial = study.get_trials(deepcopy=False)[number]
     trial.value = value

@@ -56,7 +56,13 @@ class Table:
     entries: list[tuple[str, Any, str]] = field(default_factory=list)
 
     def add(self, key: str, value: Any, why: str = "") -> Self:
-        """Add a key with its reason."""
+        """Add a key with its reason.
+
+        Args:
+            key: Of the table.
+            value: As TOML has it.
+            why: The reason, which becomes a comment; empty for none.
+        """
         self.entries.append((key, value, why))
         return self
 
@@ -343,7 +349,13 @@ def _head_reason(facts: DataFacts) -> str:
 
 
 def remarks_of(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
-    """Yield what a person should know before the launch of a plan, one line each."""
+    """Yield warnings to read before the planned study is launched, one line each.
+
+    Args:
+        facts: Of the data.
+        name: The study's name.
+        folds: Number of folds of the study that follows; 0 for none.
+    """
     if not facts.patients_are_known and not facts.has_validation:
         yield (
             f"patients are unknown, so each of {facts.num_images} images counts as its own; "

@@ -59,6 +59,11 @@ def open_image(path: Path, scratch_folder: Path, kind: ImageKind | None = None) 
 def require_kind(path: Path, header: ImageHeader, kind: ImageKind) -> None:
     """Refuse an image that networks do not take.
 
+    Args:
+        path: The image's file, for messages.
+        header: What the file says of itself.
+        kind: What the networks take.
+
     Raises:
         DataError: It has other channels or another depth.
     """
@@ -128,7 +133,10 @@ def _levels_of(raster: Raster, normalisation: Normalisation) -> Levels:
 
 
 def is_dark(raster: Raster) -> bool:
-    """Return whether an 8 bit image is dark, see `Histogram.is_dark`. Of a large one some windows are looked at."""
+    """Return whether an image is dark, see `Histogram.is_dark`; False if it is not 8 bit.
+
+    Large images are sampled in windows.
+    """
     histogram = Histogram(raster.header.channels, raster.header.dtype)
     for window in _spread(raster.height, raster.width):
         histogram.add(raster.read(window))
