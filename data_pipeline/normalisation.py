@@ -96,10 +96,11 @@ class Levels:
 
         Args:
             pixels: `dtype`[h, w, C], an image or any part of one.
-            out: uint8[h, w, C] to write into; a new array by default.
+            out: uint8[h, w, C] to write into, or None.
 
         Returns:
-            uint8[h, w, C]; without `out`, `pixels` itself where nothing changes.
+            uint8[h, w, C]: `out` if given; else `pixels` itself if `changes_nothing`, otherwise a new array. A channel
+            whose `high` equals its `low` becomes 0.
         """
         assert pixels.dtype == self.dtype, (pixels.dtype, self.dtype)
         assert pixels.shape[2] == len(self.low), (pixels.shape, len(self.low))

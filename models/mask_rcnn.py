@@ -163,7 +163,10 @@ class MaskRCNN(DetectionModel):
 
     @torch.no_grad()
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], list[Detections]]:
-        """Return losses and detections of one pass through the backbone; see `DetectionModel.evaluate`."""
+        """Return losses by name and detections by image, without gradients, from one pass through the backbone.
+
+        See `DetectionModel.evaluate`.
+        """
         proposed = self._propose(batch.images)
         size = (batch.images.shape[1], batch.images.shape[2])
         return self._losses(proposed, batch.labels), self._detections(proposed, size)

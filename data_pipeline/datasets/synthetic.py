@@ -18,10 +18,11 @@ _PATIENTS, _IMAGES = 0, 1
 
 
 class SyntheticGlands:
-    """Procedural H&E-looking glands of synthetic patients, a `SampleSource`.
+    """Images of glands that look like H&E, drawn by a program for synthetic patients; a `SampleSource`.
 
-    Every image is a function of (seed, its number). It is the same in any process and after any other reads. A patient
-    has two images, or four from 16 images on; patients alternate between benign and malignant.
+    The arguments and the index determine an image, in any process and after any other reads. Another `num_images` may
+    give other images. Each patient has four images if `num_images` is at least 16, else two; a split's last patient
+    may have fewer. Patients alternate between benign and malignant.
 
     Args:
         num_images: Images of the split `train`.

@@ -101,14 +101,14 @@ def find_members(named: NetworksNamed) -> FoundNetworks:
 
 
 def predictor_for(found: FoundNetworks, tta: bool | None) -> "Predictor":
-    """Return what predicts with the networks on this machine's device, as they were tuned.
+    """Return a predictor on this machine's device, set up as the bundle says, or as the networks were tuned.
 
     Args:
         found: The networks.
-        tta: Whether to take the mean of 8 views; None: as they were tuned.
+        tta: Whether to take the mean of 8 views; None: as the bundle says, or if all networks were tuned for it.
 
     Raises:
-        UserError: They do not fit this version, or cannot be asked together or so.
+        UserError: The weights do not fit this version, or the networks cannot predict together, or not with `tta`.
     """
     from searcher.inference.precision import default_device
     from searcher.inference.trained import predictor_of

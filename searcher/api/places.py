@@ -60,14 +60,14 @@ def storage_folder(storage: str | os.PathLike[str]) -> Path:
 
 
 def database_place(db: str | os.PathLike[str] | None, from_environment: str | None) -> "DatabaseAddress":
-    """Return where the study database lies: as given, else as the environment says, else a file in this folder.
+    """Return the study database's address: of `db`, else of `SEARCHER_DB`, else `searcher.db` in the working folder.
 
     Args:
-        db: A file, a URL, or `@FILE` with the URL in it; None or nothing but white space for none.
-        from_environment: The value of `SEARCHER_DB`.
+        db: A file's path, a URL, or `@FILE`, a file that holds the URL; None or white space if not given.
+        from_environment: The value of `SEARCHER_DB`, in the same forms; None if not set.
 
     Raises:
-        UserError: It is no path and no URL, or a file that cannot be read.
+        UserError: The text is no path and no URL, or `@FILE` cannot be read.
     """
     from searcher.ledger.address import parse_url
 

@@ -173,7 +173,12 @@ def _place(source: Path, target: Path) -> None:
 
 
 def to_dict(image: "ReviewedImage", rank: int) -> dict[str, Any]:
-    """Return the row of an image, plain values."""
+    """Return an image's row of `review.csv`, as plain values.
+
+    Args:
+        image: The image.
+        rank: Its place in the order of review, 1 for the least certain image.
+    """
     region = image.region
     return {
         "rank": rank,

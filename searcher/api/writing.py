@@ -9,14 +9,14 @@ __all__ = ["check_writable", "write_bytes", "write_text"]
 
 
 def check_writable(option: str, path: Path | None) -> None:
-    """Check that a file can be written, before the work that is to be written into it.
+    """Check that a file can be written, before the work whose result goes into it. Nothing is created.
 
     Args:
-        option: What named it, for the message.
-        path: The file; None is fine.
+        option: The option that named the file, for the message.
+        path: The file; None if there is none to write.
 
     Raises:
-        UserError: It cannot.
+        UserError: The file's folder is missing or cannot be written to, or the path is a folder.
     """
     if path is None:
         return

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from searcher.exceptions import UserError
+from searcher.exceptions import DatabaseError, UserError
 from searcher.settings import read_setting, without_frame
 
 __all__ = ["FILE", "FolderOption", "read_folder_file", "settle", "take_from_folder"]
@@ -33,27 +33,33 @@ class FolderOption(argparse.Action):
 
 
 def read_folder_file(folder: Path) -> tuple[str, dict[str, str]]:
-    """Return the file that holds settings for this folder, and its settings by option.
+    """Return the name of the file that holds settings for this folder, and its settings by option.
 
-    `searcher.toml` goes before the table `[tool.searcher]` of `pyproject.toml`. Relative paths in it are relative to
-    the folder, which is the one that the command runs in.
+    If `searcher.toml` exists, only that is read; otherwise the table `[tool.searcher]` of `pyproject.toml`. Relative
+    paths are returned as written: they are relative to the working folder.
 
     Args:
-        folder: The folder.
+        folder: The working folder.
 
     Returns:
-        The name to call the file by in messages, and the values of `db`, `storage` and `data` as far as it has them.
+        The file's name in messages, and its values of `db`, `storage` and `data`; no values if there is no such file.
 
     Raises:
-        UserError: It cannot be read, or holds something else.
+        UserError: The file cannot be read, or has another key, a value that is no text, or a password in `db`.
     """
+    from searcher.study.toml_text import shown
+
     own = folder / FILE
     if own.exists():
         return FILE, _checked(FILE, _parsed(own))
     project = folder / _PROJECT_FILE
     where = f"{_PROJECT_FILE}: {_PROJECT_TABLE}"
-    if project.exists() and f"[{_PROJECT_TABLE}]" in _text(project):
-        return where, _checked(where, _parsed(project)["tool"]["searcher"])
+    if project.exists() and "searcher" in _text(project):
+        tools = _parsed(project).get("tool")
+        table = tools.get("searcher", {}) if isinstance(tools, dict) else {}
+        if not isinstance(table, dict):
+            raise UserError(f"{where}: must be a table, got {shown(table)}; write [tool.searcher]")
+        return where, _checked(where, table)
     return FILE, {}
 
 
@@ -129,7 +135,11 @@ def _checked(where: str, table: Mapping[str, Any]) -> dict[str, str]:
             raise UserError(f'{where}: {key}: must be a text, got {shown(value)}; e.g. {key} = "PATH"')
     settings = {key: without_frame(value) for key, value in table.items()}
     database = settings.get("db", "@")
-    if not database.startswith("@") and parse_url(database).holds_secret:
+    try:
+        holds_secret = not database.startswith("@") and parse_url(database).holds_secret
+    except DatabaseError as error:
+        raise UserError(f"{where}: {str(error).replace('--db', 'db', 1)}") from error
+    if holds_secret:
         raise UserError(
             f"{where}: db: must not hold a password; put the whole URL into a file of its own, and write "
             'db = "@FILE", or set SEARCHER_DB'

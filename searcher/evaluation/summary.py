@@ -103,7 +103,7 @@ class Summary:
 
     @property
     def num_patients(self) -> int | None:
-        """Patients of the set, over whom intervals are; None where one is unknown: intervals are over images."""
+        """Number of patients, whom the intervals resample; None if any is unknown: then they resample images."""
         return len({image.patient for image in self.images}) if _are_known(self.images) else None
 
     @property

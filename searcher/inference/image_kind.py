@@ -15,7 +15,7 @@ _RGB = 3
 
 @dataclass(frozen=True)
 class ImageKind:
-    """The images that networks take. The default is what all took before there were others: 8 bit RGB as it is."""
+    """The kind of images that networks take. The default is 8 bit RGB with unchanged values."""
 
     channels: int = _RGB
     dtype: Literal["uint8", "uint16"] = "uint8"
@@ -46,13 +46,13 @@ class ImageKind:
         return np.repeat(image, self.channels, axis=2)
 
     def normalised(self, image: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return a whole image as networks see it.
+        """Return an image with the values and the number of channels that networks see.
 
         Args:
-            image: uint8 or uint16[H, W, c], with channels that they take.
+            image: uint8 or uint16[H, W, c], where `takes(c)` is true. The whole image: percentiles need all pixels.
 
         Returns:
-            uint8[H, W, `channels`]; the image itself where nothing changes.
+            uint8[H, W, `channels`]; `image` itself where nothing changes.
         """
         normal: NDArray[np.uint8] = self.fitted(levels_of(image, self.normalisation).apply(image))
         return normal

@@ -77,7 +77,7 @@ class _File:
 
 @dataclass
 class FolderPlan:
-    """The files of a folder that are removed by `remove`, and those that stay."""
+    """Plan for a study's checkpoint files in a folder: `decide` sorts them, `remove` deletes those in `going`."""
 
     study: str
     root: Path

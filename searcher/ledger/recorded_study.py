@@ -120,10 +120,10 @@ class RecordedStudy:
 
     @retried
     def check_whole(self) -> None:
-        """Check that the database still has the end of every trial whose end this driver knows.
+        """Check that every trial that this driver knows as finished has the same state in the database.
 
         Raises:
-            DatabaseReplacedError: It was set back.
+            DatabaseReplacedError: An older copy took the database's place.
         """
         states = {
             trial.number: trial.state

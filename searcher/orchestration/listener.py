@@ -25,12 +25,12 @@ class StudyListener(Protocol):
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
-        """A trial was handed to a worker; it begins after `first_epoch` epochs of an interrupted one.
+        """A trial was handed to a worker. A retry may go on after `first_epoch` epochs of the interrupted trial.
 
         Args:
             number: Of the trial.
             params: Its parameters by dotted key.
-            first_epoch: Epochs that it has from an interrupted trial.
+            first_epoch: Epochs that it has from an interrupted trial, 0 if it trains from the start.
             num_epochs: Epochs that it has at its end if nothing stops it.
         """
 

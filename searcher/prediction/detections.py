@@ -119,7 +119,9 @@ def see_detections(
     selection: Selection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Detected:
-    """Return the detections of a model in the tiles of an image, or in the whole image if it is no larger than a tile.
+    """Return the detections of a model in each tile of an image; `cut_detected` makes instances of them.
+
+    The caller closes the result, which holds a scratch file. An image no larger than a tile is one tile.
 
     Args:
         predictor: Of a model that finds instances one by one.
@@ -127,8 +129,8 @@ def see_detections(
         folder: For scratch files.
         tile_px: Side of a tile.
         overlap_px: Least overlap of neighbours.
-        selection: Which tiles it sees; None for all.
-        progress: Receives the number of finished tiles and of all.
+        selection: Decides which tiles the model sees; None for all.
+        progress: Receives the number of tiles done, with those left out, and the number of all tiles.
 
     Raises:
         OSError: The scratch file could not be written.

@@ -52,7 +52,7 @@ class LabelMap(Closing):
         return blocks_of(self.height, self.width, _BLOCK_PX)
 
     def read(self, window: Tile) -> NDArray[np.int32]:
-        """Return the labels int32[h, w] of a window, 0 outside the image."""
+        """Return the labels int32[h, w] of a window that overlaps the image; 0 is background or outside the image."""
         inside = Tile(
             max(window.y, 0),
             max(window.x, 0),

@@ -34,11 +34,11 @@ def open_data(
         text: A folder's path or an object store's URI.
         cache: Folder of data stores and mirrors.
         strict: See `open_dataset`.
-        progress: Called with (files fetched, files to fetch), if there are any.
+        progress: Called with (files fetched, files to fetch) after each file; never if all are in the mirror.
 
     Raises:
-        DataError: There is no data set.
-        StorageError: The store cannot be reached or used, has no such folder, or this machine's disk cannot take it.
+        DataError: The folder is missing, empty or of no known layout, or files in it are unusable, see `strict`.
+        StorageError: The store cannot be used, has nothing below the URI, or its files cannot be written to `cache`.
     """
     folder = _fetch_data(text, cache, progress=progress) if is_object_uri(text) else Path(text)
     return open_dataset(folder, strict=strict)
@@ -59,11 +59,11 @@ def _fetch_data(
     Args:
         uri: As `normal_uri` returns it.
         cache: Folder of data stores and mirrors.
-        progress: Called with (files fetched, files to fetch), if there are any.
+        progress: Called with (files fetched, files to fetch) after each file; never if all are in the mirror.
         retry_for_s: Seconds to try again where the store is away.
 
     Raises:
-        StorageError: The store cannot be reached or used, has no such folder, or this machine's disk cannot take it.
+        StorageError: The store cannot be used, has nothing below the URI, or its files cannot be written to `cache`.
     """
     store = ObjectStore(uri, option="--data", retry_for_s=retry_for_s)
     root = local_root(uri, cache)

@@ -191,7 +191,7 @@ class StudySpec:
 
     @property
     def is_open(self) -> bool:
-        """Whether something of it still has to come from its parent; see `searcher.study.derive`."""
+        """Whether the study still lacks its parent's space, candidates or checkpoint; see `searcher.study.derive`."""
         if self.parent is None:
             return False
         if self.parent.how == "refine":

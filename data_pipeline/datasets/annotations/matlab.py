@@ -25,7 +25,7 @@ def is_matlab(path: Path) -> bool:
 
 
 def read_matlab(path: Path, height: int, width: int) -> Annotation:
-    """Return the label map of an image, and the classes where the file has them.
+    """Return the label map of an image, and the class of each object for which the file has one.
 
     Args:
         path: The file.
@@ -33,8 +33,8 @@ def read_matlab(path: Path, height: int, width: int) -> Annotation:
         width: Of the image, in pixels.
 
     Raises:
-        DataError: It cannot be read, is of version 7.3, has no `inst_map` of the image's size, or other numbers in it
-            than those of objects.
+        DataError: The file cannot be read, is of version 7.3, or has no `inst_map` of the image's size. Or that map
+            holds negative numbers, fractions, or more than `MAX_SHAPES` objects.
     """
     try:
         shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}

@@ -54,9 +54,9 @@ class TrialResources:
         )
 
     def times(self, wanted: "TrialResources") -> int:
-        """Return how many such trials a node that has this could run at a time.
+        """Return how many trials that need `wanted` fit at the same time on an idle node with these resources.
 
-        A part of a GPU is had on one card: what is left of two cards makes no third part.
+        A trial's fraction of a GPU comes from one card: what is left on two cards is not added up.
         """
         shares = [(self.cpus, wanted.cpus), (self.memory_bytes, wanted.memory_bytes)]
         if wanted.gpus >= 1.0:

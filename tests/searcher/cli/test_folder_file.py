@@ -51,6 +51,24 @@ def test_a_project_that_says_nothing_of_searcher_may_be_anything(folder, capfd):
     assert f"{folder}/searcher.db: the database must exist" in refused(capfd, "status")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tool = {searcher = {db = 'lab.db'}}",
+        "[ tool.searcher ]\ndb = 'lab.db'",
+        "[tool]\nsearcher.db = 'lab.db'",
+    ],
+)
+def test_a_project_may_write_the_table_in_any_way_of_toml(folder, capfd, text):
+    (folder / "pyproject.toml").write_text(text)
+    assert f"{folder}/lab.db: the database must exist" in refused(capfd, "status")
+
+
+def test_a_project_that_names_searcher_elsewhere_has_no_settings(folder, capfd):
+    (folder / "pyproject.toml").write_text("# [tool.searcher]\n[project]\ndependencies = ['gland-searcher']")
+    assert f"{folder}/searcher.db: the database must exist" in refused(capfd, "status")
+
+
 def test_data_and_storage_are_said_where_something_is_trained_or_measured(folder, capfd):
     """A required option may come from the file; what it gave is said, since nobody typed it."""
     (folder / "searcher.toml").write_text("data = 'glands'\nstorage = 'trained'")
