@@ -354,6 +354,12 @@ def _become(request: dict[str, Any], files: list[int]) -> Callable[[], int]:
         return lambda: importlib.import_module("searcher.cli.main").main(argv)
     sys.argv = argv
     if request["run"] == "python":
+        for name, mode, number in (
+            ("stdin", "r", 0),
+            ("stdout", "w", 1),
+            ("stderr", "w", 2),
+        ):  # pipes, not files
+            setattr(sys, name, open(number, mode, buffering=1, closefd=False))
         module = sys.modules["__main__"] = types.ModuleType("__main__")
         return lambda: exec(argv[1], module.__dict__) or 0
     _follow_plan_in_trials(sitecustomize.follow_plan)
