@@ -31,7 +31,8 @@ class _Console(Console):
     """Takes no text for markup, an emoji's name or a terminal's commands. A text is one line, whatever is in it."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as `rich.console.Console.print` does."""
+        """Print as `rich.console.Console.print` does; in a file no line is cut."""
+        options.setdefault("crop", self.is_terminal)
         super().print(*(one_line(each) if isinstance(each, str) else each for each in objects), **options)
 
 

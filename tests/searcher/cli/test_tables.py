@@ -3,9 +3,9 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from searcher.cli.tables import Parts, fitting, table
+from searcher.cli.terminal import _Console
 
 STUDIES = [
     ("unet-instances-folds", "12/25", 7, 4, 1, "object_f1+object_dice", "0.8123 (trial 11)"),
@@ -17,7 +17,7 @@ FIRST_TO_GO = ["objective", "fail", "pruned", "complete"]
 
 def printed(shown: object, width: int, *, is_terminal: bool = True) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=width, force_terminal=is_terminal, color_system=None).print(shown)
+    _Console(file=file, width=width, force_terminal=is_terminal, color_system=None).print(shown)
     return file.getvalue().splitlines()
 
 
@@ -65,7 +65,7 @@ def test_a_file_gets_every_column_and_every_part_however_narrow():
 
 def test_a_terminal_gets_the_parts_that_fit_and_the_number_of_the_others():
     params = ["lr=0.001", "depth=4", "norm=batch", "preset=standard"]
-    lines = printed(table([">trial", "parameters", "~why"], [(7, Parts(params), "epochs")]), 50)
+    lines = printed(table([">trial", "parameters", "~why"], [(7, Parts(params), "epochs")]), 45)
     assert [line.split() for line in lines if "lr" in line] == [["7", "lr=0.001", "depth=4", "+2", "epochs"]]
 
 
