@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.samples import Pixels
 
 __all__ = ["Augmentation", "Image", "Labels"]
 

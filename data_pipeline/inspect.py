@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.annotations import problem_of
-from searcher.data_pipeline.datasets.base import Sample, SampleSource
+from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.exposure import Choice, Exposure, choose_normalisation, exposure_of
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.augment import Augmentation
 from searcher.data_pipeline.batch import Batch
-from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.store import Store
 

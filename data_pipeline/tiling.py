@@ -6,7 +6,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.samples import Pixels
 
 __all__ = ["Tile", "apply_tiled", "stitch", "summed_weights", "tile_grid", "tile_weight"]
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.unannotated import objects_only
 
 __all__ = ["STANDARD", "STRONG", "Magnitudes", "Warp", "draw_warp", "resample", "separate_reflections"]

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from searcher.models.postprocess import instances_from_evidence
+from searcher.models.postprocess import instances_from_maps
 from searcher.models.settings import ModelSettings, PostprocessSettings
-from searcher.models.values import Detections, Evidence, Prediction, TensorBatch
+from searcher.models.values import Detections, InstanceMaps, Prediction, TensorBatch
 
 __all__ = ["DenseModel", "DetectionModel", "ModelParts", "SegmentationModel"]
 
@@ -132,7 +132,7 @@ class DenseModel(SegmentationModel):
         return self.training_step(batch), self.predict_maps(batch.images)
 
     @abstractmethod
-    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
+    def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
         """Return what the maps of one image, or of a part of it, say; a pixel's depends on its own values alone.
 
         Args:
@@ -145,7 +145,7 @@ class DenseModel(SegmentationModel):
         Args:
             maps: float32[C, H, W], as `predict_maps` gives them for one image.
         """
-        return instances_from_evidence(self.evidence(maps), self.postprocess)
+        return instances_from_maps(self.instance_maps(maps), self.postprocess)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> list[Prediction]:

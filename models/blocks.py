@@ -11,8 +11,8 @@ __all__ = [
     "ResidualConv",
     "Upsampling",
     "double_conv",
-    "doubling",
     "norm_layer",
+    "upsampling_block",
 ]
 
 Norm = Literal["none", "batch", "group"]
@@ -74,7 +74,7 @@ def _num_groups(channels: int) -> int:
     return max((n for n in range(1, 33) if channels % n == 0 and channels // n >= 4), default=1)
 
 
-def doubling(in_channels: int, out_channels: int, upsampling: Upsampling) -> nn.Module:
+def upsampling_block(in_channels: int, out_channels: int, upsampling: Upsampling) -> nn.Module:
     """Return what doubles height and width and changes the channels."""
     if upsampling == "transposed":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)

@@ -16,14 +16,14 @@ from searcher.models.pretrained import fetch
 from searcher.models.settings import MaskRCNNSettings
 from searcher.models.stems import fit_stem
 
-__all__ = ["load_into_detector", "pretrained_state"]
+__all__ = ["load_into_detector", "pretrained_detector"]
 
 _PREDICTORS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.")
 _FROM_SETTINGS = ("rpn.anchor_generator.", "detections_per_image")
 """Of a detector of ours; the settings decide about them, and the data."""
 
 
-def pretrained_state(settings: MaskRCNNSettings) -> dict[str, Tensor] | None:
+def pretrained_detector(settings: MaskRCNNSettings) -> dict[str, Tensor] | None:
     """Return the state dictionary that settings name, None if they name none.
 
     Raises:

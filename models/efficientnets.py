@@ -27,7 +27,7 @@ __all__ = [
     "build_efficientnet",
     "by_level",
     "efficientnet_levels",
-    "pretrained_state",
+    "pretrained_efficientnet",
 ]
 
 STEM = "conv_stem.weight"
@@ -100,7 +100,7 @@ def build_efficientnet(name: str, *, depth: int, channels: int = 3) -> EncoderPa
     return EncoderParts(modules[:depth], modules[depth], [stem_channels(channels), *levels.channels[:depth]])
 
 
-def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
+def pretrained_efficientnet(name: str, weights: str) -> dict[str, Tensor] | None:
     """Return a state dictionary for an EfficientNet-Lite of that name, with timm's names; None for no weights.
 
     Args:
@@ -204,7 +204,7 @@ def _encoder(name: str) -> Encoder:
         max_depth=5,
         halves=True,
         own_norm="batch",
-        weights=partial(pretrained_state, name),
+        weights=partial(pretrained_efficientnet, name),
         by_level=by_level,
         stem=STEM,
     )

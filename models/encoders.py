@@ -30,7 +30,7 @@ __all__ = [
     "build_encoder",
     "encoder_named",
     "load_backbone",
-    "pretrained_state",
+    "pretrained_encoder",
     "register_encoder",
 ]
 
@@ -85,7 +85,7 @@ def build_encoder(
     return made
 
 
-def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
+def pretrained_encoder(name: str, weights: str) -> dict[str, Tensor] | None:
     """Return a state dictionary for a backbone, with its library's names; None for no weights.
 
     Args:

@@ -19,7 +19,7 @@ from searcher.models.anchors import Anchors
 from searcher.models.base import DetectionModel, ModelParts
 from searcher.models.boxes import Instances, find_instances, mask_targets, unannotated_share
 from searcher.models.detector import build_detector
-from searcher.models.detector_weights import load_into_detector, pretrained_state
+from searcher.models.detector_weights import load_into_detector, pretrained_detector
 from searcher.models.instances import instances_from_detections
 from searcher.models.parts import BACKBONES
 from searcher.models.registry import register
@@ -352,11 +352,11 @@ class MaskRCNN(DetectionModel):
     def fetch_pretrained(cls, settings: ModelSettings) -> None:
         """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
         assert isinstance(settings, MaskRCNNSettings)
-        pretrained_state(settings)
+        pretrained_detector(settings)
 
     def load_pretrained(self) -> None:
         """Load the weights that `weights` names; see `SegmentationModel.load_pretrained`."""
-        state = pretrained_state(self.settings)
+        state = pretrained_detector(self.settings)
         if state is not None:
             stem = BACKBONES[self.settings.backbone].stem
             load_into_detector(self, state, source=f"model.weights={self.settings.weights}", stem=stem)

@@ -13,32 +13,32 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from searcher.models.settings import PostprocessSettings
-from searcher.models.values import Evidence, Prediction
+from searcher.models.values import InstanceMaps, Prediction
 
 __all__ = [
     "fill_holes",
     "fill_instances",
     "first_pixels",
     "flood",
-    "instances_from_cores",
-    "instances_from_evidence",
+    "instances_from_maps",
     "instances_from_probability",
+    "instances_from_seed_map",
     "smooth",
 ]
 
 Window = tuple[slice, slice]
 
 
-def instances_from_evidence(evidence: Evidence, settings: PostprocessSettings) -> Prediction:
-    """Return the instances of one image, split where it has several cores if cores are known.
+def instances_from_maps(instance_maps: InstanceMaps, settings: PostprocessSettings) -> Prediction:
+    """Return the instances of one image, split where it has several seeds if there is a seed map.
 
     Args:
-        evidence: What is known of the image.
-        settings: How instances are cut; see `instances_from_probability` and `instances_from_cores`.
+        instance_maps: What is known of the image.
+        settings: How instances are cut; see `instances_from_probability` and `instances_from_seed_map`.
     """
-    if evidence.core is None:
-        return instances_from_probability(evidence.probability, settings)
-    return instances_from_cores(evidence.probability, evidence.core, settings)
+    if instance_maps.seed_map is None:
+        return instances_from_probability(instance_maps.foreground_map, settings)
+    return instances_from_seed_map(instance_maps.foreground_map, instance_maps.seed_map, settings)
 
 
 def instances_from_probability(probability: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
@@ -62,13 +62,13 @@ def instances_from_probability(probability: NDArray[np.float32], settings: Postp
     return _scored(_relabel(components, keep, num_components), probability)
 
 
-def instances_from_cores(
-    probability: NDArray[np.float32], core: NDArray[np.float32], settings: PostprocessSettings
+def instances_from_seed_map(
+    probability: NDArray[np.float32], seed_map: NDArray[np.float32], settings: PostprocessSettings
 ) -> Prediction:
-    """Return the foreground, split where it has several cores, with the mean probability as score.
+    """Return the foreground, split where it has several seeds, with the mean probability as score.
 
     The steps, in this order. Smooth both maps, and threshold both. Seeds are the large enough 8-connected components of
-    the core within the foreground. A foreground component with several seeds is flooded from them, from high core
+    the seed map within the foreground. A foreground component with several seeds is flooded from them, from high
     values to low ones (watershed). A component with one seed is an instance; one without is an instance or is removed.
     Fill the holes of each instance, with all that is in them. Remove small instances. Labels follow the order of the
     instances' first pixels, row by row.
@@ -77,24 +77,24 @@ def instances_from_cores(
 
     Args:
         probability: float32[H, W], 0 to 1; a pixel is foreground strictly above `threshold`.
-        core: float32[H, W], 0 to 1, high in the middle of instances, low at their borders; a pixel is core
+        seed_map: float32[H, W], 0 to 1, high in the middle of instances, low at their borders; a pixel is a seed
             strictly above `seed_threshold`.
         settings: How.
     """
     probability = smooth(probability, settings.smoothing_sigma_px)
-    core = smooth(core, settings.smoothing_sigma_px)
+    seed_map = smooth(seed_map, settings.smoothing_sigma_px)
     mask = (probability > settings.threshold).view(np.uint8)
     num_components, components, boxes, _ = cv2.connectedComponentsWithStats(
         mask, connectivity=8, ltype=cv2.CV_32S
     )
-    seeds = _seeds((core > settings.seed_threshold).view(np.uint8) & mask, settings.min_seed_area_px)
+    seeds = _seeds((seed_map > settings.seed_threshold).view(np.uint8) & mask, settings.min_seed_area_px)
     num_seeds = _seeds_per_component(components, seeds, num_components)
     is_instance = (num_seeds > 0) | settings.keep_unseeded
     labels = np.where(is_instance[components], components, np.int32(0))
     for component in np.flatnonzero(num_seeds > 1):
         window = _window_of(boxes[component])
         is_here = components[window] == component
-        flooded = flood(core[window], np.where(is_here, seeds[window], np.int32(0)), is_here)
+        flooded = flood(seed_map[window], np.where(is_here, seeds[window], np.int32(0)), is_here)
         # Seeds are numbered from 1 over the whole image: behind the components, all labels differ.
         np.copyto(labels[window], flooded + np.int32(num_components - 1), where=is_here)
     if settings.fill_holes:
@@ -149,8 +149,10 @@ def _seeds_per_component(
     return np.bincount(component_of_seed[1:], minlength=num_components)
 
 
-def flood(core: NDArray[np.float32], seeds: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the mask's pixels labelled by the seed that reaches them first when the core's level falls."""
+def flood(
+    seed_map: NDArray[np.float32], seeds: NDArray[np.int32], mask: NDArray[np.bool_]
+) -> NDArray[np.int32]:
+    """Return the mask's pixels labelled by the seed that reaches them first when the level falls from high to low."""
     from skimage.segmentation import watershed  # half a second to import, and most images never need it
 
     # Only seed pixels with a neighbour that is not of their seed have somewhere to flood to.
@@ -158,7 +160,7 @@ def flood(core: NDArray[np.float32], seeds: NDArray[np.int32], mask: NDArray[np.
     is_seed = (seeds > 0).view(np.uint8)
     surrounded = cv2.erode(is_seed, square, borderType=cv2.BORDER_CONSTANT, borderValue=1).view(np.bool_)
     open_seeds = np.where(surrounded, np.int32(0), seeds)
-    flooded: NDArray[np.int32] = watershed(-core, open_seeds, connectivity=2, mask=mask & ~surrounded)
+    flooded: NDArray[np.int32] = watershed(-seed_map, open_seeds, connectivity=2, mask=mask & ~surrounded)
     return np.where(surrounded, seeds, flooded)
 
 

@@ -24,7 +24,7 @@ from searcher.models.encoders import Encoder, EncoderParts
 from searcher.models.pretrained import fetch, read_weights
 from searcher.models.stems import LikeImageNet, stem_channels, with_channels
 
-__all__ = ["RESNET18", "RESNET34", "RESNET50", "STEM", "build_resnet", "by_level", "pretrained_state"]
+__all__ = ["RESNET18", "RESNET34", "RESNET50", "STEM", "build_resnet", "by_level", "pretrained_resnet"]
 
 STEM = "conv1.weight"
 """Of the first convolution."""
@@ -88,7 +88,7 @@ def build_resnet(name: str, *, depth: int, norm: Norm, channels: int = 3) -> Enc
     return EncoderParts(levels[:depth], levels[depth], made[: depth + 1])
 
 
-def pretrained_state(name: str, weights: str) -> dict[str, Tensor] | None:
+def pretrained_resnet(name: str, weights: str) -> dict[str, Tensor] | None:
     """Return a state dictionary for a ResNet of that name, with torchvision's names; None for no weights.
 
     Args:
@@ -126,7 +126,7 @@ def _encoder(name: str) -> Encoder:
         build=build,
         max_depth=5,
         halves=True,
-        weights=partial(pretrained_state, name),
+        weights=partial(pretrained_resnet, name),
         by_level=by_level,
         stem=STEM,
     )

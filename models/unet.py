@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from searcher.models.base import DenseModel, ModelParts
-from searcher.models.blocks import Norm, ResidualConv, Upsampling, double_conv, doubling
+from searcher.models.blocks import Norm, ResidualConv, Upsampling, double_conv, upsampling_block
 from searcher.models.boxes import resize_labels
-from searcher.models.encoders import build_encoder, encoder_named, load_backbone, pretrained_state
+from searcher.models.encoders import build_encoder, encoder_named, load_backbone, pretrained_encoder
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.registry import register
 from searcher.models.settings import ModelSettings, PartOptions, PostprocessSettings, UNetSettings
 from searcher.models.targets import has_unannotated
-from searcher.models.values import Evidence, TensorBatch
+from searcher.models.values import InstanceMaps, TensorBatch
 
 __all__ = ["UNet"]
 
@@ -112,7 +112,7 @@ class UNet(DenseModel):
         self.dropout = nn.Dropout2d(dropout)
         widths = [base_channels * 2**level for level in reversed(range(depth))]
         self.upsample = nn.ModuleList(
-            doubling(before, after, upsampling)
+            upsampling_block(before, after, upsampling)
             for before, after in zip([parts.channels[-1], *widths[:-1]], widths, strict=True)
         )
         self.decoder = nn.ModuleList(
@@ -179,13 +179,13 @@ class UNet(DenseModel):
         """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
         assert isinstance(settings, UNetSettings)
         if settings.weights != "none":
-            pretrained_state(settings.encoder, settings.weights)
+            pretrained_encoder(settings.encoder, settings.weights)
 
     def load_pretrained(self) -> None:
         """Load the encoder's weights that `weights` names; see `SegmentationModel.load_pretrained`."""
         if self._weights == "none":
             return
-        state = pretrained_state(self._encoder, self._weights)
+        state = pretrained_encoder(self._encoder, self._weights)
         assert state is not None
         load_backbone(
             self._encoder, [*self.encoder, self.bottleneck], state, source=f"model.weights={self._weights}"
@@ -212,9 +212,9 @@ class UNet(DenseModel):
         losses = self.head.losses(logits, labels, is_partial=is_partial)
         return losses, self.head.maps(_resize(logits, batch.images.shape[1:3]))
 
-    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
-        """Return what the head's maps say; see `DenseModel.evidence`."""
-        return self.head.evidence(maps)
+    def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
+        """Return what the head's maps say; see `DenseModel.instance_maps`."""
+        return self.head.instance_maps(maps)
 
     def _scaled(self, x: Tensor) -> Tensor:
         """Return float[B, C, H, W] resized by `input_scale`, each pixel a mean of those that it stands for."""

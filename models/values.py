@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Detections", "Evidence", "Prediction", "TensorBatch"]
+__all__ = ["Detections", "InstanceMaps", "Prediction", "TensorBatch"]
 
 
 class TensorBatch(NamedTuple):
@@ -30,12 +30,12 @@ class Prediction(NamedTuple):
     """float32[n], confidence in 0 to 1; `scores[i]` belongs to label `i + 1`."""
 
 
-class Evidence(NamedTuple):
+class InstanceMaps(NamedTuple):
     """What a dense model's maps say about where instances are: all that instances are cut from."""
 
-    probability: NDArray[np.float32]
+    foreground_map: NDArray[np.float32]
     """float32[H, W], 0 to 1, that a pixel belongs to an instance."""
-    core: NDArray[np.float32] | None = None
+    seed_map: NDArray[np.float32] | None = None
     """float32[H, W], 0 to 1, high in the middle of instances, low at their borders; None where nothing is known."""
 
 

@@ -68,10 +68,10 @@ def reduced_environment() -> Iterator[None]:
 
     For what starts processes and takes the environment from here, as Ray does.
     """
-    withheld = {name: os.environ[name] for name in os.environ.keys() - child_environment().keys()}
-    for name in withheld:
+    secret_environment = {name: os.environ[name] for name in os.environ.keys() - child_environment().keys()}
+    for name in secret_environment:
         del os.environ[name]
     try:
         yield
     finally:
-        os.environ.update(withheld)
+        os.environ.update(secret_environment)

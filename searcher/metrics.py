@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.instances import instance_metrics, instance_terms
 from searcher.evaluation.label_maps import relabelled
-from searcher.evaluation.metrics import INSTANCE_METRICS, compare, pooled
-from searcher.evaluation.objects import LabelledObjects, paired_pixels
+from searcher.evaluation.labelled_objects import LabelledObjects, paired_pixels
+from searcher.evaluation.official_metrics import INSTANCE_METRICS, compare, pooled
 from searcher.exceptions import UserError
 
 __all__ = ["instances", "official"]

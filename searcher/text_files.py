@@ -21,7 +21,7 @@ __all__ = ["read_json", "read_text"]
 
 _MAX_BYTES = 1 << 24
 _CHUNK_BYTES = 1 << 20
-_PIPE_PATIENCE_S = 10.0
+_PIPE_WAIT_S = 10.0
 _OTHER_ENCODINGS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),  # begins like UTF-16's mark, so it is looked for first
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -111,12 +111,12 @@ def _bytes_of(path: Path, where: str, what: str, max_bytes: int, *, may_be_pipe:
             raise TextFileError(f"{where}: must be a file with {what}, got {kind}; check the path")
         chunks: list[bytes] = []
         num_bytes, num_expected = 0, status.st_size
-        give_up_at = time.monotonic() + _PIPE_PATIENCE_S
+        give_up_at = time.monotonic() + _PIPE_WAIT_S
         while num_bytes <= max_bytes and num_expected <= max_bytes:
             if is_pipe and not _has_something(descriptor, give_up_at):
                 raise TextFileError(
                     f"{where}: must be a file with {what}, got a pipe that nothing came out of for "
-                    f"{_PIPE_PATIENCE_S:.0f} s; check what writes into it"
+                    f"{_PIPE_WAIT_S:.0f} s; check what writes into it"
                 )
             chunk = os.read(descriptor, _CHUNK_BYTES)
             if not chunk:

@@ -19,7 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# What no code foresaw is a traceback in tests, not the line and the report of `searcher.cli.last_net`.
+# What no code foresaw is a traceback in tests, not the line and the report of `searcher.cli.unexpected_errors`.
 os.environ["SEARCHER_UNEXPECTED"] = "raise"
 # What a real store's credentials would be: before Ray starts, whose workers inherit them.
 os.environ.update(
@@ -97,7 +97,7 @@ _LONG = (
     "tests/searcher/training/test_trainer.py",
     "tests/searcher/training/test_memory_probe.py",
     "tests/searcher/cli/test_hostile_texts.py",
-    "tests/searcher/orchestration/test_advisor.py",
+    "tests/searcher/orchestration/test_proposer.py",
     "tests/data_pipeline/test_augment.py",
     "tests/searcher/evaluation/test_metrics.py",
     "tests/searcher/ledger/test_doctor.py",

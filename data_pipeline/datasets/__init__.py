@@ -3,9 +3,9 @@
 import logging
 from pathlib import Path
 
-from searcher.data_pipeline.datasets.base import SPLITS, Sample, SampleSource
 from searcher.data_pipeline.datasets.folder import LabelFolder
 from searcher.data_pipeline.datasets.glas import GlasFolder
+from searcher.data_pipeline.datasets.samples import SPLITS, Sample, SampleSource
 from searcher.data_pipeline.datasets.synthetic import SyntheticGlands
 from searcher.data_pipeline.datasets.writing import write_release
 from searcher.data_pipeline.exceptions import DataError

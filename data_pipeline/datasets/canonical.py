@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from searcher.data_pipeline.annotations import problem_of
-from searcher.data_pipeline.datasets.base import Sample, SampleSource
 from searcher.data_pipeline.datasets.object_classes import OBJECTS_FILE
+from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.datasets.writing import new_folder
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts

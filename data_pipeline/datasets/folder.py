@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.base import SPLITS, Pixels, Sample
 from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
 from searcher.data_pipeline.datasets.folder_source import FolderSource
 from searcher.data_pipeline.datasets.object_classes import check_labels, read_classes
 from searcher.data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
+from searcher.data_pipeline.datasets.samples import SPLITS, Pixels, Sample
 from searcher.data_pipeline.datasets.tables import (
     GRADES_FILE,
     SAMPLES_FILE,

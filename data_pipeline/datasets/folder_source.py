@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from searcher.data_pipeline.datasets.base import Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.images import PixelKind
 
 __all__ = ["FolderSource"]

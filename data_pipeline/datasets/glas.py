@@ -4,8 +4,8 @@ import logging
 import re
 from pathlib import Path
 
-from searcher.data_pipeline.datasets.base import SPLITS, Sample
 from searcher.data_pipeline.datasets.folder import PairedFolder, SamplePaths
+from searcher.data_pipeline.datasets.samples import SPLITS, Sample
 from searcher.data_pipeline.datasets.tables import GRADES_FILE, read_grades
 from searcher.data_pipeline.images import images_by_stem, read_header, single_files
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.base import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Pixels, Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import (
     TIFF_SUFFIXES,

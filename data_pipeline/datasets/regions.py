@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.base import Sample, SampleSource
+from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.unannotated import check_annotated
 

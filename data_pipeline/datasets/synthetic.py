@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.base import RGB, Sample
+from searcher.data_pipeline.datasets.samples import RGB, Sample
 from searcher.data_pipeline.datasets.tissue import Patient, draw_patient, draw_tissue
 
 __all__ = ["SyntheticGlands"]

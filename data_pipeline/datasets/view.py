@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.base import Sample, SampleSource
 from searcher.data_pipeline.datasets.regions import ValidationRegion, split_by_region
+from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
 from searcher.data_pipeline.unannotated import check_annotated, is_partial, marked_value, objects_only

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from searcher.data_pipeline.datasets.base import SampleSource
+from searcher.data_pipeline.datasets.samples import SampleSource
 from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["new_folder", "write_release"]

@@ -34,7 +34,6 @@ Label maps in png, bmp, tif, npy and npz:
 Knows nothing of data sets.
 """
 
-from searcher.data_pipeline.images.base import ArrayRaster, Colour, ImageHeader, Pixels, Raster
 from searcher.data_pipeline.images.labels import LabelHeader, read_label_header, read_labels, read_wide_labels
 from searcher.data_pipeline.images.names import (
     IMAGE_SUFFIXES,
@@ -51,6 +50,7 @@ from searcher.data_pipeline.images.names import (
     without_marks,
 )
 from searcher.data_pipeline.images.pixel_kind import PixelKind, as_data, check_alike, kind_of
+from searcher.data_pipeline.images.raster import ArrayRaster, Colour, ImageHeader, Pixels, Raster
 from searcher.data_pipeline.images.reading import (
     as_rgb,
     open_raster,

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.base import HeadedRaster, ImageHeader
 from searcher.data_pipeline.images.plain import opened_at_any_size, pixels_of
+from searcher.data_pipeline.images.raster import HeadedRaster, ImageHeader
 from searcher.data_pipeline.scratch import FileArray, ScratchArray
 from searcher.data_pipeline.tiling import Tile
 

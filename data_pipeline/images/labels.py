@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.base import decoding
 from searcher.data_pipeline.images.grey import grey_channel
 from searcher.data_pipeline.images.plain import (
     check_ratio,
@@ -21,6 +20,7 @@ from searcher.data_pipeline.images.plain import (
     png_bit_depth,
     require_one_frame,
 )
+from searcher.data_pipeline.images.raster import decoding
 from searcher.data_pipeline.images.reading import file_kind
 
 __all__ = ["LabelHeader", "read_label_header", "read_labels", "read_wide_labels"]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.base import ImageHeader, Pixels
+from searcher.data_pipeline.images.raster import ImageHeader, Pixels
 
 __all__ = ["PixelKind", "as_data", "check_alike", "kind_of"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.base import Colour, ImageHeader, Pixels
+from searcher.data_pipeline.images.raster import Colour, ImageHeader, Pixels
 
 __all__ = [
     "check_ratio",

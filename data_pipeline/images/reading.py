@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images.bands import decode_into_scratch
-from searcher.data_pipeline.images.base import ArrayRaster, ImageHeader, Pixels, Raster, decoding
 from searcher.data_pipeline.images.names import IMAGE_SUFFIXES, SLIDES, SLIDES_TIFFFILE_READS, what_is
 from searcher.data_pipeline.images.pixel_kind import as_data, kind_of
 from searcher.data_pipeline.images.plain import plain_header, read_plain
+from searcher.data_pipeline.images.raster import ArrayRaster, ImageHeader, Pixels, Raster, decoding
 from searcher.data_pipeline.tiling import Tile
 from searcher.extras import need
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from searcher.data_pipeline.images.base import HeadedRaster, ImageHeader, Raster, decoding
 from searcher.data_pipeline.images.pixel_size import square
+from searcher.data_pipeline.images.raster import HeadedRaster, ImageHeader, Raster, decoding
 from searcher.data_pipeline.tiling import Tile
 
 __all__ = ["open_slide"]

@@ -16,7 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.base import HeadedRaster, Pixels, Raster, decoding
+from searcher.data_pipeline.images.raster import HeadedRaster, Pixels, Raster, decoding
 from searcher.data_pipeline.images.tiff_checks import jpeg_size
 from searcher.data_pipeline.images.tiff_layout import JPEG, TiffImage, find_image, opened
 from searcher.data_pipeline.scratch import FileArray, ScratchArray

@@ -13,8 +13,8 @@ import numpy as np
 import tifffile
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.base import Colour, ImageHeader
 from searcher.data_pipeline.images.pixel_size import pixel_size_of_tiff
+from searcher.data_pipeline.images.raster import Colour, ImageHeader
 from searcher.data_pipeline.images.tiff_checks import check_ome, check_pages, check_segments
 
 __all__ = ["JPEG", "TiffImage", "find_image", "opened", "single_image"]

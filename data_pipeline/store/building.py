@@ -12,7 +12,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.base import Sample, SampleSource
+from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import ChangedDataError, DamagedStoreError, DataError
 from searcher.data_pipeline.store.index import INDEX, LABELS, PIXELS, Entry, Index, to_bytes
 from searcher.data_pipeline.store.integrity import identity_of, mark_checked, sha256

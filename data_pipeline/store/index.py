@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from searcher.data_pipeline.datasets.base import RGB, Sample
+from searcher.data_pipeline.datasets.samples import RGB, Sample
 from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["INDEX", "LABELS", "PIXELS", "Entry", "Index", "read_index", "to_bytes"]

@@ -13,7 +13,7 @@ _METRICS = ["searcher.metrics.official", "searcher.metrics.instances"]
 _PLUGINS = {
     "Checks for plug-ins": ["searcher.testing"],
     "Models": ["searcher.models.base"],
-    "Heads": ["searcher.models.heads.base"],
+    "Heads": ["searcher.models.heads.head"],
     "Losses": ["searcher.models.losses"],
 }
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from searcher.models.heads.base import Head, HeadOptions
 from searcher.models.heads.binary import BinaryHead
 from searcher.models.heads.contour import ContourHead
 from searcher.models.heads.distance import DistanceHead
+from searcher.models.heads.head import Head, HeadOptions
 from searcher.models.parts import HEADS, HeadPart, checked_name
 
 __all__ = [

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.models.heads.base import Head, Targets
+from searcher.models.heads.head import Head, Targets
 from searcher.models.targets import foreground
-from searcher.models.values import Evidence
+from searcher.models.values import InstanceMaps
 
 __all__ = ["BinaryHead"]
 
@@ -29,6 +29,6 @@ class BinaryHead(Head):
         """Return float32[B, 1, H, W], the probability of gland."""
         return logits.float().sigmoid()
 
-    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
-        """Return the probability of gland, from float32[1, H, W]; nothing is known of cores."""
-        return Evidence(maps[0])
+    def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
+        """Return the probability of gland, from float32[1, H, W]; there is no seed map."""
+        return InstanceMaps(maps[0])

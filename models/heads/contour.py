@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.models.heads.base import CORE_KEYS, Head, Targets
+from searcher.models.heads.head import SEED_MAP_KEYS, Head, Targets
 from searcher.models.targets import CONTOUR, INSIDE, contour_classes
-from searcher.models.values import Evidence
+from searcher.models.values import InstanceMaps
 
 __all__ = ["ContourHead"]
 
@@ -19,7 +19,7 @@ class ContourHead(Head):
     """
 
     num_channels = 3
-    postprocess_keys = CORE_KEYS
+    postprocess_keys = SEED_MAP_KEYS
     border_keys = ("contour_width_px",)
 
     def targets(self, labels: Tensor) -> Targets:
@@ -35,8 +35,8 @@ class ContourHead(Head):
         """Return float32[B, 3, H, W], the probabilities of background, inside, contour."""
         return logits.float().softmax(dim=1)
 
-    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
-        """Return the probability of inside or contour, with inside as core; from float32[3, H, W]."""
+    def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
+        """Return the probability of inside or contour, with inside as seed map; from float32[3, H, W]."""
         # A sum of rounded probabilities may exceed 1 in the last digit.
         probability = np.minimum(maps[INSIDE] + maps[CONTOUR], np.float32(1))
-        return Evidence(probability, maps[INSIDE])
+        return InstanceMaps(probability, maps[INSIDE])

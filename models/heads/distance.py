@@ -5,10 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.models.heads.base import CORE_KEYS, Head, Targets
+from searcher.models.heads.head import SEED_MAP_KEYS, Head, Targets
 from searcher.models.losses import distance_loss
 from searcher.models.targets import foreground, inner_distance
-from searcher.models.values import Evidence
+from searcher.models.values import InstanceMaps
 
 __all__ = ["DistanceHead"]
 
@@ -23,7 +23,7 @@ class DistanceHead(Head):
     """
 
     num_channels = 2
-    postprocess_keys = CORE_KEYS
+    postprocess_keys = SEED_MAP_KEYS
 
     def targets(self, labels: Tensor) -> Targets:
         """Return the foreground and the distance."""
@@ -45,6 +45,6 @@ class DistanceHead(Head):
         logits = logits.float()
         return torch.cat([logits[:, :1].sigmoid(), logits[:, 1:].clamp(0, 1)], dim=1)
 
-    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
-        """Return the probability of gland, with the distance as core; from float32[2, H, W]."""
-        return Evidence(maps[0], maps[1])
+    def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
+        """Return the probability of gland, with the distance as seed map; from float32[2, H, W]."""
+        return InstanceMaps(maps[0], maps[1])

@@ -14,7 +14,7 @@ from searcher.data_pipeline.datasets.view import DataView, LabelsAre
 
 if TYPE_CHECKING:
     from searcher.data_pipeline.datasets.canonical import ImportReport
-    from searcher.data_pipeline.datasets.exports.base import ExportReport
+    from searcher.data_pipeline.datasets.exports.exporter import ExportReport
     from searcher.data_pipeline.inspect import DatasetReport
     from searcher.planning.plan import Plan
 
@@ -46,7 +46,7 @@ def opened(folder: str, view: DataView, bar: Bar, *, strict: bool) -> SampleSour
         DataError: There is no data set.
     """
     from searcher.data_pipeline.datasets.view import viewed
-    from searcher.storage.data import open_data
+    from searcher.storage.fetched_data import open_data
     from searcher.storage.mirror import cache_dir
 
     with bar("fetching images") as advance:
@@ -210,7 +210,7 @@ def export_dataset(
         DataError: There is no data set, or the folder is taken or cannot be written.
         UserError: There is no such format, or the object store cannot be used.
     """
-    from searcher.data_pipeline.datasets.exports.base import export_dataset as exported
+    from searcher.data_pipeline.datasets.exports.exporter import export_dataset as exported
     from searcher.data_pipeline.datasets.exports.table import DATA_FORMATS
 
     exporter = DATA_FORMATS[format]

@@ -8,14 +8,14 @@ from typing import Any
 
 from searcher.api.evaluation_page import split_report, write_report
 from searcher.api.held_out import HELD_OUT, held_out, predictor_of_some
-from searcher.api.networks import Found, normalise_as_wished, predictor_for
+from searcher.api.networks import FoundNetworks, normalise_as_wished, predictor_for
 from searcher.data_pipeline.annotations import annotation_facts, problem_of
 from searcher.data_pipeline.datasets import SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
 from searcher.data_pipeline.normalisation import Normalisation, levels_of
 from searcher.data_pipeline.store import Store, normalised, prepare_store
-from searcher.evaluation.glas.records import EVALUATION_SCHEMA
+from searcher.evaluation.glas.measured_sets import EVALUATION_SCHEMA
 from searcher.evaluation.summary import Summary, summarise
 from searcher.exceptions import UserError
 from searcher.inference.image_kind import ImageKind
@@ -55,7 +55,7 @@ class Evaluation:
 
 
 def evaluate_networks(
-    found: Found,
+    found: FoundNetworks,
     source: SampleSource,
     folder: str,
     *,
@@ -143,7 +143,7 @@ def evaluate_networks(
     return Evaluation(measured, record)
 
 
-def record_evaluation(found: Found, evaluation: Evaluation) -> None:
+def record_evaluation(found: FoundNetworks, evaluation: Evaluation) -> None:
     """Write down in the study database what its trials reached."""
     if found.study is None:
         return
@@ -219,7 +219,7 @@ def _say_brightened(
 
 
 def _splits(
-    found: Found, store: Store, wanted: str | None, folder: str, remark: Callable[[str], None]
+    found: FoundNetworks, store: Store, wanted: str | None, folder: str, remark: Callable[[str], None]
 ) -> dict[str, dict[tuple[int, ...], list[int]]]:
     """Return the images of each split by the networks that see them, () for all.
 

@@ -9,14 +9,14 @@ from searcher.api.writing import check_writable, write_text
 from searcher.extras import need
 
 if TYPE_CHECKING:
-    from searcher.api.networks import Found
+    from searcher.api.networks import FoundNetworks
     from searcher.bundle.manifest import MemberFacts
     from searcher.data_pipeline.datasets import SampleSource
     from searcher.data_pipeline.store import Store
     from searcher.evaluation.summary import Summary
     from searcher.inference.measuring import Seen
     from searcher.inference.predictor import Predictor
-    from searcher.report.model import Member, SplitReport
+    from searcher.report.model import ReportMember, SplitReport
 
 __all__ = ["check_report", "split_report", "write_report"]
 
@@ -80,7 +80,7 @@ def write_report(
     path: Path,
     method: str,
     command: str,
-    found: "Found",
+    found: "FoundNetworks",
     predictor: "Predictor",
     splits: "Sequence[SplitReport]",
     *,
@@ -129,10 +129,10 @@ def write_report(
     write_text("--report", path, render(report))
 
 
-def _member(facts: "MemberFacts") -> "Member":
-    from searcher.report.model import Member
+def _member(facts: "MemberFacts") -> "ReportMember":
+    from searcher.report.model import ReportMember
 
-    return Member(
+    return ReportMember(
         study=facts.study,
         trial=facts.trial,
         epoch=facts.epoch,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from searcher.api.networks import Found, models_for, predictor_for
+from searcher.api.networks import FoundNetworks, models_for, predictor_for
 from searcher.bundle.folder import check_target
 from searcher.bundle.formats import BUNDLE, EXPORTS, Networks, check_formats
 from searcher.bundle.write import Written, write_export
@@ -20,7 +20,7 @@ from searcher.extras import is_installed
 if TYPE_CHECKING:
     from searcher.bundle.manifest import DataFacts
     from searcher.data_pipeline.datasets import SampleSource
-    from searcher.data_pipeline.datasets.base import Pixels
+    from searcher.data_pipeline.datasets.samples import Pixels
     from searcher.inference.image_kind import ImageKind
     from searcher.inference.tuning import Tuned
 
@@ -78,7 +78,7 @@ class Exported:
     """How post-processing was tuned for the networks together, where that was wanted."""
 
 
-def export_networks(found: Found, wish: ExportWish, bar: Bar) -> Exported:
+def export_networks(found: FoundNetworks, wish: ExportWish, bar: Bar) -> Exported:
     """Write networks as a bundle or in other formats, and into the study database that they went into it.
 
     Args:
@@ -120,12 +120,12 @@ def export_networks(found: Found, wish: ExportWish, bar: Bar) -> Exported:
     return Exported(name, written, tuned)
 
 
-def _kind(found: Found) -> "ImageKind":
+def _kind(found: FoundNetworks) -> "ImageKind":
     """Return what images the networks take; that all take the same is looked at when the bundle is written."""
     return found.members[0].network.kind
 
 
-def _pixel_size(found: Found, source: "SampleSource | None") -> float | None:
+def _pixel_size(found: FoundNetworks, source: "SampleSource | None") -> float | None:
     """Return the pixel size that the networks were trained at, if they agree on it; else what the data set says."""
     sizes = {member.pixel_size_um for member in found.members}
     known = [size for size in sizes if size is not None]
@@ -134,7 +134,7 @@ def _pixel_size(found: Found, source: "SampleSource | None") -> float | None:
     return source.pixel_size_um if source is not None else None
 
 
-def _name(wish: ExportWish, found: Found) -> str:
+def _name(wish: ExportWish, found: FoundNetworks) -> str:
     from searcher.bundle.manifest import MAX_NAME
     from searcher.exceptions import UserError
 
@@ -146,7 +146,7 @@ def _name(wish: ExportWish, found: Found) -> str:
     return name
 
 
-def _source(wish: ExportWish, found: Found, bar: Bar) -> "SampleSource | None":
+def _source(wish: ExportWish, found: FoundNetworks, bar: Bar) -> "SampleSource | None":
     """Return the data set that the networks were trained on, None if it is not to be had.
 
     Raises:
@@ -156,7 +156,7 @@ def _source(wish: ExportWish, found: Found, bar: Bar) -> "SampleSource | None":
     from searcher.data_pipeline.datasets import SyntheticGlands
     from searcher.data_pipeline.exceptions import DataError
     from searcher.exceptions import StorageError, UserError
-    from searcher.storage.data import open_data
+    from searcher.storage.fetched_data import open_data
     from searcher.storage.mirror import cache_dir
     from searcher.training.dataset import DataRequest
 
@@ -181,7 +181,7 @@ def _source(wish: ExportWish, found: Found, bar: Bar) -> "SampleSource | None":
 
 def _opened(wish: ExportWish, bar: Bar) -> "SampleSource":
     from searcher.data_pipeline.datasets.view import viewed
-    from searcher.storage.data import open_data
+    from searcher.storage.fetched_data import open_data
     from searcher.storage.mirror import cache_dir
 
     assert wish.data is not None
@@ -189,11 +189,11 @@ def _opened(wish: ExportWish, bar: Bar) -> "SampleSource":
         return viewed(open_data(wish.data, cache_dir(), progress=advance), wish.view)
 
 
-def _is_what_was_trained_on(source: "SampleSource", found: Found) -> bool:
+def _is_what_was_trained_on(source: "SampleSource", found: FoundNetworks) -> bool:
     return {source.fingerprint()} == {member.facts.data_fingerprint for member in found.members}
 
 
-def _tuned_together(metric: str, found: Found, source: "SampleSource | None", bar: Bar) -> "Tuned":
+def _tuned_together(metric: str, found: FoundNetworks, source: "SampleSource | None", bar: Bar) -> "Tuned":
     """Return post-processing that is tuned for all networks together on all their validation images.
 
     Raises:
@@ -227,7 +227,7 @@ def _tuned_together(metric: str, found: Found, source: "SampleSource | None", ba
     )
 
 
-def _pictures(wish: ExportWish, found: Found) -> dict[str, bytes]:
+def _pictures(wish: ExportWish, found: FoundNetworks) -> dict[str, bytes]:
     """Return the model card's pictures by file name: learning curves, and an image with what is found in it.
 
     The image is one that a person gives or synthetic: training data often must not be passed on.
@@ -267,7 +267,7 @@ def _pictures(wish: ExportWish, found: Found) -> dict[str, bytes]:
     return pictures
 
 
-def _data_facts(wish: ExportWish, found: Found, source: "SampleSource | None") -> "DataFacts":
+def _data_facts(wish: ExportWish, found: FoundNetworks, source: "SampleSource | None") -> "DataFacts":
     from searcher.bundle.manifest import DataFacts
 
     licence = wish.data_licence or (source.licence if source is not None else "")
@@ -294,7 +294,7 @@ def _real_images(
     return {f"{source.samples[0].id} of {source.name}": kind.normalised(source.read(0)[0])}
 
 
-def _record(wish: ExportWish, found: Found, sha256: str) -> None:
+def _record(wish: ExportWish, found: FoundNetworks, sha256: str) -> None:
     """Write down in the study database what its trials went into."""
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import record_exports

@@ -8,8 +8,8 @@ from searcher.exceptions import UserError
 from searcher.training.dataset import split_store
 
 if TYPE_CHECKING:
-    from searcher.api.networks import Found
-    from searcher.bundle.member import Member
+    from searcher.api.networks import FoundNetworks
+    from searcher.bundle.member import BundleMember
     from searcher.data_pipeline.store import Store
     from searcher.inference.predictor import Predictor
 
@@ -19,7 +19,9 @@ HELD_OUT = "held-out"
 """What `--splits` calls them."""
 
 
-def held_out(members: "Sequence[Member]", store: "Store", folder: str) -> dict[tuple[int, ...], list[int]]:
+def held_out(
+    members: "Sequence[BundleMember]", store: "Store", folder: str
+) -> dict[tuple[int, ...], list[int]]:
     """Return the images that networks were validated on, by the networks that held them out.
 
     Args:
@@ -55,7 +57,7 @@ def held_out(members: "Sequence[Member]", store: "Store", folder: str) -> dict[t
     return groups
 
 
-def predictor_of_some(found: "Found", numbers: Sequence[int], tta: bool | None) -> "Predictor":
+def predictor_of_some(found: "FoundNetworks", numbers: Sequence[int], tta: bool | None) -> "Predictor":
     """Return what predicts with some of the networks as all of them together would.
 
     Args:

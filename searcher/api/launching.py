@@ -12,7 +12,7 @@ from searcher.data_pipeline.datasets.view import DataView
 from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
-from searcher.ledger.patience import Patience
+from searcher.ledger.retry_policy import RetryPolicy
 from searcher.ledger.shipped import as_it_began, remark_on
 from searcher.lineage.chain import chain
 from searcher.lineage.resolve import is_enough, resolve
@@ -122,7 +122,7 @@ def _launch_one(spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher) -> 
     )
     with watcher.watching(spec) as listener:
         for line in remarks:
-            listener.said(line)
+            listener.info(line)
         result = drive(run, database=place.database, listener=listener)
     watcher.ended(spec, result)
     return result
@@ -144,7 +144,7 @@ def _existing(address: DatabaseAddress, problem: Callable[[str], None]) -> Itera
         DatabaseAwayError: It is away or locked.
     """
     try:
-        opened = Patience(problem, threading.Event())(lambda: Database.open(address))
+        opened = RetryPolicy(problem, threading.Event())(lambda: Database.open(address))
     except DatabaseAwayError:
         raise
     except DatabaseError:

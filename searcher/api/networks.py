@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searcher.api.best import find_best
+from searcher.api.best_trial import find_best
 
 if TYPE_CHECKING:
     import torch
 
     from searcher.bundle.load import Bundle
-    from searcher.bundle.member import Member
+    from searcher.bundle.member import BundleMember
     from searcher.inference.predictor import Predictor
     from searcher.ledger.address import DatabaseAddress
     from searcher.ledger.database import Database
@@ -20,19 +20,26 @@ if TYPE_CHECKING:
     from searcher.models.base import SegmentationModel
     from searcher.study.ancestor import Ancestor
 
-__all__ = ["Found", "NetworksNamed", "find_members", "models_for", "normalise_as_wished", "predictor_for"]
+__all__ = [
+    "FoundNetworks",
+    "NetworksNamed",
+    "find_members",
+    "models_for",
+    "normalise_as_wished",
+    "predictor_for",
+]
 
 _MAX_NAMED = 3
 """Of checkpoints that are named by their folders."""
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundNetworks:
     """Trained networks, and where they come from."""
 
     name: str
     """What they are called."""
-    members: "tuple[Member, ...]"
+    members: "tuple[BundleMember, ...]"
     """At least one; several are an ensemble."""
     paths: tuple[Path, ...]
     """The checkpoints or the bundle."""
@@ -71,7 +78,7 @@ class NetworksNamed:
     """Who asks, for messages."""
 
 
-def find_members(named: NetworksNamed) -> Found:
+def find_members(named: NetworksNamed) -> FoundNetworks:
     """Return the networks that a person names.
 
     Raises:
@@ -93,7 +100,7 @@ def find_members(named: NetworksNamed) -> Found:
     return _of_files(named.paths)
 
 
-def predictor_for(found: Found, tta: bool | None) -> "Predictor":
+def predictor_for(found: FoundNetworks, tta: bool | None) -> "Predictor":
     """Return what predicts with the networks on this machine's device, as they were tuned.
 
     Args:
@@ -113,7 +120,7 @@ def predictor_for(found: Found, tta: bool | None) -> "Predictor":
     return predictor_of(networks, models_for(found, device), device=device, tta=tta)
 
 
-def models_for(found: Found, device: "torch.device") -> "list[SegmentationModel]":
+def models_for(found: FoundNetworks, device: "torch.device") -> "list[SegmentationModel]":
     """Return the models of checkpoints, on a device, in evaluation mode.
 
     Raises:
@@ -151,7 +158,7 @@ def normalise_as_wished(predictor: "Predictor", wish: str, configs: Iterable[Map
     predictor.kind = replace(kind, normalisation=normalisation)
 
 
-def _of_files(paths: Sequence[Path]) -> Found:
+def _of_files(paths: Sequence[Path]) -> FoundNetworks:
     from searcher.bundle.load import is_bundle, load_bundle
     from searcher.exceptions import UserError
 
@@ -162,19 +169,19 @@ def _of_files(paths: Sequence[Path]) -> Found:
         )
     if bundles:
         bundle = load_bundle(bundles[0])
-        return Found(bundle.name, bundle.members, (bundle.path,), bundle=bundle)
+        return FoundNetworks(bundle.name, bundle.members, (bundle.path,), bundle=bundle)
     files = [_checkpoint_file(path) for path in paths]
     members = tuple(_member(file, None, (), number, len(files)) for number, file in enumerate(files))
     names = dict.fromkeys(f"{file.parent.parent.name}/{file.parent.name}" for file in files)
     name = " + ".join(names) if len(names) <= _MAX_NAMED else f"{next(iter(names))} and {len(names) - 1} more"
-    return Found(name, members, tuple(files))
+    return FoundNetworks(name, members, tuple(files))
 
 
-def _of_study(named: NetworksNamed) -> Found:
+def _of_study(named: NetworksNamed) -> FoundNetworks:
     from searcher.exceptions import UserError
-    from searcher.ledger.best import best_checkpoint
     from searcher.ledger.database import Database
     from searcher.ledger.outcomes import ancestors
+    from searcher.ledger.ranking import best_checkpoint
     from searcher.ledger.stored import load_stored_plugins
 
     address = named.database
@@ -196,7 +203,7 @@ def _of_study(named: NetworksNamed) -> Found:
         paths.append(path)
         members.append(_member(path, (study, trial), before, number, len(chosen)))
     numbers = ", ".join(str(trial.number) for trial in chosen)
-    return Found(
+    return FoundNetworks(
         name=f"{study.name}, trial{'s' if len(chosen) > 1 else ''} {numbers}",
         members=tuple(members),
         paths=tuple(paths),
@@ -209,7 +216,7 @@ def _chosen(named: NetworksNamed, database: "Database") -> "tuple[StudyRecord, l
     """Return the study, and its trials that are wanted."""
     assert named.study is not None
     from searcher.exceptions import UserError
-    from searcher.ledger.best import runs_of
+    from searcher.ledger.ranking import runs_of
 
     if named.trial is not None:
         if named.ensemble:
@@ -241,12 +248,12 @@ def _member(
     lineage: "tuple[Ancestor, ...]",
     number: int,
     num_members: int,
-) -> "Member":
+) -> "BundleMember":
     from pydantic import ValidationError
 
     from searcher.bundle.contents import weights_files
     from searcher.bundle.manifest import MemberFacts
-    from searcher.bundle.member import Member
+    from searcher.bundle.member import BundleMember
     from searcher.escaping import one_line
     from searcher.exceptions import CheckpointError, UserError
     from searcher.training.checkpoints import load_checkpoint
@@ -282,7 +289,7 @@ def _member(
             f"{path}: {where} must be what a bundle can hold, got {one_line(str(first['input'])[:40])} "
             f"({first['msg'][:100]}); use another checkpoint"
         ) from error
-    return Member(network, facts, checkpoint.pixel_size_um)
+    return BundleMember(network, facts, checkpoint.pixel_size_um)
 
 
 def _checkpoint_file(path: Path) -> Path:

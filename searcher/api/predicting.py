@@ -21,8 +21,8 @@ from searcher.data_pipeline.scratch import Closing
 from searcher.data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.inference.precision import default_device
+from searcher.prediction.file_prediction import FailedImage, PredictedImage, find_objects, resampling_scale
 from searcher.prediction.images import Normalised, require_kind
-from searcher.prediction.predict import Failure, ImageResult, find_objects, resampling_scale
 from searcher.prediction.raster import Resampled
 
 __all__ = ["FoundObjects", "LoadedBundle"]
@@ -132,7 +132,7 @@ class LoadedBundle:
         force: bool = False,
         skip_existing: bool = False,
         progress: bool = False,
-    ) -> list[ImageResult | Failure]:
+    ) -> list[PredictedImage | FailedImage]:
         """Find, measure and outline the objects in files of any size; the same as `searcher predict`.
 
         One broken image never costs the others. One process at a time writes into a folder.
@@ -153,8 +153,8 @@ class LoadedBundle:
             progress: Show a bar on standard error.
 
         Returns:
-            For each image that was predicted now an `ImageResult` with `name`, `height`, `width`, `objects` and
-            `seconds`; or a `Failure` with `name` and `reason`, in one line.
+            For each image that was predicted now an `PredictedImage` with `name`, `height`, `width`, `objects` and
+            `seconds`; or a `FailedImage` with `name` and `reason`, in one line.
 
         Raises:
             UserError: The images or the folder cannot be used, or another process writes into it.
@@ -168,7 +168,7 @@ class LoadedBundle:
             predict_files,
             wanted_outputs,
         )
-        from searcher.prediction.predict import Options
+        from searcher.prediction.file_prediction import Options
         from searcher.prediction.selection import read_region
 
         if force and skip_existing:
@@ -192,11 +192,11 @@ class LoadedBundle:
         num_images, num_done = len(images_to_predict(wish, paths)), 0
         line = ProgressLine(progress)
 
-        def done(result: ImageResult | Failure) -> ImageResult | Failure:
+        def done(result: PredictedImage | FailedImage) -> PredictedImage | FailedImage:
             nonlocal num_done
             num_done += 1
             line.show("images", num_done, num_images)
-            if isinstance(result, Failure):
+            if isinstance(result, FailedImage):
                 logger.warning("%s", result.reason, exc_info=result.unforeseen)
             return result
 

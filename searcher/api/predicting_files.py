@@ -14,7 +14,7 @@ from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
     from searcher.inference.predictor import Predictor
-    from searcher.prediction.predict import Failure, ImageResult, Options, Progress
+    from searcher.prediction.file_prediction import FailedImage, Options, PredictedImage, Progress
 
 __all__ = [
     "PredictWish",
@@ -50,10 +50,10 @@ def predict_files(
     options: "Options",
     *,
     begun: Callable[[int], None],
-    done: Callable[["ImageResult | Failure"], "ImageResult | Failure"],
+    done: Callable[["PredictedImage | FailedImage"], "PredictedImage | FailedImage"],
     progress: "Progress | None",
     problem: Callable[[str], None],
-) -> "list[ImageResult | Failure]":
+) -> "list[PredictedImage | FailedImage]":
     """Predict images that are left to do, keep the table of images, and return what came out of each.
 
     Args:
@@ -69,9 +69,9 @@ def predict_files(
     Raises:
         UserError: The folder of outputs cannot be used, or another process writes into it.
     """
-    from searcher.prediction.predict import ImageResult, predict_images
+    from searcher.prediction.file_prediction import PredictedImage, predict_images
 
-    results: list[ImageResult | Failure] = []
+    results: list[PredictedImage | FailedImage] = []
     with _claimed_folder(wish.to):
         todo = images_to_predict(wish, paths)  # nobody else writes there from here on
         with closing(PredictionsTable(wish.to / SUMMARY, [each.name for each in todo])) as table:
@@ -83,9 +83,9 @@ def predict_files(
                 )
             begun(len(todo))
 
-            def one_is_done(result: "ImageResult | Failure") -> None:
+            def one_is_done(result: "PredictedImage | FailedImage") -> None:
                 results.append(done(result))
-                if isinstance(result, ImageResult):
+                if isinstance(result, PredictedImage):
                     table.add(result.name, result.to_dict())
 
             predict_images(todo, predictor, options, done=one_is_done, progress=progress)
@@ -127,7 +127,7 @@ def check_pixel_size(pixel_size_um: float | None) -> None:
     Raises:
         UserError: It is one.
     """
-    from searcher.prediction.predict import PIXEL_SIZES_UM
+    from searcher.prediction.file_prediction import PIXEL_SIZES_UM
 
     least, most = PIXEL_SIZES_UM
     if pixel_size_um is not None and not least <= pixel_size_um <= most:

@@ -9,7 +9,7 @@ from searcher.exceptions import UserError
 if TYPE_CHECKING:
     from searcher.data_pipeline.datasets.view import DataView
     from searcher.study.spec import StudySpec
-    from searcher.training.memory_probe import Measured
+    from searcher.training.memory_probe import MeasuredTrial
 
 __all__ = ["check_probed", "measure_memory"]
 
@@ -33,7 +33,7 @@ def measure_memory(
     data: str | None,
     view: "DataView",
     bar: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
-) -> "tuple[Measured, list[Measured]]":
+) -> "tuple[MeasuredTrial, list[MeasuredTrial]]":
     """Return what the largest trial takes, and all that was measured to find it.
 
     Args:
@@ -53,10 +53,10 @@ def measure_memory(
     request = DataRequest(data, str(cache_dir()), spec.trial_config({}).data, view)
     with bar("preparing images") as advance:
         store = request.prepare(advance)
-    measured: list[Measured] = []
+    measured: list[MeasuredTrial] = []
     with bar("measuring") as advance:
 
-        def heard(each: "Measured") -> None:
+        def heard(each: "MeasuredTrial") -> None:
             measured.append(each)
             advance(len(measured), len(measured) + 1)
 

@@ -101,7 +101,7 @@ class LoggingListener:
             self._best = value if is_better else self._best
         self._draw()
 
-    def said(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Log it."""
         logger.warning("%s: %s", self._spec.name, text)
 

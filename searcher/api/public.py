@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from searcher.api.study_result import StudyResult
     from searcher.api.training import TrainedTrial
     from searcher.orchestration.driver import LaunchResult
-    from searcher.training.memory_probe import Measured
+    from searcher.training.memory_probe import MeasuredTrial
 
 __all__ = ["evaluate", "launch", "load_bundle", "load_study", "probe", "train"]
 
@@ -324,7 +324,7 @@ def probe(
     not_annotated: int | None = None,
     val_region: str = "",
     progress: bool = False,
-) -> "Measured":
+) -> "MeasuredTrial":
     """Measure the memory of a study's largest trial on this machine's GPU, else its CPU; the same as `searcher probe`.
 
     Args:

@@ -24,9 +24,9 @@ def narrowed_study(database: "Database", name: str, *, write: Path | None) -> "N
     Raises:
         UserError: There is no such study, it has no COMPLETE trial or searched nothing, or the file cannot be written.
     """
-    from searcher.lineage.resolve import narrow, read_parent
+    from searcher.lineage.resolve import narrow, read_parent_study
 
-    narrowing = narrow(read_parent(database, name))
+    narrowing = narrow(read_parent_study(database, name))
     if write is not None:
         _write(write, narrowing)
     return narrowing

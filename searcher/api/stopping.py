@@ -119,7 +119,7 @@ def _what_is(study: str, launch: "Launch | None") -> str:
     row = launch.row
     if launch.driver_is_gone:
         return (
-            f"its driver, process {row.pid} on {row.host}, is gone without a word; launch again to go on, or mend it "
+            f"its driver, process {row.pid} on {row.host}, is gone without a word; launch again to go on, or fix it "
             f"with searcher doctor --fix --study {study}"
         )
     return f"its last launch ended {local_text(row.ended_at)}, {row.outcome}"

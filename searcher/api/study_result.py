@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searcher.api.best import check_plot, find_best, picture_of, write_plot
+from searcher.api.best_trial import check_plot, find_best, picture_of, write_plot
 from searcher.api.progress import ProgressLine
 from searcher.api.words import in_python
 from searcher.extras import need
@@ -189,7 +189,7 @@ class StudyResult:
         )
 
     def _row(self, record: TrialRecord) -> dict[str, Any]:
-        objectives = (self.objective, *self._study.also)
+        objectives = (self.objective, *self._study.secondary_objectives)
         if len(objectives) == 1:
             values: dict[str, Any] = {"value": record.value}
         else:

@@ -41,7 +41,7 @@ def write_bytes(option: str, path: Path, content: bytes) -> None:
     Raises:
         UserError: It could not be written; what was there is untouched.
     """
-    from searcher.files import write_atomically
+    from searcher.atomic_files import write_atomically
 
     try:
         write_atomically(path, lambda writer: writer.write(content))

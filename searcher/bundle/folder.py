@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from searcher.atomic_files import exchange, sha256_of, sync_folder, write_atomically
 from searcher.bundle.load import is_bundle
 from searcher.bundle.manifest import FileFacts
 from searcher.exceptions import UserError
-from searcher.files import exchange, sha256_of, sync_folder, write_atomically
 
 __all__ = ["EXPORT", "check_target", "facts_of", "files_of", "new_folder", "write_file"]
 

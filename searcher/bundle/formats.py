@@ -22,8 +22,8 @@ from searcher.plugins import Registry, broken_plugins
 
 if TYPE_CHECKING:
     from searcher.bundle.manifest import DataFacts
-    from searcher.bundle.member import Member
-    from searcher.data_pipeline.datasets.base import Pixels
+    from searcher.bundle.member import BundleMember
+    from searcher.data_pipeline.datasets.samples import Pixels
     from searcher.models.base import SegmentationModel
 
 __all__ = ["BUNDLE", "EXPORTS", "ExportFormat", "Networks", "check_formats", "register_export"]
@@ -40,7 +40,7 @@ class Networks:
 
     name: str
     """What they are called."""
-    members: "Sequence[Member]"
+    members: "Sequence[BundleMember]"
     """At least one; several are an ensemble. Each has its resolved configuration, `network.config`, and its
     weights."""
     models: "Sequence[SegmentationModel]"

@@ -13,12 +13,12 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load as load_tensors
 
+from searcher.atomic_files import sha256_of
 from searcher.bundle.manifest import MANIFEST, SCHEMA, BundleManifest, MemberFacts
-from searcher.bundle.member import Member
+from searcher.bundle.member import BundleMember
 from searcher.bundle.plugins import check_plugins
 from searcher.escaping import one_line
 from searcher.exceptions import UserError
-from searcher.files import sha256_of
 from searcher.inference.predictor import Predictor
 from searcher.inference.trained import TrainedNetwork, predictor_of
 from searcher.models.base import SegmentationModel
@@ -38,7 +38,7 @@ class Bundle:
     manifest: BundleManifest
     manifest_sha256: str
     """SHA-256 of `bundle.json`, which holds those of the other files: the bundle's identity."""
-    members: tuple[Member, ...]
+    members: tuple[BundleMember, ...]
 
     @property
     def name(self) -> str:
@@ -199,10 +199,10 @@ def _check_size(file: Path, opened: BinaryIO, num_expected: int, *, is_weights: 
         )
 
 
-def _member(path: Path, facts: MemberFacts, content: bytes, dtype: str) -> Member:
+def _member(path: Path, facts: MemberFacts, content: bytes, dtype: str) -> BundleMember:
     try:
         weights = load_tensors(content)
-        return Member(TrainedNetwork.from_plain(facts.config, weights, facts.tuned, dtype), facts)
+        return BundleMember(TrainedNetwork.from_plain(facts.config, weights, facts.tuned, dtype), facts)
     except Exception as error:  # whatever foreign bytes make the reader of weights stumble over
         reason = one_line(" ".join(str(error).split())[:160]) or type(error).__name__
         raise UserError(

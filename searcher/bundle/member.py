@@ -7,11 +7,11 @@ from searcher.bundle.manifest import MemberFacts
 from searcher.inference.trained import TrainedNetwork
 from searcher.inference.tuning import Tuned
 
-__all__ = ["Member"]
+__all__ = ["BundleMember"]
 
 
 @dataclass(frozen=True)
-class Member:
+class BundleMember:
     """A trained network, and what is known of how it came about."""
 
     network: TrainedNetwork

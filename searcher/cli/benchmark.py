@@ -33,7 +33,7 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, print_json
     from searcher.evaluation.glas.contest_table import contest_table, to_markdown
-    from searcher.evaluation.glas.records import read_measured_sets
+    from searcher.evaluation.glas.measured_sets import read_measured_sets
 
     check_writable("--markdown", args.markdown)
     measured = [one for text in args.evaluations for one in read_measured_sets(*_named(text))]

@@ -27,7 +27,7 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from searcher.api.best import check_plot, find_best, picture_of, write_plot
+    from searcher.api.best_trial import check_plot, find_best, picture_of, write_plot
     from searcher.cli.tables import table
     from searcher.cli.terminal import console, metric, print_json, tuning_text
     from searcher.ledger.database import Database
@@ -102,7 +102,11 @@ def _print_front(study: "StudyRecord", front: "list[TrialRecord]") -> None:
     from searcher.cli.terminal import console, metric, params_texts
 
     rows = [(each.number, *map(metric, each.values), Parts(params_texts(each.params))) for each in front]
-    columns = [">trial", *(f">{name}" for name in (study.objective, *study.also)), "parameters"]
+    columns = [
+        ">trial",
+        *(f">{name}" for name in (study.objective, *study.secondary_objectives)),
+        "parameters",
+    ]
     console.print("no trial is better than one of these in every objective:", markup=False)
     console.print(table(columns, rows))
 

@@ -126,7 +126,7 @@ def _import(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, print_json, progress_bar
-    from searcher.data_pipeline.datasets.exports.base import export_dataset
+    from searcher.data_pipeline.datasets.exports.exporter import export_dataset
     from searcher.data_pipeline.datasets.exports.table import DATA_FORMATS
 
     exporter = DATA_FORMATS[args.format]  # refuses what is no format, before anything is read

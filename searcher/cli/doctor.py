@@ -45,7 +45,7 @@ def _print(findings: "list[Finding]") -> None:
 
     if findings:
         rows = [(f.state, f.study, f.where, _sentence(f)) for f in findings]
-        console.print(table(["state", "study", "~where", "~what, why it matters, what mends it"], rows))
+        console.print(table(["state", "study", "~where", "~what, why it matters, what fixes it"], rows))
     for finding in findings:
         if finding.command is not None and finding.is_open:
             console.print(
@@ -68,8 +68,8 @@ def _summary(findings: "list[Finding]") -> str:
 
 
 _SAID = {
-    "mended": "{} mended",
-    "mendable": "{} to mend with --fix",
-    "left": "{} left, which --fix cannot mend",
+    "mended": "{} fixed",
+    "mendable": "{} to fix with --fix",
+    "left": "{} left, which --fix cannot fix",
     "noted": "{} to know of",
 }

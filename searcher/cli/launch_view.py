@@ -14,7 +14,7 @@ from searcher.cli.forecast import Forecast
 from searcher.cli.terminal import console, metric, seconds
 from searcher.cli.trial_lines import TrialLine, packed, trial_lines
 from searcher.orchestration.driver import LaunchResult
-from searcher.storage.objects import below
+from searcher.storage.object_store import below
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
 
@@ -76,7 +76,7 @@ class LaunchView:
         self._trials[number] = _Trial(params, num_epochs, first_epoch)
         self._forecast.started(number, first_epoch=first_epoch, num_epochs=num_epochs, now=time.monotonic())
         if first_epoch:
-            self.said(f"trial {number} goes on after epoch {first_epoch} of the one that was interrupted")
+            self.info(f"trial {number} goes on after epoch {first_epoch} of the one that was interrupted")
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
         """Update a row; say it in a line where there is no terminal."""
@@ -105,7 +105,7 @@ class LaunchView:
         if state == "FAIL" or not console.is_terminal:
             self._line(f"{text}; {self._num_done} of {self._budget} done{self._with_best()}")
 
-    def said(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Print a line above the table."""
         self._line(text)
 

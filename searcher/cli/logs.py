@@ -260,7 +260,7 @@ def _say_how_it_ended(args: argparse.Namespace, end: "TrialEnd") -> None:
     if end.retry is not None:
         again = f"; tried again as trial {end.retry}: searcher logs --study {args.study} --trial {end.retry}"
     if not end.is_finished and args.follow:
-        again = "; its driver is gone: launch again to go on, or mend it with searcher doctor --fix"
+        again = "; its driver is gone: launch again to go on, or fix it with searcher doctor --fix"
     if end.retry is not None or args.follow:
         reason = f" ({end.reason})" if end.reason else ""
         output.write(one_line(f"trial {args.trial} {end.state}{reason}{again}") + "\n")

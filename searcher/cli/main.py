@@ -37,9 +37,9 @@ from searcher.cli import (
 )
 from searcher.cli.folder_file import read_folder_file, settle, take_from_folder
 from searcher.cli.interrupts import signals_interrupt
-from searcher.cli.last_net import Secrets, fault_of_a_path, report_of, unexpected
 from searcher.cli.parser import Parser
 from searcher.cli.streams import output, prepare_streams, say_error, say_problem
+from searcher.cli.unexpected_errors import Secrets, fault_of_a_path, report_of, unexpected
 from searcher.exceptions import OutputClosedError, SearchBrokeOffError, SearcherError, UserError
 
 __all__ = ["main"]

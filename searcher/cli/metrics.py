@@ -10,7 +10,7 @@ from searcher.cli.streams import say_problem
 from searcher.json_text import json_text
 
 if TYPE_CHECKING:
-    from searcher.evaluation.folders import MeasuredFolders
+    from searcher.evaluation.measured_folders import MeasuredFolders
 
 __all__ = ["add_parser"]
 
@@ -57,7 +57,7 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     from searcher.cli.summaries import print_summaries
     from searcher.cli.terminal import console, progress_bar
-    from searcher.evaluation.folders import measure_folders
+    from searcher.evaluation.measured_folders import measure_folders
 
     check_writable("--json", args.json)
     with progress_bar("measuring") as advance:
@@ -99,7 +99,7 @@ def _hint_at_relabel(args: argparse.Namespace, measured: "MeasuredFolders") -> N
 
 def _record(args: argparse.Namespace, measured: "MeasuredFolders") -> dict[str, Any]:
     """Return what `--json` holds: the figures as asked for at the top level; with --relabel, `as_labelled` beside."""
-    from searcher.evaluation.glas.records import METRICS_SCHEMA
+    from searcher.evaluation.glas.measured_sets import METRICS_SCHEMA
 
     record = {
         "schema": METRICS_SCHEMA,

@@ -23,7 +23,7 @@ from searcher.exceptions import SearcherError
 if TYPE_CHECKING:
     from searcher.bundle.load import Bundle
     from searcher.inference.predictor import Predictor
-    from searcher.prediction.predict import Failure, ImageResult, Options
+    from searcher.prediction.file_prediction import FailedImage, Options, PredictedImage
     from searcher.prediction.selection import Region
 
 __all__ = ["add_parser"]
@@ -112,7 +112,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.api.networks import normalise_as_wished
     from searcher.bundle.load import load_bundle
     from searcher.inference.precision import default_device
-    from searcher.prediction.predict import Options
+    from searcher.prediction.file_prediction import Options
 
     bundle = load_bundle(args.bundle)
     predictor = bundle.predictor(device=default_device(), tta=args.tta)
@@ -154,21 +154,21 @@ def _predict(
     predictor: "Predictor",
     options: "Options",
     report_of: Callable[[Exception], str],
-) -> "list[ImageResult | Failure]":
+) -> "list[PredictedImage | FailedImage]":
     """Predict the images that are left to do, and show how far it is."""
     from searcher.cli.terminal import progress_bars
-    from searcher.prediction.predict import Failure
+    from searcher.prediction.file_prediction import FailedImage
 
     reported: set[type[Exception]] = set()
     num_done, num_images = 0, 0
 
-    def kept(failure: Failure) -> Failure:
+    def kept(failure: FailedImage) -> FailedImage:
         """Write the report of the first unforeseen error of each kind, and keep no traceback in memory."""
         error, reason = failure.unforeseen, failure.reason
         if error is not None and type(error) not in reported:
             reported.add(type(error))
             reason = f"{reason}; {report_of(error)}"
-        return Failure(failure.name, reason)
+        return FailedImage(failure.name, reason)
 
     with progress_bars("images", "opening") as (of_images, of_steps):
 
@@ -177,11 +177,13 @@ def _predict(
             num_images = num
             of_images(None, 0, num)
 
-        def done(result: "ImageResult | Failure") -> "ImageResult | Failure":
+        def done(result: "PredictedImage | FailedImage") -> "PredictedImage | FailedImage":
             nonlocal num_done
             num_done += 1
             of_images(None, num_done, num_images)
-            return kept(result) if isinstance(result, Failure) and result.unforeseen is not None else result
+            return (
+                kept(result) if isinstance(result, FailedImage) and result.unforeseen is not None else result
+            )
 
         return predict_files(
             wish,
@@ -198,16 +200,16 @@ def _predict(
 def _say(
     args: argparse.Namespace,
     bundle: "Bundle",
-    results: "Sequence[ImageResult | Failure]",
+    results: "Sequence[PredictedImage | FailedImage]",
     num_skipped: int,
     options: "Options",
 ) -> int:
     """Print what was found, name the images that could not be predicted, and return the exit code."""
     from searcher.cli.terminal import print_json
-    from searcher.prediction.predict import Failure, ImageResult
+    from searcher.prediction.file_prediction import FailedImage, PredictedImage
 
-    found = [each for each in results if isinstance(each, ImageResult)]
-    failed = [each for each in results if isinstance(each, Failure)]
+    found = [each for each in results if isinstance(each, PredictedImage)]
+    failed = [each for each in results if isinstance(each, FailedImage)]
     if args.json:
         print_json(
             {
@@ -225,7 +227,7 @@ def _say(
 def _print_results(
     args: argparse.Namespace,
     bundle: "Bundle",
-    found: "Sequence[ImageResult]",
+    found: "Sequence[PredictedImage]",
     num_skipped: int,
     options: "Options",
 ) -> None:
@@ -254,7 +256,7 @@ def _print_results(
     )
 
 
-def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options") -> list[str]:
+def _remarks(bundle: "Bundle", found: "Sequence[PredictedImage]", options: "Options") -> list[str]:
     """Return what to know about the pixel sizes, and about glass."""
     unknown = [each for each in found if each.pixel_size_um is None]
     resampled = [each for each in found if each.scale != 1]
@@ -283,7 +285,7 @@ def _remarks(bundle: "Bundle", found: "Sequence[ImageResult]", options: "Options
 def _say_dark(
     args: argparse.Namespace,
     bundle: "Bundle",
-    results: "Sequence[ImageResult | Failure]",
+    results: "Sequence[PredictedImage | FailedImage]",
     *,
     are_brightened: bool,
 ) -> None:
@@ -305,7 +307,7 @@ def _say_dark(
         )
 
 
-def _say_failures(failed: "Sequence[Failure]", num_images: int) -> int:
+def _say_failures(failed: "Sequence[FailedImage]", num_images: int) -> int:
     """Name the broken images on stderr and return the exit code."""
     for each in failed:
         say_problem(each.reason)

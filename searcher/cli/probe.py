@@ -8,7 +8,7 @@ from searcher.cli.options import Verbs, add_json, add_study, data_folder, data_v
 
 if TYPE_CHECKING:
     from searcher.study.spec import StudySpec
-    from searcher.training.memory_probe import Measured
+    from searcher.training.memory_probe import MeasuredTrial
 
 __all__ = ["add_parser"]
 
@@ -48,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0 if largest.use.fits else _DOES_NOT_FIT
 
 
-def _record(spec: "StudySpec", largest: "Measured", measured: "list[Measured]") -> dict[str, Any]:
+def _record(spec: "StudySpec", largest: "MeasuredTrial", measured: "list[MeasuredTrial]") -> dict[str, Any]:
     from searcher.training.memory_probe import MARGIN
 
     use = largest.use
@@ -65,7 +65,7 @@ def _record(spec: "StudySpec", largest: "Measured", measured: "list[Measured]") 
     }
 
 
-def _print(spec: "StudySpec", largest: "Measured", measured: "list[Measured]") -> None:
+def _print(spec: "StudySpec", largest: "MeasuredTrial", measured: "list[MeasuredTrial]") -> None:
     from searcher.cli.tables import Parts, table
     from searcher.cli.terminal import console, params_texts
     from searcher.training.memory_probe import MARGIN, params_and_use

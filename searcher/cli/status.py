@@ -18,8 +18,8 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     from searcher.cli.tables import table
     from searcher.cli.terminal import console, metric, print_json
-    from searcher.ledger.best import best_trial
     from searcher.ledger.database import Database
+    from searcher.ledger.ranking import best_trial
 
     with Database.open(database_address(args)) as database:
         names = (

@@ -72,7 +72,7 @@ def _print_all(study: "StudyRecord", trials: "list[TrialRecord]") -> None:
 def _print_one(study: "StudyRecord", trial: "TrialRecord") -> None:
     from searcher.cli.tables import table
     from searcher.cli.terminal import console, metric, seconds
-    from searcher.storage.objects import below
+    from searcher.storage.object_store import below
     from searcher.times import local_text
 
     why = _why(trial)
@@ -87,7 +87,7 @@ def _print_one(study: "StudyRecord", trial: "TrialRecord") -> None:
         took = "" if trial.duration_s is None else f", took {seconds(trial.duration_s)}"
         console.print(f"started {local_text(trial.started_at)}{took}", markup=False, soft_wrap=True)
     console.print(table(["parameter", "value"], trial.params.items()))
-    shown = list(dict.fromkeys((study.objective, *study.also, "loss", "train_loss", "lr")))
+    shown = list(dict.fromkeys((study.objective, *study.secondary_objectives, "loss", "train_loss", "lr")))
     rows = [
         (epoch, *(metric(values.get(name)) for name in shown))
         for epoch, values in sorted(trial.epochs.items())

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from searcher.evaluation.objects import IntArray
+from searcher.evaluation.labelled_objects import IntArray
 
 __all__ = ["where_annotated"]
 

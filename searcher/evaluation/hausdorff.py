@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from searcher.evaluation import specks
-from searcher.evaluation.objects import LabelledObjects
+from searcher.evaluation.labelled_objects import LabelledObjects
 
 __all__ = ["nearest_hausdorff", "pair_hausdorff"]
 
@@ -44,8 +44,8 @@ def pair_hausdorff(a: LabelledObjects, b: LabelledObjects, pairs: NDArray[np.int
     if len(pairs):
         a_is_speck = a.areas[pairs[:, 0]] <= specks.SPECK_PX
         b_is_speck = b.areas[pairs[:, 1]] <= specks.SPECK_PX
-        specks.measure(squared, a, b, pairs, np.flatnonzero(a_is_speck))
-        specks.measure(squared, b, a, pairs[:, ::-1], np.flatnonzero(b_is_speck & ~a_is_speck))
+        specks.set_distances(squared, a, b, pairs, np.flatnonzero(a_is_speck))
+        specks.set_distances(squared, b, a, pairs[:, ::-1], np.flatnonzero(b_is_speck & ~a_is_speck))
         for position in np.flatnonzero(squared < 0):
             squared[position] = _transform_pair(a, b, *pairs[position])
     return np.sqrt(squared.astype(np.float64))

@@ -1,6 +1,6 @@
 """The instance metrics of cells and nuclei: average precision, panoptic quality, aggregated Jaccard index.
 
-Each is made from sums over images, as the official metrics are (`searcher.evaluation.metrics`). IoU is the intersection
+Each is made from sums over images, as the official metrics are (`searcher.evaluation.official_metrics`). IoU is the intersection
 over the union of two objects, |X n Y| / |X u Y|. A pair counts at a threshold where its IoU is above it. From 0.5 on no
 object is in two such pairs, so nothing need be assigned.
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.evaluation.objects import LabelledObjects, PairedPixels
+from searcher.evaluation.labelled_objects import LabelledObjects, PairedPixels
 
 __all__ = ["METRICS", "NUM_SUMS", "InstanceTerms", "instance_metrics", "instance_terms"]
 

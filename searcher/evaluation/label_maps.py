@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.images import read_wide_labels
 from searcher.data_pipeline.unannotated import UNANNOTATED, is_partial, objects_only
-from searcher.evaluation.objects import IntArray
+from searcher.evaluation.labelled_objects import IntArray
 
 __all__ = ["read_label_map", "relabelled"]
 

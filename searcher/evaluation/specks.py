@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.evaluation.objects import LabelledObjects, PointLists
+from searcher.evaluation.labelled_objects import LabelledObjects, PointLists
 
-__all__ = ["SPECK_PX", "measure"]
+__all__ = ["SPECK_PX", "set_distances"]
 
 SPECK_PX = 600
 """Objects up to this area are specks. A matter of speed alone."""
@@ -20,7 +20,7 @@ _CHUNK = 2**17
 """Distances computed at once, so that arrays stay in a core's cache."""
 
 
-def measure(
+def set_distances(
     squared: NDArray[np.int64],
     specks: LabelledObjects,
     others: LabelledObjects,

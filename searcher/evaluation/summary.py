@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.evaluation import metrics
+from searcher.evaluation import official_metrics
 from searcher.evaluation.bootstrap import Interval, interval, resampled_sums
 from searcher.evaluation.counts import count_metrics, count_sums
 from searcher.evaluation.glas import poster
 from searcher.evaluation.glas.poster import PosterMetrics
-from searcher.evaluation.metrics import ImageComparison
+from searcher.evaluation.official_metrics import ImageComparison
 
-__all__ = ["Estimate", "ImageResult", "StratumSummary", "Summary", "summarise"]
+__all__ = ["Estimate", "ImageMetrics", "StratumSummary", "Summary", "summarise"]
 
 _UNKNOWN_STRATUM = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageResult:
+class ImageMetrics:
     """The measurements of one image."""
 
     id: str
@@ -49,7 +49,7 @@ class ImageResult:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """The official metrics of this image alone."""
-        return metrics.pooled([self.comparison])
+        return official_metrics.pooled([self.comparison])
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class Summary:
     """What a method reached on one set of images, such as test A.
 
     Intervals are 95% percentile intervals over resampled images (`searcher.evaluation.bootstrap`); a single image
-    has none. The keys of `pooled`, `mean` and both parts of `intervals` are `metrics.metric_names()`.
+    has none. The keys of `pooled`, `mean` and both parts of `intervals` are `official_metrics.metric_names()`.
     """
 
-    images: tuple[ImageResult, ...]
+    images: tuple[ImageMetrics, ...]
     pooled: Mapping[str, float]
-    """The official metrics over the whole set, see `searcher.evaluation.metrics.pooled`: the primary figures."""
+    """The official metrics over the whole set, see `searcher.evaluation.official_metrics.pooled`: the primary figures."""
     mean: Mapping[str, float]
     """The same of each image alone, averaged over the images."""
     intervals: Mapping[str, Mapping[str, Interval]]
@@ -137,7 +137,7 @@ class Summary:
         return plain
 
 
-def summarise(images: Sequence[ImageResult], *, num_resamples: int = 2000, seed: int = 0) -> Summary:
+def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed: int = 0) -> Summary:
     """Return all figures of a set of images.
 
     Args:
@@ -149,16 +149,16 @@ def summarise(images: Sequence[ImageResult], *, num_resamples: int = 2000, seed:
         ValueError: No image.
     """
     comparisons = [image.comparison for image in images]
-    pooled, mean = metrics.pooled(comparisons), metrics.mean(comparisons)
+    pooled, mean = official_metrics.pooled(comparisons), official_metrics.mean(comparisons)
     sums = np.stack([comparison.sums for comparison in comparisons])
-    alone = metrics.from_sums(sums)
+    alone = official_metrics.from_sums(sums)
     counted = count_sums([image.num_true for image in images], [image.num_predicted for image in images])
-    columns = [sums, np.stack([alone[name] for name in metrics.metric_names()], axis=1), counted]
+    columns = [sums, np.stack([alone[name] for name in official_metrics.metric_names()], axis=1), counted]
     # One draw for all figures, so that they can be compared resample by resample.
     drawn = resampled_sums(np.concatenate(columns, axis=1), num_resamples=num_resamples, seed=seed)
     ends = np.cumsum([part.shape[1] for part in columns])
     drawn_sums, drawn_alone, drawn_counts = np.split(drawn, ends[:-1], axis=1)
-    means = dict(zip(metrics.metric_names(), drawn_alone.T / len(images), strict=True))
+    means = dict(zip(official_metrics.metric_names(), drawn_alone.T / len(images), strict=True))
     count_draws = count_metrics(drawn_counts)
     posters = [image.poster for image in images if image.poster is not None]
     return Summary(
@@ -166,7 +166,7 @@ def summarise(images: Sequence[ImageResult], *, num_resamples: int = 2000, seed:
         pooled=pooled,
         mean=mean,
         intervals={
-            "pooled": _intervals(metrics.from_sums(drawn_sums), len(images)),
+            "pooled": _intervals(official_metrics.from_sums(drawn_sums), len(images)),
             "mean": _intervals(means, len(images)),
         },
         counts={
@@ -189,7 +189,7 @@ def _estimate(value: float, draws: NDArray[np.float64], num_images: int) -> Esti
     return Estimate(value, *_intervals({"": draws}, num_images)[""])
 
 
-def _strata(images: Sequence[ImageResult]) -> dict[str, StratumSummary]:
+def _strata(images: Sequence[ImageMetrics]) -> dict[str, StratumSummary]:
     """Return the metrics by stratum, in the order of the names, unknown ones last."""
     names = sorted({image.stratum for image in images}, key=lambda name: (not name, name))
     if names == [""]:
@@ -198,12 +198,14 @@ def _strata(images: Sequence[ImageResult]) -> dict[str, StratumSummary]:
     for name in names:
         comparisons = [image.comparison for image in images if image.stratum == name]
         found[name or _UNKNOWN_STRATUM] = StratumSummary(
-            num_images=len(comparisons), pooled=metrics.pooled(comparisons), mean=metrics.mean(comparisons)
+            num_images=len(comparisons),
+            pooled=official_metrics.pooled(comparisons),
+            mean=official_metrics.mean(comparisons),
         )
     return found
 
 
-def _row(image: ImageResult) -> dict[str, Any]:
+def _row(image: ImageMetrics) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": image.id,
         "stratum": image.stratum,

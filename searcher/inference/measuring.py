@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.store import Store
-from searcher.evaluation import metrics
+from searcher.evaluation import official_metrics
 from searcher.evaluation.glas import poster
-from searcher.evaluation.metrics import ImageComparison
-from searcher.evaluation.summary import ImageResult, Summary, summarise
+from searcher.evaluation.official_metrics import ImageComparison
+from searcher.evaluation.summary import ImageMetrics, Summary, summarise
 from searcher.inference.predictor import Output, Predictor
 
-__all__ = ["Seen", "measure", "measure_images", "measure_split", "see_all"]
+__all__ = ["Seen", "compare_instances", "measure_images", "measure_split", "see_all"]
 
 _NUM_THREADS = 2
 """Cutting and comparing are numpy's and OpenCV's, which let another thread run."""
@@ -63,7 +63,7 @@ def see_all(
     return seen
 
 
-def measure(
+def compare_instances(
     predictor: Predictor, seen: Sequence[Seen], *, hausdorff: bool = True, only: Collection[str] | None = None
 ) -> list[ImageComparison]:
     """Return the comparison of each image with its truth, instances cut as `predictor.postprocess` says.
@@ -76,7 +76,9 @@ def measure(
     """
 
     def compared(each: Seen) -> ImageComparison:
-        return metrics.compare(each.truth, predictor.cut(each.output).labels, hausdorff=hausdorff, only=only)
+        return official_metrics.compare(
+            each.truth, predictor.cut(each.output).labels, hausdorff=hausdorff, only=only
+        )
 
     with ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="measuring") as pool:
         return list(pool.map(compared, seen))
@@ -87,7 +89,7 @@ def measure_split(predictor: Predictor, seen: Sequence[Seen]) -> Summary:
     return summarise(measure_images(predictor, seen))
 
 
-def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageResult]:
+def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageMetrics]:
     """Return all figures of each image, with the time of seeing and cutting it.
 
     Args:
@@ -100,10 +102,10 @@ def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageResu
         labels = predictor.cut(each.output).labels
         seconds = each.seconds + time.perf_counter() - started
         results.append(
-            ImageResult(
+            ImageMetrics(
                 id=each.id,
                 stratum=each.stratum,
-                comparison=metrics.compare(each.truth, labels),
+                comparison=official_metrics.compare(each.truth, labels),
                 poster=poster.compare(each.truth, labels),
                 seconds=seconds,
             )

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.data_pipeline.datasets.base import Pixels
+from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.tiling import apply_tiled
 from searcher.exceptions import UserError
 from searcher.inference.image_kind import ImageKind
@@ -16,7 +16,7 @@ from searcher.inference.precision import autocast
 from searcher.models.base import DenseModel, DetectionModel, SegmentationModel
 from searcher.models.settings import PostprocessSettings
 from searcher.models.tta import dihedral_average
-from searcher.models.values import Detections, Evidence, Prediction
+from searcher.models.values import Detections, InstanceMaps, Prediction
 
 __all__ = ["Output", "Predictor"]
 
@@ -142,9 +142,9 @@ class Predictor:
             overlap_px=min(self._tile_overlap_px, (self._tile_px or max(image.shape[:2])) - 1),
         )
 
-    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
-        """Return what dense models' maps say; see `DenseModel.evidence`."""
-        return self._dense[0].evidence(maps)
+    def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
+        """Return what dense models' maps say; see `DenseModel.instance_maps`."""
+        return self._dense[0].instance_maps(maps)
 
     def cut(self, output: Output) -> Prediction:
         """Return the instances in what was seen of an image, following `postprocess`."""

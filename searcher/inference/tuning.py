@@ -16,13 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.evaluation.metrics import from_sums
-from searcher.inference.measuring import Seen, measure
+from searcher.evaluation.official_metrics import from_sums
+from searcher.inference.measuring import Seen, compare_instances
 from searcher.inference.predictor import Predictor
 from searcher.models.settings import PostprocessSettings
 from searcher.study.objectives import OFFICIAL, Objective, direction_of, metrics_of_plugins, official_name
 
-__all__ = ["CANDIDATES", "Measured", "Tuned", "agreed", "choose_views", "tune_postprocess", "tuning_target"]
+__all__ = [
+    "CANDIDATES",
+    "MeasuredSettings",
+    "Tuned",
+    "agreed",
+    "choose_views",
+    "tune_postprocess",
+    "tuning_target",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +92,7 @@ class Tuned:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSettings:
     """A metric of a set of images."""
 
     value: float
@@ -93,7 +101,7 @@ class Measured:
     costs_without: NDArray[np.float64]
     """float64[N]: of the set without each of its images."""
 
-    def error_against(self, other: "Measured") -> float:
+    def error_against(self, other: "MeasuredSettings") -> float:
         """Return the standard error of the difference of the two, by the jackknife; 0 of a single image.
 
         Efron and Stein 1981, The jackknife estimate of variance.
@@ -124,7 +132,7 @@ def tune_postprocess(
     *,
     tta: bool = False,
     on_measured: Callable[[], None] | None = None,
-) -> tuple[Tuned, Measured]:
+) -> tuple[Tuned, MeasuredSettings]:
     """Return the settings that give the best metric on some images, from `predictor.postprocess` on, and the metric.
 
     The predictor's settings are the tuned ones afterwards.
@@ -136,14 +144,14 @@ def tune_postprocess(
         tta: Whether they were seen with test-time augmentation; for the record.
         on_measured: Called after each setting that was measured.
     """
-    known: dict[PostprocessSettings, Measured] = {}
+    known: dict[PostprocessSettings, MeasuredSettings] = {}
 
-    def measured(settings: PostprocessSettings) -> Measured:
+    def measured(settings: PostprocessSettings) -> MeasuredSettings:
         if (
             settings not in known
         ):  # the last round, in which nothing improves, has mostly been measured before
             predictor.postprocess = settings
-            comparisons = measure(
+            comparisons = compare_instances(
                 predictor, seen, hausdorff=target == "object_hausdorff", only=target.split("+")
             )
             known[settings] = _measured(np.array([each.sums for each in comparisons]), target)
@@ -178,7 +186,7 @@ def tune_postprocess(
     return tuned, after
 
 
-def _measured(sums: NDArray[np.float64], target: str) -> Measured:
+def _measured(sums: NDArray[np.float64], target: str) -> MeasuredSettings:
     """Return the target of a set of images.
 
     Args:
@@ -190,10 +198,10 @@ def _measured(sums: NDArray[np.float64], target: str) -> Measured:
     names = [official_name(name) for name in target.split("+")]
     values = np.mean([found[name] for name in names], axis=0)
     costs = values if direction_of(target.partition("+")[0]) == "minimize" else -values
-    return Measured(float(values[0]), float(costs[0]), costs[1:] if len(sums) > 1 else costs[:0])
+    return MeasuredSettings(float(values[0]), float(costs[0]), costs[1:] if len(sums) > 1 else costs[:0])
 
 
-def choose_views(one: tuple[Tuned, Measured], eight: tuple[Tuned, Measured]) -> Tuned:
+def choose_views(one: tuple[Tuned, MeasuredSettings], eight: tuple[Tuned, MeasuredSettings]) -> Tuned:
     """Return the tuning for the mean of 8 views, or that for one view where it is better by more than chance.
 
     Args:
@@ -220,7 +228,9 @@ def agreed(settings: Sequence[PostprocessSettings]) -> PostprocessSettings:
     )
 
 
-def _step(settings: PostprocessSettings, key: str, measured: Mapping[Any, Measured]) -> PostprocessSettings:
+def _step(
+    settings: PostprocessSettings, key: str, measured: Mapping[Any, MeasuredSettings]
+) -> PostprocessSettings:
     """Return the settings with a better value of one key, or unchanged if the best value is not significantly better.
 
     Take the middle of the values that are significantly better than the current one and not significantly worse than
@@ -231,7 +241,7 @@ def _step(settings: PostprocessSettings, key: str, measured: Mapping[Any, Measur
     best = min(measured.values(), key=lambda each: each.cost)
     least = abs(current.value) * _LEAST_GAIN
 
-    def surely_worse(one: Measured, other: Measured) -> bool:
+    def surely_worse(one: MeasuredSettings, other: MeasuredSettings) -> bool:
         return one.cost - other.cost > max(least, one.error_against(other))
 
     if not surely_worse(current, best):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from searcher.ledger.records import CheckpointRecord
-from searcher.storage.base import ObjectFacts
 from searcher.storage.mirror import fetch, storage_of
+from searcher.storage.protocol import ObjectFacts
 from searcher.study.layout import inside
 
 __all__ = ["damage_of", "find_checkpoint", "listed_damage"]

@@ -77,7 +77,7 @@ class Database(Connection):
         return StudyRecord(
             name=row.name,
             objective=row.objective,
-            also=tuple(filter(None, str(row.identity.get("study.also", "")).split(", "))),
+            secondary_objectives=tuple(filter(None, str(row.identity.get("study.also", "")).split(", "))),
             directions=tuple(self.directions(name)),
             budget=row.budget,
             data_source=row.data_source,

@@ -9,7 +9,7 @@ from typing import Any
 
 from searcher.exceptions import StorageError, UserError
 from searcher.ledger.tables import CheckpointRow
-from searcher.storage.base import Storage
+from searcher.storage.protocol import Storage
 from searcher.study.layout import inside, trial_folder
 
 __all__ = ["FolderPlan", "Freed", "ObjectPlan", "Rules"]

@@ -116,7 +116,7 @@ class StudyRecord:
 
     name: str
     objective: str
-    also: tuple[str, ...]
+    secondary_objectives: tuple[str, ...]
     """Its further objectives."""
     directions: tuple[Direction, ...]
     """Of its objectives, the main one first."""

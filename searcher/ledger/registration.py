@@ -14,7 +14,7 @@ from searcher.ledger.identity import differences, left_to_data_before
 from searcher.ledger.tables import CheckpointRow, StudyRow
 from searcher.ledger.this_launch import NORMALISES
 from searcher.storage.mirror import root_text, storage_of
-from searcher.storage.objects import below
+from searcher.storage.object_store import below
 from searcher.study.layout import inside
 from searcher.study.spec import StudySpec
 

@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import StudyConflictError
-from searcher.ledger.best import values_by_candidate
 from searcher.ledger.database import Database
 from searcher.ledger.disposal import FolderPlan, Freed, ObjectPlan, Rules
+from searcher.ledger.ranking import values_by_candidate
 from searcher.ledger.tables import CheckpointRow, ExportRow, StudyRow, utc_now
 from searcher.ledger.watch import frozen_trials
 from searcher.storage.mirror import local_root, storage_at

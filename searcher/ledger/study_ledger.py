@@ -19,9 +19,9 @@ from searcher.ledger.database import Database
 from searcher.ledger.disposal import Freed
 from searcher.ledger.epoch_rows import read_epochs, write_epoch
 from searcher.ledger.optuna_internals import storage_of, study_number, trial_number
-from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retention import collect
+from searcher.ledger.retry_policy import RetryPolicy
 from searcher.ledger.study_note import launch_text, read_note, study_text, write_note
 from searcher.ledger.tables import LaunchRow
 from searcher.ledger.trial_artifacts import keep_artifacts
@@ -75,7 +75,7 @@ def _patient(method: _Step) -> _Step:
                     self.database.optuna_study_id(self.spec.name)
                     raise
 
-        return once() if self.patience is None else self.patience(once)
+        return once() if self.retry_policy is None else self.retry_policy(once)
 
     return cast("_Step", step)
 
@@ -84,18 +84,18 @@ class StudyLedger:
     """The driver's pen. One per study at a time: hold the `Lease` while writing.
 
     Every method is one step that leaves the database true; a state always lands after what it rests on. A step
-    may be repeated: with `patience`, it is, until the database takes it.
+    may be repeated: with `retry_policy`, it is, until the database takes it.
 
     Args:
         database: Open, with the study registered.
         spec: The study.
         sampler: What proposes parameters; None takes Optuna's default.
-        patience: What to do while the database is away; None raises.
+        retry_policy: What to do while the database is away; None raises.
 
     Raises:
         UnknownStudyError: The study is not registered.
         StudyConflictError: Any method, when the study was deleted from Optuna's tables.
-        DatabaseAwayError: Any method, when the patience has come to an end.
+        DatabaseAwayError: Any method, when `retry_policy` gives up.
     """
 
     def __init__(
@@ -104,11 +104,11 @@ class StudyLedger:
         spec: StudySpec,
         sampler: optuna.samplers.BaseSampler | None = None,
         *,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
     ) -> None:
         self.database = database
         self.spec = spec
-        self.patience = patience
+        self.retry_policy = retry_policy
         self._told: dict[int, _Told] = {}  # by number of a running trial
         self.study_id = database.study_row(spec.name).id
         database.optuna_study_id(spec.name)
@@ -133,17 +133,17 @@ class StudyLedger:
             num_training_images: Of those, how many are there to train and validate on.
         """
         storage, study_id = self.database.optuna_storage, study_number(self.optuna_study)
-        before = self._patiently(lambda: read_note(storage, study_id))
-        row = self._patiently(lambda: self.database.study_row(self.spec.name))
-        launch = self._patiently(self._newest_launch)
+        before = self._with_retries(lambda: read_note(storage, study_id))
+        row = self._with_retries(lambda: self.database.study_row(self.spec.name))
+        launch = self._with_retries(self._newest_launch)
         text = before or study_text(
             row, self.spec, num_images=num_images, num_training_images=num_training_images
         )
         line = launch_text(launch, command)
         if line not in text:
             text = f"{text.rstrip()}\n{line}" if before else text + line
-        self._patiently(lambda: write_note(storage, study_id, text))
-        self._patiently(self._name_objectives)
+        self._with_retries(lambda: write_note(storage, study_id, text))
+        self._with_retries(self._name_objectives)
 
     def _newest_launch(self) -> LaunchRow:
         with self.database.read() as session:
@@ -153,10 +153,12 @@ class StudyLedger:
     def _name_objectives(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.optuna_study.set_metric_names([self.spec.objective.name, *self.spec.study.also])
+            self.optuna_study.set_metric_names(
+                [self.spec.objective.name, *self.spec.study.secondary_objectives]
+            )
 
     @_patient
-    def _patiently(self, act: Callable[[], _T]) -> _T:
+    def _with_retries(self, act: Callable[[], _T]) -> _T:
         return act()
 
     # ---- asking ----------------------------------------------------------------------------------------
@@ -465,13 +467,14 @@ class StudyLedger:
 
     def _further(self, number: int, epoch: int) -> list[float]:
         """Return the further objectives at an epoch; what was never measured counts as infinitely bad."""
-        also = self.spec.study.also
-        if not also:
+        secondary_objectives = self.spec.study.secondary_objectives
+        if not secondary_objectives:
             return []
         metrics = read_epochs(self.database, self.study_id, number).get(epoch, {})
         worst = {"minimize": math.inf, "maximize": -math.inf}
         return [
-            worst[direction_of(name)] if metrics.get(name) is None else float(metrics[name]) for name in also
+            worst[direction_of(name)] if metrics.get(name) is None else float(metrics[name])
+            for name in secondary_objectives
         ]
 
     def _write_again(self, number: int) -> None:

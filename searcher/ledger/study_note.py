@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 
 from searcher.ledger.tables import LaunchRow, StudyRow
-from searcher.storage.objects import below
+from searcher.storage.object_store import below
 from searcher.study.spec import StudySpec
 
 __all__ = ["launch_text", "read_note", "study_text", "write_note"]
@@ -53,7 +53,9 @@ def study_text(row: StudyRow, spec: StudySpec, *, num_images: int, num_training_
     """
     objectives = ", ".join(
         f"{name}, {direction}d"
-        for name, direction in zip((row.objective, *spec.study.also), spec.directions, strict=True)
+        for name, direction in zip(
+            (row.objective, *spec.study.secondary_objectives), spec.directions, strict=True
+        )
     )
     lines = {
         "objective": objectives,

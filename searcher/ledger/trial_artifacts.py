@@ -11,7 +11,7 @@ from optuna.artifacts import ArtifactMeta
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from searcher.files import link_or_copy
+from searcher.atomic_files import link_or_copy
 from searcher.ledger.optuna_internals import trial_number
 from searcher.storage.mirror import fetch, push
 from searcher.study.layout import ARTIFACTS, trial_folder

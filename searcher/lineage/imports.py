@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from searcher.exceptions import StudyFileError
 from searcher.ledger.database import Database
 from searcher.ledger.records import TrialRecord
-from searcher.lineage.resolve import read_parent
+from searcher.lineage.resolve import read_parent_study
 from searcher.study.config import MEANING
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
@@ -20,7 +20,7 @@ class Imports:
 
     trials: Sequence[TrialRecord]
     """With the parameters that this study searches."""
-    said: str | None
+    message: str | None
     """For people: how many, or why none."""
 
 
@@ -35,22 +35,26 @@ def parents_trials(spec: StudySpec, database: Database, *, data_fingerprint: str
         database: Where the parent is.
         data_fingerprint: Of this study's data.
     """
-    nothing = Imports(trials=(), said=None)
+    nothing = Imports(trials=(), message=None)
     if spec.parent is None or spec.parent.how != "refine" or not spec.parent.import_trials:
         return nothing
     name = spec.parent.study
     if name not in database.study_names():
         return Imports(
-            trials=(), said=f"none of {name}'s trials imported: it is not in the database any more"
+            trials=(), message=f"none of {name}'s trials imported: it is not in the database any more"
         )
-    parent = read_parent(database, name)
+    parent = read_parent_study(database, name)
     if parent.record.data_fingerprint != data_fingerprint:
-        return Imports(trials=(), said=f"none of {name}'s trials imported: they are of other data")
-    if (parent.record.objective, *parent.record.also) != (spec.study.objective, *spec.study.also):
-        return Imports(trials=(), said=f"none of {name}'s trials imported: they have other objectives")
+        return Imports(trials=(), message=f"none of {name}'s trials imported: they are of other data")
+    if (parent.record.objective, *parent.record.secondary_objectives) != (
+        spec.study.objective,
+        *spec.study.secondary_objectives,
+    ):
+        return Imports(trials=(), message=f"none of {name}'s trials imported: they have other objectives")
     if any(each.get("meaning") != str(MEANING) for each in database.versions(name)):
         return Imports(
-            trials=(), said=f"none of {name}'s trials imported: another version of searcher trained otherwise"
+            trials=(),
+            message=f"none of {name}'s trials imported: another version of searcher trained otherwise",
         )
     box = spec.space.narrow()
     incumbents = [dict(point) for point in spec.enqueue]
@@ -66,7 +70,7 @@ def parents_trials(spec: StudySpec, database: Database, *, data_fingerprint: str
         ):
             found.append(replace(trial, params=params))
     return Imports(
-        trials=found, said=f"{len(found)} of {name}'s trials are inside the narrowed space and imported"
+        trials=found, message=f"{len(found)} of {name}'s trials are inside the narrowed space and imported"
     )
 
 

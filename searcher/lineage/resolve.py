@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from searcher.exceptions import StudyConflictError, UserError
-from searcher.ledger.best import best_trial
 from searcher.ledger.checkpoint_files import damage_of
 from searcher.ledger.database import Database
+from searcher.ledger.ranking import best_trial
 from searcher.ledger.records import StudyRecord, TrialRecord
 from searcher.ledger.stored import stored_spec
 from searcher.lineage.chain import parent_name
 from searcher.lineage.importance import importances
 from searcher.storage.mirror import root_text
-from searcher.storage.objects import below
+from searcher.storage.object_store import below
 from searcher.study.derive import as_stored, finetuned, inherited, refined, reranked
 from searcher.study.objectives import Objective
 from searcher.study.reader import setting_words
@@ -23,18 +23,18 @@ from searcher.study.spec import Candidate, StudySpec
 
 __all__ = [
     "Narrowing",
-    "Parent",
+    "ParentStudy",
     "check_beginning",
     "importances_of",
     "is_enough",
     "narrow",
-    "read_parent",
+    "read_parent_study",
     "resolve",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parent:
+class ParentStudy:
     """A study that was launched, as the one to go on from."""
 
     spec: StudySpec
@@ -50,14 +50,14 @@ class Parent:
         return sorted(complete, key=lambda each: (objective.cost(each.value or 0.0), each.number))
 
 
-def read_parent(database: Database, name: str) -> Parent:
+def read_parent_study(database: Database, name: str) -> ParentStudy:
     """Return a study of the database as a parent.
 
     Raises:
         UnknownStudyError: There is no such study.
         StudyFileError: This version of searcher cannot read its text.
     """
-    return Parent(
+    return ParentStudy(
         spec=stored_spec(database.study_row(name)), record=database.study(name), trials=database.trials(name)
     )
 
@@ -102,7 +102,7 @@ def is_enough(spec: StudySpec, database: Database | None) -> bool:
     name = parent_name(spec)
     if database is None or name not in database.study_names():
         return False
-    return len(read_parent(database, name).complete) >= spec.parent.needed
+    return len(read_parent_study(database, name).complete) >= spec.parent.needed
 
 
 def check_beginning(
@@ -149,7 +149,7 @@ def _tried(trials: Sequence[TrialRecord]) -> list[Tried]:
 class Narrowing:
     """A parent's space narrowed to its best trials, and the importance of each parameter."""
 
-    parent: Parent
+    parent: ParentStudy
     refinement: Refinement
     importances: Mapping[str, float]
     """Importance by parameter; unknown ones are left out."""
@@ -172,7 +172,7 @@ class Narrowing:
         )
 
 
-def narrow(parent: Parent) -> Narrowing:
+def narrow(parent: ParentStudy) -> Narrowing:
     """Return a study's space, narrowed to its best trials.
 
     Raises:
@@ -194,12 +194,12 @@ def narrow(parent: Parent) -> Narrowing:
     )
 
 
-def importances_of(study: Parent) -> dict[str, float]:
+def importances_of(study: ParentStudy) -> dict[str, float]:
     """Return how much each searched parameter mattered, see `importances`."""
     return importances(study.spec.space, _tried(study.trials), Objective(study.record.objective).direction)
 
 
-def _launched_parent(spec: StudySpec, database: Database | None) -> Parent:
+def _launched_parent(spec: StudySpec, database: Database | None) -> ParentStudy:
     name = parent_name(spec)
     if database is None or name not in database.study_names():
         where = (
@@ -211,7 +211,7 @@ def _launched_parent(spec: StudySpec, database: Database | None) -> Parent:
             f"{spec.source}: parent.study must have been launched, got {name}, {where}; launch it first, or this one "
             "with --with-parents"
         )
-    return read_parent(database, name)
+    return read_parent_study(database, name)
 
 
 def _check_same_parent(spec: StudySpec, began_from: str | None) -> None:
@@ -226,7 +226,7 @@ def _check_same_parent(spec: StudySpec, began_from: str | None) -> None:
         )
 
 
-def _check_kind(spec: StudySpec, parent: Parent) -> None:
+def _check_kind(spec: StudySpec, parent: ParentStudy) -> None:
     assert spec.parent is not None
     models = [study.trial_config({}).model.name for study in (spec, parent.spec)]
     if models[0] != models[1]:
@@ -259,7 +259,7 @@ def _check_kind(spec: StudySpec, parent: Parent) -> None:
         )
 
 
-def _check_enough(spec: StudySpec, parent: Parent) -> None:
+def _check_enough(spec: StudySpec, parent: ParentStudy) -> None:
     assert spec.parent is not None
     have, need, record = len(parent.complete), spec.parent.needed, parent.record
     if have >= need:
@@ -276,7 +276,7 @@ def _check_enough(spec: StudySpec, parent: Parent) -> None:
     )
 
 
-def _reranked(spec: StudySpec, parent: Parent) -> StudySpec:
+def _reranked(spec: StudySpec, parent: ParentStudy) -> StudySpec:
     assert spec.parent is not None
     candidates = [
         Candidate(trial=each.number, value=each.value or 0.0, params=dict(each.params))
@@ -285,7 +285,7 @@ def _reranked(spec: StudySpec, parent: Parent) -> StudySpec:
     return reranked(spec, parent.spec, candidates)
 
 
-def _finetuned(spec: StudySpec, parent: Parent, storage_root: Path) -> StudySpec:
+def _finetuned(spec: StudySpec, parent: ParentStudy, storage_root: Path) -> StudySpec:
     best = best_trial(parent.record, parent.trials)
     assert best is not None
     where = f"{spec.source}: the parent {parent.record.name}, trial {best.number},"

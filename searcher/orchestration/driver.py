@@ -9,8 +9,8 @@ from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
-from searcher.ledger.patience import Patience
 from searcher.ledger.registration import Registration
+from searcher.ledger.retry_policy import RetryPolicy
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.cluster.gpu_probe import check_gpu_share
@@ -25,10 +25,10 @@ from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.preflight import check_disk, check_weights
 from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.signals import Stop, stop_on_signals
-from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S
+from searcher.orchestration.trials.trial_workspace import AWAY_LIMIT_S
 from searcher.plugins import plugin_sources
 from searcher.storage.mirror import root_text, storage_of
-from searcher.storage.objects import ObjectStore
+from searcher.storage.object_store import ObjectStore
 from searcher.study.layout import LAUNCH_LOG
 from searcher.training.pixels import pixels_of
 
@@ -57,7 +57,7 @@ def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyL
     study = _registration(run)
     with ExitStack() as held:
         look = partial(_look, database, study, held)
-        opened, remaining = Patience(listener.said, threading.Event())(look)
+        opened, remaining = RetryPolicy(listener.info, threading.Event())(look)
         if remaining and not run.is_joined:
             # Each node of a cluster fetches its own, and this may be none of them.
             check_weights(run.spec)
@@ -66,11 +66,11 @@ def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyL
         if remaining:
             cluster.enter_context(ray_cluster(run.address))
             run = replace(run, resources=_resources(run, listener, remaining))
-        storage_of(run.storage_root).patience_s = AWAY_LIMIT_S
+        storage_of(run.storage_root).retry_for_s = AWAY_LIMIT_S
         stop = held.enter_context(stop_on_signals(log))
-        patiently = Patience(log.said, stop)
+        retrying = RetryPolicy(log.info, stop)
         if opened is None:
-            opened = held.enter_context(patiently(partial(Database.open, database, create=True)))
+            opened = held.enter_context(retrying(partial(Database.open, database, create=True)))
         return _run_with_lease(run, study, opened, cluster, log, stop)
 
 
@@ -88,7 +88,7 @@ def _resources(run: RunContext, listener: StudyListener, num_remaining: int) -> 
     """Return the resources that one trial reserves on the running cluster, after checking that trials can run there."""
     spec, data, fingerprint = run.spec, run.data, run.data_fingerprint
     if run.is_joined:
-        resources = resources_once_there(spec.resources, listener.said)
+        resources = resources_once_there(spec.resources, listener.info)
     else:
         resources = trial_resources(spec.resources)
     if not storage_of(run.storage_root).is_remote:
@@ -101,9 +101,9 @@ def _resources(run: RunContext, listener: StudyListener, num_remaining: int) -> 
             data=data,
             fingerprint=fingerprint,
             plugins=plugin_sources(),
-            say=listener.said,
+            say=listener.info,
         )
-    check_gpu_share(spec, resources, data=data, fingerprint=fingerprint, say=listener.said)
+    check_gpu_share(spec, resources, data=data, fingerprint=fingerprint, say=listener.info)
     return resources
 
 
@@ -116,14 +116,14 @@ def _run_with_lease(
     stop: Stop,
 ) -> LaunchResult:
     """Register the study, take its lease, and search."""
-    patiently = Patience(log.said, stop)
-    patiently(lambda: study.register(opened))
-    with patiently(lambda: Lease.acquire(opened, run.spec.name, job=current_job())) as lease:
+    retrying = RetryPolicy(log.info, stop)
+    retrying(lambda: study.register(opened))
+    with retrying(lambda: Lease.acquire(opened, run.spec.name, job=current_job())) as lease:
         lease.on_lost(lambda: _stop(stop, log, str(lease.problem)))
         lease.on_stop(lambda: _stop(stop, log, "asked to stop by `searcher stop`; stopping after this step"))
-        patience = Patience(log.said, stop, before_again=lease.check)
-        patience(lambda: study.begin_launch(opened))
-        ledger = patience(lambda: StudyLedger(opened, run.spec, patience=patience))
+        retry_policy = RetryPolicy(log.info, stop, before_again=lease.check)
+        retry_policy(lambda: study.begin_launch(opened))
+        ledger = retry_policy(lambda: StudyLedger(opened, run.spec, retry_policy=retry_policy))
         return LaunchRun(run, ledger, lease, cluster, log, stop).run()
 
 
@@ -139,7 +139,7 @@ def _launch_log(run: RunContext, listener: StudyListener) -> LaunchLog:
     study, storage_root = run.spec.name, run.storage_root
     if not storage_of(storage_root).is_remote:
         return LaunchLog(storage_root / study / LAUNCH_LOG, listener)
-    # Beside the mirror's copy, which whoever reads the log here replaces; and without patience: it is but a log.
+    # Beside the mirror's copy, which whoever reads the log here replaces; and without retries: it is but a log.
     return LaunchLog(
         storage_root / f".{study}.{LAUNCH_LOG}",
         listener,
@@ -190,5 +190,5 @@ def _check_beginning(study: Registration, database: Database | None) -> None:
 
 
 def _stop(stop: threading.Event, log: LaunchLog, why: str) -> None:
-    log.said(why)
+    log.info(why)
     stop.set()

@@ -10,7 +10,7 @@ from typing import Self
 from searcher.escaping import one_line
 from searcher.exceptions import StorageError
 from searcher.orchestration.listener import StudyListener
-from searcher.storage.objects import ObjectStore
+from searcher.storage.object_store import ObjectStore
 from searcher.study.space import Value
 
 __all__ = ["LaunchLog"]
@@ -86,10 +86,10 @@ class LaunchLog:
         self._write(f"trial {number} {state}{shown}: {reason}")
         self._listener.trial_ended(number, state, value=value, reason=reason)
 
-    def said(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Write what a person should know."""
         self._write(text)
-        self._listener.said(text)
+        self._listener.info(text)
 
     def note(self, text: str) -> None:
         """Write what a person was told before the log began."""
@@ -109,7 +109,7 @@ class LaunchLog:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                self._listener.said(
+                self._listener.info(
                     f"{self._path}: cannot be written ({error.strerror}), going on without it"
                 )
         else:

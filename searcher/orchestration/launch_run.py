@@ -26,9 +26,9 @@ from searcher.orchestration.launch_log import LaunchLog
 from searcher.orchestration.mlflow_mirror import MlflowMirror
 from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.signals import Stop
-from searcher.orchestration.trials.advisor import Advisor, is_needed
 from searcher.orchestration.trials.hang_watch import HangWatch
 from searcher.orchestration.trials.lost_workers import cause_of
+from searcher.orchestration.trials.proposer import Proposer, is_needed
 from searcher.orchestration.trials.samplers import build_sampler
 from searcher.orchestration.trials.scheduler import build_scheduler
 from searcher.orchestration.trials.search import StudySearch
@@ -86,7 +86,7 @@ class LaunchRun:
         except BaseException as error:
             self._conclude(None if isinstance(error, KeyboardInterrupt) else type(error).__name__, error)
             if isinstance(error, DatabaseAwayError) and self._stop.is_set():
-                # Told to end while the database was away: the next launch mends what could not be written.
+                # Told to end while the database was away: the next launch fixes what could not be written.
                 return LaunchResult(
                     "interrupted",
                     0,
@@ -105,7 +105,7 @@ class LaunchRun:
         left = ledger.reconcile("its driver ended without a word")
         if left:
             numbers = ", ".join(map(str, left))
-            self._log.said(
+            self._log.info(
                 f"a former launch left trial {numbers} running; now FAIL, and queued again where sensible"
             )
         ledger.enqueue(self._spec.enqueue)
@@ -119,21 +119,21 @@ class LaunchRun:
         for line in run.remarks:
             self._log.note(line)
         for line in changed_plugins(self._ledger.database.versions(self._ledger.spec.name)):
-            self._log.said(line)
+            self._log.info(line)
         self._ledger.note_launch(
             run.command, num_images=len(store.samples), num_training_images=len(store.indices("train"))
         )
         self._mirror = MlflowMirror.start(
-            self._ledger.database, self._spec.name, run.storage_root, self._log.said
+            self._ledger.database, self._spec.name, run.storage_root, self._log.info
         )
 
-    def _advisor(self) -> Advisor | None:
+    def _proposer(self) -> Proposer | None:
         """Return who proposes the study's trials; None if its sampler does, on the study's own tables."""
         spec, ledger = self._spec, self._ledger
         imports = parents_trials(spec, ledger.database, data_fingerprint=self._run.data_fingerprint)
-        if imports.said is not None:
-            self._log.said(imports.said)
-        return Advisor(ledger, imports.trials) if is_needed(spec, imports.trials) else None
+        if imports.message is not None:
+            self._log.info(imports.message)
+        return Proposer(ledger, imports.trials) if is_needed(spec, imports.trials) else None
 
     def _settled(self) -> RunContext:
         """Return the launch with the checks and the first checkpoint of its workers."""
@@ -153,13 +153,13 @@ class LaunchRun:
             self._settled(),
             listener=self._log,
             stop=self._stop,
-            advisor=self._advisor(),
+            proposer=self._proposer(),
             on_trial_ended=None if self._mirror is None else self._mirror.wake,
         )
         scheduler = build_scheduler(self._spec, self._ledger.trials(TrialState.COMPLETE, TrialState.PRUNED))
         try:
-            watch = NodeWatch(resources, search.end, self._log.said)
-            run_tune(search, scheduler, watch, HangWatch(search, self._log.said), self._stop)
+            watch = NodeWatch(resources, search.end, self._log.info)
+            run_tune(search, scheduler, watch, HangWatch(search, self._log.info), self._stop)
         except TuneError as error:  # its text is a whole traceback, whose last line says what it was
             raise self._broke_off(str(error).strip().rpartition("\n")[2]) from error
         except (RayError, RuntimeError, AssertionError, OSError) as error:
@@ -202,9 +202,9 @@ class LaunchRun:
             ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
             ledger.check_whole()
             num_done = ledger.num_done()
-        except SearcherError as error:  # away, or the study was deleted: the next launch mends it
+        except SearcherError as error:  # away, or the study was deleted: the next launch fixes it
             if raised is None or str(error) != str(raised):
-                self._log.said(f"could not write down the end of the launch: {error}")
+                self._log.info(f"could not write down the end of the launch: {error}")
             return "failed", 0
         if self._mirror is not None:
             self._mirror.close()

@@ -25,5 +25,5 @@ class StudyListener(Protocol):
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """A trial became COMPLETE, PRUNED or FAIL."""
 
-    def said(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Something a person should know."""

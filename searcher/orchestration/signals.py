@@ -39,11 +39,11 @@ def stop_on_signals(listener: StudyListener) -> Iterator[Stop]:
         stop.was_signalled = True
         stop.set()
         if stop.is_concluding:
-            listener.said(f"{signal.Signals(number).name}: the launch is ending, one moment")
+            listener.info(f"{signal.Signals(number).name}: the launch is ending, one moment")
             return
         if num_signals > 1:
             raise KeyboardInterrupt
-        listener.said(f"{signal.Signals(number).name}: stopping after this step; again to stop at once")
+        listener.info(f"{signal.Signals(number).name}: stopping after this step; again to stop at once")
 
     before: dict[int, Callable[..., Any] | int | None] = {}
     if threading.current_thread() is threading.main_thread():

@@ -20,9 +20,9 @@ from searcher.data_pipeline.images import Raster
 from searcher.data_pipeline.scratch import Closing, ScratchArray
 from searcher.data_pipeline.tiling import Tile, summed_weights, tile_grid, tile_weight
 from searcher.inference.predictor import Predictor
-from searcher.models.postprocess import first_pixels, instances_from_evidence, smooth
+from searcher.models.postprocess import first_pixels, instances_from_maps, smooth
 from searcher.models.settings import PostprocessSettings
-from searcher.models.values import Evidence, Prediction
+from searcher.models.values import InstanceMaps, Prediction
 from searcher.prediction.components import Components, blocks_of, label_components
 from searcher.prediction.giant import Giant, cut_giant
 from searcher.prediction.label_map import LabelMap
@@ -48,31 +48,31 @@ class Blended(Closing):
         self,
         maps: ScratchArray[np.float32],
         weights: tuple[NDArray[np.float32], NDArray[np.float32]],
-        evidence: Callable[[NDArray[np.float32]], Evidence],
+        instance_maps: Callable[[NDArray[np.float32]], InstanceMaps],
     ) -> None:
         self._maps = maps
         self._row_weights, self._column_weights = weights
-        self._evidence = evidence
+        self._instance_maps = instance_maps
         self.height, self.width = maps.shape[:2]
 
     def close(self) -> None:
         """Give the scratch file's room back."""
         self._maps.close()
 
-    def read(self, window: Tile, *, smoothing_sigma_px: float) -> Evidence:
+    def read(self, window: Tile, *, smoothing_sigma_px: float) -> InstanceMaps:
         """Return what is known of a window, smoothed as the whole image would be."""
         seen = self._grown(window, smoothing_sigma_px)
         rows, columns = seen.window
         total = np.ascontiguousarray(self._maps.read(seen).transpose(2, 0, 1))
         total /= np.outer(self._row_weights[rows], self._column_weights[columns])
-        probability, core = self._evidence(total)
+        probability, seed_map = self._instance_maps(total)
         inner = (
             slice(window.y - seen.y, window.y - seen.y + window.height),
             slice(window.x - seen.x, window.x - seen.x + window.width),
         )
-        return Evidence(
+        return InstanceMaps(
             smooth(probability, smoothing_sigma_px)[inner],
-            None if core is None else smooth(core, smoothing_sigma_px)[inner],
+            None if seed_map is None else smooth(seed_map, smoothing_sigma_px)[inner],
         )
 
     def _grown(self, window: Tile, sigma_px: float) -> Tile:
@@ -140,7 +140,7 @@ def see_dense(
         maps = ScratchArray(
             (height, width, len(predictor.see_tile(raster.read(tiles[0])))), np.float32, folder
         )
-    return Blended(maps, weights, predictor.evidence)
+    return Blended(maps, weights, predictor.instance_maps)
 
 
 def cut_blended(
@@ -151,7 +151,7 @@ def cut_blended(
     block_px: int = _BLOCK_PX,
     max_window_px: int = _MAX_WINDOW_PX,
 ) -> LabelMap:
-    """Return the instances of an image: those of `instances_from_evidence` for the whole of it.
+    """Return the instances of an image: those of `instances_from_maps` for the whole of it.
 
     Labels follow the order of the instances' first pixels, row by row.
 
@@ -220,8 +220,8 @@ class _Cutter:
         settings, block_px = self._settings, self._block_px
 
         def foreground(block: Tile) -> NDArray[np.uint8]:
-            evidence = self._blended.read(block, smoothing_sigma_px=settings.smoothing_sigma_px)
-            return (evidence.probability > settings.threshold).view(np.uint8)
+            instance_maps = self._blended.read(block, smoothing_sigma_px=settings.smoothing_sigma_px)
+            return (instance_maps.foreground_map > settings.threshold).view(np.uint8)
 
         if not settings.fill_holes:
             return label_components(
@@ -249,13 +249,15 @@ class _Cutter:
 
     def _cut_window(self, window: Tile, is_here: NDArray[np.bool_]) -> None:
         """Cut the pieces that are whole in a window, bool[h, w] where they are."""
-        evidence = self._blended.read(window, smoothing_sigma_px=self._settings.smoothing_sigma_px)
-        alone = Evidence(
-            np.where(is_here, evidence.probability, np.float32(0)),
-            None if evidence.core is None else np.where(is_here, evidence.core, np.float32(0)),
+        instance_maps = self._blended.read(window, smoothing_sigma_px=self._settings.smoothing_sigma_px)
+        alone = InstanceMaps(
+            np.where(is_here, instance_maps.foreground_map, np.float32(0)),
+            None
+            if instance_maps.seed_map is None
+            else np.where(is_here, instance_maps.seed_map, np.float32(0)),
         )
         smoothed = self._settings.model_copy(update={"smoothing_sigma_px": 0.0})
-        found = instances_from_evidence(alone, smoothed)
+        found = instances_from_maps(alone, smoothed)
         if not len(found.scores):
             return
         self._write(window, found.labels)
@@ -265,7 +267,7 @@ class _Cutter:
         """Cut a piece that is too large to be looked at as a whole."""
         giant = Giant(
             window=window,
-            evidence=lambda part: self._blended.read(
+            instance_maps=lambda part: self._blended.read(
                 part, smoothing_sigma_px=self._settings.smoothing_sigma_px
             ),
             is_here=lambda part: self._piece_of(pieces, part) == number,

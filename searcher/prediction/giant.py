@@ -17,7 +17,7 @@ from searcher.data_pipeline.scratch import ScratchArray
 from searcher.data_pipeline.tiling import Tile
 from searcher.models.postprocess import fill_instances, flood
 from searcher.models.settings import PostprocessSettings
-from searcher.models.values import Evidence
+from searcher.models.values import InstanceMaps
 from searcher.prediction.components import blocks_of, label_components
 
 __all__ = ["Giant", "cut_giant"]
@@ -28,7 +28,7 @@ class Giant(NamedTuple):
 
     window: Tile
     """Its bounding box."""
-    evidence: Callable[[Tile], Evidence]
+    instance_maps: Callable[[Tile], InstanceMaps]
     """Returns what is known of a window, smoothed."""
     is_here: Callable[[Tile], NDArray[np.bool_]]
     """Returns where in a window the piece is, its filled holes included, as long as nothing was written there."""
@@ -65,7 +65,7 @@ def cut_giant(
         ScratchArray((height, box_width), np.int32, folder) as labels,
     ):
         shifted = giant._replace(
-            evidence=lambda part: giant.evidence(_moved(part, top, left)),
+            instance_maps=lambda part: giant.instance_maps(_moved(part, top, left)),
             is_here=lambda part: giant.is_here(_moved(part, top, left)),
         )
         flooding = _Flooding(shifted, settings, seeds, labels, block_px)
@@ -73,7 +73,10 @@ def cut_giant(
         tally = _Tally(num_labels)
         for block in blocks_of(height, box_width, block_px):
             tally.add(
-                flooding.filled(block), shifted.evidence(block).probability, _moved(block, top, left), width
+                flooding.filled(block),
+                shifted.instance_maps(block).foreground_map,
+                _moved(block, top, left),
+                width,
             )
         number_of, first_pixels, scores = tally.close(settings.min_object_area_px)
         for block in blocks_of(height, box_width, block_px):
@@ -102,7 +105,7 @@ class _Flooding:
     def run(self) -> int:
         """Flood, and return the number of labels; not all need have pixels."""
         settings = self._settings
-        is_split = self._giant.evidence(Tile(0, 0, 1, 1)).core is not None
+        is_split = self._giant.instance_maps(Tile(0, 0, 1, 1)).seed_map is not None
         found = label_components(
             self._seed_mask, self._seeds, connectivity=8, block_px=self._block_px,
             min_area_px=settings.min_seed_area_px,
@@ -139,32 +142,32 @@ class _Flooding:
     def _flood(self, block: Tile, number_of_seed: NDArray[np.int32]) -> bool:
         """Flood what is dry of a block, and return whether anything was reached."""
         grown, inner = self._grown(block)
-        evidence = self._giant.evidence(grown)
-        assert evidence.core is not None
-        mask = self._foreground(evidence, grown)
+        instance_maps = self._giant.instance_maps(grown)
+        assert instance_maps.seed_map is not None
+        mask = self._foreground(instance_maps, grown)
         reached = self._labels.read(grown)
         is_dry = mask[inner] & (reached[inner] == 0)
         if not is_dry.any():
             return False
         sources = np.where(reached > 0, reached, number_of_seed[self._seeds.read(grown)])
-        flooded = flood(evidence.core, np.where(mask, sources, np.int32(0)), mask)[inner]
+        flooded = flood(instance_maps.seed_map, np.where(mask, sources, np.int32(0)), mask)[inner]
         self._labels.write(block, flooded)
         return bool((flooded[is_dry] > 0).any())
 
     def _seed_mask(self, block: Tile) -> NDArray[np.uint8]:
-        evidence = self._giant.evidence(block)
-        assert evidence.core is not None
-        is_core = evidence.core > self._settings.seed_threshold
-        is_core &= self._foreground(evidence, block)
-        return is_core.view(np.uint8)
+        instance_maps = self._giant.instance_maps(block)
+        assert instance_maps.seed_map is not None
+        is_seed = instance_maps.seed_map > self._settings.seed_threshold
+        is_seed &= self._foreground(instance_maps, block)
+        return is_seed.view(np.uint8)
 
     def _dry(self, block: Tile) -> NDArray[np.uint8]:
-        mask = self._foreground(self._giant.evidence(block), block)
+        mask = self._foreground(self._giant.instance_maps(block), block)
         mask &= self._labels.read(block) == 0
         return mask.view(np.uint8)
 
-    def _foreground(self, evidence: Evidence, block: Tile) -> NDArray[np.bool_]:
-        mask: NDArray[np.bool_] = evidence.probability > self._settings.threshold
+    def _foreground(self, instance_maps: InstanceMaps, block: Tile) -> NDArray[np.bool_]:
+        mask: NDArray[np.bool_] = instance_maps.foreground_map > self._settings.threshold
         mask &= self._giant.is_here(block)
         return mask
 

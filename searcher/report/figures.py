@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from searcher.report.model import Member, SplitReport
+from searcher.report.model import ReportMember, SplitReport
 from searcher.report.words import metric_words
 
 __all__ = ["count_scatter", "dice_distribution", "training_curves"]
@@ -124,7 +124,7 @@ def count_scatter(split: SplitReport) -> str:
         return _to_svg(figure, f"counts-{split.name}")
 
 
-def training_curves(members: Sequence[Member]) -> dict[str, str]:
+def training_curves(members: Sequence[ReportMember]) -> dict[str, str]:
     """Return by name the curves of the loss and of the objective over the epochs, as SVG.
 
     Args:
@@ -151,7 +151,9 @@ def training_curves(members: Sequence[Member]) -> dict[str, str]:
     return curves
 
 
-def _draw_member(axes: Axes, member: Member, number: int, metrics: Sequence[str], *, alone: bool) -> None:
+def _draw_member(
+    axes: Axes, member: ReportMember, number: int, metrics: Sequence[str], *, alone: bool
+) -> None:
     whose = "" if alone else f"network {number + 1}, "
     for metric in metrics:
         points = _points(member, metric)
@@ -182,7 +184,7 @@ def _draw_member(axes: Axes, member: Member, number: int, metrics: Sequence[str]
             )
 
 
-def _points(member: Member, metric: str) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
+def _points(member: ReportMember, metric: str) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
     """Return epochs and finite values of a metric, None if there are none."""
     found = {
         epoch: value

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from searcher.study.ancestor import Ancestor
 
-__all__ = ["DataSet", "EvaluationReport", "Example", "Member", "SplitReport", "choose_examples"]
+__all__ = ["DataSet", "EvaluationReport", "Example", "ReportMember", "SplitReport", "choose_examples"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,7 +41,7 @@ class SplitReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class ReportMember:
     """One network of those that predicted together, and how it came to be."""
 
     study: str | None
@@ -86,7 +86,7 @@ class EvaluationReport:
     """What to call the network or networks in a table."""
     splits: Sequence[SplitReport]
     """At least one."""
-    members: Sequence[Member]
+    members: Sequence[ReportMember]
     """At least one."""
     data: DataSet
     device: str

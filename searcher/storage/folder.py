@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
+from searcher.atomic_files import write_atomically
 from searcher.exceptions import StorageError
-from searcher.files import write_atomically
-from searcher.storage.base import ObjectFacts
+from searcher.storage.protocol import ObjectFacts
 
 __all__ = ["FolderStorage"]
 
@@ -29,7 +29,7 @@ class FolderStorage:
     def __init__(self, root: Path, *, option: str = "--storage") -> None:
         self.root = root
         self.option = option
-        self.patience_s = 0.0  # a folder that is away is an error of the system
+        self.retry_for_s = 0.0  # a folder that is away is an error of the system
         self._was_there = root.exists()
 
     @property

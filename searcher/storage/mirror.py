@@ -9,12 +9,12 @@ from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
+from searcher.atomic_files import write_atomically
 from searcher.exceptions import StorageError, UserError
-from searcher.files import write_atomically
 from searcher.settings import read_setting
-from searcher.storage.base import Storage
 from searcher.storage.folder import FolderStorage
-from searcher.storage.objects import ObjectStore, is_object_uri, normal_uri
+from searcher.storage.object_store import ObjectStore, is_object_uri, normal_uri
+from searcher.storage.protocol import Storage
 
 __all__ = [
     "cache_dir",

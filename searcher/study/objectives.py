@@ -87,10 +87,10 @@ METRICS: Registry[Metric] = Registry(
         "aji": f"{__name__}:HIGHER",
     },
 )
-"""Every validation metric. Definitions of ours: `searcher.evaluation.metrics` and, from `ap50` on, its `instances`."""
+"""Every validation metric. Definitions of ours: `searcher.evaluation.official_metrics` and, from `ap50` on, its `instances`."""
 
 COSTS: Registry[Metric] = Registry(
-    "cost", key="study.also", built_in={"seconds_per_image": f"{__name__}:LOWER"}
+    "cost", key="study.secondary_objectives", built_in={"seconds_per_image": f"{__name__}:LOWER"}
 )
 """What a network costs. It is measured, so no two runs agree. It is useful in addition to a metric, not instead of
 one."""
@@ -105,7 +105,7 @@ OFFICIAL = {
     "pq": "pq",
     "aji": "aji",
 }
-"""What `searcher.evaluation.metrics` calls those of ours that depend on the instances found."""
+"""What `searcher.evaluation.official_metrics` calls those of ours that depend on the instances found."""
 
 TUNING_TARGETS = (*OFFICIAL, "object_f1+object_dice")
 """The metrics that post-processing can be tuned for, besides those of plug-ins: one of these, or the mean of two that
@@ -161,7 +161,7 @@ def metrics_of_plugins() -> dict[str, Metric]:
 
 
 def official_name(name: str) -> str:
-    """Return what `searcher.evaluation.metrics` calls one of `OFFICIAL` or a plug-in's metric."""
+    """Return what `searcher.evaluation.official_metrics` calls one of `OFFICIAL` or a plug-in's metric."""
     return OFFICIAL.get(name, name)
 
 

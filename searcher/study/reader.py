@@ -109,7 +109,7 @@ def parse_study(
                 f"must not be given for a rerank, whose trials are candidates times replicates, {_runs(parent)}, "
                 f"got {shown(given)}; set parent.best or parent.replicates",
             )
-    if not problems and sections["study"].also:
+    if not problems and sections["study"].secondary_objectives:
         sampler = sections["search"].sampler
         if not SAMPLERS[sampler].several_objectives:
             problems.add(

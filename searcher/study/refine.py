@@ -119,15 +119,17 @@ def _narrow_choice(
         values = [trial.params[parameter.name] for trial in of if parameter.name in trial.params]
         return sum(value == choice and type(value) is type(choice) for value in values)
 
-    whole = old.widened().choices
-    tries = {choice: count(trials, choice) for choice in whole}
-    wins = {choice: count(best, choice) for choice in whole}
+    original_range = old.widened().choices
+    tries = {choice: count(trials, choice) for choice in original_range}
+    wins = {choice: count(best, choice) for choice in original_range}
     gone = [choice for choice in old.choices if not wins[choice] and tries[choice] >= _LEAST_TRIES]
-    back = [choice for choice in whole if wins[choice] and not old.contains(choice)]  # explorers' finds
-    shown = ", ".join(f"{choice!r} {wins[choice]} of {tries[choice]}" for choice in whole)
+    back = [
+        choice for choice in original_range if wins[choice] and not old.contains(choice)
+    ]  # explorers' finds
+    shown = ", ".join(f"{choice!r} {wins[choice]} of {tries[choice]}" for choice in original_range)
     among = f"among the best {len(best)}: {shown} tries"
     kept = tuple(
-        choice for choice in whole if choice in back or (old.contains(choice) and choice not in gone)
+        choice for choice in original_range if choice in back or (old.contains(choice) and choice not in gone)
     )
     if not kept or kept == old.choices:
         unproven = [repr(each) for each in old.choices if not wins[each] and tries[each] < _LEAST_TRIES]
@@ -138,7 +140,7 @@ def _narrow_choice(
         for verb, choices in (("dropped", gone), ("taken back", back))
         if choices
     ]
-    return Choice(kept, whole), f"{among}; {'; '.join(changes)}"
+    return Choice(kept, original_range), f"{among}; {'; '.join(changes)}"
 
 
 def _narrow_range(
@@ -192,7 +194,7 @@ def _fitted(
     old: FloatRange | IntRange, low: float, high: float, safe: tuple[float | None, float | None]
 ) -> FloatRange | IntRange:
     """Return the range with these ends, rounded outwards to its grid or to a few digits, within its original range."""
-    was_low, was_high = old.whole or (old.low, old.high)
+    was_low, was_high = old.original_range or (old.low, old.high)
     if old.step is not None:
         first = math.floor((low - old.low) / old.step + 1e-9)
         last = math.ceil((high - old.low) / old.step - 1e-9)
@@ -212,9 +214,9 @@ def _fitted(
         if high > old.high and math.isclose(high, old.high, rel_tol=10**-_DIGITS):
             high = old.high
     if isinstance(old, IntRange):
-        whole = (min(int(was_low), int(low)), max(int(was_high), int(high)))
-        return replace(old, low=int(low), high=int(high), whole=whole)
-    return replace(old, low=low, high=high, whole=(min(was_low, low), max(was_high, high)))
+        original_range = (min(int(was_low), int(low)), max(int(was_high), int(high)))
+        return replace(old, low=int(low), high=int(high), original_range=original_range)
+    return replace(old, low=low, high=high, original_range=(min(was_low, low), max(was_high, high)))
 
 
 def _rounded(value: float, outward: int, safe: float | None) -> float:

@@ -10,8 +10,8 @@ use the same names. In a study file:
 
 A space that was narrowed keeps the one that it came from, for the few trials that look outside:
 
-    lr = { low = 3e-4, high = 2e-3, log = true, whole = [1e-5, 1e-1] }
-    name = { choices = ["adamw"], whole = ["sgd", "adamw"] }
+    lr = { low = 3e-4, high = 2e-3, log = true, original_range = [1e-5, 1e-1] }
+    name = { choices = ["adamw"], original_range = ["sgd", "adamw"] }
 
 Optuna's tables then have the whole space, so that both kinds of trials are of one study.
 """
@@ -58,12 +58,12 @@ class FloatRange:
     high: float
     log: bool = False
     step: float | None = None
-    whole: tuple[float, float] | None = None
+    original_range: tuple[float, float] | None = None
     """Lowest and highest value before it was narrowed, None if it was not."""
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
         """Return a value drawn by `suggester`, of the whole range."""
-        low, high = self.whole or (self.low, self.high)
+        low, high = self.original_range or (self.low, self.high)
         return suggester.suggest_float(name, low, high, step=self.step, log=self.log)
 
     def contains(self, value: Value) -> bool:
@@ -82,12 +82,12 @@ class FloatRange:
 
     def narrowed(self) -> "FloatRange":
         """Return the range without the whole one that it came from."""
-        return replace(self, whole=None)
+        return replace(self, original_range=None)
 
     def widened(self) -> "FloatRange":
         """Return the whole range."""
-        low, high = self.whole or (self.low, self.high)
-        return replace(self, low=low, high=high, whole=None)
+        low, high = self.original_range or (self.low, self.high)
+        return replace(self, low=low, high=high, original_range=None)
 
     def __str__(self) -> str:
         scale = " log" if self.log else f" step {self.step!r}" if self.step else ""
@@ -102,12 +102,12 @@ class IntRange:
     high: int
     log: bool = False
     step: int = 1
-    whole: tuple[int, int] | None = None
+    original_range: tuple[int, int] | None = None
     """Lowest and highest value before it was narrowed, None if it was not."""
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
         """Return a value drawn by `suggester`, of the whole range."""
-        low, high = self.whole or (self.low, self.high)
+        low, high = self.original_range or (self.low, self.high)
         return suggester.suggest_int(name, low, high, step=self.step, log=self.log)
 
     def contains(self, value: Value) -> bool:
@@ -121,12 +121,12 @@ class IntRange:
 
     def narrowed(self) -> "IntRange":
         """Return the range without the whole one that it came from."""
-        return replace(self, whole=None)
+        return replace(self, original_range=None)
 
     def widened(self) -> "IntRange":
         """Return the whole range."""
-        low, high = self.whole or (self.low, self.high)
-        return replace(self, low=low, high=high, whole=None)
+        low, high = self.original_range or (self.low, self.high)
+        return replace(self, low=low, high=high, original_range=None)
 
     def __str__(self) -> str:
         scale = " log" if self.log else f" step {self.step}" if self.step != 1 else ""
@@ -138,12 +138,12 @@ class Choice:
     """One of a list of values."""
 
     choices: tuple[Value, ...]
-    whole: tuple[Value, ...] | None = None
+    original_range: tuple[Value, ...] | None = None
     """The choices before it was narrowed, None if it was not."""
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
         """Return a value drawn by `suggester`, of the whole list."""
-        value: Value = suggester.suggest_categorical(name, self.whole or self.choices)
+        value: Value = suggester.suggest_categorical(name, self.original_range or self.choices)
         return value
 
     def contains(self, value: Value) -> bool:
@@ -160,14 +160,14 @@ class Choice:
 
     def widened(self) -> "Choice":
         """Return the whole list."""
-        return Choice(self.whole or self.choices)
+        return Choice(self.original_range or self.choices)
 
     def __str__(self) -> str:
         return " | ".join(repr(choice) for choice in self.choices) + _of(self)
 
 
 def _of(domain: FloatRange | IntRange | Choice) -> str:
-    return f" (of {domain.widened()})" if domain.whole is not None else ""
+    return f" (of {domain.widened()})" if domain.original_range is not None else ""
 
 
 Domain = FloatRange | IntRange | Choice
@@ -220,7 +220,7 @@ class SearchSpace:
     @property
     def is_narrowed(self) -> bool:
         """Whether any parameter has a part of what it once had."""
-        return any(parameter.domain.whole is not None for parameter in self.parameters)
+        return any(parameter.domain.original_range is not None for parameter in self.parameters)
 
     def narrow(self) -> "SearchSpace":
         """Return the narrowed part alone, without what it came from."""

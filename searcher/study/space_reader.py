@@ -31,7 +31,7 @@ _MAX_CHOICES = 1000
 _MAX_POINTS = 10_000
 _ROUNDING = 1e-9
 """0.3 - 0.1 is a little less than 0.2."""
-_RANGE_KEYS = {"low", "high", "log", "step", "choices", "when", "whole"}
+_RANGE_KEYS = {"low", "high", "log", "step", "choices", "when", "original_range"}
 
 
 class SpaceReader:
@@ -141,8 +141,8 @@ class SpaceReader:
             self._choice(key, entry) if "choices" in entry else self._range(key, name, entry)
         )
         conditions = self._conditions(key, entry.get("when", {}))
-        if domain is not None and "whole" in entry:
-            domain = self._with_whole(key, domain, entry["whole"])
+        if domain is not None and "original_range" in entry:
+            domain = self._with_original_range(key, domain, entry["original_range"])
         if domain is None or not self._edges_are_valid(key, name, domain.widened()):
             return None
         return Parameter(name, domain, conditions)
@@ -168,38 +168,42 @@ class SpaceReader:
             return Choice(tuple(choices))
         return None
 
-    def _with_whole(self, key: str, domain: Domain, whole: Any) -> Domain | None:
+    def _with_original_range(self, key: str, domain: Domain, original_range: Any) -> Domain | None:
         """Return the domain as a part of a wider one."""
         if isinstance(domain, Choice):
-            wider = self._choice(f"{key}.whole", {"choices": whole})
+            wider = self._choice(f"{key}.original_range", {"choices": original_range})
             if wider is not None and not all(wider.contains(choice) for choice in domain.choices):
-                self._problem(f"{key}.whole", f"must hold every one of choices, got {shown(whole)}")
+                self._problem(
+                    f"{key}.original_range", f"must hold every one of choices, got {shown(original_range)}"
+                )
             return None if wider is None else Choice(domain.choices, wider.choices)
         integer = isinstance(domain, IntRange)
         if (
-            not isinstance(whole, list)
-            or len(whole) != 2
-            or not all(_is_number(v, integer=integer) for v in whole)
+            not isinstance(original_range, list)
+            or len(original_range) != 2
+            or not all(_is_number(v, integer=integer) for v in original_range)
         ):
             self._problem(
-                f"{key}.whole", f"must be the lowest and the highest value before, got {shown(whole)}"
+                f"{key}.original_range",
+                f"must be the lowest and the highest value before, got {shown(original_range)}",
             )
             return None
-        low, high = whole
+        low, high = original_range
         steps = (domain.low - low) / (domain.step or 1)
         if not low <= domain.low < domain.high <= high or (domain.log and low <= 0):
             self._problem(
-                f"{key}.whole",
-                f"must reach from at most low to at least high, got {shown(whole)} for {domain}",
+                f"{key}.original_range",
+                f"must reach from at most low to at least high, got {shown(original_range)} for {domain}",
             )
         elif domain.step is not None and abs(steps - round(steps)) > 1e-8:
             self._problem(
-                f"{key}.whole", f"must begin whole steps below low, got {shown(whole)} for {domain}"
+                f"{key}.original_range",
+                f"must begin whole steps below low, got {shown(original_range)} for {domain}",
             )
         elif isinstance(domain, IntRange):
-            return replace(domain, whole=(low, high))
+            return replace(domain, original_range=(low, high))
         else:
-            return replace(domain, whole=(float(low), float(high)))
+            return replace(domain, original_range=(float(low), float(high)))
         return None
 
     def _range(self, key: str, name: str, entry: dict[str, Any]) -> FloatRange | IntRange | None:

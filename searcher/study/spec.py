@@ -41,7 +41,7 @@ class StudySection(Section):
     """One line for people."""
     objective: Annotated[str, one_of(METRICS)] = "object_dice"
     """Validation metric to optimise; its direction follows from its name."""
-    also: list[Annotated[str, one_of(METRICS, COSTS)]] = Field(default_factory=list)
+    secondary_objectives: list[Annotated[str, one_of(METRICS, COSTS)]] = Field(default_factory=list)
     """Further metrics, or `seconds_per_image`: the search then looks for the best compromises between all of them.
     Checkpoints, pruning and children go by `objective` alone."""
     trials: int = Field(default=20, ge=1, le=1_000_000)
@@ -51,8 +51,10 @@ class StudySection(Section):
 
     @model_validator(mode="after")
     def _each_once(self) -> "StudySection":
-        if len({self.objective, *self.also}) < 1 + len(self.also):
-            raise ValueError(f"also must name other metrics than objective, each once, got {self.also}")
+        if len({self.objective, *self.secondary_objectives}) < 1 + len(self.secondary_objectives):
+            raise ValueError(
+                f"secondary_objectives must name other metrics than objective, each once, got {self.secondary_objectives}"
+            )
         return self
 
 
@@ -67,7 +69,7 @@ class SearchSection(PartSection):
     Gaussian process too, which knows conditions and how uncertain the value of a stopped trial is."""
     startup_trials: int = Field(default=10, ge=1, le=1_000_000)
     """Trials drawn at random before all but `random` and `qmc` begin to learn from results; stopped ones count."""
-    explore: float = Field(default=0.1, ge=0.0, le=1.0)
+    exploration: float = Field(default=0.1, ge=0.0, le=1.0)
     """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
     options: Options = Field(default={}, validate_default=True)
     """Settings of a plug-in's sampler."""
@@ -214,7 +216,7 @@ class StudySpec:
     @property
     def directions(self) -> list[Direction]:
         """Of the objective, then of the further ones."""
-        return [direction_of(name) for name in (self.study.objective, *self.study.also)]
+        return [direction_of(name) for name in (self.study.objective, *self.study.secondary_objectives)]
 
     def trial_config(self, params: Mapping[str, Value]) -> TrialConfig:
         """Return the configuration of a trial with these parameters.
@@ -247,8 +249,19 @@ class StudySpec:
             f"parent.candidates.{each.trial}": json.dumps(each.params, sort_keys=True) for each in candidates
         }
         how = {"parent.how": self.parent.how} if self.parent is not None else {}
-        also = {"study.also": ", ".join(self.study.also)} if self.study.also else {}
-        return {"study.objective": self.study.objective, **how, **also, **config, **space, **again}
+        secondary_objectives = (
+            {"study.also": ", ".join(self.study.secondary_objectives)}
+            if self.study.secondary_objectives
+            else {}
+        )
+        return {
+            "study.objective": self.study.objective,
+            **how,
+            **secondary_objectives,
+            **config,
+            **space,
+            **again,
+        }
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON of `identity`, 64 hexadecimal digits."""

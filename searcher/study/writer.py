@@ -73,8 +73,8 @@ def _entry(parameter: Parameter) -> dict[str, Any]:
             entry["log"] = True
         elif domain.step not in (None, 1) or isinstance(domain.step, float):
             entry["step"] = domain.step
-    if domain.whole is not None:
-        entry["whole"] = list(domain.whole)
+    if domain.original_range is not None:
+        entry["original_range"] = list(domain.original_range)
     if parameter.when:
         entry["when"] = {condition.parent: list(condition.values) for condition in parameter.when}
     return entry

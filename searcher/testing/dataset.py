@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from searcher.data_pipeline.datasets.base import SampleSource
+from searcher.data_pipeline.datasets.samples import SampleSource
 
 __all__ = ["check_dataset"]
 
@@ -10,7 +10,7 @@ _DIGITS = set("0123456789abcdef")
 
 
 def check_dataset(source: SampleSource, *, max_images: int = 20) -> None:
-    """Check that a data set keeps the promises of `searcher.data_pipeline.datasets.base.SampleSource`.
+    """Check that a data set keeps the promises of `searcher.data_pipeline.datasets.samples.SampleSource`.
 
     Args:
         source: The data set, as a layout opens it.

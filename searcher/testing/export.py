@@ -9,7 +9,7 @@ from searcher.bundle.contents import weights_files
 from searcher.bundle.formats import BUNDLE, EXPORTS, Networks
 from searcher.bundle.load import load_bundle
 from searcher.bundle.manifest import DataFacts, MemberFacts
-from searcher.bundle.member import Member
+from searcher.bundle.member import BundleMember
 from searcher.bundle.write import write_export
 from searcher.exceptions import UserError
 from searcher.inference.trained import TrainedNetwork
@@ -78,7 +78,7 @@ def _networks(num: int) -> Networks:
         )
         torch.manual_seed(number)
         state = build_model(config.model, config.postprocess).state_dict()
-        members.append(Member(TrainedNetwork(config, state, None), facts))
+        members.append(BundleMember(TrainedNetwork(config, state, None), facts))
     return Networks(
         name="checked",
         members=members,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from searcher.models.heads import Head, HeadOptions, build_head
-from searcher.models.postprocess import instances_from_evidence
+from searcher.models.postprocess import instances_from_maps
 from searcher.models.settings import PostprocessSettings
 from searcher.testing.images import LABELS
 
@@ -14,7 +14,7 @@ _SIZE = (40, 56)
 
 
 def check_head(head: type[Head] | str, *, options: HeadOptions | None = None) -> None:
-    """Check that a head's targets, losses, maps and evidence belong together.
+    """Check that a head's targets, losses, maps and instance_maps belong together.
 
     Args:
         head: Its class or its name.
@@ -56,7 +56,7 @@ def _check_losses(head: Head, labels: torch.Tensor, about: str) -> None:
 
 
 def _check_maps(head: Head) -> None:
-    """Check that maps and evidence lie in 0 to 1, and that a pixel's evidence depends on its own maps alone."""
+    """Check that maps and instance_maps lie in 0 to 1, and that a pixel's instance_maps depends on its own maps alone."""
     logits = 5 * torch.randn((1, head.num_channels, *_SIZE), generator=torch.Generator().manual_seed(0))
     maps = head.maps(logits)
     _claim(maps.dtype == torch.float32, f"maps must be float32, got {maps.dtype}")
@@ -64,20 +64,22 @@ def _check_maps(head: Head) -> None:
     _claim(
         bool(((maps >= 0) & (maps <= 1)).all()), f"maps must lie in 0 to 1, got {maps.min()} to {maps.max()}"
     )
-    whole = head.evidence(maps[0].numpy())
-    part = head.evidence(maps[0, :, 10:20, 5:30].numpy())
-    for name, values, some in zip(("probability", "core"), whole, part, strict=True):
+    whole = head.instance_maps(maps[0].numpy())
+    part = head.instance_maps(maps[0, :, 10:20, 5:30].numpy())
+    for name, values, some in zip(("foreground_map", "seed_map"), whole, part, strict=True):
         if values is None or some is None:
             _claim(
-                name == "core" and values is some is None,
-                f"evidence.{name} must be known everywhere or nowhere",
+                name == "seed_map" and values is some is None,
+                f"instance_maps.{name} must be known everywhere or nowhere",
             )
             continue
-        _claim(values.shape == _SIZE, f"evidence.{name} must be [H, W], got {[*values.shape]}")
-        _claim(values.dtype == np.float32, f"evidence.{name} must be float32, got {values.dtype}")
-        _claim(values.min() >= 0 and values.max() <= 1, f"evidence.{name} must lie in 0 to 1")
+        _claim(values.shape == _SIZE, f"instance_maps.{name} must be [H, W], got {[*values.shape]}")
+        _claim(values.dtype == np.float32, f"instance_maps.{name} must be float32, got {values.dtype}")
+        _claim(values.min() >= 0 and values.max() <= 1, f"instance_maps.{name} must lie in 0 to 1")
         same = np.array_equal(values[10:20, 5:30], some)
-        _claim(same, f"evidence.{name} of a part must be that part of the whole's: tiles are joined by it")
+        _claim(
+            same, f"instance_maps.{name} of a part must be that part of the whole's: tiles are joined by it"
+        )
 
 
 def _check_way_back(head: Head) -> None:
@@ -92,7 +94,7 @@ def _check_way_back(head: Head) -> None:
         torch.stack(list(head.losses(logits, truth).values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     maps = head.maps(logits.detach())[0].numpy()
-    found = instances_from_evidence(head.evidence(maps), PostprocessSettings()).labels
+    found = instances_from_maps(head.instance_maps(maps), PostprocessSettings()).labels
     overlaps = [_largest_iou(labels == each, found) for each in (1, 2, 3)]
     _claim(found.max() == 3, f"three objects must come back from their own targets, got {found.max()}")
     _claim(

@@ -2,7 +2,7 @@
 
 import torch
 
-from searcher.evaluation.metrics import compare, pooled
+from searcher.evaluation.official_metrics import compare, pooled
 from searcher.models.base import SegmentationModel
 from searcher.models.values import TensorBatch
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.evaluation.metrics import compare, metric_names, pooled
+from searcher.evaluation.official_metrics import compare, metric_names, pooled
 from searcher.study.objectives import METRICS, direction_of, official_name
 
 __all__ = ["check_metric"]

@@ -9,7 +9,7 @@ from searcher.data_pipeline.store import Store
 from searcher.inference.measuring import Seen, see_all
 from searcher.inference.precision import resolve_precision
 from searcher.inference.predictor import Predictor
-from searcher.inference.tuning import Measured, Tuned, choose_views, tune_postprocess, tuning_target
+from searcher.inference.tuning import MeasuredSettings, Tuned, choose_views, tune_postprocess, tuning_target
 from searcher.models.base import SegmentationModel
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
@@ -75,7 +75,7 @@ def tune_together(
         alive: Told after every image, and every setting that was measured.
     """
     groups = _by_validated(store, [config for config, _ in networks])
-    by_views: list[tuple[Tuned, Measured]] = []
+    by_views: list[tuple[Tuned, MeasuredSettings]] = []
     for views in (False, True) if tta else (False,):
         for _, model in networks:
             model.postprocess = networks[0][0].postprocess

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from searcher.atomic_files import link_or_copy, sha256_of, write_atomically
 from searcher.escaping import one_line
 from searcher.exceptions import CheckpointError
-from searcher.files import link_or_copy, sha256_of, write_atomically
 from searcher.study.config import TrialConfig
 from searcher.training.checkpoint_content import (
     check_archive,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from searcher.data_pipeline.datasets.base import SampleSource
+from searcher.data_pipeline.datasets.samples import SampleSource
 from searcher.data_pipeline.datasets.synthetic import SyntheticGlands
 from searcher.data_pipeline.datasets.view import DataView, viewed
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.splits import Split, split_by_group
 from searcher.data_pipeline.store import Store, prepare_store
 from searcher.exceptions import StorageError
-from searcher.storage.data import open_data
+from searcher.storage.fetched_data import open_data
 from searcher.study.config import DataConfig
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Literal
 from searcher.data_pipeline.exceptions import DamagedStoreError, DataError
 from searcher.exceptions import NodeError, SearcherError, StorageError
 
-__all__ = ["Cause", "Failure", "diagnose"]
+__all__ = ["Cause", "TrialFailure", "diagnose"]
 
 Cause = Literal["trial", "memory", "disk", "store", "node"]
 """Causes of a failure. `memory`: too little on the device or the host. `disk`: full, or the quota is used up. `store`:
@@ -51,7 +51,7 @@ _OURS = "searcher"
 
 
 @dataclass(frozen=True)
-class Failure:
+class TrialFailure:
     """Why a trial failed."""
 
     reason: str
@@ -60,7 +60,7 @@ class Failure:
     """What it is about."""
 
 
-def diagnose(error: BaseException) -> Failure:
+def diagnose(error: BaseException) -> TrialFailure:
     """Return why a trial failed.
 
     The cause is searched along the whole chain of `__cause__` and `__context__`. For a checkpoint that could not be
@@ -71,7 +71,7 @@ def diagnose(error: BaseException) -> Failure:
     """
     causes = (_cause(each) for each in _chain(error))
     cause: Cause = next((cause for cause in causes if cause is not None), "trial")
-    return Failure(reason=_reason(error, cause), cause=cause)
+    return TrialFailure(reason=_reason(error, cause), cause=cause)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

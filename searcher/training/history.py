@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from searcher.files import write_atomically
+from searcher.atomic_files import write_atomically
 
 __all__ = ["append_epoch", "read_history", "truncate_history"]
 

@@ -19,7 +19,7 @@ from searcher.training.ema import WeightAverage
 from searcher.training.freezing import freeze
 from searcher.training.optimizers import build_optimizer
 from searcher.training.schedules import LearningRate
-from searcher.training.warm_start import Parent, Transfer, keep_optimizer, refuse_fresh, warm_start
+from searcher.training.warm_start import ParentCheckpoint, Transfer, keep_optimizer, refuse_fresh, warm_start
 
 __all__ = ["Learner"]
 
@@ -67,7 +67,7 @@ class Learner:
         steps_per_epoch: int,
         micro_batches: int = 1,
         pretrained: bool = True,
-        parent: Parent | None = None,
+        parent: ParentCheckpoint | None = None,
     ) -> None:
         assert micro_batches >= 1, micro_batches
         self._micro_batches = micro_batches

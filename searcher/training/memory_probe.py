@@ -23,7 +23,7 @@ from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Domain, Value
 from searcher.study.spec import StudySpec
 
-__all__ = ["MARGIN", "Measured", "MemoryMeter", "MemoryUse", "largest_trial", "params_and_use"]
+__all__ = ["MARGIN", "MeasuredTrial", "MemoryMeter", "MemoryUse", "largest_trial", "params_and_use"]
 
 MARGIN = 0.1
 """What a trial is given beyond what was measured: batches and images differ, and so do the allocator's pieces."""
@@ -94,7 +94,7 @@ def _rounded_down(fraction: float) -> float:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredTrial:
     """A configuration of a study and what it takes."""
 
     params: Mapping[str, Value]
@@ -201,8 +201,8 @@ def largest_trial(
     store: Path,
     *,
     device: str | None = None,
-    heard: Callable[[Measured], None] = lambda _: None,
-) -> Measured:
+    heard: Callable[[MeasuredTrial], None] = lambda _: None,
+) -> MeasuredTrial:
     """Return the trial of a study's space that takes most memory, as far as some steps of a few show.
 
     All numbers of the space are at their largest. Non-numeric parameters, such as the normalisation, are changed one
@@ -223,7 +223,7 @@ def largest_trial(
         StudyFileError: The space's largest values contradict one another.
     """
     chosen: dict[str, Value] = {}
-    largest: Measured | None = None
+    largest: MeasuredTrial | None = None
     problem: StudyFileError | None = None
     with MemoryMeter(store, device=device) as meter:
         for change in ({}, *_changes(spec)):
@@ -235,7 +235,7 @@ def largest_trial(
             except StudyFileError as error:  # a combination that contradicts itself
                 problem = error
                 continue
-            measured = Measured(params, meter.measure(config))
+            measured = MeasuredTrial(params, meter.measure(config))
             heard(measured)
             if largest is None or not measured.use.fits or measured.use.peak_bytes > largest.use.peak_bytes:
                 host_bytes = max(measured.use.host_bytes, 0 if largest is None else largest.use.host_bytes)
@@ -249,7 +249,7 @@ def largest_trial(
     return largest
 
 
-def params_and_use(measured: Measured) -> str:
+def params_and_use(measured: MeasuredTrial) -> str:
     """Return in one line what was measured, and what it takes."""
     use = measured.use
     named = (

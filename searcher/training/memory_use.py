@@ -34,7 +34,7 @@ from searcher.training.learner import Learner
 from searcher.training.pixels import pixels_of
 from searcher.training.validation import Validator
 
-__all__ = ["measure"]
+__all__ = ["run_heaviest_steps"]
 
 _LEARNING_RATE = 1e-9
 """A learning rate that replaces the configuration's. It has no effect on memory, and with it no loss becomes
@@ -43,7 +43,7 @@ _LARGEST_CONTEXT_BYTES = 2**30
 """What a CUDA context takes before the first kernel is 0.3 to 0.6 GiB. What is in use beyond this is others'."""
 
 
-def measure(config: TrialConfig, store: Store, *, device: torch.device) -> None:
+def run_heaviest_steps(config: TrialConfig, store: Store, *, device: torch.device) -> None:
     """Make the steps that take most memory: two of training, then a validation, then one more of training.
 
     The optimiser has its state from the first step on, so the second step takes more. After a validation, whose images
@@ -81,7 +81,7 @@ def measure(config: TrialConfig, store: Store, *, device: torch.device) -> None:
     batch = _batch(config)
     for _ in range(2):
         learner.learn(to_device(batch, device))
-    validator.measure(learner.evaluated, epoch=1)
+    validator.validate(learner.evaluated, epoch=1)
     learner.learn(to_device(batch, device))
 
 
@@ -162,7 +162,7 @@ def _answer(request: str, memory: "_Gpu | _Cpu", store: Store, device: torch.dev
     memory.forget()
     problem = None
     try:
-        measure(TrialConfig.model_validate_json(request), store, device=device)
+        run_heaviest_steps(TrialConfig.model_validate_json(request), store, device=device)
     except Exception as error:  # it becomes the answer
         problem = vars(diagnose(error))
     return {"peak_bytes": memory.peak_bytes(), "host_bytes": _host_peak_bytes(), "problem": problem}

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from searcher.atomic_files import write_atomically
 from searcher.data_pipeline.store import Store
-from searcher.evaluation.metrics import compare, pooled
-from searcher.files import write_atomically
+from searcher.evaluation.official_metrics import compare, pooled
 from searcher.inference.trained import predictor_of
 from searcher.report.pictures import learning_curve, overlay_jpeg
 from searcher.training.alive import Alive, silent

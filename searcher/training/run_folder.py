@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from searcher.atomic_files import sha256_of, write_atomically
 from searcher.exceptions import CheckpointError
-from searcher.files import sha256_of, write_atomically
 from searcher.study.config import TrialConfig
 from searcher.training.checkpoints import (
     Checkpoint,

@@ -33,7 +33,7 @@ from searcher.training.randomness import RandomState
 from searcher.training.reporter import Decision, Reporter
 from searcher.training.run_folder import RunFolder
 from searcher.training.validation import Validator, loss_metrics
-from searcher.training.warm_start import Parent, Transfer, read_parent
+from searcher.training.warm_start import ParentCheckpoint, Transfer, read_parent_checkpoint
 
 __all__ = ["Trainer"]
 
@@ -132,7 +132,7 @@ class Trainer:
             self.close()
             raise
 
-    def _parent(self, path: Path | None, resume_from: Path | None) -> Parent | None:
+    def _parent(self, path: Path | None, resume_from: Path | None) -> ParentCheckpoint | None:
         """Return what a new trial begins from, None for a trial that resumes or has no warm start."""
         wanted = self.config.warm_start
         if wanted.freeze != "none" and not wanted.sha256:
@@ -147,9 +147,9 @@ class Trainer:
                 f"warm_start.sha256: needs the checkpoint with the digest {wanted.sha256[:12]}, got no file; launch "
                 "the trial from where checkpoints are looked up"
             )
-        return read_parent(path, self.config, data_fingerprint=self._store.fingerprint)
+        return read_parent_checkpoint(path, self.config, data_fingerprint=self._store.fingerprint)
 
-    def _set_up(self, *, resumed: Mapping[str, Any] | None, parent: Parent | None) -> None:
+    def _set_up(self, *, resumed: Mapping[str, Any] | None, parent: ParentCheckpoint | None) -> None:
         config, train = self.config, self.config.train
         self._alive("building", "building the network")
         dtype = resolve_precision(train.precision, self._device)
@@ -320,7 +320,7 @@ class Trainer:
 
     def _validate(self, epoch: int) -> dict[str, float]:
         started = time.perf_counter()
-        metrics = self._validator.measure(self.learner.evaluated, epoch=epoch, alive=self._alive)
+        metrics = self._validator.validate(self.learner.evaluated, epoch=epoch, alive=self._alive)
         return {**metrics, "eval_s": time.perf_counter() - started}
 
     def _finish(self) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.store import Store
 from searcher.data_pipeline.tiling import stitch, tile_grid
-from searcher.evaluation.metrics import ImageComparison, compare, pooled
+from searcher.evaluation.official_metrics import ImageComparison, compare, pooled
 from searcher.exceptions import NonFiniteLossError
 from searcher.inference.precision import autocast
 from searcher.models.base import DenseModel, DetectionModel, SegmentationModel
@@ -62,7 +62,7 @@ class Validator:
         self._tile_overlap_px = tile_overlap_px
 
     @torch.no_grad()
-    def measure(self, model: SegmentationModel, *, epoch: int, alive: Alive = silent) -> dict[str, float]:
+    def validate(self, model: SegmentationModel, *, epoch: int, alive: Alive = silent) -> dict[str, float]:
         """Return loss and metrics of a model, which is put into evaluation mode and left there.
 
         Args:

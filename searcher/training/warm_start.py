@@ -21,7 +21,14 @@ from searcher.models.settings import ModelSettings
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.training.checkpoints import Checkpoint, load_checkpoint
 
-__all__ = ["Parent", "Transfer", "keep_optimizer", "read_parent", "refuse_fresh", "warm_start"]
+__all__ = [
+    "ParentCheckpoint",
+    "Transfer",
+    "keep_optimizer",
+    "read_parent_checkpoint",
+    "refuse_fresh",
+    "warm_start",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +65,7 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class Parent:
+class ParentCheckpoint:
     """The checkpoint that a trial begins from, and the settings of the trial's own model."""
 
     checkpoint: Checkpoint
@@ -74,7 +81,7 @@ class Parent:
         return (*(each for each in checkpoint.lineage if each != own), own)
 
 
-def read_parent(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Parent:
+def read_parent_checkpoint(path: Path, config: TrialConfig, *, data_fingerprint: str) -> ParentCheckpoint:
     """Return the checkpoint that a trial begins from.
 
     Args:
@@ -94,7 +101,7 @@ def read_parent(path: Path, config: TrialConfig, *, data_fingerprint: str) -> Pa
             checkpoint.data_fingerprint[:12],
             data_fingerprint[:12],
         )
-    parent = Parent(checkpoint, config.model)
+    parent = ParentCheckpoint(checkpoint, config.model)
     for trial in parent.lineage:
         if trial["data_fingerprint"] == data_fingerprint:
             _refuse_leakage(path, trial["split"], config.data.split)

@@ -24,8 +24,8 @@ from typing import Any
 from searcher.data_pipeline.datasets import open_dataset
 from searcher.data_pipeline.splits import split_by_group
 from searcher.data_pipeline.store import Store, prepare_store
-from searcher.evaluation.metrics import ImageComparison, pooled
-from searcher.inference.measuring import measure, see_all
+from searcher.evaluation.official_metrics import ImageComparison, pooled
+from searcher.inference.measuring import compare_instances, see_all
 from searcher.inference.precision import default_device
 from searcher.inference.predictor import Predictor
 from searcher.inference.tuning import tune_postprocess
@@ -144,7 +144,7 @@ def tuned_elsewhere(model: Any, store: Store, indices: Sequence[int], *, tta: bo
     for here, there in ((0, 1), (1, 0)):
         predictor.postprocess = start
         tune_postprocess(predictor, seen[here], "object_f1+object_dice")
-        compared += measure(predictor, seen[there])
+        compared += compare_instances(predictor, seen[there])
     predictor.postprocess = start
     return pooled(compared)
 
@@ -152,7 +152,7 @@ def tuned_elsewhere(model: Any, store: Store, indices: Sequence[int], *, tta: bo
 def figures_of(model: Any, store: Store, indices: Sequence[int], *, tta: bool = False) -> dict[str, float]:
     """Return the metrics as trained."""
     predictor = Predictor([model], device=default_device(), tta=tta)
-    return pooled(measure(predictor, see_all(predictor, store, indices)))
+    return pooled(compare_instances(predictor, see_all(predictor, store, indices)))
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ from skimage.metrics import hausdorff_distance
 
 from searcher.evaluation.hausdorff import pair_hausdorff
 from searcher.evaluation.label_maps import read_label_map
-from searcher.evaluation.metrics import compare, pooled
-from searcher.evaluation.objects import LabelledObjects, overlaps
+from searcher.evaluation.labelled_objects import LabelledObjects, overlaps
+from searcher.evaluation.official_metrics import compare, pooled
 
 Maps = np.ndarray
 

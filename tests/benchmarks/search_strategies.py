@@ -4,7 +4,7 @@
 
 Nothing is trained. A trial's learning curve comes from an invented response over the real space of
 `studies/unet-broad.toml`; what proposes, stops, narrows and imports is the service's own code: its samplers, its
-scheduler, `refine`, its advisor, its studies. Only the database, Ray and the network are missing.
+scheduler, `refine`, its proposer, its studies. Only the database, Ray and the network are missing.
 `docs/search-strategies.md` has the results and what they say. It goes on from the file where it was stopped.
 
 The response
@@ -65,7 +65,7 @@ from ray.tune.schedulers import TrialScheduler
 import searcher.study.refine as refine_rules
 from searcher.ledger.records import TrialRecord
 from searcher.ledger.study_ledger import StudyLedger
-from searcher.orchestration.trials.advisor import Advisor, is_needed
+from searcher.orchestration.trials.proposer import Proposer, is_needed
 from searcher.orchestration.trials.samplers import build_sampler
 from searcher.orchestration.trials.scheduler import build_scheduler
 from searcher.study.catalog import load_study
@@ -267,7 +267,7 @@ def _changed(point: Params, rng: np.random.Generator, width: float) -> dict[str,
 
 @dataclass(kw_only=True)
 class Run:
-    """A trial, with what the advisor, `refine` and the scheduler ask of one."""
+    """A trial, with what the proposer, `refine` and the scheduler ask of one."""
 
     number: int
     params: Params
@@ -275,7 +275,7 @@ class Run:
     """Objective by epoch, as far as the run would come."""
     user_attrs: Mapping[str, Any]
     asked: optuna.Trial | None
-    """Of the sampler's study; None if the advisor has one of its own."""
+    """Of the sampler's study; None if the proposer has one of its own."""
     trial_id: str = ""
     config: Mapping[str, Any] = field(default_factory=lambda: {"job": SimpleNamespace(past_values={})})
     state: TrialState = TrialState.RUNNING
@@ -298,17 +298,17 @@ class Study:
         self._surface = surface
         self._noise = noise
         self._num_epochs = spec.trial_config({}).train.epochs
-        self._advisor: Advisor | None = None
+        self._proposer: Proposer | None = None
         self._optuna = optuna.create_study(
             direction=spec.objective.direction, sampler=build_sampler(spec, num_trials=0)
         )
         for point in spec.enqueue:
             self._optuna.enqueue_trial(dict(point))
         if is_needed(spec, []):
-            self.advise([])
+            self.use_proposer([])
 
     def trials(self, *states: TrialState) -> list[Run]:
-        """Return the trials in these states, all if none is given; what the advisor asks of a ledger."""
+        """Return the trials in these states, all if none is given; what the proposer asks of a ledger."""
         return [run for run in self.runs if run.state in states or not states]
 
     @property
@@ -316,9 +316,9 @@ class Study:
         """Trials that came to their end, the best first."""
         return sorted(self.trials(TrialState.COMPLETE), key=lambda run: (-(run.value or 0.0), run.number))
 
-    def advise(self, imported: Sequence[TrialRecord]) -> None:
-        """Search with the advisor of a narrowed study."""
-        self._advisor = Advisor(cast(StudyLedger, self), imported)
+    def use_proposer(self, imported: Sequence[TrialRecord]) -> None:
+        """Search with the proposer of a narrowed study."""
+        self._proposer = Proposer(cast(StudyLedger, self), imported)
 
     @property
     def num_done(self) -> int:
@@ -344,8 +344,8 @@ class Study:
 
     def _next_run(self) -> Run:
         number, notes, asked = len(self.runs), {}, None
-        if self._advisor is not None and number >= len(self.spec.enqueue):
-            proposal = self._advisor()
+        if self._proposer is not None and number >= len(self.spec.enqueue):
+            proposal = self._proposer()
             params, notes = proposal.params, dict(proposal.notes)
         else:
             asked = self._optuna.ask()
@@ -506,7 +506,7 @@ SECOND: Mapping[str, Value] = {
     "train.epochs": EPOCHS,
     "search.sampler": "tpe",
     "search.startup_trials": 8,
-    "search.explore": 0.1,
+    "search.exploration": 0.1,
     "pruner.grace_epochs": 4,
     "pruner.reduction_factor": 3.0,
 }
@@ -539,8 +539,8 @@ MAIN: Mapping[str, Strategy] = {
 }
 VARIANTS: Mapping[str, Strategy] = {
     "import regardless of epochs": Strategy(imports="regardless"),
-    "explore 0": Strategy(second={"search.explore": 0.0}),
-    "explore 0.2": Strategy(second={"search.explore": 0.2}),
+    "exploration 0": Strategy(second={"search.exploration": 0.0}),
+    "exploration 0.2": Strategy(second={"search.exploration": 0.2}),
     "broad: startup_trials 10": Strategy(first={"search.startup_trials": 10}),
     "broad: startup_trials 25": Strategy(first={"search.startup_trials": 25}),
     "narrow: startup_trials 4": Strategy(second={"search.startup_trials": 4}),
@@ -637,7 +637,7 @@ class Trier:
             if strategy.imports != "none":
                 imported = imports(spec, first, regardless=strategy.imports == "regardless")
             last = Study(spec, self._surface, self._noise(2))
-            last.advise(imported)
+            last.use_proposer(imported)
             last.search(budget - first.spent, workers=self._workers)
         params, value = last.complete[0].params, last.complete[0].value or 0.0
         if strategy.rerank is not None:
@@ -657,7 +657,7 @@ class Trier:
         first = Study(spec, self._surface, self._noise(1))
         first.search(10**6, workers=self._workers, num_trials=strategy.trials)
         second = Study(narrowed(first, strategy, self._seed), self._surface, self._noise(2))
-        second.advise([])
+        second.use_proposer([])
         second.search(10**6, workers=self._workers, num_trials=SECOND_TRIALS)
         return Counts(
             epochs=first.spent, num_complete=len(first.complete), second_complete=len(second.complete)

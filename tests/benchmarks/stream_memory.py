@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline import BatchStream, Sample, Store, build_augmentation, prepare_store
-from searcher.data_pipeline.datasets.base import RGB
+from searcher.data_pipeline.datasets.samples import RGB
 
 FACTOR = 10
 

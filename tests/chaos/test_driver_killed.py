@@ -21,7 +21,7 @@ _MOMENTS = {
         "k", "searcher.orchestration.trials.search:StudySearch.suggest", when="after"
     ),
     "mid-epoch": None,
-    "while a checkpoint is written": fault("k", "searcher.files:HashingWriter.write", "kill-driver"),
+    "while a checkpoint is written": fault("k", "searcher.atomic_files:HashingWriter.write", "kill-driver"),
     "between our epoch and Optuna's value": fault("k", f"{_STORAGE}.set_trial_intermediate_value"),
     "in a tell, before it is committed": fault("k", f"{_STORAGE}.set_trial_state_values", if_=_TOLD),
     "in a tell, after it is committed": fault(

@@ -16,7 +16,7 @@ from searcher.exceptions import DatabaseAwayError, SearcherError, StudyConflictE
 from searcher.ledger import liveness, takeover
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
-from searcher.ledger.patience import Patience
+from searcher.ledger.retry_policy import RetryPolicy
 
 multiprocessing.set_forkserver_preload(
     ["pytest", "small_ledger", "searcher.ledger.lease", "searcher.ledger.migrations"]
@@ -99,13 +99,13 @@ def test_a_driver_that_wakes_writes_nothing(
 
 def _start(url: str, together: "multiprocessing.Barrier", outcomes: multiprocessing.SimpleQueue) -> None:
     """Begin as a launch does: tables, study, lease; hold the lease until all have tried."""
-    patience = Patience(lambda text: None, threading.Event(), limit_s=120)
+    retry_policy = RetryPolicy(lambda text: None, threading.Event(), limit_s=120)
     together.wait()
     try:
-        with patience(lambda: Database.open(url, create=True)) as database:
-            patience(lambda: small_ledger.registration().register(database))
+        with retry_policy(lambda: Database.open(url, create=True)) as database:
+            retry_policy(lambda: small_ledger.registration().register(database))
             try:
-                lease = patience(lambda: Lease.acquire(database, "s"))
+                lease = retry_policy(lambda: Lease.acquire(database, "s"))
             except StudyConflictError as error:
                 outcomes.put("refused" if "one driver at a time" in str(error) else str(error))
                 together.wait()

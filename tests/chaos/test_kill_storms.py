@@ -178,7 +178,7 @@ def test_gc_that_is_killed(storm: KillStorm, work: Path, fact: Callable[[str], N
 @pytest.mark.fault(
     "kill -9 of `searcher doctor --fix` at 20 moments all over its run: a trial whose driver is gone, half-written "
     "files, a checkpoint under another name, a damaged store",
-    holds="nothing is lost or queued twice; the next `doctor --fix` mends all that is left",
+    holds="nothing is lost or queued twice; the next `doctor --fix` fixes all that is left",
 )
 def test_doctor_that_is_killed(storm: KillStorm, work: Path, fact: Callable[[str], None]):
     with Database.open("searcher.db", create=True) as database:

@@ -15,7 +15,7 @@ from searcher.dashboard.artifacts import StudyArtifacts
 from searcher.data_pipeline.datasets import SyntheticGlands, write_release
 from searcher.ledger.database import Database
 from searcher.storage.mirror import local_root
-from searcher.storage.objects import ObjectStore, below
+from searcher.storage.object_store import ObjectStore, below
 from searcher.study.layout import ARTIFACTS
 
 

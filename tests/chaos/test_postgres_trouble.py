@@ -15,7 +15,7 @@ from searcher.exceptions import DatabaseReplacedError
 from searcher.ledger import liveness
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
-from searcher.ledger.patience import Patience
+from searcher.ledger.retry_policy import RetryPolicy
 
 _USER = "lab"
 """No superuser: PostgreSQL keeps some connections for those."""
@@ -199,4 +199,4 @@ def test_a_standby_that_lags_by_a_trial_or_a_launch(
 
 def _until_back(act: Callable[[], None]) -> None:
     """Call again while the database is away."""
-    Patience(lambda _: None, threading.Event(), limit_s=60)(act)
+    RetryPolicy(lambda _: None, threading.Event(), limit_s=60)(act)

@@ -65,7 +65,7 @@ def test_logs_doctor_gc_and_refine_take_the_database(recorded, said, capsys):
     for trial in ([], ["--trial", "0"]):
         assert main(["logs", "--study", "recorded", *trial]) == 0
     assert main(["doctor", "--study", "recorded"]) == 0
-    assert main(["doctor", "--fix"]) == 0, "the killed launch is mended"
+    assert main(["doctor", "--fix"]) == 0, "the killed launch is fixed"
     assert main(["doctor"]) == 0
     assert said("gc", "--study", "recorded", "--keep", "1", "--json")
     assert main(["refine", "recorded", "--json"]) in (0, 2), "two trials may be too few"

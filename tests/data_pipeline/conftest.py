@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from searcher.data_pipeline.datasets import Sample, SyntheticGlands
-from searcher.data_pipeline.datasets.base import RGB, Pixels
+from searcher.data_pipeline.datasets.samples import RGB, Pixels
 from searcher.data_pipeline.store import Store, prepare_store
 
 

@@ -28,7 +28,7 @@ def imagenet():
     import timm  # seconds, which not every process that collects tests need take
 
     network = timm.create_model(f"tf_{NAME}", pretrained=False).eval()
-    network.load_state_dict(efficientnets.pretrained_state(NAME, "imagenet"))
+    network.load_state_dict(efficientnets.pretrained_efficientnet(NAME, "imagenet"))
     return network
 
 
@@ -152,7 +152,7 @@ def test_a_packages_code_is_not_run_and_its_file_must_be_the_one(tmp_path, monke
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     importlib.invalidate_caches()
     with pytest.raises(WeightsError, match=r"must have the SHA-256 9656183eaeaf…, got ") as caught:
-        efficientnets.pretrained_state("efficientnet_lite2", "imagenet")
+        efficientnets.pretrained_efficientnet("efficientnet_lite2", "imagenet")
     assert str(Path("models") / "w.pth") in str(caught.value)
 
 

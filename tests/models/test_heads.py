@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from searcher.evaluation.metrics import compare, pooled
+from searcher.evaluation.official_metrics import compare, pooled
 from searcher.models.heads import HeadOptions, build_head
-from searcher.models.postprocess import instances_from_evidence
+from searcher.models.postprocess import instances_from_maps
 from searcher.models.settings import PostprocessSettings
 from searcher.models.unet import UNet
 from searcher.models.values import TensorBatch
@@ -64,9 +64,9 @@ def test_touching_glands_are_told_apart(head, settings):
 
 def test_the_binary_head_cannot_tell_them_apart_even_with_a_perfect_map():
     labels = touching()[1]
-    evidence = build_head("binary", HeadOptions()).evidence((labels > 0).astype(np.float32)[None])
-    found = instances_from_evidence(
-        evidence, PostprocessSettings(min_object_area_px=20, min_seed_area_px=5)
+    instance_maps = build_head("binary", HeadOptions()).instance_maps((labels > 0).astype(np.float32)[None])
+    found = instances_from_maps(
+        instance_maps, PostprocessSettings(min_object_area_px=20, min_seed_area_px=5)
     ).labels
     assert pooled([compare(labels, found)])["f1"] < 1.0
 
@@ -91,8 +91,8 @@ def test_distance_maps_are_a_probability_and_a_distance_cut_to_its_range():
 def test_foreground_of_the_contour_head_is_inside_or_contour():
     maps = np.zeros((3, 1, 4), np.float32)
     maps[:, 0] = np.array([[0.4, 0.3, 0.3], [0.4, 0.0, 0.6], [0.6, 0.2, 0.2], [0.0, 1.0, 0.0]]).T
-    prediction = instances_from_evidence(
-        build_head("contour", HeadOptions()).evidence(maps), PostprocessSettings()
+    prediction = instances_from_maps(
+        build_head("contour", HeadOptions()).instance_maps(maps), PostprocessSettings()
     )
     assert prediction.labels.tolist() == [[1, 1, 0, 2]]
     assert prediction.scores.tolist() == pytest.approx([0.6, 1.0])

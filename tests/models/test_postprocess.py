@@ -7,7 +7,7 @@ from scipy.ndimage import binary_fill_holes, gaussian_filter
 from skimage.measure import label, regionprops
 from skimage.segmentation import watershed
 
-from searcher.models.postprocess import fill_holes, instances_from_cores, instances_from_probability
+from searcher.models.postprocess import fill_holes, instances_from_probability, instances_from_seed_map
 from searcher.models.settings import PostprocessSettings
 
 
@@ -136,15 +136,15 @@ def test_smoothing_is_scipys_gaussian():
     np.testing.assert_array_equal(prediction.labels, label(smooth > 0.5, connectivity=2))
 
 
-# ---- cores ----
+# ---- seeds ----
 
 LEVELS = {".": (0.1, 0.0), "-": (0.9, 0.2), "+": (0.9, 0.4), "#": (0.9, 0.8), "o": (0.4, 0.8)}
-"""Probability and core: background; foreground with a low, a higher and a seed's core; core outside foreground."""
+"""Probability and seed map. Background; foreground with a low, a higher and a seed's value; a seed's value outside foreground."""
 
 
 def cored(*rows: str, **settings) -> list[str]:
     maps = np.array([[LEVELS[c] for c in line] for line in rows], np.float32)
-    found = instances_from_cores(maps[..., 0], maps[..., 1], PostprocessSettings(**settings)).labels
+    found = instances_from_seed_map(maps[..., 0], maps[..., 1], PostprocessSettings(**settings)).labels
     return ["".join(".123456789"[value] for value in line) for line in found]
 
 
@@ -165,7 +165,7 @@ def test_a_core_outside_the_foreground_is_none():
 
 
 def test_cores_meet_where_the_core_is_lowest():
-    """Each floods its slope down to the valley, however near the other core is."""
+    """Each floods its slope down to the valley, however near the other seed is."""
     assert cored("#++++-#")[0][:5] == "11111"
     assert cored("#-++++#")[0][2:] == "22222"
 
@@ -175,7 +175,7 @@ def test_a_small_core_grows_nothing():
     assert cored("##+-+#.#", min_seed_area_px=2, keep_unseeded=False) == ["111111.."]
 
 
-def test_the_seed_threshold_decides_what_is_core():
+def test_the_seed_threshold_decides_what_is_a_seed():
     assert max(cored("++-#-++", seed_threshold=0.3)[0]) == "3"
     assert max(cored("++-#-++", seed_threshold=0.5)[0]) == "1"
 
@@ -213,7 +213,7 @@ def test_without_several_cores_in_a_component_it_is_the_binary_result(fill, min_
         seed_threshold=0.5,
     )
     expected = instances_from_probability(noise, settings)
-    found = instances_from_cores(noise, np.zeros_like(noise), settings)
+    found = instances_from_seed_map(noise, np.zeros_like(noise), settings)
     np.testing.assert_array_equal(found.labels, expected.labels)
     np.testing.assert_array_equal(found.scores, expected.scores)
     assert len(expected.scores) > 5
@@ -236,7 +236,7 @@ def test_splits_are_those_of_a_watershed_of_the_whole_image(seed):
     """Only components with several seeds are flooded, from the seeds' rims alone: that must change nothing."""
     probability, depth = overlapping_discs(seed)
     settings = PostprocessSettings(fill_holes=False, keep_unseeded=False, seed_threshold=0.4)
-    found = instances_from_cores(probability, depth, settings).labels
+    found = instances_from_seed_map(probability, depth, settings).labels
     seeds = label((depth > 0.4) & (probability > 0.5), connectivity=2)
     expected = watershed(-depth, seeds, connectivity=2, mask=probability > 0.5)
     assert seeds.max() > label(probability > 0.5, connectivity=2).max() * 0.5
@@ -248,7 +248,7 @@ def test_splits_are_those_of_a_watershed_of_the_whole_image(seed):
 
 def test_labels_of_split_instances_follow_the_first_pixel_row_by_row():
     probability, depth = overlapping_discs(9)
-    found = instances_from_cores(probability, depth, PostprocessSettings(seed_threshold=0.4)).labels
+    found = instances_from_seed_map(probability, depth, PostprocessSettings(seed_threshold=0.4)).labels
     first = [int(np.flatnonzero(found == each)[0]) for each in range(1, found.max() + 1)]
     assert len(first) > 3
     assert first == sorted(first)
@@ -257,7 +257,7 @@ def test_labels_of_split_instances_follow_the_first_pixel_row_by_row():
 def test_scores_of_split_instances_are_their_mean_probabilities():
     probability, depth = overlapping_discs(9)
     probability *= np.random.default_rng(0).uniform(0.9, 1, probability.shape).astype(np.float32)
-    prediction = instances_from_cores(probability, depth, PostprocessSettings(seed_threshold=0.4))
+    prediction = instances_from_seed_map(probability, depth, PostprocessSettings(seed_threshold=0.4))
     means = [region.intensity_mean for region in regionprops(prediction.labels, probability)]
     np.testing.assert_allclose(prediction.scores, means, rtol=1e-5)
 
@@ -266,7 +266,7 @@ def test_scores_of_split_instances_are_their_mean_probabilities():
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_maps_of_one_value_are_one_instance_or_none(shape, value):
     maps = np.full(shape, value, np.float32)
-    prediction = instances_from_cores(maps, maps, PostprocessSettings(smoothing_sigma_px=1.0))
+    prediction = instances_from_seed_map(maps, maps, PostprocessSettings(smoothing_sigma_px=1.0))
     assert prediction.labels.dtype == np.int32
     assert (prediction.labels == value).all()
     assert prediction.scores.tolist() == pytest.approx([1.0] * int(value))
@@ -276,6 +276,8 @@ def test_maps_of_one_value_are_one_instance_or_none(shape, value):
 def test_maps_are_left_alone():
     probability, depth = overlapping_discs(2)
     before = probability.copy(), depth.copy()
-    instances_from_cores(probability, depth, PostprocessSettings(seed_threshold=0.4, smoothing_sigma_px=1.5))
+    instances_from_seed_map(
+        probability, depth, PostprocessSettings(seed_threshold=0.4, smoothing_sigma_px=1.5)
+    )
     np.testing.assert_array_equal(probability, before[0])
     np.testing.assert_array_equal(depth, before[1])

@@ -31,7 +31,7 @@ class Toy(DenseModel):
     def training_step(self, batch: TensorBatch) -> dict[str, torch.Tensor]:
         raise NotImplementedError
 
-    def evidence(self, maps):
+    def instance_maps(self, maps):
         raise NotImplementedError
 
     def predict_maps(self, images):

@@ -118,7 +118,7 @@ def test_one_version_everywhere():
     assert newest is not None
     assert newest[1] == version
     assert f"date-released: {newest[2]}\n" in (ROOT / "CITATION.cff").read_text()
-    assert f"{version.rpartition('.')[0]}.x, is mended" in (ROOT / "SECURITY.md").read_text()
+    assert f"{version.rpartition('.')[0]}.x, is fixed" in (ROOT / "SECURITY.md").read_text()
     assert f"gland_searcher-{version}-py3" in (ROOT / "docs" / "python.md").read_text()
     assert f"gland-searcher:{version} ." in (ROOT / "docker" / "Dockerfile").read_text()
     [author] = PROJECT["authors"]

@@ -190,7 +190,7 @@ def _asked(num: int) -> list[optuna.Trial]:
             "s.toml: search.options.population_size: must be greater than or equal to 2, got 1",
         ),
         (
-            '[search]\nsampler = "brute"\n[study]\nalso = ["loss"]',
+            '[search]\nsampler = "brute"\n[study]\nsecondary_objectives = ["loss"]',
             "s.toml: search.sampler: must know several objectives, got 'brute'; take fast-gp, tpe, gp, qmc or random",
         ),
     ],

@@ -64,7 +64,7 @@ def test_a_pipe_is_read_where_one_is_taken(tmp_path, monkeypatch):
     writer.start()
     assert read_text(path, may_be_pipe=True) == "secret\n"
     writer.join()
-    monkeypatch.setattr(text_files, "_PIPE_PATIENCE_S", 0.05)
+    monkeypatch.setattr(text_files, "_PIPE_WAIT_S", 0.05)
     with pytest.raises(TextFileError, match="nothing came out of"):
         read_text(path, may_be_pipe=True)
 

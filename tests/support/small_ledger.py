@@ -5,9 +5,9 @@ from pathlib import Path
 import optuna
 
 from searcher.ledger.database import Database
-from searcher.ledger.patience import Patience
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.registration import Registration
+from searcher.ledger.retry_policy import RetryPolicy
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.study.reader import parse_study
 from searcher.study.spec import StudySpec
@@ -46,13 +46,13 @@ def register(
     database: Database,
     study: StudySpec | None = None,
     *,
-    patience: Patience | None = None,
+    retry_policy: RetryPolicy | None = None,
     **about: object,
 ) -> StudyLedger:
     """Register the study and return its ledger."""
     study = study or spec()
     registration(study, **about).register(database)
-    return StudyLedger(database, study, optuna.samplers.RandomSampler(seed=0), patience=patience)
+    return StudyLedger(database, study, optuna.samplers.RandomSampler(seed=0), retry_policy=retry_policy)
 
 
 def ask(ledger: StudyLedger) -> int:

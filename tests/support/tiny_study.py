@@ -96,5 +96,5 @@ class RecordingListener:
     def trial_ended(self, number, state, *, value, reason):
         self.lines.append(f"{state} {number}: {reason}")
 
-    def said(self, text):
+    def info(self, text):
         self.lines.append(text)

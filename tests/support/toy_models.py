@@ -5,7 +5,7 @@ import torch
 
 from searcher.models.base import DenseModel, DetectionModel, ModelParts
 from searcher.models.settings import PostprocessSettings
-from searcher.models.values import Detections, Evidence, Prediction, TensorBatch
+from searcher.models.values import Detections, InstanceMaps, Prediction, TensorBatch
 
 
 class RedIsProbability(DenseModel):
@@ -32,8 +32,8 @@ class RedIsProbability(DenseModel):
         self.sizes.append(tuple(images.shape[1:3]))
         return images[..., 0].float()[:, None] / 255 * self.factor
 
-    def evidence(self, maps) -> Evidence:
-        return Evidence(maps[0])
+    def instance_maps(self, maps) -> InstanceMaps:
+        return InstanceMaps(maps[0])
 
 
 class OneBox(DetectionModel):

@@ -71,7 +71,7 @@ def polygon_shape(where: str, name: str, category: str, polygons: Sequence[Seque
         region = parts[0] if len(parts) == 1 else shapely.union_all(parts)
         return Shape(name, category, region)
     crosses = any("Self-intersection" in shapely.is_valid_reason(part) for part in parts)
-    region = shapely.union_all([part if part.is_valid else _mended(where, name, part) for part in parts])
+    region = shapely.union_all([part if part.is_valid else _made_valid(where, name, part) for part in parts])
     lines = shapely.union_all(
         [shapely.LineString(part.exterior.coords) for part in parts if not part.is_valid]
     )
@@ -121,7 +121,7 @@ def _points(where: str, name: str, ring: Any) -> NDArray[np.float64]:
     return points
 
 
-def _mended(where: str, name: str, region: shapely.Geometry) -> shapely.Geometry:
+def _made_valid(where: str, name: str, region: shapely.Geometry) -> shapely.Geometry:
     by_turns = shapely.make_valid(region, method="structure", keep_collapsed=False)
     by_parity = shapely.make_valid(region, method="linework")
     doubt = abs(by_turns.area - by_parity.area)

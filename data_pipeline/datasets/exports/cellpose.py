@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from searcher.data_pipeline.datasets.canonical import write_image
-from searcher.data_pipeline.datasets.exports.base import (
+from searcher.data_pipeline.datasets.exports.exporter import (
     Exported,
     Losses,
     note_lost_names,

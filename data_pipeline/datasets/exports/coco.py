@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.canonical import write_image
-from searcher.data_pipeline.datasets.exports.base import Exported, Losses
+from searcher.data_pipeline.datasets.exports.exporter import Exported, Losses
 from searcher.data_pipeline.datasets.layouts.coco import NOT_ANNOTATED
 
 __all__ = ["export_coco"]

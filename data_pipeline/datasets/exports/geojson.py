@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.canonical import write_image
-from searcher.data_pipeline.datasets.exports.base import Exported, Losses
+from searcher.data_pipeline.datasets.exports.exporter import Exported, Losses
 
 __all__ = ["export_geojson", "region_of"]
 

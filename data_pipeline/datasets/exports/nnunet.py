@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from searcher.data_pipeline.datasets.base import RGB
-from searcher.data_pipeline.datasets.exports.base import Exported, Losses, note_lost_names
+from searcher.data_pipeline.datasets.exports.exporter import Exported, Losses, note_lost_names
+from searcher.data_pipeline.datasets.samples import RGB
 
 __all__ = ["export_nnunet"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from searcher.data_pipeline.datasets.exports.base import Exporter
+from searcher.data_pipeline.datasets.exports.exporter import Exporter
 from searcher.plugins import Registry
 
 __all__ = ["DATA_FORMATS", "register_data_format"]

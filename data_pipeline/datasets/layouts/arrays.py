@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
 from searcher.data_pipeline.datasets.annotations.painting import Annotation
-from searcher.data_pipeline.datasets.base import Sample
-from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
+from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import PixelKind
 

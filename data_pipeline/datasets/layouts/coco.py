@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.annotations import text_files
 from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
 from searcher.data_pipeline.datasets.annotations.text_files import read_json
-from searcher.data_pipeline.datasets.layouts.base import LayoutSource
 from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed, read_records
+from searcher.data_pipeline.datasets.layouts.layout_source import LayoutSource
 from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["NOT_ANNOTATED", "json_files", "open_coco"]

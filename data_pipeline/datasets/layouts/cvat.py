@@ -9,9 +9,9 @@ import numpy as np
 from searcher.data_pipeline.datasets.annotations.labelme import ellipse, joined
 from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
 from searcher.data_pipeline.datasets.annotations.text_files import read_xml, starts_with
-from searcher.data_pipeline.datasets.layouts.base import LayoutSource
 from searcher.data_pipeline.datasets.layouts.coco import json_files
 from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed, read_records
+from searcher.data_pipeline.datasets.layouts.layout_source import LayoutSource
 from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["open_cvat"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from searcher.data_pipeline.datasets.annotations.painting import Annotation, covered, paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape
-from searcher.data_pipeline.datasets.base import Pixels
-from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from searcher.data_pipeline.datasets.layouts.files import Found, find_image, samples_of, scan
+from searcher.data_pipeline.datasets.layouts.folder_scan import FoundFile, find_image, samples_of, scan
+from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
+from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, read_data_image
 from searcher.data_pipeline.unannotated import marked_outside
@@ -60,7 +60,7 @@ def open_indexed(
         DataError: Images that are missing, named twice, or of another size; unusable files (`strict` only).
     """
     images = [file for file in scan(root, IMAGE_SUFFIXES) if not file.is_label or file.is_image]
-    found: list[Found] = []
+    found: list[FoundFile] = []
     named: list[Record] = []
     wrong = list(problems)
     for record in records:
@@ -68,7 +68,9 @@ def open_indexed(
         if len(matches) == 1:
             image = matches[0]
             split = record.split or image.split
-            found.append(Found(image.path, split, image.parts, image.stem, image.is_label, image.is_image))
+            found.append(
+                FoundFile(image.path, split, image.parts, image.stem, image.is_label, image.is_image)
+            )
             named.append(record)
         else:
             got = "none" if not matches else f"{len(matches)}, {matches[0].path} and {matches[1].path}"

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.annotations.labelme import ellipse
 from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
 from searcher.data_pipeline.datasets.annotations.text_files import read_json, starts_with
-from searcher.data_pipeline.datasets.layouts.base import LayoutSource
 from searcher.data_pipeline.datasets.layouts.coco import json_files
-from searcher.data_pipeline.datasets.layouts.files import find_image, scan
+from searcher.data_pipeline.datasets.layouts.folder_scan import find_image, scan
 from searcher.data_pipeline.datasets.layouts.indexed import Record, open_indexed
+from searcher.data_pipeline.datasets.layouts.layout_source import LayoutSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
 from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape, mask_shape
-from searcher.data_pipeline.datasets.base import Pixels
-from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from searcher.data_pipeline.datasets.layouts.files import Found, samples_of, scan
+from searcher.data_pipeline.datasets.layouts.folder_scan import FoundFile, samples_of, scan
+from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
+from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, read_data_image, read_labels
 
@@ -24,7 +24,7 @@ def open_object_masks(root: Path, *, strict: bool) -> LayoutSource | None:
     if not any(_is_case(folder) for folder in _folders(root)):
         return None
     masks: dict[Path, list[Path]] = {}
-    images: dict[Path, list[Found]] = {}
+    images: dict[Path, list[FoundFile]] = {}
     for file in scan(root, IMAGE_SUFFIXES):
         case = file.path.parent.parent
         if file.path.parent.name.lower() == "masks":
@@ -67,10 +67,12 @@ def _is_case(folder: Path) -> bool:
     return len(images) == 1 and bool(masks) and masks != {images[0].stem}
 
 
-def _named_after(image: Found, case: Path) -> Found:
+def _named_after(image: FoundFile, case: Path) -> FoundFile:
     """Return the image under its folder's name."""
     assert image.parts[-1:], case
-    return Found(image.path, image.split, image.parts[:-1], image.parts[-1], image.is_label, image.is_image)
+    return FoundFile(
+        image.path, image.split, image.parts[:-1], image.parts[-1], image.is_label, image.is_image
+    )
 
 
 def _read(path: Path, case: Path, masks: list[Path]) -> tuple[Pixels, Annotation]:

@@ -26,9 +26,9 @@ from searcher.data_pipeline.datasets.annotations.labelme import is_labelme, read
 from searcher.data_pipeline.datasets.annotations.matlab import is_matlab, read_matlab
 from searcher.data_pipeline.datasets.annotations.painting import Annotation, covered, paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape
-from searcher.data_pipeline.datasets.base import Pixels
-from searcher.data_pipeline.datasets.layouts.base import Entry, LayoutSource
-from searcher.data_pipeline.datasets.layouts.files import Found, samples_of, scan
+from searcher.data_pipeline.datasets.layouts.folder_scan import FoundFile, samples_of, scan
+from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
+from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_data_image, read_labels
 from searcher.data_pipeline.unannotated import marked_outside
@@ -58,7 +58,7 @@ def open_paired(root: Path, *, strict: bool) -> LayoutSource | None:
         DataError: Images without annotation or the reverse, unusable files (`strict` only).
     """
     files = scan(root, {*IMAGE_SUFFIXES, *(suffix for kind in _FORMATS for suffix in kind.suffixes)})
-    by_suffix: dict[str, list[Found]] = defaultdict(list)
+    by_suffix: dict[str, list[FoundFile]] = defaultdict(list)
     for file in files:
         by_suffix[file.path.suffix.lower()].append(file)
     for kind in _FORMATS:
@@ -76,7 +76,7 @@ def open_paired(root: Path, *, strict: bool) -> LayoutSource | None:
 
 
 def _open(
-    root: Path, kind: _Format, images: list[Found], annotations: list[Found], *, strict: bool
+    root: Path, kind: _Format, images: list[FoundFile], annotations: list[FoundFile], *, strict: bool
 ) -> LayoutSource:
     images.sort(key=lambda image: image.key)
     pairs, problems = _pair(images, annotations)
@@ -102,17 +102,19 @@ def _open(
     return LayoutSource(root, kind.kind, entries, problems, strict=strict, pixel_size_um=common)
 
 
-def _pair(images: list[Found], annotations: list[Found]) -> tuple[list[tuple[Found, Found]], list[str]]:
+def _pair(
+    images: list[FoundFile], annotations: list[FoundFile]
+) -> tuple[list[tuple[FoundFile, FoundFile]], list[str]]:
     """Return images with their annotations: of the same split, folders and name, or else of the same name alone."""
-    by_key: dict[tuple[str, ...], list[Found]] = defaultdict(list)
-    by_stem: dict[str, list[Found]] = defaultdict(list)
+    by_key: dict[tuple[str, ...], list[FoundFile]] = defaultdict(list)
+    by_stem: dict[str, list[FoundFile]] = defaultdict(list)
     num_images: dict[str, int] = defaultdict(int)
     for annotation in annotations:
         by_key[annotation.key].append(annotation)
         by_stem[annotation.stem].append(annotation)
     for image in images:
         num_images[image.stem] += 1
-    pairs: list[tuple[Found, Found]] = []
+    pairs: list[tuple[FoundFile, FoundFile]] = []
     problems: list[str] = []
     used: set[Path] = set()
     for image in images:
@@ -141,8 +143,8 @@ def _pair(images: list[Found], annotations: list[Found]) -> tuple[list[tuple[Fou
     return pairs, problems
 
 
-def _by_key(images: list[Found]) -> dict[tuple[str, ...], list[Found]]:
-    by_key: dict[tuple[str, ...], list[Found]] = defaultdict(list)
+def _by_key(images: list[FoundFile]) -> dict[tuple[str, ...], list[FoundFile]]:
+    by_key: dict[tuple[str, ...], list[FoundFile]] = defaultdict(list)
     for image in images:
         by_key[image.key].append(image)
     return by_key

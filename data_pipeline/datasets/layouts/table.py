@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from searcher.plugins import Registry
 
 if TYPE_CHECKING:
-    from searcher.data_pipeline.datasets.base import SampleSource
+    from searcher.data_pipeline.datasets.samples import SampleSource
 
 __all__ = ["LAYOUTS", "Opener", "open_layout", "register_layout"]
 

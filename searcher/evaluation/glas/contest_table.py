@@ -15,7 +15,7 @@ from searcher.evaluation.glas.contest import (
     Source,
     ranked,
 )
-from searcher.evaluation.glas.records import TEST_SETS, Figures, MeasuredSet
+from searcher.evaluation.glas.measured_sets import TEST_SETS, Figures, MeasuredSet
 from searcher.exceptions import UserError
 
 __all__ = ["ContestTable", "contest_table", "figure_texts", "to_markdown"]

@@ -2,7 +2,7 @@
 
 They are not the contest's. F1 is pixel Dice, and instances are discarded before objects are compared. Every object is
 judged inside its own pixels or box only. All images are squashed to a square. For anything else use
-`searcher.evaluation.metrics`.
+`searcher.evaluation.official_metrics`.
 """
 
 import math
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.hausdorff import pair_hausdorff
-from searcher.evaluation.objects import IntArray, LabelledObjects, overlaps
+from searcher.evaluation.labelled_objects import IntArray, LabelledObjects, overlaps
 
 __all__ = ["PosterMetrics", "compare", "mean"]
 

@@ -7,7 +7,7 @@
     folders        trial folders that no database row knows, files that a writer left half-written
     stores         data sets that were decoded by half, or whose decoded bytes are damaged
 
-Nothing that holds results is ever removed. What belongs to a study is mended under its lease, as the next launch would.
+Nothing that holds results is ever removed. What belongs to a study is fixed under its lease, as the next launch would.
 """
 
 from searcher.ledger.doctor.examination import examine, open_database

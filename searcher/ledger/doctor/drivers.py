@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from searcher.exceptions import StudyFileError
+from searcher.ledger.doctor.examined_study import ExaminedStudy
 from searcher.ledger.doctor.finding import Finding
-from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.stored import stored_spec
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.ledger.watch import frozen_trials
@@ -15,53 +15,53 @@ from searcher.times import local_text
 __all__ = ["living_driver", "lost_launches", "orphaned_trials"]
 
 
-def living_driver(patient: Patient) -> Iterator[Finding]:
+def living_driver(examined: ExaminedStudy) -> Iterator[Finding]:
     """Report who drives the study now. Nothing of it is fixed then."""
-    driver = patient.driver
+    driver = examined.driver
     if driver is not None:
         yield Finding(
             kind="driver",
-            study=patient.name,
+            study=examined.name,
             where=f"process {driver.pid} on {driver.host}",
             what="runs the study",
-            why="what it is writing changes while it is looked at, so nothing of this study is mended",
+            why="what it is writing changes while it is looked at, so nothing of this study is fixed",
             remedy="none needed",
             state="noted",
         )
 
 
-def lost_launches(patient: Patient) -> Iterator[Finding]:
+def lost_launches(examined: ExaminedStudy) -> Iterator[Finding]:
     """Find launches that never said how they ended."""
-    for launch in patient.lost_launches:
+    for launch in examined.lost_launches:
         yield Finding(
             kind="launch",
-            study=patient.name,
+            study=examined.name,
             where=f"launch of {local_text(launch.started_at)}, process {launch.pid} on {launch.host}",
             what="has no end, and its driver is gone",
             why="it reads as if it were still running",
             remedy="--fix writes down that it was lost; so does the next launch",
-            mend=lambda: "written down as lost",  # by taking the lease, without which nothing is mended
+            fix=lambda: "written down as lost",  # by taking the lease, without which nothing is fixed
         )
 
 
-def orphaned_trials(patient: Patient) -> Iterator[Finding]:
+def orphaned_trials(examined: ExaminedStudy) -> Iterator[Finding]:
     """Find trials that are RUNNING in the database without a driver."""
-    running = [n for n, trial in (patient.trials or {}).items() if trial.state.name == "RUNNING"]
-    if running and patient.driver is None:
+    running = [n for n, trial in (examined.trials or {}).items() if trial.state.name == "RUNNING"]
+    if running and examined.driver is None:
         yield Finding(
             kind="trial",
-            study=patient.name,
+            study=examined.name,
             where=_numbered(running),
             what="RUNNING, but no driver runs the study",
             why="it looks as if it were being trained, and nobody would ever end it",
             remedy="--fix makes it FAIL and queues its parameters again; so does the next launch",
-            mend=lambda: _reconcile(patient),
+            fix=lambda: _reconcile(examined),
         )
 
 
-def _reconcile(patient: Patient) -> str:
-    left = StudyLedger(patient.database, _spec(patient)).reconcile("its driver ended without a word")
-    trials = frozen_trials(patient.database, patient.name)
+def _reconcile(examined: ExaminedStudy) -> str:
+    left = StudyLedger(examined.database, _spec(examined)).reconcile("its driver ended without a word")
+    trials = frozen_trials(examined.database, examined.name)
     queued = [trial.number for trial in trials if trial.user_attrs.get("retry_of") in left]
     dropped = len(left) - len(queued)
     parts = [f"{_numbered(left)} FAIL"]
@@ -72,13 +72,13 @@ def _reconcile(patient: Patient) -> str:
     return "; ".join(parts)
 
 
-def _spec(patient: Patient) -> StudySpec:
+def _spec(examined: ExaminedStudy) -> StudySpec:
     """Return the study; where its text cannot be read any more, its name and objective, which is all it takes here."""
     try:
-        return stored_spec(patient.row)
+        return stored_spec(examined.row)
     except StudyFileError:
-        text = f'[study]\nname = "{patient.name}"\nobjective = "{patient.row.objective}"\n'
-        return parse_study(text, source=f"study {patient.name}")
+        text = f'[study]\nname = "{examined.name}"\nobjective = "{examined.row.objective}"\n'
+        return parse_study(text, source=f"study {examined.name}")
 
 
 def _numbered(numbers: list[int]) -> str:

@@ -9,14 +9,14 @@ from searcher.exceptions import DatabaseError, StudyConflictError
 from searcher.ledger import engine as engines
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
-from searcher.ledger.doctor.checkpoints import checkpoints
+from searcher.ledger.doctor.damaged_checkpoints import checkpoints
 from searcher.ledger.doctor.drift import drift
 from searcher.ledger.doctor.drivers import living_driver, lost_launches, orphaned_trials
+from searcher.ledger.doctor.examined_study import ExaminedStudy
 from searcher.ledger.doctor.finding import Finding
-from searcher.ledger.doctor.folders import foreign_studies, half_written, unknown_trials
 from searcher.ledger.doctor.lineage import optunas_half, parent
-from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.doctor.stores import bad_stores
+from searcher.ledger.doctor.stray_files import foreign_studies, half_written, unknown_trials
 from searcher.ledger.lease import Lease
 from searcher.ledger.migrations import check_revision
 from searcher.ledger.tables import StudyRow
@@ -50,7 +50,7 @@ def open_database(address: DatabaseAddress | str, *, fix: bool) -> tuple[Databas
             what=what.partition("; ")[0],
             why="this version cannot read it, so nothing else was looked at",
             remedy="--fix upgrades it in place; so does the next launch",
-            mend=lambda: "upgraded",
+            fix=lambda: "upgraded",
         )
     if not fix:
         return None, [finding]
@@ -97,29 +97,29 @@ def examine(
 def _examine_study(
     database: Database, name: str, *, fix: bool, progress: Callable[[int, int], None] | None
 ) -> list[Finding]:
-    patient = Patient.read(database, name)
-    findings = list(_checks(patient, progress))
-    if patient.driver is not None:
+    examined = ExaminedStudy.read(database, name)
+    findings = list(_checks(examined, progress))
+    if examined.driver is not None:
         for finding in findings:
             finding.postpone("when its driver has ended the launch: --fix")
-    elif fix and any(finding.mend for finding in findings):
-        _mend(database, name, findings)
+    elif fix and any(finding.fix for finding in findings):
+        _fix(database, name, findings)
     return findings
 
 
-def _checks(patient: Patient, progress: Callable[[int, int], None] | None) -> Iterator[Finding]:
-    yield from living_driver(patient)
-    yield from lost_launches(patient)
-    yield from optunas_half(patient)
-    yield from orphaned_trials(patient)
-    yield from checkpoints(patient, progress)
-    yield from drift(patient)
-    yield from parent(patient)
-    yield from unknown_trials(patient)
-    yield from half_written(patient)
+def _checks(examined: ExaminedStudy, progress: Callable[[int, int], None] | None) -> Iterator[Finding]:
+    yield from living_driver(examined)
+    yield from lost_launches(examined)
+    yield from optunas_half(examined)
+    yield from orphaned_trials(examined)
+    yield from checkpoints(examined, progress)
+    yield from drift(examined)
+    yield from parent(examined)
+    yield from unknown_trials(examined)
+    yield from half_written(examined)
 
 
-def _mend(database: Database, name: str, findings: list[Finding]) -> None:
+def _fix(database: Database, name: str, findings: list[Finding]) -> None:
     """Fix under the lease: no driver can begin meanwhile. Taking the lease also ends lost launches."""
     try:
         lease = Lease.acquire(database, name)

@@ -27,15 +27,15 @@ class Finding:
     """What fixes it; after a fix, what was done."""
     command: str | None = None
     """A command line that helps."""
-    mend: Callable[[], str] | None = None
+    fix: Callable[[], str] | None = None
     """Fixes it and returns what was done."""
     is_cured: bool = True
-    """Whether `mend` removes the fault; otherwise it only records it."""
+    """Whether `fix` removes the fault; otherwise it only records it."""
     state: State = "left"
-    """`mendable`: `--fix` mends it; `left`: only a person can; `noted`: nothing that needs mending."""
+    """`mendable`: `--fix` fixes it; `left`: only a person can; `noted`: nothing that needs fixing."""
 
     def __post_init__(self) -> None:
-        if self.mend is not None and self.is_cured:
+        if self.fix is not None and self.is_cured:
             self.state = "mendable"
 
     @property
@@ -45,19 +45,19 @@ class Finding:
 
     def apply(self) -> None:
         """Fix it, if it can be fixed."""
-        if self.mend is None:
+        if self.fix is None:
             return
         try:
-            done = self.mend()
+            done = self.fix()
         except (UserError, DataError, OSError) as error:
-            self.state, self.remedy = "left", f"could not be mended: {error}"
+            self.state, self.remedy = "left", f"could not be fixed: {error}"
         else:
             if self.is_cured:
                 self.state, self.remedy = "mended", done
 
     def postpone(self, reason: str) -> None:
         """Leave it for later."""
-        if self.mend is not None and self.is_cured:
+        if self.fix is not None and self.is_cured:
             self.state, self.remedy = "left", reason
 
     def to_dict(self) -> dict[str, Any]:

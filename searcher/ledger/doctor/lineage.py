@@ -6,17 +6,17 @@ import sqlalchemy as sa
 
 from searcher.exceptions import StorageError, UserError
 from searcher.ledger.checkpoint_files import find_checkpoint
+from searcher.ledger.doctor.examined_study import ExaminedStudy
 from searcher.ledger.doctor.finding import Finding
-from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.tables import CheckpointRow, EpochRow
 
 __all__ = ["optunas_half", "parent"]
 
 
-def optunas_half(patient: Patient) -> Iterator[Finding]:
+def optunas_half(examined: ExaminedStudy) -> Iterator[Finding]:
     """Find trials that only our tables know: Optuna's dashboard can delete a study."""
-    name = patient.name
-    if patient.trials is None:
+    name = examined.name
+    if examined.trials is None:
         yield Finding(
             kind="lineage",
             study=name,
@@ -26,7 +26,7 @@ def optunas_half(patient: Patient) -> Iterator[Finding]:
             remedy="restore a backup of the database, or begin another study with --set study.name=NAME",
         )
         return
-    unknown = sorted(n for n in _numbers(patient) - patient.trials.keys() if not patient.knows_by_now(n))
+    unknown = sorted(n for n in _numbers(examined) - examined.trials.keys() if not examined.knows_by_now(n))
     if unknown:
         yield Finding(
             kind="lineage",
@@ -38,16 +38,16 @@ def optunas_half(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def parent(patient: Patient) -> Iterator[Finding]:
+def parent(examined: ExaminedStudy) -> Iterator[Finding]:
     """Report that the study's parent, or its first checkpoint, is gone. The lineage itself stays recorded."""
-    row = patient.row
+    row = examined.row
     if row.parent_study is None:
         return
     where = f"parent {row.parent_study}" + ("" if row.parent_trial is None else f", trial {row.parent_trial}")
-    gone = _what_is_gone(patient, row.parent_study)
+    gone = _what_is_gone(examined, row.parent_study)
     if gone is None:
         return
-    begins_from_it = row.parent_sha256 is not None and not patient.is_done
+    begins_from_it = row.parent_sha256 is not None and not examined.is_done
     yield Finding(
         kind="lineage",
         study=row.name,
@@ -61,27 +61,27 @@ def parent(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _what_is_gone(patient: Patient, parent_study: str) -> str | None:
+def _what_is_gone(examined: ExaminedStudy, parent_study: str) -> str | None:
     try:
-        parent_patient = Patient.read(patient.database, parent_study)
+        parent_examined = ExaminedStudy.read(examined.database, parent_study)
     except UserError:
         return "the study was deleted"
-    if patient.row.parent_sha256 is None:
-        return "the study was deleted from Optuna's tables" if parent_patient.trials is None else None
-    record = patient.database.checkpoint_with(patient.row.parent_sha256)
+    if examined.row.parent_sha256 is None:
+        return "the study was deleted from Optuna's tables" if parent_examined.trials is None else None
+    record = examined.database.checkpoint_with(examined.row.parent_sha256)
     try:
-        if record is not None and find_checkpoint(patient.root, record) is not None:
+        if record is not None and find_checkpoint(examined.root, record) is not None:
             return None
     except StorageError:
         raise
     except UserError:  # the record names a file outside the storage root
         pass
-    return f"its checkpoint {patient.row.parent_sha256[:12]}… is gone"
+    return f"its checkpoint {examined.row.parent_sha256[:12]}… is gone"
 
 
-def _numbers(patient: Patient) -> set[int]:
+def _numbers(examined: ExaminedStudy) -> set[int]:
     """Return the trials that our tables know."""
-    with patient.database.read() as session:
-        epochs = sa.select(EpochRow.trial).where(EpochRow.study_id == patient.row.id).distinct()
-        written = sa.select(CheckpointRow.trial).where(CheckpointRow.study_id == patient.row.id).distinct()
+    with examined.database.read() as session:
+        epochs = sa.select(EpochRow.trial).where(EpochRow.study_id == examined.row.id).distinct()
+        written = sa.select(CheckpointRow.trial).where(CheckpointRow.study_id == examined.row.id).distinct()
         return {*session.scalars(epochs), *session.scalars(written)}

@@ -39,5 +39,5 @@ def _finding(leftover: Leftover) -> Finding:
         what=leftover.problem.removeprefix(f"{leftover.path}: ").partition("; ")[0],
         why=f"it takes {leftover.num_bytes / 1e6:.1f} MB and cannot be used; the images themselves are untouched",
         remedy="--fix removes it; the next launch on these images builds it again",
-        mend=lambda: "removed" if remove_leftover(leftover) else "whole by now, or being built: left alone",
+        fix=lambda: "removed" if remove_leftover(leftover) else "whole by now, or being built: left alone",
     )

@@ -13,7 +13,7 @@ from searcher.orchestration.cluster.resources import TrialResources, node_of_eac
 from searcher.plugins import load_plugins, plugin_sources
 from searcher.study.spec import StudySpec
 from searcher.training.dataset import DataRequest
-from searcher.training.memory_probe import MARGIN, Measured, largest_trial, params_and_use
+from searcher.training.memory_probe import MARGIN, MeasuredTrial, largest_trial, params_and_use
 
 __all__ = ["check_gpu_share"]
 
@@ -115,7 +115,7 @@ def _still_waiting(tasks: list[Any], within_s: float) -> list[Any]:
 
 def _steps(
     spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None, plugins: Sequence[str]
-) -> Iterator[Measured | str | None]:
+) -> Iterator[MeasuredTrial | str | None]:
     """Say with None that the GPU is there, then measure."""
     yield None
     yield _measure(spec, data, fingerprint, device, plugins)
@@ -123,7 +123,7 @@ def _steps(
 
 def _measure(
     spec: StudySpec, data: DataRequest, fingerprint: str, device: str | None, plugins: Sequence[str]
-) -> Measured | str | None:
+) -> MeasuredTrial | str | None:
     """Measure on the node; return in a text why that is not possible, None where there is no GPU."""
     if device is None:
         import torch  # seconds
@@ -137,7 +137,7 @@ def _measure(
         return " | ".join(str(error).splitlines())
 
 
-def _too_little(measured: Measured, gpus: float) -> str:
+def _too_little(measured: MeasuredTrial, gpus: float) -> str:
     use = measured.use
     if not use.fits:
         return (

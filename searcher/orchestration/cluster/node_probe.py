@@ -25,7 +25,7 @@ from searcher.orchestration.cluster.resources import TrialResources, nodes_for
 from searcher.orchestration.trials.messages import TrialJob
 from searcher.plugins import PluginError, load_plugins
 from searcher.storage.mirror import root_text, storage_at, storage_of
-from searcher.storage.objects import below
+from searcher.storage.object_store import below
 from searcher.study.layout import STORAGE_MARK
 from searcher.training.dataset import DataRequest
 

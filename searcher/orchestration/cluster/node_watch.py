@@ -51,5 +51,5 @@ class NodeWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
             )
         elif now - self._lost_since > GIVE_UP_AFTER_S:
             self._end(
-                f"no node offered {self.resources} for {GIVE_UP_AFTER_S / 60:.0f} minutes; mend the cluster"
+                f"no node offered {self.resources} for {GIVE_UP_AFTER_S / 60:.0f} minutes; fix the cluster"
             )

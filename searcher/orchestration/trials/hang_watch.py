@@ -10,7 +10,7 @@ import ray
 from ray import tune
 
 from searcher.orchestration.ray_internals import kill_worker
-from searcher.orchestration.trials.pulse import Beat, forget_beat, read_beat
+from searcher.orchestration.trials.heartbeat import Beat, forget_beat, read_beat
 
 __all__ = ["HangWatch"]
 
@@ -40,7 +40,7 @@ class _Silence:
 
 
 class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Kills the worker of a trial whose pulse has stopped for longer than the worker said that it may.
+    """Kills the worker of a trial whose heartbeat has stopped for longer than the worker said that it may.
 
     Time in which the driver itself stood still, in a machine that was paused say, does not count.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from searcher.ledger.records import CheckpointRecord
 from searcher.training.dataset import DataRequest
-from searcher.training.failures import Failure
+from searcher.training.failures import TrialFailure
 from searcher.training.outcome import Outcome
 
 __all__ = ["TrialJob", "TrialMessage"]
@@ -64,4 +64,4 @@ class TrialMessage:
     sizes: Mapping[str, float] | None = None
     """Sizes in pixels that followed from the training objects, by dotted key, with its first epoch."""
     outcome: Outcome | None = None
-    failure: Failure | None = None
+    failure: TrialFailure | None = None

@@ -33,16 +33,16 @@ from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.cluster.resources import num_places
 from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.run_context import RunContext
-from searcher.orchestration.trials.advisor import Advisor
-from searcher.orchestration.trials.common_ground import common_ground
 from searcher.orchestration.trials.lost_workers import OUT_OF_MEMORY, cause_of, last_error
 from searcher.orchestration.trials.messages import TrialJob, TrialMessage
+from searcher.orchestration.trials.proposer import Proposer
+from searcher.orchestration.trials.summary_of_failures import summary_of_failures
 from searcher.storage.mirror import root_text
 from searcher.study.config import TrialConfig
 from searcher.study.layout import trial_folder
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
-from searcher.training.failures import Failure
+from searcher.training.failures import TrialFailure
 from searcher.training.outcome import Outcome
 
 __all__ = ["ErrorCallback", "StudySearch"]
@@ -83,7 +83,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         run: The launch; its resources are decided.
         listener: Told of the progress.
         stop: Set when the launch is to end.
-        advisor: Proposes the trials of a narrowed study; None leaves proposals to Optuna.
+        proposer: Proposes the trials of a narrowed study; None leaves proposals to Optuna.
         on_trial_ended: Called after a trial's state is in the database.
     """
 
@@ -94,7 +94,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         *,
         listener: StudyListener,
         stop: threading.Event,
-        advisor: Advisor | None = None,
+        proposer: Proposer | None = None,
         on_trial_ended: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._run = run
         self._listener = listener
         self._stop = stop
-        self._advisor = advisor
+        self._proposer = proposer
         self._on_trial_ended = on_trial_ended
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
         self._expected_losses: dict[int, str] = {}
@@ -145,7 +145,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
                 at_random = repeats >= MAX_REPEATED_PROPOSALS // 2  # one that learns may insist on a point
                 if at_random:
                     study.sampler = optuna.samplers.RandomSampler()
-                propose = functools.partial(self._advisor, at_random=at_random) if self._advisor else None
+                propose = functools.partial(self._proposer, at_random=at_random) if self._proposer else None
                 number, params = self._ledger.begin_trial(self._running.values(), propose)
                 earlier = self._ledger.trained_before(number)
                 if earlier is not None:
@@ -176,9 +176,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         ledger.note(number, config_digest=config.digest())
         resume = ledger.resume_point(number, run.storage_root)
         for damage in resume.damages:
-            self._listener.said(f"trial {number}: cannot go on from {damage}; taking the one before")
+            self._listener.info(f"trial {number}: cannot go on from {damage}; taking the one before")
         if resume.lost_best is not None:
-            self._listener.said(
+            self._listener.info(
                 f"trial {number}: its best checkpoint is lost, {resume.lost_best}; a later epoch must beat its value"
             )
         checkpoint = resume.checkpoint
@@ -186,7 +186,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             ledger.inherit(number, resume.trial, up_to_epoch=checkpoint.epoch)
             ledger.note(number, warm_start=ledger.trial(resume.trial).user_attrs.get("warm_start"))
         elif resume.damages:
-            self._listener.said(f"trial {number}: no checkpoint is whole, training from the start")
+            self._listener.info(f"trial {number}: no checkpoint is whole, training from the start")
         trial = ledger.trial(number)
         self._listener.trial_started(
             number,
@@ -241,7 +241,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             outcome = message.outcome
             if outcome.tuning_problem is not None:
                 self._ledger.note(number, tuning_problem=outcome.tuning_problem)
-                self._listener.said(f"trial {number}: could not be tuned: {outcome.tuning_problem}")
+                self._listener.info(f"trial {number}: could not be tuned: {outcome.tuning_problem}")
             self._attach_pictures(number, outcome)  # while it may still be written to
             self._ledger.complete(
                 number,
@@ -307,7 +307,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         except OSError as error:
             problem = f"they could not be kept: {error.strerror or error}"
         if problem is not None:
-            self._listener.said(f"trial {number}: has no pictures: {problem}")
+            self._listener.info(f"trial {number}: has no pictures: {problem}")
 
     def _value(self, message: TrialMessage) -> float:
         assert message.metrics is not None
@@ -325,9 +325,9 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._ended(number, state, value=value, reason=reason)
         freed = self._ledger.collect(number, keep_best=self._spec.resources.keep_best or None)
         for problem in freed.problems:
-            self._listener.said(problem)
+            self._listener.info(problem)
 
-    def _fail_for(self, number: int, failure: Failure) -> None:
+    def _fail_for(self, number: int, failure: TrialFailure) -> None:
         """Write down a failure that the trainer has met, and do about it what its cause asks for."""
         if failure.cause == "memory":
             whole = "micro_batches" not in self._ledger.trial(number).user_attrs
@@ -359,7 +359,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             return
         self._failures.append((self._ledger.trial(number).params, reason))
         if len(self._failures) >= MAX_CONSECUTIVE_FAILURES:
-            self.end(f"{len(self._failures)} trials failed in a row; {common_ground(self._failures)}")
+            self.end(f"{len(self._failures)} trials failed in a row; {summary_of_failures(self._failures)}")
 
     # ---- Ray saves nothing of us -----------------------------------------------------------------------
 

@@ -17,9 +17,9 @@ from ray import tune
 from searcher.exceptions import CheckpointError
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.cluster.node_probe import check_code, check_storage, open_store
+from searcher.orchestration.trials.heartbeat import Heartbeat
 from searcher.orchestration.trials.messages import TrialJob, TrialMessage
-from searcher.orchestration.trials.pulse import Pulse
-from searcher.orchestration.trials.trial_place import AWAY_LIMIT_S, TrialPlace, trial_place
+from searcher.orchestration.trials.trial_workspace import AWAY_LIMIT_S, TrialWorkspace, trial_workspace
 from searcher.storage.mirror import storage_at
 from searcher.study.config import TrialConfig
 from searcher.study.layout import TRIAL_LOG
@@ -57,7 +57,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first job. Nothing is built yet, so that every failure of a trial is met in `step`."""
-        self._pulse = Pulse(config["job"].number, 0.0)
+        self._heartbeat = Heartbeat(config["job"].number, 0.0)
         self._beat_for(config["job"])  # before what takes seconds to import
         import torch
 
@@ -86,7 +86,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and return it as a message."""
-        self._pulse("epoch", "an epoch's beginning")
+        self._heartbeat("epoch", "an epoch's beginning")
         try:
             message = self._train_epoch()
         except Exception as error:  # the boundary of the worker: it becomes the trial's fail_reason
@@ -96,7 +96,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         result: dict[str, Any] = {"message": message, "done": bool(message.failure or message.outcome)}
         if message.metrics is not None:
             result |= {"epoch": message.epoch, "objective": message.metrics[self._job.objective]}
-        self._pulse.wait()
+        self._heartbeat.wait()
         return result
 
     def cleanup(self) -> None:
@@ -104,20 +104,20 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         self._end()
 
     def _beat_for(self, job: TrialJob) -> None:
-        self._pulse.close()
+        self._heartbeat.close()
         waits_s = AWAY_LIMIT_S if storage_at(job.storage_root).is_remote else 0.0
-        self._pulse = Pulse(job.number, job.hang_timeout_s, extra_s=waits_s)
-        self._pulse("beginning", "its worker's beginning")
+        self._heartbeat = Heartbeat(job.number, job.hang_timeout_s, extra_s=waits_s)
+        self._heartbeat("beginning", "its worker's beginning")
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._job: TrialJob = config["job"]
         self._trainer: Trainer | None = None
         self._reporter = _LastReport()
         self._log: logging.Handler | None = None
-        self._place: TrialPlace | None = None
+        self._workspace: TrialWorkspace | None = None
 
     def _end(self) -> None:
-        self._pulse.close()
+        self._heartbeat.close()
         if self._trainer is not None:
             self._trainer.close()
             self._trainer = None
@@ -125,15 +125,15 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             logging.getLogger().removeHandler(self._log)
             self._log.close()
             self._log = None
-        if self._place is not None:
-            self._place.close()
-            self._place = None
+        if self._workspace is not None:
+            self._workspace.close()
+            self._workspace = None
 
     def _train_epoch(self) -> TrialMessage:
         if self._trainer is None:
             self._trainer = self._build_trainer()
         outcome = self._trainer.step(self._reporter)
-        self._pulse("files", "bringing its files to where they are kept")
+        self._heartbeat("files", "bringing its files to where they are kept")
         return TrialMessage(
             epoch=self._reporter.epoch,
             metrics=self._reporter.metrics or None,  # None: it resumed from its last epoch
@@ -153,17 +153,17 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         from searcher.training.trainer import Trainer
 
         job = self._job
-        self._pulse("data", "opening storage folder and data")
+        self._heartbeat("data", "opening storage folder and data")
         check_code(job)
         check_storage(job)
-        self._place = place = trial_place(job)
-        run_dir = place.run_dir
+        self._workspace = workspace = trial_workspace(job)
+        run_dir = workspace.run_dir
         _claim(run_dir)
         self._log = logging.FileHandler(run_dir / TRIAL_LOG)
         self._log.setFormatter(UtcFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._log)
         config = TrialConfig.model_validate(dict(job.config))
-        resume_from, warm_start = _begins_from(place)
+        resume_from, warm_start = _begins_from(workspace)
         return Trainer(
             config,
             Objective(job.objective),
@@ -175,13 +175,13 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             micro_batches=job.micro_batches,
             device_share=job.device_share,
             num_pictures=job.num_pictures,
-            alive=self._pulse,
+            alive=self._heartbeat,
         )
 
     def _checkpoints(self, trainer: "Trainer") -> tuple[CheckpointRecord, ...]:
-        assert self._place is not None
+        assert self._workspace is not None
         written = {"last": trainer.last_checkpoint, "best": trainer.best_checkpoint}
-        return self._place.kept({kind: file for kind, file in written.items() if file is not None})
+        return self._workspace.kept({kind: file for kind, file in written.items() if file is not None})
 
 
 def _claim(run_dir: Path) -> None:
@@ -204,7 +204,7 @@ def _node() -> str:
     return f"{os.uname().nodename} {identifier[:8]}".strip()
 
 
-def _begins_from(place: TrialPlace) -> tuple[Path | None, Path | None]:
+def _begins_from(workspace: TrialWorkspace) -> tuple[Path | None, Path | None]:
     """Return the checkpoint to go on from, and that of another trial to begin from: one of them, or none.
 
     Byte for byte, they are what the database knows. The driver has verified it; but the worker of a driver that was
@@ -213,7 +213,7 @@ def _begins_from(place: TrialPlace) -> tuple[Path | None, Path | None]:
     Raises:
         CheckpointError: It is not there any more.
     """
-    job = place.job
+    job = workspace.job
     if job.resume_from is not None:
-        return place.find_to_go_on(job.resume_from), None
-    return None, None if job.warm_start is None else place.find(job.warm_start)
+        return workspace.find_to_go_on(job.resume_from), None
+    return None, None if job.warm_start is None else workspace.find(job.warm_start)

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 
 from searcher.cli.main import main
 from searcher.data_pipeline import DataError, open_dataset
-from searcher.data_pipeline.datasets.exports.base import ExportReport, export_dataset
+from searcher.data_pipeline.datasets.exports.exporter import ExportReport, export_dataset
 from searcher.data_pipeline.datasets.exports.geojson import region_of
 from searcher.data_pipeline.datasets.exports.table import DATA_FORMATS
 

@@ -4,7 +4,7 @@ import torch
 from searcher.bundle.contents import weights_files
 from searcher.bundle.formats import EXPORTS, ExportFormat, Networks
 from searcher.bundle.manifest import DataFacts, MemberFacts
-from searcher.bundle.member import Member
+from searcher.bundle.member import BundleMember
 from searcher.bundle.write import write_export
 from searcher.inference.trained import TrainedNetwork
 from searcher.inference.tuning import Tuned
@@ -25,7 +25,7 @@ DATA = DataFacts(name="made up", licence="none needed", fingerprints=("d" * 64,)
 
 def member(
     number: int = 0, of: int = 1, *, seed: int = 0, threshold: float | None = None, **model: object
-) -> Member:
+) -> BundleMember:
     """A network with drawn weights; tuned for the mean of 8 views where a threshold is given."""
     settings = SMALL[model.get("name", "unet")]
     config = TrialConfig.model_validate({"model": settings | model, "train": {"eval_tile_px": 96}})
@@ -58,7 +58,7 @@ def member(
         history={1: {"object_dice": 0.25}, 2: {"object_dice": 0.5}},
         lineage=(),
     )
-    return Member(TrainedNetwork(config, net.state_dict(), tuned), facts)
+    return BundleMember(TrainedNetwork(config, net.state_dict(), tuned), facts)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from plugged import plugged_in
 
 from searcher.bundle.load import load_bundle
 from searcher.bundle.manifest import MemberFacts
-from searcher.bundle.member import Member
+from searcher.bundle.member import BundleMember
 from searcher.exceptions import UserError
 from searcher.inference.trained import TrainedNetwork
 from searcher.models.registry import build_model
@@ -29,7 +29,7 @@ LOSS = """
     """
 
 
-def member(**model: object) -> Member:
+def member(**model: object) -> BundleMember:
     config = TrialConfig.model_validate({"model": {"base_channels": 2, "depth": 1, **model}})
     torch.manual_seed(0)
     weights = build_model(config.model, config.postprocess).state_dict()
@@ -38,7 +38,7 @@ def member(**model: object) -> Member:
         config=config.to_dict(), tuned=None, checkpoint_sha256="c" * 64, data_fingerprint="d" * 64, history={},
         lineage=(),
     )  # fmt: skip
-    return Member(TrainedNetwork(config, weights, None), facts)
+    return BundleMember(TrainedNetwork(config, weights, None), facts)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A study without training for the verbs that read, watch and mend."""
+"""A study without training for the verbs that read, watch and fix."""
 
 import shutil
 from collections.abc import Iterator

@@ -20,12 +20,12 @@ def test_nothing_wrong_is_said_with_exit_code_0(stored_study, capsys):
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_what_can_be_mended_is_1_without_and_0_with_fix(stored_study, capsys):
+def test_what_can_be_fixed_is_1_without_and_0_with_fix(stored_study, capsys):
     stored_study.begin()
     assert main(["doctor", "--study", "s"]) == 1
     output = capsys.readouterr().out
     assert "trial 0" in output
-    assert "1 to mend with --fix" in output
+    assert "1 to fix with --fix" in output
     assert main(["doctor", "--study", "s", "--fix", "--json"]) == 0
     [finding] = json.loads(capsys.readouterr().out)
     assert (finding["kind"], finding["state"]) == ("trial", "mended")
@@ -33,13 +33,13 @@ def test_what_can_be_mended_is_1_without_and_0_with_fix(stored_study, capsys):
     assert capsys.readouterr().out == "nothing is wrong\n"
 
 
-def test_what_cannot_be_mended_is_1_each_time_with_the_command_that_helps_in_one_line(stored_study, capsys):
+def test_what_cannot_be_fixed_is_1_each_time_with_the_command_that_helps_in_one_line(stored_study, capsys):
     number = stored_study.complete()
     (stored_study.folder(number) / "best.pt").unlink()
     for _ in range(2):
         assert main(["doctor", "--fix"]) == 1
         lines = capsys.readouterr().out.splitlines()
-        assert lines[-1] == "1 left, which --fix cannot mend"
+        assert lines[-1] == "1 left, which --fix cannot fix"
         assert lines[-2].startswith(
             f"train the parameters of s/trial-0000/best.pt again: searcher train --study {stored_study.file} "
         )
@@ -69,7 +69,7 @@ def test_an_older_database_is_upgraded_and_then_looked_at(stored_study, capsys):
     old.executescript((GOLDEN / "0001.sql").read_text())
     old.close()
     assert main(["doctor", "--db", "old.db"]) == 1
-    assert "1 to mend with --fix" in capsys.readouterr().out
+    assert "1 to fix with --fix" in capsys.readouterr().out
     main(["doctor", "--db", "old.db", "--fix", "--json"])
     findings = json.loads(capsys.readouterr().out)
     assert (findings[0]["kind"], findings[0]["state"]) == ("database", "mended")

@@ -151,7 +151,7 @@ def test_a_trial_whose_driver_is_gone_is_not_followed_for_ever(stored_study, fol
     output, _ = follow("--trial", "0").communicate(timeout=60)
     assert output.splitlines() == [
         "trial.log",
-        "trial 0 RUNNING; its driver is gone: launch again to go on, or mend it with searcher doctor --fix",
+        "trial 0 RUNNING; its driver is gone: launch again to go on, or fix it with searcher doctor --fix",
     ]
 
 

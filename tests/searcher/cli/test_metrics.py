@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from searcher.cli.main import main
-from searcher.evaluation.metrics import METRICS
+from searcher.evaluation.official_metrics import METRICS
 
 
 def save(path, labels):

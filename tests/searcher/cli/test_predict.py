@@ -209,7 +209,7 @@ def test_a_folder_that_is_no_bundle(images, tmp_path, capsys):
     ("where", "num_whole"),
     [
         ("searcher.inference.predictor.Predictor.see_tile", 1),
-        ("searcher.prediction.predict.write_overlay", 1),
+        ("searcher.prediction.file_prediction.write_overlay", 1),
         ("searcher.prediction.outputs._move", 2),  # all was complete: it comes to its place, but has no row
     ],
 )
@@ -245,13 +245,13 @@ def test_rows_are_written_as_images_are_done(bundle, images, tmp_path, monkeypat
     """What SIGKILL would leave: the rows before the image that is being predicted."""
     out = tmp_path / "o"
     monkeypatch.setattr("searcher.api.predictions_table._WRITTEN_EVERY_S", 0.0)
-    real, seen = pkgutil.resolve_name("searcher.prediction.predict.predict_image"), []
+    real, seen = pkgutil.resolve_name("searcher.prediction.file_prediction.predict_image"), []
 
     def watched(path, *args):
         seen.append(rows(out) if (out / "predictions.csv").exists() else None)
         return real(path, *args)
 
-    monkeypatch.setattr("searcher.prediction.predict.predict_image", watched)
+    monkeypatch.setattr("searcher.prediction.file_prediction.predict_image", watched)
     assert predict(bundle, images, "--to", out) == 0
     assert seen == [None, ["a.png"], ["a.png", "b.jpg"]]
     seen.clear()
@@ -355,7 +355,7 @@ def test_what_was_predicted_is_measured_as_evaluate_does(bundle, trained, tmp_pa
 def test_an_unforeseen_error_of_an_image_leaves_its_traceback_in_a_report(
     bundle, images, tmp_path, monkeypatch, capsys
 ):
-    from searcher.prediction import predict as prediction
+    from searcher.prediction import file_prediction as prediction
 
     def fails(path, *_):
         raise ZeroDivisionError(f"in {path.name}")

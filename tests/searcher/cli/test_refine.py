@@ -128,7 +128,7 @@ SEVERAL = """
 [study]
 name = "several"
 objective = "object_dice"
-also = ["seconds_per_image"]
+secondary_objectives = ["seconds_per_image"]
 [space.optimizer]
 lr = { low = 0.001, high = 0.1, log = true }
 """

@@ -79,7 +79,7 @@ def test_a_driver_that_dies_instead_is_said(drive, capsys):
     assert main(["stop", "--study", "s"]) == 1
     error = capsys.readouterr().err
     assert (
-        "is gone without a word; launch again to go on, or mend it with searcher doctor --fix --study s"
+        "is gone without a word; launch again to go on, or fix it with searcher doctor --fix --study s"
         in error
     )
 

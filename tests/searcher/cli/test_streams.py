@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from searcher.cli import status
-from searcher.cli.last_net import Secrets, unexpected
 from searcher.cli.main import main
+from searcher.cli.unexpected_errors import Secrets, unexpected
 from searcher.json_text import json_text
 
 _SEARCHER = [sys.executable, "-m", "searcher.cli.main"]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from searcher import metrics
 from searcher.data_pipeline.exceptions import DataError
 from searcher.evaluation.annotated import where_annotated
-from searcher.evaluation.folders import measure_folders
 from searcher.evaluation.glas import poster
-from searcher.evaluation.metrics import METRICS, compare, pooled
+from searcher.evaluation.measured_folders import measure_folders
+from searcher.evaluation.official_metrics import METRICS, compare, pooled
 
 
 def image(*rows: str) -> NDArray[np.int32]:

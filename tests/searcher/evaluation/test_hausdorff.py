@@ -11,7 +11,7 @@ from searcher.evaluation.hausdorff import (
     nearest_hausdorff,
     pair_hausdorff,
 )
-from searcher.evaluation.objects import LabelledObjects
+from searcher.evaluation.labelled_objects import LabelledObjects
 
 
 @pytest.fixture(params=[1, 2])

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from searcher.evaluation.instances import METRICS, instance_metrics, instance_terms
-from searcher.evaluation.metrics import INSTANCE_METRICS, compare, mean, pooled
-from searcher.evaluation.objects import LabelledObjects, paired_pixels
-from searcher.evaluation.summary import ImageResult, summarise
+from searcher.evaluation.labelled_objects import LabelledObjects, paired_pixels
+from searcher.evaluation.official_metrics import INSTANCE_METRICS, compare, mean, pooled
+from searcher.evaluation.summary import ImageMetrics, summarise
 from searcher.inference.tuning import tuning_target
 from searcher.study.objectives import Objective
 from searcher.testing import check_metric
@@ -134,7 +134,7 @@ def test_every_comparison_has_them_for_studies_and_summaries():
     assert values["pq"] == pytest.approx(2 * 3 / (4 + 3) * 30 / 42)
     assert values["aji"] == pytest.approx(90 / (3 * 42 + 36))
     assert mean(comparisons)["ap50"] == (1 + 1 / 2) / 2
-    summary = summarise([ImageResult(id=str(n), comparison=each) for n, each in enumerate(comparisons)])
+    summary = summarise([ImageMetrics(id=str(n), comparison=each) for n, each in enumerate(comparisons)])
     low, high = summary.intervals["pooled"]["pq"]
     assert low is not None
     assert high is not None

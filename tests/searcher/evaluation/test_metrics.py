@@ -15,9 +15,9 @@ from PIL import Image
 
 from searcher.cli.main import main
 from searcher.evaluation import hausdorff as hausdorff_module
-from searcher.evaluation import metrics
+from searcher.evaluation import official_metrics
 from searcher.evaluation import specks as specks_module
-from searcher.evaluation.metrics import METRICS, compare
+from searcher.evaluation.official_metrics import METRICS, compare
 
 
 def official(values):
@@ -26,11 +26,11 @@ def official(values):
 
 
 def pooled(comparisons):
-    return official(metrics.pooled(comparisons))
+    return official(official_metrics.pooled(comparisons))
 
 
 def mean(comparisons):
-    return official(metrics.mean(comparisons))
+    return official(official_metrics.mean(comparisons))
 
 
 def row(*labels: int) -> np.ndarray:

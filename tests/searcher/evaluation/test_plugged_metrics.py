@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from plugged import plugged_in
 
-from searcher.evaluation.metrics import compare, mean, metric_names, pooled
-from searcher.evaluation.summary import ImageResult, summarise
+from searcher.evaluation.official_metrics import compare, mean, metric_names, pooled
+from searcher.evaluation.summary import ImageMetrics, summarise
 from searcher.exceptions import StudyFileError
 from searcher.inference.tuning import _measured, tuning_target
 from searcher.plugins import PluginError
@@ -58,7 +58,7 @@ def test_they_are_pooled_and_averaged():
 
 def test_a_summary_has_them_with_intervals_and_json():
     summary = summarise(
-        [ImageResult(id=str(n), comparison=compare(*pair)) for n, pair in enumerate((FIRST, SECOND))]
+        [ImageMetrics(id=str(n), comparison=compare(*pair)) for n, pair in enumerate((FIRST, SECOND))]
     )
     low, high = summary.intervals["pooled"]["jaccard"]
     assert low is not None
@@ -80,7 +80,7 @@ def test_post_processing_is_tuned_for_them():
 
 
 def test_a_study_optimises_them_and_says_what_it_does_not_know():
-    text = '[study]\nname = "s"\nobjective = "missed_px"\nalso = ["jaccard"]\n[tuning]\nmetric = "jaccard"\n'
+    text = '[study]\nname = "s"\nobjective = "missed_px"\nsecondary_objectives = ["jaccard"]\n[tuning]\nmetric = "jaccard"\n'
     spec = parse_study(text, source="s.toml")
     assert spec.directions == ["minimize", "maximize"]
     assert spec.objective.better(1.0, than=2.0)
@@ -105,9 +105,9 @@ def test_a_study_optimises_them_and_says_what_it_does_not_know():
     ("body", "expected"),
     [
         ("@register_metric('bad', 'maximize', of='maps')\ndef bad(truth, prediction): return 1 / 0",
-         "bad.py: metric 'bad': must return a number, raised ZeroDivisionError: division by zero; mend it"),
+         "bad.py: metric 'bad': must return a number, raised ZeroDivisionError: division by zero; fix it"),
         ("@register_metric('bad', 'maximize', of='counts')\ndef bad(counts): return 'much'",
-         "bad.py: metric 'bad': must return a number, got str; mend it"),
+         "bad.py: metric 'bad': must return a number, got str; fix it"),
         ("register_metric('f1', 'maximize', of='maps')", "metric 'f1': must have a name of letters"),
         ("register_metric('a b', 'maximize', of='maps')", "metric 'a b': must have a name of letters"),
         ("register_metric('ok', 'up', of='maps')", "metric 'ok': must say minimize or maximize"),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from searcher.evaluation.glas import poster
-from searcher.evaluation.metrics import METRICS, compare, mean, metric_names, pooled
-from searcher.evaluation.summary import ImageResult, summarise
+from searcher.evaluation.official_metrics import METRICS, compare, mean, metric_names, pooled
+from searcher.evaluation.summary import ImageMetrics, summarise
 
 
 def dots(*counts):
@@ -19,7 +19,7 @@ def dots(*counts):
         truth, prediction = np.zeros((3, 60), np.int32), np.zeros((3, 60), np.int32)
         truth[1, 1 : 3 * num_true : 3] = np.arange(1, num_true + 1)
         prediction[1, 1 : 3 * num_predicted : 3] = np.arange(1, num_predicted + 1)
-        results.append(ImageResult(id=str(number), comparison=compare(truth, prediction)))
+        results.append(ImageMetrics(id=str(number), comparison=compare(truth, prediction)))
     return results
 
 
@@ -32,7 +32,7 @@ def random_images(count, seed=0):
             for label in range(1, int(rng.integers(0, 6)) + 1):
                 top, left = rng.integers(0, 35, 2)
                 labels[top : top + rng.integers(2, 15), left : left + rng.integers(2, 15)] = label
-        results.append(ImageResult(id=str(number), comparison=compare(truth, prediction)))
+        results.append(ImageMetrics(id=str(number), comparison=compare(truth, prediction)))
     return results
 
 
@@ -106,7 +106,7 @@ def test_equal_seeds_give_equal_intervals_and_blocks_do_not_matter(monkeypatch):
 def test_strata_are_measured_apart():
     good, bad, unknown = random_images(3, seed=5)
     images = [
-        ImageResult(id=image.id, comparison=image.comparison, stratum=stratum)
+        ImageMetrics(id=image.id, comparison=image.comparison, stratum=stratum)
         for image, stratum in ((good, "malignant"), (bad, "benign"), (unknown, ""))
     ]
     found = summarise(images).strata
@@ -143,7 +143,7 @@ def test_the_shape_that_others_read():
 def test_times_and_posters_metrics_are_told_where_all_images_have_them():
     truth = np.ones((8, 8), np.int32)
     images = [
-        ImageResult(
+        ImageMetrics(
             id=str(seconds),
             comparison=compare(truth, truth),
             poster=poster.compare(truth, truth),
@@ -155,7 +155,7 @@ def test_times_and_posters_metrics_are_told_where_all_images_have_them():
     assert plain["seconds_per_image"] == {"median": 2, "mean": 3}
     assert plain["poster"] == {"f1": 1, "object_dice": 1, "object_hausdorff": 0, "count": 1}
     assert (plain["images"][2]["seconds"], plain["images"][2]["poster"]) == (6, plain["poster"])
-    untimed = ImageResult(id="", comparison=compare(truth, truth))
+    untimed = ImageMetrics(id="", comparison=compare(truth, truth))
     mixed = summarise([*images, untimed]).to_dict()
     assert "seconds_per_image" not in mixed
     assert "poster" not in mixed
@@ -163,8 +163,8 @@ def test_times_and_posters_metrics_are_told_where_all_images_have_them():
 
 def test_images_without_objects_are_counted_and_what_is_not_finite_is_null():
     truth, empty = np.ones((3, 4), np.int32), np.zeros((3, 4), np.int32)
-    without_distances = ImageResult(id="a", comparison=compare(truth, truth, hausdorff=False))
-    plain = summarise([without_distances, ImageResult(id="b", comparison=compare(truth, empty))]).to_dict()
+    without_distances = ImageMetrics(id="a", comparison=compare(truth, truth, hausdorff=False))
+    plain = summarise([without_distances, ImageMetrics(id="b", comparison=compare(truth, empty))]).to_dict()
     assert plain["num_touched_by_empty_rule"] == 1
     assert plain["pooled"]["object_hausdorff"] is None
     json.dumps(plain, allow_nan=False)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from searcher.data_pipeline.datasets.base import RGB, Sample
+from searcher.data_pipeline.datasets.samples import RGB, Sample
 from searcher.data_pipeline.store import Store, prepare_store
 
 

@@ -14,7 +14,7 @@ from stored_study import StoredStudy
 
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
-from searcher.ledger.patience import Patience
+from searcher.ledger.retry_policy import RetryPolicy
 from searcher.ledger.study_note import read_note, write_note
 from searcher.ledger.trial_artifacts import ATTRIBUTE_PREFIX, OTHER_MIMETYPE
 from searcher.study.layout import ARTIFACTS
@@ -71,7 +71,7 @@ def test_attaching_again_after_a_break_anywhere_ends_with_each_once(study, monke
 
     monkeypatch.setattr(storage, "set_trial_system_attr", goes_away)
     said: list[str] = []
-    study.ledger.patience = Patience(said.append, threading.Event())
+    study.ledger.retry_policy = RetryPolicy(said.append, threading.Event())
     study.ledger.attach(number, ["a.jpg", "b.png"], study.root)
     monkeypatch.undo()
     assert artifacts(study, number) == {"a.jpg": b"a.jpg", "b.png": b"b.png"}

@@ -1,4 +1,4 @@
-"""What the doctor finds, says and mends: real faults, both databases. A second round finds only what stays broken."""
+"""What the doctor finds, says and fixes: real faults, both databases. A second round finds only what stays broken."""
 
 import json
 import multiprocessing
@@ -83,7 +83,7 @@ def test_an_unknown_study_is_refused(study, look):
 # ---- drivers ----
 
 
-def test_what_a_killed_driver_left_is_mended_as_the_next_launch_would(study, look, database_url, tmp_path):
+def test_what_a_killed_driver_left_is_fixed_as_the_next_launch_would(study, look, database_url, tmp_path):
     in_a_process_that_dies(database_url, tmp_path, trials=2)
     launch, trials = look()
     assert (launch.kind, launch.what, launch.state) == (
@@ -104,7 +104,7 @@ def test_what_a_killed_driver_left_is_mended_as_the_next_launch_would(study, loo
         assert None not in session.scalars(sa.select(LaunchRow.ended_at)).all()
     assert look(fix=True) == []
     with study.database.read() as session:
-        assert session.scalar(sa.select(sa.func.count(LaunchRow.id))) == 2, "nothing to mend takes no lease"
+        assert session.scalar(sa.select(sa.func.count(LaunchRow.id))) == 2, "nothing to fix takes no lease"
 
 
 @ON_SQLITE
@@ -117,7 +117,7 @@ def test_a_trial_tried_too_often_is_not_queued_again_and_that_is_said(study, loo
 
 
 @ON_SQLITE
-def test_a_study_whose_text_cannot_be_read_any_more_is_mended_too(study, look):
+def test_a_study_whose_text_cannot_be_read_any_more_is_fixed_too(study, look):
     study.begin()
     with study.database.write() as session:
         session.execute(sa.update(StudyRow).values(spec_text="[study]\nname = 's'\n[removed_table]\nx = 1\n"))

@@ -12,9 +12,9 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState, create_trial
 from small_ledger import ask, metrics, register
 
-from searcher.api.best import find_best
+from searcher.api.best_trial import find_best
 from searcher.ledger import optuna_trials
-from searcher.ledger.best import best_trial
+from searcher.ledger.ranking import best_trial
 
 KINDS = (
     models.TrialParamModel,

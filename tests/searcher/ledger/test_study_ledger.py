@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 from small_ledger import ask, checkpoint, metrics, register, registration, write_checkpoint
 
 from searcher.exceptions import DatabaseAwayError, StudyConflictError, UnknownStudyError, UserError
-from searcher.ledger.best import best_trial
-from searcher.ledger.patience import Patience
+from searcher.ledger.ranking import best_trial
+from searcher.ledger.retry_policy import RetryPolicy
 from searcher.ledger.study_ledger import MAX_RETRIES
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -261,7 +261,7 @@ def test_a_retry_that_was_queued_twice_is_noticed(database):
     assert ledger.queued_twice(ask(ledger))
 
 
-# ---- patience ----------------------------------------------------------------------------------------------
+# ---- retry policy ----------------------------------------------------------------------------------------------
 
 
 def away(ledger, monkeypatch, *, times: int) -> None:
@@ -280,7 +280,7 @@ def away(ledger, monkeypatch, *, times: int) -> None:
 @ON_SQLITE
 def test_a_database_that_is_away_is_waited_for_and_that_is_said_once(database, monkeypatch):
     said, stop = [], threading.Event()
-    ledger = register(database, patience=Patience(said.append, stop))
+    ledger = register(database, retry_policy=RetryPolicy(said.append, stop))
     number = ask(ledger)
     away(ledger, monkeypatch, times=4)
     ledger.report(number, 1, metrics(0.5))
@@ -293,7 +293,7 @@ def test_a_database_that_is_away_is_waited_for_and_that_is_said_once(database, m
 @ON_SQLITE
 def test_a_step_that_is_made_of_steps_says_it_once_too(database, monkeypatch):
     said = []
-    ledger = register(database, patience=Patience(said.append, threading.Event()))
+    ledger = register(database, retry_policy=RetryPolicy(said.append, threading.Event()))
     number = ask(ledger)
     trial, left = ledger.database.optuna_storage.get_trial, [3]
 
@@ -313,13 +313,13 @@ def test_a_step_that_is_made_of_steps_says_it_once_too(database, monkeypatch):
 @ON_SQLITE
 def test_nobody_waits_for_a_database_once_the_launch_is_to_end_or_the_limit_is_reached(database, monkeypatch):
     said, stop = [], threading.Event()
-    ledger = register(database, patience=Patience(said.append, stop))
+    ledger = register(database, retry_policy=RetryPolicy(said.append, stop))
     number = ask(ledger)
     away(ledger, monkeypatch, times=10**9)
     threading.Timer(0.5, stop.set).start()
     with pytest.raises(DatabaseAwayError):
         ledger.report(number, 1, metrics(0.5))
-    ledger.patience = Patience(said.append, threading.Event(), limit_s=0.3)
+    ledger.retry_policy = RetryPolicy(said.append, threading.Event(), limit_s=0.3)
     with pytest.raises(DatabaseAwayError):
         ledger.report(number, 1, metrics(0.5))
 
@@ -332,7 +332,9 @@ def test_a_driver_that_was_cut_off_asks_first_whether_the_study_is_still_its_own
         raise StudyConflictError("--study s: must have one driver at a time")
 
     said = []
-    ledger = register(database, patience=Patience(said.append, threading.Event(), before_again=taken_over))
+    ledger = register(
+        database, retry_policy=RetryPolicy(said.append, threading.Event(), before_again=taken_over)
+    )
     number = ask(ledger)
     ledger.report(number, 1, metrics(0.5))  # not asked while the database answers
     away(ledger, monkeypatch, times=1)

@@ -101,7 +101,11 @@ def test_refine_narrows_and_begins_with_the_incumbent(parent: StoredStudy):
     assert spec.parent.trials == [10, 8, 6, 4, 2]
     assert spec.fixed["train.epochs"] == 3, "what the child does not say is the parent's"
     lr = spec.space["optimizer.lr"].domain
-    assert (lr.low, lr.high, lr.whole) == (pytest.approx(0.00643), pytest.approx(0.0175), (0.001, 0.1))
+    assert (lr.low, lr.high, lr.original_range) == (
+        pytest.approx(0.00643),
+        pytest.approx(0.0175),
+        (0.001, 0.1),
+    )
     assert spec.space["optimizer.name"].domain.choices == ("adam",)
     assert spec.enqueue == ({"optimizer.name": "adam", "optimizer.lr": 0.01 * 1.1},)
     assert "dropped 'sgd'" in spec.text
@@ -311,16 +315,16 @@ def launched(parent: StoredStudy) -> StoredStudy:
 def test_the_parents_trials_in_the_box_but_the_incumbent(launched: StoredStudy):
     found = imports(launched)
     assert sorted(trial.number for trial in found.trials) == [0, 2, 4, 6, 8]  # adam; 10 is tried anew
-    assert found.said == "5 of s's trials are inside the narrowed space and imported"
+    assert found.message == "5 of s's trials are inside the narrowed space and imported"
 
 
 def test_nothing_is_imported_when_values_mean_something_else(launched: StoredStudy, monkeypatch):
     assert not imports(launched, train__epochs=9).trials
     assert not imports(launched, data__folds=5, data__fold=1).trials
-    assert "other data" in (imports(launched, data="e" * 64).said or "")
-    assert imports(launched, parent__import_trials=False).said is None
+    assert "other data" in (imports(launched, data="e" * 64).message or "")
+    assert imports(launched, parent__import_trials=False).message is None
     monkeypatch.setattr("searcher.lineage.imports.MEANING", 99)
-    assert "another version" in (imports(launched).said or "")
+    assert "another version" in (imports(launched).message or "")
 
 
 def test_a_key_that_the_childs_file_fixes_takes_what_hangs_on_it_along(parent: StoredStudy):

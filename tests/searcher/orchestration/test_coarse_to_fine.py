@@ -57,9 +57,11 @@ def test_a_narrowed_study_takes_from_the_one_before(launch_tiny, cache_dir, tmp_
 
 
 def test_a_study_with_two_objectives_ends_with_the_best_compromises(launch_tiny, tmp_path: Path):
-    from searcher.ledger.best import best_compromises, best_trial
+    from searcher.ledger.ranking import best_compromises, best_trial
 
-    text = TINY.replace('objective = "loss"', 'objective = "loss"\nalso = ["seconds_per_image"]')
+    text = TINY.replace(
+        'objective = "loss"', 'objective = "loss"\nsecondary_objectives = ["seconds_per_image"]'
+    )
     result, _, trials = launch_tiny(tiny(text, study__trials=5, train__epochs=2))
     assert result.outcome == "finished"
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
@@ -68,7 +70,10 @@ def test_a_study_with_two_objectives_ends_with_the_best_compromises(launch_tiny,
         assert trial.values == (best["loss"], best["seconds_per_image"])
     with Database.open(str(tmp_path / "s.db")) as database:
         study = database.study("tiny")
-    assert (study.also, study.directions) == (("seconds_per_image",), ("minimize", "minimize"))
+    assert (study.secondary_objectives, study.directions) == (
+        ("seconds_per_image",),
+        ("minimize", "minimize"),
+    )
     front = best_compromises(study, trials)
     assert front[0].value == best_trial(study, trials).value
     assert front[-1].values[1] == min(trial.values[1] for trial in complete)

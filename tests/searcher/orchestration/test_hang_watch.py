@@ -5,7 +5,7 @@ import time
 import pytest
 
 from searcher.orchestration.trials.hang_watch import HangWatch
-from searcher.orchestration.trials.pulse import Beat, Pulse
+from searcher.orchestration.trials.heartbeat import Beat, Heartbeat
 
 
 class Search:
@@ -46,7 +46,7 @@ def beat(count: int, limit_s: float = 600.0) -> Beat:
     return Beat(count, "epoch 3, step 5 of 40", limit_s, "a1")
 
 
-def test_a_stopped_pulse_is_said_at_half_time_and_killed_once_with_its_reason():
+def test_a_stopped_heartbeat_is_said_at_half_time_and_killed_once_with_its_reason():
     watched = Watched(beat(5))
     watched.pass_seconds(5)
     watched.pass_seconds(295)
@@ -98,19 +98,19 @@ def test_the_time_of_a_driver_that_stood_still_does_not_count():
 def test_the_limit_follows_from_what_was_done_before(monkeypatch):
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    pulse = Pulse(0, 100.0, extra_s=300.0)
-    assert pulse.limit_of("step") == 600.0, "the first: a network may be compiled"
-    assert pulse.limit_of("data") == 3600.0
-    assert pulse.limit_of("files") == 900.0, "with the time that an object store is waited for"
-    pulse("step", "step 1")
+    heartbeat = Heartbeat(0, 100.0, extra_s=300.0)
+    assert heartbeat.limit_of("step") == 600.0, "the first: a network may be compiled"
+    assert heartbeat.limit_of("data") == 3600.0
+    assert heartbeat.limit_of("files") == 900.0, "with the time that an object store is waited for"
+    heartbeat("step", "step 1")
     now = 50.0
-    pulse("step", "step 2")
-    assert pulse.limit_of("step") == 500.0, "ten times the slowest"
+    heartbeat("step", "step 2")
+    assert heartbeat.limit_of("step") == 500.0, "ten times the slowest"
     now = 53.0
-    pulse("validation", "image 1")
+    heartbeat("validation", "image 1")
     now = 54.0
-    pulse("files", "checkpoint")
-    assert pulse.limit_of("step") == 500.0
-    assert pulse.limit_of("validation") == 100.0, "the study's, where all is fast"
-    assert pulse.limit_of("files") == 900.0
-    pulse.close()
+    heartbeat("files", "checkpoint")
+    assert heartbeat.limit_of("step") == 500.0
+    assert heartbeat.limit_of("validation") == 100.0, "the study's, where all is fast"
+    assert heartbeat.limit_of("files") == 900.0
+    heartbeat.close()

@@ -14,7 +14,7 @@ def speak(log: LaunchLog) -> None:
     log.trial_started(1, {"optimizer.lr": 0.01}, first_epoch=2, num_epochs=4)
     log.epoch_done(1, 3, 0.25)
     log.trial_ended(1, "COMPLETE", value=0.25, reason="epochs")
-    log.said("the database is back after 63 s, going on")
+    log.info("the database is back after 63 s, going on")
 
 
 def test_what_is_heard_is_written_with_its_time_and_passed_on(tmp_path):
@@ -46,9 +46,9 @@ def test_what_is_heard_is_written_with_its_time_and_passed_on(tmp_path):
 def test_the_next_launch_goes_on_in_the_same_file_and_a_launch_that_breaks_off_says_why(tmp_path):
     path = tmp_path / "launch.log"
     with LaunchLog(path, RecordingListener()) as log:
-        log.said("one")
+        log.info("one")
     log = LaunchLog(path, RecordingListener())
-    log.said("two")
+    log.info("two")
     with pytest.raises(SearcherError), log:
         raise SearcherError("it broke\noff")
     assert [line.partition("Z ")[2] for line in path.read_text().splitlines()] == [

@@ -12,8 +12,8 @@ from ray.air.execution.resources.fixed import FixedResourceManager
 from ray.air.execution.resources.request import ResourceRequest
 from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError
 
-from searcher.orchestration.trials.common_ground import common_ground
 from searcher.orchestration.trials.lost_workers import cause_of, each_loss_is_its_trials
+from searcher.orchestration.trials.summary_of_failures import summary_of_failures
 
 # As Ray 2.60 writes them.
 _SETUP = (
@@ -61,14 +61,14 @@ def test_the_cause_is_one_line_without_colours_and_equal_causes_count_as_one(err
     about = [{"pid": 100 + n, "actor": f"{n:x}3422b258c942ccf169f5c2db01000000"} for n in range(5)]
     causes = [cause_of(error.format(**each)) for each in about]
     assert causes == [expected] * 5
-    assert common_ground([({}, f"its worker was lost: {cause}") for cause in causes]).startswith(
+    assert summary_of_failures([({}, f"its worker was lost: {cause}") for cause in causes]).startswith(
         f"each time: its worker was lost: {expected}"
     )
 
 
 def test_identifiers_and_addresses_make_no_two_reasons_of_one():
     failures = [({}, f"node at 10.0.0.{n}, id {n}f3422b258c942cc: no room") for n in range(5)]
-    assert common_ground(failures).startswith("each time: node at 10.0.0.0")
+    assert summary_of_failures(failures).startswith("each time: node at 10.0.0.0")
 
 
 @ray.remote(num_cpus=0)
@@ -105,7 +105,9 @@ def test_real_actors_that_end_for_the_same_reason_share_one_cause(ray_nodes, at_
     causes = [cause_of(error) for error in errors]
     assert errors[0] != errors[1]
     assert [bool(re.fullmatch(cause, each)) for each in causes] == [True, True], causes
-    assert common_ground([({}, f"its worker was lost: {each}") for each in causes]).startswith("each time: ")
+    assert summary_of_failures([({}, f"its worker was lost: {each}") for each in causes]).startswith(
+        "each time: "
+    )
 
 
 @ray.remote(num_cpus=0)

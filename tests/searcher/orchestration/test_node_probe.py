@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> DataRequest:
 
 @pytest.fixture
 def job(data: DataRequest, monkeypatch):
-    """A function that makes the job of a trial, whose node is not given any time to mount or mend something."""
+    """A function that makes the job of a trial, whose node is not given any time to mount or fix something."""
     monkeypatch.setattr(node_probe, "_MOUNTED_WITHIN_S", 0.0)
 
     def make(root: Path, storage_mark: str | None = None, code_digest: str | None = None) -> TrialJob:

@@ -39,7 +39,7 @@ def test_a_lost_node_is_said_once_and_waited_for_and_given_up_in_the_end(clock, 
     assert said == ["no node is left that offers 4 CPUs and 1 GPUs; waiting 15 minutes for one"]
     assert ended == []
     steps(watch, clock, until=60 + GIVE_UP_AFTER_S + 20)
-    assert ended[0] == "no node offered 4 CPUs and 1 GPUs for 15 minutes; mend the cluster"
+    assert ended[0] == "no node offered 4 CPUs and 1 GPUs for 15 minutes; fix the cluster"
 
 
 def test_a_node_that_comes_back_is_said_and_the_waiting_begins_anew(clock, nodes):

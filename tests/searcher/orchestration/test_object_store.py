@@ -13,9 +13,9 @@ from searcher.exceptions import NodeError, StorageError
 from searcher.ledger.checkpoint_files import damage_of, find_checkpoint
 from searcher.orchestration.cluster.node_probe import check_storage
 from searcher.orchestration.trials.messages import TrialJob
-from searcher.orchestration.trials.trial_place import trial_place
+from searcher.orchestration.trials.trial_workspace import trial_workspace
 from searcher.storage.mirror import local_root
-from searcher.storage.objects import ObjectStore
+from searcher.storage.object_store import ObjectStore
 from searcher.training.checkpoints import CheckpointFile
 from searcher.training.dataset import DataRequest
 from searcher.training.failures import diagnose
@@ -48,33 +48,33 @@ def write(folder: Path, name: str, content: bytes, epoch: int) -> CheckpointFile
 
 
 def test_a_report_finds_its_checkpoint_in_the_store_and_the_one_before_too(job, bucket_uri):
-    place, store = trial_place(job), ObjectStore(bucket_uri)
-    place.run_dir.mkdir(parents=True)
-    (place.run_dir / "trial.log").write_text("begun\n")
+    workspace, store = trial_workspace(job), ObjectStore(bucket_uri)
+    workspace.run_dir.mkdir(parents=True)
+    (workspace.run_dir / "trial.log").write_text("begun\n")
     epochs = [b"one", b"two", b"three", b"four"]
     for epoch, content in enumerate(epochs, start=1):
-        last = write(place.run_dir, "last.pt", content, epoch)
+        last = write(workspace.run_dir, "last.pt", content, epoch)
         if epoch > 1:
-            write(place.run_dir, "previous.pt", epochs[epoch - 2], epoch - 1)
-        [record] = place.kept({"last": last})
+            write(workspace.run_dir, "previous.pt", epochs[epoch - 2], epoch - 1)
+        [record] = workspace.kept({"last": last})
         assert record.uri == f"tiny/trial-0003/{hashlib.sha256(content).hexdigest()}.pt"
         contents = {store.read(name) for name in store.list(job.run_dir) if name.endswith(".pt")}
         assert contents == set(epochs[max(0, epoch - 3) : epoch]), (
             "the driver may know of the one before alone"
         )
-    (place.run_dir / "trial.log").write_text("begun\nended\n")
-    scratch = place.run_dir.parent
-    place.close()
-    place.close()
+    (workspace.run_dir / "trial.log").write_text("begun\nended\n")
+    scratch = workspace.run_dir.parent
+    workspace.close()
+    workspace.close()
     assert store.read("tiny/trial-0003/trial.log") == b"begun\nended\n"
     assert not scratch.exists()
 
 
 def test_a_record_and_what_is_in_the_store(job, root, bucket_uri):
-    place, store = trial_place(job), ObjectStore(bucket_uri)
-    place.run_dir.mkdir(parents=True)
-    [record] = place.kept({"last": write(place.run_dir, "last.pt", b"three", 3)})
-    place.close()
+    workspace, store = trial_workspace(job), ObjectStore(bucket_uri)
+    workspace.run_dir.mkdir(parents=True)
+    [record] = workspace.kept({"last": write(workspace.run_dir, "last.pt", b"three", 3)})
+    workspace.close()
     assert damage_of(root, record) is None
     assert (root / record.uri).read_bytes() == b"three", "fetched"
     (root / record.uri).write_bytes(b"THREE")
@@ -93,15 +93,15 @@ def test_a_record_and_what_is_in_the_store(job, root, bucket_uri):
 
 
 def test_no_report_goes_out_while_its_checkpoint_is_not_in_the_store(job, s3_server):
-    place = trial_place(replace(job, storage_root=s3_server.uri("removed/x")))
-    place.run_dir.mkdir(parents=True)
-    last = write(place.run_dir, "last.pt", b"one", 1)
+    workspace = trial_workspace(replace(job, storage_root=s3_server.uri("removed/x")))
+    workspace.run_dir.mkdir(parents=True)
+    last = write(workspace.run_dir, "last.pt", b"one", 1)
     with pytest.raises(StorageError, match="no bucket of that name") as gone:
-        place.kept({"last": last})
+        workspace.kept({"last": last})
     failure = diagnose(gone.value)
     assert failure.cause == "node", "another node may reach it: the trial is tried again"
     assert "\n" not in failure.reason
-    place.close()
+    workspace.close()
 
 
 def test_a_node_without_the_driver_s_store_is_named(job, bucket_uri, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from searcher.exceptions import CheckpointError
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.trials.trainable import _begins_from, _claim
-from searcher.orchestration.trials.trial_place import TrialPlace
+from searcher.orchestration.trials.trial_workspace import TrialWorkspace
 
 
 @pytest.mark.parametrize(
@@ -31,14 +31,14 @@ def test_the_checkpoint_with_the_recorded_digest_is_taken_or_the_trial_fails(tmp
         num_bytes=len(recorded),
         value=0.5,
     )
-    place = TrialPlace(SimpleNamespace(run_dir="trial", resume_from=record), tmp_path)
+    workspace = TrialWorkspace(SimpleNamespace(run_dir="trial", resume_from=record), tmp_path)
     if expected is None:
         with pytest.raises(
             CheckpointError, match=r"trial/last\.pt: must be the checkpoint of epoch 3 with sha256"
         ):
-            _begins_from(place)[0]
+            _begins_from(workspace)[0]
     else:
-        assert _begins_from(place)[0] == tmp_path / "trial" / expected
+        assert _begins_from(workspace)[0] == tmp_path / "trial" / expected
 
 
 def test_of_two_studies_of_one_name_that_begin_at_once_the_second_trial_is_refused_the_folder(tmp_path):

@@ -15,9 +15,9 @@ from searcher.data_pipeline.tiling import Tile
 from searcher.inference.image_kind import ImageKind
 from searcher.inference.predictor import Predictor
 from searcher.prediction import images, label_map
+from searcher.prediction.file_prediction import Options, predict_image
 from searcher.prediction.images import Normalised, is_dark, open_image, read_as_seen
 from searcher.prediction.morphology import measure_objects
-from searcher.prediction.predict import Options, predict_image
 from searcher.prediction.raster import Resampled
 from searcher.report.composite import COLOURS, composite
 

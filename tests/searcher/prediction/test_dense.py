@@ -15,21 +15,21 @@ from searcher.models.base import DenseModel
 from searcher.models.postprocess import smooth
 from searcher.models.settings import PostprocessSettings
 from searcher.models.unet import UNet
-from searcher.models.values import Evidence
+from searcher.models.values import InstanceMaps
 from searcher.prediction.dense import cut_blended, see_dense
 
 CPU = torch.device("cpu")
 
 
 class Painted(DenseModel):
-    """Red is the probability, green the core, if it knows cores."""
+    """Red is the probability, green the seed map, if it has one."""
 
     postprocess_keys = ()
     kind_of_maps = "painted"
 
-    def __init__(self, *, has_core: bool, **postprocess) -> None:
+    def __init__(self, *, has_seed_map: bool, **postprocess) -> None:
         super().__init__()
-        self.has_core = has_core
+        self.has_seed_map = has_seed_map
         self.postprocess = PostprocessSettings(**postprocess)
 
     def parts(self):
@@ -39,10 +39,10 @@ class Painted(DenseModel):
         raise NotImplementedError
 
     def predict_maps(self, images):
-        return images[..., : 1 + self.has_core].permute(0, 3, 1, 2).float() / 255
+        return images[..., : 1 + self.has_seed_map].permute(0, 3, 1, 2).float() / 255
 
-    def evidence(self, maps):
-        return Evidence(maps[0], maps[1] if self.has_core else None)
+    def instance_maps(self, maps):
+        return InstanceMaps(maps[0], maps[1] if self.has_seed_map else None)
 
 
 def painting(height: int, width: int, seed: int, grain: float) -> np.ndarray:
@@ -90,18 +90,18 @@ POSTPROCESS = st.fixed_dictionaries(
     width=st.integers(1, 150),
     seed=st.integers(0, 10**6),
     grain=st.sampled_from([0.7, 2.0, 5.0]),
-    has_core=st.booleans(),
+    has_seed_map=st.booleans(),
     block_px=st.sampled_from([5, 16, 64, 2048]),
     tile_px=st.sampled_from([0, 24, 64]),
     postprocess=POSTPROCESS,
 )
 def test_blocks_cut_what_the_whole_image_does(
-    tmp_path_factory, height, width, seed, grain, has_core, block_px, tile_px, postprocess
+    tmp_path_factory, height, width, seed, grain, has_seed_map, block_px, tile_px, postprocess
 ):
     image = painting(height, width, seed, grain)
     whole, labels, scores = cut_both_ways(
         image,
-        Painted(has_core=has_core, **postprocess),
+        Painted(has_seed_map=has_seed_map, **postprocess),
         tmp_path_factory.mktemp("scratch"),
         tile_px=tile_px,
         overlap_px=8,
@@ -116,7 +116,7 @@ def test_windows_are_smoothed_as_the_whole_image_is_to_the_last_bit(tmp_path, si
     rng = np.random.default_rng(0)
     for height, width in rng.integers(60, 300, (12, 2)):
         image = rng.integers(0, 256, (height, width, 3), np.uint8)
-        predictor = Predictor([Painted(has_core=True)], device=CPU)
+        predictor = Predictor([Painted(has_seed_map=True)], device=CPU)
         with see_dense(predictor, ArrayRaster(image), tmp_path) as blended:
             whole = [smooth(image[..., n] / np.float32(255), sigma_px) for n in range(2)]
             for _ in range(8):
@@ -150,21 +150,21 @@ def test_a_network_without_tiles_sees_small_images_whole_and_large_ones_in_tiles
             shapes.append(tuple(images.shape[1:3]))
             return super().predict_maps(images)
 
-    predictor = Predictor([Recording(has_core=False)], device=CPU)
+    predictor = Predictor([Recording(has_seed_map=False)], device=CPU)
     for width in (64, 65):
         image = painting(20, width, 0, 2.0)
         with see_dense(predictor, ArrayRaster(image), tmp_path, default_tile_px=64) as blended:
-            evidence = blended.read(Tile(0, 0, 20, width), smoothing_sigma_px=0)
-        np.testing.assert_allclose(evidence.probability, image[..., 0] / 255, rtol=1e-5)
+            instance_maps = blended.read(Tile(0, 0, 20, width), smoothing_sigma_px=0)
+        np.testing.assert_allclose(instance_maps.foreground_map, image[..., 0] / 255, rtol=1e-5)
     assert shapes == [(20, 64), (20, 64), (20, 64)]
 
 
 def test_no_foreground_and_nothing_but_foreground(tmp_path):
     for value, expected in ((0, 0), (255, 1)):
         image = np.full((40, 50, 3), value, np.uint8)
-        for has_core in (False, True):
+        for has_seed_map in (False, True):
             _, labels, scores = cut_both_ways(
-                image, Painted(has_core=has_core), tmp_path, tile_px=0, overlap_px=8, block_px=16
+                image, Painted(has_seed_map=has_seed_map), tmp_path, tile_px=0, overlap_px=8, block_px=16
             )
             np.testing.assert_array_equal(labels, np.full((40, 50), expected))
             assert len(scores) == expected
@@ -176,7 +176,7 @@ class TestPiecesTooLargeForMemory:
     def test_without_cores_it_is_what_it_would_be(self, tmp_path):
         for seed in range(5):
             image = painting(120, 130, seed, 5.0)
-            model = Painted(has_core=False, threshold=0.4, min_object_area_px=30)
+            model = Painted(has_seed_map=False, threshold=0.4, min_object_area_px=30)
             whole, labels, scores = cut_both_ways(
                 image, model, tmp_path, tile_px=0, overlap_px=8, block_px=32, max_window_px=100
             )
@@ -187,7 +187,13 @@ class TestPiecesTooLargeForMemory:
         image = np.full((100, 140, 3), 250, np.uint8)
         image[40:60, 50:90] = 0
         whole, labels, _ = cut_both_ways(
-            image, Painted(has_core=True), tmp_path, tile_px=0, overlap_px=8, block_px=16, max_window_px=100
+            image,
+            Painted(has_seed_map=True),
+            tmp_path,
+            tile_px=0,
+            overlap_px=8,
+            block_px=16,
+            max_window_px=100,
         )
         np.testing.assert_array_equal(labels, whole.labels)
         assert labels.all(), "the hole is larger than a window's margin, and filled all the same"
@@ -200,7 +206,7 @@ class TestPiecesTooLargeForMemory:
         image = np.zeros((side * num, side * num, 3), np.uint8)
         image[..., 0] = 255
         image[..., 1] = 60 + 20 * depth
-        model = Painted(has_core=True, seed_threshold=0.6)
+        model = Painted(has_seed_map=True, seed_threshold=0.6)
         whole, labels, scores = cut_both_ways(
             image, model, tmp_path, tile_px=0, overlap_px=8, block_px=48, max_window_px=1000
         )
@@ -212,7 +218,7 @@ class TestPiecesTooLargeForMemory:
         image = np.zeros((12, 400, 3), np.uint8)
         image[2:10, 2:398, 0] = 255
         image[2:10, 2:6, 1] = image[2:10, 8:12, 1] = 200
-        model = Painted(has_core=True)
+        model = Painted(has_seed_map=True)
         _, labels, _ = cut_both_ways(
             image, model, tmp_path, tile_px=0, overlap_px=8, block_px=16, max_window_px=50
         )
@@ -222,7 +228,7 @@ class TestPiecesTooLargeForMemory:
 
     @pytest.mark.parametrize("seed", range(3))
     def test_hardly_a_pixel_changes_hands_and_none_is_lost(self, tmp_path, seed):
-        model = Painted(has_core=True, threshold=0.4, keep_unseeded=seed > 0, fill_holes=seed < 2)
+        model = Painted(has_seed_map=True, threshold=0.4, keep_unseeded=seed > 0, fill_holes=seed < 2)
         whole, labels, _ = cut_both_ways(
             painting(160, 160, seed, 4.0),
             model,

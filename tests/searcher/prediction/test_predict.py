@@ -15,8 +15,14 @@ from searcher.data_pipeline.scratch import ScratchArray
 from searcher.data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
-from searcher.prediction import predict as predict_module
-from searcher.prediction.predict import Failure, ImageResult, Options, predict_image, predict_images
+from searcher.prediction import file_prediction as predict_module
+from searcher.prediction.file_prediction import (
+    FailedImage,
+    Options,
+    PredictedImage,
+    predict_image,
+    predict_images,
+)
 
 
 def predictor(**kwargs) -> Predictor:
@@ -118,10 +124,10 @@ def test_997_of_1000(tmp_path):
     (tmp_path / "5.png").write_bytes(b"")
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "8.png")
     (tmp_path / "out").mkdir()
-    results: list[ImageResult | Failure] = []
+    results: list[PredictedImage | FailedImage] = []
     paths = sorted(tmp_path.glob("*.png"))
     predict_images(paths, predictor(), Options(folder=tmp_path / "out", outputs=["csv"]), done=results.append)
-    failed = {each.name: each.reason for each in results if isinstance(each, Failure)}
+    failed = {each.name: each.reason for each in results if isinstance(each, FailedImage)}
     assert sorted(failed) == ["2.png", "5.png", "8.png"]
     assert all(str(tmp_path / name) in reason and "\n" not in reason for name, reason in failed.items())
     assert len(list((tmp_path / "out").iterdir())) == 7
@@ -176,12 +182,12 @@ def test_what_one_image_brings_about_is_its_line_and_the_others_are_done(tmp_pat
         image = discs((15, 15), size=(30, 30))
         image[0, 0] = (255, 0, 0) if name == "b" else 0
         Image.fromarray(image).save(tmp_path / f"{name}.png")
-    results: list[ImageResult | Failure] = []
+    results: list[PredictedImage | FailedImage] = []
     asked = Predictor([FailsOnRed(error)], device=torch.device("cpu"))
     options = Options(folder=tmp_path / "out", outputs=["labels"])
     options.folder.mkdir()
     predict_images(sorted(tmp_path.glob("*.png")), asked, options, done=results.append)
-    assert [type(each) for each in results] == [ImageResult, Failure, ImageResult]
+    assert [type(each) for each in results] == [PredictedImage, FailedImage, PredictedImage]
     assert results[1].reason.startswith(f"{tmp_path / 'b.png'}: ")
     assert said in results[1].reason
     assert "\n" not in results[1].reason
@@ -207,7 +213,7 @@ def test_an_image_that_changes_while_it_is_read_is_its_line(tmp_path, monkeypatc
             (tmp_path / "new").rename(path)
 
     monkeypatch.setattr(predict_module, "write_labels", changing)
-    results: list[ImageResult | Failure] = []
+    results: list[PredictedImage | FailedImage] = []
     options = Options(folder=tmp_path / "out", outputs=["labels"])
     options.folder.mkdir()
     predict_images([path], predictor(), options, done=results.append)
@@ -223,7 +229,7 @@ def test_a_pixel_size_that_is_none_is_the_images_line(tmp_path, um):
         discs((15, 15), size=(30, 30)),
         metadata={"PhysicalSizeX": um, "PhysicalSizeY": um, "axes": "YXS"},
     )
-    results: list[ImageResult | Failure] = []
+    results: list[PredictedImage | FailedImage] = []
     predict_images([path], predictor(), Options(folder=tmp_path), done=results.append)
     assert "a pixel's side must be from 0.001 to 1000 um, got" in results[0].reason
 
@@ -232,7 +238,7 @@ def test_a_folder_in_the_place_of_an_output_is_said_before_the_work(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(discs((15, 15), size=(30, 30))).save(path)
     (tmp_path / "a.geojson").mkdir()
-    results: list[ImageResult | Failure] = []
+    results: list[PredictedImage | FailedImage] = []
     asked = Predictor([FailsOnRed(AssertionError("no work"))], device=torch.device("cpu"))
     predict_images([path], asked, Options(folder=tmp_path), done=results.append)
     assert "a.geojson must be a file, got a folder of that name; move it away" in results[0].reason

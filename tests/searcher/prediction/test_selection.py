@@ -16,7 +16,7 @@ from toy_models import RedIsProbability
 from searcher.data_pipeline.tiling import Tile
 from searcher.exceptions import UserError
 from searcher.inference.predictor import Predictor
-from searcher.prediction.predict import Options, predict_image
+from searcher.prediction.file_prediction import Options, predict_image
 from searcher.prediction.selection import Region, is_glass, read_region
 
 SQUARES = ((5, 5, 10), (30, 30, 10), (30, 70, 10), (60, 100, 4))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from searcher.data_pipeline.datasets import SyntheticGlands
-from searcher.evaluation import metrics
+from searcher.evaluation import official_metrics
 from searcher.evaluation.glas import poster
-from searcher.evaluation.summary import ImageResult, summarise
+from searcher.evaluation.summary import ImageMetrics, summarise
 from searcher.report.model import (
     DataSet,
     EvaluationReport,
     Example,
-    Member,
+    ReportMember,
     SplitReport,
     choose_examples,
 )
@@ -38,10 +38,10 @@ def split() -> SplitReport:
         prediction = moved(truth, number)
         read[sample.id] = (image, truth, prediction)
         results.append(
-            ImageResult(
+            ImageMetrics(
                 id=sample.id,
                 stratum=sample.stratum,
-                comparison=metrics.compare(truth, prediction),
+                comparison=official_metrics.compare(truth, prediction),
                 poster=poster.compare(truth, prediction),
                 seconds=0.25 * (number + 1),
             )
@@ -55,8 +55,8 @@ def split() -> SplitReport:
 
 
 @pytest.fixture(scope="session")
-def member() -> Member:
-    return Member(
+def member() -> ReportMember:
+    return ReportMember(
         study="unet-finetune",
         trial=3,
         epoch=2,
@@ -78,7 +78,7 @@ def member() -> Member:
 
 
 @pytest.fixture(scope="session")
-def make_report(split: SplitReport, member: Member) -> Callable[..., EvaluationReport]:
+def make_report(split: SplitReport, member: ReportMember) -> Callable[..., EvaluationReport]:
     def make(**changes: object) -> EvaluationReport:
         fields = {
             "method": "unet-tiny",

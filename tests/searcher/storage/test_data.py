@@ -6,8 +6,8 @@ from searcher.cli.main import main
 from searcher.data_pipeline.datasets import SyntheticGlands, write_release
 from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import StorageError
-from searcher.storage.data import open_data
-from searcher.storage.objects import ObjectStore
+from searcher.storage.fetched_data import open_data
+from searcher.storage.object_store import ObjectStore
 from searcher.study.config import DataConfig
 from searcher.training.dataset import DataRequest
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from searcher.exceptions import StorageError
-from searcher.storage.objects import ObjectStore, below, is_object_uri, normal_uri
+from searcher.storage.object_store import ObjectStore, below, is_object_uri, normal_uri
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_pickle_holds_no_key(store):
 
 def test_a_bucket_that_is_not_there_is_one_line(s3_server):
     with pytest.raises(StorageError, match=r"got no bucket of that name; check the name") as refused:
-        ObjectStore(s3_server.uri("nosuch/x"), patience_s=60).check_use()
+        ObjectStore(s3_server.uri("nosuch/x"), retry_for_s=60).check_use()
     assert "\n" not in str(refused.value)
 
 
@@ -115,7 +115,7 @@ def test_keys_that_nobody_knows_are_one_line_without_them(s3_server, bucket_uri)
     s3_server.check_keys(True)
     try:
         with pytest.raises(StorageError, match=r"got access denied; check the credentials") as refused:
-            ObjectStore(bucket_uri, patience_s=60).check_use()
+            ObjectStore(bucket_uri, retry_for_s=60).check_use()
     finally:
         s3_server.check_keys(False)
     assert "\n" not in str(refused.value)
@@ -132,7 +132,7 @@ def test_a_store_that_is_away_is_one_line_or_waited_for(s3_server, store, tmp_pa
         assert "\n" not in str(away.value)
         back = threading.Timer(1.0, s3_server.start_again)
         back.start()
-        store.patience_s = 60
+        store.retry_for_s = 60
         store.upload(tmp_path / "a", "a")
         back.join()
     except BaseException:

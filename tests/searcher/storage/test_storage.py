@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from searcher.exceptions import StorageError
-from searcher.storage.base import Storage
 from searcher.storage.folder import FolderStorage
 from searcher.storage.mirror import local_root, named_root, storage_at, storage_of
+from searcher.storage.protocol import Storage
 
 
 @pytest.fixture(params=["folder", "object store"])

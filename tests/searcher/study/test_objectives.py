@@ -21,27 +21,32 @@ def test_nan_is_beaten_and_one_objective_has_its_best():
 
 
 def test_further_objectives_are_part_of_what_a_study_is():
-    text = '[study]\nname = "s"\nobjective = "object_dice"\nalso = ["seconds_per_image", "loss"]\n'
+    text = '[study]\nname = "s"\nobjective = "object_dice"\nsecondary_objectives = ["seconds_per_image", "loss"]\n'
     spec = parse_study(text, source="s.toml")
     assert spec.directions == ["maximize", "minimize", "minimize"]
     assert spec.identity()["study.also"] == "seconds_per_image, loss"
-    assert "study.also" not in parse_study(text.replace("also", "# also"), source="s.toml").identity()
+    assert (
+        "study.also"
+        not in parse_study(
+            text.replace("secondary_objectives", "# secondary_objectives"), source="s.toml"
+        ).identity()
+    )
 
 
 def test_a_sampler_for_one_objective_is_refused():
-    text = '[study]\nname = "s"\nalso = ["loss"]\n[search]\nsampler = "cmaes"\n'
+    text = '[study]\nname = "s"\nsecondary_objectives = ["loss"]\n[search]\nsampler = "cmaes"\n'
     with pytest.raises(StudyFileError, match="must know several objectives"):
         parse_study(text, source="s.toml")
 
 
 @pytest.mark.parametrize(
-    ("also", "message"),
+    ("secondary_objectives", "message"),
     [
         ('["object_dice"]', "must name other metrics than objective"),
         ('["loss", "loss"]', "each once"),
-        ('["speed"]', "study.also"),
+        ('["speed"]', "study.secondary_objectives"),
     ],
 )
-def test_wrong_further_objectives(also, message):
+def test_wrong_further_objectives(secondary_objectives, message):
     with pytest.raises(StudyFileError, match=message):
-        parse_study(f'[study]\nname = "s"\nalso = {also}\n', source="s.toml")
+        parse_study(f'[study]\nname = "s"\nsecondary_objectives = {secondary_objectives}\n', source="s.toml")

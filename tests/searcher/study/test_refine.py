@@ -44,7 +44,7 @@ def test_less_is_better_where_the_objective_is_minimized():
 def test_a_linear_range_is_the_box_with_a_tenth_of_the_old_width():
     table = "[space.model]\ndropout = { low = 0.0, high = 0.5 }\n"
     each, _ = refined(table, "model.dropout", trials("model.dropout", [(0.2, 3), (0.25, 2), (0.3, 1)]))
-    assert each.new == FloatRange(0.15, 0.35, whole=(0.0, 0.5))
+    assert each.new == FloatRange(0.15, 0.35, original_range=(0.0, 0.5))
     assert "the best 3 lie in 0.2 .. 0.3" in each.reason
 
 
@@ -53,7 +53,7 @@ def test_a_logarithmic_range_is_narrowed_in_its_scale():
     values = [(1e-3, 3), (3e-3, 2), (1e-2, 1)]
     each, _ = refined(table, "optimizer.lr", trials("optimizer.lr", values))
     # Five decades wide: half a decade on both sides, 3.16e-4 and 3.16e-2, rounded outward to three digits.
-    assert each.new == FloatRange(3.16e-4, 3.17e-2, log=True, whole=(1e-5, 1.0))
+    assert each.new == FloatRange(3.16e-4, 3.17e-2, log=True, original_range=(1e-5, 1.0))
 
 
 def test_the_box_is_clipped_to_the_old_range():
@@ -74,7 +74,7 @@ def test_a_crowded_edge_is_passed():
     # Two decades wide: half a decade past the edge, 3.16e-2; the lower end is 1e-3 less a fifth of a decade.
     assert each.new.high == pytest.approx(3.17e-2)
     assert each.new.low == pytest.approx(6.30e-4)
-    assert each.new.whole == (1e-4, each.new.high)
+    assert each.new.original_range == (1e-4, each.new.high)
     assert "2 crowd the upper edge: widened past it" in each.reason
 
 
@@ -91,7 +91,7 @@ def test_integers_keep_their_grid():
     each, _ = refined(
         table, "postprocess.min_object_area_px", trials("postprocess.min_object_area_px", values)
     )
-    assert each.new == IntRange(200, 400, step=100, whole=(0, 600))  # 300 ± 60, outward on the grid
+    assert each.new == IntRange(200, 400, step=100, original_range=(0, 600))  # 300 ± 60, outward on the grid
 
 
 def test_too_few_values_narrow_nothing():
@@ -145,7 +145,7 @@ def test_narrowing_twice_remembers_the_first_space():
         once.space, trials("model.dropout", [(0.25, 3), (0.25, 2), (0.26, 1)]), MAXIMIZE, model="unet"
     )
     [each] = twice.parameters
-    assert (each.new.low, each.new.high, each.new.whole) == (0.23, 0.28, (0.0, 0.5))
+    assert (each.new.low, each.new.high, each.new.original_range) == (0.23, 0.28, (0.0, 0.5))
 
 
 def test_a_limit_that_is_itself_excluded_is_not_reached():
@@ -158,17 +158,17 @@ def test_a_limit_that_is_itself_excluded_is_not_reached():
 
 
 def test_what_explorers_found_outside_of_a_narrowed_range_widens_it():
-    table = "[space.optimizer]\nlr = { low = 1e-3, high = 2e-3, log = true, whole = [1e-5, 1e-1] }\n"
+    table = "[space.optimizer]\nlr = { low = 1e-3, high = 2e-3, log = true, original_range = [1e-5, 1e-1] }\n"
     each, _ = refined(table, "optimizer.lr", trials("optimizer.lr", [(5e-2, 3), (5e-2, 2), (6e-2, 1)]))
     # All beyond the upper edge: up to the farthest of them; down to the lowest, less a tenth of the width, a factor 2.
     assert each.new.high == pytest.approx(6e-2)
     assert each.new.low == pytest.approx(5e-2 / 2**0.1, rel=0.01)
-    assert each.new.whole == (1e-5, 1e-1)
+    assert each.new.original_range == (1e-5, 1e-1)
     assert "3 crowd the upper edge" in each.reason
 
 
 def test_a_choice_that_explorers_found_good_comes_back():
-    table = '[space.optimizer]\nname = { choices = ["adam"], whole = ["sgd", "adam"] }\n'
+    table = '[space.optimizer]\nname = { choices = ["adam"], original_range = ["sgd", "adam"] }\n'
     tried = trials("optimizer.name", [("sgd", 0.9), *[("adam", 0.8)] * 4])
     each, _ = refined(table, "optimizer.name", tried)
     assert each.new == Choice(("sgd", "adam"), ("sgd", "adam"))

@@ -150,9 +150,9 @@ def test_a_list_on_the_command_line():
     spec = parse_study(
         _HEAD + "[space.optimizer]\nlr={low=0.1,high=1.0}",
         source="s",
-        overrides={"study.also": ["object_f1"]},
+        overrides={"study.secondary_objectives": ["object_f1"]},
     )
-    assert spec.study.also == ["object_f1"]
+    assert spec.study.secondary_objectives == ["object_f1"]
 
 
 def test_a_table_on_the_command_line_leaves_the_files_other_keys():

@@ -15,11 +15,11 @@ study = "unet-broad"
 how = "refine"
 trials = [3, 1]
 [space.optimizer]
-name = { choices = ["adamw"], whole = ["sgd", "adamw"] }
-lr = { low = 3e-4, high = 2e-3, log = true, whole = [1e-5, 1e-1] }
+name = { choices = ["adamw"], original_range = ["sgd", "adamw"] }
+lr = { low = 3e-4, high = 2e-3, log = true, original_range = [1e-5, 1e-1] }
 momentum = { low = 0.0, high = 0.9, step = 0.1, when = { "optimizer.name" = ["sgd"] } }
 [space.train]
-batch_size = { low = 2, high = 6, step = 2, whole = [2, 8] }
+batch_size = { low = 2, high = 6, step = 2, original_range = [2, 8] }
 [space.data]
 samples_per_epoch = { low = 10, high = 1000, log = true }
 [[enqueue]]
@@ -68,19 +68,22 @@ def test_comments_stand_above_what_they_are_about():
     ("entry", "message"),
     [
         (
-            "lr = { low = 1e-3, high = 1e-2, whole = [5e-3, 1e-1] }",
+            "lr = { low = 1e-3, high = 1e-2, original_range = [5e-3, 1e-1] }",
             "must reach from at most low to at least high",
         ),
         (
-            "lr = { low = 1e-3, high = 1e-2, whole = 3 }",
+            "lr = { low = 1e-3, high = 1e-2, original_range = 3 }",
             "must be the lowest and the highest value before, got 3",
         ),
-        ("lr = { low = 1e-3, high = 1e-2, log = true, whole = [0.0, 1e-1] }", "must reach from at most low"),
-        ("lr = { low = 1e-3, high = 1e-2, whole = [-1.0, 1e-1] }", "greater than 0"),
-        ('name = { choices = ["sgd"], whole = ["adam"] }', "must hold every one of choices"),
-        ('name = { choices = ["sgd"], whole = ["sgd", "sg"] }', "'sg'"),
         (
-            "momentum = { low = 0.2, high = 0.4, step = 0.2, whole = [0.1, 0.6] }",
+            "lr = { low = 1e-3, high = 1e-2, log = true, original_range = [0.0, 1e-1] }",
+            "must reach from at most low",
+        ),
+        ("lr = { low = 1e-3, high = 1e-2, original_range = [-1.0, 1e-1] }", "greater than 0"),
+        ('name = { choices = ["sgd"], original_range = ["adam"] }', "must hold every one of choices"),
+        ('name = { choices = ["sgd"], original_range = ["sgd", "sg"] }', "'sg'"),
+        (
+            "momentum = { low = 0.2, high = 0.4, step = 0.2, original_range = [0.1, 0.6] }",
             "must begin whole steps below low",
         ),
     ],

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from searcher import files
+from searcher import atomic_files
 from searcher.exceptions import CheckpointError
 from searcher.study.config import TrialConfig
 from searcher.training.checkpoints import (
@@ -169,7 +169,7 @@ def test_a_full_disk_without_hard_links_keeps_the_previous_best(small_disk, monk
     def refuse(source, target):
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(files.os, "link", refuse)
+    monkeypatch.setattr(atomic_files.os, "link", refuse)
     file = save_checkpoint(checkpoint(epoch=3), small_disk.path / "last.pt")
     best = publish_checkpoint(file, small_disk.path / "best.pt")
     file = save_checkpoint(checkpoint(epoch=4), small_disk.path / "last.pt")
@@ -199,7 +199,7 @@ def test_the_bytes_are_on_disk_before_the_name_is(tmp_path, monkeypatch):
         calls.append(("replace", target.name))
         return replace(path, target)
 
-    monkeypatch.setattr(files.os, "fsync", record_fsync)
+    monkeypatch.setattr(atomic_files.os, "fsync", record_fsync)
     monkeypatch.setattr(Path, "replace", record_replace)
     save_checkpoint(checkpoint(), tmp_path / "last.pt")
     assert calls == [("fsync", "file"), ("replace", "last.pt"), ("fsync", "folder")]
@@ -224,7 +224,7 @@ def test_a_file_system_without_hard_links_gets_a_copy(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     file = save_checkpoint(checkpoint(), tmp_path / "last.pt")
-    monkeypatch.setattr(files.os, "link", refuse)
+    monkeypatch.setattr(atomic_files.os, "link", refuse)
     published = publish_checkpoint(file, tmp_path / "best.pt")
     load_checkpoint(tmp_path / "best.pt", sha256=published.sha256)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best.pt", "last.pt"]

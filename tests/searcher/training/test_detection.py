@@ -115,10 +115,10 @@ def test_validation_takes_one_pass_an_image(detection, store, monkeypatch):
     forward = MaskRCNN.forward
     monkeypatch.setattr(MaskRCNN, "forward", lambda self, images: passes.append(1) or forward(self, images))
     validator = Validator(store, [0, 1, 2], device=torch.device("cpu"), dtype=torch.float32)
-    metrics = validator.measure(model, epoch=1)
+    metrics = validator.validate(model, epoch=1)
     assert len(passes) == 3
     assert metrics["loss"] > 0
-    again = validator.measure(model, epoch=1)
+    again = validator.validate(model, epoch=1)
     assert metrics.pop("seconds_per_image") > 0
     assert again.pop("seconds_per_image") > 0
     assert again == metrics

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from searcher.atomic_files import write_atomically
 from searcher.data_pipeline import SyntheticGlands, prepare_store
 from searcher.data_pipeline.exceptions import DataError
 from searcher.exceptions import CheckpointError, NonFiniteLossError
-from searcher.files import write_atomically
 from searcher.models import unet
 from searcher.models.values import TensorBatch
 from searcher.study.objectives import Objective
-from searcher.training.failures import Failure, diagnose
+from searcher.training.failures import TrialFailure, diagnose
 from searcher.training.history import append_epoch
 from searcher.training.reporter import NullReporter
 from searcher.training.trainer import Trainer
@@ -114,7 +114,7 @@ def test_memory_below_another_error_is_about_memory():
         except RuntimeError as error:
             raise CheckpointError("last.pt: could not be read") from error
 
-    assert diagnose(caught(build)) == Failure("last.pt: could not be read", "memory")
+    assert diagnose(caught(build)) == TrialFailure("last.pt: could not be read", "memory")
 
 
 def write_text(path):
@@ -154,13 +154,13 @@ def test_a_full_disk_is_found_below_errors_of_errors(suppressed):
                 raise CheckpointError("runs/last.pt: could not be written") from None
             raise CheckpointError("runs/last.pt: could not be written") from ValueError("another")
 
-    assert diagnose(caught(fail)) == Failure("runs/last.pt: could not be written", "disk")
+    assert diagnose(caught(fail)) == TrialFailure("runs/last.pt: could not be written", "disk")
 
 
 def test_errors_in_a_circle_come_to_an_end():
     one, two = ValueError("one"), ValueError("two")
     one.__context__, two.__context__ = two, one
-    assert diagnose(one) == Failure("ValueError: one", "trial")
+    assert diagnose(one) == TrialFailure("ValueError: one", "trial")
 
 
 def line_of(module, text):
@@ -186,7 +186,7 @@ def test_an_error_of_the_projects_own_line_names_it_once():
     number = fail.__code__.co_firstlineno + 1
 
     expected = f"RuntimeError: boom at tests/searcher/training/test_failures.py:{number}"
-    assert diagnose(caught(fail)) == Failure(expected, "trial")
+    assert diagnose(caught(fail)) == TrialFailure(expected, "trial")
 
 
 def test_an_error_inside_a_package_names_its_file():
@@ -215,7 +215,7 @@ def test_a_reason_is_one_line_of_readable_length():
     [CheckpointError("runs/last.pt: rule,\n got value; remedy"), DataError("a.png: rule", "b.png: rule")],
 )
 def test_our_own_errors_say_where_themselves(error):
-    assert diagnose(error) == Failure(" ".join(str(error).split()), "trial")
+    assert diagnose(error) == TrialFailure(" ".join(str(error).split()), "trial")
 
 
 def test_a_loss_that_became_nan_is_the_trials_own(store, tiny, tmp_path):

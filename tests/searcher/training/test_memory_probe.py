@@ -6,7 +6,13 @@ from tiny_study import TINY, tiny
 from searcher.exceptions import SearcherError
 from searcher.study.reader import parse_study
 from searcher.training import memory_probe
-from searcher.training.memory_probe import Measured, MemoryMeter, MemoryUse, largest_trial, params_and_use
+from searcher.training.memory_probe import (
+    MeasuredTrial,
+    MemoryMeter,
+    MemoryUse,
+    largest_trial,
+    params_and_use,
+)
 
 GIB = 2**30
 
@@ -183,7 +189,7 @@ def test_a_measurement_that_hangs_is_ended(store):
 
 
 def test_only_what_matters_for_memory_is_named():
-    measured = Measured({"optimizer.lr": 0.1, "train.batch_size": 4, "model.dropout": 0.25}, use(2))
+    measured = MeasuredTrial({"optimizer.lr": 0.1, "train.batch_size": 4, "model.dropout": 0.25}, use(2))
     assert (
         params_and_use(measured)
         == "train.batch_size=4 model.dropout=0.25 takes 2.00 GiB of the 80.0 GiB of GPU"

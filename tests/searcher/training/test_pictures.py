@@ -9,7 +9,7 @@ from PIL import Image
 
 from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.data_pipeline.store import prepare_store
-from searcher.evaluation.metrics import compare, pooled
+from searcher.evaluation.official_metrics import compare, pooled
 from searcher.study.objectives import Objective
 from searcher.training import pictures
 from searcher.training.checkpoints import load_checkpoint

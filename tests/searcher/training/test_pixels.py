@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from searcher.data_pipeline.datasets.base import Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.datasets.view import DataView
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.normalisation import Normalisation, levels_of

@@ -90,7 +90,7 @@ def test_the_best_checkpoint_holds_the_weights_that_gave_the_best_value(finished
     _, config, _, outcome, (_, best) = finished
     with Trainer(config, LOSS, store=store, run_dir=tmp_path) as trainer:
         trainer.learner.model.load_state_dict(load_checkpoint(best.path)[0].weights())
-        assert trainer._validator.measure(trainer.learner.model, epoch=0)["loss"] == outcome.best_value
+        assert trainer._validator.validate(trainer.learner.model, epoch=0)["loss"] == outcome.best_value
 
 
 def test_the_reporter_hears_of_an_epoch_when_it_is_on_disk(store, tiny, tmp_path):
@@ -160,7 +160,7 @@ def test_training_learns_glands(store, tiny, recorder, tmp_path):
     )
     reporter = recorder()
     with Trainer(config, DICE, store=store, run_dir=tmp_path) as trainer:
-        untrained = trainer._validator.measure(trainer.learner.evaluated, epoch=0)
+        untrained = trainer._validator.validate(trainer.learner.evaluated, epoch=0)
         outcome = trainer.fit(reporter)
     best_pixel_dice = max(report["pixel_dice"] for report in reporter.reports)
     assert best_pixel_dice > max(0.75, untrained["pixel_dice"] + 0.1)
@@ -270,7 +270,7 @@ def test_the_average_is_what_is_validated_and_kept(store, tiny, recorder, tmp_pa
         trainer.fit(reporter)
         checkpoint, _ = load_checkpoint(tmp_path / "last.pt")
         trainer.learner.model.load_state_dict(checkpoint.weights())
-        measured = trainer._validator.measure(trainer.learner.model, epoch=2)
+        measured = trainer._validator.validate(trainer.learner.model, epoch=2)
     assert measured["loss"] == reporter.reports[-1]["loss"]
     assert not torch.equal(checkpoint.weights()["classifier.weight"], checkpoint.model["classifier.weight"])
 

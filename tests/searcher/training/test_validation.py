@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from searcher.data_pipeline.datasets import Sample
-from searcher.data_pipeline.datasets.base import RGB
+from searcher.data_pipeline.datasets.samples import RGB
 from searcher.data_pipeline.store import prepare_store
 from searcher.exceptions import NonFiniteLossError
 from searcher.models.base import DenseModel, SegmentationModel
@@ -87,7 +87,7 @@ class DenseReadsTheAnswer(ReadsTheAnswer, DenseModel):
         self.seen.append(tuple(images.shape))
         return images[..., 1].float()[:, None] / 255
 
-    def evidence(self, maps):
+    def instance_maps(self, maps):
         raise NotImplementedError
 
     def instances_from_maps(self, maps):
@@ -101,7 +101,7 @@ def painted(tmp_path_factory):
 
 
 def measure(store, model, indices=(0, 1, 2), **tiling):
-    metrics = Validator(store, indices, device=CPU, dtype=torch.float32, **tiling).measure(model, epoch=3)
+    metrics = Validator(store, indices, device=CPU, dtype=torch.float32, **tiling).validate(model, epoch=3)
     assert metrics.pop("seconds_per_image") > 0
     return metrics
 

@@ -231,7 +231,7 @@ def test_before_any_training_it_predicts_and_measures_as_its_parent(
         assert not trainer.transfer.reset
         for each in (learner.model, learner.evaluated):
             assert same(each.state_dict(), expected) == expected.keys()
-        metrics = trainer._validator.measure(learner.evaluated, epoch=0)
+        metrics = trainer._validator.validate(learner.evaluated, epoch=0)
         assert metrics.pop("seconds_per_image") > 0
     assert metrics == {name: parent.checkpoint.metrics[name] for name in metrics}
 

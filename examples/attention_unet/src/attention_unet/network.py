@@ -14,7 +14,7 @@ from searcher.models.base import DenseModel, ModelParts
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.registry import register
 from searcher.models.settings import PartOptions, PostprocessSettings
-from searcher.models.values import Evidence, TensorBatch
+from searcher.models.values import InstanceMaps, TensorBatch
 
 __all__ = ["AttentionUNet"]
 
@@ -133,6 +133,6 @@ class AttentionUNet(DenseModel):
         """Return the head's probabilities float32[B, C, H, W]."""
         return self.head.maps(self(images))
 
-    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
+    def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
         """Return what the head's maps say."""
-        return self.head.evidence(maps)
+        return self.head.instance_maps(maps)

@@ -9,7 +9,7 @@ import pytest
 
 from searcher.data_pipeline import open_dataset
 from searcher.data_pipeline.datasets import SampleSource
-from searcher.data_pipeline.datasets.layouts.base import LayoutSource
+from searcher.data_pipeline.datasets.layouts.layout_source import LayoutSource
 
 WITH_HOLES = {
     "qupath": lab.qupath,

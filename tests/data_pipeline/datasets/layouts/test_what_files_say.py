@@ -15,7 +15,7 @@ from PIL import Image
 from searcher.data_pipeline import DataError, open_dataset
 from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
-from searcher.data_pipeline.datasets.layouts.base import LayoutSource
+from searcher.data_pipeline.datasets.layouts.layout_source import LayoutSource
 
 
 def painted(*rings: list[Any], size: tuple[int, int] = (8, 8)) -> Annotation:

@@ -7,8 +7,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from searcher.ledger.database import Database
+from searcher.ledger.doctor.examined_study import ExaminedStudy
 from searcher.ledger.doctor.finding import Finding
-from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.tables import StudyRow
 
 __all__ = ["foreign_studies", "half_written", "unknown_trials"]
@@ -16,16 +16,16 @@ __all__ = ["foreign_studies", "half_written", "unknown_trials"]
 _TRIAL = re.compile(r"trial-(\d{4,})")
 
 
-def unknown_trials(patient: Patient) -> Iterator[Finding]:
+def unknown_trials(examined: ExaminedStudy) -> Iterator[Finding]:
     """Find folders of trials that the study in the database does not have."""
-    if patient.trials is None:
+    if examined.trials is None:
         return
-    for path in _trial_folders(patient.root / patient.name):
+    for path in _trial_folders(examined.root / examined.name):
         number = int(path.name.removeprefix("trial-"))
-        if not patient.knows_by_now(number):
+        if not examined.knows_by_now(number):
             yield Finding(
                 kind="folder",
-                study=patient.name,
+                study=examined.name,
                 where=str(path),
                 what="holds a trial that the database does not know",
                 why=f"trial {number}, when it comes, cannot begin in a folder that is in use",
@@ -33,26 +33,26 @@ def unknown_trials(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def half_written(patient: Patient) -> Iterator[Finding]:
+def half_written(examined: ExaminedStudy) -> Iterator[Finding]:
     """Find files that a writer had begun when it was killed."""
-    if patient.driver is not None:
+    if examined.driver is not None:
         return
     files = [
         file
-        for folder in _trial_folders(patient.root / patient.name)
+        for folder in _trial_folders(examined.root / examined.name)
         for file in sorted(folder.glob("*.tmp"))
         if file.is_file()
     ]
     if files:
         yield Finding(
             kind="leftover",
-            study=patient.name,
-            where=str(files[0].relative_to(patient.root))
+            study=examined.name,
+            where=str(files[0].relative_to(examined.root))
             + (f" and {len(files) - 1} more" if files[1:] else ""),
             what=f"half-written when its writer was killed, {sum(file.lstat().st_size for file in files):,} bytes",
             why="it takes room and nothing reads it",
             remedy="--fix removes it",
-            mend=lambda: _remove(files),
+            fix=lambda: _remove(files),
         )
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from searcher.atomic_files import write_atomically
 from searcher.data_pipeline.datasets import SampleSource, open_dataset
 from searcher.exceptions import StorageError
-from searcher.files import write_atomically
-from searcher.storage.base import ObjectFacts
 from searcher.storage.mirror import local_root
-from searcher.storage.objects import ObjectStore, is_object_uri
+from searcher.storage.object_store import ObjectStore, is_object_uri
+from searcher.storage.protocol import ObjectFacts
 
 __all__ = ["open_data"]
 
-_PATIENCE_S = 60.0
+_RETRY_FOR_S = 60.0
 _THREADS = 8
 _LISTING = ".fetched.json"
 """File of the data set's mirror with what was fetched: size and age of each object."""
@@ -49,7 +49,7 @@ def _fetch_data(
     cache: Path,
     *,
     progress: Callable[[int, int], None] | None = None,
-    patience_s: float = _PATIENCE_S,
+    retry_for_s: float = _RETRY_FOR_S,
 ) -> Path:
     """Return the folder with a data set's files, which are those of the object store.
 
@@ -60,12 +60,12 @@ def _fetch_data(
         uri: As `normal_uri` returns it.
         cache: Folder of data stores and mirrors.
         progress: Called with (files fetched, files to fetch), if there are any.
-        patience_s: Seconds to try again where the store is away.
+        retry_for_s: Seconds to try again where the store is away.
 
     Raises:
         StorageError: The store cannot be reached or used, has no such folder, or this machine's disk cannot take it.
     """
-    store = ObjectStore(uri, option="--data", patience_s=patience_s)
+    store = ObjectStore(uri, option="--data", retry_for_s=retry_for_s)
     root = local_root(uri, cache)
     try:
         with FileLock(root / ".lock"):

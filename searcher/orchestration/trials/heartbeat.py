@@ -1,4 +1,4 @@
-"""A worker's pulse: what it does, and for how long that may take, where the driver reads it.
+"""A worker's heartbeat: what it does, and for how long that may take, where the driver reads it.
 
 It goes through the key-value store of the Ray cluster's head, which a worker reaches also if its disks hang. A second
 thread writes it, so that the trial never waits for the network.
@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from searcher.orchestration.ray_internals import forget_key, read_key, write_key
 from searcher.training.alive import Doing
 
-__all__ = ["Beat", "Pulse", "forget_beat", "read_beat"]
+__all__ = ["Beat", "Heartbeat", "forget_beat", "read_beat"]
 
 _NAMESPACE = b"searcher"
 _WRITE_EVERY_S = 2.0
@@ -43,7 +43,7 @@ class Beat:
     """Ray's identifier of the worker, in hexadecimal digits."""
 
 
-class Pulse:
+class Heartbeat:
     """Writes the signs of life of one trial. An `Alive`.
 
     Args:
@@ -66,7 +66,7 @@ class Pulse:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         if self._actor:
-            self._thread = threading.Thread(target=self._keep_writing, name="pulse", daemon=True)
+            self._thread = threading.Thread(target=self._keep_writing, name="heartbeat", daemon=True)
             self._thread.start()
 
     def __call__(self, doing: Doing, detail: str) -> None:
@@ -141,8 +141,8 @@ def forget_beat(number: int) -> None:
 
 
 def _key(number: int) -> bytes:
-    """Return where a trial's pulse is, of this driver's: other studies' are on the same cluster."""
-    return f"pulse:{_context().get_job_id() if ray.is_initialized() else ''}:{number}".encode()
+    """Return where a trial's heartbeat is, of this driver's: other studies' are on the same cluster."""
+    return f"heartbeat:{_context().get_job_id() if ray.is_initialized() else ''}:{number}".encode()
 
 
 def _actor() -> str:

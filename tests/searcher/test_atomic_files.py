@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from searcher.files import HashingWriter, exchange, write_atomically
+from searcher.atomic_files import HashingWriter, exchange, write_atomically
 
 
 def test_of_two_writers_of_one_file_the_later_wins_whole(tmp_path: Path):

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 from searcher.study.space import Value
 
-__all__ = ["common_ground"]
+__all__ = ["summary_of_failures"]
 
 _VARYING = re.compile(r"\b[0-9a-f]{12,}\b|[-+]?\d+(\.\d+)*([eE][-+]?\d+)?|\b(nan|inf)\b")
 """Numbers, addresses and identifiers: what differs from one trial to the next for the same reason."""
 
 
-def common_ground(failures: Sequence[tuple[Mapping[str, Value], str]]) -> str:
+def summary_of_failures(failures: Sequence[tuple[Mapping[str, Value], str]]) -> str:
     """Return in one line what failures share: the reason, numbers and identifiers aside, and parameters of equal value.
 
     Args:

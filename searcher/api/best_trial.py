@@ -37,7 +37,7 @@ def find_best(database: "Database", name: str) -> BestFound:
         UserError: There is no such study, or none of its trials is COMPLETE.
     """
     from searcher.exceptions import UserError
-    from searcher.ledger.best import best_compromises, best_location, best_trial, rerank_standings
+    from searcher.ledger.ranking import best_compromises, best_location, best_trial, rerank_standings
     from searcher.ledger.stored import stored_spec
     from searcher.study.rerank import CANDIDATE
 
@@ -50,7 +50,7 @@ def find_best(database: "Database", name: str) -> BestFound:
             f"--study {name}: must have a COMPLETE trial, got {study.num_done} done and none complete; "
             "launch it again with more trials"
         )
-    front = [each.number for each in best_compromises(study, results)] if study.also else []
+    front = [each.number for each in best_compromises(study, results)] if study.secondary_objectives else []
     known = {each.number: each for each in database.trials(name, {winner.number, *front})}
     best = known[winner.number]
     return BestFound(
@@ -81,7 +81,7 @@ def check_plot(path: Path | None) -> None:
 def picture_of(database: "Database", found: BestFound) -> "StudyPicture":
     """Return what the pictures of a study show."""
     from searcher.ledger.stored import stored_spec
-    from searcher.lineage.resolve import Parent, importances_of
+    from searcher.lineage.resolve import ParentStudy, importances_of
     from searcher.report.study import StudyPicture, TriedTrial
     from searcher.study.space import SearchSpace
 
@@ -90,7 +90,7 @@ def picture_of(database: "Database", found: BestFound) -> "StudyPicture":
     is_rerank = bool(found.standings)
     return StudyPicture(
         name=study.name,
-        objectives=(objective, *study.also),
+        objectives=(objective, *study.secondary_objectives),
         directions=study.directions,
         space=SearchSpace(()) if is_rerank else spec.space,
         trials=[
@@ -110,7 +110,7 @@ def picture_of(database: "Database", found: BestFound) -> "StudyPicture":
             if each.state != "WAITING"
         ],
         best=found.best.number,
-        importances={} if is_rerank else importances_of(Parent(spec=spec, record=study, trials=trials)),
+        importances={} if is_rerank else importances_of(ParentStudy(spec=spec, record=study, trials=trials)),
     )
 
 

@@ -16,52 +16,54 @@ from searcher.data_pipeline.datasets import SyntheticGlands
 from searcher.exceptions import UserError
 from searcher.ledger.checkpoint_files import damage_of, find_checkpoint, listed_damage
 from searcher.ledger.database import checkpoint_record
+from searcher.ledger.doctor.examined_study import ExaminedStudy
 from searcher.ledger.doctor.finding import Finding
-from searcher.ledger.doctor.patient import Patient
 from searcher.ledger.retention import needed_to_go_on
 from searcher.ledger.tables import CheckpointRow, utc_now
-from searcher.storage.base import ObjectFacts
 from searcher.storage.mirror import storage_at
+from searcher.storage.protocol import ObjectFacts
 from searcher.study.layout import inside
 from searcher.study.reader import setting_words
 
 __all__ = ["checkpoints"]
 
 
-def checkpoints(patient: Patient, progress: Callable[[int, int], None] | None = None) -> Iterator[Finding]:
+def checkpoints(
+    examined: ExaminedStudy, progress: Callable[[int, int], None] | None = None
+) -> Iterator[Finding]:
     """Compare every record with the bytes on disk; reads all checkpoints of the study, from an object store none.
 
     Args:
         patient: The study.
         progress: Called with (checkpoints done, checkpoints in all).
     """
-    if patient.trials is None or not patient.records:
+    if examined.trials is None or not examined.records:
         return
-    folder = patient.root / patient.name
-    storage = storage_at(patient.row.storage_root)
-    listing = storage.list(patient.name) if storage.is_remote else None
+    folder = examined.root / examined.name
+    storage = storage_at(examined.row.storage_root)
+    listing = storage.list(examined.name) if storage.is_remote else None
     if listing is None and not folder.is_dir():
         yield Finding(
             kind="checkpoint",
-            study=patient.name,
+            study=examined.name,
             where=str(folder),
-            what=f"no such folder on this machine, where {len(patient.records)} checkpoints are recorded",
+            what=f"no such folder on this machine, where {len(examined.records)} checkpoints are recorded",
             why="trials can neither go on nor be used without them",
             remedy="run the doctor where they lie; if they were moved, launch with --storage FOLDER",
         )
         return
-    needed = needed_to_go_on(list(patient.trials.values()))
-    for done, row in enumerate(patient.records):
+    needed = needed_to_go_on(list(examined.trials.values()))
+    for done, row in enumerate(examined.records):
         if progress is not None:
-            progress(done, len(patient.records))
-        state = patient.state_of(row.trial)
-        is_being_written = patient.driver is not None and state in ("RUNNING", "WAITING")
+            progress(done, len(examined.records))
+        state = examined.state_of(row.trial)
+        is_being_written = examined.driver is not None and state in ("RUNNING", "WAITING")
         if state is not None and not is_being_written:
-            yield from _compare(patient, row, state, listing, is_needed=row.trial in needed)
+            yield from _compare(examined, row, state, listing, is_needed=row.trial in needed)
 
 
 def _compare(
-    patient: Patient,
+    examined: ExaminedStudy,
     row: CheckpointRow,
     state: str,
     listing: Mapping[str, ObjectFacts] | None,
@@ -69,15 +71,15 @@ def _compare(
     is_needed: bool,
 ) -> Iterator[Finding]:
     record = checkpoint_record(row)
-    finding = functools.partial(Finding, kind="checkpoint", study=patient.name, where=row.uri)
+    finding = functools.partial(Finding, kind="checkpoint", study=examined.name, where=row.uri)
     try:
-        named = inside(patient.root, row.uri)
+        named = inside(examined.root, row.uri)
         if listing is not None:  # sizes alone: a checkpoint is named there by the digest that was sent
             problem = listed_damage(listing, record)
             found = named if problem is None else None
         else:
-            found = find_checkpoint(patient.root, record)
-            problem = None if found is not None else damage_of(patient.root, record)
+            found = find_checkpoint(examined.root, record)
+            problem = None if found is not None else damage_of(examined.root, record)
     except UserError as error:
         yield finding(
             what=str(error),
@@ -87,34 +89,36 @@ def _compare(
         return
     is_ended = state in ("COMPLETE", "PRUNED")
     if found is None and problem is not None:
-        if not _is_overtaken(patient, row) and _is_current(patient, row):
-            yield _damaged(patient, row, problem, state, is_needed=is_needed)
+        if not _is_overtaken(examined, row) and _is_current(examined, row):
+            yield _damaged(examined, row, problem, state, is_needed=is_needed)
     elif found is not None and found != named and row.kind == "best" and is_ended:
         yield finding(
             what=f"not the recorded bytes, which lie in {found.name}",
             why=f"`searcher best` and everything that takes trial {row.trial}'s weights open this name",
             remedy=f"--fix puts {found.name} in its place",
-            mend=lambda: _put_back(patient, row, found, named),
+            fix=lambda: _put_back(examined, row, found, named),
         )
     elif row.problem is not None:
         yield finding(
             what=f"recorded as damaged ({row.problem}), but whole",
             why="somebody has put it back",
             remedy="--fix clears the record",
-            mend=lambda: _write(patient, row, "cleared", problem=None),
+            fix=lambda: _write(examined, row, "cleared", problem=None),
         )
 
 
-def _damaged(patient: Patient, row: CheckpointRow, problem: str, state: str, *, is_needed: bool) -> Finding:
-    finding = functools.partial(Finding, kind="checkpoint", study=patient.name, where=row.uri, what=problem)
+def _damaged(
+    examined: ExaminedStudy, row: CheckpointRow, problem: str, state: str, *, is_needed: bool
+) -> Finding:
+    finding = functools.partial(Finding, kind="checkpoint", study=examined.name, where=row.uri, what=problem)
     is_noted = row.problem == problem
     if row.kind == "best" and state in ("COMPLETE", "PRUNED"):
         return finding(
             why=f"trial {row.trial} is {state} and its values stay true, but its weights are lost",
             remedy="restore the file from a backup, or train its parameters again"
-            + (" by the command below" if patient.row.spec_source else " with `searcher train`"),
-            command=_train_again(patient, row.trial),
-            mend=None if is_noted else lambda: _write(patient, row, "noted", problem=problem),
+            + (" by the command below" if examined.row.spec_source else " with `searcher train`"),
+            command=_train_again(examined, row.trial),
+            fix=None if is_noted else lambda: _write(examined, row, "noted", problem=problem),
             is_cured=False,
         )
     if is_needed or state == "RUNNING":
@@ -123,39 +127,39 @@ def _damaged(patient: Patient, row: CheckpointRow, problem: str, state: str, *, 
             remedy="written down; nothing more to do"
             if is_noted
             else "--fix writes it down; so does the retry",
-            mend=None if is_noted else lambda: _write(patient, row, "written down", problem=problem),
+            fix=None if is_noted else lambda: _write(examined, row, "written down", problem=problem),
             state="noted",
         )
     return finding(
         why=f"trial {row.trial} is {state} and nothing goes on from it, so nothing is lost",
         remedy="--fix writes the record off",
-        mend=lambda: _write(patient, row, "written off", removed_at=utc_now()),
+        fix=lambda: _write(examined, row, "written off", removed_at=utc_now()),
     )
 
 
-def _is_overtaken(patient: Patient, row: CheckpointRow) -> bool:
+def _is_overtaken(examined: ExaminedStudy, row: CheckpointRow) -> bool:
     """Return whether a `previous` record is gone because its worker wrote one more checkpoint than it reported.
 
     That is how every interruption may leave a trial: the recorded last is the one before by then, and whole.
     """
     if row.kind != "previous":
         return False
-    for other in patient.records:
+    for other in examined.records:
         if other.trial == row.trial and other.kind == "last":
             with contextlib.suppress(UserError):  # which is a finding of its own
-                found = find_checkpoint(patient.root, checkpoint_record(other))
-                return found is not None and found != inside(patient.root, other.uri)
+                found = find_checkpoint(examined.root, checkpoint_record(other))
+                return found is not None and found != inside(examined.root, other.uri)
     return False
 
 
-def _is_current(patient: Patient, row: CheckpointRow) -> bool:
+def _is_current(examined: ExaminedStudy, row: CheckpointRow) -> bool:
     """Return whether the record is still what it was: a driver or a collector may have changed it meanwhile."""
-    with patient.database.read() as session:
+    with examined.database.read() as session:
         return session.scalar(sa.select(CheckpointRow.id).where(*_same(row))) is not None
 
 
-def _write(patient: Patient, row: CheckpointRow, done: str, **values: str | datetime | None) -> str:
-    with patient.database.write() as session:
+def _write(examined: ExaminedStudy, row: CheckpointRow, done: str, **values: str | datetime | None) -> str:
+    with examined.database.write() as session:
         session.execute(sa.update(CheckpointRow).where(*_same(row)).values(**values))
     return done
 
@@ -168,7 +172,7 @@ def _same(row: CheckpointRow) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def _put_back(patient: Patient, row: CheckpointRow, source: Path, path: Path) -> str:
+def _put_back(examined: ExaminedStudy, row: CheckpointRow, source: Path, path: Path) -> str:
     """Give the recorded bytes their name back: by a hard link where the file system has them, otherwise by a copy."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:
@@ -187,16 +191,16 @@ def _put_back(patient: Patient, row: CheckpointRow, source: Path, path: Path) ->
     finally:  # renaming one of two links of the same file over the other keeps both names
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    return _write(patient, row, f"{source.name} put in its place", problem=None)
+    return _write(examined, row, f"{source.name} put in its place", problem=None)
 
 
-def _train_again(patient: Patient, number: int) -> str | None:
+def _train_again(examined: ExaminedStudy, number: int) -> str | None:
     """Return the command that trains a trial's parameters once more, None where no file is known to say the rest."""
-    row = patient.row
+    row = examined.row
     if row.spec_source is None or row.parent_study is not None:  # a child's file leaves much to its parent
         return None
-    assert patient.trials is not None
-    settings = {**(row.overrides or {}), **patient.trials[number].params}
+    assert examined.trials is not None
+    settings = {**(row.overrides or {}), **examined.trials[number].params}
     words = ["searcher", "train", "--study", row.spec_source]
     if not storage_at(row.storage_root).is_remote:  # a single trial is kept in a folder
         words += ["--storage", row.storage_root]

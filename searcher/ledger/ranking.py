@@ -8,7 +8,7 @@ from searcher.exceptions import UserError
 from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import ResultRecord, StudyRecord, TrialRecord
 from searcher.storage.mirror import local_root, storage_at
-from searcher.storage.objects import below
+from searcher.storage.object_store import below
 from searcher.study.layout import inside
 from searcher.study.objectives import Objective, pareto_front
 from searcher.study.rerank import CANDIDATE, Standing, ranking, standings

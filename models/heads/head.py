@@ -13,11 +13,11 @@ from searcher.models.losses import binary_losses, class_losses
 from searcher.models.parts import LOSSES
 from searcher.models.settings_base import PartOptions
 from searcher.models.targets import border_weight, continued, has_unannotated
-from searcher.models.values import Evidence
+from searcher.models.values import InstanceMaps
 
-__all__ = ["CORE_KEYS", "Head", "HeadOptions", "Targets"]
+__all__ = ["SEED_MAP_KEYS", "Head", "HeadOptions", "Targets"]
 
-CORE_KEYS = (
+SEED_MAP_KEYS = (
     "seed_threshold",
     "threshold",
     "smoothing_sigma_px",
@@ -25,7 +25,7 @@ CORE_KEYS = (
     "min_object_area_px",
     "keep_unseeded",
 )
-"""The `postprocess_keys` of heads whose instances grow from cores."""
+"""The `postprocess_keys` of heads whose instances grow from seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +143,8 @@ class Head(ABC):
         """
 
     @abstractmethod
-    def evidence(self, maps: NDArray[np.float32]) -> Evidence:
-        """Return what instances are cut from; see `DenseModel.evidence`.
+    def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
+        """Return what instances are cut from; see `DenseModel.instance_maps`.
 
         Args:
             maps: float32[C, H, W], as `maps` gives them for one image.

@@ -20,7 +20,7 @@ from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.hausdorff import nearest_hausdorff, pair_hausdorff
 from searcher.evaluation.instances import NUM_SUMS as NUM_INSTANCE_SUMS
 from searcher.evaluation.instances import instance_metrics, instance_terms
-from searcher.evaluation.objects import IntArray, LabelledObjects, Overlaps, paired_pixels, partners
+from searcher.evaluation.labelled_objects import IntArray, LabelledObjects, Overlaps, paired_pixels, partners
 from searcher.plugins import PluginError
 from searcher.study.objectives import METRICS as VALIDATION_METRICS
 from searcher.study.objectives import Counts, Metric, metrics_of_plugins
@@ -264,10 +264,10 @@ def _value(name: str, metric: Metric, *arguments: Any) -> float:
         value = metric.function(*arguments)
     except Exception as error:  # a plug-in may raise anything
         raise PluginError(
-            f"{where}: must return a number, raised {type(error).__name__}: {' '.join(str(error).split())}; mend it"
+            f"{where}: must return a number, raised {type(error).__name__}: {' '.join(str(error).split())}; fix it"
         ) from error
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise PluginError(f"{where}: must return a number, got {type(value).__name__}; mend it")
+        raise PluginError(f"{where}: must return a number, got {type(value).__name__}; fix it")
     return float(value)
 
 

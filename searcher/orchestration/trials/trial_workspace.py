@@ -7,19 +7,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from searcher.atomic_files import sha256_of
 from searcher.exceptions import CheckpointError, StorageError
-from searcher.files import sha256_of
 from searcher.ledger.checkpoint_files import find_checkpoint
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.cluster.scratch import scratch_folder
 from searcher.orchestration.trials.messages import TrialJob
 from searcher.storage.mirror import fetch_folder, local_root, storage_of
-from searcher.storage.objects import ObjectStore
+from searcher.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from searcher.training.checkpoints import CheckpointFile
 
-__all__ = ["AWAY_LIMIT_S", "TrialPlace", "trial_place"]
+__all__ = ["AWAY_LIMIT_S", "TrialWorkspace", "trial_workspace"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +30,18 @@ _TO_GO_ON = (".pt", ".jsonl")
 """Of an earlier trial's files: its checkpoints, the best one among them, and its history."""
 
 
-def trial_place(job: TrialJob) -> "TrialPlace":
+def trial_workspace(job: TrialJob) -> "TrialWorkspace":
     """Return the place of a job's trial on this node."""
     root = local_root(job.storage_root, Path(job.data.cache_dir))
     storage = storage_of(root)
     if not storage.is_remote:
-        return TrialPlace(job, root)
+        return TrialWorkspace(job, root)
     assert isinstance(storage, ObjectStore)
-    storage.patience_s = AWAY_LIMIT_S
+    storage.retry_for_s = AWAY_LIMIT_S
     return _ObjectPlace(job, root, storage)
 
 
-class TrialPlace:
+class TrialWorkspace:
     """The trial's folder below the storage root: what is written there is where it belongs.
 
     Args:
@@ -102,7 +102,7 @@ class TrialPlace:
         """Leave the place. Safe to call again."""
 
 
-class _ObjectPlace(TrialPlace):
+class _ObjectPlace(TrialWorkspace):
     """A scratch folder on this node, whose files are put into an object store before an epoch is reported.
 
     Checkpoints are named there by their SHA-256. So none is ever overwritten, and an incomplete file is never mistaken
@@ -145,7 +145,7 @@ class _ObjectPlace(TrialPlace):
     def close(self) -> None:
         try:
             if self.run_dir.is_dir():
-                self._origin.patience_s = 0.0
+                self._origin.retry_for_s = 0.0
                 self._send_others()  # the log's last lines, the reason of a failure among them
         except (StorageError, OSError) as error:
             logger.warning("the trial's last lines could not be kept: %s", error)

@@ -29,7 +29,7 @@ class Storage(Protocol):
     """Whether it may be away for a while, and its files are worked on in a mirror on this machine."""
     same_for_nodes: ClassVar[tuple[str, str]]
     """What every node of a cluster must fulfil to use it, and what to do where one does not."""
-    patience_s: float
+    retry_for_s: float
     """Seconds to try again where it is away; a refusal is final at once."""
 
     @property

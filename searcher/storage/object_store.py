@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from searcher.atomic_files import WrittenFile, sync_folder
 from searcher.exceptions import StorageError
-from searcher.files import WrittenFile, sync_folder
-from searcher.storage.base import ObjectFacts
+from searcher.storage.protocol import ObjectFacts
 
 __all__ = ["ObjectStore", "below", "is_object_uri", "normal_uri"]
 
@@ -128,7 +128,7 @@ class ObjectStore:
     Args:
         uri: As `normal_uri` returns it.
         option: What named it, for messages.
-        patience_s: Seconds to try again where the store is away; a refusal is final at once.
+        retry_for_s: Seconds to try again where the store is away; a refusal is final at once.
     """
 
     is_remote: ClassVar[bool] = True
@@ -137,10 +137,10 @@ class ObjectStore:
         "give Ray there the environment that the store's tools need",
     )
 
-    def __init__(self, uri: str, *, option: str = "--storage", patience_s: float = 0.0) -> None:
+    def __init__(self, uri: str, *, option: str = "--storage", retry_for_s: float = 0.0) -> None:
         self.uri = uri
         self.option = option
-        self.patience_s = patience_s
+        self.retry_for_s = retry_for_s
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.uri!r})"
@@ -322,8 +322,8 @@ class ObjectStore:
         return f"{self.option} {self.uri}"
 
     def _try(self, act: Callable[[], _T]) -> _T:
-        """Return what `act` returns; call it again while the store is away and there is patience."""
-        give_up_at = time.monotonic() + self.patience_s
+        """Return what `act` returns; call it again while the store is away, for `retry_for_s` seconds."""
+        give_up_at = time.monotonic() + self.retry_for_s
         pause_s = _FIRST_PAUSE_S
         while True:
             try:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from searcher.exceptions import DatabaseAwayError
 
-__all__ = ["Patience"]
+__all__ = ["RetryPolicy"]
 
 _T = TypeVar("_T")
 
@@ -17,7 +17,7 @@ DEFAULT_LIMIT_S = 24 * 3600.0
 """A driver gives up after a day. After a longer outage, launch the study again."""
 
 
-class Patience:
+class RetryPolicy:
     """Tries again until the database answers.
 
     Args:

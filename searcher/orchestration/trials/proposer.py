@@ -21,7 +21,7 @@ from searcher.study.parts import SAMPLERS
 from searcher.study.space import SearchSpace, Value
 from searcher.study.spec import StudySpec
 
-__all__ = ["Advisor", "is_needed"]
+__all__ = ["Proposer", "is_needed"]
 
 _REMARKS = "sampler"
 """Note of a trial: what the sampler wrote down about it, for the sampler of the next launch."""
@@ -30,7 +30,7 @@ _MAX_KNOWN = 10
 
 
 def is_needed(spec: StudySpec, imported: Sequence[TrialRecord]) -> bool:
-    """Return whether a study needs an `Advisor`; otherwise its sampler proposes trials, on the study's own tables.
+    """Return whether a study needs an `Proposer`; otherwise its sampler proposes trials, on the study's own tables.
 
     Narrowed studies need one, and studies with trials of a parent or with several objectives. So do samplers that
     learn from COMPLETE trials alone: they get predicted values of the stopped ones.
@@ -40,10 +40,10 @@ def is_needed(spec: StudySpec, imported: Sequence[TrialRecord]) -> bool:
         imported: The parent's trials inside its space.
     """
     predicts = SAMPLERS[spec.search.sampler].stopped == "predicted"
-    return bool(imported or spec.space.is_narrowed or spec.study.also or predicts)
+    return bool(imported or spec.space.is_narrowed or spec.study.secondary_objectives or predicts)
 
 
-class Advisor:
+class Proposer:
     """Proposes the trials of a study.
 
     Args:
@@ -54,7 +54,7 @@ class Advisor:
     def __init__(self, ledger: StudyLedger, imported: Sequence[TrialRecord]) -> None:
         spec = ledger.spec
         self._ledger = ledger
-        self._whole = spec.space.widened()
+        self._original = spec.space.widened()
         self._box = spec.space.narrow()
         num_trials = len(ledger.trials())
         self._known = KnownTrials(
@@ -88,7 +88,7 @@ class Advisor:
         """
         self._catch_up()
         if self._is_to_explore():
-            return Proposal(params=_drawn(self._anywhere, self._whole), notes=self._region("whole"))
+            return Proposal(params=_drawn(self._anywhere, self._original), notes=self._region("whole"))
         for _ in range(0 if at_random else _MAX_KNOWN):
             number, params = self._known.ask()
             if params not in self._imported:
@@ -124,7 +124,7 @@ class Advisor:
             if "region" in trial.user_attrs and "retry_of" not in trial.user_attrs
         ]
         so_far = regions.count("whole")
-        share = spec.search.explore
+        share = spec.search.exploration
         return so_far < round(share * spec.study.trials) and (len(regions) + 1) * share >= so_far + 0.5
 
     def _catch_up(self) -> None:

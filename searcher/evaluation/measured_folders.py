@@ -11,11 +11,11 @@ from searcher.data_pipeline.datasets.tables import read_grades
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import label_maps_in, single_files
 from searcher.data_pipeline.unannotated import check_annotated, is_partial, marked_value
-from searcher.evaluation import metrics
+from searcher.evaluation import official_metrics
 from searcher.evaluation.glas import poster
 from searcher.evaluation.label_maps import read_label_map, relabelled
-from searcher.evaluation.objects import IntArray
-from searcher.evaluation.summary import ImageResult, Summary, summarise
+from searcher.evaluation.labelled_objects import IntArray
+from searcher.evaluation.summary import ImageMetrics, Summary, summarise
 
 __all__ = ["LabelMapPair", "MeasuredFolders", "measure_folders"]
 
@@ -55,11 +55,11 @@ class MeasuredFolders:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _MeasuredPair:
     """One image: as labelled, relabelled where that is wanted, and whether its truth is one label in pieces."""
 
-    plain: ImageResult
-    relabelled: ImageResult | None
+    plain: ImageMetrics
+    relabelled: ImageMetrics | None
     in_pieces: bool
 
 
@@ -94,9 +94,9 @@ def measure_folders(
             from its partner in size.
     """
     pairs, problems = _pairs(truth, prediction, split)
-    measured: list[_Measured] = []
+    measured: list[_MeasuredPair] = []
 
-    def measure(pair: LabelMapPair) -> _Measured | DataError:
+    def measure(pair: LabelMapPair) -> _MeasuredPair | DataError:
         try:
             return _measure(pair, relabel, with_poster, not_annotated)
         except DataError as error:
@@ -121,20 +121,22 @@ def measure_folders(
     )
 
 
-def _measure(pair: LabelMapPair, relabel: bool, with_poster: bool, not_annotated: int | None) -> _Measured:
+def _measure(
+    pair: LabelMapPair, relabel: bool, with_poster: bool, not_annotated: int | None
+) -> _MeasuredPair:
     truth, prediction = _read_both(pair, not_annotated)
 
-    def result(glands: IntArray, found: IntArray) -> ImageResult:
-        return ImageResult(
+    def result(glands: IntArray, found: IntArray) -> ImageMetrics:
+        return ImageMetrics(
             id=pair.id,
             stratum=pair.stratum,
-            comparison=metrics.compare(glands, found),
+            comparison=official_metrics.compare(glands, found),
             poster=poster.compare(glands, found) if with_poster else None,
         )
 
     plain = result(truth, prediction)
     pieces = relabelled(truth) if relabel or plain.num_true == 1 else None
-    return _Measured(
+    return _MeasuredPair(
         plain=plain,
         relabelled=result(pieces, relabelled(prediction)) if relabel and pieces is not None else None,
         in_pieces=plain.num_true == 1 and pieces is not None and int(pieces.max()) > 1,

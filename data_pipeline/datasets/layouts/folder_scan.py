@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from searcher.data_pipeline.datasets.base import Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, is_data_file, same_name, without_marks
 
-__all__ = ["Found", "find_image", "samples_of", "scan"]
+__all__ = ["FoundFile", "find_image", "samples_of", "scan"]
 
 _MAX_FILES = 500_000
 _IMAGE_FOLDERS = {
@@ -48,7 +48,7 @@ _IMAGE_ENDING = re.compile(r"[_.-](img|image)$", re.I)
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFile:
     """A file, and what its place and name say."""
 
     path: Path
@@ -69,14 +69,14 @@ class Found:
         return (self.split, *self.parts, self.stem)
 
 
-def scan(root: Path, suffixes: Iterable[str]) -> list[Found]:
+def scan(root: Path, suffixes: Iterable[str]) -> list[FoundFile]:
     """Return the files below a folder that have one of the endings, in a stable order; hidden ones are left out.
 
     Raises:
         DataError: More files than a data set can have.
     """
     wanted = frozenset(suffixes)
-    found: list[Found] = []
+    found: list[FoundFile] = []
     num_files = 0
     for parent, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if _is_walked(name))
@@ -91,7 +91,7 @@ def scan(root: Path, suffixes: Iterable[str]) -> list[Found]:
     return found
 
 
-def samples_of(images: list[Found]) -> list[Sample]:
+def samples_of(images: list[FoundFile]) -> list[Sample]:
     """Return a sample for each image, named after its file and the folders that not all share.
 
     Nobody knows the patients.
@@ -110,7 +110,7 @@ def samples_of(images: list[Found]) -> list[Sample]:
     return samples
 
 
-def find_image(images: list[Found], wanted: str) -> list[Found]:
+def find_image(images: list[FoundFile], wanted: str) -> list[FoundFile]:
     """Return the images that a name of another program's can mean: those whose path ends as the name does.
 
     Args:
@@ -137,7 +137,7 @@ def find_image(images: list[Found], wanted: str) -> list[Found]:
     return found
 
 
-def _found(root: Path, path: Path) -> Found:
+def _found(root: Path, path: Path) -> FoundFile:
     split, parts, is_label, is_image = "train", [], False, False
     for part in path.relative_to(root).parts[:-1]:
         lower = part.lower()
@@ -152,7 +152,7 @@ def _found(root: Path, path: Path) -> Found:
     is_image &= path.suffix.lower() in IMAGE_SUFFIXES
     bare = stem if is_image else without_marks(_ROIS_ENDING.sub("", stem) or stem)
     is_label |= bare != stem
-    return Found(path, split, tuple(parts), _IMAGE_ENDING.sub("", bare) or bare, is_label, is_image)
+    return FoundFile(path, split, tuple(parts), _IMAGE_ENDING.sub("", bare) or bare, is_label, is_image)
 
 
 def _is_walked(name: str) -> bool:

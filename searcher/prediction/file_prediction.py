@@ -35,9 +35,9 @@ from searcher.prediction.selection import Region, Selection, keep_in_region, req
 
 __all__ = [
     "PIXEL_SIZES_UM",
-    "Failure",
-    "ImageResult",
+    "FailedImage",
     "Options",
+    "PredictedImage",
     "find_objects",
     "predict_image",
     "predict_images",
@@ -83,7 +83,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageResult:
+class PredictedImage:
     """What was found in an image."""
 
     name: str
@@ -117,7 +117,7 @@ class ImageResult:
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedImage:
     """An image that could not be predicted."""
 
     name: str
@@ -133,7 +133,7 @@ def predict_images(
     predictor: Predictor,
     options: Options,
     *,
-    done: Callable[[ImageResult | Failure], None],
+    done: Callable[[PredictedImage | FailedImage], None],
     progress: Progress | None = None,
 ) -> None:
     """Predict images one after the other; a broken one is left out, and said.
@@ -150,17 +150,17 @@ def predict_images(
     """
     for path in paths:
         try:
-            result: ImageResult | Failure = predict_image(path, predictor, options, progress)
+            result: PredictedImage | FailedImage = predict_image(path, predictor, options, progress)
         except OSError as error:
             if error.errno in _DISK_FAILS:
                 raise UserError(
                     f"{options.folder}: outputs of {path.name} could not be written: {error.strerror or error}; "
                     "make room, and go on with --skip-existing"
                 ) from error
-            result = Failure(path.name, _foreseen(path, error) or _unforeseen(path, error))
+            result = FailedImage(path.name, _foreseen(path, error) or _unforeseen(path, error))
         except Exception as error:  # one image, whatever it brings about, never costs the others
             reason = _foreseen(path, error)
-            result = Failure(path.name, reason or _unforeseen(path, error), None if reason else error)
+            result = FailedImage(path.name, reason or _unforeseen(path, error), None if reason else error)
         done(result)
 
 
@@ -178,7 +178,7 @@ def _foreseen(path: Path, error: Exception) -> str | None:
     if isinstance(error, OSError):
         where = path if error.filename is None else error.filename
         return (
-            f"{path}: its outputs must be written, got {error.strerror or error} at {where}; mend that place"
+            f"{path}: its outputs must be written, got {error.strerror or error} at {where}; fix that place"
         )
     return None
 
@@ -190,7 +190,7 @@ def _unforeseen(path: Path, error: Exception) -> str:
 
 def predict_image(
     path: Path, predictor: Predictor, options: Options, progress: Progress | None = None
-) -> ImageResult:
+) -> PredictedImage:
     """Predict an image and write what is wanted of it.
 
     Raises:
@@ -248,7 +248,7 @@ def predict_image(
                 raise UserError(
                     f"{path}: the file must stay as it is while it is read, got another one; predict it again"
                 )
-        return ImageResult(
+        return PredictedImage(
             name=path.name,
             height=raster.height,
             width=raster.width,

@@ -10,7 +10,7 @@ from stored_study import StoredStudy
 
 from searcher.ledger.database import Database
 from searcher.ledger.records import TrialRecord
-from searcher.orchestration.trials.advisor import Advisor
+from searcher.orchestration.trials.proposer import Proposer
 
 NARROWED = """
 [study]
@@ -20,8 +20,8 @@ trials = 20
 [search]
 startup_trials = 3
 [space.optimizer]
-name = { choices = ["adam"], whole = ["sgd", "adam"] }
-lr = { low = 0.005, high = 0.02, log = true, whole = [0.001, 0.1] }
+name = { choices = ["adam"], original_range = ["sgd", "adam"] }
+lr = { low = 0.005, high = 0.02, log = true, original_range = [0.001, 0.1] }
 momentum = { low = 0.0, high = 0.9, when = { "optimizer.name" = ["sgd"] } }
 """
 
@@ -36,11 +36,11 @@ def stored(database: Database, folder: Path, text: str = NARROWED, **overrides: 
     return StoredStudy(database, folder, text=text, **overrides)
 
 
-def run(study: StoredStudy, advisor: Advisor, count: int, value=lambda params: 0.5) -> list[dict]:
+def run(study: StoredStudy, proposer: Proposer, count: int, value=lambda params: 0.5) -> list[dict]:
     """Run as many trials to their end and return their notes and parameters."""
     found = []
     for _ in range(count):
-        number, params = study.ledger.begin_trial(range(1000), advisor)
+        number, params = study.ledger.begin_trial(range(1000), proposer)
         score = value(params)
         study.ledger.report(number, 1, {"object_dice": score, "seconds_per_image": 0.1})
         study.ledger.complete(number, score, best_epoch=1, stop_reason="epochs")
@@ -62,7 +62,7 @@ def imported(number: int, lr: float, value: float) -> TrialRecord:
 
 def test_a_tenth_of_the_trials_look_anywhere_the_others_stay_inside(database, tmp_path):
     study = stored(database, tmp_path)
-    trials = run(study, Advisor(study.ledger, []), 20)
+    trials = run(study, Proposer(study.ledger, []), 20)
     assert [trial["region"] for trial in trials].count("whole") == 2
     box, whole = study.spec.space.narrow(), study.spec.space.widened()
     for trial in trials:
@@ -73,22 +73,22 @@ def test_a_tenth_of_the_trials_look_anywhere_the_others_stay_inside(database, tm
 
 @pytest.mark.parametrize(("explore", "expected"), [(0.0, 0), (0.5, 4), (1.0, 8)])
 def test_how_many_explore_is_the_study_files(database, tmp_path, explore, expected):
-    study = stored(database, tmp_path, search__explore=explore, study__trials=8)
-    trials = run(study, Advisor(study.ledger, []), 8)
+    study = stored(database, tmp_path, search__exploration=explore, study__trials=8)
+    trials = run(study, Proposer(study.ledger, []), 8)
     assert [trial["region"] for trial in trials].count("whole") == expected
 
 
 def test_a_relaunch_does_not_explore_again(database, tmp_path):
-    study = stored(database, tmp_path, search__explore=0.25, study__trials=8)
-    first = run(study, Advisor(study.ledger, []), 5)
-    rest = run(study, Advisor(study.ledger, []), 3)
+    study = stored(database, tmp_path, search__exploration=0.25, study__trials=8)
+    first = run(study, Proposer(study.ledger, []), 5)
+    rest = run(study, Proposer(study.ledger, []), 3)
     assert [trial["region"] for trial in first + rest].count("whole") == 2
 
 
 def test_a_sequence_of_points_goes_on_after_a_relaunch(database, tmp_path):
     """Sobol points of a narrowed study were proposed again, so that a relaunch ended as if the space were exhausted."""
-    study = stored(database, tmp_path, search__sampler="qmc", search__explore=0.0)
-    trials = run(study, Advisor(study.ledger, []), 4) + run(study, Advisor(study.ledger, []), 4)
+    study = stored(database, tmp_path, search__sampler="qmc", search__exploration=0.0)
+    trials = run(study, Proposer(study.ledger, []), 4) + run(study, Proposer(study.ledger, []), 4)
     assert len({trial["params"]["optimizer.lr"] for trial in trials}) == 8
 
 
@@ -96,7 +96,7 @@ def test_queued_trials_go_first(database, tmp_path):
     study = stored(database, tmp_path)
     point = {"optimizer.name": "adam", "optimizer.lr": 0.0123}
     study.ledger.enqueue([point])
-    [first, second] = run(study, Advisor(study.ledger, []), 2)
+    [first, second] = run(study, Proposer(study.ledger, []), 2)
     assert first["params"] == point
     assert "region" not in first
     assert second["params"] != point
@@ -104,19 +104,19 @@ def test_queued_trials_go_first(database, tmp_path):
 
 def test_the_sampler_learns_from_the_parents_trials(database, tmp_path):
     """Good at the lower end alone: with that known beforehand, proposals crowd there; without, they begin at random."""
-    study = stored(database, tmp_path, search__explore=0.0)
+    study = stored(database, tmp_path, search__exploration=0.0)
     known = [imported(n, 0.005 * 4 ** (n / 29), value=1 - n / 29) for n in range(30)]
-    informed = run(study, Advisor(study.ledger, known), 8, value=lambda p: 1 - p["optimizer.lr"] * 50)
+    informed = run(study, Proposer(study.ledger, known), 8, value=lambda p: 1 - p["optimizer.lr"] * 50)
     rates = [trial["params"]["optimizer.lr"] for trial in informed]
     assert sorted(rates)[5] < 0.0085, rates  # three in four in the lower third of the logarithmic range
     assert not {0.005 * 4 ** (n / 29) for n in range(30)} & set(rates), "none of theirs is tried again"
 
 
 def test_the_sampler_learns_from_the_studys_own_trials_of_an_earlier_launch(database, tmp_path):
-    study = stored(database, tmp_path, search__explore=0.0, study__trials=60)
+    study = stored(database, tmp_path, search__exploration=0.0, study__trials=60)
     score = lambda params: 1 - params["optimizer.lr"] * 50  # noqa: E731
-    run(study, Advisor(study.ledger, []), 25, value=score)
-    later = run(study, Advisor(study.ledger, []), 8, value=score)
+    run(study, Proposer(study.ledger, []), 25, value=score)
+    later = run(study, Proposer(study.ledger, []), 8, value=score)
     assert sorted(trial["params"]["optimizer.lr"] for trial in later)[5] < 0.0085
 
 
@@ -138,11 +138,11 @@ def test_a_sampler_goes_on_from_the_generations_of_an_earlier_launch(database, t
     """CMA-ES has generations of 4 + 3 ln 2 = 6 trials; it writes no pickle into the database."""
     study = stored(database, tmp_path, text=BRED)
     score = lambda params: 1 - params["optimizer.lr"]  # noqa: E731
-    first = run(study, Advisor(study.ledger, []), 9, value=score)
+    first = run(study, Proposer(study.ledger, []), 9, value=score)
     assert [trial.get("sampler") for trial in first] == [None] * 2 + [{"cma:generation": 0}] * 6 + [
         {"cma:generation": 1}
     ]
-    [later] = run(study, Advisor(study.ledger, []), 1, value=score)
+    [later] = run(study, Proposer(study.ledger, []), 1, value=score)
     assert later["sampler"] == {"cma:generation": 1}
 
 
@@ -153,9 +153,9 @@ objective = "object_dice"
 trials = 20
 [search]
 sampler = "random"
-explore = 0.0
+exploration = 0.0
 [space.model]
-norm = { choices = ["batch"], whole = ["none", "batch"] }
+norm = { choices = ["batch"], original_range = ["none", "batch"] }
 """
 
 
@@ -164,7 +164,7 @@ def test_a_space_whose_every_point_the_parent_has_tried_is_no_crash(database, tm
     study = stored(database, tmp_path, text=FEW)
     known = imported(0, 0.01, 0.5)
     known = replace(known, params={"model.norm": "batch"})
-    trials = run(study, Advisor(study.ledger, [known]), 3)
+    trials = run(study, Proposer(study.ledger, [known]), 3)
     assert [trial["params"] for trial in trials] == [{"model.norm": "batch"}] * 3
 
 
@@ -172,7 +172,7 @@ SEVERAL = """
 [study]
 name = "s"
 objective = "object_dice"
-also = ["seconds_per_image"]
+secondary_objectives = ["seconds_per_image"]
 trials = 20
 [search]
 startup_trials = 3
@@ -183,9 +183,9 @@ lr = { low = 0.001, high = 0.1, log = true }
 
 def test_several_objectives_with_pruned_and_failed_trials_among_them(database, tmp_path):
     study = stored(database, tmp_path, text=SEVERAL)
-    advisor = Advisor(study.ledger, [])
+    proposer = Proposer(study.ledger, [])
     for n in range(12):
-        number, params = study.ledger.begin_trial(range(1000), advisor)
+        number, params = study.ledger.begin_trial(range(1000), proposer)
         dice, seconds = 1 - params["optimizer.lr"], 0.01 / params["optimizer.lr"]
         study.ledger.report(number, 1, {"object_dice": dice, "seconds_per_image": seconds})
         if n % 4 == 1:
@@ -208,7 +208,7 @@ def test_several_objectives_with_pruned_and_failed_trials_among_them(database, t
 
 def test_a_compromise_that_was_never_measured_is_the_worst(database, tmp_path):
     study = stored(database, tmp_path, text=SEVERAL)
-    number, _ = study.ledger.begin_trial(range(1000), Advisor(study.ledger, []))
+    number, _ = study.ledger.begin_trial(range(1000), Proposer(study.ledger, []))
     study.ledger.report(number, 1, {"object_dice": 0.5})
     study.ledger.complete(number, 0.5, best_epoch=1, stop_reason="epochs")
     assert database.trials("s")[0].values == (0.5, float("inf"))

@@ -14,11 +14,11 @@ from searcher.ledger.tables import CheckpointRow, LaunchRow, StudyRow
 from searcher.ledger.watch import frozen_trials
 from searcher.storage.mirror import local_root
 
-__all__ = ["Patient"]
+__all__ = ["ExaminedStudy"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patient:
+class ExaminedStudy:
     """A study's rows, trials and driver."""
 
     database: Database
@@ -33,7 +33,7 @@ class Patient:
     """The launch that is at work."""
 
     @classmethod
-    def read(cls, database: Database, name: str) -> "Patient":
+    def read(cls, database: Database, name: str) -> "ExaminedStudy":
         """Return a study as it is now.
 
         Raises:
