@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from searcher.models.instance_maps import HasInstanceMaps
 from searcher.models.postprocess import instances_from_maps
 from searcher.models.settings import ModelSettings, PostprocessSettings
 from searcher.models.values import Detections, InstanceMaps, Prediction, TensorBatch
@@ -105,7 +106,7 @@ class SegmentationModel(nn.Module, ABC):
         """
 
 
-class DenseModel(SegmentationModel):
+class DenseModel(HasInstanceMaps, SegmentationModel):
     """A model whose instances are cut from maps of per-pixel probabilities.
 
     Large images are predicted tile by tile. The maps are stitched first, and instances are cut from the whole

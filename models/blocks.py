@@ -4,6 +4,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from searcher.renamed import old_names
+
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
@@ -84,3 +86,6 @@ def upsampling_block(in_channels: int, out_channels: int, upsampling: Upsampling
         nn.Conv2d(in_channels, out_channels, 1),
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
     )
+
+
+__getattr__ = old_names(__name__)

@@ -14,6 +14,7 @@ from scipy.ndimage import find_objects
 
 from searcher.models.settings import PostprocessSettings
 from searcher.models.values import InstanceMaps, Prediction
+from searcher.renamed import old_names
 
 __all__ = [
     "fill_holes",
@@ -227,3 +228,6 @@ def _relabel(
     lookup[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1)
     labels: NDArray[np.int32] = lookup[components]
     return labels
+
+
+__getattr__ = old_names(__name__)

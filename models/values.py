@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from searcher.renamed import old_names
+
 __all__ = ["Detections", "InstanceMaps", "Prediction", "TensorBatch"]
 
 
@@ -50,3 +52,6 @@ class Detections(NamedTuple):
     """float32[n], confidence in 0 to 1."""
     masks: NDArray[np.float32]
     """float32[n, M, M], probability that a cell of the box's M x M grid belongs to the instance."""
+
+
+__getattr__ = old_names(__name__)

@@ -14,6 +14,7 @@ Nothing heavy is imported before one of these names is used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from searcher import renamed
 from searcher._version import __version__
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from searcher.api.evaluation import Evaluation
     from searcher.api.predicting import FoundObjects, LoadedBundle
     from searcher.api.public import evaluate, launch, load_bundle, load_study, probe, train
+    from searcher.api.reviewing import review
     from searcher.api.study_result import StudyResult
     from searcher.api.training import TrainedTrial
     from searcher.exceptions import SearcherError, UserError
@@ -60,9 +62,12 @@ __all__ = [
     "plan",
     "probe",
     "refine",
+    "review",
     "stop",
     "train",
 ]
+
+renamed.install()
 
 _HOMES = {
     "Evaluation": "searcher.api.evaluation",
@@ -83,6 +88,7 @@ for _room, _names in {
         "plan",
     ),
     "databases": ("doctor", "gc", "list_studies", "logs", "refine", "stop"),
+    "reviewing": ("review",),
     "public": ("evaluate", "launch", "load_bundle", "load_study", "probe", "train"),
 }.items():
     _HOMES |= dict.fromkeys(_names, f"searcher.api.{_room}")

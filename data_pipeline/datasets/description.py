@@ -25,6 +25,8 @@ class Description:
     """What may be done with the images."""
     channels: tuple[str, ...] = ()
     """Names of the images' channels."""
+    classes: tuple[str, ...] = ()
+    """Names of the objects' classes."""
     not_annotated: int | None = None
     """Number that label maps have where nothing is annotated, beside -1; None where there is no such number."""
 
@@ -50,13 +52,15 @@ def read_description(root: Path) -> Description:
     for key in ("name", "licence"):
         if not isinstance(values.get(key, ""), str):
             raise DataError(f"{path}: {key} must be a text, got {values[key]!r:.60}; correct it")
-    channels = values.get("channels", [])
-    if not isinstance(channels, list) or not all(isinstance(each, str) and each for each in channels):
-        raise DataError(f"{path}: channels must be a list of names, got {channels!r:.60}; correct it")
+    for key in ("channels", "classes"):
+        names = values.get(key, [])
+        if not isinstance(names, list) or not all(isinstance(each, str) and each for each in names):
+            raise DataError(f"{path}: {key} must be a list of names, got {names!r:.60}; correct it")
     value = values.get("not_annotated")
     if value is not None and (type(value) is not int or not -1 <= value < 2**31 or value == 0):
         raise DataError(
             f"{path}: not_annotated must be the number of pixels that are not annotated, a whole one but 0, got "
             f"{value!r:.60}; correct it"
         )
-    return Description(values.get("name", ""), values.get("licence", ""), tuple(channels), value)
+    channels, classes = (tuple(values.get(key, ())) for key in ("channels", "classes"))
+    return Description(values.get("name", ""), values.get("licence", ""), channels, classes, value)

@@ -217,6 +217,12 @@ class LabelFolder(PairedFolder):
         return self._description.name or super().name
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the objects' classes that `dataset.toml` or `objects.csv` has, sorted."""
+        in_table = {name for of_image in self._classes.values() for name in of_image.values() if name}
+        return tuple(sorted({*self._description.classes, *in_table}))
+
+    @property
     def licence(self) -> str:
         """As `dataset.toml` says; empty without it."""
         return self._description.licence

@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from searcher.models.instance_maps import HasInstanceMaps
 from searcher.models.losses import binary_losses, class_losses
 from searcher.models.parts import LOSSES
 from searcher.models.settings_base import PartOptions
 from searcher.models.targets import border_weight, continued, has_unannotated
 from searcher.models.values import InstanceMaps
+from searcher.renamed import old_names
 
 __all__ = ["SEED_MAP_KEYS", "Head", "HeadOptions", "Targets"]
 
@@ -61,7 +63,7 @@ class Targets(NamedTuple):
     """float32[B, 1, H, W], where the head predicts one; see `inner_distance`."""
 
 
-class Head(ABC):
+class Head(HasInstanceMaps, ABC):
     """The meaning of a dense network's output channels. Holds no weights.
 
     A subclass with settings of its own takes them as keyword arguments behind `options`.
@@ -206,3 +208,6 @@ def _in_a_row(values: Tensor, is_chosen: Tensor) -> Tensor:
     if values.ndim == 3:
         return values[is_chosen][None, None]
     return values.movedim(1, -1)[is_chosen].T[None, :, None]
+
+
+__getattr__ = old_names(__name__)

@@ -262,6 +262,7 @@ def plan(
     data: PathLike,
     *,
     name: str | None = None,
+    from_bundle: PathLike | None = None,
     labels_are: LabelsAre = "",
     patient_from: str = "",
     resample_um: float | None = None,
@@ -274,6 +275,7 @@ def plan(
     Args:
         data: Its folder, or its URI in an object store.
         name: Name of the study; None for one that follows from the folder's.
+        from_bundle: A bundle's folder: its network is trained on, instead of a new one.
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
@@ -293,7 +295,8 @@ def plan(
 
     line = ProgressLine(progress)
     view = view_of_data(labels_are, patient_from, resample_um, not_annotated, val_region)
-    return plan_data(_place(data), view, lambda: line.step("preparing images"), name=name)
+    bundle = None if from_bundle is None else Path(from_bundle)
+    return plan_data(_place(data), view, lambda: line.step("preparing images"), name=name, bundle=bundle)
 
 
 def _place(data: PathLike) -> str:

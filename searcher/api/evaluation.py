@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from searcher.api.evaluation_page import split_report, write_report
+from searcher.api.evaluation_page import is_glas_release, split_report, write_report
 from searcher.api.held_out import HELD_OUT, held_out, predictor_of_some
 from searcher.api.networks import FoundNetworks, normalise_as_wished, predictor_for
 from searcher.data_pipeline.annotations import annotation_facts, problem_of
@@ -41,6 +41,8 @@ class Evaluation:
     """All figures by split, such as `testA`; distances in pixels."""
     record: Mapping[str, Any]
     """All of it as plain values, as `searcher evaluate --json` writes them."""
+    is_glas: bool = False
+    """Whether the data are the GlaS release, which the contest's and the poster's figures are about."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -140,7 +142,7 @@ def evaluate_networks(
             source=source,
             fingerprint=store.fingerprint,
         )
-    return Evaluation(measured, record)
+    return Evaluation(measured, record, is_glas_release(source))
 
 
 def record_evaluation(found: FoundNetworks, evaluation: Evaluation) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from searcher.inference.predictor import Predictor
     from searcher.report.model import ReportMember, SplitReport
 
-__all__ = ["check_report", "split_report", "write_report"]
+__all__ = ["check_report", "is_glas_release", "split_report", "write_report"]
 
 _VERSIONS = ("gland-searcher", "torch", "torchvision", "numpy", "opencv-python-headless")
 
@@ -76,6 +76,13 @@ def split_report(
     return SplitReport(name=name, summary=values, examples=examples)
 
 
+def is_glas_release(source: "SampleSource") -> bool:
+    """Return whether a data set is the one of the GlaS contest."""
+    from searcher.data_pipeline.datasets import GlasFolder
+
+    return isinstance(source, GlasFolder) and source.is_the_release
+
+
 def write_report(
     path: Path,
     method: str,
@@ -102,7 +109,6 @@ def write_report(
     Raises:
         UserError: It could not be written; what was there is untouched.
     """
-    from searcher.data_pipeline.datasets import GlasFolder
     from searcher.report.html import render
     from searcher.report.model import DataSet, EvaluationReport
 
@@ -113,7 +119,7 @@ def write_report(
         data=DataSet(
             name=source.name,
             fingerprint=fingerprint,
-            is_glas=isinstance(source, GlasFolder) and source.is_the_release,
+            is_glas=is_glas_release(source),
             licence=source.licence or None,
         ),
         device=_device(),

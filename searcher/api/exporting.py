@@ -268,13 +268,15 @@ def _pictures(wish: ExportWish, found: FoundNetworks) -> dict[str, bytes]:
 
 
 def _data_facts(wish: ExportWish, found: FoundNetworks, source: "SampleSource | None") -> "DataFacts":
-    from searcher.bundle.manifest import DataFacts
+    from searcher.bundle.manifest import MAX_NAME, DataFacts
 
+    classes: tuple[str, ...] = getattr(source, "classes", ())  # of folders alone
     licence = wish.data_licence or (source.licence if source is not None else "")
     return DataFacts(
         name=source.name if source is not None else "data that are not at hand",
         licence=licence or "not stated. Ask whoever trained it before you pass it on.",
         fingerprints=tuple(dict.fromkeys(member.facts.data_fingerprint for member in found.members)),
+        class_name=classes[0][:MAX_NAME] if len(classes) == 1 else None,
     )
 
 

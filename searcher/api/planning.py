@@ -10,9 +10,11 @@ from pydantic import ValidationError
 from searcher.api.places import storage_folder
 from searcher.api.writing import write_text
 from searcher.data_pipeline.datasets.view import DataView
+from searcher.data_pipeline.store import Store
 from searcher.exceptions import UserError
 from searcher.extras import is_installed
 from searcher.planning.facts import data_facts
+from searcher.planning.finetune import plan_finetuning
 from searcher.planning.plan import Plan, plan_study
 from searcher.storage.mirror import cache_dir, storage_at
 from searcher.study.config import DataConfig
@@ -27,7 +29,9 @@ Preparing = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
 """Enters the decoding of images; gives what is called with (done, total)."""
 
 
-def plan_data(folder: str, view: DataView, preparing: Preparing, *, name: str | None = None) -> Plan:
+def plan_data(
+    folder: str, view: DataView, preparing: Preparing, *, name: str | None = None, bundle: Path | None = None
+) -> Plan:
     """Return a plan for a data set.
 
     Args:
@@ -35,15 +39,20 @@ def plan_data(folder: str, view: DataView, preparing: Preparing, *, name: str | 
         view: How it is read.
         preparing: Shows the decoding of its images.
         name: Name of the study; None for one that follows from the folder's.
+        bundle: A bundle's folder, whose network is trained on; None for a new network.
 
     Raises:
         DataError: The data set cannot be used.
-        UserError: It cannot be split, or `name` is no study's name.
+        UserError: It cannot be split, `name` is no study's name, or there is no such bundle.
     """
     name = _study_name(name, folder)
     request = DataRequest(folder, str(cache_dir()), DataConfig(), view)
     with preparing() as advance:
         store = request.prepare(advance)
+    if bundle is not None:
+        plan = _finetuning(store, folder, name, bundle)
+        parse_study(plan.text, source=f"{name}.toml")
+        return plan
     plan = plan_study(
         data_facts(store, folder),
         name=name,
@@ -56,6 +65,25 @@ def plan_data(folder: str, view: DataView, preparing: Preparing, *, name: str | 
         if text is not None:
             parse_study(text, source=f"{name}.toml")
     return plan
+
+
+def _finetuning(store: Store, folder: str, name: str, bundle: Path) -> Plan:
+    from searcher.bundle.load import load_bundle  # imports torch, seconds
+
+    network = load_bundle(bundle).networks[0]
+    if store.channels and len(store.channels) != network.config.model.channels:
+        raise UserError(
+            f"--from {bundle}: must be of images with {len(store.channels)} channels as those of {folder}, got "
+            f"{network.config.model.channels}; plan a new network without --from"
+        )
+    return plan_finetuning(
+        data_facts(store, folder),
+        network.config,
+        name=name,
+        where=folder,
+        bundle=bundle,
+        num_cpus=os.cpu_count() or 1,
+    )
 
 
 def planned_file(

@@ -124,7 +124,7 @@ class LoadedBundle:
         *,
         outputs: Sequence[str] = ("labels", "overlay", "csv", "geojson"),
         pixel_size_um: float | None = None,
-        class_name: str = "Gland",
+        class_name: str | None = None,
         threshold: float | None = None,
         min_area_px: int | None = None,
         region: PathLike | None = None,
@@ -142,7 +142,7 @@ class LoadedBundle:
             to: Folder of the outputs, and of `predictions.csv`, a row for each image.
             outputs: What is written of each image.
             pixel_size_um: Side of a pixel of the images in micrometres; None as each file says, if it does.
-            class_name: Class of the objects in GeoJSON.
+            class_name: Class of the objects in GeoJSON; None as the bundle says.
             threshold: Probability, between 0 and 1, above which a pixel is an object's; of detectors, a detection's
                 score; None as the bundle says.
             min_area_px: Leave out objects below so many pixels of the image; None as the bundle says.
@@ -210,7 +210,7 @@ class LoadedBundle:
                     trained_um=self.pixel_size_um,
                     pixel_size_um=pixel_size_um,
                     outputs=wish.outputs,
-                    class_name=class_name,
+                    class_name=class_name or self.bundle.class_name,
                     threshold=threshold,
                     min_area_px=min_area_px,
                     region=None if region is None else read_region(os.fspath(region)),

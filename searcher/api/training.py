@@ -110,7 +110,7 @@ def only_point(spec: StudySpec) -> dict[str, Any]:
             f"add --set {missing[0]}=VALUE"
         )
     warm_start = spec.trial_config(params).warm_start
-    if warm_start.sha256:
+    if warm_start.sha256 and not warm_start.bundle:
         raise UserError(
             f"{spec.source}: warm_start.sha256: must not be set for a single trial, which has no database to find the "
             f"checkpoint in, got {warm_start.sha256[:12]}; use searcher launch"

@@ -50,6 +50,11 @@ class Bundle:
         """Side of a pixel of the images that it was trained on, in micrometres; None where nobody said."""
         return self.manifest.pixel_size_um
 
+    @property
+    def class_name(self) -> str:
+        """Class of the objects: the only one that its data set named; where it named none or several, `Gland`."""
+        return self.manifest.data.class_name or "Gland"
+
     @cached_property
     def networks(self) -> tuple[TrainedNetwork, ...]:
         """The members' networks."""

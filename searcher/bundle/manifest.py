@@ -108,6 +108,15 @@ class DataFacts(Section):
     licence: str
     """What may be done with it, and so perhaps with what was learnt from it."""
     fingerprints: tuple[Sha256, ...]
+    class_name: str | None = Field(default=None, max_length=MAX_NAME)
+    """Class of its objects, where it names one; not written where it names none."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_class(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = as_usual(self)
+        if self.class_name is None:
+            del values["class_name"]
+        return values
 
 
 class NormalisationFacts(Section):

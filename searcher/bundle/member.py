@@ -6,6 +6,7 @@ from typing import Self
 from searcher.bundle.manifest import MemberFacts
 from searcher.inference.trained import TrainedNetwork
 from searcher.inference.tuning import Tuned
+from searcher.renamed import old_names
 
 __all__ = ["BundleMember"]
 
@@ -23,3 +24,6 @@ class BundleMember:
         """Return the network with another way to instances."""
         network = replace(self.network, tuned=tuned)
         return replace(self, network=network, facts=self.facts.model_copy(update={"tuned": tuned.to_dict()}))
+
+
+__getattr__ = old_names(__name__)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,8 @@ def detach(
         _say(f"  ray job stop {job.id} --address {job.dashboard}")
         _say("when it has:")
     # Also while its parents run, see `study_at_work`.
-    about = f"--study {spec.name} --db {database_option(args)}"
+    # `database_option` would not know `SEARCHER_DB` any more, which has left the environment.
+    about = f"--study {spec.name} --db {shlex.quote(command[command.index('--db') + 1])}"
     _say(f"  searcher status {about}")
     _say(f"  searcher logs {about} --follow --address {args.address}")
     _say(f"  searcher stop {about}")

@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
         bar=progress_bar,
         remark=say_problem,
     )
-    print_summaries(evaluation.splits)
+    print_summaries(evaluation.splits, with_poster=evaluation.is_glas)
     if args.json is not None:
         write_text("--json", args.json, json_text(evaluation.to_dict()))
         console.print(f"all figures, image by image: {args.json}", markup=False, soft_wrap=True)

@@ -74,7 +74,7 @@ def _run(args: argparse.Namespace) -> int:
     if measured.as_labelled is not None:
         [(name, relabelled)] = shown.items()
         shown = {f"{name}, relabelled": relabelled, f"{name}, as labelled": measured.as_labelled}
-    print_summaries(shown)
+    print_summaries(shown, with_poster=args.poster)
     if not args.relabel:
         _hint_at_relabel(args, measured)
     if args.json is not None:

@@ -28,6 +28,13 @@ def add_parser(verbs: Verbs) -> None:
         help="write a .toml file for searcher launch --study FILE, instead of showing it; where patients are few, "
         "also FILE-folds.toml, which trains the winner on every fold",
     )
+    parser.add_argument(
+        "--from",
+        type=Path,
+        dest="bundle",
+        metavar="BUNDLE",
+        help="train the network of this bundle on, instead of a new one",
+    )
     add_json(parser)
     parser.set_defaults(run=_run)
 
@@ -39,7 +46,9 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.api.planning import plan_data
     from searcher.cli.terminal import console, print_json, progress_bar
 
-    plan = plan_data(folder, data_view(args), lambda: progress_bar("preparing images"), name=args.name)
+    plan = plan_data(
+        folder, data_view(args), lambda: progress_bar("preparing images"), name=args.name, bundle=args.bundle
+    )
     if args.write is not None:
         for file, text in zip(files, (plan.text, plan.folds_text), strict=True):
             if text is not None:

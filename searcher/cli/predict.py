@@ -61,7 +61,7 @@ def add_parser(verbs: Verbs) -> None:
         help="average the 8 turned and mirrored versions of an image; default: as the bundle says",
     )
     parser.add_argument(
-        "--class-name", default="Gland", metavar="NAME", help="class of the objects in GeoJSON; default Gland"
+        "--class-name", metavar="NAME", help="class of the objects in GeoJSON; default: as the bundle says"
     )
     parser.add_argument(
         "--threshold",
@@ -123,7 +123,7 @@ def _run(args: argparse.Namespace) -> int:
         trained_um=bundle.pixel_size_um,
         pixel_size_um=args.pixel_size_um,
         outputs=wish.outputs,
-        class_name=args.class_name,
+        class_name=args.class_name or bundle.class_name,
         threshold=args.threshold,
         min_area_px=args.min_area,
         region=region,

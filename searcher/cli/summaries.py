@@ -16,10 +16,12 @@ _SHOWN = ("f1", "object_dice", "object_hausdorff", "pixel_dice")
 _OF_INSTANCES = {"ap50": "AP50", "ap": "AP", "pq": "PQ", "aji": "AJI"}
 
 
-def print_summaries(summaries: "Mapping[str, Summary]") -> None:
-    """Print the figures of each set of images, by its name, and what is to be said about them.
+def print_summaries(summaries: "Mapping[str, Summary]", *, with_poster: bool) -> None:
+    """Print the figures of each set of images, and what is to be said about them.
 
-    Intervals are in brackets, where there are any.
+    Args:
+        summaries: By the sets' names. Intervals are in brackets, where there are any.
+        with_poster: Whether to show the poster's own metrics, which are about GlaS.
     """
     shown_keys = _shown(summaries)
     rows: list[tuple[object, ...]] = []
@@ -32,7 +34,7 @@ def print_summaries(summaries: "Mapping[str, Summary]") -> None:
         for stratum, within in of.strata.items():
             shown = [metric(within.pooled[key]) for key in shown_keys]
             rows.append((name, within.num_images, f"{stratum}, pooled", *shown))
-        if of.poster is not None:
+        if with_poster and of.poster is not None:
             shown = [metric(of.poster[key]) for key in _SHOWN[:3]]
             rows.append((name, of.num_images, "poster's own metrics", *shown, *[""] * (len(shown_keys) - 3)))
     columns = [

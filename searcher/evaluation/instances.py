@@ -1,8 +1,8 @@
 """The instance metrics of cells and nuclei: average precision, panoptic quality, aggregated Jaccard index.
 
-Each is made from sums over images, as the official metrics are (`searcher.evaluation.official_metrics`). IoU is the intersection
-over the union of two objects, |X n Y| / |X u Y|. A pair counts at a threshold where its IoU is above it. From 0.5 on no
-object is in two such pairs, so nothing need be assigned.
+Each is made from sums over images, as the official metrics are (`searcher.evaluation.official_metrics`). IoU is the
+intersection over the union of two objects, |X n Y| / |X u Y|. A pair counts at a threshold where its IoU is
+above it. From 0.5 on no object is in two such pairs, so nothing need be assigned.
 
 - AP at a threshold: TP / (TP + FP + FN), as the Data Science Bowl 2018, StarDist and Cellpose have it. `ap` is the mean
   over the thresholds 0.5, 0.55, .. 0.95. It needs no scores and is not COCO's.

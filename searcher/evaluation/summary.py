@@ -16,6 +16,7 @@ from searcher.evaluation.counts import count_metrics, count_sums
 from searcher.evaluation.glas import poster
 from searcher.evaluation.glas.poster import PosterMetrics
 from searcher.evaluation.official_metrics import ImageComparison
+from searcher.renamed import old_names
 
 __all__ = ["Estimate", "ImageMetrics", "StratumSummary", "Summary", "summarise"]
 
@@ -80,7 +81,7 @@ class Summary:
 
     images: tuple[ImageMetrics, ...]
     pooled: Mapping[str, float]
-    """The official metrics over the whole set, see `searcher.evaluation.official_metrics.pooled`: the primary figures."""
+    """The official metrics over the whole set, see `official_metrics.pooled`: the primary figures."""
     mean: Mapping[str, float]
     """The same of each image alone, averaged over the images."""
     intervals: Mapping[str, Mapping[str, Interval]]
@@ -227,3 +228,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+__getattr__ = old_names(__name__)

@@ -89,6 +89,17 @@ class Database(Connection):
             last_launch=None if launch is None else _launch_record(*launch),
         )
 
+    def detached_launches(self) -> list[tuple[str, LaunchRecord]]:
+        """Return the launches whose drivers are Ray jobs, with their study's name, the newest first."""
+        detached = (
+            sa.select(StudyRow.name, LaunchRow, database_now())
+            .join(StudyRow, StudyRow.id == LaunchRow.study_id)
+            .where(LaunchRow.job.is_not(None))
+            .order_by(LaunchRow.id.desc())
+        )
+        with self.read() as session:
+            return [(name, _launch_record(row, now)) for name, row, now in session.execute(detached)]
+
     def results(self, name: str) -> list[ResultRecord]:
         """Return parameters and values of a study's COMPLETE trials, by number. It reads much less than `trials`.
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from searcher.ledger.tables import StudyRow
+from searcher.study.renamed_keys import RENAMED
 from searcher.study.spec import StudySpec, default_identity
 
 __all__ = ["differences", "left_to_data_before"]
@@ -24,7 +25,9 @@ def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[s
     if _NORMALISATION not in row.identity and new.get(_NORMALISATION) == "fixed":
         old[_NORMALISATION] = "fixed"  # what every study was before there was another
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    lines = [f"{key} was {_shown(old.get(key))}, got {_shown(new.get(key))}" for key in changed]
+    lines = [
+        f"{RENAMED.get(key, key)} was {_shown(old.get(key))}, got {_shown(new.get(key))}" for key in changed
+    ]
     if row.data_fingerprint != data_fingerprint:
         lines.append(
             f"data was {row.data_source} ({row.data_fingerprint[:12]}), got other data ({data_fingerprint[:12]})"

@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, _rdb
 from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 __all__ = [
     "begun_trial",
@@ -55,12 +55,20 @@ def begun_trial(study: optuna.Study, number: int) -> optuna.Trial:
     return optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
 
 
-def revise_trial(study: optuna.Study, number: int, value: float, notes: Mapping[str, Any]) -> None:
+def revise_trial(study: optuna.Study, number: int, value: float | None, notes: Mapping[str, Any]) -> None:
     """Change the value and user attributes of a finished trial of a study in memory.
 
     Optuna has no call for it: it takes what a trial has reached for final. Samplers read the trials that its storage
     in memory holds, and these are changed.
+
+    Args:
+        study: The study.
+        number: The trial.
+        value: Its new value; None if it has come to nothing, so that it is FAIL.
+        notes: User attributes to set.
     """
     trial = study.get_trials(deepcopy=False)[number]
     trial.value = value
+    if value is None:
+        trial.state = TrialState.FAIL
     trial.user_attrs.update(notes)

@@ -124,7 +124,7 @@ def check_beginning(
                 f"({row.data_fingerprint[:12]}), got others ({data_fingerprint[:12]}); launch with the same --data"
             )
     sha256 = str(spec.fixed.get("warm_start.sha256", ""))
-    if not sha256:
+    if not sha256 or spec.fixed.get("warm_start.bundle"):
         return
     record = None if database is None else database.checkpoint_with(sha256)
     damage = "none in the database" if record is None else damage_of(storage_root, record)

@@ -137,7 +137,8 @@ class LaunchRun:
 
     def _settled(self) -> RunContext:
         """Return the launch with the checks and the first checkpoint of its workers."""
-        run, sha256 = self._run, str(self._spec.fixed.get("warm_start.sha256", ""))
+        run, fixed = self._run, self._spec.fixed
+        sha256 = "" if fixed.get("warm_start.bundle") else str(fixed.get("warm_start.sha256", ""))
         return replace(
             run,
             storage_mark=mark_storage(run.storage_root, self._spec.name) if run.is_joined else None,

@@ -15,7 +15,17 @@ from searcher.models.sizes import contour_widths, distance_caps
 from searcher.planning.facts import DataFacts
 from searcher.study.toml_text import toml_value
 
-__all__ = ["Plan", "plan_study"]
+__all__ = [
+    "Plan",
+    "Table",
+    "check_patients",
+    "folds_of",
+    "held_out",
+    "lines_of",
+    "objective_of",
+    "plan_study",
+    "remarks_of",
+]
 
 _SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
 _SIDE_PX = 48
@@ -40,13 +50,14 @@ _EPOCHS = {True: 8, False: 28}
 
 
 @dataclass
-class _Table:
+class Table:
     """A table of the study file: keys with values and the reasons for them."""
 
     name: str
     entries: list[tuple[str, Any, str]] = field(default_factory=list)
 
     def add(self, key: str, value: Any, why: str = "") -> Self:
+        """Add a key with its reason."""
         self.entries.append((key, value, why))
         return self
 
@@ -87,42 +98,50 @@ def plan_study(
     Raises:
         UserError: There is one image or one patient, so that nothing can be held out.
     """
-    _check_patients(facts, where)
+    check_patients(facts, where)
     where = one_line(where)
     scales = _scales(facts)
     crop = _crop_px(facts)
     seen_px = crop * scales[len(scales) // 2]
     batch = _batch_size(seen_px)
-    folds = (
-        0
-        if facts.has_validation or facts.num_patients >= _FEW_PATIENTS
-        else min(facts.num_patients, _MOST_FOLDS)
-    )
+    folds = folds_of(facts)
     tables = [
         _study(facts, name, where),
         _search(),
         _pruner(),
-        _Table("resources").add("cpus", max(1, min(2, num_cpus)), "cores of one trial"),
+        Table("resources").add("cpus", max(1, min(2, num_cpus)), "cores of one trial"),
         _data(facts, folds, batch),
         _model(facts, seen_px, has_imagenet=has_imagenet),
         _postprocess(facts),
-        _Table("optimizer").add("name", "adamw").add("weight_decay", 1e-2),
-        _Table("schedule").add("name", "cosine").add("warmup_epochs", 1.0),
+        Table("optimizer").add("name", "adamw").add("weight_decay", 1e-2),
+        Table("schedule").add("name", "cosine").add("warmup_epochs", 1.0),
         _train(facts, batch, has_imagenet=has_imagenet),
-        _Table("tuning")
+        Table("tuning")
         .add("postprocess", True, "cuts the best network's maps in many ways after each trial, in seconds")
         .add("metric", "object_f1+object_dice"),
-        _Table("space.optimizer").add("lr", {"low": 3e-4, "high": 5e-3, "log": True}),
+        Table("space.optimizer").add("lr", {"low": 3e-4, "high": 5e-3, "log": True}),
         _model_space(facts, scales, has_imagenet=has_imagenet),
         _augment_space(facts, crop),
     ]
     first = _first_point(facts, scales, crop, has_imagenet=has_imagenet)
-    text = "\n".join((*_head(facts, where), *_lines(tables), *first)) + "\n"
+    text = "\n".join((*_head(facts, where), *lines_of(tables), *first)) + "\n"
     folds_text = _folds_text(facts, name, where, folds) if folds else None
-    return Plan(name, text, folds_text, (*remarks, *_remarks(facts, name, folds)))
+    return Plan(name, text, folds_text, (*remarks, *remarks_of(facts, name, folds)))
 
 
-def _check_patients(facts: DataFacts, where: str) -> None:
+def folds_of(facts: DataFacts) -> int:
+    """Return in how many folds the patients are validated on; 0 where a part of them is held out once."""
+    if facts.has_validation or facts.num_patients >= _FEW_PATIENTS:
+        return 0
+    return min(facts.num_patients, _MOST_FOLDS)
+
+
+def check_patients(facts: DataFacts, where: str) -> None:
+    """Refuse data of which nothing can be held out.
+
+    Raises:
+        UserError: There is one image or one patient.
+    """
     if facts.has_validation or facts.num_patients > 1:
         return
     if facts.num_images == 1:
@@ -137,34 +156,49 @@ def _check_patients(facts: DataFacts, where: str) -> None:
     )
 
 
-def _study(facts: DataFacts, name: str, where: str) -> _Table:
-    table = _Table("study")
+def _study(facts: DataFacts, name: str, where: str) -> Table:
+    table = Table("study")
     table.add("name", name)
     table.add("description", f"U-Net planned for {where}, 20 trials")
     table.add(
         "objective",
-        _objective(facts),
+        objective_of(facts),
         f"{facts.objects_per_image} objects in an image (median): "
-        + ("each counts the same" if _objective(facts) == "object_f1" else "each counts by its area"),
+        + ("each counts the same" if objective_of(facts) == "object_f1" else "each counts by its area"),
     )
     table.add("trials", 20)
     return table
 
 
-def _objective(facts: DataFacts) -> str:
+def objective_of(facts: DataFacts) -> str:
+    """Return the metric that fits how many objects are in an image."""
     return "object_f1" if facts.objects_per_image > _MANY else "object_dice"
 
 
-def _search() -> _Table:
-    return _Table("search").add("sampler", "tpe").add("startup_trials", 8)
+def _search() -> Table:
+    return Table("search").add("sampler", "tpe").add("startup_trials", 8)
 
 
-def _pruner() -> _Table:
-    return _Table("pruner").add("name", "asha").add("grace_epochs", 3).add("reduction_factor", 3)
+def _pruner() -> Table:
+    return Table("pruner").add("name", "asha").add("grace_epochs", 3).add("reduction_factor", 3)
 
 
-def _data(facts: DataFacts, folds: int, batch: int) -> _Table:
-    table = _Table("data")
+def _data(facts: DataFacts, folds: int, batch: int) -> Table:
+    table = held_out(facts, folds)
+    table.add("samples_per_epoch", _STEPS_PER_EPOCH * batch, f"{_STEPS_PER_EPOCH} steps of {batch} crops")
+    table.add("normalisation", facts.normalisation.kind, facts.normalisation.reason)
+    table.add("num_threads", 2)
+    return table
+
+
+def held_out(facts: DataFacts, folds: int) -> Table:
+    """Return the table `data` with what is validated on.
+
+    Args:
+        facts: Of the images.
+        folds: See `folds_of`.
+    """
+    table = Table("data")
     unknown = f"{facts.num_images} images, patients unknown"
     who = f"{facts.num_patients} patients" if facts.patients_are_known else unknown
     if folds:
@@ -172,15 +206,12 @@ def _data(facts: DataFacts, folds: int, batch: int) -> _Table:
         table.add("fold", 0, "the search validates on the first fold")
     elif not facts.has_validation:
         table.add("val_fraction", 0.2, f"held out of {who}")
-    table.add("samples_per_epoch", _STEPS_PER_EPOCH * batch, f"{_STEPS_PER_EPOCH} steps of {batch} crops")
-    table.add("normalisation", facts.normalisation.kind, facts.normalisation.reason)
-    table.add("num_threads", 2)
     return table
 
 
-def _model(facts: DataFacts, seen_px: float, *, has_imagenet: bool) -> _Table:
+def _model(facts: DataFacts, seen_px: float, *, has_imagenet: bool) -> Table:
     depth = min(5, max(2, int(math.log2(seen_px / 8))))
-    table = _Table("model")
+    table = Table("model")
     table.add("name", "unet")
     table.add("norm", "batch")
     table.add(
@@ -198,13 +229,13 @@ def _model(facts: DataFacts, seen_px: float, *, has_imagenet: bool) -> _Table:
     return table
 
 
-def _postprocess(facts: DataFacts) -> _Table:
+def _postprocess(facts: DataFacts) -> Table:
     why = f"5% of {facts.num_objects} objects are smaller"
-    return _Table("postprocess").add("min_object_area_px", facts.small_area_px, why)
+    return Table("postprocess").add("min_object_area_px", facts.small_area_px, why)
 
 
-def _train(facts: DataFacts, batch: int, *, has_imagenet: bool) -> _Table:
-    table = _Table("train")
+def _train(facts: DataFacts, batch: int, *, has_imagenet: bool) -> Table:
+    table = Table("train")
     why = "pretrained weights need few" if has_imagenet else "random weights need many"
     table.add("epochs", _EPOCHS[has_imagenet], why)
     table.add("batch_size", batch)
@@ -216,8 +247,8 @@ def _train(facts: DataFacts, batch: int, *, has_imagenet: bool) -> _Table:
     return table
 
 
-def _model_space(facts: DataFacts, scales: list[float], *, has_imagenet: bool) -> _Table:
-    table = _Table("space.model")
+def _model_space(facts: DataFacts, scales: list[float], *, has_imagenet: bool) -> Table:
+    table = Table("space.model")
     encoders = ["efficientnet_lite0", "plain", "residual"] if has_imagenet else ["plain", "residual"]
     table.add("encoder", {"choices": encoders}, "" if has_imagenet else "no pretrained weights are installed")
     table.add("base_channels", {"choices": [8, 16] if has_imagenet else [16, 32]})
@@ -245,8 +276,8 @@ def _model_space(facts: DataFacts, scales: list[float], *, has_imagenet: bool) -
     return table
 
 
-def _augment_space(facts: DataFacts, crop: int) -> _Table:
-    table = _Table("space.augment")
+def _augment_space(facts: DataFacts, crop: int) -> Table:
+    table = Table("space.augment")
     why = "colour images in bright field: strong varies the stain" if facts.is_stained else ""
     table.add("preset", {"choices": ["standard", "strong"]}, why)
     table.add("strength", {"low": 0.5, "high": 1.5})
@@ -312,7 +343,8 @@ def _head_reason(facts: DataFacts) -> str:
     )
 
 
-def _remarks(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
+def remarks_of(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
+    """Yield what a person should know before the launch of a plan, one line each."""
     if not facts.patients_are_known and not facts.has_validation:
         yield (
             f"patients are unknown, so each of {facts.num_images} images counts as its own; "
@@ -330,20 +362,20 @@ def _remarks(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
 def _folds_text(facts: DataFacts, name: str, where: str, folds: int) -> str:
     head = f"# The best trials of {name}, planned for {where}, trained again on each of {folds} folds.\n"
     tables = [
-        _Table("study")
+        Table("study")
         .add("name", f"{name}-folds")
         .add("description", f"The best trials of {name} on {folds} folds")
-        .add("objective", _objective(facts)),
-        _Table("parent")
+        .add("objective", objective_of(facts)),
+        Table("parent")
         .add("study", name)
         .add("how", "rerank")
         .add("best", 2)
         .add("replicate", "fold")
         .add("replicates", folds),
-        _Table("pruner").add("name", "none"),
-        _Table("data").add("folds", folds),
+        Table("pruner").add("name", "none"),
+        Table("data").add("folds", folds),
     ]
-    return head + "\n".join(_lines(tables)) + "\n"
+    return head + "\n".join(lines_of(tables)) + "\n"
 
 
 def _head(facts: DataFacts, where: str) -> Iterator[str]:
@@ -354,7 +386,8 @@ def _head(facts: DataFacts, where: str) -> Iterator[str]:
     yield "# Change what you know better; searcher validate FILE says whether it still is a study."
 
 
-def _lines(tables: list[_Table]) -> Iterator[str]:
+def lines_of(tables: list[Table]) -> Iterator[str]:
+    """Yield the lines of tables with their reasons."""
     for table in tables:
         if table.entries:
             yield ""

@@ -5,8 +5,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,6 +18,7 @@ from searcher.inference.predictor import Predictor
 from searcher.models.settings import PostprocessSettings
 from searcher.prediction.dense import cut_blended, see_dense
 from searcher.prediction.detections import cut_detected, see_detections
+from searcher.prediction.geojson import write_geojson
 from searcher.prediction.images import Normalised, open_image
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import measure_objects
@@ -26,12 +28,12 @@ from searcher.prediction.outputs import (
     check_places,
     output_paths,
     write_csv,
-    write_geojson,
     write_labels,
     write_overlay,
 )
 from searcher.prediction.raster import MAX_SCALE, Resampled
 from searcher.prediction.selection import Region, Selection, keep_in_region, require_inside
+from searcher.renamed import old_names
 
 __all__ = [
     "PIXEL_SIZES_UM",
@@ -39,6 +41,7 @@ __all__ = [
     "Options",
     "PredictedImage",
     "find_objects",
+    "guarded",
     "predict_image",
     "predict_images",
     "resampling_scale",
@@ -53,6 +56,8 @@ _DISK_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _LONGEST_REASON = 160
 _SAME_SIZE = 0.01
 """Pixel sizes that differ less are taken to be the same."""
+
+_Result = TypeVar("_Result")
 
 Progress = Callable[[str, int, int], None]
 """Receives the current task, the number of its finished steps, and the number of all its steps."""
@@ -149,19 +154,41 @@ def predict_images(
         UserError: The disk is full, or does not work. What was done before is complete.
     """
     for path in paths:
-        try:
-            result: PredictedImage | FailedImage = predict_image(path, predictor, options, progress)
-        except OSError as error:
-            if error.errno in _DISK_FAILS:
-                raise UserError(
-                    f"{options.folder}: outputs of {path.name} could not be written: {error.strerror or error}; "
-                    "make room, and go on with --skip-existing"
-                ) from error
-            result = FailedImage(path.name, _foreseen(path, error) or _unforeseen(path, error))
-        except Exception as error:  # one image, whatever it brings about, never costs the others
-            reason = _foreseen(path, error)
-            result = FailedImage(path.name, reason or _unforeseen(path, error), None if reason else error)
-        done(result)
+        done(
+            guarded(
+                path,
+                options.folder,
+                partial(predict_image, path, predictor, options, progress),
+                remedy="make room, and go on with --skip-existing",
+            )
+        )
+
+
+def guarded(
+    path: Path, folder: Path, work: Callable[[], _Result], *, remedy: str = "make room"
+) -> "_Result | FailedImage":
+    """Return what comes of an image; of a broken one, why.
+
+    Args:
+        path: The image.
+        folder: Where outputs go, for the message.
+        work: What is done with the image.
+        remedy: Where the disk fails.
+
+    Raises:
+        UserError: The disk is full, or does not work.
+    """
+    try:
+        return work()
+    except OSError as error:
+        if error.errno in _DISK_FAILS:
+            raise UserError(
+                f"{folder}: outputs of {path.name} could not be written: {error.strerror or error}; {remedy}"
+            ) from error
+        return FailedImage(path.name, _foreseen(path, error) or _unforeseen(path, error))
+    except Exception as error:  # one image, whatever it brings about, never costs the others
+        reason = _foreseen(path, error)
+        return FailedImage(path.name, reason or _unforeseen(path, error), None if reason else error)
 
 
 def _foreseen(path: Path, error: Exception) -> str | None:
@@ -342,3 +369,6 @@ def resampling_scale(path: Path, pixel_size_um: float | None, trained_um: float 
             f"were trained on ({trained_um:g} um), got {pixel_size_um:g} um; give --pixel-size-um"
         )
     return 1.0 if abs(scale - 1) < _SAME_SIZE else scale
+
+
+__getattr__ = old_names(__name__)

@@ -7,12 +7,10 @@ folder's name is fixed, so one that a killed process left goes when its image is
 import csv
 import errno
 import hashlib
-import json
 import math
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,9 +27,8 @@ from searcher.exceptions import UserError
 from searcher.prediction.components import blocks_of
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import Column
-from searcher.prediction.outlines import Polygon, outline
 from searcher.report.composite import composite
-from searcher.report.overlays import PREDICTION_COLOUR, overlay
+from searcher.report.overlays import overlay
 
 __all__ = [
     "OUTPUTS",
@@ -39,7 +36,6 @@ __all__ = [
     "check_places",
     "output_paths",
     "write_csv",
-    "write_geojson",
     "write_labels",
     "write_overlay",
 ]
@@ -52,7 +48,6 @@ OUTPUTS = {
 }
 """What can be written, and what is put behind an image's name for it."""
 
-_OBJECTS = uuid.uuid5(uuid.NAMESPACE_URL, "gland-searcher/objects")
 _TIFF_TILE_PX = 512
 _TIFF_STRIPS_UP_TO_PX = 4096
 """Longest side of label maps in strips, which any TIFF reader knows; larger ones are tiled."""
@@ -203,56 +198,6 @@ def write_csv(path: Path, table: Mapping[str, Column]) -> None:
             [_text(value) for value in row]
             for row in zip(*(column.tolist() for column in table.values()), strict=True)
         )
-
-
-def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], class_name: str) -> None:
-    """Write the objects as QuPath reads them: a detection each, with id, outline, class and measurements.
-
-    The id is a UUID that follows from the file's name, the object's number and its bounding box.
-
-    Coordinates are pixels of the image at full resolution, (0, 0) the upper left corner of its first pixel.
-    """
-    columns = {name: column.tolist() for name, column in table.items()}
-    # QuPath has the area itself, and places by the outline.
-    measured = [name for name in columns if not name.startswith(("label", "bbox", "centroid"))]
-    with path.open("w", encoding="utf-8") as file:
-        file.write('{"type": "FeatureCollection", "features": [')
-        for index in range(len(labels)):
-            y, x, height, width = (
-                columns[f"bbox_{name}_px"][index] for name in ("y", "x", "height", "width")
-            )
-            feature = {
-                "type": "Feature",
-                "id": str(uuid.uuid5(_OBJECTS, f"{path.stem!a}/{index + 1}/{y},{x},{height},{width}")),
-                "geometry": _geometry(outline(labels, index + 1, Tile(y, x, height, width))),
-                "properties": {
-                    "objectType": "detection",
-                    "name": str(index + 1),
-                    "classification": {"name": class_name, "color": list(PREDICTION_COLOUR)},
-                    "measurements": {
-                        name: _rounded(columns[name][index])
-                        for name in measured
-                        if math.isfinite(columns[name][index])
-                    },
-                },
-            }
-            file.write(",\n" if index else "\n")
-            file.write(json.dumps(feature, allow_nan=False))
-        file.write("\n]}\n")
-
-
-def _geometry(polygons: list[Polygon]) -> dict[str, Any]:
-    rings = [
-        [[list(corner) for corner in [*ring, ring[0]]] for ring in (polygon.exterior, *polygon.holes)]
-        for polygon in polygons
-    ]
-    if len(rings) == 1:
-        return {"type": "Polygon", "coordinates": rings[0]}
-    return {"type": "MultiPolygon", "coordinates": rings}
-
-
-def _rounded(value: float) -> float:
-    return value if isinstance(value, int) else float(f"{value:.8g}")
 
 
 def _text(value: Any) -> str:

@@ -315,6 +315,17 @@ class WarmStartConfig(Section):
     """`reset` begins the optimiser anew; `keep` takes its state over too, where it and every parameter are the same."""
     freeze: Literal["none", "encoder", "all_but_head"] = "none"
     """Layers that keep the checkpoint's weights, and their norms its statistics. Not without a checkpoint."""
+    bundle: str = Field(default="", max_length=4096)
+    """Folder of a bundle whose first network training begins from, in place of a checkpoint. `sha256` may be left out:
+    it is the digest of that network's weights."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_bundle(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return plain values as they were written before there were bundles to begin from."""
+        values: dict[str, Any] = as_usual(self)
+        if not values.get("bundle"):
+            values.pop("bundle", None)
+        return values
 
 
 def _model_of(value: Any) -> ModelSettings:

@@ -87,7 +87,8 @@ METRICS: Registry[Metric] = Registry(
         "aji": f"{__name__}:HIGHER",
     },
 )
-"""Every validation metric. Definitions of ours: `searcher.evaluation.official_metrics` and, from `ap50` on, its `instances`."""
+"""Every validation metric. Definitions of ours: `searcher.evaluation.official_metrics`; from `ap50` on,
+`searcher.evaluation.instances`."""
 
 COSTS: Registry[Metric] = Registry(
     "cost", key="study.secondary_objectives", built_in={"seconds_per_image": f"{__name__}:LOWER"}

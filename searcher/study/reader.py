@@ -15,6 +15,7 @@ from searcher.study.config_keys import config_fields
 from searcher.study.parts import SAMPLERS
 from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
 from searcher.study.problems import Problems
+from searcher.study.renamed_keys import with_new_names
 from searcher.study.rerank import CANDIDATE
 from searcher.study.space import Choice, Parameter, SearchSpace, Value
 from searcher.study.space_reader import SpaceReader, entries
@@ -29,6 +30,7 @@ from searcher.study.spec import (
     nested,
 )
 from searcher.study.toml_text import TomlError, read_toml, shown, toml_value
+from searcher.study.warm_bundle import with_bundle
 from searcher.suggestions import suggestion
 
 __all__ = ["parse_study", "parse_value", "setting_words"]
@@ -70,14 +72,17 @@ def parse_study(
         document = read_toml(text)
     except TomlError as error:
         raise StudyFileError([f"{source}: {problem}" for problem in error.problems]) from None
-    overrides = dict(entries(overrides or {}))
-    problems = Problems(source, overrides)
+    given = dict(entries(overrides or {}))
+    problems = Problems(source, given)
+    overrides = with_new_names(document, given, problems, stored=stored)
+    problems.overrides = overrides
     _apply(overrides, document, problems)
     _check_table_names(document, problems)
     plugins = load_named(document, origin or source, problems, stored=stored)
     if problems.mention(PLUGINS):  # which keys there are depends on them
         raise StudyFileError(problems.lines)
     pinned = _with_pipeline(document, origin or source, problems, stored=stored)
+    pinned |= with_bundle(document, origin or source, problems, stored=stored)
     sections = {name: _section(name, model, document, problems) for name, model in _SECTIONS.items()}
     fixed = _fixed(document, problems)
     parent = _section("parent", ParentSection, document, problems) if "parent" in document else None

@@ -10,6 +10,7 @@ from searcher.models.settings import SETTINGS
 from searcher.study.config import TrialConfig
 from searcher.study.config_keys import config_fields, option_owners
 from searcher.study.problems import Problems, remedy_for, rule_of
+from searcher.study.renamed_keys import RENAMED_IN_RANGES
 from searcher.study.space import (
     Choice,
     Condition,
@@ -378,7 +379,7 @@ def entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
     """Yield the dotted name and value of every entry; a table with a range key is one entry."""
     for key, value in table.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict) and not (set(value) & _RANGE_KEYS):
+        if isinstance(value, dict) and not (set(value) & {*_RANGE_KEYS, *RENAMED_IN_RANGES}):
             yield from entries(value, f"{name}.")
         else:
             yield name, value

@@ -53,7 +53,8 @@ class StudySection(Section):
     def _each_once(self) -> "StudySection":
         if len({self.objective, *self.secondary_objectives}) < 1 + len(self.secondary_objectives):
             raise ValueError(
-                f"secondary_objectives must name other metrics than objective, each once, got {self.secondary_objectives}"
+                "secondary_objectives must name other metrics than objective, each once, "
+                f"got {self.secondary_objectives}"
             )
         return self
 
@@ -67,8 +68,9 @@ class SearchSection(PartSection):
     sampler: Annotated[str, one_of(SAMPLERS)] = "tpe"
     """Random, quasi-Monte Carlo (Sobol), tree-structured Parzen estimator, Gaussian process, CMA-ES. `fast-gp` is a
     Gaussian process too, which knows conditions and how uncertain the value of a stopped trial is."""
-    startup_trials: int = Field(default=10, ge=1, le=1_000_000)
-    """Trials drawn at random before all but `random` and `qmc` begin to learn from results; stopped ones count."""
+    startup_trials: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = 10
+    """Trials drawn at random before all but `random` and `qmc` begin to learn from results; stopped ones count. `auto`
+    is half as many as there are searched parameters."""
     exploration: float = Field(default=0.1, ge=0.0, le=1.0)
     """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
     options: Options = Field(default={}, validate_default=True)

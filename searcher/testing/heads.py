@@ -56,7 +56,7 @@ def _check_losses(head: Head, labels: torch.Tensor, about: str) -> None:
 
 
 def _check_maps(head: Head) -> None:
-    """Check that maps and instance_maps lie in 0 to 1, and that a pixel's instance_maps depends on its own maps alone."""
+    """Check that all maps lie in 0 to 1, and that a pixel's instance maps depend on its own values alone."""
     logits = 5 * torch.randn((1, head.num_channels, *_SIZE), generator=torch.Generator().manual_seed(0))
     maps = head.maps(logits)
     _claim(maps.dtype == torch.float32, f"maps must be float32, got {maps.dtype}")

@@ -33,7 +33,12 @@ from searcher.training.randomness import RandomState
 from searcher.training.reporter import Decision, Reporter
 from searcher.training.run_folder import RunFolder
 from searcher.training.validation import Validator, loss_metrics
-from searcher.training.warm_start import ParentCheckpoint, Transfer, read_parent_checkpoint
+from searcher.training.warm_start import (
+    ParentCheckpoint,
+    Transfer,
+    read_parent_bundle,
+    read_parent_checkpoint,
+)
 
 __all__ = ["Trainer"]
 
@@ -142,6 +147,10 @@ class Trainer:
             )
         if not wanted.sha256 or resume_from is not None:
             return None
+        if wanted.bundle:
+            return read_parent_bundle(
+                Path(wanted.bundle), self.config, data_fingerprint=self._store.fingerprint
+            )
         if path is None:
             raise UserError(
                 f"warm_start.sha256: needs the checkpoint with the digest {wanted.sha256[:12]}, got no file; launch "

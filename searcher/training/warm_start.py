@@ -25,6 +25,7 @@ __all__ = [
     "ParentCheckpoint",
     "Transfer",
     "keep_optimizer",
+    "read_parent_bundle",
     "read_parent_checkpoint",
     "refuse_fresh",
     "warm_start",
@@ -94,6 +95,56 @@ def read_parent_checkpoint(path: Path, config: TrialConfig, *, data_fingerprint:
         UserError: The checkpoint, or one that it began from, was trained on images that the trial validates on.
     """
     checkpoint, _ = load_checkpoint(path, sha256=config.warm_start.sha256)
+    return _checked(path, checkpoint, config, data_fingerprint)
+
+
+def read_parent_bundle(path: Path, config: TrialConfig, *, data_fingerprint: str) -> ParentCheckpoint:
+    """Return the first network of a bundle as the checkpoint that a trial begins from.
+
+    Args:
+        path: Folder of the bundle; the digest of the network's weights must be `config.warm_start.sha256`.
+        config: The trial's, as the sampler chose it.
+        data_fingerprint: Of the images that the trial trains on.
+
+    Raises:
+        UserError: The folder is no whole bundle, or another one; or the network was trained on images that the trial
+            validates on.
+    """
+    from searcher.bundle.load import load_bundle
+
+    bundle = load_bundle(path)
+    member = bundle.members[0]
+    facts, digest = member.facts, bundle.manifest.files[member.facts.weights].sha256
+    if digest != config.warm_start.sha256:
+        raise UserError(
+            f"{path}: must have the weights that the study began from, {config.warm_start.sha256[:12]}, got "
+            f"{digest[:12]}; put the bundle back, or begin another study"
+        )
+    if config.warm_start.optimizer == "keep":
+        raise _not_kept("needs a checkpoint, got a bundle, which has no optimiser's state")
+    checkpoint = Checkpoint(
+        config=facts.config,
+        config_digest="",
+        data_fingerprint=facts.data_fingerprint,
+        objective=facts.objective,
+        epoch=facts.epoch,
+        next_batch=0,
+        step=0,
+        value=facts.value,
+        metrics={},
+        progress={},
+        model=dict(member.network.weights),
+        ema=None,
+        optimizer={},
+        schedule={},
+        random={},
+    )
+    return _checked(path, checkpoint, config, data_fingerprint)
+
+
+def _checked(
+    path: Path, checkpoint: Checkpoint, config: TrialConfig, data_fingerprint: str
+) -> ParentCheckpoint:
     if checkpoint.data_fingerprint != data_fingerprint:
         logger.info(
             "warm start from %s: trained on other data (%s) than this trial (%s)",

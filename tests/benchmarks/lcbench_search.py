@@ -156,6 +156,7 @@ def searched(ground: Ground, seed: int, args: argparse.Namespace) -> list[float 
     """Return the regrets of one search at the budgets."""
     settings = {"train.epochs": EPOCHS, "study.seed": seed, "pruner.grace_epochs": args.grace}
     settings |= {"search.sampler": args.sampler, "search.startup_trials": args.startup}
+    settings |= {"search.startup_trials": int(args.startup)} if args.startup != "auto" else {}
     spec = replace(load_study("unet-broad", settings), space=SPACE, enqueue=())
     study = Watched(spec, ground, np.random.default_rng(0))
     study.history = []
@@ -202,7 +203,7 @@ def main() -> None:
     )
     parser.add_argument("--control", choices=["plain", "folded", "noisy"], default="plain")
     parser.add_argument("--sampler", default="tpe")
-    parser.add_argument("--startup", type=int, default=15)
+    parser.add_argument("--startup", default="auto", help="startup trials, a number or auto")
     parser.add_argument("--grace", type=int, default=5)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--budget", type=int, default=1040)

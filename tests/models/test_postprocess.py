@@ -139,7 +139,7 @@ def test_smoothing_is_scipys_gaussian():
 # ---- seeds ----
 
 LEVELS = {".": (0.1, 0.0), "-": (0.9, 0.2), "+": (0.9, 0.4), "#": (0.9, 0.8), "o": (0.4, 0.8)}
-"""Probability and seed map. Background; foreground with a low, a higher and a seed's value; a seed's value outside foreground."""
+"""Probability and seed map: background; foreground with a low, a higher and a seed's value; a seed's value outside."""
 
 
 def cored(*rows: str, **settings) -> list[str]:

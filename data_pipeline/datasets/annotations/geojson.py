@@ -16,8 +16,10 @@ from searcher.data_pipeline.datasets.annotations.shapes import Shape, polygon_sh
 from searcher.data_pipeline.datasets.annotations.text_files import read_json, starts_with
 from searcher.data_pipeline.exceptions import DataError
 
-__all__ = ["GeoJson", "is_geojson", "may_have_ignored", "read_geojson", "rectangle"]
+__all__ = ["DISAGREEMENT", "GeoJson", "is_geojson", "may_have_ignored", "read_geojson", "rectangle"]
 
+DISAGREEMENT = "disagreement"
+"""Measurement by which objects of `searcher review` are known."""
 _OBJECT_TYPES = {"detection", "cell", "tile"}
 _REGION_CLASSES = {"Region*"}
 _IGNORED_CLASSES = {"Ignore*"}
@@ -68,6 +70,11 @@ def read_geojson(path: Path) -> GeoJson:
         is_region = category in _REGION_CLASSES or (has_objects and not is_object)
         is_ignored = category in _IGNORED_CLASSES
         (ignored if is_ignored else regions if is_region else shapes).append(shape)
+    if not regions and any(map(_is_of_review, features)):
+        raise DataError(
+            f"{path}: a corrected review must keep its region, the annotation of the class Region*, since nothing is "
+            "annotated outside it, got none; put it back"
+        )
     remarks = []
     if num_points:
         remarks.append(f"{path}: left out {num_points} points and lines, which have no area")
@@ -101,6 +108,14 @@ def _object_type(feature: dict[str, Any]) -> str:
     if found is None and feature.get("id") in ("PathDetectionObject", "PathCellObject", "PathTileObject"):
         return "detection"  # QuPath 0.2
     return str(found or "annotation").lower()
+
+
+def _is_of_review(feature: dict[str, Any]) -> bool:
+    """Return whether `searcher review` wrote an object; QuPath keeps its measurements, older versions as a list."""
+    found = _properties(feature).get("measurements")
+    if isinstance(found, list):
+        found = {each.get("name"): each for each in found if isinstance(each, dict)}
+    return isinstance(found, dict) and DISAGREEMENT in found
 
 
 def _category(path: Path, name: str, feature: dict[str, Any]) -> str:

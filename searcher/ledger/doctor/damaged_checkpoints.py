@@ -34,7 +34,7 @@ def checkpoints(
     """Compare every record with the bytes on disk; reads all checkpoints of the study, from an object store none.
 
     Args:
-        patient: The study.
+        examined: The study.
         progress: Called with (checkpoints done, checkpoints in all).
     """
     if examined.trials is None or not examined.records:

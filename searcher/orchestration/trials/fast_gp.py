@@ -3,9 +3,10 @@
 Unlike Optuna's `gp` it takes the spread of a stopped trial's predicted value for noise. It knows the conditions of the
 space, so it proposes all parameters together. A proposal takes about 20 ms, not a second.
 
-A value far below the others says "bad" and not how bad. So values are cut at twice the best one's distance below the
-median. Running trials count with the value that the process expects, so that no two look at the same place. Several
-objectives are weighed into one, with other weights for each proposal.
+A value without any relation to the others, the loss of a diverged trial say, says "bad" and not how bad: such values
+are cut. Running trials count with their predicted values, and before the first rung with the value that the process
+expects, so that no two look at the same place. Several objectives are weighed into one, with other weights for each
+proposal.
 """
 
 import math
@@ -38,7 +39,9 @@ _REFIT = 1.04
 _FEW = 40
 _STEPS, _STEPS_MANY = 30, 12
 """Of a fit at most, of few trials and of many."""
-_CUT = 2.0
+_CUT = 10.0
+"""Values lie at most so many times as far below the median as the lower quartile lies below the best. A lower factor
+costs regret: once a search has settled, its values lie close together, and much of what it knows would be cut."""
 _LARGEST_SPREAD = 3.0
 """Of a predicted value, in standard deviations of all values."""
 _NUM_ANYWHERE = 512
@@ -177,8 +180,8 @@ class FastGPSampler(BaseSampler):
 
 def _standardised(values: Array, spreads: Array) -> tuple[Array, Array]:
     """Return values, cut below, and their spreads in units of the values' standard deviation."""
-    middle = float(np.median(values))
-    values = np.maximum(values, middle - _CUT * (float(values.max()) - middle))
+    lower, middle = np.quantile(values, [0.25, 0.5])
+    values = np.maximum(values, middle - _CUT * (values.max() - lower))
     scale = max(float(np.std(values)), 1e-12)
     return (values - values.mean()) / scale, np.minimum(spreads / scale, _LARGEST_SPREAD)
 

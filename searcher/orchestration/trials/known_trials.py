@@ -2,7 +2,8 @@
 
 Most of Optuna's samplers learn from COMPLETE trials alone; under a pruner that is a few of many. For these a
 stopped trial is COMPLETE with the value that it would have reached (`curves`). The value changes as further trials
-continue. Its standard deviation is the user attribute `std`. TPE takes PRUNED trials as they are, by their last value.
+continue. Its standard deviation is the user attribute `std`. A running trial is taken the same way from the first rung
+on, so that the next proposal need not wait for its end. TPE takes PRUNED trials as they are, by their last value.
 
 With several objectives only trials that finished count: a curve of one objective is no point among several.
 """
@@ -39,6 +40,7 @@ class KnownTrials:
         stopped: What it is told of a stopped trial.
         directions: Of the objectives.
         num_epochs: Epochs of the longest trial.
+        grace_epochs: Epochs after which a running trial's value is predicted.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class KnownTrials:
         stopped: Stopped,
         directions: Sequence[Direction],
         num_epochs: int,
+        grace_epochs: int,
     ) -> None:
         self._space = space
-        self._stopped = stopped
         self._num_epochs = num_epochs
+        self._grace_epochs = grace_epochs
         self._sign = 1.0 if directions[0] == "maximize" else -1.0
         self._is_single = len(directions) == 1
+        self._predicts = stopped == "predicted" and self._is_single
         self.study = optuna.create_study(
             directions=list(directions), sampler=sampler, pruner=optuna.pruners.NopPruner()
         )
@@ -91,20 +95,67 @@ class KnownTrials:
             remarks: What the sampler of an earlier launch wrote down about it. Samplers that breed one generation
                 from another, `NSGAIISampler` and `CmaEsSampler`, find the generations by it.
         """
+        return self._add(TrialState.RUNNING, params, remarks)
+
+    def add(
+        self,
+        params: Mapping[str, Value],
+        state: TrialState,
+        values: Sequence[float],
+        by_epoch: Mapping[int, float | None],
+        remarks: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take in a trial of an earlier launch or of a parent; arguments as of `began` and `ended`.
+
+        Optuna copies a trial whenever it changes. So a trial that has ended is added as it ended.
+        """
+        curve = _finite(by_epoch)
+        if state == TrialState.COMPLETE:
+            number = self._add(state, params, remarks, values=[*values])
+            self._keep_whole(number, values, curve)
+        elif state != TrialState.PRUNED or not self._is_single or not curve:
+            self._add(TrialState.FAIL, params, remarks)
+        elif self._predicts:
+            number = self._add(TrialState.COMPLETE, params, remarks, values=[self._best(curve)])
+            self._predict(number, curve)
+        else:
+            self._add(state, params, remarks, values=[curve[max(curve)]], intermediate_values=curve)
+
+    def _add(
+        self, state: TrialState, params: Mapping[str, Value], remarks: Mapping[str, Any] | None, **more: Any
+    ) -> int:
         number = len(self.study.get_trials(deepcopy=False))
         self.study.add_trial(
             create_trial(
-                state=TrialState.RUNNING,
+                state=state,
                 params=dict(params),
                 distributions={name: self._distributions[name] for name in params},
                 system_attrs=dict(remarks or {}),
+                **more,
             )
         )
         return number
 
     def failed(self, number: int) -> None:
         """Take in that a running trial came to nothing."""
-        self.study.tell(number, state=TrialState.FAIL)
+        if number in self._predicted:
+            self._predicted.remove(number)
+            self._curves.pop(number)
+            self._is_changed = True
+            revise_trial(self.study, number, None, {})
+        else:
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def reached(self, number: int, by_epoch: Mapping[int, float | None]) -> None:
+        """Take in how far a running trial has come.
+
+        Args:
+            number: The trial.
+            by_epoch: The first objective after each epoch, from 1 on.
+        """
+        curve = _finite(by_epoch)
+        if self._predicts and curve and max(curve) >= self._grace_epochs:
+            self._tell_and_predict(number, curve)
 
     def ended(
         self, number: int, state: TrialState, values: Sequence[float], by_epoch: Mapping[int, float | None]
@@ -117,30 +168,48 @@ class KnownTrials:
             values: All objectives of a COMPLETE one.
             by_epoch: The first objective after each epoch, from 1 on.
         """
-        curve = {epoch: each for epoch, each in by_epoch.items() if each is not None and math.isfinite(each)}
-        is_whole = state == TrialState.COMPLETE
-        if is_whole and self._is_single and self._stopped == "predicted":
-            curve[self._num_epochs] = values[0]
-        if is_whole:
-            self.study.tell(number, [*values])
-            self._keep(number, curve, is_whole=True)
+        curve = _finite(by_epoch)
+        if state == TrialState.COMPLETE:
+            self._complete(number, values, curve)
         elif state != TrialState.PRUNED or not self._is_single or not curve:
             self.failed(number)
-        elif self._stopped == "predicted":
-            self.study.tell(number, self._sign * max(self._sign * each for each in curve.values()))
-            self._predicted.add(number)
-            self._keep(number, curve, is_whole=False)
+        elif self._predicts:
+            self._tell_and_predict(number, curve)
         else:
             trial = begun_trial(self.study, number)
             for epoch, value in sorted(curve.items()):
                 trial.report(value, epoch)
             self.study.tell(number, state=TrialState.PRUNED)
 
+    def _complete(self, number: int, values: Sequence[float], curve: dict[int, float]) -> None:
+        if number in self._predicted:
+            self._predicted.remove(number)
+            revise_trial(self.study, number, values[0], {STD: 0.0})
+        else:
+            self.study.tell(number, [*values])
+        self._keep_whole(number, values, curve)
+
+    def _tell_and_predict(self, number: int, curve: Mapping[int, float]) -> None:
+        if number not in self._predicted:
+            self.study.tell(number, self._best(curve))
+        self._predict(number, curve)
+
+    def _predict(self, number: int, curve: Mapping[int, float]) -> None:
+        """Give a trial that has not come to its end a predicted value."""
+        self._predicted.add(number)
+        self._keep(number, curve, is_whole=False)
+
+    def _keep_whole(self, number: int, values: Sequence[float], curve: dict[int, float]) -> None:
+        if self._predicts:
+            self._keep(number, {**curve, self._num_epochs: values[0]}, is_whole=True)
+
+    def _best(self, curve: Mapping[int, float]) -> float:
+        return self._sign * max(self._sign * each for each in curve.values())
+
     def _keep(self, number: int, curve: Mapping[int, float], *, is_whole: bool) -> None:
-        if self._stopped == "predicted" and self._is_single and curve:
-            better = {epoch: self._sign * value for epoch, value in curve.items()}
-            self._curves[number] = running_best(better, self._num_epochs, is_whole=is_whole)
-            self._is_changed = True
+        better = {epoch: self._sign * value for epoch, value in curve.items()}
+        self._curves[number] = running_best(better, self._num_epochs, is_whole=is_whole)
+        self._is_changed = True
 
     def _revise(self) -> None:
         """Predict again what the stopped trials would have reached."""
@@ -152,6 +221,10 @@ class KnownTrials:
         for number, value, std in zip(numbers, values, deviations, strict=True):
             if number in self._predicted:
                 revise_trial(self.study, number, self._sign * float(value), {STD: float(std)})
+
+
+def _finite(by_epoch: Mapping[int, float | None]) -> dict[int, float]:
+    return {epoch: each for epoch, each in by_epoch.items() if each is not None and math.isfinite(each)}
 
 
 def _is_numeric(value: Any) -> bool:

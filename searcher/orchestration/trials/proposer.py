@@ -63,6 +63,7 @@ class Proposer:
             stopped=SAMPLERS[spec.search.sampler].stopped,
             directions=spec.directions,
             num_epochs=max_epochs(spec),
+            grace_epochs=spec.pruner.grace_epochs,
         )
         seed = spec.study.seed * 7919 + num_trials
         self._anywhere = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
@@ -77,8 +78,7 @@ class Proposer:
             self._go_on_from(ledger.trials())
         for trial in imported:
             by_epoch = {epoch: metrics.get(spec.objective.name) for epoch, metrics in trial.epochs.items()}
-            number = self._known.began(trial.params)
-            self._known.ended(number, TrialState[trial.state], trial.values, by_epoch)
+            self._known.add(trial.params, TrialState[trial.state], trial.values, by_epoch)
 
     def __call__(self, *, at_random: bool = False) -> Proposal:
         """Return what to try next.
@@ -128,31 +128,40 @@ class Proposer:
         return so_far < round(share * spec.study.trials) and (len(regions) + 1) * share >= so_far + 0.5
 
     def _catch_up(self) -> None:
-        """Tell the sampler's study of the trials that have begun and ended since."""
+        """Tell the sampler's study of the trials that have begun, come further and ended since."""
         for trial in self._ledger.trials():
             if trial.number in self._ended or trial.state == TrialState.WAITING:
                 continue
-            known = self._number_of(trial)
             if trial.state == TrialState.RUNNING:
-                continue
-            self._ended.add(trial.number)
-            if known is not None:
-                self._running.pop(trial.number, None)
-                self._known.ended(known, trial.state, trial.values or (), trial.intermediate_values)
+                self._follow(trial)
+            else:
+                self._ended.add(trial.number)
+                self._take_in(trial)
+
+    def _follow(self, trial: FrozenTrial) -> None:
+        """Tell of a running trial, if the sampler can know it: not outside, and all its parameters are drawn."""
+        known = self._number_of(trial)
+        if known is None and self._box.contains(trial.params):
+            known = self._known.began(trial.params, trial.user_attrs.get(_REMARKS))
+        if known is not None:
+            self._running[trial.number] = known
+            self._known.reached(known, trial.intermediate_values)
+
+    def _take_in(self, trial: FrozenTrial) -> None:
+        """Tell of a trial that has ended."""
+        known = self._number_of(trial)
+        values, by_epoch = trial.values or (), trial.intermediate_values
+        if known is not None:
+            self._running.pop(trial.number, None)
+            self._known.ended(known, trial.state, values, by_epoch)
+        elif trial.state != TrialState.FAIL and self._box.contains(trial.params):
+            self._known.add(trial.params, trial.state, values, by_epoch, trial.user_attrs.get(_REMARKS))
 
     def _number_of(self, trial: FrozenTrial) -> int | None:
-        """Return a trial's number among the known ones, None for one that the sampler cannot know."""
+        """Return a trial's number among the known ones, None for one that is not among them."""
         if trial.number in self._running:
             return self._running[trial.number]
-        if trial.state == TrialState.RUNNING and not self._box.contains(trial.params):
-            return None  # outside, or its parameters are not all drawn yet
-        known = self._asked.pop(frozenset(trial.params.items()), None)
-        if known is None:
-            if trial.state == TrialState.FAIL or not self._box.contains(trial.params):
-                return None
-            known = self._known.began(trial.params, trial.user_attrs.get(_REMARKS))
-        self._running[trial.number] = known
-        return known
+        return self._asked.pop(frozenset(trial.params.items()), None)
 
 
 def _drawn(study: optuna.Study, space: SearchSpace) -> dict[str, Value]:

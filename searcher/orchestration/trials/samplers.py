@@ -1,5 +1,6 @@
 """The samplers a study file can name."""
 
+import math
 import warnings
 
 import optuna
@@ -23,13 +24,15 @@ def build_sampler(spec: StudySpec, *, num_trials: int, space: SearchSpace | None
         space: What it proposes; None takes the study's whole space.
     """
     seed, search = spec.study.seed, spec.search
+    space = spec.space.widened() if space is None else space
+    startup = max(1, math.ceil(len(space) / 2)) if search.startup_trials == "auto" else search.startup_trials
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         made: BaseSampler = SAMPLERS[search.sampler].made(
             seed=(seed * 1_000_003 + num_trials) % 2**32,
             study_seed=seed,
-            n_startup_trials=search.startup_trials,
-            space=spec.space.widened() if space is None else space,
+            n_startup_trials=startup,
+            space=space,
             options=search.options,
         )
     return made

@@ -2,6 +2,7 @@
 chaos suite."""
 
 import itertools
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -98,6 +99,36 @@ def test_a_driver_that_has_not_begun_yet_can_be_looked_at_and_stopped(
         "when it has:",
     ]
     assert [line.split()[1] for line in lines[at + 4 :]] == ["status", "logs", "stop"]
+
+
+def test_the_printed_commands_name_the_database_of_the_environment(
+    dashboard, stored_study, tmp_path, capsys, monkeypatch
+):
+    """Beside it lies a database of the default name."""
+    monkeypatch.setenv("SEARCHER_DB", "lab.db")
+    monkeypatch.setattr(detach, "_BEGINS_WITHIN_S", 0.1)
+    assert main(["launch", "--study", "s.toml", "--detach", "--address", dashboard.url]) == 0
+    commands = launched(capsys.readouterr().out.splitlines())
+    place = str(tmp_path / "lab.db")
+    assert [words[words.index("--db") + 1] for words in commands] == [place] * 3
+
+
+def test_detached_launches_are_listed(stored_study, hold, capsys):
+    assert main(["jobs"]) == 0
+    assert capsys.readouterr().out == "no detached launch; searcher launch --detach begins one\n"
+    first = hold("searcher-s-00000001")
+    first.ends_as("interrupted")
+    first.release()
+    hold("searcher-s-00000002")
+    assert main(["jobs", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(each["job"], each["study"], each["outcome"]) for each in listed] == [
+        ("searcher-s-00000002", "s", None),
+        ("searcher-s-00000001", "s", "interrupted"),
+    ]
+    assert main(["jobs"]) == 0
+    shown = capsys.readouterr().out
+    assert "searcher-s-00000002   s       running" in shown
 
 
 def test_that_a_detached_driver_does_not_get_mlflows_settings_is_said(

@@ -80,7 +80,8 @@ def test_post_processing_is_tuned_for_them():
 
 
 def test_a_study_optimises_them_and_says_what_it_does_not_know():
-    text = '[study]\nname = "s"\nobjective = "missed_px"\nsecondary_objectives = ["jaccard"]\n[tuning]\nmetric = "jaccard"\n'
+    text = '[study]\nname = "s"\nobjective = "missed_px"\nsecondary_objectives = ["jaccard"]\n'
+    text += '[tuning]\nmetric = "jaccard"\n'
     spec = parse_study(text, source="s.toml")
     assert spec.directions == ["minimize", "maximize"]
     assert spec.objective.better(1.0, than=2.0)

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from tiny_study import tiny
 
 from searcher.orchestration.trials.encoding import Encoding
-from searcher.orchestration.trials.fast_gp import FastGPSampler, _log_expected_improvement
+from searcher.orchestration.trials.fast_gp import FastGPSampler, _log_expected_improvement, _standardised
 from searcher.orchestration.trials.known_trials import STD, KnownTrials
 from searcher.orchestration.trials.samplers import build_sampler
 from searcher.study.parts import SAMPLERS
@@ -58,6 +58,19 @@ def test_expected_improvement_is_exact_near_and_smooth_far_away():
     )
     assert found[2] == pytest.approx(found[3], abs=0.02)
     assert np.isfinite(found).all()
+
+
+def test_the_loss_of_a_diverged_trial_is_cut_and_a_poor_value_of_a_settled_search_is_not():
+    losses = np.array([-1.0, -2.0, -3.0, -4.0, -1e10])
+    values, _ = _standardised(losses, np.zeros(5))
+    cut = np.array(
+        [-1.0, -2.0, -3.0, -4.0, -33.0]
+    )  # the median less 10 times from -1 to the lower quartile, -4
+    assert values == pytest.approx((cut - cut.mean()) / cut.std())
+    settled = np.array([0.5, 0.6, 0.7, 0.9, 0.9, 0.9, 0.9])
+    values, spreads = _standardised(settled, np.full(7, 0.1))
+    assert values == pytest.approx((settled - settled.mean()) / settled.std())
+    assert spreads == pytest.approx(0.1 / settled.std())
 
 
 def score(params) -> float:
@@ -125,6 +138,7 @@ def known(name: str, **settings) -> KnownTrials:
         stopped=SAMPLERS[name].stopped,
         directions=["maximize"],
         num_epochs=9,
+        grace_epochs=2,
         **settings,
     )
 
@@ -163,6 +177,51 @@ def test_a_stopped_trials_value_follows_from_those_that_went_on_and_is_revised()
     assert revised.state == TrialState.COMPLETE
     assert revised.value == pytest.approx(0.3 + 0.2)
     assert revised.user_attrs[STD] == pytest.approx(1.4826 * 0.1)
+
+
+def test_a_running_trial_counts_with_its_predicted_value_from_the_first_rung_on():
+    trials = known("fast-gp")
+    for gain in (0.1, 0.2, 0.4):
+        number, _ = trials.ask()
+        trials.ended(number, TrialState.COMPLETE, (0.5 + gain,), {1: 0.2, 2: 0.5, 9: 0.5 + gain})
+    running, _ = trials.ask()
+    trials.reached(running, {1: 0.3})
+    assert trials.study.trials[running].state == TrialState.RUNNING, "the first rung is after 2 epochs"
+    trials.reached(running, {1: 0.3, 2: 0.4})
+    trials.ask()
+    assert trials.study.trials[running].value == pytest.approx(0.4 + 0.2)
+    assert trials.study.trials[running].user_attrs[STD] == pytest.approx(1.4826 * 0.1)
+    trials.reached(running, {1: 0.3, 2: 0.4, 3: 0.7})
+    trials.ask()
+
+    assert trials.study.trials[running].value == pytest.approx(0.7 + 0.2), "the others still had 0.5 then"
+
+
+@pytest.mark.parametrize(
+    ("state", "values", "expected"),
+    [
+        (TrialState.COMPLETE, (0.6,), (TrialState.COMPLETE, 0.6)),
+        (TrialState.PRUNED, (), (TrialState.COMPLETE, 0.5)),
+        (TrialState.FAIL, (), (TrialState.FAIL, None)),
+    ],
+)
+def test_the_end_of_a_trial_replaces_its_prediction(state, values, expected):
+    trials = known("fast-gp")
+    number, _ = trials.ask()
+    trials.reached(number, {1: 0.1, 2: 0.3})
+    trials.ask()
+    trials.ended(number, state, values, {1: 0.1, 2: 0.3, 3: 0.5})
+    trials.ask()
+    told = trials.study.trials[number]
+    assert (told.state, told.value) == expected
+    assert state == TrialState.FAIL or told.user_attrs[STD] == 0.0, "nothing is known yet of further gains"
+
+
+def test_a_sampler_that_takes_trials_as_they_are_is_told_nothing_of_running_ones():
+    trials = known("tpe")
+    number, _ = trials.ask()
+    trials.reached(number, {1: 0.1, 2: 0.3})
+    assert trials.study.trials[number].state == TrialState.RUNNING
 
 
 def test_a_trial_that_failed_or_never_had_a_value_is_no_example():

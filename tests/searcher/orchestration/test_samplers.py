@@ -35,6 +35,23 @@ def test_a_sampler_works_through_the_database_and_goes_on_after_a_relaunch(name,
     assert len(set(proposed)) == 10, "nothing is proposed twice, before or after the relaunch"
 
 
+def test_auto_draws_half_as_many_at_random_as_there_are_parameters():
+    """Two samplers see opposite values: they propose the same until they learn."""
+
+    def history(sign: float) -> list:
+        spec = tiny(search__sampler="tpe", search__startup_trials="auto")
+        study, found = optuna.create_study(sampler=build_sampler(spec, num_trials=0)), []
+        for _ in range(6):
+            trial = study.ask()
+            params = spec.space.suggest(trial)
+            study.tell(trial, sign * math.log10(params["optimizer.lr"]))
+            found.append(params)
+        return found
+
+    equal = [up == down for up, down in zip(history(1.0), history(-1.0), strict=True)]
+    assert equal.index(False) == math.ceil(len(tiny().space) / 2)
+
+
 def test_the_same_seed_proposes_the_same(tmp_path):
     def first_points() -> list:
         study = optuna.create_study(sampler=build_sampler(tiny(), num_trials=0))

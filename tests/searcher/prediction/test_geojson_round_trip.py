@@ -7,7 +7,7 @@ from label_maps import mapped
 from PIL import Image
 
 from searcher.data_pipeline import open_dataset
-from searcher.prediction.outputs import write_geojson
+from searcher.prediction.geojson import write_geojson
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,12 +12,12 @@ from skimage.draw import polygon2mask
 
 from searcher.data_pipeline.images import ArrayRaster
 from searcher.prediction import outputs
+from searcher.prediction.geojson import write_geojson
 from searcher.prediction.morphology import measure_objects
 from searcher.prediction.outputs import (
     all_or_nothing,
     output_paths,
     write_csv,
-    write_geojson,
     write_labels,
     write_overlay,
 )

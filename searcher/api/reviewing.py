@@ -1,0 +1,81 @@
+"""`searcher.review`: images that a person is to correct, the least certain first."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searcher.api.arguments import PathLike
+from searcher.api.progress import ProgressLine
+from searcher.api.reviewing_files import ReviewWish, check_wish, review_images
+from searcher.api.words import in_python
+
+if TYPE_CHECKING:
+    from searcher.prediction.file_prediction import FailedImage
+    from searcher.prediction.review import ReviewedImage
+
+__all__ = ["review"]
+
+logger = logging.getLogger(__name__)
+
+
+@in_python
+def review(
+    bundle: PathLike,
+    images: PathLike | Sequence[PathLike],
+    to: PathLike,
+    *,
+    top: int | None = None,
+    region_px: int = 1024,
+    pixel_size_um: float | None = None,
+    class_name: str | None = None,
+    progress: bool = False,
+) -> "list[ReviewedImage]":
+    """Rank images and their objects by how much networks disagree, for correction in QuPath; as `searcher review`.
+
+    Several networks of a bundle are compared with their mean; of one network, four mirrored views of the image.
+
+    Args:
+        bundle: Folder of the bundle.
+        images: Files or folders of them, as for `predict_files`.
+        to: A new folder: `images/`, `geojson/`, `review.csv` and `review-objects.csv`. `searcher.import_dataset` takes
+            it back after correction.
+        top: How many images are to be corrected; None for all.
+        region_px: Side of the region to correct; smaller images are corrected as a whole.
+        pixel_size_um: Side of a pixel of the images in micrometres; None as each file says, if it does.
+        class_name: Class of the objects; None as the bundle says.
+        progress: Show a bar on standard error.
+
+    Returns:
+        The images, the least certain first. One that cannot be used is logged and left out.
+
+    Raises:
+        UserError: The bundle, the images or the folder cannot be used.
+    """
+    from searcher.bundle.load import load_bundle
+    from searcher.prediction.file_prediction import FailedImage
+
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    wish = ReviewWish(
+        given=[Path(each) for each in given],
+        to=Path(to),
+        top=top,
+        region_px=region_px,
+        pixel_size_um=pixel_size_um,
+        class_name=class_name,
+    )
+    paths, num_done = check_wish(wish), 0
+    line = ProgressLine(progress)
+
+    def done(result: "ReviewedImage | FailedImage") -> None:
+        nonlocal num_done
+        num_done += 1
+        line.show("images", num_done, len(paths))
+        if isinstance(result, FailedImage):
+            logger.warning("%s", result.reason, exc_info=result.unforeseen)
+
+    try:
+        return review_images(wish, paths, load_bundle(Path(bundle)), done=done)
+    finally:
+        line.end()
