@@ -1,7 +1,8 @@
 """The entrypoint, run for real: a head and a worker with a token, as compose starts them, and a launch on them.
 
-Ray's workers and `searcher` are forked, which need not import torch again; the processes that Ray starts and looks after
-wait for them, with the environment that it gave them. Both are on addresses of loopback that Ray does not turn into the machine's own, which it does with 127.0.0.1 (2.60).
+Ray's workers and `searcher` are forked, which need not import torch again; the processes that were started for them
+wait for them, with the environment that they were given. Head and worker are on addresses of loopback that Ray does not
+turn into the machine's own, which it does with 127.0.0.1 (2.60).
 """
 
 import contextlib

@@ -359,7 +359,7 @@ def _become(request: dict[str, Any], files: list[int]) -> Callable[[], int]:
             ("stdout", "w", 1),
             ("stderr", "w", 2),
         ):  # pipes, not files
-            setattr(sys, name, open(number, mode, buffering=1, closefd=False))
+            setattr(sys, name, os.fdopen(number, mode, buffering=1, closefd=False))
         module = sys.modules["__main__"] = types.ModuleType("__main__")
         return lambda: exec(argv[1], module.__dict__) or 0
     _follow_plan_in_trials(sitecustomize.follow_plan)
