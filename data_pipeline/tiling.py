@@ -8,7 +8,20 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.samples import Pixels
 
-__all__ = ["Tile", "apply_tiled", "stitch", "summed_weights", "tile_grid", "tile_weight"]
+__all__ = [
+    "MAX_WHOLE_PX",
+    "Tile",
+    "apply_tiled",
+    "stitch",
+    "summed_weights",
+    "tile_grid",
+    "tile_weight",
+    "tiles_seen",
+]
+
+MAX_WHOLE_PX = 4_000_000
+"""Larger images are seen in tiles, also where no side is given."""
+_DEFAULT_TILE_PX, _DEFAULT_OVERLAP_PX = 1024, 128
 
 
 class Tile(NamedTuple):
@@ -46,6 +59,26 @@ class _Grid(Sequence[Tile]):
             return [self[i] for i in range(*index.indices(len(self)))]
         row, column = divmod(range(len(self))[index], len(self._xs))
         return Tile(self._ys[row], self._xs[column], self._height, self._width)
+
+
+def tiles_seen(height: int, width: int, *, tile_px: int, overlap_px: int) -> tuple[int, int]:
+    """Return side and overlap of the tiles in which networks see an image.
+
+    Where no side is given, an image of over 4 million pixels is seen in tiles of 1024 px, so that memory stays bounded.
+    A smaller one is seen whole.
+
+    Args:
+        height: Of the image.
+        width: Of the image.
+        tile_px: Side that was given; 0 for none.
+        overlap_px: Overlap that was given.
+    """
+    if tile_px:
+        return tile_px, overlap_px
+    if height * width > MAX_WHOLE_PX:
+        return _DEFAULT_TILE_PX, min(max(overlap_px, _DEFAULT_OVERLAP_PX), _DEFAULT_TILE_PX - 1)
+    whole = max(height, width)
+    return whole, min(overlap_px, whole - 1)
 
 
 def tile_grid(height: int, width: int, *, tile_px: int, overlap_px: int) -> Sequence[Tile]:

@@ -87,7 +87,7 @@ class ModelSettings(Section):
 
 
 def auto_keys(section: Section) -> tuple[str, ...]:
-    """Return the keys of a section whose value is `"auto"`."""
+    """Return the keys of a section that were set to `"auto"`; the settings hold it as `AUTO`."""
     return tuple(
         key for key, value in vars(section).items() if value == AUTO and has_auto(type(section), key)
     )

@@ -36,6 +36,8 @@ _LABEL_MARKS = (
     "_labelled", "_labeled", "_seg", "_segmentation", "_inst", "_instance", "_instances", "_gt", "_truth",
 )  # fmt: skip
 """What programs add to an image's name when they name its label map, longest match first; `.` and `-` do for `_`."""
+_OME = ".ome"
+"""What OME-TIFF has before its ending, which is no part of an image's name."""
 _PREDICTED, _OVERLAY = ".labels", ".overlay"
 """As `searcher predict` names what it writes."""
 _ANNOTATION = "_anno"
@@ -56,10 +58,10 @@ def is_data_file(path: Path, suffixes: Collection[str]) -> bool:
 
 
 def subfolder(root: Path, name: str) -> Path | None:
-    """Return the folder of that name in another, in capitals or not; None where there is none.
+    """Return the folder in `root` with that name, ignoring case; None if there is none.
 
     Raises:
-        DataError: There are several, which differ in capitals.
+        DataError: Several folders match, even if one matches exactly.
     """
     found = [
         path for path in sorted(root.iterdir()) if path.name.casefold() == name.casefold() and path.is_dir()
@@ -131,6 +133,7 @@ def label_maps_in(folder: Path, images: Collection[str] | None = None) -> dict[s
     for stem, name in name_of.items():  # Windows does not tell capitals apart, and programs there change them
         if known and name not in known and folded.get(name.casefold(), name) not in files:
             name_of[stem] = folded.get(name.casefold(), name)
+    _join_ome(name_of, known)
     predicted = {name for stem, name in name_of.items() if stem == name + _PREDICTED}
     pictures = predicted | {name + _OVERLAY for name in predicted}
     pictures |= {name for stem, name in name_of.items() if stem == name + _ANNOTATION}
@@ -140,6 +143,26 @@ def label_maps_in(folder: Path, images: Collection[str] | None = None) -> dict[s
         if claiming:
             by_name[name_of[stem]] += claiming
     return dict(by_name)
+
+
+def _join_ome(name_of: dict[str, str], known: Collection[str]) -> None:
+    """Let label maps be of images whose names differ from theirs by `.ome` alone, where no other one is of them.
+
+    Args:
+        name_of: The image's name by that of the label map; changed in place.
+        known: Names of the images.
+    """
+    taken, bare = set(name_of.values()), defaultdict(list)
+    for name in known:
+        bare[_without_ome(name)].append(name)
+    for stem, name in name_of.items():
+        found = bare.get(_unmarked(_without_ome(stem), bare), []) if name not in known else []
+        if len(found) == 1 and found[0] not in taken:
+            name_of[stem] = found[0]
+
+
+def _without_ome(stem: str) -> str:
+    return stem[: -len(_OME)] if stem.lower().endswith(_OME) else stem
 
 
 def without_marks(stem: str) -> str:

@@ -74,8 +74,8 @@ def read_index(path: Path) -> Index:
     """Return the index of the store in a folder.
 
     Raises:
-        DataError: It is damaged or of another format.
-        OSError: It cannot be read.
+        DataError: The index is damaged, or its format is not supported.
+        OSError: The file is missing or cannot be read.
     """
     try:
         values: dict[str, Any] = json.loads((path / INDEX).read_bytes())

@@ -77,7 +77,7 @@ def split_report(
 
 
 def is_glas_release(source: "SampleSource") -> bool:
-    """Return whether a data set is the one of the GlaS contest."""
+    """Return whether a data set is the GlaS challenge's own release, and not other images in its layout."""
     from searcher.data_pipeline.datasets import GlasFolder
 
     return isinstance(source, GlasFolder) and source.is_the_release

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from searcher.escaping import one_line
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
+from searcher.training.alive import Doing
 
 __all__ = ["LoggingListener", "ProgressLine"]
 
@@ -75,10 +76,10 @@ class LoggingListener:
         self._num_done = 0
         self._best: float | None = None
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
+    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
         """Take in where the study stands."""
         self._budget, self._num_done, self._best = budget, num_done, best
-        logger.info("%s: %d of %d trials done", self._spec.name, num_done, budget)
+        logger.info("%s: %d of %d trials done in %.0f s", self._spec.name, num_done, budget, spent_s)
         self._draw()
 
     def trial_started(
@@ -90,6 +91,9 @@ class LoggingListener:
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
         """Log it."""
         logger.info("trial %d: epoch %d, %s=%g", number, epoch, self._spec.objective.name, value)
+
+    def trial_does(self, number: int, doing: Doing) -> None:
+        """Ignore it."""
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """Log it and draw the study's progress."""

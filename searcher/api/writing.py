@@ -44,6 +44,9 @@ def write_bytes(option: str, path: Path, content: bytes) -> None:
     from searcher.atomic_files import write_atomically
 
     try:
+        if path.exists() and not path.is_file():  # /dev/null, a pipe: root would replace it by a file
+            path.write_bytes(content)
+            return
         write_atomically(path, lambda writer: writer.write(content))
     except OSError as error:
         raise UserError(f"{option} {path}: could not be written: {error.strerror or error}") from error

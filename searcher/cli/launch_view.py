@@ -17,9 +17,23 @@ from searcher.orchestration.driver import LaunchResult
 from searcher.storage.object_store import below
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
+from searcher.training.alive import Doing
 
 __all__ = ["LaunchView"]
 
+_STATES: Mapping[Doing, str] = {
+    "beginning": "STARTING",
+    "data": "STARTING",
+    "building": "STARTING",
+    "epoch": "TRAINING",
+    "step": "TRAINING",
+    "files": "TRAINING",
+    "validation": "VALIDATING",
+    "tuning": "TUNING",
+    "pictures": "TUNING",
+}
+_QUEUED = "QUEUED"
+"""Handed to Ray, but no worker has begun with it."""
 _LEAST_LINES = 4
 """Of the trials, on a terminal that is lower than what is to be shown."""
 
@@ -29,9 +43,9 @@ class _Trial:
     params: Mapping[str, Value]
     num_epochs: int
     epoch: int
-    state: str = "RUNNING"
+    state: str
     value: float | None = None
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     ended: float | None = None
 
 
@@ -45,7 +59,7 @@ class LaunchView:
         self._num_done = 0
         self._done_before = 0
         self._best: tuple[float, int | None] | None = None
-        self._started = time.monotonic()
+        self._started, self._spent_s = time.monotonic(), 0.0
         self._forecast = Forecast()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2)
 
@@ -59,10 +73,10 @@ class LaunchView:
 
     # ---- StudyListener ---------------------------------------------------------------------------------
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
+    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
         """Show where the study stands."""
         self._budget, self._num_done, self._done_before = budget, num_done, num_done
-        self._started = time.monotonic()
+        self._started, self._spent_s = time.monotonic(), spent_s
         self._best = None if best is None else (best, None)
         objective = self._spec.objective
         self._line(
@@ -73,7 +87,10 @@ class LaunchView:
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
         """Add a row."""
-        self._trials[number] = _Trial(params, num_epochs, first_epoch)
+        state = (
+            _QUEUED if self._spec.resources.hang_timeout_s else "RUNNING"
+        )  # without heartbeats nothing is known
+        self._trials[number] = _Trial(params, num_epochs, first_epoch, state)
         self._forecast.started(number, first_epoch=first_epoch, num_epochs=num_epochs, now=time.monotonic())
         if first_epoch:
             self.info(f"trial {number} goes on after epoch {first_epoch} of the one that was interrupted")
@@ -82,15 +99,25 @@ class LaunchView:
         """Update a row; say it in a line where there is no terminal."""
         trial = self._trials[number]
         trial.epoch, trial.value = epoch, value
+        trial.state = "TRAINING" if trial.state == _QUEUED else trial.state
         self._forecast.epoch_done(number, epoch, time.monotonic())
         if not console.is_terminal:
             self._line(
                 f"trial {number} epoch {epoch}/{trial.num_epochs} {self._spec.objective.name} {metric(value)}"
             )
 
+    def trial_does(self, number: int, doing: Doing) -> None:
+        """Show it; the time of a trial begins with its worker."""
+        trial = self._trials.get(number)
+        if trial is None or trial.ended is not None:
+            return
+        if trial.state == _QUEUED:
+            trial.started = time.monotonic()
+        trial.state = _STATES[doing]
+
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """Settle a row; say it in a line where there is no terminal."""
-        trial = self._trials.setdefault(number, _Trial({}, 0, 0))
+        trial = self._trials.setdefault(number, _Trial({}, 0, 0, state))
         trial.state, trial.ended = state, time.monotonic()
         self._forecast.ended(number, trial.ended, is_done=state != "FAIL")
         if value is not None:
@@ -165,6 +192,6 @@ class LaunchView:
             f"{self._num_done} of {self._budget} trials done",
             f"{self._forecast.num_running} running",
             *([f"best {objective} {best}"] if best else []),
-            f"{seconds(now - self._started)} so far",
+            f"{seconds(self._spent_s + now - self._started)} so far",
             *([f"about {seconds(left)} left"] if left is not None else []),
         ]

@@ -163,7 +163,7 @@ def _predict(
     num_done, num_images = 0, 0
 
     def kept(failure: FailedImage) -> FailedImage:
-        """Write the report of the first unforeseen error of each kind, and keep no traceback in memory."""
+        """Return the failure without its exception; write a report for the first one of each exception class."""
         error, reason = failure.unforeseen, failure.reason
         if error is not None and type(error) not in reported:
             reported.add(type(error))

@@ -15,10 +15,9 @@ __all__ = ["Output", "output", "prepare_streams", "say_error", "say_problem", "w
 
 
 def prepare_streams() -> None:
-    """Make sure that both streams are there, and take every character.
+    """Replace closed standard streams by /dev/null; stdout and stderr escape characters that their encoding lacks.
 
-    A stream that is closed, as services have it, is `/dev/null`, by its number too: the next file that is opened would
-    take that number, and get what others print.
+    File descriptors 0 to 2 must be taken: otherwise the next opened file gets one, and receives what others print.
     """
     for number in (0, 1, 2):
         try:

@@ -11,7 +11,9 @@ from searcher.escaping import one_line
 
 __all__ = ["TrialLine", "packed", "trial_lines", "varying"]
 
-_STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
+_STYLES = {"QUEUED": "dim", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
+_RUNNING = "cyan"
+_ENDED = ("COMPLETE", "PRUNED", "FAIL")
 _GAP = 2
 
 
@@ -21,6 +23,7 @@ class TrialLine:
 
     number: int
     state: str
+    """What a running trial does, such as TRAINING; COMPLETE, PRUNED or FAIL."""
     epoch: int
     num_epochs: int
     value: float | None
@@ -39,7 +42,7 @@ def trial_lines(trials: Iterable[TrialLine], *, width: int, height: int) -> list
         width: Columns, 40 at least.
         height: Lines, 3 at least.
     """
-    ordered = sorted(trials, key=lambda trial: (trial.state != "RUNNING", -trial.number))
+    ordered = sorted(trials, key=lambda trial: (trial.state in _ENDED, -trial.number))
     fit = ordered if len(ordered) < height else ordered[: height - 2]
     head = ["trial", "state", "epoch", "value", "time", "parameters"]
     varied = varying([trial.params for trial in ordered])
@@ -50,7 +53,7 @@ def trial_lines(trials: Iterable[TrialLine], *, width: int, height: int) -> list
     for trial, row in zip(fit, cells[1:], strict=True):
         shown = {key: trial.params[key] for key in varied if key in trial.params}
         row[-1] = fitting(params_texts(shown), room)
-        lines.append(_line(row, widths, _STYLES.get(trial.state, "")))
+        lines.append(_line(row, widths, _STYLES.get(trial.state, _RUNNING)))
     if len(fit) < len(ordered):
         lines.append(Text(f"and {len(ordered) - len(fit)} that ended before", style="dim"))
     for line in lines:

@@ -51,10 +51,10 @@ class StudyArtifacts:
         raise HTTPError(404, "this file is in none of the studies' storage roots on this machine")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Keep what a person uploads, in the newest study's root.
+        """Store an uploaded file in the storage root of the newest study.
 
         Raises:
-            HTTPError: No study has one, 409; it cannot be used, 502.
+            HTTPError: 409 if the database has no study; 502 if the storage root cannot be used.
         """
         texts = self._database.storage_roots()
         if not texts:

@@ -32,6 +32,8 @@ class ImageMetrics:
     """Prediction against truth, with distances."""
     stratum: str = ""
     """Such as the grade; empty where unknown."""
+    patient: str = ""
+    """Whose it is; empty where unknown. If all are known, intervals are over patients."""
     poster: PosterMetrics | None = None
     """The poster's own metrics, where they are wanted."""
     seconds: float | None = None
@@ -75,8 +77,9 @@ class StratumSummary:
 class Summary:
     """What a method reached on one set of images, such as test A.
 
-    Intervals are 95% percentile intervals over resampled images (`searcher.evaluation.bootstrap`); a single image
-    has none. The keys of `pooled`, `mean` and both parts of `intervals` are `official_metrics.metric_names()`.
+    Intervals are 95% percentile intervals over resampled patients, or over images where a patient is unknown
+    (`searcher.evaluation.bootstrap`); a single one has none. The keys of `pooled`, `mean` and both parts of
+    `intervals` are `official_metrics.metric_names()`.
     """
 
     images: tuple[ImageMetrics, ...]
@@ -97,6 +100,11 @@ class Summary:
     def num_images(self) -> int:
         """Images of the set."""
         return len(self.images)
+
+    @property
+    def num_patients(self) -> int | None:
+        """Patients of the set, over whom intervals are; None where one is unknown: intervals are over images."""
+        return len({image.patient for image in self.images}) if _are_known(self.images) else None
 
     @property
     def num_touched_by_empty_rule(self) -> int:
@@ -127,6 +135,8 @@ class Summary:
             },
             "num_touched_by_empty_rule": self.num_touched_by_empty_rule,
         }
+        if self.num_patients is not None:
+            found["num_patients"] = self.num_patients
         if self.poster is not None:
             found["poster"] = dict(self.poster)
         if self.strata:
@@ -143,7 +153,7 @@ def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed
 
     Args:
         images: At least one.
-        num_resamples: Resamples of the images that the intervals are taken from.
+        num_resamples: Resamples of the patients, or of the images, that the intervals are taken from.
         seed: Of the resamples.
 
     Raises:
@@ -156,10 +166,10 @@ def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed
     counted = count_sums([image.num_true for image in images], [image.num_predicted for image in images])
     columns = [sums, np.stack([alone[name] for name in official_metrics.metric_names()], axis=1), counted]
     # One draw for all figures, so that they can be compared resample by resample.
-    drawn = resampled_sums(np.concatenate(columns, axis=1), num_resamples=num_resamples, seed=seed)
+    drawn, drawn_images, num_units = _drawn(images, np.concatenate(columns, axis=1), num_resamples, seed)
     ends = np.cumsum([part.shape[1] for part in columns])
     drawn_sums, drawn_alone, drawn_counts = np.split(drawn, ends[:-1], axis=1)
-    means = dict(zip(official_metrics.metric_names(), drawn_alone.T / len(images), strict=True))
+    means = dict(zip(official_metrics.metric_names(), drawn_alone.T / drawn_images, strict=True))
     count_draws = count_metrics(drawn_counts)
     posters = [image.poster for image in images if image.poster is not None]
     return Summary(
@@ -167,11 +177,11 @@ def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed
         pooled=pooled,
         mean=mean,
         intervals={
-            "pooled": _intervals(official_metrics.from_sums(drawn_sums), len(images)),
-            "mean": _intervals(means, len(images)),
+            "pooled": _intervals(official_metrics.from_sums(drawn_sums), num_units),
+            "mean": _intervals(means, num_units),
         },
         counts={
-            name: _estimate(float(value), count_draws[name], len(images))
+            name: _estimate(float(value), count_draws[name], num_units)
             for name, value in count_metrics(counted.sum(axis=0)).items()
         },
         poster=asdict(poster.mean(posters)) if len(posters) == len(images) else None,
@@ -179,15 +189,46 @@ def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed
     )
 
 
-def _intervals(draws: Mapping[str, NDArray[np.float64]], num_images: int) -> dict[str, Interval]:
-    """Return an interval of each figure; of one image there is none, as it says nothing of the next."""
-    return {name: interval(values) if num_images > 1 else (None, None) for name, values in draws.items()}
+def _are_known(images: Sequence[ImageMetrics]) -> bool:
+    return all(image.patient for image in images)
 
 
-def _estimate(value: float, draws: NDArray[np.float64], num_images: int) -> Estimate:
+def _drawn(
+    images: Sequence[ImageMetrics], sums: NDArray[np.float64], num_resamples: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | int, int]:
+    """Return the sums of resamples, how many images each has, and how many patients or images there were to draw.
+
+    All images of a drawn patient are in a resample: they resemble one another.
+
+    Args:
+        images: At least one.
+        sums: float64[n, k], what each image adds.
+        num_resamples: How many resamples, R.
+        seed: Of the draw.
+
+    Returns:
+        float64[R, k]; float64[R], or n where images are drawn; patients, or n.
+    """
+    if not _are_known(images):
+        return resampled_sums(sums, num_resamples=num_resamples, seed=seed), len(images), len(images)
+    patients = list(dict.fromkeys(image.patient for image in images))
+    of_patients = np.zeros((len(patients), sums.shape[1] + 1))
+    number = {patient: index for index, patient in enumerate(patients)}
+    for image, row in zip(images, sums, strict=True):
+        of_patients[number[image.patient]] += (*row, 1)
+    drawn = resampled_sums(of_patients, num_resamples=num_resamples, seed=seed)
+    return drawn[:, :-1], drawn[:, -1], len(patients)
+
+
+def _intervals(draws: Mapping[str, NDArray[np.float64]], num_units: int) -> dict[str, Interval]:
+    """Return an interval of each figure; of one image or patient there is none, as it says nothing of the next."""
+    return {name: interval(values) if num_units > 1 else (None, None) for name, values in draws.items()}
+
+
+def _estimate(value: float, draws: NDArray[np.float64], num_units: int) -> Estimate:
     if not math.isfinite(value):
         return Estimate(None, None, None)
-    return Estimate(value, *_intervals({"": draws}, num_images)[""])
+    return Estimate(value, *_intervals({"": draws}, num_units)[""])
 
 
 def _strata(images: Sequence[ImageMetrics]) -> dict[str, StratumSummary]:

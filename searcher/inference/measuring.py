@@ -33,6 +33,8 @@ class Seen:
     """int32[H, W], instance label map."""
     seconds: float
     """Time that the models took."""
+    patient: str = ""
+    """Whose it is; empty where unknown."""
 
 
 def see_all(
@@ -57,7 +59,9 @@ def see_all(
         )  # read from the disk before the clock starts
         started = time.perf_counter()
         output = predictor.see(image)
-        seen.append(Seen(sample.id, sample.stratum, output, truth, time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        patient = sample.group if sample.group != sample.id else ""
+        seen.append(Seen(sample.id, sample.stratum, output, truth, seconds, patient))
         if progress is not None:
             progress(num_done, len(indices))
     return seen
@@ -105,6 +109,7 @@ def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageMetr
             ImageMetrics(
                 id=each.id,
                 stratum=each.stratum,
+                patient=each.patient,
                 comparison=official_metrics.compare(each.truth, labels),
                 poster=poster.compare(each.truth, labels),
                 seconds=seconds,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from searcher.data_pipeline.datasets.samples import Pixels
-from searcher.data_pipeline.tiling import apply_tiled
+from searcher.data_pipeline.tiling import apply_tiled, tiles_seen
 from searcher.exceptions import UserError
 from searcher.inference.image_kind import ImageKind
 from searcher.inference.precision import autocast
@@ -35,7 +35,7 @@ class Predictor:
         device: Where they are.
         dtype: Format of the forward pass, see `resolve_precision`.
         tta: Whether each sees all 8 turned and mirrored versions of an image, and the mean is taken; for dense models.
-        tile_px: Side of the overlapping tiles that dense models see; 0 shows them whole images.
+        tile_px: Side of the overlapping tiles that dense models see; 0 as `tiles_seen` says.
         tile_overlap_px: Overlap of neighbouring tiles, below `tile_px`.
         kind: What images they take; who shows them normalises them first.
 
@@ -135,12 +135,11 @@ class Predictor:
         """
         if not self._dense:
             return self.see_tile(image)
-        return apply_tiled(
-            self._maps,
-            image,
-            tile_px=self._tile_px or max(image.shape[:2]),
-            overlap_px=min(self._tile_overlap_px, (self._tile_px or max(image.shape[:2])) - 1),
+        height, width = image.shape[:2]
+        tile_px, overlap_px = tiles_seen(
+            height, width, tile_px=self._tile_px, overlap_px=self._tile_overlap_px
         )
+        return apply_tiled(self._maps, image, tile_px=tile_px, overlap_px=overlap_px)
 
     def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
         """Return what dense models' maps say; see `DenseModel.instance_maps`."""

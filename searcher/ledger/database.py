@@ -89,8 +89,27 @@ class Database(Connection):
             last_launch=None if launch is None else _launch_record(*launch),
         )
 
+    def launched_before_s(self, name: str) -> float:
+        """Return the seconds that a study's launches took, but for the newest.
+
+        Raises:
+            UnknownStudyError: There is no such study.
+        """
+        study_id = self.study_row(name).id
+        times = sa.select(LaunchRow.started_at, LaunchRow.renewed_at, LaunchRow.ended_at, LaunchRow.outcome)
+        with self.read() as session:
+            rows = session.execute(times.where(LaunchRow.study_id == study_id).order_by(LaunchRow.id)).all()
+        ends = [
+            ended if outcome in ("finished", "interrupted", "failed") else None for *_, ended, outcome in rows
+        ]
+        took = [
+            (ended or renewed) - started  # a lost driver took as long as it gave signs of life
+            for (started, renewed, *_), ended in zip(rows[:-1], ends[:-1], strict=True)
+        ]
+        return sum((max(0.0, each.total_seconds()) for each in took), 0.0)
+
     def detached_launches(self) -> list[tuple[str, LaunchRecord]]:
-        """Return the launches whose drivers are Ray jobs, with their study's name, the newest first."""
+        """Return all launches whose driver is or was a Ray job, each with its study's name, the newest first."""
         detached = (
             sa.select(StudyRow.name, LaunchRow, database_now())
             .join(StudyRow, StudyRow.id == LaunchRow.study_id)

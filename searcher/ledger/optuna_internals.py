@@ -14,6 +14,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 __all__ = [
+    "add_trial",
     "begun_trial",
     "migrations_folder",
     "models",
@@ -48,6 +49,21 @@ def trial_times() -> tuple[Any, Any]:
 def migrations_folder() -> Path:
     """Return the folder with the migrations of Optuna's tables, named by their revision: `v3.2.0.a_.py`."""
     return Path(_rdb.__file__).parent / "alembic" / "versions"
+
+
+def add_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Add a trial to a study in memory without copying it.
+
+    Optuna copies every trial that it takes in, with the distribution of every parameter. That was most of the time of a
+    relaunch's first proposal. The caller must leave the trial alone afterwards.
+    """
+    trial.__class__ = _SharedTrial
+    study.add_trial(trial)
+
+
+class _SharedTrial(FrozenTrial):
+    def __deepcopy__(self, memo: Any) -> "_SharedTrial":
+        return self
 
 
 def begun_trial(study: optuna.Study, number: int) -> optuna.Trial:

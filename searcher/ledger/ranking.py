@@ -46,10 +46,10 @@ def best_trial(study: StudyRecord, trials: Sequence[_Result]) -> _Result | None:
 
 
 def best_location(study: StudyRecord, trial: TrialRecord) -> str | None:
-    """Return the path, or in an object store the URI, of a trial's best checkpoint; None if there is none any more.
+    """Return the recorded path or URI of a trial's best checkpoint; None if it was never written or was removed.
 
     Raises:
-        UserError: It lies outside the storage root.
+        UserError: The path lies outside the storage root; a URI is not checked.
     """
     record = trial.checkpoints.get("best")
     if record is None or record.is_removed:

@@ -1,52 +1,29 @@
 """Writing down what happens in one study, in the order that keeps it true after a crash at any line."""
 
-import functools
-import logging
 import math
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import optuna
-import sqlalchemy as sa
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from searcher.exceptions import DatabaseReplacedError
 from searcher.ledger.checkpoint_rows import ResumePoint, newest_whole, read_digests, write_checkpoint
-from searcher.ledger.database import Database
 from searcher.ledger.disposal import Freed
 from searcher.ledger.epoch_rows import read_epochs, write_epoch
-from searcher.ledger.optuna_internals import storage_of, study_number, trial_number
+from searcher.ledger.optuna_internals import storage_of, trial_number
+from searcher.ledger.recorded_study import RecordedStudy, WrittenTrial, retried
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retention import collect
-from searcher.ledger.retry_policy import RetryPolicy
-from searcher.ledger.study_note import launch_text, read_note, study_text, write_note
-from searcher.ledger.tables import LaunchRow
 from searcher.ledger.trial_artifacts import keep_artifacts
 from searcher.study.objectives import direction_of
 from searcher.study.space import Value
-from searcher.study.spec import StudySpec
 
 __all__ = ["MAX_RETRIES", "Proposal", "StudyLedger"]
 
-logger = logging.getLogger(__name__)
-
 MAX_RETRIES = 2
 """How often the parameters of an interrupted trial are tried again."""
-
-_Step = TypeVar("_Step", bound=Callable[..., Any])
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class _Told:
-    """The rows of a running trial that this driver has written, to write them again if the database lost them."""
-
-    params: Mapping[str, Value]
-    epochs: dict[int, dict[str, float]] = field(default_factory=dict)
-    checkpoints: dict[str, CheckpointRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,191 +35,22 @@ class Proposal:
     """Where it comes from; becomes its notes."""
 
 
-def _patient(method: _Step) -> _Step:
-    """Let a step of the ledger wait while the database is away, and begin again when it is back.
-
-    So every step must have the same result if an earlier call was recorded in part, or completely but without its
-    confirmation.
-    """
-
-    @functools.wraps(method)
-    def step(self: "StudyLedger", *args: Any, **kwargs: Any) -> Any:
-        def once() -> Any:
-            with self.database.errors("written"):
-                try:
-                    return method(self, *args, **kwargs)
-                except KeyError:  # Optuna's word for a study or trial that is not there
-                    self.database.optuna_study_id(self.spec.name)
-                    raise
-
-        return once() if self.retry_policy is None else self.retry_policy(once)
-
-    return cast("_Step", step)
-
-
-class StudyLedger:
+class StudyLedger(RecordedStudy):
     """The driver's pen. One per study at a time: hold the `Lease` while writing.
 
     Every method is one step that leaves the database true; a state always lands after what it rests on. A step
     may be repeated: with `retry_policy`, it is, until the database takes it.
-
-    Args:
-        database: Open, with the study registered.
-        spec: The study.
-        sampler: What proposes parameters; None takes Optuna's default.
-        retry_policy: What to do while the database is away; None raises.
-
-    Raises:
-        UnknownStudyError: The study is not registered.
-        StudyConflictError: Any method, when the study was deleted from Optuna's tables.
-        DatabaseAwayError: Any method, when `retry_policy` gives up.
     """
-
-    def __init__(
-        self,
-        database: Database,
-        spec: StudySpec,
-        sampler: optuna.samplers.BaseSampler | None = None,
-        *,
-        retry_policy: RetryPolicy | None = None,
-    ) -> None:
-        self.database = database
-        self.spec = spec
-        self.retry_policy = retry_policy
-        self._told: dict[int, _Told] = {}  # by number of a running trial
-        self.study_id = database.study_row(spec.name).id
-        database.optuna_study_id(spec.name)
-        with database.errors("read"):
-            self.optuna_study = optuna.load_study(
-                study_name=spec.name,
-                storage=database.optuna_storage,
-                sampler=sampler,
-                pruner=optuna.pruners.NopPruner(),
-            )
-
-    # ---- what people read --------------------------------------------------------------------------------
-
-    def note_launch(self, command: str, *, num_images: int, num_training_images: int) -> None:
-        """Add this launch to the study's note in Optuna dashboard, and name the objectives there.
-
-        What is in the note stays, a person's words among it.
-
-        Args:
-            command: What was typed, empty where nothing was.
-            num_images: Of the data set.
-            num_training_images: Of those, how many are there to train and validate on.
-        """
-        storage, study_id = self.database.optuna_storage, study_number(self.optuna_study)
-        before = self._with_retries(lambda: read_note(storage, study_id))
-        row = self._with_retries(lambda: self.database.study_row(self.spec.name))
-        launch = self._with_retries(self._newest_launch)
-        text = before or study_text(
-            row, self.spec, num_images=num_images, num_training_images=num_training_images
-        )
-        line = launch_text(launch, command)
-        if line not in text:
-            text = f"{text.rstrip()}\n{line}" if before else text + line
-        self._with_retries(lambda: write_note(storage, study_id, text))
-        self._with_retries(self._name_objectives)
-
-    def _newest_launch(self) -> LaunchRow:
-        with self.database.read() as session:
-            query = sa.select(LaunchRow).where(LaunchRow.study_id == self.study_id)
-            return session.scalars(query.order_by(LaunchRow.id.desc()).limit(1)).one()
-
-    def _name_objectives(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.optuna_study.set_metric_names(
-                [self.spec.objective.name, *self.spec.study.secondary_objectives]
-            )
-
-    @_patient
-    def _with_retries(self, act: Callable[[], _T]) -> _T:
-        return act()
-
-    # ---- asking ----------------------------------------------------------------------------------------
-
-    @_patient
-    def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Return the study's trials in the given states, or all."""
-        return self.optuna_study.get_trials(deepcopy=False, states=states or None)
-
-    @_patient
-    def trial(self, number: int) -> FrozenTrial:
-        """Return a trial as the database has it now."""
-        storage = self.database.optuna_storage
-        try:
-            trial_id = storage.get_trial_id_from_study_id_trial_number(
-                study_number(self.optuna_study), number
-            )
-            found = storage.get_trial(trial_id)
-        except KeyError:
-            self.database.optuna_study_id(self.spec.name)
-            raise self._set_back(f"trial {number} must be in the database, but is gone") from None
-        told = self._told.get(number)
-        if told is not None and found.params != told.params:
-            raise self._set_back(f"trial {number} must have the parameters it began with, but has others")
-        return found
-
-    @_patient
-    def check_whole(self) -> None:
-        """Check that the database still has the end of every trial whose end this driver knows.
-
-        Raises:
-            DatabaseReplacedError: It was set back.
-        """
-        states = {
-            trial.number: trial.state
-            for trial in self.database.optuna_storage.get_all_trials(study_number(self.optuna_study))
-        }
-        lost = [
-            str(t.number) for t in self.trials() if t.state.is_finished() and states.get(t.number) != t.state
-        ]
-        if lost:
-            raise self._set_back(f"the end of trial {', '.join(lost)} must be in the database, but is gone")
-
-    def _set_back(self, what: str) -> DatabaseReplacedError:
-        return DatabaseReplacedError(
-            f"--study {self.spec.name}: {what}: an older copy of the database took its place, a backup or a server "
-            "that lagged; bring back the newest copy if you can, then launch again"
-        )
-
-    def num_done(self) -> int:
-        """Return how much of the budget is used: COMPLETE and PRUNED trials."""
-        return len(self.trials(TrialState.COMPLETE, TrialState.PRUNED))
-
-    def trained_before(self, number: int) -> int | None:
-        """Return the number of an earlier trial with equal parameters that ran to an end or runs, or None."""
-        params = self.trial(number).params
-        for other in self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
-            if other.number != number and other.params == params:
-                return other.number
-        return None
-
-    @_patient
-    def checkpoint_with(self, sha256: str) -> CheckpointRecord | None:
-        """Return the checkpoint with a digest, whichever study wrote it; None if none is recorded."""
-        return self.database.checkpoint_with(sha256)
-
-    def ancestors(self, number: int) -> list[int]:
-        """Return the trials that a trial is a retry of, newest first."""
-        found: list[int] = []
-        retry_of = self.trial(number).user_attrs.get("retry_of")
-        while retry_of is not None:
-            found.append(retry_of)
-            retry_of = self.trial(retry_of).user_attrs.get("retry_of")
-        return found
 
     # ---- beginning a trial -----------------------------------------------------------------------------
 
-    @_patient
+    @retried
     def enqueue(self, points: Sequence[Mapping[str, Value]]) -> None:
         """Queue the known-good points of the study file that are not in the study yet."""
         for point in points:
             self.optuna_study.enqueue_trial(dict(point), user_attrs={"enqueued": True}, skip_if_exists=True)
 
-    @_patient
+    @retried
     def begin_trial(
         self, running: Collection[int], propose: Callable[[], Proposal] | None = None
     ) -> tuple[int, dict[str, Value]]:
@@ -261,9 +69,11 @@ class StudyLedger:
             self.optuna_study.enqueue_trial(dict(proposal.params), user_attrs=dict(proposal.notes))
         trial = self._queued_retry() or self.optuna_study.ask()
         params = dict(self.spec.space.suggest(trial))
-        if trial.number in self._told:
+        if trial.number in self._written:
             raise self._set_back(f"trial {trial.number} must be in the database, but is gone")
-        self._told[trial.number] = _Told(storage_of(self.optuna_study).get_trial(trial_number(trial)).params)
+        self._written[trial.number] = WrittenTrial(
+            storage_of(self.optuna_study).get_trial(trial_number(trial)).params
+        )
         for left in self.trials(TrialState.RUNNING):
             if left.number != trial.number and left.number not in running:
                 self.fail(left.number, "the database went away while it began", retry=True, counts=False)
@@ -278,15 +88,7 @@ class StudyLedger:
                 return optuna.Trial(self.optuna_study, trial_number(trial))
         return None
 
-    @_patient
-    def queued_twice(self, number: int) -> bool:
-        """Return whether a retry was queued before, by a step whose confirmation was lost."""
-        retry_of = self.trial(number).user_attrs.get("retry_of")
-        return retry_of is not None and any(
-            other.number < number and other.user_attrs.get("retry_of") == retry_of for other in self.trials()
-        )
-
-    @_patient
+    @retried
     def note(self, number: int, **notes: Any) -> None:
         """Write notes on a running trial; None values are left out."""
         trial = self.trial(number)
@@ -294,7 +96,7 @@ class StudyLedger:
             if value is not None and trial.user_attrs.get(key) != value:
                 self.database.optuna_storage.set_trial_user_attr(trial_number(trial), key, value)
 
-    @_patient
+    @retried
     def resume_point(self, number: int, storage_root: Path) -> ResumePoint:
         """Return the newest whole checkpoint that a retry can go on from, and write down those that are damaged.
 
@@ -302,7 +104,7 @@ class StudyLedger:
         """
         return newest_whole(self.database, self.study_id, self.ancestors(number), storage_root)
 
-    @_patient
+    @retried
     def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
         """Give a retry the epochs of the trial that it resumes, so that its curve is complete."""
         epochs = read_epochs(self.database, self.study_id, retry_of, up_to=up_to_epoch)
@@ -311,11 +113,11 @@ class StudyLedger:
 
     # ---- while it runs ---------------------------------------------------------------------------------
 
-    @_patient
+    @retried
     def report(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write down one epoch of a running trial; a second report of the same epoch changes nothing."""
-        if number in self._told:
-            self._told[number].epochs[epoch] = dict(metrics)
+        if number in self._written:
+            self._written[number].epochs[epoch] = dict(metrics)
         write_epoch(self.database, self.study_id, number, epoch, metrics)
         trial = self.trial(number)
         if epoch not in trial.intermediate_values:
@@ -324,14 +126,14 @@ class StudyLedger:
                 trial_number(trial), epoch, math.nan if value is None else float(value)
             )
 
-    @_patient
+    @retried
     def checkpoint(self, number: int, checkpoint: CheckpointRecord) -> None:
         """Write down a trial's newest checkpoint of its kind; the last before it becomes the `previous` one."""
-        if number in self._told:
-            self._told[number].checkpoints[checkpoint.kind] = checkpoint
+        if number in self._written:
+            self._written[number].checkpoints[checkpoint.kind] = checkpoint
         write_checkpoint(self.database, self.study_id, number, checkpoint)
 
-    @_patient
+    @retried
     def attach(self, number: int, names: Sequence[str], storage_root: Path) -> None:
         """Keep files of a running trial's folder as its artifacts, in Optuna's store for the storage root.
 
@@ -349,7 +151,7 @@ class StudyLedger:
 
     # ---- ending a trial --------------------------------------------------------------------------------
 
-    @_patient
+    @retried
     def complete(
         self,
         number: int,
@@ -378,9 +180,9 @@ class StudyLedger:
             tuned=None if tuned is None else dict(tuned),
         )
         self.optuna_study.tell(number, [value, *self._further(number, best_epoch)])
-        self._told.pop(number, None)
+        self._written.pop(number, None)
 
-    @_patient
+    @retried
     def prune(self, number: int, epoch: int) -> None:
         """End a trial that the scheduler stopped after an epoch; its value is its last report."""
         if self._is_ended(number):
@@ -388,9 +190,9 @@ class StudyLedger:
         self._write_again(number)
         self.note(number, pruned_epoch=epoch, stop_reason="scheduler")
         self.optuna_study.tell(number, state=TrialState.PRUNED)
-        self._told.pop(number, None)
+        self._written.pop(number, None)
 
-    @_patient
+    @retried
     def fail(
         self,
         number: int,
@@ -430,7 +232,7 @@ class StudyLedger:
             self.optuna_study.enqueue_trial(params, user_attrs=notes)
         self.note(number, fail_reason=reason)
         self.optuna_study.tell(number, state=TrialState.FAIL)
-        self._told.pop(number, None)
+        self._written.pop(number, None)
         return again
 
     def reconcile(self, reason: str, *, counts: bool = True) -> list[int]:
@@ -448,7 +250,7 @@ class StudyLedger:
             self.fail(trial.number, reason, retry=True, counts=counts)
         return [trial.number for trial in left]
 
-    @_patient
+    @retried
     def collect(self, number: int, *, keep_best: int | None) -> Freed:
         """Remove the checkpoints that are no longer needed after a trial is COMPLETE or PRUNED.
 
@@ -479,16 +281,16 @@ class StudyLedger:
 
     def _write_again(self, number: int) -> None:
         """Write what the database has lost of a trial before it ends: a server that lagged may have taken over."""
-        told = self._told.get(number)
-        if told is None:
+        written = self._written.get(number)
+        if written is None:
             return
         epochs = read_epochs(self.database, self.study_id, number)
         digests = read_digests(self.database, self.study_id, number)
         steps = self.trial(number).intermediate_values
-        for epoch, metrics in sorted(told.epochs.items()):
+        for epoch, metrics in sorted(written.epochs.items()):
             if epoch not in epochs or epoch not in steps:
                 self.report(number, epoch, metrics)
-        for kind, record in list(told.checkpoints.items()):
+        for kind, record in list(written.checkpoints.items()):
             if digests.get(kind) != record.sha256:
                 self.checkpoint(number, record)
 

@@ -12,6 +12,7 @@ from searcher.exceptions import StorageError
 from searcher.orchestration.listener import StudyListener
 from searcher.storage.object_store import ObjectStore
 from searcher.study.space import Value
+from searcher.training.alive import Doing
 
 __all__ = ["LaunchLog"]
 
@@ -57,12 +58,12 @@ class LaunchLog:
         if self._has_begun:
             self._share(at_once=True)
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None) -> None:
+    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
         """Write where the study stands."""
         self._write(
             f"launched: {num_done} of {budget} trials done" + ("" if best is None else f", best {best:g}")
         )
-        self._listener.study_opened(budget=budget, num_done=num_done, best=best)
+        self._listener.study_opened(budget=budget, num_done=num_done, best=best, spent_s=spent_s)
 
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
@@ -79,6 +80,10 @@ class LaunchLog:
         """Write an epoch's value."""
         self._write(f"trial {number} epoch {epoch}: {value:g}")
         self._listener.epoch_done(number, epoch, value)
+
+    def trial_does(self, number: int, doing: Doing) -> None:
+        """Pass it on; it is nothing to be kept."""
+        self._listener.trial_does(number, doing)
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """Write a trial's state and why it ended."""

@@ -111,7 +111,11 @@ class LaunchRun:
         ledger.enqueue(self._spec.enqueue)
         complete = [trial.values[0] for trial in ledger.trials(TrialState.COMPLETE)]
         best = min(complete, key=self._spec.objective.cost, default=None)
-        self._log.study_opened(budget=self._spec.study.trials, num_done=ledger.num_done(), best=best)
+        assert ledger.retry_policy is not None
+        spent_s = ledger.retry_policy(lambda: ledger.database.launched_before_s(self._spec.name))
+        self._log.study_opened(
+            budget=self._spec.study.trials, num_done=ledger.num_done(), best=best, spent_s=spent_s
+        )
 
     def _note(self) -> None:
         """Write down what was launched, and on what data."""
@@ -160,7 +164,13 @@ class LaunchRun:
         scheduler = build_scheduler(self._spec, self._ledger.trials(TrialState.COMPLETE, TrialState.PRUNED))
         try:
             watch = NodeWatch(resources, search.end, self._log.info)
-            run_tune(search, scheduler, watch, HangWatch(search, self._log.info), self._stop)
+            run_tune(
+                search,
+                scheduler,
+                watch,
+                HangWatch(search, self._log.info, seen=self._log.trial_does),
+                self._stop,
+            )
         except TuneError as error:  # its text is a whole traceback, whose last line says what it was
             raise self._broke_off(str(error).strip().rpartition("\n")[2]) from error
         except (RayError, RuntimeError, AssertionError, OSError) as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from searcher.data_pipeline.tiling import MAX_WHOLE_PX
 from searcher.escaping import one_line
 from searcher.exceptions import UserError
 from searcher.models.sizes import contour_widths, distance_caps
@@ -43,8 +44,6 @@ _FEW_PATIENTS = 12
 """Fewer are validated on in folds: a fifth of them would be one or two."""
 _NEAR = 0.01
 """Part of objects that are near another one, from which on one foreground mask is not enough."""
-_TILED_PX = 4_000_000
-"""Larger images are validated in tiles, so that memory stays bounded."""
 _EPOCHS = {True: 8, False: 28}
 """Of a trial, with and without pretrained weights."""
 
@@ -241,7 +240,7 @@ def _train(facts: DataFacts, batch: int, *, has_imagenet: bool) -> Table:
     table.add("batch_size", batch)
     table.add("grad_clip_norm", 5.0)
     table.add("ema_decay", 0.995)
-    if facts.largest_px > _TILED_PX:
+    if facts.largest_px > MAX_WHOLE_PX:
         table.add("eval_tile_px", 1024, f"the largest image has {facts.largest_px / 1e6:.0f} million pixels")
         table.add("eval_tile_overlap_px", 128)
     return table
@@ -344,7 +343,13 @@ def _head_reason(facts: DataFacts) -> str:
 
 
 def remarks_of(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
-    """Yield what a person should know before the launch of a plan, one line each."""
+    """Yield warnings to read before the planned study is launched, one line each.
+
+    Args:
+        facts: Of the data.
+        name: The study's name.
+        folds: Number of folds of the study that follows; 0 for none.
+    """
     if not facts.patients_are_known and not facts.has_validation:
         yield (
             f"patients are unknown, so each of {facts.num_images} images counts as its own; "

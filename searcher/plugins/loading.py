@@ -74,7 +74,7 @@ _importing: ContextVar[str] = ContextVar("importing", default="")
 def load_installed() -> None:
     """Import the plug-ins of all installed distributions, once a process.
 
-    One that cannot be imported does not stop the others: who asks for one of its parts is told why.
+    A plug-in that fails to import does not stop the others; its error is shown when a part is unknown.
     """
     global _installed_done
     with LOCK:

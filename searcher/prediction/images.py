@@ -128,7 +128,10 @@ def _levels_of(raster: Raster, normalisation: Normalisation) -> Levels:
 
 
 def is_dark(raster: Raster) -> bool:
-    """Return whether an 8 bit image is dark, see `Histogram.is_dark`. Of a large one some windows are looked at."""
+    """Return whether an image is dark, see `Histogram.is_dark`; False if it is not 8 bit.
+
+    Large images are sampled in windows.
+    """
     histogram = Histogram(raster.header.channels, raster.header.dtype)
     for window in _spread(raster.height, raster.width):
         histogram.add(raster.read(window))

@@ -14,7 +14,7 @@ __all__ = ["Moments"]
 
 @dataclass
 class Moments:
-    """Number, means and summed squares of deviations of some quantities, by object."""
+    """For each object: the number of values, the means, and the matrix of summed products of deviations from them."""
 
     count: NDArray[np.float64]
     """float64[n]."""

@@ -266,7 +266,8 @@ class TrainConfig(Section):
     compile: bool = False
     """Compile the network with `torch.compile`."""
     eval_tile_px: int = Field(default=0, ge=0, le=65_536)
-    """Validate by overlapping tiles of this side length; 0 takes whole images."""
+    """Validate by overlapping tiles of this side length; 0 takes whole images, but tiles of 1024 px of an image above 4
+    million pixels."""
     eval_tile_overlap_px: int = Field(default=64, ge=0, le=65_536)
     """Overlap of neighbouring tiles."""
     seed: int = Field(default=0, ge=0, le=MAX_SEED)

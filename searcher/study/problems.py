@@ -68,11 +68,11 @@ class Problems:
 
 
 def remedy_for(key: str, name: str, known: Collection[str]) -> str:
-    """Return the remedy for an unknown key: the model or the table that has it, or what `suggestion` says.
+    """Return a hint for an unknown key: a model or another table that has it, or what `suggestion` finds.
 
     Args:
         key: The dotted key.
-        name: What to look for among the known names: the key, or its last part.
+        name: The key or its last part, for `suggestion` to compare with `known`.
         known: The names that there are.
     """
     table, _, leaf = key.rpartition(".")

@@ -24,14 +24,14 @@ class Reporter(Protocol):
     """
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:
-        """Receive an epoch's metrics and return whether training continues.
+        """Receive an epoch's metrics and decide whether training continues.
 
         Args:
             epoch: The epoch just finished, counted from 1.
-            metrics: Every metric by name; the mapping is the reporter's to keep.
+            metrics: Every metric by name; the reporter may keep the mapping, as the caller never changes it.
 
         Returns:
-            Whether to go on.
+            `Decision.CONTINUE` to train another epoch, `Decision.STOP` to end training.
         """
         ...
 

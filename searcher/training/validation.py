@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.store import Store
-from searcher.data_pipeline.tiling import stitch, tile_grid
+from searcher.data_pipeline.tiling import stitch, tile_grid, tiles_seen
 from searcher.evaluation.official_metrics import ImageComparison, compare, pooled
 from searcher.exceptions import NonFiniteLossError
 from searcher.inference.precision import autocast
@@ -38,8 +38,8 @@ class Validator:
         indices: Which of them to validate on; at least one.
         device: Device that the model is on.
         dtype: Format of the forward pass, see `resolve_precision`.
-        tile_px: Side of the overlapping tiles that a dense model sees; 0 shows it whole images. Other models
-            always see whole images.
+        tile_px: Side of the overlapping tiles that a dense model sees; 0 as `tiles_seen` says. Other models always see
+            whole images.
         tile_overlap_px: Overlap of neighbouring tiles.
     """
 
@@ -132,8 +132,10 @@ class Validator:
     ) -> tuple[dict[str, float], NDArray[np.float32]]:
         """Return the losses by name and the stitched maps; of tiles their mean, weighted by their annotated pixels."""
         height, width = truth.shape
-        tile_px = self._tile_px or max(height, width)
-        tiles = tile_grid(height, width, tile_px=tile_px, overlap_px=min(self._tile_overlap_px, tile_px - 1))
+        tile_px, overlap_px = tiles_seen(
+            height, width, tile_px=self._tile_px, overlap_px=self._tile_overlap_px
+        )
+        tiles = tile_grid(height, width, tile_px=tile_px, overlap_px=overlap_px)
         losses, parts, weights = [], [], []
         for tile in tiles:
             of_tile = truth[tile.window]
@@ -144,7 +146,7 @@ class Validator:
             parts.append((tile, maps[0].float().cpu().numpy()))
         if len(parts) == 1:
             return losses[0], parts[0][1]
-        stitched = stitch(parts, height, width, overlap_px=self._tile_overlap_px)
+        stitched = stitch(parts, height, width, overlap_px=overlap_px)
         return _means(losses, weights), stitched
 
     def _batch(self, image: NDArray[np.uint8], truth: NDArray[np.int32]) -> TensorBatch:

@@ -20,7 +20,7 @@ _SECRET_KEPT = (
 
 
 def assert_said_once(driver: Driver, *, times: int = 1) -> None:
-    """The driver said that it waits, and that it goes on, once for each outage."""
+    """The driver said that it waits, and that it continues, once for each outage."""
     said = driver.output
     assert said.count("nothing is lost") == said.count(_BACK) == times, said
     assert said.count(_AWAY) == times, f"something else complains too:\n{said}"
@@ -28,7 +28,8 @@ def assert_said_once(driver: Driver, *, times: int = 1) -> None:
 
 @pytest.mark.fault(
     "PostgreSQL stopped for 20 s in mid-study, then restarted",
-    holds="the driver says once that it waits and once that it goes on; no trial fails; every epoch once; exact budget",
+    holds="the driver says once that it waits and once that it continues; no trial fails; every epoch once; exact "
+    "budget",
 )
 @pytest.mark.fault(
     "a password in SEARCHER_DB and PGPASSWORD, while PostgreSQL is away and afterwards", holds=_SECRET_KEPT
@@ -42,7 +43,6 @@ def test_a_stopped_postgres_is_waited_for_and_its_password_kept(
     driver = study.start(
         faults=[halt],
         environment={"TMPDIR": str(scratch), "PGPASSWORD": PASSWORD},
-        forked_workers=False,  # they are searched for the password
     )
     wait_until(
         "two trials stand before their third epoch", lambda: driver.hanging("third") == 2, driver=driver
@@ -58,7 +58,7 @@ def test_a_stopped_postgres_is_waited_for_and_its_password_kept(
         assert driver.process.poll() is None, driver.output
         time.sleep(0.5)
     postgres.start()
-    wait_until("it says that it goes on", lambda: _BACK in driver.output, driver=driver)
+    wait_until("it says that it continues", lambda: _BACK in driver.output, driver=driver)
     output = driver.ends_with(0)
     assert PASSWORD not in output
     facts = study.facts()
@@ -98,7 +98,6 @@ def test_a_connection_cut_at_a_commit_neither_doubles_nor_loses_anything(
             *("--db", f"@{file}"),
             faults=[halt],
             environment={"TMPDIR": str(scratch)},
-            forked_workers=False,  # they are searched for the password
         )
         wait_until("a third epoch is about to begin", lambda: driver.hanging("third"), driver=driver)
         looked_at = assert_kept(PASSWORD, driver, scratch, study.runs, url=direct)
@@ -133,7 +132,8 @@ connection.execute("ROLLBACK")
 
 @pytest.mark.fault(
     "SQLite held locked by another process for 20 s",
-    holds="the driver says once that it waits and once that it goes on; no trial fails; every epoch once; exact budget",
+    holds="the driver says once that it waits and once that it continues; no trial fails; every epoch once; exact "
+    "budget",
 )
 def test_a_locked_sqlite_is_waited_for(new_study: Callable[..., Study], fact: Callable[[str], None]):
     study = new_study(trials=4, epochs=8, grace_epochs=4)

@@ -57,7 +57,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 @pytest.mark.fault(
     "the disk full while a checkpoint is written (a small tmpfs)",
     holds="the checkpoint before stays valid; the trial FAILs with the reason; the study stops with a clear word; "
-    "with room it goes on from there to its exact budget",
+    "with room it resumes from there to its exact budget",
 )
 def test_a_full_disk_loses_nothing_that_was_written(
     new_study: Callable[..., Study], small_disk: SmallDisk, fact: Callable[[str], None]

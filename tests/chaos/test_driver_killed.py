@@ -90,7 +90,7 @@ def assert_nothing_forgotten(before: Facts, after: Facts) -> None:
 @pytest.mark.fault(
     "kill -9 of the driver at 10 moments of one study",
     holds="exact budget, nothing RUNNING, no parameters twice, every epoch of a finished trial once, digests, no "
-    "process left, retries go on from the last checkpoint",
+    "process left, retries resume from the last checkpoint",
 )
 def test_a_study_whose_driver_is_killed_ten_times_ends_as_if_it_had_not_been(
     new_study: Callable[..., Study], chance: random.Random, fact: Callable[[str], None]

@@ -41,7 +41,7 @@ def _broke_off(driver: Driver, words: str) -> str:
 
 @pytest.mark.fault(
     "the SQLite file replaced by an older copy under a launch, then deleted under the next one",
-    holds="each launch ends with one line and code 2; the next one goes on with the copy that is put there; exact "
+    holds="each launch ends with one line and code 2; the next one resumes with the copy that is put there; exact "
     "budget",
 )
 def test_a_database_file_that_is_replaced_or_deleted_under_a_launch(
@@ -86,7 +86,7 @@ def _zero_labels(store: Path) -> None:
 @pytest.mark.fault(
     "the labels of the decoded images become zeros in mid-run, and stay so for the next launch",
     holds="one line each time; no epoch is written that saw them; `doctor` names the store and --fix removes it; the "
-    "next launch builds it again and goes on; exact budget",
+    "next launch builds it again and resumes; exact budget",
 )
 def test_labels_that_become_zeros_in_the_store_are_not_trained_on(
     new_study: Callable[..., Study], tmp_path: Path, fact: Callable[[str], None]

@@ -34,7 +34,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def _drive_and_freeze(url: str, words: multiprocessing.SimpleQueue) -> None:
-    """Drive a study from another host, freeze in mid-run, and go on after waking."""
+    """Drive a study from another host, freeze in mid-run, and continue after waking."""
     liveness._process_space = lambda: "another host"
     with Database.open(url) as database:
         ledger = small_ledger.register(database)

@@ -11,7 +11,7 @@ from chaos_harness import Study, fault, wait_until
 
 @pytest.mark.fault(
     "a step that never ends, and a worker's process that is stopped (SIGSTOP)",
-    holds="each is said, killed after resources.hang_timeout_s, FAIL with the reason, and goes on from its checkpoint",
+    holds="each is said, killed after resources.hang_timeout_s, FAIL with the reason, and resumes from its checkpoint",
 )
 def test_workers_that_hang_are_killed_and_their_trials_go_on(
     new_study: Callable[..., Study], fact: Callable[[str], None]

@@ -34,11 +34,11 @@ def searcher_stop(driver: Driver, study: Study) -> None:
 
 @pytest.mark.fault(
     "Ctrl-C once; Ctrl-C twice; SIGTERM; SIGHUP; `searcher stop` from another process: one after the other",
-    holds="each ends the launch with code 130 and no traceback, nothing RUNNING, and says how to go on; going on "
+    holds="each ends the launch with code 130 and no traceback, nothing RUNNING, and says how to resume; resuming "
     "trains no epoch twice and ends with the exact budget",
 )
-def test_however_a_launch_is_ended_it_can_be_gone_on_from(new_study: Callable[..., Study], chance, fact):
-    study = new_study(trials=6, epochs=30, grace_epochs=10)
+def test_however_a_launch_is_ended_the_next_launch_resumes(new_study: Callable[..., Study], chance, fact):
+    study = new_study(trials=4, epochs=20, grace_epochs=10)
     ways = [ctrl_c, ctrl_c_twice, sigterm, sighup, searcher_stop]
     chance.shuffle(ways)
     print("order:", *[way.__name__ for way in ways])
@@ -56,7 +56,7 @@ def test_however_a_launch_is_ended_it_can_be_gone_on_from(new_study: Callable[..
         assert way is ctrl_c_twice or "to go on: searcher launch --study" in output
     study.finish()
     facts = study.facts()
-    assert_finished(facts, study.runs, budget=6, epochs=30)
+    assert_finished(facts, study.runs, budget=4, epochs=20)
     saved = assert_went_on(facts)
     assert saved > 0
     for trial in facts.failed():

@@ -34,7 +34,7 @@ def failed(study: Study, driver: Driver) -> bool:
 
 @pytest.mark.fault(
     "Ray's memory monitor kills a worker while another program takes the memory",
-    holds="that trial is FAIL and tried again with its batch in parts; the trial beside it goes on; exact budget",
+    holds="that trial is FAIL and tried again with its batch in parts; the trial beside it continues; exact budget",
 )
 def test_a_worker_that_rays_memory_monitor_kills_costs_no_other_trial(
     new_study: Callable[..., Study], fact: Callable[[str], None]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from chaos_facts import assert_finished
 from chaos_harness import Study, fault, wait_until
-from chaos_nodes import Nodes
 from node_apart import can_set_apart, node_apart
 from skimage.io import imsave
 
@@ -33,15 +32,15 @@ def write_images(folder: Path, brightness: int) -> Path:
     holds="the launch is refused in one line that names the node; no database, no file",
 )
 def test_a_node_with_a_folder_of_its_own_is_named_and_nothing_begins(
-    new_study: Callable[..., Study], nodes: Nodes, tmp_path: Path, fact: Callable[[str], None]
+    new_study: Callable[..., Study], cluster_address: str, tmp_path: Path, fact: Callable[[str], None]
 ):
     images, others = write_images(tmp_path / "a", 200), write_images(tmp_path / "b", 100)
     cache, empty = tmp_path / "cache", tmp_path / "empty"
     cache.mkdir()
     empty.mkdir()
-    study = new_study(address=nodes.address, plan=nodes.plan)
+    study = new_study()
     study.runs.mkdir()
-    with node_apart(nodes.address, {study.runs: empty}):
+    with node_apart(cluster_address, {study.runs: empty}):
         said = study.start().ends_with(2)
     assert said == (
         f"{HERE}: --storage {study.runs} must be the same folder on every node, got one without the file that the "
@@ -50,7 +49,7 @@ def test_a_node_with_a_folder_of_its_own_is_named_and_nothing_begins(
     fact(said.strip())
 
     with_images = {"environment": {"SEARCHER_CACHE": str(cache)}}
-    with node_apart(nodes.address, {images: others, cache: empty}):
+    with node_apart(cluster_address, {images: others, cache: empty}):
         said = study.start("--data", str(images), **with_images).ends_with(2)
     assert said.splitlines()[-1].startswith(
         f"{HERE}: --data {images}: must hold the same files on every node, got "
@@ -60,8 +59,8 @@ def test_a_node_with_a_folder_of_its_own_is_named_and_nothing_begins(
 
     own_cache = tmp_path / "own cache"
     own_cache.mkdir()
-    with node_apart(nodes.address, {cache: own_cache}):
-        study.start("--data", str(images), **with_images).ends_with(0)
+    with node_apart(cluster_address, {cache: own_cache}):
+        study.start("--data", str(images), "--trials", "2", "--epochs", "2", **with_images).ends_with(0)
     [store] = (path for path in cache.iterdir() if path.is_dir())
     built_there = own_cache / store.name / "pixels.bin"
     assert built_there.read_bytes() == (store / "pixels.bin").read_bytes()
@@ -69,19 +68,17 @@ def test_a_node_with_a_folder_of_its_own_is_named_and_nothing_begins(
 
 @pytest.mark.fault(
     "a node without the shared folder joins in mid-study",
-    holds="its trial FAILs with the reason and goes on elsewhere; exact budget",
+    holds="its trial FAILs with the reason and resumes elsewhere; exact budget",
 )
 def test_the_trial_of_a_node_that_joins_without_the_folder_fails_and_goes_on_elsewhere(
-    new_study: Callable[..., Study], nodes: Nodes, tmp_path: Path, fact: Callable[[str], None]
+    new_study: Callable[..., Study], cluster_address: str, tmp_path: Path, fact: Callable[[str], None]
 ):
     (tmp_path / "empty").mkdir()
-    study = new_study(
-        address=nodes.address, plan=nodes.plan, trials=4, epochs=4, grace_epochs=4, max_concurrent=4
-    )
+    study = new_study(trials=4, epochs=4, grace_epochs=4, max_concurrent=4)
     halt = fault("third", "searcher.training.trainer:Trainer._run_epoch", "hang", call=3, times=3)
     driver = study.start(faults=[halt])
     wait_until("three trials stand", lambda: driver.hanging("third") == 3, driver=driver)
-    with node_apart(nodes.address, {study.runs: tmp_path / "empty"}):
+    with node_apart(cluster_address, {study.runs: tmp_path / "empty"}):
         wait_until("the fourth has failed there", lambda: study.facts().failed(), driver=driver)
     driver.let_go("third")
     driver.ends_with(0)

@@ -44,7 +44,7 @@ def kill_its_worker() -> None:
 
 @pytest.mark.fault(
     "kill -9 of a worker whose files are in an object store",
-    holds="its retry goes on from the store, which the machine's own copies are not needed for; every verb works",
+    holds="its retry resumes from the store, which the machine's own copies are not needed for; every verb works",
 )
 def test_a_study_with_data_and_files_in_an_object_store(
     launch_tiny, root, bucket_uri, cache_dir, tmp_path, monkeypatch, capsys

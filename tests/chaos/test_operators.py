@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -107,9 +106,8 @@ def test_a_clock_that_jumps_lets_no_second_driver_in(
             driver=driver,
         )
         others = [study.start(keeps_plan=True)]
-        if shutil.which("unshare") and os.geteuid() == 0:
-            elsewhere = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec "$@"', "sh"]
-            others.append(study.start(before=elsewhere, keeps_plan=True))
+        if os.geteuid() == 0:
+            others.append(study.start(host="elsewhere", keeps_plan=True))
         for other in others:
             assert_refused(other, driver)
     driver.let_go("rest")

@@ -45,7 +45,7 @@ def _do(postgres: Server, *statements: str) -> None:
 
 
 def _assert_outages(driver: Driver, count: int) -> None:
-    """The driver said of each outage once that it waits, and once that it goes on."""
+    """The driver said of each outage once that it waits, and once that it continues."""
     said = driver.output
     assert (
         said.count("waiting for it, nothing is lost") == said.count("the database is back after") == count
@@ -70,14 +70,14 @@ def _hold_every_connection(postgres: Server, held: ExitStack) -> None:
 
 @pytest.mark.fault(
     "PostgreSQL without a connection: the user's limit (`CONNECTION LIMIT 0`), then all taken by others",
-    holds="the driver says once that it waits and once that it goes on; no trial fails",
+    holds="the driver says once that it waits and once that it continues; no trial fails",
 )
 @pytest.mark.fault(
     "PostgreSQL read-only in mid-run (`default_transaction_read_only`), then writable again", holds="the same"
 )
 @pytest.mark.fault(
     "PostgreSQL killed (kill -9) within a transaction of the driver's; a standby that lags by two epochs is promoted",
-    holds="the driver goes on there; what the standby lacked is written again: every epoch once; exact budget",
+    holds="the driver continues there; what the standby lacked is written again: every epoch once; exact budget",
 )
 def test_a_study_outlives_full_read_only_and_dying_servers(
     new_study: Callable[..., Study], postgres: Server, standby: Standby, fact: Callable[[str], None]
@@ -153,7 +153,7 @@ def test_a_study_outlives_full_read_only_and_dying_servers(
 @pytest.mark.parametrize("lost", ["trial", "launch"])
 @pytest.mark.fault(
     "PostgreSQL killed, and the standby that is promoted lacks a running trial, or the launch itself",
-    holds="one line says that an older copy took the database's place; the next launch goes on with what is there",
+    holds="one line says that an older copy took the database's place; the next launch resumes with what is there",
 )
 def test_a_standby_that_lags_by_a_trial_or_a_launch(
     lost: str,

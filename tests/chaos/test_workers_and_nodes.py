@@ -24,11 +24,11 @@ def start_and_halt(study: Study) -> Driver:
 
 @pytest.mark.fault(
     "kill -9 of a trial's worker process",
-    holds="the trial goes on from its last checkpoint; FAIL and the retry are recorded",
+    holds="the trial resumes from its last checkpoint; FAIL and the retry are recorded",
 )
 @pytest.mark.fault(
     "a node of a 3-node Ray cluster killed (kill -9 of its raylet)",
-    holds="its trial goes on elsewhere from its last checkpoint; nothing waits for ever",
+    holds="its trial resumes elsewhere from its last checkpoint; nothing waits for ever",
 )
 def test_the_trials_of_a_killed_worker_and_of_a_killed_node_go_on(
     new_study: Callable[..., Study], nodes: Nodes, fact: Callable[[str], None]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from searcher.data_pipeline import Tile, apply_tiled, stitch, tile_grid
+from searcher.data_pipeline.tiling import tiles_seen
 
 
 def test_known_grid() -> None:
@@ -101,3 +102,10 @@ def test_the_function_sees_whole_tiles_and_an_image_that_fits_only_once() -> Non
     shapes.clear()
     apply_tiled(record, np.zeros((30, 40, 3), np.uint8), tile_px=40, overlap_px=10)
     assert shapes == [(30, 40, 3)]
+
+
+def test_without_a_side_large_images_are_seen_in_tiles_and_others_whole() -> None:
+    assert tiles_seen(3000, 4000, tile_px=0, overlap_px=64) == (1024, 128)  # 12 million pixels
+    assert tiles_seen(2000, 2000, tile_px=0, overlap_px=64) == (2000, 64)
+    assert tiles_seen(1, 30, tile_px=0, overlap_px=64) == (30, 29)
+    assert tiles_seen(3000, 4000, tile_px=512, overlap_px=32) == (512, 32)

@@ -5,6 +5,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from forks import common_folder
 from installed import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,9 +15,12 @@ LINKED = ("models", "data_pipeline", "studies")
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built through the source distribution, so that both are checked."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    """The wheel, built through the source distribution, so that both are checked; one for all processes."""
+    folder = common_folder(tmp_path_factory) / "dist"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
     [built] = folder.glob("gland_searcher-*.whl")
     return built
 

@@ -80,7 +80,7 @@ class Facts:
         return [trial for trial in self.trials if trial.state == "FAIL"]
 
     def retries_of(self, number: int) -> list[Trial]:
-        """Return the trials that go on from a trial, or wait to."""
+        """Return the trials that resume a trial, or wait to."""
         return [trial for trial in self.trials if trial.notes.get("retry_of") == number]
 
     def summary(self) -> str:

@@ -7,7 +7,7 @@ import psutil
 from chaos_harness import PLAN
 from forks import FORKS, Forks
 
-__all__ = ["Nodes", "processes_that_train", "trains"]
+__all__ = ["Nodes", "forked_instead", "processes_that_train", "trains"]
 
 
 class Nodes:
@@ -28,7 +28,12 @@ class Nodes:
         os.environ |= {PLAN: str(plan), "OMP_NUM_THREADS": "1"} | forks.variables()
         self._cluster = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False},
+            head_node_args={
+                "num_cpus": 1,
+                "include_dashboard": False,
+                "include_log_monitor": False,
+                "no_monitor": True,
+            },
         )
         self._others = [self._cluster.add_node(num_cpus=1) for _ in range(2)]
         os.environ.clear()
@@ -53,10 +58,10 @@ class Nodes:
 
 def processes_that_train(parent: psutil.Process) -> list[psutil.Process]:
     """Return the descendants of `parent` that train; one that ends meanwhile is not among them."""
-    return [process for process in map(_forked, parent.children(recursive=True)) if trains(process)]
+    return [process for process in map(forked_instead, parent.children(recursive=True)) if trains(process)]
 
 
-def _forked(process: psutil.Process) -> psutil.Process:
+def forked_instead(process: psutil.Process) -> psutil.Process:
     """Return the process that has been forked in another one's place; itself if none has."""
     try:
         return psutil.Process(int(Path(f"{process.environ()[FORKS]}.{process.pid}").read_text()))

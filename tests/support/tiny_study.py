@@ -80,6 +80,7 @@ class RecordingListener:
     def __init__(self, on_epoch: Callable[[int, int], None] | None = None) -> None:
         self.lines: list[str] = []
         self.epochs: list[tuple[int, int]] = []
+        self.done: dict[int, list[str]] = {}
         self._on_epoch = on_epoch
 
     def study_opened(self, **about):
@@ -92,6 +93,9 @@ class RecordingListener:
         self.epochs.append((number, epoch))
         if self._on_epoch is not None:
             self._on_epoch(number, epoch)
+
+    def trial_does(self, number, doing):
+        self.done.setdefault(number, []).append(doing)
 
     def trial_ended(self, number, state, *, value, reason):
         self.lines.append(f"{state} {number}: {reason}")

@@ -49,7 +49,7 @@ _IMAGE_ENDING = re.compile(r"[_.-](img|image)$", re.I)
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file, and what its place and name say."""
+    """A data file with what its folders and name tell: split, image, and whether it is an annotation."""
 
     path: Path
     split: str

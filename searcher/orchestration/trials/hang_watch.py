@@ -11,6 +11,7 @@ from ray import tune
 
 from searcher.orchestration.ray_internals import kill_worker
 from searcher.orchestration.trials.heartbeat import Beat, forget_beat, read_beat
+from searcher.training.alive import Doing
 
 __all__ = ["HangWatch"]
 
@@ -47,6 +48,7 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
     Args:
         search: The search algorithm.
         say: Told at half of the time, and when a worker is killed.
+        seen: Told what each trial does, every few seconds.
         read: Returns a trial's newest beat.
         kill: Kills the worker with that identifier of Ray's.
         clock: Returns seconds.
@@ -57,11 +59,12 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
         search: _Search,
         say: Callable[[str], None],
         *,
+        seen: Callable[[int, Doing], None] = lambda _number, _doing: None,
         read: Callable[[int], Beat | None] = read_beat,
         kill: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._search, self._say, self._read, self._clock = search, say, read, clock
+        self._search, self._say, self._seen, self._read, self._clock = search, say, seen, read, clock
         self._kill = kill or _kill
         self._looked_at = clock()
         self._silences: dict[int, _Silence] = {}
@@ -78,6 +81,8 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
         for number in sorted(running):
             beat = self._read(number)
             if beat is not None:
+                if beat.doing is not None:
+                    self._seen(number, beat.doing)
                 self._look(number, beat, min(passed_s, 2 * _LOOK_EVERY_S))
 
     def _forget(self, numbers: Iterable[int]) -> None:

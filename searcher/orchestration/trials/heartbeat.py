@@ -41,6 +41,8 @@ class Beat:
     """Seconds after which the next one is overdue; 0 for a worker that waits for its driver."""
     actor: str
     """Ray's identifier of the worker, in hexadecimal digits."""
+    doing: Doing | None = None
+    """The kind of what is done; None while it waits for its driver."""
 
 
 class Heartbeat:
@@ -107,7 +109,7 @@ class Heartbeat:
 
     def _next(self, detail: str, limit_s: float) -> None:
         self._count += 1
-        self._beat = Beat(self._count, detail, limit_s, self._actor)
+        self._beat = Beat(self._count, detail, limit_s, self._actor, self._doing)
 
     def _keep_writing(self) -> None:
         while not self._closed.wait(_WRITE_EVERY_S):

@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState, create_trial
 
-from searcher.ledger.optuna_internals import begun_trial, revise_trial
+from searcher.ledger.optuna_internals import add_trial, begun_trial, revise_trial
 from searcher.lineage.distributions import distribution
 from searcher.orchestration.trials.curves import Array, predicted_finals, running_best
 from searcher.study.objectives import Direction
@@ -105,10 +105,7 @@ class KnownTrials:
         by_epoch: Mapping[int, float | None],
         remarks: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take in a trial of an earlier launch or of a parent; arguments as of `began` and `ended`.
-
-        Optuna copies a trial whenever it changes. So a trial that has ended is added as it ended.
-        """
+        """Take in a trial of an earlier launch or of a parent; arguments as of `began` and `ended`."""
         curve = _finite(by_epoch)
         if state == TrialState.COMPLETE:
             number = self._add(state, params, remarks, values=[*values])
@@ -125,14 +122,15 @@ class KnownTrials:
         self, state: TrialState, params: Mapping[str, Value], remarks: Mapping[str, Any] | None, **more: Any
     ) -> int:
         number = len(self.study.get_trials(deepcopy=False))
-        self.study.add_trial(
+        add_trial(
+            self.study,
             create_trial(
                 state=state,
                 params=dict(params),
                 distributions={name: self._distributions[name] for name in params},
                 system_attrs=dict(remarks or {}),
                 **more,
-            )
+            ),
         )
         return number
 

@@ -6,7 +6,6 @@ import warnings
 import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
-from searcher.orchestration.trials.fast_gp import FastGPSampler
 from searcher.study.parts import SAMPLERS, Sampler
 from searcher.study.space import SearchSpace
 from searcher.study.spec import StudySpec
@@ -62,6 +61,8 @@ def _cmaes(seed: int, n_startup_trials: int) -> BaseSampler:
 
 
 def _fast_gp(seed: int, n_startup_trials: int, space: SearchSpace) -> BaseSampler:
+    from searcher.orchestration.trials.fast_gp import FastGPSampler  # scipy.stats takes a second to import
+
     return FastGPSampler(space, n_startup_trials=n_startup_trials, seed=seed)
 
 

@@ -16,19 +16,23 @@ SEARCHER_CHAOS_PLAN names, which is read when a module that it speaks of is impo
     if       {argument: [values]}: count only calls with one of them; of an enumeration its name counts
     larger   a number: count only calls whose `batch` has more images
 
-A process of Ray's that would become a worker hands itself over where SEARCHER_CHAOS_FORKS names the socket of
-`tests/support/forks.py`, which has imported all that it would. The file SOCKET.PID has the number of the other process.
+A process of Ray's that would become a worker hands itself over before it imports more: see `hand_over.py`.
 """
+
+import os
+import sys
+
+if "SEARCHER_CHAOS_FORKS" in os.environ and "".join(sys.orig_argv[1:2]).endswith(
+    "/workers/default_worker.py"
+):
+    import hand_over  # noqa: F401  it ends this process
 
 import functools
 import importlib.abc
 import importlib.machinery
 import inspect
 import json
-import os
 import signal
-import socket
-import sys
 import time
 from pathlib import Path
 
@@ -184,38 +188,4 @@ def follow_plan() -> None:
             _patch(module, plan, entry)
 
 
-def _answer(connection: socket.socket) -> bytes:
-    length = connection.recv(4, socket.MSG_WAITALL)
-    return connection.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL) if length else b""
-
-
-def _hand_over(server: str) -> None:
-    """Let a process that is forked be the worker that this one was started for, and end as it does."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(server)
-        request = {
-            "run": "worker",
-            "argv": sys.orig_argv[1:],
-            "cwd": str(Path.cwd()),
-            "environment": {**os.environ},
-        }
-        body = json.dumps(request).encode()
-        socket.send_fds(connection, [len(body).to_bytes(4, "big")], [0, 1, 2])
-        connection.sendall(body)
-        known = Path(f"{server}.{os.getpid()}")
-        known.write_bytes(_answer(connection))
-        code = int(_answer(connection) or 1)
-        known.unlink(missing_ok=True)
-    if code < 0:
-        os.kill(os.getpid(), -code)
-    os._exit(code)
-
-
-def _is_worker_of_ray() -> bool:
-    return any(word.endswith("/workers/default_worker.py") for word in sys.orig_argv[1:2])
-
-
-if "SEARCHER_CHAOS_FORKS" in os.environ and _is_worker_of_ray():
-    _hand_over(os.environ["SEARCHER_CHAOS_FORKS"])
-else:
-    follow_plan()
+follow_plan()

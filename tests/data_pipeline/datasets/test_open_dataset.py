@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from searcher.data_pipeline import DataError, Sample, open_dataset
@@ -85,3 +86,38 @@ def test_images_without_any_annotation(tmp_path: Path, write_glas: Callable[...,
         open_dataset(tmp_path)
     assert len(caught.value.problems) == 2
     assert all("_anno.*, got none" in problem for problem in caught.value.problems)
+
+
+def test_ome_in_a_name_parts_no_image_from_its_label_map(tmp_path: Path) -> None:
+    pairs = {"a.ome.tif": "a.png", "b.ome.tif": "b.tif", "c.tif": "c.ome.tif", "d.ome.tif": "d_mask.ome.tif"}
+    # Where the exact name is there, the bare one is another image's.
+    pairs |= {"e.ome.tif": "e.ome.tif", "e.png": "e.png"}
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for value, (image, labels) in enumerate(pairs.items(), start=1):
+        pixels, objects = np.full((8, 9, 3), 200, np.uint8), np.zeros((8, 9), np.uint16)
+        objects[1:4, 1:5] = value
+        for path, array in ((tmp_path / "images" / image, pixels), (tmp_path / "labels" / labels, objects)):
+            if path.suffix == ".png":
+                Image.fromarray(array).save(path)
+            else:
+                tifffile.imwrite(path, array)
+    source = open_dataset(tmp_path)
+    found = {sample.id: int(source.read(index)[1].max()) for index, sample in enumerate(source.samples)}
+    assert found == {"a.ome": 1, "b.ome": 2, "c": 3, "d.ome": 4, "e.ome": 5, "e": 6}
+
+
+def test_the_classes_of_a_folder_are_those_of_its_description_and_its_table(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.full((8, 9, 3), 200, np.uint8)).save(tmp_path / "images" / "a.png")
+    labels = np.zeros((8, 9), np.uint8)
+    labels[1:3, 1:4], labels[5:7, 5:8] = 1, 2
+    Image.fromarray(labels).save(tmp_path / "labels" / "a.png")
+    (tmp_path / "dataset.toml").write_text('classes = ["Nucleus"]\n')
+    assert open_dataset(tmp_path).classes == ("Nucleus",)
+    (tmp_path / "objects.csv").write_text("image,label,class\na,1,Nucleus\na,2,Lymphocyte\n")
+    assert open_dataset(tmp_path).classes == ("Lymphocyte", "Nucleus")
+    (tmp_path / "dataset.toml").write_text("classes = [1]\n")
+    with pytest.raises(DataError, match="classes must be a list of names"):
+        open_dataset(tmp_path)

@@ -28,7 +28,7 @@ def trials(count: int, *, running: int) -> list[TrialLine]:
     return [
         TrialLine(
             number,
-            "RUNNING" if number >= count - running else "COMPLETE",
+            "TRAINING" if number >= count - running else "COMPLETE",
             3,
             150,
             0.7312,
@@ -42,8 +42,8 @@ def trials(count: int, *, running: int) -> list[TrialLine]:
 @pytest.mark.parametrize(
     ("width", "first"),
     [
-        (60, "199    RUNNING   3/150  0.7312  0:01:01  lr=0.02 depth=4"),
-        (50, "199    RUNNING   3/150  0.7312  0:01:01  +2"),
+        (60, "199    TRAINING   3/150  0.7312  0:01:01  lr=0.02 depth=4"),
+        (50, "199    TRAINING   3/150  0.7312  0:01:01  +2"),
     ],
 )
 def test_two_hundred_trials_are_one_line_each_the_running_ones_first(width, first):
@@ -57,9 +57,9 @@ def test_two_hundred_trials_are_one_line_each_the_running_ones_first(width, firs
 
 
 def test_a_running_trial_is_seen_however_many_younger_ones_ended():
-    shown = [TrialLine(0, "RUNNING", 0, 9, None, 5.0, PARAMS), *trials(50, running=0)[1:]]
+    shown = [TrialLine(0, "STARTING", 0, 9, None, 5.0, PARAMS), *trials(50, running=0)[1:]]
     lines = [line.plain for line in trial_lines(shown, width=80, height=6)]
-    assert lines[1].split()[:3] == ["0", "RUNNING", "0/9"]
+    assert lines[1].split()[:3] == ["0", "STARTING", "0/9"]
     assert [line.split()[0] for line in lines[2:5]] == ["49", "48", "47"]
 
 
@@ -84,7 +84,7 @@ def test_a_launch_fits_its_terminal_and_its_footer_stays(monkeypatch, width):
     terminal = _Console(width=width, height=24, force_terminal=True)
     monkeypatch.setattr(launch_view, "console", terminal)
     view = LaunchView(tiny(study__trials=200))
-    view.study_opened(budget=200, num_done=0, best=None)
+    view.study_opened(budget=200, num_done=0, best=None, spent_s=3600.0)
     for number in range(60):
         view.trial_started(number, PARAMS, first_epoch=0, num_epochs=150)
         view.epoch_done(number, 1, 0.5)
@@ -95,9 +95,39 @@ def test_a_launch_fits_its_terminal_and_its_footer_stays(monkeypatch, width):
     lines = re.sub(r"\x1b\[[0-9;]*m", "", captured.get()).rstrip("\n").split("\n")
     assert len(lines) <= 24
     assert max(map(len, lines)) <= width
-    assert lines[2].split()[:2] == ["59", "RUNNING"]
+    assert lines[2].split()[:2] == ["59", "TRAINING"]
     assert "58 of 200 trials done, 2 running" in " ".join(lines)
+    assert "1:00:00 so far" in " ".join(lines)
     assert "best loss 0.5000 (trial 0)" in " ".join(lines)
+
+
+def test_a_trial_says_what_it_does_and_a_queued_one_takes_no_time(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(launch_view.time, "monotonic", lambda: now)
+    view = LaunchView(tiny())
+    view.trial_started(0, PARAMS, first_epoch=0, num_epochs=3)
+    seen = []
+    for doing in (None, "beginning", "data", "step", "validation", "files", "tuning", "pictures"):
+        now += 10.0
+        if doing is not None:
+            view.trial_does(0, doing)
+        with (terminal := _Console(width=100, force_terminal=True)).capture() as captured:
+            terminal.print(view._render())
+        line = re.sub(r"\x1b\[[0-9;]*m", "", captured.get()).split("\n")[2].split()
+        seen.append((line[1], line[3]))
+    assert seen == [
+        ("QUEUED", "0:00:10"),
+        ("STARTING", "0:00:00"),
+        ("STARTING", "0:00:10"),
+        ("TRAINING", "0:00:20"),
+        ("VALIDATING", "0:00:30"),
+        ("TRAINING", "0:00:40"),
+        ("TUNING", "0:00:50"),
+        ("TUNING", "0:01:00"),
+    ]
+    view.trial_ended(0, "COMPLETE", value=0.5, reason="epochs")
+    view.trial_does(0, "step")  # of a beat from before
+    assert view._trials[0].state == "COMPLETE"
 
 
 def test_without_a_terminal_every_epoch_is_a_line(monkeypatch, capsys):

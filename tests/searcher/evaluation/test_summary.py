@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,3 +175,23 @@ def test_images_without_objects_are_counted_and_what_is_not_finite_is_null():
 def test_no_image_has_no_summary():
     with pytest.raises(ValueError, match="at least one"):
         summarise([])
+
+
+def test_intervals_are_over_patients_where_all_are_known():
+    """Three patients of 1, 2 and 3 images: resampled in plain loops, all images of a drawn patient together."""
+    owners = ["a", "b", "b", "c", "c", "c"]
+    images = [replace(image, patient=name) for image, name in zip(random_images(6), owners, strict=True)]
+    found = summarise(images, num_resamples=50, seed=3)
+    drawn = np.random.default_rng(3).integers(3, size=(50, 3))
+    pooled_draws, mean_draws = [], []
+    for patients in drawn:
+        chosen = [image for number in patients for image in images if image.patient == "abc"[number]]
+        pooled_draws.append(pooled([image.comparison for image in chosen])["object_dice"])
+        mean_draws.append(mean([image.comparison for image in chosen])["object_dice"])
+    for how, draws in (("pooled", pooled_draws), ("mean", mean_draws)):
+        assert found.intervals[how]["object_dice"] == pytest.approx(np.quantile(draws, [0.025, 0.975]))
+    assert found.to_dict()["num_patients"] == 3
+    partly = [*images[:5], replace(images[5], patient="")]
+    assert "num_patients" not in summarise(partly, num_resamples=5).to_dict()
+    one = summarise([replace(image, patient="a") for image in images], num_resamples=5)
+    assert one.intervals["pooled"]["f1"] == (None, None), "one patient says nothing of the next"

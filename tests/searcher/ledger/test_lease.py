@@ -553,3 +553,16 @@ def test_an_end_is_written_when_the_database_is_back_in_time(studied, monkeypatc
     lease.ends_as("finished")
     lease.release()
     assert outcomes(studied) == ["finished"]
+
+
+# ---- how long launches took ----------------------------------------------------------------------------------
+
+
+def test_the_launches_before_add_up_and_a_lost_one_ends_with_its_last_sign_of_life(studied):
+    """One began two hours before its last sign, a day ago; the next took no time worth mentioning."""
+    open_launch(studied, age_s=86_400)
+    for _ in range(2):
+        lease = Lease.acquire(studied, "s")
+        assert studied.launched_before_s("s") == pytest.approx(7200, abs=60)
+        lease.ends_as("finished")
+        lease.release()

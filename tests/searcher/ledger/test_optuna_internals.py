@@ -6,8 +6,11 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
 
 from searcher.ledger.optuna_internals import (
+    add_trial,
     begun_trial,
     migrations_folder,
     models,
@@ -93,3 +96,20 @@ def test_a_finished_trial_in_memory_can_be_revised_and_samplers_see_it():
     for deepcopy in (True, False):
         trial = study.get_trials(deepcopy=deepcopy)[1]
         assert (trial.value, trial.user_attrs) == (0.5, {"std": 0.25})
+
+
+def test_a_revised_trial_can_come_to_nothing():
+    study = optuna.create_study()
+    study.tell(study.ask(), 1.0)
+    revise_trial(study, 0, None, {})
+    assert study.get_trials(states=[TrialState.COMPLETE]) == []
+
+
+def test_a_trial_is_added_to_a_study_in_memory_without_a_copy():
+    study, lr = optuna.create_study(), FloatDistribution(0.0, 1.0)
+    for state, value in ((TrialState.COMPLETE, 1.0), (TrialState.RUNNING, None)):
+        add_trial(study, create_trial(state=state, value=value, params={"lr": 0.5}, distributions={"lr": lr}))
+    study.tell(1, 0.25)
+    done, told = study.get_trials()
+    assert done.distributions["lr"] is lr
+    assert (done.number, done.value, told.number, told.value) == (0, 1.0, 1, 0.25)

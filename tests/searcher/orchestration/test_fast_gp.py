@@ -217,6 +217,34 @@ def test_the_end_of_a_trial_replaces_its_prediction(state, values, expected):
     assert state == TrialState.FAIL or told.user_attrs[STD] == 0.0, "nothing is known yet of further gains"
 
 
+@pytest.mark.parametrize("name", ["tpe", "fast-gp"])
+def test_a_trial_that_has_ended_is_the_same_whether_it_is_added_or_was_followed(name):
+    ends = [
+        (TrialState.COMPLETE, (0.7,), {1: 0.2, 2: 0.7}),
+        (TrialState.PRUNED, (), {1: 0.4, 2: 0.3}),
+        (TrialState.PRUNED, (), {1: math.nan}),
+        (TrialState.FAIL, (), {1: 0.5}),
+    ]
+    added, followed = known(name), known(name)
+    for state, values, curve in ends:
+        _, params = known(name).ask()
+        added.add(params, state, values, curve)
+        followed.ended(followed.began(params), state, values, curve)
+    for trials in (added, followed):
+        trials.ask()
+    told = [
+        [(each.state, each.value, each.params, each.user_attrs) for each in trials.study.trials[:4]]
+        for trials in (added, followed)
+    ]
+    assert told[0] == told[1]
+    assert [state for state, *_ in told[0]] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED if name == "tpe" else TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.FAIL,
+    ]
+
+
 def test_a_sampler_that_takes_trials_as_they_are_is_told_nothing_of_running_ones():
     trials = known("tpe")
     number, _ = trials.ask()

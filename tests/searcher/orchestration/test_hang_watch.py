@@ -1,6 +1,7 @@
 """Who hangs is killed after the time that is allowed; who is slow, waits, or had a paused driver is not."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -26,10 +27,12 @@ class Watched:
         self.beat, self.now = beat, 0.0
         self.said: list[str] = []
         self.killed: list[str] = []
+        self.seen: list[tuple[int, str]] = []
         self.search = Search()
         self.watch = HangWatch(
             self.search,
             self.said.append,
+            seen=lambda *what: self.seen.append(what),
             read=lambda _: self.beat,
             kill=self.killed.append,
             clock=lambda: self.now,
@@ -62,6 +65,14 @@ def test_a_stopped_heartbeat_is_said_at_half_time_and_killed_once_with_its_reaso
         7: "it hung: no sign of life for 600 s in epoch 3, step 5 of 40, where 600 s are allowed "
         "(resources.hang_timeout_s)"
     }
+
+
+def test_what_a_trial_does_is_passed_on_and_waiting_is_nothing_to_show():
+    watched = Watched(replace(beat(1), doing="validation"))
+    watched.pass_seconds(5)
+    watched.beat = replace(beat(2, 0.0), doing=None)
+    watched.pass_seconds(5)
+    assert watched.seen == [(7, "validation")]
 
 
 def test_a_slow_trial_goes_on():
