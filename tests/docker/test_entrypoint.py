@@ -1,8 +1,6 @@
 """The entrypoint, run for real: a head and a worker with a token, as compose starts them, and a launch on them.
 
-Ray's workers and `searcher` are forked, which need not import torch again; the processes that were started for them
-wait for them, with the environment that they were given. Head and worker are on addresses of loopback that Ray does not
-turn into the machine's own, which it does with 127.0.0.1 (2.60).
+Both are on addresses of loopback that Ray does not turn into the machine's own, which it does with 127.0.0.1 (2.60).
 """
 
 import contextlib
@@ -24,8 +22,6 @@ from typing import Any
 
 import psutil
 import pytest
-from forks import Forks
-from forks import __file__ as forks_file
 
 _HEAD, _WORKER = "127.0.0.2", "127.0.0.3"
 _TOKEN = "5eaf00d5" * 8
@@ -122,26 +118,9 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def forked(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The variables with which workers and `searcher` are forked."""
-    verb = "import sys; from searcher.cli.main import main; sys.exit(main({!r}))"
-    lines = [
-        f"#!{sys.executable}",
-        "import os, sys",
-        f"words = {[sys.executable, str(Path(forks_file).with_name('forked_python.py')), str(forks.path), '-c']!r}",
-        f"os.execv(words[0], [*words, {verb!r}.format(sys.argv[1:])])",
-    ]
-    script = tmp_path_factory.mktemp("bin") / "searcher"
-    script.write_text("\n".join(lines))
-    script.chmod(0o755)
-    return forks.variables() | {"PATH": f"{script.parent}{os.pathsep}{_environment()['PATH']}"}
-
-
-@pytest.fixture(scope="module")
-def cluster(folder: Path, secret: Path, scratch: Path, forked: dict[str, str]) -> Iterator[Cluster]:
+def cluster(folder: Path, secret: Path, scratch: Path) -> Iterator[Cluster]:
     script = str(folder / "entrypoint.sh")
-    secrets = {"RAY_AUTH_TOKEN_PATH": str(secret), "SEARCHER_DB": "@/run/secrets/database_url"}
-    environment = _environment(**secrets, **forked)
+    environment = _environment(RAY_AUTH_TOKEN_PATH=str(secret), SEARCHER_DB="@/run/secrets/database_url")
     ports: dict[str, int] = {}
 
     def start_head() -> tuple[list[str], list[str]]:
