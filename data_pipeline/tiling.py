@@ -129,7 +129,14 @@ def stitch(
 
 
 def tile_weight(tile: Tile, height: int, width: int, *, overlap_px: int) -> NDArray[np.float32]:
-    """Return how much each pixel of a tile counts, float32[tile height, tile width] in (0, 1]; see `stitch`."""
+    """Return how much each pixel of a tile counts, float32[tile height, tile width] in (0, 1]; see `stitch`.
+
+    Args:
+        tile: The tile.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        overlap_px: Pixels that neighbouring tiles share.
+    """
     return np.outer(
         _ramp(tile.y, tile.height, height, overlap_px), _ramp(tile.x, tile.width, width, overlap_px)
     )

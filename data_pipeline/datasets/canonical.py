@@ -182,7 +182,13 @@ def check_name(name: str) -> None:
 
 
 def write_image(folder: Path, name: str, image: NDArray[Any]) -> Path:
-    """Write an image [H, W, C] as PNG, or as TIFF where that has no such channels, and return its path."""
+    """Write an image [H, W, C] as PNG, or as TIFF where that has no such channels, and return its path.
+
+    Args:
+        folder: Made where it is missing.
+        name: Of the file, without its ending.
+        image: uint8 or uint16[H, W, C].
+    """
     folder.mkdir(exist_ok=True, parents=True)
     path = folder / f"{name}.png"
     if image.shape[2] == 3 and image.dtype == np.uint8:

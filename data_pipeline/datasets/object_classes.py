@@ -71,6 +71,12 @@ def _add(cells: dict[str, str], by_name: dict[str, str], found: dict[str, dict[i
 def check_labels(root: Path, name: str, classes: dict[int, str], labels: NDArray[np.int32]) -> None:
     """Check that an image's rows are about objects that its label map has.
 
+    Args:
+        root: The data set's folder, for messages.
+        name: Of the image.
+        classes: Class of each object, by its number in the label map.
+        labels: int32[H, W], the label map.
+
     Raises:
         DataError: One is not.
     """

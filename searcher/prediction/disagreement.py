@@ -52,7 +52,14 @@ class Mirrored(Closing):
 
 
 def read_mirrored(labels: LabelMap, window: Tile, *, rows: bool, columns: bool) -> NDArray[np.int32]:
-    """Return the labels int32[h, w] of a window of an image whose `Mirrored` one they are of."""
+    """Return the labels int32[h, w] of a window of an image whose `Mirrored` one they are of.
+
+    Args:
+        labels: Label map of the mirrored image.
+        window: In the image that is not mirrored.
+        rows: Whether the last row comes first in the mirrored one.
+        columns: Whether the last column comes first in the mirrored one.
+    """
     there = _mirrored(window, labels.height, labels.width, rows=rows, columns=columns)
     return _turned(labels.read(there), rows=rows, columns=columns)
 

@@ -1,8 +1,7 @@
 """Faults as scripts: each `NAME/run.sh` makes an input, uses `searcher` as a user would, and says what it saw.
 
 Exit code 0: the product does what is right; 77: it cannot be shown on this machine; anything else is the fault.
-The last line says which. A script finds `searcher` on PATH, its checkout in SEARCHER_HOME, and an empty TMPDIR. Those
-of this folder find one that forks (`forked_searcher.py`).
+The last line says which. A script finds `searcher` on PATH, its checkout in SEARCHER_HOME, and an empty TMPDIR.
 
     make cases                 # those in this folder; `make chaos` runs them too
     make cases CASES=DIR       # any other folder of such scripts
@@ -10,7 +9,6 @@ of this folder find one that forks (`forked_searcher.py`).
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -19,7 +17,6 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from forks import Forks
 
 HOME = Path(__file__).parents[2]
 TIMEOUT_S = 600
@@ -27,19 +24,16 @@ TIMEOUT_S = 600
 
 @pytest.mark.case
 @pytest.mark.timeout(TIMEOUT_S + 30)
-def test_case(case: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_case(case: Path, tmp_path: Path) -> None:
     scripts = Path(sysconfig.get_path("scripts"))
     assert (scripts / "searcher").exists(), f"{scripts}: `searcher` must be installed; make install"
     scratch = (
         Path("/tmp") / f"c{os.getpid()}"
     )  # as short as a user's own; pytest's is too long for Ray's sockets
     scratch.mkdir()
-    programs = [str(scripts)]
-    if case.parent == Path(__file__).parent:
-        programs.insert(0, str(forking(tmp_path, scripts / "searcher", request.getfixturevalue("forks"))))
     environment = {
         **os.environ,
-        "PATH": os.pathsep.join([*programs, os.environ["PATH"]]),
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "SEARCHER_HOME": str(HOME),
         "SEARCHER_CACHE": str(tmp_path / "cache"),
         "TMPDIR": str(scratch),
@@ -64,16 +58,6 @@ def test_case(case: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Non
     if process.returncode == 77:
         pytest.skip(last)
     assert process.returncode == 0, output[-3000:]
-
-
-def forking(folder: Path, program: Path, forks: Forks) -> Path:
-    """Return a folder with a `searcher` that forks."""
-    words = [sys.executable, "-IS", HOME / "tests" / "support" / "forked_searcher.py", forks.path, program]
-    (folder / "bin").mkdir()
-    script = folder / "bin" / "searcher"
-    script.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
-    script.chmod(0o755)
-    return script.parent
 
 
 def end_group(group: int) -> None:

@@ -268,9 +268,9 @@ class _Parent:
             return _become(request, files)
         for file in files:
             os.close(file)
-        stands_for_another = request["run"] in {"worker", "python", "command"}
+        stands_for_another = request["run"] in {"worker", "python"}
         self._children[pid] = _Child(connection, stands_for_another)
-        if stands_for_another:  # which may be killed: Ray, pytest or a shell started it
+        if stands_for_another:  # the process that Ray or pytest started: they may kill that one
             self._loop.watch(connection)
         with contextlib.suppress(OSError):
             send(connection, pid)
@@ -312,7 +312,7 @@ def _become(request: dict[str, Any], files: list[int]) -> Callable[[], int]:
             sys.modules["searcher.orchestration"]
         )  # sets variables, as it does when it is imported
     argv = request["argv"]
-    if request["run"] in {"searcher", "command"}:
+    if request["run"] == "searcher":
         sys.argv = ["searcher", *argv]
         sitecustomize.follow_plan()
         return lambda: importlib.import_module("searcher.cli.main").main(argv)
