@@ -39,7 +39,7 @@ class Tile(NamedTuple):
 
 
 class _Grid(Sequence[Tile]):
-    """Tiles row by row, made as they are asked for: an image of 10^5 pixels a side has millions."""
+    """Tiles row by row, made as they are requested: an image of 10^5 pixels a side has millions."""
 
     def __init__(self, ys: Sequence[int], xs: Sequence[int], height: int, width: int) -> None:
         self._ys, self._xs = ys, xs
@@ -129,7 +129,14 @@ def stitch(
 
 
 def tile_weight(tile: Tile, height: int, width: int, *, overlap_px: int) -> NDArray[np.float32]:
-    """Return how much each pixel of a tile counts, float32[tile height, tile width] in (0, 1]; see `stitch`."""
+    """Return how much each pixel of a tile counts, float32[tile height, tile width] in (0, 1]; see `stitch`.
+
+    Args:
+        tile: The tile.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        overlap_px: Pixels that neighbouring tiles share.
+    """
     return np.outer(
         _ramp(tile.y, tile.height, height, overlap_px), _ramp(tile.x, tile.width, width, overlap_px)
     )

@@ -24,7 +24,13 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def double_conv(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
-    """Return twice: 3x3 convolution with zero padding, norm, ReLU."""
+    """Return twice: 3x3 convolution with zero padding, norm, ReLU.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        norm: Kind of normalisation; `none` gives the convolutions a bias.
+    """
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
         layers.append(nn.Conv2d(channels, out_channels, 3, padding=1, bias=norm == "none"))
@@ -77,7 +83,13 @@ def _num_groups(channels: int) -> int:
 
 
 def upsampling_block(in_channels: int, out_channels: int, upsampling: Upsampling) -> nn.Module:
-    """Return what doubles height and width and changes the channels."""
+    """Return what doubles height and width and changes the channels.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        upsampling: `transposed` for a transposed convolution; otherwise a 1x1 convolution, then bilinear.
+    """
     if upsampling == "transposed":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
     # The convolution first: the two commute (both linear, weights of the resizing sum to 1), on a quarter of

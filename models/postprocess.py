@@ -153,7 +153,13 @@ def _seeds_per_component(
 def flood(
     seed_map: NDArray[np.float32], seeds: NDArray[np.int32], mask: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """Return the mask's pixels labelled by the seed that reaches them first when the level falls from high to low."""
+    """Return the mask's pixels labelled by the seed that reaches them first when the level falls from high to low.
+
+    Args:
+        seed_map: float32[H, W], the levels.
+        seeds: int32[H, W], numbers of the seeds, 0 for none.
+        mask: bool[H, W], where labels may go.
+    """
     from skimage.segmentation import watershed  # half a second to import, and most images never need it
 
     # Only seed pixels with a neighbour that is not of their seed have somewhere to flood to.

@@ -136,6 +136,11 @@ def one_of(*registries: Registry[Any], ours: Sequence[str] | None = None) -> Bef
 def checked_options(registry: Registry[Any], name: str, given: Mapping[str, Any]) -> Options:
     """Return all settings of a part's own, those that are not given at their defaults.
 
+    Args:
+        registry: Of the part's kind.
+        name: Of the part.
+        given: Settings by key.
+
     Raises:
         ValueError: The part has no settings of its own.
         ValidationError: A setting is unknown or out of range.

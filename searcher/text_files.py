@@ -71,6 +71,12 @@ def read_json(
 ) -> Any:
     """Return the value that a JSON file holds; the arguments are those of `read_text`.
 
+    Args:
+        path: The file.
+        where: What to call it in messages; None for its path.
+        what: What the content should be, for messages.
+        max_bytes: The largest file that is read.
+
     Raises:
         TextFileError: As `read_text`, or it is no JSON.
     """

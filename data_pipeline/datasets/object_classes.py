@@ -1,4 +1,4 @@
-"""`objects.csv` beside the images: the class of single objects, as `searcher data import` writes it.
+"""`objects.csv` next to the images: the class of single objects, as `searcher data import` writes it.
 
 Three columns, each needed: `image`, the image's name as in `samples.csv`; `label`, the object's number in the label
 map; `class`, a name. Objects without a row, or with an empty class, have none. Training does not use classes yet.
@@ -70,6 +70,12 @@ def _add(cells: dict[str, str], by_name: dict[str, str], found: dict[str, dict[i
 
 def check_labels(root: Path, name: str, classes: dict[int, str], labels: NDArray[np.int32]) -> None:
     """Check that an image's rows are about objects that its label map has.
+
+    Args:
+        root: The data set's folder, for messages.
+        name: Of the image.
+        classes: Class of each object, by its number in the label map.
+        labels: int32[H, W], the label map.
 
     Raises:
         DataError: One is not.

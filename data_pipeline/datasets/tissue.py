@@ -60,6 +60,12 @@ def draw_tissue(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Draw one image of a patient.
 
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        patient: Whose tissue it is.
+        rng: Decides about all else.
+
     Returns:
         The image, uint8[height, width, 3], RGB, and its label map, int32[height, width]: 0 for stroma, 1..n for n
         glands. Each gland is one piece. Touching glands share no pixel and have different labels.

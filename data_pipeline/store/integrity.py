@@ -56,6 +56,11 @@ def check_once_a_boot(path: Path, index: Index, view: View) -> None:
 
     Processes that ask at once wait for the one that compares. A store without digests is let pass.
 
+    Args:
+        path: The store's folder.
+        index: Its index.
+        view: Gives pixels and labels of an entry.
+
     Raises:
         DamagedStoreError: An image or label map is not what was written.
         OSError: A file cannot be read.
@@ -71,6 +76,11 @@ def check_once_a_boot(path: Path, index: Index, view: View) -> None:
 
 def check_content(path: Path, index: Index, view: View) -> None:
     """Compare every image and label map with its digest.
+
+    Args:
+        path: The store's folder, for the message.
+        index: Its index.
+        view: Gives pixels and labels of an entry.
 
     Raises:
         DamagedStoreError: One or more are not what was written; the message names them.

@@ -46,6 +46,15 @@ def view_of_data(
 ) -> DataView:
     """Return how a data set is to be read.
 
+    Args:
+        labels_are: What label maps hold; see `DataView.labels_are`. Empty for one number per
+            object, unless the label maps speak against it.
+        patient_from: Regular expression with one group, which finds the patient in an image's name. Empty for
+            what the data set says.
+        resample_um: Side of a pixel to resample to, in micrometres; None to leave images as they are.
+        not_annotated: Number that label maps have where nothing is annotated; None for no such number.
+        val_region: Part of each image that validates; see `DataView.val_region`. Empty for none.
+
     Raises:
         UserError: One of them cannot be that.
     """
@@ -83,6 +92,11 @@ def view_of_data(
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Refuse a value that is none of the choices.
 
+    Args:
+        name: The argument, for the message.
+        value: What it was given.
+        choices: What it can be.
+
     Raises:
         UserError: It is none.
     """
@@ -93,6 +107,11 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 def check_count(name: str, value: int | None, *, least: int = 1) -> None:
     """Refuse what is no whole number, or too small; None is fine.
+
+    Args:
+        name: The argument, for the message.
+        value: What it was given.
+        least: The smallest number that it can be.
 
     Raises:
         UserError: It is that.

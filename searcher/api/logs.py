@@ -69,7 +69,13 @@ def log_file(storage_root: str, name: str) -> Path:
 
 
 def no_log(where: str, path: Path, why: str) -> UserError:
-    """Return what to raise where a log is not there."""
+    """Return what to raise where a log is not there.
+
+    Args:
+        where: What asked for the log, such as an option with its value.
+        path: Where the log should be.
+        why: The reason, and what to do.
+    """
     return UserError(f"{where}: must have a log, got none at {path}; {why}")
 
 

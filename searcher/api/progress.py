@@ -77,7 +77,7 @@ class LoggingListener:
         self._best: float | None = None
 
     def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
-        """Take in where the study stands."""
+        """Take in where the study stands; see `StudyListener.study_opened`."""
         self._budget, self._num_done, self._best = budget, num_done, best
         logger.info("%s: %d of %d trials done in %.0f s", self._spec.name, num_done, budget, spent_s)
         self._draw()
@@ -85,18 +85,18 @@ class LoggingListener:
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
-        """Log it."""
+        """Log it; see `StudyListener.trial_started`."""
         logger.info("trial %d: epochs %d to %d, %s", number, first_epoch + 1, num_epochs, dict(params))
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
-        """Log it."""
+        """Log it; see `StudyListener.epoch_done`."""
         logger.info("trial %d: epoch %d, %s=%g", number, epoch, self._spec.objective.name, value)
 
     def trial_does(self, number: int, doing: Doing) -> None:
         """Ignore it."""
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
-        """Log it and draw the study's progress."""
+        """Log it and draw the study's progress; see `StudyListener.trial_ended`."""
         level = logging.WARNING if state == "FAIL" else logging.INFO
         logger.log(level, "trial %d %s: %s", number, state, reason)
         self._num_done += state in ("COMPLETE", "PRUNED")

@@ -31,12 +31,22 @@ def write_text(option: str, path: Path, text: str) -> None:
     """Write a file of text in UTF-8, see `write_bytes`.
 
     Bytes of a file's name that are no UTF-8, as old archives leave them, are written as `\\udcfc`.
+
+    Args:
+        option: The option that named the file, for the message.
+        path: The file.
+        text: Its content.
     """
     write_bytes(option, path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
     """Write a file atomically.
+
+    Args:
+        option: The option that named the file, for the message.
+        path: The file.
+        content: What to write.
 
     Raises:
         UserError: It could not be written; what was there is untouched.

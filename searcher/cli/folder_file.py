@@ -28,7 +28,7 @@ class FolderOption(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
-        """Take the command line's value."""
+        """Take the command line's value; see `argparse.Action`."""
         setattr(namespace, self.dest, values)
 
 

@@ -14,7 +14,7 @@ class _Running:
 
 
 class Forecast:
-    """Hears when trials start, finish epochs and end, and says how long the rest takes.
+    """Receives when trials start, finish epochs and end, and says how long the rest takes.
 
     All times are seconds of one clock. An epoch takes as long as the mean one so far, with the trial's start and its
     end counted in. A trial that has not begun takes as many epochs as the others on average. One that runs, or
@@ -35,13 +35,26 @@ class Forecast:
         return len(self._running)
 
     def started(self, number: int, *, first_epoch: int, num_epochs: int, now: float) -> None:
-        """Note that a trial began, after `first_epoch` of its `num_epochs` epochs."""
+        """Note that a trial began, after `first_epoch` of its `num_epochs` epochs.
+
+        Args:
+            number: Of the trial.
+            first_epoch: Epochs that it has from before.
+            num_epochs: Epochs that it has at its end.
+            now: Seconds of a clock that does not run backwards.
+        """
         self._running[number] = _Running(now, num_epochs, first_epoch, now)
         self._places = max(self._places, len(self._running))
         self._most_epochs = max(self._most_epochs, num_epochs)
 
     def epoch_done(self, number: int, epoch: int, now: float) -> None:
-        """Note that a trial finished an epoch, counted from 1."""
+        """Note that a trial finished an epoch, counted from 1.
+
+        Args:
+            number: Of the trial.
+            epoch: Of the epoch, from 1.
+            now: As for `started`.
+        """
         trial = self._running.get(number)
         if trial is None or epoch <= trial.epoch:
             return
@@ -50,7 +63,13 @@ class Forecast:
         trial.epoch, trial.last = epoch, now
 
     def ended(self, number: int, now: float, *, is_done: bool) -> None:
-        """Note that a trial ended; one that is not done is tried again and says nothing about the others."""
+        """Note that a trial ended; one that is not done is tried again and says nothing about the others.
+
+        Args:
+            number: Of the trial.
+            now: As for `started`.
+            is_done: Whether the trial counts for the budget.
+        """
         trial = self._running.pop(number, None)
         if trial is not None and is_done:
             self._busy_s += now - trial.last

@@ -74,7 +74,7 @@ class LaunchView:
     # ---- StudyListener ---------------------------------------------------------------------------------
 
     def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
-        """Show where the study stands."""
+        """Show where the study stands; see `StudyListener.study_opened`."""
         self._budget, self._num_done, self._done_before = budget, num_done, num_done
         self._started, self._spent_s = time.monotonic(), spent_s
         self._best = None if best is None else (best, None)
@@ -86,7 +86,7 @@ class LaunchView:
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
-        """Add a row."""
+        """Add a row; see `StudyListener.trial_started`."""
         state = (
             _QUEUED if self._spec.resources.hang_timeout_s else "RUNNING"
         )  # without heartbeats nothing is known
@@ -96,7 +96,7 @@ class LaunchView:
             self.info(f"trial {number} goes on after epoch {first_epoch} of the one that was interrupted")
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
-        """Update a row; say it in a line where there is no terminal."""
+        """Update a row; say it in a line where there is no terminal; see `StudyListener.epoch_done`."""
         trial = self._trials[number]
         trial.epoch, trial.value = epoch, value
         trial.state = "TRAINING" if trial.state == _QUEUED else trial.state
@@ -116,7 +116,7 @@ class LaunchView:
         trial.state = _STATES[doing]
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
-        """Settle a row; say it in a line where there is no terminal."""
+        """Settle a row; say it in a line where there is no terminal; see `StudyListener.trial_ended`."""
         trial = self._trials.setdefault(number, _Trial({}, 0, 0, state))
         trial.state, trial.ended = state, time.monotonic()
         self._forecast.ended(number, trial.ended, is_done=state != "FAIL")
@@ -139,7 +139,14 @@ class LaunchView:
     # ---- drawing ---------------------------------------------------------------------------------------
 
     def print_result(self, result: LaunchResult, command: str, *, database_url: str, storage: str) -> None:
-        """Say how it ended and what to do next."""
+        """Say how it ended and what to do next.
+
+        Args:
+            result: How the launch ended.
+            command: The command line that continues the study.
+            database_url: The option that names the database, with a blank before it; empty where none is needed.
+            storage: The storage root.
+        """
         name = self._spec.name
         if result.outcome == "finished":
             self._line(f"{name}: all {result.budget} trials done{self._with_best()}")

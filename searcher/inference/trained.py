@@ -46,6 +46,12 @@ class TrainedNetwork:
     ) -> Self:
         """Return the network whose configuration and tuning are plain values, as files hold them.
 
+        Args:
+            config: The configuration of the trial, as `TrialConfig.to_dict` gives it.
+            weights: The network's state dictionary.
+            tuned: As `Tuned.to_dict` gives it; None for a network that was not tuned.
+            dtype: Of the images that the network takes, `uint8` or `uint16`.
+
         Raises:
             ValueError: They are of another version of searcher; one line.
         """

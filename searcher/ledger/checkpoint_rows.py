@@ -29,7 +29,14 @@ class ResumePoint:
 
 
 def write_checkpoint(database: Database, study_id: int, number: int, record: CheckpointRecord) -> None:
-    """Write down a trial's newest checkpoint of its kind; the last before it becomes the `previous` one."""
+    """Write down a trial's newest checkpoint of its kind; the last before it becomes the `previous` one.
+
+    Args:
+        database: The study database.
+        study_id: Of the study's row in our tables.
+        number: Of the trial.
+        record: The checkpoint.
+    """
     with database.write() as session:
         rows = session.scalars(sa.select(CheckpointRow).where(*_of_trial(study_id, number)))
         by_kind = {row.kind: row for row in rows}
@@ -49,7 +56,13 @@ def write_checkpoint(database: Database, study_id: int, number: int, record: Che
 
 
 def read_digests(database: Database, study_id: int, number: int) -> dict[str, str]:
-    """Return the SHA-256 of a trial's checkpoints by kind, of those that were given up too."""
+    """Return the SHA-256 of a trial's checkpoints by kind, of those that were given up too.
+
+    Args:
+        database: The study database.
+        study_id: Of the study's row in our tables.
+        number: Of the trial.
+    """
     with database.read() as session:
         rows = session.scalars(sa.select(CheckpointRow).where(*_of_trial(study_id, number)))
         return {row.kind: row.sha256 for row in rows}

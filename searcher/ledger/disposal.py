@@ -89,7 +89,13 @@ class FolderPlan:
     def decide(
         self, numbers: Iterable[int], records: Mapping[int, Sequence[CheckpointRow]], rules: Rules
     ) -> None:
-        """Decide about the files and records of trials."""
+        """Decide about the files and records of trials.
+
+        Args:
+            numbers: Of the trials.
+            records: The rows of their checkpoints that were not given up, by trial.
+            rules: What must stay.
+        """
         for number in numbers:
             _plan_trial(self, rules, self.root, self.study, number, records.get(number, []))
 
@@ -140,7 +146,13 @@ class ObjectPlan:
     def decide(
         self, numbers: Iterable[int], records: Mapping[int, Sequence[CheckpointRow]], rules: Rules
     ) -> None:
-        """Decide about the checkpoints of trials, after one look at what is there."""
+        """Decide about the checkpoints of trials, after one look at what is there.
+
+        Args:
+            numbers: Of the trials.
+            records: The rows of their checkpoints that were not given up, by trial.
+            rules: What must stay.
+        """
         try:
             found = self.storage.list(self.study)
         except StorageError as error:

@@ -35,7 +35,14 @@ def write_epoch(
 def read_epochs(
     database: Database, study_id: int, number: int, *, up_to: int | None = None
 ) -> dict[int, dict[str, float]]:
-    """Return the metrics of a trial's epochs by number, in their order; up to an epoch, or all."""
+    """Return the metrics of a trial's epochs by number, in their order; up to an epoch, or all.
+
+    Args:
+        database: The study database.
+        study_id: Of the study's row in our tables.
+        number: Of the trial.
+        up_to: The last epoch to read; None for all.
+    """
     chosen = sa.select(EpochRow.epoch, EpochRow.metrics).where(
         EpochRow.study_id == study_id, EpochRow.trial == number
     )

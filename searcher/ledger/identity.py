@@ -16,6 +16,11 @@ def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[s
 
     A key that a newer version added and the database lacks counts as its default. The default of a new key is always
     the earlier behaviour.
+
+    Args:
+        row: The study in the database.
+        spec: The study as its file has it now.
+        data_fingerprint: Of the data that are given now.
     """
     new = spec.identity()
     model = str(new["model.name"])

@@ -78,10 +78,10 @@ def revise_trial(study: optuna.Study, number: int, value: float | None, notes: M
     in memory holds, and these are changed.
 
     Args:
-        study: The study.
-        number: The trial.
+        study: A study in memory.
+        number: Of the trial.
         value: Its new value; None if it has come to nothing, so that it is FAIL.
-        notes: User attributes to set.
+        notes: User attributes to set; the others stay.
     """
     trial = study.get_trials(deepcopy=False)[number]
     trial.value = value

@@ -40,7 +40,13 @@ def ancestors(database: Database, name: str) -> list[Ancestor]:
 
 
 def record_exports(database: Database, study: str, records: Sequence[ExportRecord]) -> None:
-    """Record the bundles that were made of a study's trials. Their checkpoints are never removed to free space."""
+    """Record the bundles that were made of a study's trials. Their checkpoints are never removed to free space.
+
+    Args:
+        database: The study database.
+        study: The study's name.
+        records: One for each network of a bundle.
+    """
     study_id = database.study_row(study).id
     with database.write() as session:
         session.add_all(

@@ -118,6 +118,12 @@ def best_compromises(study: StudyRecord, trials: Sequence[_Result]) -> list[_Res
 def rerank_standings(
     study: StudyRecord, trials: Sequence[ResultRecord], candidates: "Sequence[Candidate]"
 ) -> list[Standing]:
-    """Return what each candidate of a rerank reached, the best mean first."""
+    """Return what each candidate of a rerank reached, the best mean first.
+
+    Args:
+        study: The rerank.
+        trials: Its trials, in any state.
+        candidates: What it trains again.
+    """
     values = values_by_candidate((trial.params, trial.value) for trial in trials if trial.state == "COMPLETE")
     return standings(candidates, values, Objective(study.objective))

@@ -106,7 +106,13 @@ class StudyLedger(RecordedStudy):
 
     @retried
     def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
-        """Give a retry the epochs of the trial that it resumes, so that its curve is complete."""
+        """Give a retry the epochs of the trial that it resumes, so that its curve is complete.
+
+        Args:
+            number: Of the retry.
+            retry_of: Number of the trial that it resumes.
+            up_to_epoch: The last epoch that it resumes after, from 1.
+        """
         epochs = read_epochs(self.database, self.study_id, retry_of, up_to=up_to_epoch)
         for epoch, metrics in epochs.items():
             self.report(number, epoch, metrics)
@@ -115,7 +121,13 @@ class StudyLedger(RecordedStudy):
 
     @retried
     def report(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Write down one epoch of a running trial; a second report of the same epoch changes nothing."""
+        """Write down one epoch of a running trial; a second report of the same epoch changes nothing.
+
+        Args:
+            number: Of the trial.
+            epoch: From 1.
+            metrics: By name; the objective is one of them.
+        """
         if number in self._written:
             self._written[number].epochs[epoch] = dict(metrics)
         write_epoch(self.database, self.study_id, number, epoch, metrics)

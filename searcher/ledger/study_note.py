@@ -29,7 +29,13 @@ def read_note(storage: optuna.storages.BaseStorage, study_id: int) -> str:
 
 
 def write_note(storage: optuna.storages.BaseStorage, study_id: int, text: str) -> None:
-    """Replace a study's note. Done twice, it is the same."""
+    """Replace a study's note. Done twice, it is the same.
+
+    Args:
+        storage: Optuna's.
+        study_id: Optuna's.
+        text: Markdown.
+    """
     attrs = storage.get_study_system_attrs(study_id)
     before = _pieces(attrs)
     after = {

@@ -26,6 +26,11 @@ WATCH_S = 25.0
 def gone_drivers(database: Database, study_id: int, study_name: str) -> dict[int, datetime]:
     """Return the launches without an end whose driver is gone, each with its last renewal.
 
+    Args:
+        database: The study database.
+        study_id: Of the study's row in our tables.
+        study_name: For messages.
+
     Raises:
         StudyConflictError: One of the drivers is alive.
     """
@@ -55,7 +60,13 @@ def begun_before(database: Database, study_id: int) -> int | None:
 
 
 def refusal(study_name: str, launch: LaunchRow, now: datetime) -> StudyConflictError:
-    """Return the error that refuses a second driver while a launch has one."""
+    """Return the error that refuses a second driver while a launch has one.
+
+    Args:
+        study_name: The study.
+        launch: The one at work.
+        now: The database's time.
+    """
     age = max(timedelta(0), now - launch.started_at)
     return StudyConflictError(
         f"--study {study_name}: must have one driver at a time, got a second one; process {launch.pid} on "
@@ -90,6 +101,12 @@ def _watched_state(database: Database, launch: LaunchRow) -> Literal["alive", "g
 
 def take_over(database: Database, study_id: int, gone: dict[int, datetime], job: str | None) -> int | None:
     """End the launches of drivers that are gone and begin one.
+
+    Args:
+        database: The study database.
+        study_id: Of the study's row in our tables.
+        gone: Launches whose drivers are gone, with their last renewal; see `gone_drivers`.
+        job: Ray's identifier of the job that this driver is; None for a driver that is none.
 
     Returns:
         The new launch, None if a driver came or came back in between: then nothing is changed.

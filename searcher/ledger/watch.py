@@ -58,6 +58,11 @@ class TrialEnd:
 def newest_launch(database: Database, name: str, *, launch_id: int | None = None) -> Launch | None:
     """Return a study's newest launch, or the one with a given number; None if there is none.
 
+    Args:
+        database: The study database.
+        name: The study.
+        launch_id: Number of the launch; None for the newest.
+
     Raises:
         UnknownStudyError: There is no such study.
         DatabaseError: The database cannot be read.
@@ -125,6 +130,11 @@ def frozen_trials(database: Database, name: str) -> list[FrozenTrial]:
 
 def trial_end(database: Database, name: str, number: int) -> TrialEnd | None:
     """Return how far a trial is, None if the study has none of that number.
+
+    Args:
+        database: The study database.
+        name: The study.
+        number: Of the trial.
 
     Raises:
         StudyConflictError: The study was deleted from Optuna's tables.

@@ -112,6 +112,12 @@ def check_beginning(
 
     A parent that is gone is not asked.
 
+    Args:
+        spec: The resolved study.
+        database: The study database; None where there is none yet.
+        storage_root: Folder of the storage root on this machine.
+        data_fingerprint: Of the data of this launch.
+
     Raises:
         StudyConflictError: The data are others.
         UserError: The checkpoint is missing or damaged.

@@ -59,7 +59,7 @@ class LaunchLog:
             self._share(at_once=True)
 
     def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
-        """Write where the study stands."""
+        """Write where the study stands; see `StudyListener.study_opened`."""
         self._write(
             f"launched: {num_done} of {budget} trials done" + ("" if best is None else f", best {best:g}")
         )
@@ -68,7 +68,7 @@ class LaunchLog:
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
-        """Write a trial's parameters."""
+        """Write a trial's parameters; see `StudyListener.trial_started`."""
         shown = ", ".join(f"{name}={value}" for name, value in params.items())
         begins = (
             f"goes on after epoch {first_epoch} of {num_epochs}" if first_epoch else f"{num_epochs} epochs"
@@ -77,7 +77,7 @@ class LaunchLog:
         self._listener.trial_started(number, params, first_epoch=first_epoch, num_epochs=num_epochs)
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
-        """Write an epoch's value."""
+        """Write an epoch's value; see `StudyListener.epoch_done`."""
         self._write(f"trial {number} epoch {epoch}: {value:g}")
         self._listener.epoch_done(number, epoch, value)
 
@@ -86,7 +86,7 @@ class LaunchLog:
         self._listener.trial_does(number, doing)
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
-        """Write a trial's state and why it ended."""
+        """Write a trial's state and why it ended; see `StudyListener.trial_ended`."""
         shown = "" if value is None else f" {value:g}"
         self._write(f"trial {number} {state}{shown}: {reason}")
         self._listener.trial_ended(number, state, value=value, reason=reason)

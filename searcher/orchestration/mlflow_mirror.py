@@ -61,7 +61,14 @@ class MlflowMirror:
     def start(
         cls, database: Database, study: str, storage_root: Path, say: Callable[[str], None]
     ) -> Self | None:
-        """Return a mirror, or None where MLflow is not configured, or not installed, which is said."""
+        """Return a mirror, or None where MLflow is not configured, or not installed, which is said.
+
+        Args:
+            database: The study database, which is only read.
+            study: The study's name.
+            storage_root: Folder of the storage root on this machine.
+            say: Receives a line for people.
+        """
         if not os.environ.get(_URI):
             return None
         if importlib.util.find_spec("mlflow") is None:

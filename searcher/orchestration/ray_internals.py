@@ -92,7 +92,14 @@ def node_groups() -> Sequence[Any]:
 
 
 def start_local(folder: Path, *, num_cpus: int | None, object_store_bytes: int, logging_level: int) -> None:
-    """Start a cluster that writes into a folder and is to listen on loopback, see `loopback_only`; and join it."""
+    """Start a cluster that writes into a folder and is to listen on loopback, see `loopback_only`; and join it.
+
+    Args:
+        folder: Where Ray writes its sockets and logs.
+        num_cpus: CPU cores that the cluster has; None for those of the machine.
+        object_store_bytes: Size of Ray's object store.
+        logging_level: Of Ray's logger, as in `logging`.
+    """
     ray.init(
         address="local",
         num_cpus=num_cpus,
@@ -169,6 +176,11 @@ def task_failures_turned(turn: Callable[[Any, Exception], Exception]) -> Iterato
 
 def write_key(key: bytes, value: bytes, *, namespace: bytes) -> None:
     """Write a value, in place of the one before.
+
+    Args:
+        key: Under which the value is found.
+        value: The bytes.
+        namespace: Which keeps keys of other programs apart.
 
     Raises:
         RayError, RuntimeError, OSError: The head is away; so it is below.

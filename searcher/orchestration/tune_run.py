@@ -37,6 +37,13 @@ def run_tune(
     """Let Ray Tune run the trials; all that it writes itself goes to a scratch folder.
 
     `tune.run` and not `Tuner`: the latter pickles its configuration, search algorithm included, to disk.
+
+    Args:
+        search: Proposes trials and takes their results.
+        scheduler: Stops weak trials.
+        watch: Looks after the nodes.
+        hang_watch: Looks after the workers.
+        stop: Set when the launch is to end.
     """
     with (
         _quiet_ray(),

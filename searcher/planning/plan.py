@@ -56,7 +56,13 @@ class Table:
     entries: list[tuple[str, Any, str]] = field(default_factory=list)
 
     def add(self, key: str, value: Any, why: str = "") -> Self:
-        """Add a key with its reason."""
+        """Add a key with its reason.
+
+        Args:
+            key: Of the table.
+            value: As TOML has it.
+            why: The reason, which becomes a comment; empty for none.
+        """
         self.entries.append((key, value, why))
         return self
 

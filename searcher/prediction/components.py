@@ -37,7 +37,13 @@ class Components(NamedTuple):
 
 
 def blocks_of(height: int, width: int, block_px: int) -> Iterator[Tile]:
-    """Yield the blocks that partition an image, row by row; those at its lower and right border may be smaller."""
+    """Yield the blocks that partition an image, row by row; those at its lower and right border may be smaller.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        block_px: Side of a block.
+    """
     for y in range(0, height, block_px):
         for x in range(0, width, block_px):
             yield Tile(y, x, min(block_px, height - y), min(block_px, width - x))

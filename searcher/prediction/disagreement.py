@@ -52,7 +52,14 @@ class Mirrored(Closing):
 
 
 def read_mirrored(labels: LabelMap, window: Tile, *, rows: bool, columns: bool) -> NDArray[np.int32]:
-    """Return the labels int32[h, w] of a window of an image whose `Mirrored` one they are of."""
+    """Return the labels int32[h, w] of a window of an image whose `Mirrored` one they are of.
+
+    Args:
+        labels: Label map of the mirrored image.
+        window: In the image that is not mirrored.
+        rows: Whether the last row comes first in the mirrored one.
+        columns: Whether the last column comes first in the mirrored one.
+    """
     there = _mirrored(window, labels.height, labels.width, rows=rows, columns=columns)
     return _turned(labels.read(there), rows=rows, columns=columns)
 
@@ -72,7 +79,7 @@ def _turned(array: NDArray[_Scalar], *, rows: bool, columns: bool) -> NDArray[_S
 
 @dataclass(frozen=True)
 class Comparison:
-    """One other prediction of an image, beside ours."""
+    """One other prediction of an image, next to ours."""
 
     best_iou: NDArray[np.float64]
     """float64[n], of each of our n objects: its largest IoU with an object of the other prediction."""

@@ -220,6 +220,12 @@ def predict_image(
 ) -> PredictedImage:
     """Predict an image and write what is wanted of it.
 
+    Args:
+        path: The image's file.
+        predictor: The networks.
+        options: What to write, where, and how to cut the image.
+        progress: Receives what is done, and how much of it; None for nobody.
+
     Raises:
         UserError: The image cannot be used.
         OSError: Outputs or scratch files cannot be written.
@@ -355,6 +361,11 @@ def _check_pixel_size(path: Path, pixel_size_um: float | None) -> None:
 
 def resampling_scale(path: Path, pixel_size_um: float | None, trained_um: float | None) -> float:
     """Return how many pixels the network is to see per pixel of an image; 1 where either's size is not known.
+
+    Args:
+        path: The image's file, for messages.
+        pixel_size_um: Side of the image's pixels in micrometres; None where it is not known.
+        trained_um: The same of the training images.
 
     Raises:
         UserError: The image's pixels are none that can be, or differ too much from those of the training.

@@ -29,6 +29,12 @@ def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], cla
     The id is a UUID that follows from the file's name, the object's number and its bounding box.
 
     Coordinates are pixels of the image at full resolution, (0, 0) the upper left corner of its first pixel.
+
+    Args:
+        path: The file to write.
+        labels: The label map, read in windows.
+        table: Measurements by column, a value for each object in the order of its number.
+        class_name: Class of every object.
     """
     # QuPath has the area itself, and places by the outline.
     columns = {

@@ -59,6 +59,11 @@ def open_image(path: Path, scratch_folder: Path, kind: ImageKind | None = None) 
 def require_kind(path: Path, header: ImageHeader, kind: ImageKind) -> None:
     """Refuse an image that networks do not take.
 
+    Args:
+        path: The image's file, for messages.
+        header: What the file says of itself.
+        kind: What the networks take.
+
     Raises:
         DataError: It has other channels or another depth.
     """

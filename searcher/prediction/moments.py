@@ -32,7 +32,13 @@ class Moments:
 
     @classmethod
     def of(cls, group: NDArray[Any], num: int, *quantities: NDArray[Any]) -> "Moments":
-        """Return the moments of values that belong to groups 0 to num - 1, none of which is empty."""
+        """Return the moments of values that belong to groups 0 to num - 1, none of which is empty.
+
+        Args:
+            group: int[k], the group of each value, 0 to `num` - 1.
+            num: Number of groups.
+            *quantities: Each float[k], one value per element of `group`.
+        """
         made = cls.empty(num, len(quantities))
         made.count[:] = np.bincount(group, minlength=num)
         off = []

@@ -61,7 +61,13 @@ _OUTLINE_PX = 2
 
 
 def output_paths(folder: Path, stem: str, wanted: Sequence[str]) -> dict[str, Path]:
-    """Return the file of each wanted output of an image."""
+    """Return the file of each wanted output of an image.
+
+    Args:
+        folder: Where outputs go.
+        stem: The image's name without its ending.
+        wanted: Names of outputs, keys of `OUTPUTS`.
+    """
     return {name: folder / f"{stem}{OUTPUTS[name]}" for name in wanted}
 
 
@@ -131,7 +137,13 @@ def _move(written: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
 
 
 def write_labels(path: Path, labels: LabelMap, pixel_size_um: float | None) -> None:
-    """Write the label map as a TIFF, deflated, 16 bit where that is enough; in tiles if it is large."""
+    """Write the label map as a TIFF, deflated, 16 bit where that is enough; in tiles if it is large.
+
+    Args:
+        path: The file to write.
+        labels: The label map, read in windows.
+        pixel_size_um: Side of a pixel in micrometres, written into the file; None writes none.
+    """
     dtype = np.dtype(np.uint16 if len(labels) <= np.iinfo(np.uint16).max else np.uint32)
     is_tiled = max(labels.height, labels.width) > _TIFF_STRIPS_UP_TO_PX
     resolution: dict[str, Any] = {}

@@ -133,6 +133,11 @@ def keep_in_region(labels: LabelMap, region: Region) -> None:
 def require_inside(path: Path, raster: Raster, region: Region) -> None:
     """Check that a region has a part in an image.
 
+    Args:
+        path: The image's file, for the message.
+        raster: The image.
+        region: In pixels of the image.
+
     Raises:
         UserError: It has none.
     """

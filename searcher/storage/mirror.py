@@ -137,6 +137,11 @@ def fetch(root: Path, name: str, *, sha256: str | None = None) -> bool:
 def fetch_folder(root: Path, folder: str, suffixes: Collection[str]) -> None:
     """Update the files of one folder of a mirror that have one of the suffixes. `.pt` files are named by their content.
 
+    Args:
+        root: Folder of the mirror; another folder is left as it is.
+        folder: Name below it.
+        suffixes: Such as `.csv`.
+
     Raises:
         StorageError: As `fetch`.
     """

@@ -236,6 +236,11 @@ class ObjectStore:
     def download(self, name: str, path: Path, *, sha256: str | None = None) -> WrittenFile | None:
         """Replace a file atomically by an object; None if there is none, or none with that digest.
 
+        Args:
+            name: Of the object, below the prefix.
+            path: The file to replace.
+            sha256: The digest that the content must have, 64 hexadecimal digits; None takes any.
+
         Raises:
             OSError: The file cannot be written; what was there is untouched.
         """

@@ -40,10 +40,26 @@ class Suggester(Protocol):
     """The part of `optuna.Trial` that a space needs."""
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> float:
-        """Return a float in [low, high]."""
+        """Return a float in [low, high].
+
+        Args:
+            name: Dotted key of the parameter.
+            low: The lowest value.
+            high: The highest value.
+            step: Distance of the values from `low` on; None for no grid.
+            log: Whether values are drawn on a logarithmic scale.
+        """
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
-        """Return an int in [low, high]."""
+        """Return an int in [low, high].
+
+        Args:
+            name: Dotted key of the parameter.
+            low: The lowest value.
+            high: The highest value.
+            step: Distance of the values from `low` on.
+            log: Whether values are drawn on a logarithmic scale.
+        """
 
     # Any: Optuna's overloads promise a type for every list of choices, which no plain signature can.
     def suggest_categorical(self, name: str, choices: Any) -> Any:

@@ -39,6 +39,11 @@ def check_size(path: Path, num_bytes: int) -> None:
 def check_archive(path: Path, file: BinaryIO, num_bytes: int) -> None:
     """Check the size that an archive states for itself, before reading it.
 
+    Args:
+        path: The file, for messages.
+        file: The open file.
+        num_bytes: Its size.
+
     Raises:
         CheckpointError: It is no archive, or its records are packed or larger than the file.
     """
@@ -62,6 +67,11 @@ def check_archive(path: Path, file: BinaryIO, num_bytes: int) -> None:
 
 def read_content(path: Path, file: BinaryIO, num_bytes: int) -> object:
     """Return what a checkpoint's file holds, its tensors on the CPU.
+
+    Args:
+        path: The file, for messages.
+        file: The open file.
+        num_bytes: Its size, for messages.
 
     Raises:
         CheckpointError: torch cannot read it, or it holds more than tensors and plain values.

@@ -21,6 +21,11 @@ def append_epoch(path: Path, epoch: int, metrics: Mapping[str, float]) -> None:
 
     A last line that a kill cut short is taken away first.
 
+    Args:
+        path: The history, made where it is missing.
+        epoch: From 1.
+        metrics: By name.
+
     Raises:
         OSError: It could not be written, the disk is full, say. The lines that were there stay, and no part of
             the new one.
@@ -66,6 +71,11 @@ def read_history(path: Path) -> list[dict[str, float | None]]:
 
 def truncate_history(source: Path, path: Path, *, last_epoch: int) -> None:
     """Make `path` the history of `source` up to and with `last_epoch`. Both may be the same file.
+
+    Args:
+        source: The history to read.
+        path: The history to write.
+        last_epoch: The last epoch to keep, from 1.
 
     Raises:
         OSError: It could not be read or written; `path` is as before.

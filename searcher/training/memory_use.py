@@ -52,6 +52,11 @@ def run_heaviest_steps(config: TrialConfig, store: Store, *, device: torch.devic
     detectors get nearly as much as they can take. The result may be a few percent below that of a training. Validated
     is the largest of the validation images.
 
+    Args:
+        config: Of the trial.
+        store: The decoded data set.
+        device: Where to train.
+
     Raises:
         Exception: The error of the training; without memory, one that `diagnose` recognises.
     """

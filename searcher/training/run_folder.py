@@ -81,6 +81,11 @@ class RunFolder:
         History and best checkpoint are copied from the checkpoint's folder, otherwise from this folder. Killed at any
         moment, it can be done again.
 
+        Args:
+            config: Of the trial.
+            checkpoint: The content to resume from.
+            file: Where that content is, with its digest.
+
         Raises:
             CheckpointError: The folder holds another configuration's checkpoint, a file could not be written, or the
                 checkpoint was replaced meanwhile. No checkpoint is lost.

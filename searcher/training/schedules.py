@@ -31,6 +31,11 @@ def cosine_factor(step: int, *, num_steps: int, floor: float) -> float:
 
     `floor + (1 - floor) (1 + cos(pi step / num_steps)) / 2`, and `floor` from `num_steps` on (Loshchilov &
     Hutter 2017, arXiv 1608.03983, eq. 5, without restarts).
+
+    Args:
+        step: From 0.
+        num_steps: Steps of the half cosine.
+        floor: The factor at its end, 0 to 1.
     """
     if step >= num_steps:
         return floor

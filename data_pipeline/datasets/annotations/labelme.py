@@ -89,7 +89,15 @@ def joined(parts: list[Shape]) -> Shape:
 def ellipse(
     x: float, y: float, radius_x: float, radius_y: float, angle_deg: float = 0
 ) -> NDArray[np.float64]:
-    """Return float64[N, 2], corners of an ellipse around (x, y), turned clockwise on a screen."""
+    """Return float64[N, 2], corners of an ellipse around (x, y), turned clockwise on a screen.
+
+    Args:
+        x: Of the centre, in pixels to the right.
+        y: Of the centre, in pixels downwards.
+        radius_x: Half axis along x before the turn, in pixels.
+        radius_y: Half axis along y before the turn, in pixels.
+        angle_deg: Clockwise turn, in degrees.
+    """
     turn, angle = np.linspace(0, 2 * math.pi, _CIRCLE_CORNERS, endpoint=False), math.radians(angle_deg)
     along, across = radius_x * np.cos(turn), radius_y * np.sin(turn)
     return np.stack(

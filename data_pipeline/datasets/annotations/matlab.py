@@ -27,6 +27,11 @@ def is_matlab(path: Path) -> bool:
 def read_matlab(path: Path, height: int, width: int) -> Annotation:
     """Return the label map of an image, and the classes where the file has them.
 
+    Args:
+        path: The file.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
     Raises:
         DataError: It cannot be read, is of version 7.3, has no `inst_map` of the image's size, or other numbers in it
             than those of objects.

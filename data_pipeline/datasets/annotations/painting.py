@@ -86,7 +86,14 @@ def paint(shapes: Sequence[Shape], height: int, width: int, where: str) -> Annot
 
 
 def covered(shapes: Sequence[Shape], height: int, width: int, where: str) -> NDArray[np.bool_]:
-    """Return which pixels any of some areas has, bool[height, width]. Arguments and errors as for `paint`."""
+    """Return which pixels any of some areas has, bool[height, width]. Arguments and errors as for `paint`.
+
+    Args:
+        shapes: As for `paint`.
+        height: As for `paint`.
+        width: As for `paint`.
+        where: As for `paint`.
+    """
     return paint(shapes, height, width, where).labels > 0
 
 

@@ -79,7 +79,15 @@ def polygon_shape(where: str, name: str, category: str, polygons: Sequence[Seque
 
 
 def mask_shape(name: str, category: str, mask: NDArray[np.bool_], *, top: int = 0, left: int = 0) -> Shape:
-    """Return the object that consists of the pixels of a mask, cut to its bounding box."""
+    """Return the object that consists of the pixels of a mask, cut to its bounding box.
+
+    Args:
+        name: Of the object, for messages.
+        category: Its class; empty for none.
+        mask: bool[h, w], its pixels.
+        top: Row of the image at which the mask begins.
+        left: Column of the image at which the mask begins.
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return Shape(name, category, mask=np.zeros((0, 0), np.bool_), top=top, left=left)

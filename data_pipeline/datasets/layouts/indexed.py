@@ -56,6 +56,13 @@ def open_indexed(
 
     Images that no file names are left out with a remark: nobody says that they hold no object.
 
+    Args:
+        root: The data set's folder.
+        kind: What the annotation files are called in messages.
+        records: One for each image that they name.
+        problems: What is wrong with files that were read before, in a line each.
+        strict: Whether a problem is an error; otherwise the images are left out.
+
     Raises:
         DataError: Images that are missing, named twice, or of another size; unusable files (`strict` only).
     """

@@ -35,7 +35,7 @@ class NodeWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
         self._lost_since: float | None = None
 
     def on_step_end(self, iteration: int, trials: Sequence[Trial], **_: Any) -> None:  # noqa: ARG002
-        """Look at the cluster every few seconds."""
+        """Look at the cluster every few seconds; see `ray.tune.Callback.on_step_end`."""
         now = time.monotonic()
         if now < self._next_look:
             return

@@ -78,7 +78,10 @@ class FastGPSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return a value for every parameter whose conditions hold."""
+        """Return a value for every parameter whose conditions hold.
+
+        See `optuna.samplers.BaseSampler.sample_relative`.
+        """
         del search_space
         trials = study.get_trials(deepcopy=False)
         told = [
@@ -98,7 +101,10 @@ class FastGPSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return a random value, of a parameter that the space did not have."""
+        """Return a random value, of a parameter that the space did not have.
+
+        See `optuna.samplers.BaseSampler.sample_independent`.
+        """
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _proposed(

@@ -105,7 +105,15 @@ class KnownTrials:
         by_epoch: Mapping[int, float | None],
         remarks: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take in a trial of an earlier launch or of a parent; arguments as of `began` and `ended`."""
+        """Take in a trial of an earlier launch or of a parent; arguments as of `began` and `ended`.
+
+        Args:
+            params: As for `began`.
+            state: As for `ended`.
+            values: As for `ended`.
+            by_epoch: As for `ended`.
+            remarks: As for `began`.
+        """
         curve = _finite(by_epoch)
         if state == TrialState.COMPLETE:
             number = self._add(state, params, remarks, values=[*values])

@@ -226,7 +226,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Write down a trial's last epoch, then its state."""
+        """Write down a trial's last epoch, then its state; see `ray.tune.search.Searcher.on_trial_complete`."""
         if error or result is None or "message" not in result:
             return  # ErrorCallback follows with the reason; a trial that never ran is left to reconciliation
         number = self._running[trial_id]

@@ -88,7 +88,15 @@ def fitted(
 
 
 def given(points: Array, values: Array, spreads: Array, groups: Indices, theta: Array) -> Posterior:
-    """Return the process with these hyperparameters that explains values; arguments as of `fitted`."""
+    """Return the process with these hyperparameters that explains values; arguments as of `fitted`.
+
+    Args:
+        points: As for `fitted`.
+        values: As for `fitted`.
+        spreads: As for `fitted`.
+        groups: As for `fitted`.
+        theta: float64[number of groups + 2], logarithms: length scales, then the variances of signal and noise.
+    """
     scaled = points / np.exp(theta[:-2])[groups]
     covariance = _matern(scaled, scaled) * math.exp(theta[-2])
     covariance[np.diag_indices(len(points))] += math.exp(theta[-1]) + spreads**2 + _JITTER

@@ -205,8 +205,11 @@ def test_a_split_is_found_in_either_form_of_its_name(wanted):
         def indices(self, split):
             return [i for i, sample in enumerate(self.samples) if sample.split == split]
 
-    assert _splits(Named(), wanted) == {"pr\u00fcf": [1]}
-    assert _splits(Named(), f"{wanted}, \u00fc") == {"pr\u00fcf": [1], "u\u0308": [2]}
+    def found(text):
+        return _splits(None, Named(), text, "data", print)
+
+    assert found(wanted) == {"pr\u00fcf": {(): [1]}}
+    assert found(f"{wanted}, \u00fc") == {"pr\u00fcf": {(): [1]}, "u\u0308": {(): [2]}}
 
 
 def test_without_a_test_split_each_image_is_measured_by_the_networks_that_did_not_train_on_it(

@@ -45,7 +45,7 @@ def wanted(**values):
 
 def test_a_launch_waits_until_it_is_interrupted_and_leaves_nothing(starting, launch_tiny, tmp_path):
     class CtrlC(RecordingListener):
-        def said(self, message: str) -> None:
+        def info(self, message: str) -> None:
             assert "waiting up to 15 minutes" in message
             raise KeyboardInterrupt
 
