@@ -74,7 +74,7 @@ chaos: install
 	$(BIN)/python -m pytest tests/chaos tests/cases -n 3 --dist loadfile --no-loadscope-reorder $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
 
 packaging: install
-	$(BIN)/python -m pytest -m packaging tests/packaging -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m packaging tests/packaging
 
 # The source distribution and the wheel, for who installs without a checkout.
 dist: install
