@@ -46,10 +46,10 @@ demo: install
 	@echo "database: $(DEMO)/searcher.db   checkpoints and logs: $(DEMO)/runs   images: $(DEMO)/glands"
 	@echo "study:    $(DEMO)/study.html    winner: $(DEMO)/bundle    report: $(DEMO)/report.html    predictions: $(DEMO)/predictions"
 
-# One process more than CI has cores: the one with Ray mostly waits. tests/conftest.py says what goes to one as a whole.
+# Two processes more than CI has cores: those with Ray mostly wait. tests/conftest.py says what goes to one as a whole.
 test: install chromium
 	$(BIN)/python -m pytest -m "not packaging and not chaos and not case" $(addprefix --ignore tests/,chaos cases packaging) \
-		-n 3 --dist loadfile --no-loadscope-reorder \
+		-n 4 --dist loadfile --no-loadscope-reorder \
 		--hypothesis-seed $(SEED) --durations 30 --durations-min 5
 
 # The generated tests with many more examples, half an hour; FUZZ=NAME runs those of that name.
@@ -74,7 +74,7 @@ chaos: install
 	$(BIN)/python -m pytest tests/chaos tests/cases -n 3 --dist loadfile --no-loadscope-reorder $(if $(FAULT_TABLE),--fault-table $(FAULT_TABLE))
 
 packaging: install
-	$(BIN)/python -m pytest -m packaging tests/packaging -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m packaging tests/packaging
 
 # The source distribution and the wheel, for who installs without a checkout.
 dist: install

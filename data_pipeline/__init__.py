@@ -8,7 +8,7 @@
     apply_tiled                     large images in overlapping tiles
     inspect_dataset                 what is in a dataset, and what is wrong with it
 
-Knows no model and no search.
+Is independent of models and search.
 """
 
 from searcher.data_pipeline.augment import PRESETS, Augmentation, build_augmentation

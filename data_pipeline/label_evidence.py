@@ -28,7 +28,7 @@ _SPECK = 0.01
 _SPLIT_SHARE = 0.2
 """A data set with a larger share of labels in several pieces is refused."""
 _ODD_SHARE = 0.02
-"""With a larger one, one line says so."""
+"""With a larger one, one line warns."""
 _SPLIT_SHARE_OF_MASKS = 0.05
 """The refused share where every image has one label only, the same in all."""
 _SPLIT_SHARE_OF_ONE = 0.5

@@ -3,7 +3,7 @@
 | kind | 8 bit | 16 bit |
 |---|---|---|
 | `fixed` | stays as it is | the whole range, 0..65535, becomes 0..255 |
-| `percentile` | two percentiles of the whole image become 0 and 255 | likewise |
+| `percentile` | two percentiles of the whole image become 0 and 255 | in the same way |
 
 `percentile` takes an exposure out of an image: all of an image's values times two give the same result, as long as none
 is cut off. Its defaults are StarDist's (Weigert et al. 2020, arXiv 1908.03636).

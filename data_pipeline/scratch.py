@@ -94,7 +94,7 @@ class FileArray(Closing, Generic[_Scalar]):
 
 
 class ScratchArray(FileArray[_Scalar]):
-    """An array [height, width, *tail] in a file without a name, 0 wherever nothing was written.
+    """An array [height, width, *tail] in a file without a name, 0 where nothing was written.
 
     Args:
         shape: Height, width, and perhaps further axes.

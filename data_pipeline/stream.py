@@ -47,7 +47,7 @@ class BatchStream:
         samples_per_epoch: Samples per epoch; 0 takes as many as there are indices.
         augmentation: What is done to each.
         seed: Seed of order and augmentation.
-        num_threads: Threads that load and augment; 0 does it in the caller's thread when a batch is asked for.
+        num_threads: Threads that load and augment; 0 does it in the caller's thread when a batch is requested.
         prefetch: Batches to make ready ahead of the one asked for.
 
     Raises:

@@ -39,7 +39,7 @@ class Tile(NamedTuple):
 
 
 class _Grid(Sequence[Tile]):
-    """Tiles row by row, made as they are asked for: an image of 10^5 pixels a side has millions."""
+    """Tiles row by row, made as they are requested: an image of 10^5 pixels a side has millions."""
 
     def __init__(self, ys: Sequence[int], xs: Sequence[int], height: int, width: int) -> None:
         self._ys, self._xs = ys, xs

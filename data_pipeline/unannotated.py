@@ -1,7 +1,7 @@
 """Pixels that nobody annotated: below 0 in a label map. No loss, no metric and no penalty counts there.
 
 A label map of a file has -1 there, or another number that the data set names (`dataset.toml`, `--not-annotated`). An
-object's own pixels are annotated wherever they are.
+object's own pixels are annotated in every place.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@
 | `efficientnet_lite0`, `_lite1`, `_lite2` | the image itself, then timm's stem and stages, which halve themselves |
 
 The last two rows are backbones: networks of a kept library, for which there are weights of ImageNet. Every level but
-the first halves its input, and has its fresh weights already. The library is imported where one is asked for.
+the first halves its input, and has its fresh weights already. The library is imported where one is requested.
 """
 
 from collections.abc import Callable, Mapping

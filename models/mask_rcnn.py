@@ -55,7 +55,7 @@ class _Proposed(NamedTuple):
     anchors: Tensor
     """float32[A, 4], in pixels of the input."""
     proposals: list[Tensor]
-    """float32[P, 4] for each image, likewise."""
+    """float32[P, 4] for each image, in the same way."""
     image_size: tuple[int, int]
     """Height and width that the image has in the input, which padding makes larger."""
     padded_size: tuple[int, int]

@@ -1,6 +1,6 @@
 """torchvision's ResNets (He et al. 2016, arXiv 1512.03385) as encoders, and their weights.
 
-torchvision is here anyway, knows where the weights of ImageNet are, and needs no network when none are asked for.
+torchvision is here anyway, knows where the weights of ImageNet are, and needs no network when none are requested.
 """
 
 from collections.abc import Callable

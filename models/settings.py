@@ -138,7 +138,7 @@ class MaskRCNNSettings(PartsSettings):
     pretrained_keys: ClassVar[tuple[str, ...]] = ("weights", "backbone", "version")
     has_maps: ClassVar[bool] = False
     small: ClassVar[Mapping[str, Any]] = {
-        "backbone": "resnet18",
+        "backbone": "efficientnet_lite0",
         "fpn_channels": 32,
         "box_layer": 64,
         "mask_layer": 32,

@@ -59,6 +59,12 @@ _ON_RAY = tuple(
 )
 """What shares one Ray cluster, which takes long to start."""
 
+_ON_ONNX = (
+    "tests/searcher/bundle/test_onnx.py",
+    "tests/searcher/cli/test_export.py::test_onnx_",
+)
+"""What exports to ONNX: the first export of a process takes 5 s more than the others."""
+
 _ON_ROOM = "tests/chaos/test_detached.py"
 """Its tests share a cluster of three nodes."""
 
@@ -74,6 +80,9 @@ _MODULES = ("albumentations", "torchvision", "zarr")
 _LONG = (
     "tests/docker/test_entrypoint.py",
     "tests/models/test_conformance.py",
+    "tests/searcher/ledger/test_lease.py",
+    "tests/searcher/ledger/test_retention.py",
+    "tests/searcher/ledger/test_optuna_trials.py",
     "tests/fuzz/test_bundles.py",
     "tests/fuzz/test_names.py",
     "tests/fuzz/test_study_files.py",
@@ -81,13 +90,15 @@ _LONG = (
     "tests/searcher/ledger/test_study_ledger.py",
     "tests/searcher/training/test_warm_start.py",
     "tests/searcher/training/test_resume.py",
-    "tests/searcher/ledger/test_lease.py",
+    "tests/searcher/bundle/test_onnx.py",
     "tests/searcher/cli/test_export.py",
     "tests/searcher/cli/test_dashboard_browser.py",
     "tests/searcher/training/test_run_folder.py",
     "tests/searcher/training/test_trainer.py",
     "tests/searcher/training/test_memory_probe.py",
     "tests/searcher/cli/test_hostile_texts.py",
+    "tests/searcher/orchestration/test_proposer.py",
+    "tests/data_pipeline/test_augment.py",
     "tests/searcher/evaluation/test_metrics.py",
     "tests/searcher/ledger/test_doctor.py",
     "tests/searcher/ledger/test_migrations.py",
@@ -107,6 +118,8 @@ class _ByServer(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith(_ON_RAY):
             return "ray"
+        if nodeid.startswith(_ON_ONNX):
+            return "onnx"
         file = nodeid.partition("::")[0]
         is_alone = file.startswith(("tests/chaos/", "tests/cases/")) and file != _ON_ROOM
         return nodeid if is_alone else file
@@ -131,9 +144,11 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let go of what the processes were forked from."""
+    """Let go of what the processes were forked from, and of what no garbage collection looked at."""
     if _HELD in config.stash:
         config.stash[_HELD].close()
+    if not hasattr(config, "workerinput"):  # those of pytest-xdist end without taking themselves apart
+        gc.unfreeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -83,9 +83,9 @@ def import_dataset(
     labels_are_said: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
-    """Write a data set as the canonical folder. What cannot be read is left out, and the report says so.
+    """Write a data set as the canonical folder. What cannot be read is left out, and the report names it.
 
-    All is written beside the folder and renamed: interrupted, nothing is left of it.
+    All is written next to the folder and renamed: interrupted, nothing is left of it.
 
     Args:
         source: The data set; open it with `strict=False` to have unusable files left out.
@@ -95,7 +95,7 @@ def import_dataset(
         progress: Called with (images done, images in all).
 
     Raises:
-        DataError: The folder is taken or cannot be written, no image can be read, or the labels are surely something
+        DataError: The folder is taken or cannot be written, no image can be read, or the labels are clearly something
             else than label maps.
     """
     with new_folder(folder) if folder is not None else nullcontext() as target:
@@ -154,7 +154,7 @@ def _read_all(
 
 
 def _judge(where: str, found: _Found) -> None:
-    """Refuse label maps that are surely something else, and remark on odd ones, as training does."""
+    """Refuse label maps that are clearly something else, and remark on odd ones, as training does."""
     for split in sorted({sample.split for sample in found.samples}):
         members = [index for index, sample in enumerate(found.samples) if sample.split == split]
         line_and_verdict = problem_of(

@@ -1,4 +1,4 @@
-"""`dataset.toml` beside the images, as `searcher data import` writes it: what a folder's files cannot say."""
+"""`dataset.toml` next to the images, as `searcher data import` writes it: what a folder's files cannot say."""
 
 import tomllib
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Description:
     classes: tuple[str, ...] = ()
     """Names of the objects' classes."""
     not_annotated: int | None = None
-    """Number that label maps have where nothing is annotated, beside -1; None where there is no such number."""
+    """Number that label maps have where nothing is annotated, in addition to -1; None where there is no such number."""
 
 
 def read_description(root: Path) -> Description:

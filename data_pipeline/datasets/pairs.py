@@ -46,7 +46,7 @@ class PairCheck:
     kind: PixelKind | None = None
     """The image's channels and depth; None where there are problems."""
     is_read_anew: bool = False
-    """Whether earlier releases read these files otherwise, so that stores of then hold other pixels."""
+    """Whether earlier releases read these files otherwise, so that earlier stores hold other pixels."""
 
 
 def check_pair(image: Path, annotation: Path) -> PairCheck:

@@ -1,4 +1,4 @@
-"""Tables beside the images: `samples.csv` of any lab, and GlaS's `Grade.csv`. People edit both in spreadsheets.
+"""Tables next to the images: `samples.csv` of any lab, and GlaS's `Grade.csv`. People edit both in spreadsheets.
 
 | column of `samples.csv` | meaning |
 |---|---|

@@ -46,7 +46,7 @@ class DataView:
     resample_um: float | None = None
     """Side in micrometres to which pixels are resampled; None leaves images as they are."""
     not_annotated: int | None = None
-    """Number that label maps have where nothing is annotated, beside -1; None: there is no such number."""
+    """Number that label maps have where nothing is annotated, in addition to -1; None: there is no such number."""
     val_region: str = ""
     """Part of each training image that is validated on, see `ValidationRegion.parse`; empty: whole images are."""
 

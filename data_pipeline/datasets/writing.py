@@ -22,7 +22,7 @@ def write_release(
 ) -> None:
     """Write `train_1.png`, `train_1_anno.png`, .., `Grade.csv`, with the samples' own names.
 
-    All is written beside the folder and renamed: interrupted, nothing is left of it.
+    All is written next to the folder and renamed: interrupted, nothing is left of it.
 
     Args:
         source: A data set whose samples are named as in the release; label maps of up to 65,535 objects.

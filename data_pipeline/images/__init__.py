@@ -31,7 +31,7 @@ Label maps in png, bmp, tif, npy and npz:
     read_label_header, read_labels      the same for label maps
     images_in, label_maps_in            which files of a folder are which
 
-Knows nothing of data sets.
+Is independent of data sets.
 """
 
 from searcher.data_pipeline.images.labels import LabelHeader, read_label_header, read_labels, read_wide_labels

@@ -118,7 +118,7 @@ def single_files(found: dict[str, list[Path]]) -> tuple[dict[str, Path], list[st
 def label_maps_in(folder: Path, images: Collection[str] | None = None) -> dict[str, list[Path]]:
     """Return the label maps directly in a folder, by the name of the image that each is of.
 
-    A file `x_mask.png` is of image `x`, as are `x.labels.tif` and `x_anno.bmp`. A file `x.png` beside one of the last
+    A file `x_mask.png` is of image `x`, as are `x.labels.tif` and `x_anno.bmp`. A file `x.png` next to one of the last
     two is the image, and left out, as are the overlays of `searcher predict`.
 
     Args:

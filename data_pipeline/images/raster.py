@@ -56,7 +56,7 @@ _NAMES = {"grey": "grey", "rgb": "RGB"}
 
 @contextmanager
 def decoding(path: Path) -> Iterator[None]:
-    """Turn whatever decoders raise at a damaged file into a DataError that names it; not that a disk is full."""
+    """Turn what decoders raise at a damaged file into a DataError that names it; not that a disk is full."""
     try:
         yield
     except DataError:

@@ -103,7 +103,7 @@ def _open_whole(path: Path) -> Store | None:
 
 
 def _build(source: SampleSource, path: Path, fingerprint: str, progress: Progress) -> None:
-    """Write the store beside `path` and rename it into place. The caller holds the lock of `path`."""
+    """Write the store next to `path` and rename it into place. The caller holds the lock of `path`."""
     # One name, since only the lock's holder uses it: what a killed builder left is found and removed here.
     partial = path.with_name(path.name + PARTIAL)
     for leftover in (partial, path):

@@ -36,7 +36,7 @@ class Entry:
     pixels_sha256: str | None
     """Of the pixels' bytes, 64 hexadecimal digits; None in a store that was built before stores had digests."""
     labels_sha256: str | None
-    """Of the label map's bytes, likewise."""
+    """Of the label map's bytes, in the same way."""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def remove_leftover(leftover: Leftover) -> bool:
 
 
 def lock_path(path: Path) -> Path:
-    """Return the file that whoever builds or removes a store holds locked."""
+    """Return the file that the process that builds or removes a store holds locked."""
     return path.with_name(f"{path.name.removesuffix(PARTIAL)}.lock")
 
 

@@ -107,7 +107,7 @@ class Store:
         return [i for i, sample in enumerate(self.samples) if sample.split == split]
 
     def compare(self) -> None:
-        """Compare all content with its digests, whenever it was last compared. Takes a second for each gigabyte.
+        """Compare all content with its digests, also if it was compared before. Takes a second for each gigabyte.
 
         Raises:
             DamagedStoreError: An image or label map is not what was written.

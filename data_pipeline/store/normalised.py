@@ -1,4 +1,4 @@
-"""A store seen as 0..255: each image normalised as a whole, the first time that it is asked for.
+"""A store seen as 0..255: each image normalised as a whole, the first time that it is requested.
 
 Normalised images are in a scratch file without a name, with one byte for each value. It is in the folder of the stores,
 or in the system's temporary folder if that one is read-only. It is mapped, so the page cache holds it, and private
@@ -26,7 +26,7 @@ __all__ = ["normalised"]
 def normalised(store: Store, normalisation: Normalisation) -> Store:
     """Return the store with images as uint8, normalised one by one; the store itself where nothing changes.
 
-    Of a store that is normalised already, what is stored is normalised anew.
+    Of a store that is normalised already, what is stored is normalised again.
 
     Args:
         store: As prepared.

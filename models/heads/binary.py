@@ -22,7 +22,7 @@ class BinaryHead(Head):
         return Targets(foreground(labels), self.pixel_weights(labels))
 
     def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Return the losses of the foreground that were asked for, by name."""
+        """Return the losses of the foreground that were requested, by name."""
         return self.foreground_losses(logits, targets)
 
     def maps(self, logits: Tensor) -> Tensor:

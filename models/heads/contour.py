@@ -28,7 +28,7 @@ class ContourHead(Head):
         return Targets(classes, self.pixel_weights(labels))
 
     def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Return the losses of the classes that were asked for, by name."""
+        """Return the losses of the classes that were requested, by name."""
         return self.class_losses(logits, targets)
 
     def maps(self, logits: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class DistanceHead(Head):
         )
 
     def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Return the losses of the foreground that were asked for, and `distance`, by name."""
+        """Return the losses of the foreground that were requested, and `distance`, by name."""
         assert targets.distance is not None
         losses = self.foreground_losses(logits[:, :1], targets)
         distance = distance_loss(logits[:, 1:], targets.distance)

@@ -60,7 +60,7 @@ class ExportWish:
     view: DataView = field(default_factory=DataView)
     """How those are read."""
     tune: str | None = None
-    """Tune post-processing anew for the networks together: `objective` or a metric; None: not."""
+    """Tune post-processing again for the networks together: `objective` or a metric; None: not."""
     data_licence: str | None = None
     """Licence of the training data; None: if known."""
     pixel_size_um: float | None = None

@@ -44,9 +44,9 @@ class FoundNetworks:
     paths: tuple[Path, ...]
     """The checkpoints or the bundle."""
     study: "StudyRecord | None" = None
-    """Their study, where the database was asked."""
+    """Their study, where the database was read."""
     database: "DatabaseAddress | None" = field(default=None, repr=False)
-    """The database that was asked."""
+    """The database that was read."""
     bundle: "Bundle | None" = None
     """The bundle, where that is what was named."""
 

@@ -25,7 +25,7 @@ _MAX_SECRET_BYTES = 1 << 16
 
 
 def data_place(data: str | os.PathLike[str] | None) -> str | None:
-    """Return the data set's folder as every process finds it, wherever it runs, or its URI; None for none.
+    """Return the data set's folder as every process finds it on every machine, or its URI; None for none.
 
     Raises:
         UserError: The URI holds a secret, or is none that pyarrow knows.
@@ -36,7 +36,7 @@ def data_place(data: str | os.PathLike[str] | None) -> str | None:
 
 
 def storage_place(storage: str | os.PathLike[str]) -> str:
-    """Return the storage root as every process finds it, wherever it runs, and as the database has it.
+    """Return the storage root as every process finds it on every machine, and as the database has it.
 
     Raises:
         UserError: It is a URI that holds a secret, or none that pyarrow knows.

@@ -53,11 +53,11 @@ def launch(
     """Run a study until its budget is used, or go on with it; the same as `searcher launch`.
 
     Ctrl-C, and a notebook's stop button, end it after the current step: running trials are queued again, nothing is
-    lost, and KeyboardInterrupt is raised. Once more ends it at once. Launching again goes on.
+    lost, and KeyboardInterrupt is raised. Once more ends it at once. Launching again continues the study.
 
     Args:
         study: A shipped study's name, or a .toml file; None for one that is planned for the data, written into the
-            storage folder, and gone on with from there.
+            storage folder, and continued from there.
         data: The data set's folder, or its URI in an object store; None for synthetic glands.
         db: The study database: a file (SQLite), a URL (PostgreSQL), or `@FILE` with the URL in it; None for
             `SEARCHER_DB` of the environment, else `searcher.db` here.

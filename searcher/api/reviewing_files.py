@@ -148,7 +148,7 @@ def _voices(bundle: "Bundle") -> "tuple[Predictor, list[Voice]]":
 
 
 def _finish(work: Path, ranked: "Sequence[ReviewedImage]", top: int | None) -> None:
-    """Put the images beside their GeoJSON files, leave out those that nobody is to correct, and write the tables."""
+    """Put the images next to their GeoJSON files, leave out those that nobody is to correct, and write the tables."""
     for number, each in enumerate(ranked):
         if top is not None and number >= top:
             (work / "geojson" / each.geojson).unlink()

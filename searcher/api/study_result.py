@@ -138,7 +138,7 @@ class StudyResult:
             trial: This trial instead of the best.
             ensemble: All runs of a rerank's winner together.
             name: What to call it; None: study and trial.
-            tune: Tune post-processing anew for the networks together: `objective`, or a metric. Needs the data.
+            tune: Tune post-processing again for the networks together: `objective`, or a metric. Needs the data.
             data: Folder or URI of the training data, if they were moved.
             data_licence: Licence of the training data; None: if known.
             pixel_size_um: Side of a pixel of the training images in micrometres; None: if known.

@@ -74,7 +74,7 @@ def _member(number: int, member: MemberFacts) -> str:
 
 
 def _plugins(manifest: BundleManifest) -> list[str]:
-    """Return the lines of what has to be installed beside searcher."""
+    """Return the lines of what has to be installed in addition to searcher."""
     if not manifest.plugins:
         return []
     named = ", ".join(f"`{_plain(f'{each.name} {each.version}'.strip())}`" for each in manifest.plugins)

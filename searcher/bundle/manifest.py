@@ -201,7 +201,7 @@ class BundleManifest(Section):
     data: DataFacts
     onnx: OnnxFacts | None
     plugins: tuple[PluginFacts, ...] = ()
-    """What has to be known to open it, beside searcher; not written where there is none."""
+    """What has to be known to open it, in addition to searcher; not written where there is none."""
     formats: dict[str, FormatFacts] = Field(default_factory=dict)
     """Files in formats of plug-ins; left out if there are none."""
     files: dict[FileName, FileFacts]

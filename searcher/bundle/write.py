@@ -38,8 +38,8 @@ def write_export(
 ) -> Written:
     """Write networks in one or several formats.
 
-    All is written into a folder beside the target and flushed to disk; then that takes the target's name. Killed at
-    any moment, the old export or the new one is whole under its name. What a killed export left beside it, as
+    All is written into a folder next to the target and flushed to disk; then that takes the target's name. Killed at
+    any moment, the old export or the new one is whole under its name. What a killed export left next to it, as
     `.NAME.*.partial`, is removed by the next one.
 
     Args:

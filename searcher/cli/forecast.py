@@ -14,7 +14,7 @@ class _Running:
 
 
 class Forecast:
-    """Hears when trials start, finish epochs and end, and says how long the rest takes.
+    """Receives when trials start, finish epochs and end, and says how long the rest takes.
 
     All times are seconds of one clock. An epoch takes as long as the mean one so far, with the trial's start and its
     end counted in. A trial that has not begun takes as many epochs as the others on average. One that runs, or

@@ -96,7 +96,7 @@ def _show_launches(args: argparse.Namespace, database: "Database") -> None:
 
 
 def _log(args: argparse.Namespace, storage_root: str, name: str) -> Path:
-    """Return where a log lies on this machine, fetched anew where the storage root is an object store."""
+    """Return where a log lies on this machine, fetched again where the storage root is an object store."""
     from searcher.exceptions import UserError
     from searcher.storage.mirror import storage_at
 

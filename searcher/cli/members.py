@@ -43,7 +43,7 @@ def networks_named(args: argparse.Namespace) -> "NetworksNamed":
     """Return the networks as the command line names them.
 
     Raises:
-        UserError: A database is named beside files.
+        UserError: A database is named next to files.
     """
     from searcher.api.networks import NetworksNamed
 

@@ -98,7 +98,7 @@ def _hint_at_relabel(args: argparse.Namespace, measured: "MeasuredFolders") -> N
 
 
 def _record(args: argparse.Namespace, measured: "MeasuredFolders") -> dict[str, Any]:
-    """Return what `--json` holds: the figures as asked for at the top level; with --relabel, `as_labelled` beside."""
+    """Return what `--json` holds: the figures as asked for at the top level; with --relabel, `as_labelled` too."""
     from searcher.evaluation.glas.measured_sets import METRICS_SCHEMA
 
     record = {

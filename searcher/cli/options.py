@@ -325,7 +325,7 @@ def add_address(parser: argparse.ArgumentParser, what_for: str) -> None:
 
 
 def data_folder(args: argparse.Namespace) -> str | None:
-    """Return the data set's folder as every process finds it, wherever it runs, or its URI.
+    """Return the data set's folder as every process finds it on every machine, or its URI.
 
     Raises:
         UserError: The URI holds a secret, or is none that pyarrow knows.
@@ -351,7 +351,7 @@ def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSour
 
 
 def storage_text(args: argparse.Namespace) -> str:
-    """Return the storage root as every process finds it, wherever it runs, and as the database has it.
+    """Return the storage root as every process finds it on every machine, and as the database has it.
 
     Raises:
         UserError: It is a URI that holds a secret, or none that pyarrow knows.

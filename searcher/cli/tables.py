@@ -45,7 +45,7 @@ def table(
     Args:
         columns: The heads. `>` before one: numbers, aligned to the right. `~` before one: a text that may take several
             lines. All other cells stay in one line.
-        rows: The cells; every one is a text of one line, whatever is in it. A `rich.text.Text` keeps its style, and
+        rows: The cells; every one is a text of one line with any content. A `rich.text.Text` keeps its style, and
             `Parts` fill the room that is left.
         title: A line above the table.
         first_to_go: Heads, without their marks, of columns that a reader can do without.

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class _Console(Console):
-    """Takes no text for markup, an emoji's name or a terminal's commands. A text is one line, whatever is in it."""
+    """Takes no text for markup, an emoji's name or a terminal's commands. A text is one line with any content."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as `rich.console.Console.print` does; in a file no line is cut."""

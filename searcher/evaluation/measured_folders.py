@@ -86,7 +86,7 @@ def measure_folders(
         split: In a GlaS release folder, `testA` say, the only images that are looked at, in both folders.
         relabel: Whether each piece of a label is an object of its own, on both sides; see `relabelled`.
         with_poster: Whether the poster's own metrics are wanted as well.
-        not_annotated: Number that the truth has where nothing is annotated, beside -1; see `where_annotated`.
+        not_annotated: Number that the truth has where nothing is annotated, in addition to -1; see `where_annotated`.
         progress: Receives the number of finished images and of all.
 
     Raises:

@@ -50,7 +50,7 @@ class _Storage(optuna.storages.RDBStorage):
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
-        """Return a study's trials after one, and those included: what Optuna reads whenever it reads several.
+        """Return a study's trials after one, and those included: what Optuna reads when it reads several.
 
         Raises:
             KeyError: There is no such study.

@@ -11,7 +11,7 @@ __all__ = ["as_it_began", "remark_on"]
 def as_it_began(spec: StudySpec, row: StudyRow) -> StudySpec:
     """Return a shipped study as it was in the version of searcher that began it; another one as it is.
 
-    Nobody edits the files of the package, so a change of one comes with an upgrade, and the study goes on as before.
+    Nobody edits the files of the package, so a change of one comes with an upgrade, and the study continues as before.
 
     Args:
         spec: The study as the package has it now, with what the command line sets.
@@ -29,7 +29,7 @@ def as_it_began(spec: StudySpec, row: StudyRow) -> StudySpec:
 
 
 def remark_on(spec: StudySpec) -> str:
-    """Return what a person should know of a study that goes on as it began."""
+    """Return what a person should know of a study that continues as it began."""
     return (
         f"{spec.name}: goes on as it began, since this version of searcher has another file of that name; to begin "
         "with the new one, add --set study.name=NAME"

@@ -1,8 +1,8 @@
-"""Parts by name, of ours or of a plug-in: models, heads, losses, samplers and whatever else a study file can name.
+"""Parts by name, of ours or of a plug-in: models, heads, losses, samplers and all else that a study file can name.
 
 A room keeps one `Registry` for each kind of part. A plug-in is a module that registers its parts when it is imported,
 by the same decorators as ours. Modules come from installed distributions (entry points of the group
-`searcher.plugins`), which are imported when a name is asked for that nobody here knows, and from a study file's
+`searcher.plugins`), which are imported when a name is requested that nobody here knows, and from a study file's
 `plugins = ["my_package", "./my_model.py"]`, which `load_plugins` imports. Imports no torch.
 """
 

@@ -157,7 +157,7 @@ def python_digest(path: Path) -> str:
     """Return the SHA-256 of a Python file, or of all of a folder, as 64 hexadecimal digits.
 
     Names count as they are within the folder, and contents. An installed package and a checkout, where parts of it are
-    links, have the same digest, wherever they are. One changed line makes another.
+    links, have the same digest in every place. One changed line makes another.
     """
     digest = hashlib.sha256()
     files = {path.name: path}
@@ -255,7 +255,7 @@ def _importing_of(origin: str) -> Iterator[None]:
     """Let parts be registered as those of a plug-in.
 
     Raises:
-        PluginError: Whatever its import raised, in one line.
+        PluginError: What its import raised, in one line.
     """
     token = _importing.set(origin)
     try:

@@ -79,7 +79,7 @@ def _turned(array: NDArray[_Scalar], *, rows: bool, columns: bool) -> NDArray[_S
 
 @dataclass(frozen=True)
 class Comparison:
-    """One other prediction of an image, beside ours."""
+    """One other prediction of an image, next to ours."""
 
     best_iou: NDArray[np.float64]
     """float64[n], of each of our n objects: its largest IoU with an object of the other prediction."""

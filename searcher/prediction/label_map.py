@@ -84,7 +84,7 @@ class LabelMap(Closing):
         self.keep(is_left)
 
     def keep(self, is_left: NDArray[np.bool_]) -> None:
-        """Leave some instances, numbered anew in the same order.
+        """Leave some instances, numbered again in the same order.
 
         Args:
             is_left: bool[n + 1], by label; that of background does not matter.

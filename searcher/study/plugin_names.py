@@ -29,7 +29,7 @@ def load_named(
         origin: What finds the file again; relative paths are relative to its folder.
         problems: Takes what is wrong.
         stored: Whether the text comes from the database. Then a plug-in that is missing on this machine is skipped,
-            because its parts may come from elsewhere, such as `--plugin`. Whoever uses one that lacks is told.
+            because its parts may come from elsewhere, such as `--plugin`. Who uses one that is missing gets a message.
     """
     sources: list[str] = []
     for names, folder in _named(document, origin, problems):

@@ -1,4 +1,4 @@
-"""What every model must do, whatever its network."""
+"""What every model must do with any network."""
 
 import copy
 import io
@@ -303,7 +303,7 @@ def check_compiles(subject: Subject) -> None:
 
 
 def check_autocast(subject: Subject) -> None:
-    """Under autocast, losses and probabilities are float32 all the same."""
+    """Under autocast, losses and probabilities are float32 anyway."""
     batch, model = subject.batch((32, 32), ((16, 16, 8),)), subject.model()
     with torch.autocast("cpu", torch.bfloat16):
         _check_trains(model, batch, "under autocast")

@@ -58,7 +58,7 @@ def round_trip(root: Path, seed: int, epochs: int) -> tuple[Mapping[str, float],
     write(glands, range(NUM_FIRST + NUM_NEW, NUM_FIRST + NUM_NEW + NUM_TEST), root / "test", is_other=True)
     settings = {"data.val_fraction": 0.34, "data.samples_per_epoch": 96, "study.name": "first"}
     run = searcher.train("unet-demo", data=root / "first", storage=root / "runs", epochs=epochs, set=settings)
-    bundle = export(run.folder, root / "bundle")
+    bundle = export(run.run_dir, root / "bundle")
     ranked = searcher.review(bundle, root / "new" / "images", root / "review", top=NUM_CORRECTED)
     for each in ranked[:NUM_CORRECTED]:
         labels = np.array(Image.open(root / "new" / "labels" / each.path.name), np.int32)
@@ -75,7 +75,7 @@ def round_trip(root: Path, seed: int, epochs: int) -> tuple[Mapping[str, float],
     more = searcher.train(
         root / "more.toml", data=root / "both", storage=root / "runs", epochs=epochs, set=changes
     )
-    better = export(more.folder, root / "better")
+    better = export(more.run_dir, root / "better")
     return measured(bundle, root / "test"), measured(better, root / "test")
 
 

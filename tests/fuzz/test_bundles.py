@@ -24,6 +24,12 @@ def run(tiny_runs):
 
 
 @pytest.fixture(scope="module")
+def content(run):
+    """What the checkpoint holds; not to be written into."""
+    return torch.load(run / "best.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
 def bundle(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle") / "b"
     assert main(["export", str(run), "--to", str(folder)]) == 0
@@ -90,8 +96,7 @@ def one_line(capsys, code: int) -> None:
 @examples(30)
 @example(data=Drawn(("format",), "\x1b[31m\n"))
 @given(data=st.data())
-def test_checkpoints_with_wrong_values(run, tmp_path, capsys, data):
-    content = torch.load(run / "best.pt", weights_only=True)
+def test_checkpoints_with_wrong_values(content, tmp_path, capsys, data):
     place = data.draw(st.sampled_from(places(content)[1:]))
     new = data.draw(st.sampled_from([..., *PLAIN, *TENSORS]))
     torch.save(changed(content, place, new), tmp_path / "best.pt")

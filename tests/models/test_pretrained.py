@@ -3,12 +3,11 @@
 import hashlib
 import http.server
 import io
+import multiprocessing
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from typing import Any
 from urllib.error import URLError
 
@@ -222,35 +221,27 @@ def test_of_several_processes_one_fetches_and_the_others_wait(tmp_path, monkeypa
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sha256 = hashlib.sha256(content.getvalue()).hexdigest()
-    script = f"""
-        from torchvision.models import Weights, WeightsEnum
-        from searcher.models.pretrained import fetch
 
-        class Some(WeightsEnum):
-            V1 = Weights("http://127.0.0.1:{server.server_port}/some-{sha256[:8]}.pth", None, {{}})
-
-        print("ready", flush=True)
-        print(fetch(Some.V1)["weight"].sum().item())
-    """
-
-    class Same(WeightsEnum):
+    class Some(WeightsEnum):
         V1 = Weights(f"http://127.0.0.1:{server.server_port}/some-{sha256[:8]}.pth", None, {})
 
-    other = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    def fetch_and_say(pipe: Connection) -> None:
+        pipe.send("ready")
+        pipe.send(fetch(Some.V1)["weight"].sum().item())
+
+    context = multiprocessing.get_context("fork")  # it has torch and torchvision imported
+    pipe, theirs = context.Pipe()
+    other = context.Process(target=fetch_and_say, args=(theirs,), daemon=True)
+    other.start()
+    theirs.close()
     try:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "ready\n"
+        assert pipe.recv() == "ready"
         with ThreadPoolExecutor(1) as pool:
-            ours = pool.submit(fetch, Same.V1)
+            ours = pool.submit(fetch, Some.V1)
             all_are_there.set()
             assert ours.result(timeout=120)["weight"].sum().item() == 4999950000
-        out, err = other.communicate(timeout=120)
-        assert (out, other.returncode) == ("4999950000\n", 0), err
+        assert pipe.poll(120)
+        assert pipe.recv() == 4999950000
     finally:
         all_are_there.set()
         server.shutdown()

@@ -127,9 +127,9 @@ def export_dataset(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
-    """Write a data set in a format of other programs. What cannot be read is left out, and the report says so.
+    """Write a data set in a format of other programs. What cannot be read is left out, and the report names it.
 
-    All is written beside the folder and renamed: interrupted, nothing is left of it.
+    All is written next to the folder and renamed: interrupted, nothing is left of it.
 
     Args:
         source: The data set; open it with `strict=False` to have unusable files left out.

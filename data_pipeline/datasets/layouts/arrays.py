@@ -193,7 +193,7 @@ def _below(root: Path, name: str) -> list[Path]:
 
 
 def _beside_or_none(root: Path, masks: Path, name: str) -> Path | None:
-    """Return the file of a fold: beside the masks, or in the folder that has `images` where theirs has `masks`."""
+    """Return the file of a fold: next to the masks, or in the folder that has `images` where theirs has `masks`."""
     parts = masks.relative_to(root).parts[:-1]
     swapped = root.joinpath(*(part.replace("masks", "images") for part in parts), name)
     return next((path for path in (masks.with_name(name), swapped) if path.is_file()), None)

@@ -26,7 +26,7 @@ from searcher.data_pipeline.exceptions import DataError
 __all__ = ["NOT_ANNOTATED", "json_files", "open_coco"]
 
 NOT_ANNOTATED = "not annotated"
-"""Category of a crowd that is no object, whatever its shape: what `searcher data export` writes."""
+"""Category of a crowd of any shape that is no object: what `searcher data export` writes."""
 _KEYS = (b'"images"', b'"annotations"')
 _SPLIT = re.compile(r"(train|val|valid|validation|test)(?![a-z])", re.I)
 

@@ -35,7 +35,7 @@ class Entry:
     kind: PixelKind | None = None
     """The image's channels and depth; None: as the header of the first file says."""
     is_read_anew: Callable[[], bool] = lambda: False
-    """Whether earlier releases read these files otherwise, so that stores of then hold other labels."""
+    """Whether earlier releases read these files otherwise, so that earlier stores hold other labels."""
 
 
 class LayoutSource(FolderSource):

@@ -44,7 +44,7 @@ LAYOUTS: Registry[Opener] = Registry(
         "paired": f"{_HERE}.paired:open_paired",
     },
 )
-"""Those of plug-ins are asked first, then ours in turn: what one says about a folder is more certain than what the next
+"""Those of plug-ins are tried first, then ours in turn: what one says about a folder is more certain than what the next
 ones say."""
 
 OpenerT = TypeVar("OpenerT", bound=Opener)

@@ -85,7 +85,7 @@ def submit(address: str, study: str, arguments: Sequence[str], environment: Mapp
         address: HOST:PORT of the cluster's head, or the URL of its dashboard.
         study: Name of the study; part of the job's name.
         arguments: Of `searcher`. Everybody who reaches the dashboard can read them.
-        environment: Variables for the driver; likewise.
+        environment: Variables for the driver; in the same way.
 
     Raises:
         UserError: The cluster cannot be reached, has no job API, or takes another token.

@@ -14,7 +14,7 @@ from searcher.study.config import TrialConfig
 SMALL = {
     "unet": {"name": "unet", "base_channels": 2, "depth": 2, "norm": "batch", "head": "contour"},
     "mask_rcnn": {
-        "name": "mask_rcnn", "backbone": "resnet18", "fpn_channels": 16, "box_layer": 32, "mask_layer": 16,
+        "name": "mask_rcnn", "backbone": "efficientnet_lite0", "fpn_channels": 16, "box_layer": 32, "mask_layer": 16,
         "anchor_min_px": 8.0, "anchor_octaves": 3.0, "anchor_aspect": 1.5, "detections_per_image": 10,
         "box_score_threshold": 0.0,
     },

@@ -25,7 +25,7 @@ def small(name: str, more: Mapping[str, object] | None = None) -> StudySpec:
     model = {
         "unet": {"model.base_channels": 2},
         "mask_rcnn": {
-            "model.backbone": "resnet18", "model.weights": "none", "model.input_scale": 1.0,
+            "model.backbone": "efficientnet_lite0", "model.weights": "none", "model.input_scale": 1.0,
             "model.fpn_channels": 16, "model.box_layer": 32, "model.mask_layer": 16,
         },
     }  # fmt: skip

@@ -69,7 +69,8 @@ def batch():
 
 def test_a_batch_in_parts_makes_nearly_the_step_of_the_whole(detection):
     """Every part draws as many anchors and proposals an image, and all are taken: the losses are means of means."""
-    config = detection(model={"rpn_samples": 10_000, "box_samples": 10_000, "anchor_min_px": 16.0})
+    all_taken = {"rpn_samples": 10_000, "box_samples": 10_000, "anchor_min_px": 16.0}
+    config = detection(model=all_taken | {"backbone": "resnet18"})  # without a norm over the batch
     whole, parts = learner(config), learner(config, micro_batches=2)
     assert parts.learn(batch()) == pytest.approx(whole.learn(batch()), rel=1e-4)
     for (name, one), other in zip(whole.model.named_parameters(), parts.model.parameters(), strict=True):
@@ -83,7 +84,8 @@ def test_training_begins_from_the_weights_that_are_named_and_going_on_does_not_n
     classifier = resnet18().state_dict()
     path = tmp_path / "resnet.pth"
     torch.save(classifier, path)
-    config = detection(model={"weights": str(path), "trainable_layers": 2})
+    of_resnet = {"backbone": "resnet18", "weights": str(path), "trainable_layers": 2}
+    config = detection(model=of_resnet, train={"epochs": 2})
     run(config, store, tmp_path / "run", recorder(stop_after=1))
     path.unlink()
     run(config, store, tmp_path / "run", recorder(), resume_from=tmp_path / "run" / "last.pt")

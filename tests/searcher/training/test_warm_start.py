@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 NO_STEP = {"name": "sgd", "lr": 1e-30, "momentum": 0.0}
 """A rate that changes no float32 weight."""
 MASK_RCNN = {
-    "name": "mask_rcnn", "backbone": "resnet18", "norm": "batch", "fpn_channels": 32, "box_layer": 64,
+    "name": "mask_rcnn", "backbone": "efficientnet_lite0", "norm": "batch", "fpn_channels": 32, "box_layer": 64,
     "mask_layer": 32, "rpn_proposals": 50, "rpn_samples": 64, "box_samples": 32,
 }  # fmt: skip
 
