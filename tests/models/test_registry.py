@@ -21,7 +21,7 @@ def test_settings_arrive_in_the_model():
     assert model.encoder[0][0].out_channels == 6
     assert len(model.decoder) == 2
     assert model.dropout.p == 0.25
-    assert model.postprocess is postprocess
+    assert model.postprocess == postprocess
 
 
 def test_unknown_name_lists_the_known():

@@ -45,7 +45,7 @@ def test_the_written_file_is_a_study_with_its_reasons(searched, capsys, tmp_path
     assert (spec.name, spec.parent.study, spec.parent.how) == ("s-narrow", "s", "refine")
     assert spec.parent.trials == [2, 1, 0, 7, 6]
     assert spec.enqueue == ({"optimizer.name": "adam", "optimizer.lr": 0.012},)
-    assert spec.space["optimizer.lr"].domain.whole == (0.001, 0.1)
+    assert spec.space["optimizer.lr"].domain.original_range == (0.001, 0.1)
     assert main(["validate", "narrow.toml"]) == 0
 
 

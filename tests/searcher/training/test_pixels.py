@@ -13,7 +13,6 @@ from searcher.data_pipeline.datasets.view import DataView
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.normalisation import Normalisation, levels_of
 from searcher.data_pipeline.store import Store, normalised, prepare_store
-from searcher.study.catalog import load_study
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.checkpoints import load_checkpoint
@@ -32,13 +31,6 @@ OLD = {
 @pytest.mark.parametrize(("digest", "values"), OLD.items())
 def test_configurations_of_before_keep_their_digests(digest: str, values: dict) -> None:
     assert TrialConfig.model_validate(values).digest() == digest
-
-
-def test_studies_of_before_keep_theirs() -> None:
-    assert (
-        load_study("unet-broad").digest()
-        == "9c747b7f77188d5f621e1d0df3837de19343a7842d82ea7d610886565061441d"
-    )
 
 
 @pytest.mark.parametrize(

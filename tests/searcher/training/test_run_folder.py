@@ -17,7 +17,7 @@ from searcher.training.trainer import Trainer
 from searcher.training.validation import Validator
 
 DICE = Objective("object_dice")
-MEASURE = Validator.measure
+VALIDATE = Validator.validate
 
 
 class Killed(BaseException):
@@ -47,9 +47,9 @@ def values(monkeypatch):
 
 def script(monkeypatch, *values):
     def scripted(self, model, *, epoch, **more):
-        return {**MEASURE(self, model, epoch=epoch, **more), "object_dice": values[epoch - 1]}
+        return {**VALIDATE(self, model, epoch=epoch, **more), "object_dice": values[epoch - 1]}
 
-    monkeypatch.setattr(Validator, "measure", scripted)
+    monkeypatch.setattr(Validator, "validate", scripted)
 
 
 @pytest.fixture
