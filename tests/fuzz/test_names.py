@@ -35,7 +35,7 @@ def study_database(verbs_folder: Path) -> str:
     return path
 
 
-@examples(60)
+@examples(40)
 @given(
     name=NAMES,
     verb=st.sampled_from(["status", "trials", "best", "logs", "stop", "export", "doctor", "gc", "evaluate"]),
@@ -51,7 +51,7 @@ def test_a_database_that_is_not_there(verbs: VerbServer, name: str, verb: str):
     verbs.run(verb, f"--db=missing/{name}").check(codes=(2,))
 
 
-@examples(60)
+@examples(40)
 @given(
     name=NAMES,
     line=st.sampled_from(

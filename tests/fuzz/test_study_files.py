@@ -116,7 +116,7 @@ def spoilt(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@examples(60)
+@examples(40)
 @given(content=spoilt())
 def test_a_spoilt_study_file_is_one_line(verbs: VerbServer, verbs_folder: Path, content: bytes):
     path = verbs_folder / "study.toml"
@@ -136,7 +136,7 @@ def test_any_bytes_are_one_line(verbs: VerbServer, verbs_folder: Path, content: 
     verbs.run("validate", path).check(codes=(2,))
 
 
-@examples(60)
+@examples(40)
 @example(key="", value="[" * 1000)
 @given(key=KEYS, value=ODD_VALUES)
 def test_any_set_is_one_line(verbs: VerbServer, key: str, value: str):

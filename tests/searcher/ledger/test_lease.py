@@ -33,7 +33,7 @@ from searcher.ledger.tables import LaunchRow, utc_now
 processes = multiprocessing.get_context("forkserver")
 
 NUM_DRIVERS = 4
-NUM_ROUNDS = 4
+NUM_ROUNDS = 2
 
 REFUSED = (
     r"must have one driver at a time, got a second one; process \d+ on .+ has run it for .*\d+:\d\d:\d\d; "
