@@ -47,7 +47,7 @@ def with_new_names(
         if key.startswith("space."):
             _rename_in_ranges({"": value}, f"{key}", found, problems)
         if new != key:
-            found[f"--set {key}"] = new
+            found[f"--set: {leaf} of {path}"] = new
         renamed[new] = value
     if found and not stored:
         pairs = ", ".join(f"{old} is now called {new}" for old, new in found.items())

@@ -68,7 +68,7 @@ def test_the_command_line_takes_the_old_names_too(caplog):
     ranges = [spec.space[f"optimizer.{name}"].domain.original_range for name in ("lr", "weight_decay")]
     assert ranges == [(1e-4, 1e-1), (0.0, 0.5)]
     assert spec.overrides["study.secondary_objectives"] == ["loss"]
-    assert "--set study.also is now called study.secondary_objectives" in caplog.text
+    assert "--set: also of study is now called study.secondary_objectives" in caplog.text
 
 
 @pytest.mark.parametrize(
