@@ -110,8 +110,8 @@ def evaluate_networks(
     for split, groups in wanted.items():
         seen, results = [], []
         for numbers, indices in groups.items():
-            some = predictor if numbers == () else predictor_of_some(found, numbers, tta)
-            some.kind = predictor.kind
+            are_all = len(numbers) in (0, len(found.members))
+            some = predictor if are_all else predictor_of_some(found, numbers, predictor)
             with bar(f"predicting {split}") as advance:
                 seen_by_some = see_all(some, store, indices, advance)
             seen += seen_by_some

@@ -33,7 +33,7 @@ def held_out(
         Indices of images by indices of members. No member of a group trained on its images.
 
     Raises:
-        UserError: The networks were trained on other data, or trained on every image between them.
+        UserError: The networks were trained on other data, or these cannot be split as their configuration says.
     """
     other = [member for member in members if member.facts.data_fingerprint != store.fingerprint]
     if other:
@@ -57,31 +57,20 @@ def held_out(
     return groups
 
 
-def predictor_of_some(found: "FoundNetworks", numbers: Sequence[int], tta: bool | None) -> "Predictor":
-    """Return what predicts with some of the networks as all of them together would.
+def predictor_of_some(found: "FoundNetworks", numbers: Sequence[int], whole: "Predictor") -> "Predictor":
+    """Return what predicts with some of the networks as all of them together do.
 
     Args:
         found: The networks.
         numbers: Which.
-        tta: See `searcher.api.networks.predictor_for`.
-
-    Raises:
-        UserError: They do not fit this version, or cannot be asked together or so.
+        whole: The predictor of all of them.
     """
-    from searcher.api.networks import models_for, predictor_for
     from searcher.inference.precision import default_device
     from searcher.inference.trained import predictor_of
 
-    whole = predictor_for(found, tta)
-    if len(numbers) == len(found.members):
-        return whole
     device = default_device()
-    models = found.bundle.models(device) if found.bundle is not None else models_for(found, device)
-    some = predictor_of(
-        [found.members[number].network for number in numbers],
-        [models[number] for number in numbers],
-        device=device,
-        tta=whole.tta,
-    )
-    some.postprocess = whole.postprocess
+    networks = [found.members[number].network for number in numbers]
+    models = [network.model(device) for network in networks]
+    some = predictor_of(networks, models, device=device, tta=whole.tta)
+    some.postprocess, some.kind = whole.postprocess, whole.kind
     return some
