@@ -38,8 +38,9 @@ def test_of_two_drivers_at_the_same_instant_exactly_one_runs(
     database = postgres.new_database("two") if kind == "PostgreSQL" else None
     study = new_study(trials=2, database=database)
     together = fault("together", "searcher.ledger.database:Database.open", "hang", times=2)
-    # The loser must find the winner at work; the winner's first epoch waits for the loser's end.
-    drivers = [study.start(faults=[together]), study.start(faults=[together], keeps_plan=True)]
+    # The loser must find the winner at work, however late it comes: the winner's first epoch waits for its end.
+    first = fault("first", "searcher.training.trainer:Trainer._run_epoch", "hang")
+    drivers = [study.start(faults=[together, first]), study.start(faults=[together, first], keeps_plan=True)]
     wait_until(
         "both stand before the database", lambda: drivers[0].hanging("together") == 2, driver=drivers[0]
     )
@@ -48,6 +49,7 @@ def test_of_two_drivers_at_the_same_instant_exactly_one_runs(
     [loser] = [driver for driver in drivers if driver.process.poll() is not None]
     [winner] = [driver for driver in drivers if driver is not loser]
     assert_refused(loser, winner)
+    drivers[0].let_go("first")
     winner.ends_with(0)
     facts = study.facts()
     assert_finished(facts, study.runs, budget=2, epochs=4)
