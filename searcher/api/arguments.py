@@ -21,7 +21,7 @@ PathLike = str | os.PathLike[str]
 
 
 def study_spec(
-    study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[str, int | None]
+    study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[str, float | None]
 ) -> StudySpec:
     """Return a study with what was chosen instead of its file's values.
 

@@ -39,6 +39,8 @@ def launch(
     db: PathLike | None = None,
     storage: PathLike = "runs",
     trials: int | None = None,
+    hours: float | None = None,
+    gpu_hours: float | None = None,
     epochs: int | None = None,
     set: Mapping[str, Value] | None = None,
     with_parents: bool = False,
@@ -63,6 +65,8 @@ def launch(
             `SEARCHER_DB` of the environment, else `searcher.db` here.
         storage: Folder of checkpoints and logs, or an object store's URI.
         trials: The study's budget, instead of its file's.
+        hours: Hours of this launch: no trial begins that is not expected to end within them.
+        gpu_hours: Hours of this launch's trials together, times GPUs of a trial, in the same way.
         epochs: Epochs of a trial, instead of its file's.
         set: Any keys of the study file by dotted name; a searched one becomes fixed.
         with_parents: Run the studies that it comes from first, as far as they are not done.
@@ -96,7 +100,13 @@ def launch(
 
         watcher = _Watcher(line)
         study = planned_file(where, view, os.fspath(storage), watcher.preparing, watcher.remark)
-    spec = study_spec(study, set, {"study.trials": trials, "train.epochs": epochs})
+    named = {
+        "study.trials": trials,
+        "study.hours": hours,
+        "study.gpu_hours": gpu_hours,
+        "train.epochs": epochs,
+    }
+    spec = study_spec(study, set, named)
     database = database_address(db)
     Database.probe(database)
     with _rays_address(address) as cluster:
