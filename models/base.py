@@ -132,7 +132,7 @@ class DenseModel(HasInstanceMaps, SegmentationModel):
         """
 
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the results of `training_step` and `predict_maps` for a batch, from one forward pass where possible."""
+        """Return the results of `training_step` and `predict_maps` for a batch, from one forward pass if possible."""
         return self.training_step(batch), self.predict_maps(batch.images)
 
     @abstractmethod

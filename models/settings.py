@@ -57,8 +57,9 @@ class UNetSettings(PartsSettings):
     encoder: Annotated[str, one_of(ENCODERS)] = "plain"
     """What goes down: plain or residual blocks, or a backbone (the others), which may have pretrained weights."""
     weights: Annotated[str, AfterValidator(_names_encoder_weights)] = "none"
-    """Pretrained weights of a backbone: `none`, `imagenet`, or the path of a file; unused by other encoders. With weights,
-    the backbone has batch norm and `norm` concerns the decoder only. An EfficientNet-Lite always has batch norm."""
+    """Pretrained weights of a backbone: `none`, `imagenet`, or the path of a file; unused by other encoders. With
+    weights, the backbone has batch norm and `norm` concerns the decoder only. An EfficientNet-Lite always has batch
+    norm."""
     input_scale: float = Field(default=1.0, gt=0.0, le=4.0)
     """Factor by which images are enlarged for the network; losses are taken at that scale, maps enlarged back."""
     base_channels: int = Field(default=64, ge=1, le=1024)

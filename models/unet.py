@@ -207,7 +207,7 @@ class UNet(DenseModel):
 
     @torch.no_grad()
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses by name and the probabilities of a batch, from one forward pass; see `DenseModel.evaluate`."""
+        """Return the losses by name and the probabilities of a batch, from one forward pass."""
         is_partial = has_unannotated(batch.labels)
         logits = self(batch.images)
         labels = resize_labels(batch.labels, *logits.shape[2:])
@@ -215,7 +215,7 @@ class UNet(DenseModel):
         return losses, self.head.maps(_resize(logits, batch.images.shape[1:3]))
 
     def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
-        """Return the foreground map and the seed map that the head makes of the maps; see `DenseModel.instance_maps`."""
+        """Return the foreground map and the seed map that the head derives; see `DenseModel.instance_maps`."""
         return self.head.instance_maps(maps)
 
     def _scaled(self, x: Tensor) -> Tensor:
