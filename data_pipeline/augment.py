@@ -65,14 +65,15 @@ _POSTER_CROP_PX = 512
 
 
 def register_augmentation(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
-    """Return the decorator that makes an augmentation preset known.
+    """Return a decorator that registers an augmentation preset under a name, for a plug-in.
+
+    The decorated class or function returns an `Augmentation`. It takes its own options, and those of `crop_px`,
+    `strength` and `is_photograph` (see `build_augmentation`) that its signature has.
 
     Args:
-        name: What a study file calls it.
-        options: Its own settings, derived from `searcher.parts.Section`: the keys of `augment.options`.
-
-    The decorated class or function takes, of `crop_px`, `strength` and `is_photograph` (see `build_augmentation`),
-    those that its signature has, and its options. It returns an `Augmentation`.
+        name: Name of the preset in study files.
+        options: Class of the preset's own settings, derived from `searcher.parts.Section`: the keys of
+            `augment.options`.
     """
 
     def register(build: F) -> F:
@@ -91,17 +92,17 @@ def build_augmentation(
     options: Mapping[str, Any] | None = None,
     pipeline: str = "",
 ) -> Augmentation:
-    """Return an augmentation.
+    """Return the augmentation that a preset, or a pipeline of albumentations, describes.
 
     Args:
-        preset: One of `PRESETS`, or a plug-in's.
-        crop_px: Side length of the crops.
-        strength: Scales the magnitudes of `standard` and `strong`: 1 is the preset as designed, 0 only crops, flips
-            and turns.
-        is_photograph: Whether three channels of 8 bit are the colours of a photograph, whose hue and staining can be
-            jittered. Otherwise they are dyes, like any other number of channels.
-        options: Settings of a plug-in's preset, as checked.
-        pipeline: In place of a preset, the content of an albumentations pipeline; see
+        preset: Name of a preset: one of `PRESETS`, or of a plug-in. Ignored if there is a `pipeline`.
+        crop_px: Side of the crops, in pixels.
+        strength: Factor on the magnitudes of `standard` and `strong`, at least 0: 1 is the preset as designed, 0 leaves
+            only crops, flips and turns.
+        is_photograph: Whether three channels of 8 bits are the colours of a photograph, whose hue and staining can be
+            jittered. Otherwise they are treated as dyes, like any other number of channels.
+        options: Checked settings of a plug-in's preset; None for its defaults.
+        pipeline: Content of an albumentations pipeline, used instead of the preset; empty for none. See
             `searcher.data_pipeline.pipeline_file`.
 
     Raises:

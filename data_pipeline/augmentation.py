@@ -14,11 +14,11 @@ Labels = NDArray[np.uint16] | NDArray[np.int32]
 
 
 class Augmentation(Protocol):
-    """Makes a training crop. Threads may share one."""
+    """Makes a training crop from an image and its label map. Threads may share one."""
 
     @property
     def crop_px(self) -> int:
-        """Side length of what it makes."""
+        """Side of the crops that this augmentation makes, in pixels."""
 
     def __call__(
         self,

@@ -22,7 +22,7 @@ _ELASTIC_GRID_PX = 64
 
 
 class Magnitudes(NamedTuple):
-    """How far a warp may go at a strength of 1."""
+    """The largest distortions of a warp at a strength of 1."""
 
     scale: float
     """Scales are 1 / scale to scale, uniform in their logarithm."""
@@ -39,9 +39,10 @@ STRONG = Magnitudes(scale=1.5, shear_deg=12.0, elastic_sigma_px=6.0, elastic_pro
 
 
 class Warp(NamedTuple):
-    """Where a crop's pixels come from, both float32[crop_px, crop_px], in pixels of the image.
+    """For each pixel of a crop, the place in the image where its value comes from.
 
-    Places outside the image mean its reflection there.
+    Both arrays are float32[crop_px, crop_px], in pixels of the image. Places outside the image mean its reflection
+    there.
     """
 
     x: NDArray[np.float32]
@@ -55,14 +56,14 @@ def draw_warp(
     rng: np.random.Generator,
     magnitudes: Magnitudes = STANDARD,
 ) -> Warp:
-    """Draw a warp.
+    """Return a random warp of a crop: flips, turns, scale, shear and elastic displacement.
 
     Args:
-        shape: Height and width of the image.
-        crop_px: Side of the crop.
-        strength: Scales every magnitude. From 1, any angle is drawn.
-        rng: Everything is drawn from it.
-        magnitudes: How far to go at a strength of 1.
+        shape: Height and width of the image, in pixels.
+        crop_px: Side of the crop, in pixels.
+        strength: Factor on every magnitude. From 1 on, the turn is by any angle.
+        rng: Generator of everything that is random.
+        magnitudes: The largest distortions at a strength of 1.
     """
     matrix = _draw_matrix(strength, rng, magnitudes)
     centre_y, centre_x = (_draw_centre(size, crop_px, rng) for size in shape[:2])

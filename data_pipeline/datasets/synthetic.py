@@ -26,7 +26,7 @@ class SyntheticGlands:
 
     Args:
         num_images: Images of the split `train`.
-        size_px: Side length.
+        size_px: Side of the images, in pixels.
         seed: Seed of patients and images.
         num_test_images: Images of the split `testA`, of further patients.
     """
@@ -57,10 +57,10 @@ class SyntheticGlands:
         )
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of names, splits and groups, and of the first and last image.
+        """Return the SHA-256 of the names, splits and groups of all samples, and of the first and the last image.
 
-        Images depend on the parameters. Two of them are hashed, so that other drawing code, or a release of NumPy or
-        OpenCV that draws differently, has another fingerprint.
+        The parameters determine all images. Two images are hashed so that other drawing code, or a release of NumPy or
+        OpenCV that draws differently, changes the fingerprint.
         """
         digest = hashlib.sha256(repr((self.kind, self._size_px, self._seed, self.samples)).encode())
         for index in (0, len(self.samples) - 1):
@@ -69,7 +69,7 @@ class SyntheticGlands:
         return digest.hexdigest()
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Draw image uint8[size_px, size_px, 3] and instance label map int32[size_px, size_px]."""
+        """Return the image, uint8[size_px, size_px, 3], and label map, int32[size_px, size_px], drawn on request."""
         rng = np.random.default_rng((self._seed, _IMAGES, index))
         return draw_tissue(
             self._size_px, self._size_px, self._draw_patient(self._patient_numbers[index]), rng

@@ -34,22 +34,22 @@ Progress = Callable[[int, int], None]
 def prepare_store(
     source: SampleSource, cache_dir: Path, *, progress: Callable[[int, int], None] | None = None
 ) -> Store:
-    """Return the store of a dataset, building it first where it does not exist yet.
+    """Return the store of a data set, building it first if it does not exist.
 
-    Several processes may ask for the same store at once: one builds, the others wait for it. What a killed
-    process left behind is removed by the next build. A data set that changes while it is read is read again. So a store
-    always matches its fingerprint, which may then differ from an earlier `source.fingerprint`.
+    Several processes may ask for the same store at once: one builds it, the others wait. Files left by a killed process
+    are removed by the next build. A data set that changes while it is read is read again. So a store always matches its
+    fingerprint, which may differ from an earlier `source.fingerprint`.
 
     Args:
         source: The dataset.
-        cache_dir: Folder of all stores; created when missing.
-        progress: Called with (images done, images in all) while building; not at all when the store exists.
+        cache_dir: Folder of all stores; created if it is missing.
+        progress: Called with (images done, images in all) during a build; not called if the store exists.
 
     Raises:
         ChangedDataError: The data set kept changing; the message names a file.
-        DamagedStoreError: The store that is there holds other bytes than were written into it.
-        DataError: Files that cannot be decoded (all of them, one line each), an empty dataset, or a cache
-            folder that cannot be written or is full. Nothing but an empty lock file is left then.
+        DamagedStoreError: The existing store holds other bytes than were written.
+        DataError: Files cannot be decoded (all of them, one line each), the data set is empty, or the cache folder
+            cannot be written or is full. Nothing is left then except an empty lock file.
     """
     if not source.samples:
         raise DataError(f"{source.name}: a dataset must hold at least one image, got none; check the folder")
