@@ -113,7 +113,10 @@ class LaunchView:
             )
 
     def trial_does(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
-        """Show it, with an epoch that is measured but not handed over; the time of a trial begins with its worker."""
+        """Show it, and an epoch that is measured but not handed over; see `StudyListener.trial_does`.
+
+        The time of a trial begins with its worker.
+        """
         trial = self._trials.get(number)
         if trial is None or trial.ended is not None:
             return
