@@ -25,16 +25,16 @@ the needed pixels (about 3 ms). albumentations resamples at each step, and takes
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
 from searcher.data_pipeline.augmentation import Augmentation, Image, Labels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.intensity import IntensityJitter, is_colour
+from searcher.data_pipeline.presets import AUGMENTATIONS, PRESETS, register_augmentation
 from searcher.data_pipeline.stain import StainJitter
 from searcher.data_pipeline.warp import (
     STANDARD,
@@ -45,42 +45,10 @@ from searcher.data_pipeline.warp import (
     separate_reflections,
 )
 from searcher.parts import Part
-from searcher.plugins import Registry
 
 __all__ = ["AUGMENTATIONS", "PRESETS", "Augmentation", "build_augmentation", "register_augmentation"]
 
-PRESETS = ("none", "poster", "standard", "strong")
-"""The presets that come with this package."""
-
-AUGMENTATIONS: Registry[Part[Augmentation]] = Registry(
-    "augmentation preset",
-    key="augment.preset",
-    built_in={name: f"searcher.data_pipeline.augment:{name}" for name in PRESETS},
-)
-"""By `augment.preset`."""
-
-F = TypeVar("F", bound=Callable[..., Any])
-
 _POSTER_CROP_PX = 512
-
-
-def register_augmentation(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
-    """Return a decorator that registers an augmentation preset under a name, for a plug-in.
-
-    The decorated class or function returns an `Augmentation`. It takes its own options, and those of `crop_px`,
-    `strength` and `is_photograph` (see `build_augmentation`) that its signature has.
-
-    Args:
-        name: Name of the preset in study files.
-        options: Class of the preset's own settings, derived from `searcher.parts.Section`: the keys of
-            `augment.options`.
-    """
-
-    def register(build: F) -> F:
-        AUGMENTATIONS.register(name, Part(build, options))
-        return build
-
-    return register
 
 
 def build_augmentation(

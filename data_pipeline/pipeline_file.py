@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["MAX_PIPELINE", "is_content", "pipeline_text", "read_pipeline", "transforms_in"]
@@ -47,6 +45,8 @@ def pipeline_text(path: Path) -> str:
         raise DataError(
             f"{path}: must be a readable file, got {error.strerror or error}; check the path"
         ) from None
+    import yaml  # not before there is such a file
+
     try:
         content = yaml.safe_load(text)  # of JSON too, which is YAML
         return json.dumps(_plain(content), sort_keys=True, allow_nan=False, separators=(",", ":"))

@@ -58,7 +58,7 @@ def marked_outside(labels: NDArray[np.int32], is_known: NDArray[np.bool_]) -> ND
 
 
 def check_annotated(where: object, labels: NDArray[np.integer[Any]]) -> None:
-    """Check that something of an image is annotated.
+    """Check that a label map has at least one annotated pixel.
 
     Args:
         where: Its annotation file, or its name.

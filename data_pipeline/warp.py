@@ -88,14 +88,15 @@ def resample(
     out_image: Pixels,
     out_labels: NDArray[np.int32],
 ) -> None:
-    """Write what the warp sees: the image interpolated linearly, each label taken from the nearest pixel.
+    """Write a warped crop of an image and its labels: pixels interpolated linearly, labels by the nearest pixel.
 
-    Reflections of instances beyond the border have labels of their own, see `separate_reflections`.
+    Where the crop shows the reflection of an instance beyond the image's border, the reflection gets a label of its
+    own, see `separate_reflections`.
 
     Args:
-        image: uint8 or uint16[H, W, C].
-        labels: uint16 or int32[H, W].
-        warp: Where to look.
+        image: uint8 or uint16[H, W, C], the whole image.
+        labels: uint16 or int32[H, W], the image's label map.
+        warp: For each pixel of the crop, the place in the image.
         out_image: [crop_px, crop_px, C], of the image's type, C-contiguous; written.
         out_labels: int32[crop_px, crop_px], C-contiguous; written.
     """
@@ -113,14 +114,14 @@ def resample(
 
 
 def separate_reflections(labels: NDArray[np.int32], is_reflected: NDArray[np.bool_] | None) -> None:
-    """Give what is nothing but the reflection of an instance a label of its own, in place.
+    """Give each reflection of an instance a label of its own, in place, unless it touches the instance itself.
 
-    An instance near the border is seen twice, and twice the same label would be one instance in two places. A
-    reflection that grows out of its instance stays part of it: there is no border to be seen between them.
+    An instance near the border is visible twice. With the same label it would be one instance in two places. A
+    reflection that touches its instance keeps the label, because no border is visible between them.
 
     Args:
-        labels: int32[H, W], -1 where nothing is annotated, which stays.
-        is_reflected: bool[H, W], where reflections of the image are seen; None for nowhere.
+        labels: int32[H, W]; -1 where nothing is annotated, which stays.
+        is_reflected: bool[H, W], true where the image's reflection is visible; None for nowhere.
     """
     if is_reflected is None:
         return
