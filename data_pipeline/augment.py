@@ -25,16 +25,16 @@ the needed pixels (about 3 ms). albumentations resamples at each step, and takes
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
 from searcher.data_pipeline.augmentation import Augmentation, Image, Labels, Reflections
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.intensity import IntensityJitter, is_colour
+from searcher.data_pipeline.presets import AUGMENTATIONS, PRESETS, register_augmentation
 from searcher.data_pipeline.stain import StainJitter
 from searcher.data_pipeline.warp import (
     STANDARD,
@@ -46,41 +46,10 @@ from searcher.data_pipeline.warp import (
     separate_reflections,
 )
 from searcher.parts import Part
-from searcher.plugins import Registry
 
 __all__ = ["AUGMENTATIONS", "PRESETS", "Augmentation", "build_augmentation", "register_augmentation"]
 
-PRESETS = ("none", "poster", "standard", "strong")
-"""The presets that come with this package."""
-
-AUGMENTATIONS: Registry[Part[Augmentation]] = Registry(
-    "augmentation preset",
-    key="augment.preset",
-    built_in={name: f"searcher.data_pipeline.augment:{name}" for name in PRESETS},
-)
-"""By `augment.preset`."""
-
-F = TypeVar("F", bound=Callable[..., Any])
-
 _POSTER_CROP_PX = 512
-
-
-def register_augmentation(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
-    """Return the decorator that makes an augmentation preset known.
-
-    Args:
-        name: What a study file calls it.
-        options: Its own settings, derived from `searcher.parts.Section`: the keys of `augment.options`.
-
-    The decorated class or function takes, of `crop_px`, `strength` and `is_photograph` (see `build_augmentation`),
-    those that its signature has, and its options. It returns an `Augmentation`.
-    """
-
-    def register(build: F) -> F:
-        AUGMENTATIONS.register(name, Part(build, options))
-        return build
-
-    return register
 
 
 def build_augmentation(
@@ -92,17 +61,17 @@ def build_augmentation(
     options: Mapping[str, Any] | None = None,
     pipeline: str = "",
 ) -> Augmentation:
-    """Return an augmentation.
+    """Return the augmentation that a preset, or a pipeline of albumentations, describes.
 
     Args:
-        preset: One of `PRESETS`, or a plug-in's.
-        crop_px: Side length of the crops.
-        strength: Scales the magnitudes of `standard` and `strong`: 1 is the preset as designed, 0 only crops, flips
-            and turns.
-        is_photograph: Whether three channels of 8 bit are the colours of a photograph, whose hue and staining can be
-            jittered. Otherwise they are dyes, like any other number of channels.
-        options: Settings of a plug-in's preset, as checked.
-        pipeline: In place of a preset, the content of an albumentations pipeline; see
+        preset: Name of a preset: one of `PRESETS`, or of a plug-in. Ignored if there is a `pipeline`.
+        crop_px: Side of the crops, in pixels.
+        strength: Factor on the magnitudes of `standard` and `strong`, at least 0: 1 is the preset as designed, 0 leaves
+            only crops, flips and turns.
+        is_photograph: Whether three channels of 8 bits are the colours of a photograph, whose hue and staining can be
+            jittered. Otherwise they are treated as dyes, like any other number of channels.
+        options: Checked settings of a plug-in's preset; None for its defaults.
+        pipeline: Content of an albumentations pipeline, used instead of the preset; empty for none. See
             `searcher.data_pipeline.pipeline_file`.
 
     Raises:

@@ -19,7 +19,7 @@ Reflections = Mapping[int, int] | None
 
 
 class Augmentation(Protocol):
-    """Makes a training crop. Threads may share one.
+    """Makes a training crop from an image and its label map. Threads may share one.
 
     One that has a further argument `near`, a row and a column of the image or None, takes the crop so that this pixel
     is in it. `data.class_balance` needs that; without it, only the images are chosen by their classes.
@@ -27,7 +27,7 @@ class Augmentation(Protocol):
 
     @property
     def crop_px(self) -> int:
-        """Side length of what it makes."""
+        """Side of the crops that this augmentation makes, in pixels."""
 
     def __call__(
         self,

@@ -11,10 +11,10 @@ __all__ = ["Batch"]
 
 
 class Batch(NamedTuple):
-    """Images and their instance label maps, ready for a device.
+    """A batch of images and their instance label maps, in memory, ready to be copied to a device.
 
-    The arrays are views of buffers that the stream uses again. They hold this batch until the next one is requested.
-    Copy them (to a device, or with `.copy()`) before that.
+    The arrays are views of buffers that the stream uses again. They hold this batch only until the next one is
+    requested. Copy them (to a device, or with `.copy()`) before that.
     """
 
     images: Pixels

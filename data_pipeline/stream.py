@@ -35,23 +35,22 @@ _ORDER, _AUGMENT, _BALANCE = 0, 1, 2
 
 
 class BatchStream:
-    """Batches of augmented crops, epoch by epoch. Use as a context manager, or call `close`.
+    """Returns batches of augmented crops, epoch by epoch. Use it as a context manager, or call `close`.
 
-    An epoch takes every image equally often: it is a row of shuffled passes over the images, cut off at
-    `samples_per_epoch`.
-
-    A stream with threads switches off OpenCV's own threads for the whole process. Otherwise the stream's threads would
-    start more of them than there are cores.
+    In an epoch, all images are used equally often: the images are shuffled again and again until there are
+    `samples_per_epoch` samples. A stream with threads switches off OpenCV's own threads for the whole process.
+    Otherwise there would be more threads than cores.
 
     Args:
-        store: Where the images are.
-        indices: Which of its samples to stream.
+        store: The store with the images.
+        indices: Indices of the samples to use.
         batch_size: Samples per batch; an epoch's last batch may have fewer.
-        samples_per_epoch: Samples per epoch; 0 takes as many as there are indices.
-        augmentation: What is done to each.
-        seed: Seed of order and augmentation.
-        num_threads: Threads that load and augment; 0 does it in the caller's thread when a batch is requested.
-        prefetch: Batches to make ready ahead of the one asked for.
+        samples_per_epoch: Number of samples in an epoch; 0 for the number of `indices`.
+        augmentation: Makes a crop from each image.
+        seed: Seed of the order and of the augmentation.
+        num_threads: Number of threads that make crops; with 0, the caller's thread makes them when a batch is
+            requested.
+        prefetch: Number of batches to make ahead of the requested one.
         with_classes: Give each batch the classes of its objects. The store must have them.
         class_balance: Part of the crops, 0..1, that are taken around an object; each class is aimed at equally often.
             0 takes images equally often, and crops from anywhere. Needs `with_classes`.
@@ -110,17 +109,18 @@ class BatchStream:
 
     @property
     def num_batches(self) -> int:
-        """Batches per epoch."""
+        """Number of batches in an epoch."""
         return -(-self._num_samples // self._batch_size)
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Return the batches of one epoch, from `start_batch` on the same as without it.
+        """Return an iterator over the batches of one epoch, from batch `start_batch` on.
 
-        The iterator may be left at any point. Starting another one ends it.
+        The result for a batch does not depend on `start_batch`. The iterator need not be used to its end; starting
+        another epoch ends it.
 
         Args:
-            epoch: Which epoch, from 0.
-            start_batch: How many batches to leave out, up to `num_batches`.
+            epoch: Number of the epoch, from 0.
+            start_batch: Number of batches to skip, from 0 to `num_batches`.
 
         Raises:
             DataError: (while iterating) A sample could not be made; the message names it.
@@ -231,10 +231,12 @@ class _Run:
         self._epoch = epoch
 
     def make(self, number: int, image: Pixels, labels: NDArray[np.int32]) -> NDArray[np.int32] | None:
-        """Write sample `number` of the epoch; return the classes of its labels where they are learned.
+        """Make sample `number` of the epoch, and write it into `image` and `labels`; return the classes of its labels.
+
+        None where classes are not learned.
 
         Raises:
-            DataError: It could not be made.
+            DataError: The sample could not be made; the message names it.
         """
         index = int(self.order[number])
         rng = np.random.default_rng((self._seed, _AUGMENT, self._epoch, number))
@@ -288,13 +290,13 @@ class _Buffer:
         self.error: DataError | None = None
 
     def reset(self, first: int, size: int) -> None:
-        """Begin a batch of `size` samples, the first being sample `first` of the epoch."""
+        """Start a new batch of `size` samples; `first` is the number of its first sample in the epoch."""
         self._first, self._size, self._missing = first, size, size
         self.error = None
         self.ready.clear()
 
     def fill(self, run: _Run, slot: int) -> None:
-        """Make one sample; the last one to be done makes the batch ready."""
+        """Make one sample of the batch. The thread that makes the last one marks the batch as ready."""
         try:
             if not run.cancelled and self.error is None:
                 self._classes[slot] = run.make(self._first + slot, self._images[slot], self._labels[slot])
@@ -307,7 +309,7 @@ class _Buffer:
                     self.ready.set()
 
     def batch(self, run: _Run) -> Batch:
-        """Return views of what is filled."""
+        """Return the finished batch, as views of this buffer."""
         indices = run.order[self._first : self._first + self._size]
         ids = tuple(run.store.samples[i].id for i in indices)
         classes = None

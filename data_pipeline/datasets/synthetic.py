@@ -29,7 +29,7 @@ class SyntheticSource(ABC):
 
     Args:
         num_images: Images of the split `train`.
-        size_px: Side length.
+        size_px: Side of the images, in pixels.
         seed: Seed of patients and images.
         num_test_images: Images of the split `testA`, of further patients.
     """
@@ -60,10 +60,10 @@ class SyntheticSource(ABC):
         )
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of names, splits and groups, and of the first and last image.
+        """Return the SHA-256 of the names, splits and groups of all samples, and of the first and the last image.
 
-        Images depend on the parameters. Two of them are hashed, so that other drawing code, or a release of NumPy or
-        OpenCV that draws differently, has another fingerprint.
+        The parameters determine all images. Two images are hashed so that other drawing code, or a release of NumPy or
+        OpenCV that draws differently, changes the fingerprint.
         """
         digest = hashlib.sha256(repr((self.kind, self._size_px, self._seed, self.samples)).encode())
         for index in (0, len(self.samples) - 1):
@@ -72,7 +72,7 @@ class SyntheticSource(ABC):
         return digest.hexdigest()
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Draw image uint8[size_px, size_px, 3] and instance label map int32[size_px, size_px]."""
+        """Return the image, uint8[size_px, size_px, 3], and label map, int32[size_px, size_px], drawn on request."""
         image, annotation = self._draw(index)
         return image, annotation.labels
 

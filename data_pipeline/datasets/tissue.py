@@ -25,7 +25,7 @@ _SPECTRA = np.array([[0.66, 0.70, 0.27], [0.12, 0.95, 0.30]], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Patient:
-    """What the images of one patient have in common."""
+    """The properties that all synthetic images of one patient share: shape of glands, staining, colours."""
 
     malignant: bool
     gland_radius_px: float
@@ -43,7 +43,7 @@ class Patient:
 
 
 def draw_patient(rng: np.random.Generator, *, malignant: bool) -> Patient:
-    """Draw a patient. Malignant glands are irregular, crowded, and their rings uneven."""
+    """Return a random patient. Malignant glands are irregular and crowded, and their epithelium is uneven."""
     return Patient(
         malignant=malignant,
         gland_radius_px=float(rng.uniform(17, 27)),
@@ -58,13 +58,13 @@ def draw_patient(rng: np.random.Generator, *, malignant: bool) -> Patient:
 def draw_tissue(
     height: int, width: int, patient: Patient, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Draw one image of a patient.
+    """Return a random synthetic image of a patient, and its label map.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        patient: Whose tissue it is.
-        rng: Decides about all else.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        patient: The patient, who determines glands and stain.
+        rng: Generator of everything that is random.
 
     Returns:
         The image, uint8[height, width, 3], RGB, and its label map, int32[height, width]: 0 for stroma, 1..n for n

@@ -46,24 +46,24 @@ def prepare_store(
     progress: Callable[[int, int], None] | None = None,
     with_classes: bool = False,
 ) -> Store:
-    """Return the store of a dataset, building it first where it does not exist yet.
+    """Return the store of a data set, building it first if it does not exist.
 
-    Several processes may ask for the same store at once: one builds, the others wait for it. What a killed
-    process left behind is removed by the next build. A data set that changes while it is read is read again. So a store
-    always matches its fingerprint, which may then differ from an earlier `source.fingerprint`.
+    Several processes may ask for the same store at once: one builds it, the others wait. Files left by a killed process
+    are removed by the next build. A data set that changes while it is read is read again. So a store always matches its
+    fingerprint, which may differ from an earlier `source.fingerprint`.
 
     Args:
         source: The dataset.
-        cache_dir: Folder of all stores; created when missing.
-        progress: Called with (images done, images in all) while building; not at all when the store exists.
-        with_classes: Give the store the classes of its objects, as far as the data set says them. Stores of earlier
-            releases have no table of them: the images are then read once more.
+        cache_dir: Folder of all stores; created if it is missing.
+        progress: Called with (images done, images in all) during a build; not called if the store exists.
+        with_classes: Give the store the classes of its objects, if the data set has them. A store of an earlier release
+            has no table of them: the images are then read once more.
 
     Raises:
         ChangedDataError: The data set kept changing; the message names a file.
-        DamagedStoreError: The store that is there holds other bytes than were written into it.
-        DataError: Files that cannot be decoded (all of them, one line each), an empty dataset, or a cache
-            folder that cannot be written or is full. Nothing but an empty lock file is left then.
+        DamagedStoreError: The existing store holds other bytes than were written.
+        DataError: Files cannot be decoded (all of them, one line each), the data set is empty, or the cache folder
+            cannot be written or is full. Nothing is left then except an empty lock file.
     """
     if not source.samples:
         raise DataError(f"{source.name}: a dataset must hold at least one image, got none; check the folder")

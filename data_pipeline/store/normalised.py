@@ -25,13 +25,13 @@ __all__ = ["normalised"]
 
 
 def normalised(store: Store, normalisation: Normalisation) -> Store:
-    """Return the store with images as uint8, normalised one by one; the store itself where nothing changes.
+    """Return a store whose images are normalised to uint8, each when first used; the store itself if nothing changes.
 
-    Of a store that is normalised already, what is stored is normalised again.
+    For a store that is already normalised, the stored images are normalised anew.
 
     Args:
         store: As prepared.
-        normalisation: How.
+        normalisation: The rule.
     """
     if isinstance(store, _NormalisedStore):
         return store if store.normalisation == normalisation else normalised(store.stored, normalisation)
@@ -65,10 +65,10 @@ class _NormalisedStore(Store):
         return normalised, (self.stored, self.normalisation)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Return the normalised image as uint8[H, W, C]: a read-only view.
+        """Return image `index`, normalised, as uint8[H, W, C]: a read-only view.
 
         Raises:
-            DataError: No room for it.
+            DataError: There is no room on disk for the normalised image.
         """
         found = self._ready[index]
         if found is not None:
@@ -80,7 +80,7 @@ class _NormalisedStore(Store):
         return found
 
     def levels(self, index: int) -> Levels:
-        """Return which values of an image become 0 and 255."""
+        """Return the values of image `index` that become 0 and 255."""
         return levels_of(self._images[index], self.normalisation)
 
     def _made(self, index: int) -> NDArray[np.uint8]:

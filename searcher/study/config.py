@@ -7,7 +7,7 @@ Its canonical hash is what proves that the trainer applied what the sampler aske
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -21,15 +21,17 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from searcher.data_pipeline.augment import AUGMENTATIONS
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.normalisation import Normalisation
 from searcher.data_pipeline.pipeline_file import MAX_PIPELINE, read_pipeline
+from searcher.data_pipeline.presets import AUGMENTATIONS
 from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
 from searcher.parts import Options, PartSection, Section, one_of
 from searcher.plugins import Registry
 from searcher.study.objectives import METRICS
 from searcher.study.parts import OPTIMIZERS, SCHEDULES
+
+if TYPE_CHECKING:
+    from searcher.data_pipeline.normalisation import Normalisation
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -130,8 +132,10 @@ class DataConfig(Section):
         }
 
     @property
-    def normalised_by(self) -> Normalisation:
+    def normalised_by(self) -> "Normalisation":
         """How images are normalised. In a resolved configuration `auto` is of a time without normalisation: `fixed`."""
+        from searcher.data_pipeline.normalisation import Normalisation  # NumPy, which no study file needs
+
         kind = "fixed" if self.normalisation == "auto" else self.normalisation
         return Normalisation(kind, self.low_percentile, self.high_percentile)
 

@@ -10,7 +10,7 @@ __all__ = ["Annotation"]
 
 @dataclass(frozen=True)
 class Annotation:
-    """The label map of an image, and what its file says of the objects."""
+    """The label map of one image, and the classes and remarks that its annotation file gives."""
 
     labels: NDArray[np.int32]
     """int32[H, W], 0 background, -1 not annotated, objects numbered from 1."""

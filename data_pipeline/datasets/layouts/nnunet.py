@@ -38,11 +38,11 @@ _IMAGE_NAME = re.compile(r"(.+)_(\d{4})")
 
 
 def open_nnunet(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in a folder of nnU-Net's, None if it is none.
+    """Return the data set in a folder in nnU-Net's layout; None if the folder has another layout.
 
     Raises:
-        DataError: Images without label map, volumes, several classes, unusable files (`strict` only, but for the
-            classes).
+        DataError: The data set has several classes. Or, `strict` only, there are images without label map, volumes, or
+            unusable files.
     """
     if not ((root / "dataset.json").is_file() and (root / "imagesTr").is_dir()):
         return None

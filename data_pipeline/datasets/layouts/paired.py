@@ -53,10 +53,10 @@ class _Format:
 
 
 def open_paired(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in a folder of images with an annotation file each, None if it holds nothing of that kind.
+    """Return the data set in a folder of images with an annotation file each; None if there are no such pairs.
 
     Raises:
-        DataError: Images without annotation or the reverse, unusable files (`strict` only).
+        DataError: Images have no annotation or the reverse, or files are unusable (`strict` only).
     """
     files = scan(root, {*IMAGE_SUFFIXES, *(suffix for kind in _FORMATS for suffix in kind.suffixes)})
     by_suffix: dict[str, list[FoundFile]] = defaultdict(list)
