@@ -70,20 +70,12 @@ def draw_warp(
     """Return a random warp of a crop: flips, turns, scale, shear and elastic displacement.
 
     Args:
-<<<<<<< HEAD
-        shape: Height and width of the image.
-        crop_px: Side of the crop.
-        strength: Scales every magnitude. From 1, any angle is drawn.
-        rng: Everything is drawn from it.
-        magnitudes: How far to go at a strength of 1.
-        near: Row and column of a pixel of the image that is to be seen; None for anywhere.
-=======
         shape: Height and width of the image, in pixels.
         crop_px: Side of the crop, in pixels.
         strength: Factor on every magnitude. From 1 on, the turn is by any angle.
         rng: Generator of everything that is random.
         magnitudes: The largest distortions at a strength of 1.
->>>>>>> main
+        near: Row and column of a pixel of the image that is to be seen; None for anywhere.
     """
     matrix = _draw_matrix(strength, rng, magnitudes)
     centre_y, centre_x = (
@@ -110,13 +102,8 @@ def resample(
     warp: Warp,
     out_image: Pixels,
     out_labels: NDArray[np.int32],
-<<<<<<< HEAD
 ) -> Reflections:
-    """Write what the warp sees: the image interpolated linearly, each label taken from the nearest pixel.
-=======
-) -> None:
     """Write a warped crop of an image and its labels: pixels interpolated linearly, labels by the nearest pixel.
->>>>>>> main
 
     Where the crop shows the reflection of an instance beyond the image's border, the reflection gets a label of its
     own, see `separate_reflections`.
@@ -141,30 +128,20 @@ def resample(
     return separate_reflections(out_labels, _is_outside(warp, image.shape))
 
 
-<<<<<<< HEAD
 def separate_reflections(
     labels: NDArray[np.int32], is_reflected: NDArray[np.bool_] | None
 ) -> dict[int, int] | None:
-    """Give what is nothing but the reflection of an instance a label of its own, in place.
-=======
-def separate_reflections(labels: NDArray[np.int32], is_reflected: NDArray[np.bool_] | None) -> None:
     """Give each reflection of an instance a label of its own, in place, unless it touches the instance itself.
->>>>>>> main
 
     An instance near the border is visible twice. With the same label it would be one instance in two places. A
     reflection that touches its instance keeps the label, because no border is visible between them.
 
     Args:
-<<<<<<< HEAD
-        labels: int32[H, W], -1 where nothing is annotated, which stays.
-        is_reflected: bool[H, W], where reflections of the image are seen; None for nowhere.
+        labels: int32[H, W]; -1 where nothing is annotated, which stays.
+        is_reflected: bool[H, W], true where the image's reflection is visible; None for nowhere.
 
     Returns:
         The new labels, each with the label of the instance that it is the reflection of; None where there is none.
-=======
-        labels: int32[H, W]; -1 where nothing is annotated, which stays.
-        is_reflected: bool[H, W], true where the image's reflection is visible; None for nowhere.
->>>>>>> main
     """
     if is_reflected is None:
         return None
