@@ -86,7 +86,8 @@ def _placed(height: int, width: int, patient: Patient, rng: np.random.Generator)
         if rng.random() >= share:
             nuclei.append(_epithelial(y, x, patient, rng))
         elif rng.random() < 0.3:  # a cluster
-            nuclei += [_lymphocyte(*rng.normal((y, x), 9.0), rng) for _ in range(int(rng.integers(2, 6)))]
+            around = rng.normal((y, x), 9.0, size=(int(rng.integers(2, 6)), 2))
+            nuclei += [_lymphocyte(float(row), float(column), rng) for row, column in around]
         else:
             nuclei.append(_lymphocyte(y, x, rng))
     return nuclei
@@ -125,4 +126,7 @@ def _chromatin(kind: int, distance: Map, rng: np.random.Generator) -> Map:
     if kind == _LYMPHOCYTE:
         return np.float32(1) + np.float32(0.5) * grains
     rim = np.clip((distance - np.float32(0.7)) * 3, 0, 1)
-    return np.float32(0.85) + np.float32(0.4) * rim + np.float32(0.7) * cv2.GaussianBlur(grains, (0, 0), 0.5)
+    dye: Map = (
+        np.float32(0.85) + np.float32(0.4) * rim + np.float32(0.7) * cv2.GaussianBlur(grains, (0, 0), 0.5)
+    )
+    return dye
