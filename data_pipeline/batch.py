@@ -24,3 +24,6 @@ class Batch(NamedTuple):
     """int32[B, H, W], 0 is background, -1 not annotated, every other value is one instance of that image."""
     ids: tuple[str, ...]
     """The B samples' ids, in order."""
+    classes: tuple[NDArray[np.int32], ...] | None = None
+    """The B samples' classes: `classes[b][label]` is the class, from 1, of the object with that label in `labels[b]`; 0
+    where it is not known, and for background. None where classes are not learned."""

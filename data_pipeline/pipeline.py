@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.augmentation import Augmentation, Image, Labels
+from searcher.data_pipeline.augmentation import Augmentation, Image, Labels, Reflections
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import read_pipeline, transforms_in
 from searcher.data_pipeline.unannotated import is_partial
@@ -131,11 +131,11 @@ class Pipeline:
         rng: np.random.Generator,
         out_image: Image,
         out_labels: NDArray[np.int32],
-    ) -> None:
+    ) -> Reflections:
         """Write a crop of what the pipeline makes of an image; see `Augmentation`."""
         seed = int(rng.integers(2**31))
         moved_image, moved_labels = self._transforms.moved(image, labels, seed)
-        self._crop(moved_image, moved_labels, rng, out_image, out_labels)
+        return self._crop(moved_image, moved_labels, rng, out_image, out_labels)
 
 
 def check_pipeline(content: str) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
 from searcher.data_pipeline.datasets.folder_source import FolderSource
@@ -39,9 +39,6 @@ from searcher.data_pipeline.images import (
     unusable_entries,
 )
 from searcher.data_pipeline.unannotated import check_annotated, marked_value
-
-if TYPE_CHECKING:
-    from searcher.data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
@@ -227,6 +224,16 @@ class LabelFolder(PairedFolder):
         return tuple(sorted({*self._description.classes, *in_table}))
 
     @property
+    def declared_classes(self) -> tuple[str, ...]:
+        """Names of the objects' classes that `dataset.toml` has, in its order."""
+        return self._description.classes
+
+    def class_fingerprint(self) -> str:
+        """Return the SHA-256 of what `objects.csv` and `dataset.toml` say of classes; `fingerprint` is not of it."""
+        of_images = sorted((name, sorted(classes.items())) for name, classes in self._classes.items())
+        return hashlib.sha256(repr((self.declared_classes, of_images)).encode()).hexdigest()
+
+    @property
     def licence(self) -> str:
         """The licence in `dataset.toml`; empty without one."""
         return self._description.licence
@@ -248,13 +255,15 @@ class LabelFolder(PairedFolder):
         check_labels(self.root, name, self._classes.get(name, {}), labels)
         return image, labels
 
-    def read_annotated(self, index: int) -> tuple[Pixels, "Annotation"]:
+    def read_annotated(self, index: int) -> tuple[Pixels, Annotation]:
         """Return an image, and its label map with the objects' classes from `objects.csv`. Raises what `read` does."""
-        from searcher.data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
-
         image, labels = self.read(index)
+        return image, Annotation(labels, self.object_classes(index))
+
+    def object_classes(self, index: int) -> dict[int, str]:
+        """Return the class of each object of an image that has one, as `objects.csv` says; decodes nothing."""
         classes = self._classes.get(self._pairs[index].sample.id, {})
-        return image, Annotation(labels, {label: name for label, name in classes.items() if name})
+        return {label: name for label, name in classes.items() if name}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the data set: that of `PairedFolder`.

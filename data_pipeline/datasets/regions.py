@@ -6,17 +6,15 @@ The figures then say how well a network does on other tissue of the same images,
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.unannotated import check_annotated
-
-if TYPE_CHECKING:
-    from searcher.data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["ValidationRegion", "split_by_region"]
 
@@ -125,10 +123,8 @@ class _SplitSource:
         of_source, part = self._parts[index]
         return self._cut(self.samples[index].id, part, *self._source.read(of_source))
 
-    def read_annotated(self, index: int) -> tuple[NDArray[Any], "Annotation"]:
+    def read_annotated(self, index: int) -> tuple[NDArray[Any], Annotation]:
         """Return one sample's image, cut out of the whole image, and its annotation with the classes of its objects."""
-        from searcher.data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
-
         of_source, part = self._parts[index]
         annotated = getattr(self._source, "read_annotated", None)
         if annotated is None:

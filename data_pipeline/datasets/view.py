@@ -5,20 +5,18 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.regions import ValidationRegion, split_by_region
 from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
 from searcher.data_pipeline.unannotated import check_annotated, is_partial, marked_value, objects_only
-
-if TYPE_CHECKING:
-    from searcher.data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["LABELS_ARE", "DataView", "LabelsAre", "objects_of", "viewed"]
 
@@ -115,20 +113,23 @@ class _ViewedSource:
         )
         return self._seen(index, *read(index))
 
-    def read_annotated(self, index: int) -> tuple[NDArray[Any], "Annotation"]:
+    def read_annotated(self, index: int) -> tuple[NDArray[Any], Annotation]:
         """Return one sample's image, and its annotation with the classes of the objects left after resampling.
 
         If the view makes other objects of the label map, there are no classes, because those belong to the file's own
         objects.
         """
-        from searcher.data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
-
         annotated = getattr(self._source, "read_annotated", None)
         if annotated is None or self._view.labels_are not in ("", "instances"):
             image, labels = self.read(index)
             return image, Annotation(labels)
-        image, annotation = annotated(index)
-        image, labels = self._seen(index, image, annotation.labels)
+        if self._view.labels_are and hasattr(self._source, "read_stored"):  # which is what `read` takes then
+            image, labels = self.read(index)
+            of_source = getattr(self._source, "object_classes", None)
+            annotation = Annotation(labels, {} if of_source is None else of_source(index))
+        else:
+            image, annotation = annotated(index)
+            image, labels = self._seen(index, image, annotation.labels)
         left = set(np.unique(labels).tolist())
         classes = {label: name for label, name in annotation.classes.items() if label in left}
         return image, replace(annotation, labels=labels, classes=classes)

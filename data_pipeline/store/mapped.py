@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.samples import Pixels, Sample
 from searcher.data_pipeline.exceptions import DamagedStoreError, DataError
+from searcher.data_pipeline.store.classes import NO_CLASSES, ClassTable, find_classes
 from searcher.data_pipeline.store.index import LABELS, PIXELS, Entry, Index, read_index
 from searcher.data_pipeline.store.integrity import check_content, check_once_a_boot, identity_of
 
@@ -23,8 +24,10 @@ class Store:
     path: the other process maps the same files.
     """
 
-    def __init__(self, path: Path, index: Index) -> None:
+    def __init__(self, path: Path, index: Index, classes: ClassTable = NO_CLASSES) -> None:
         self.path = path
+        self.class_table = classes
+        """The classes of the objects; empty where nobody asked for them, or the data set has none."""
         self.fingerprint = index.fingerprint
         self.channels = index.channels
         self.dtype: Literal["uint8", "uint16"] = "uint16" if index.dtype == "uint16" else "uint8"
@@ -87,8 +90,8 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.fingerprint[:12]}, {len(self)} images, {str(self.path)!r})"
 
-    def __reduce__(self) -> tuple[Callable[[Path], "Store"], tuple[Path]]:
-        return Store.open, (self.path,)
+    def __reduce__(self) -> tuple[Callable[[Path, str], "Store"], tuple[Path, str]]:
+        return _reopened, (self.path, self.class_table.digest)
 
     @property
     def has_digests(self) -> bool:
@@ -102,6 +105,20 @@ class Store:
     def labels(self, index: int) -> NDArray[np.uint16] | NDArray[np.int32]:
         """Return label map `index` as uint16 or int32[H, W], a read-only view; -1 where nothing is annotated."""
         return self._labels[index]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the objects' classes, class 1 first; empty where they are not known."""
+        return self.class_table.names
+
+    def classes(self, index: int) -> NDArray[np.int32]:
+        """Return the class of each label of an image: int32[highest label + 1], 0 where there is none."""
+        return self.class_table.of_labels(index, int(self.labels(index).max(initial=0)))
+
+    def with_classes(self, table: ClassTable) -> "Store":
+        """Return the store with the classes of its objects."""
+        assert not table.names or len(table.of_images) == len(self), (len(table.of_images), len(self))
+        return Store(self.path, self._index, table)
 
     def indices(self, split: str) -> list[int]:
         """Return the indices of the samples in one split, ascending; empty if there are none."""
@@ -145,6 +162,17 @@ class Store:
                 entry.shape, dtype=entry.labels_dtype, buffer=self._labels_map, offset=entry.labels_offset
             ),
         )
+
+
+def _reopened(path: Path, class_digest: str) -> Store:
+    """Return the store in a folder with the classes that it was sent with."""
+    store = Store.open(path)
+    table = find_classes(path, class_digest) if class_digest else NO_CLASSES
+    if table is None:
+        raise DataError(
+            f"{path}: the store must have its table of classes, got none; prepare the data set again"
+        )
+    return store.with_classes(table) if table.names else store
 
 
 def _is_written(before: list[list[int]], after: list[list[int]]) -> bool:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.normalisation import Levels, Normalisation, levels_of
+from searcher.data_pipeline.store.classes import ClassTable
 from searcher.data_pipeline.store.mapped import Store
 
 __all__ = ["normalised"]
@@ -43,7 +44,7 @@ class _NormalisedStore(Store):
     """A store whose images are normalised. Threads may share one."""
 
     def __init__(self, store: Store, normalisation: Normalisation) -> None:
-        super().__init__(store.path, store._index)
+        super().__init__(store.path, store._index, store.class_table)
         self.dtype = "uint8"
         self.stored = store
         self.normalisation = normalisation
@@ -55,6 +56,10 @@ class _NormalisedStore(Store):
         )
         self._ready: list[NDArray[np.uint8] | None] = [None] * len(self)
         self._lock = threading.Lock()
+
+    def with_classes(self, table: ClassTable) -> Store:
+        """Return the store with the classes of its objects."""
+        return normalised(self.stored.with_classes(table), self.normalisation)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return normalised, (self.stored, self.normalisation)

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES
 from searcher.data_pipeline.datasets.annotations.text_files import starts_with
 from searcher.data_pipeline.exceptions import DataError

@@ -6,31 +6,20 @@ pixels do, too. Where objects overlap, the smaller one keeps the pixels, and of 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape
 from searcher.data_pipeline.exceptions import DataError
 
-__all__ = ["Annotation", "covered", "paint"]
+__all__ = ["Annotation", "covered", "paint"]  # Annotation: plug-ins of earlier releases look for it here
 
 _CHUNK_PX = 1 << 20
 """Pixels of a large object that are looked at together: bounds the memory."""
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """The label map of one image, and the classes and remarks that its annotation file gives."""
-
-    labels: NDArray[np.int32]
-    """int32[H, W], 0 background, -1 not annotated, objects numbered from 1."""
-    classes: dict[int, str] = field(default_factory=dict)
-    """Class by label, of the objects that have one."""
-    remarks: tuple[str, ...] = ()
-    """What was decided where the file leaves it open: one line each, naming the file."""
 
 
 @dataclass

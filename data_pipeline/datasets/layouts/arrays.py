@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
 from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError

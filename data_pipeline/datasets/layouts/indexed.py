@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation, covered, paint
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
+from searcher.data_pipeline.datasets.annotations.painting import covered, paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape
 from searcher.data_pipeline.datasets.layouts.folder_scan import FoundFile, find_image, samples_of, scan
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.folder_source import FolderSource
 from searcher.data_pipeline.datasets.samples import Pixels, Sample

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.text_files import read_json
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
 from searcher.data_pipeline.datasets.samples import Pixels, Sample

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
+from searcher.data_pipeline.datasets.annotations.painting import paint
 from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape, mask_shape
 from searcher.data_pipeline.datasets.layouts.folder_scan import FoundFile, samples_of, scan
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource

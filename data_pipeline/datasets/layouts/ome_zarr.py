@@ -8,8 +8,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
 from searcher.data_pipeline.datasets.samples import Pixels, Sample
 from searcher.data_pipeline.exceptions import DataError
