@@ -21,7 +21,7 @@ PathLike = str | os.PathLike[str]
 
 
 def study_spec(
-    study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[str, float | None]
+    study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[str, int | None]
 ) -> StudySpec:
     """Return a study, read from its file or the package, with the given values instead of the file's.
 

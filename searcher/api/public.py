@@ -66,7 +66,7 @@ def launch(
             the variable `SEARCHER_DB`; without that, `searcher.db` in the working folder.
         storage: Folder or object store's URI for checkpoints and logs.
         trials: Budget of the study; None for the one in its file.
-        hours: Hours that this launch may take: no trial begins that is not expected to end in time. None for the file's.
+        hours: Hours of this launch: no trial begins that is not expected to end in time; None for the file's.
         gpu_hours: Hours of this launch's trials together, times GPUs of a trial; None for the file's.
         epochs: Epochs of a trial; None for the number in the file.
         set: Values for any keys of the study file, by dotted name; a searched parameter becomes fixed.
@@ -104,13 +104,9 @@ def launch(
 
         watcher = _Watcher(line)
         study = planned_file(where, view, os.fspath(storage), watcher.preparing, watcher.remark)
-    named = {
-        "study.trials": trials,
-        "study.hours": hours,
-        "study.gpu_hours": gpu_hours,
-        "train.epochs": epochs,
-    }
-    spec = study_spec(study, set, named)
+    limits = {"study.hours": hours, "study.gpu_hours": gpu_hours}
+    chosen = {**(set or {}), **{key: value for key, value in limits.items() if value is not None}}
+    spec = study_spec(study, chosen, {"study.trials": trials, "train.epochs": epochs})
     database = database_address(db)
     Database.probe(database)
     with _rays_address(address) as cluster:

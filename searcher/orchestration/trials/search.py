@@ -339,10 +339,10 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         """Ray's identifiers of the trials that were handed out and have not ended, and their numbers."""
         return self._running
 
-    def seen(self, number: int, doing: Doing) -> None:
-        """Take in that a trial's worker is at work."""
+    def seen(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
+        """Take in what a trial's worker does; see `StudyListener.trial_does`."""
         self._forecast.begun(number, time.monotonic())
-        self._listener.trial_does(number, doing)
+        self._listener.trial_does(number, doing, epoch, value)
 
     def expect_loss(self, number: int, why: str) -> None:
         """Take note of why a trial's worker is about to be gone; Ray will only say that it was killed."""
