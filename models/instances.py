@@ -18,7 +18,7 @@ def instances_from_detections(detections: Detections, settings: PostprocessSetti
     The detections above `min_score` are handled from the highest score down. A mask is resized to its box and
     thresholded, its holes are filled, and it gets the pixels that are still free. It is left out if more than
     `max_overlap` of its pixels were taken: it was mostly found before. It is also left out if fewer than
-    `min_object_area_px`, or none, are left.
+    `min_object_area_px`, or none, are left. Detections of all classes compete alike.
 
     Args:
         detections: What was found in one image.
@@ -29,6 +29,7 @@ def instances_from_detections(detections: Detections, settings: PostprocessSetti
     """
     labels = np.zeros(detections.size, np.int32)
     scores: list[float] = []
+    kept: list[int] = []
     for index in np.argsort(-detections.scores, kind="stable"):
         if detections.scores[index] <= settings.min_score:
             break
@@ -36,8 +37,14 @@ def instances_from_detections(detections: Detections, settings: PostprocessSetti
         free = claim(mask, labels[window], settings)
         if free is not None:
             scores.append(detections.scores[index])
+            kept.append(int(index))
             labels[window][free] = len(scores)
-    return Prediction(labels, np.array(scores, np.float32))
+    of_classes = detections.class_probabilities
+    return Prediction(
+        labels,
+        np.array(scores, np.float32),
+        None if of_classes is None else of_classes[np.array(kept, np.int64)],
+    )
 
 
 def mask_of(
