@@ -4,10 +4,19 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader as _Loader
+    from importlib.abc import MetaPathFinder as _Finder
+else:  # the import system needs the methods alone, and importlib.abc imports what reads archives
+
+    class _Finder: ...
+
+    class _Loader: ...
+
 
 __all__ = ["MODULES", "NAMES", "install", "old_names", "warn_of_old_name"]
 
@@ -76,7 +85,7 @@ def warn_of_old_name(old: str, new: str) -> None:
     warnings.warn(f"{old} is now called {new}; write that", DeprecationWarning, stacklevel=3)
 
 
-class _OldModules(MetaPathFinder, Loader):
+class _OldModules(_Finder, _Loader):
     """Finds modules that no other finder has. The old and the new name give the same module."""
 
     def find_spec(

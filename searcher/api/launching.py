@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.run_context import RunContext
 from searcher.storage.mirror import cache_dir
 from searcher.study.spec import StudySpec
+from searcher.training.class_data import pinned
 from searcher.training.data_check import check_data
 from searcher.training.dataset import DataRequest
 
@@ -110,6 +111,9 @@ def _launch_one(spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher) -> 
     data = DataRequest(place.data, str(cache_dir()), config.data, place.view)
     with watcher.preparing() as advance:
         store = data.prepare(advance)
+    spec = pinned(spec, store)
+    config = spec.trial_config({})
+    data = replace(data, synthetic=config.data)
     remarks = [*as_began, *check_data(store, data, config)]
     run = RunContext(
         spec=spec,

@@ -47,12 +47,14 @@ def measure_memory(
         SearcherError: The measurement failed.
     """
     from searcher.storage.mirror import cache_dir
+    from searcher.training.class_data import pinned
     from searcher.training.dataset import DataRequest
     from searcher.training.memory_probe import largest_trial
 
     request = DataRequest(data, str(cache_dir()), spec.trial_config({}).data, view)
     with bar("preparing images") as advance:
         store = request.prepare(advance)
+    spec = pinned(spec, store)
     measured: list[MeasuredTrial] = []
     with bar("measuring") as advance:
 

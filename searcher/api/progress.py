@@ -92,8 +92,8 @@ class LoggingListener:
         """Log it; see `StudyListener.epoch_done`."""
         logger.info("trial %d: epoch %d, %s=%g", number, epoch, self._spec.objective.name, value)
 
-    def trial_does(self, number: int, doing: Doing) -> None:
-        """Ignore it."""
+    def trial_does(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
+        """Ignore it; see `StudyListener.trial_does`."""
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """Log it and draw the study's progress; see `StudyListener.trial_ended`."""

@@ -10,6 +10,7 @@ from typing import Any
 from searcher.claims import new_folder
 from searcher.exceptions import UserError
 from searcher.study.spec import StudySpec
+from searcher.training.class_data import with_class_digest
 from searcher.training.data_check import check_data
 from searcher.training.dataset import DataRequest
 from searcher.training.outcome import Outcome
@@ -78,6 +79,7 @@ def train_trial(
     config = spec.trial_config(params)
     with preparing as advance:
         store = data.prepare(advance)
+    config = with_class_digest(config, store)
     for line in check_data(store, data, config):
         remark(line)
     # Another training of the study may begin in the same second.

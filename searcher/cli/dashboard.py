@@ -26,7 +26,6 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "dashboard",
-        help="open the studies of a database in the browser",
         epilog="Ends with Ctrl-C or SIGTERM, exit code 130. It speaks plain HTTP: across a network, use an SSH "
         "tunnel or put a server with TLS in front.",
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_data, add_json, add_view, open_source, positive_int
-from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.data_pipeline.inspect import DatasetReport
@@ -15,7 +14,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("data", help="prepare, inspect, import, export or draw a data set")
+    parser = verbs.add_parser("data")
     actions = parser.add_subparsers(
         title="actions", metavar="ACTION", required=True, parser_class=type(parser)
     )
@@ -70,6 +69,7 @@ def _prepare(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, progress_bar
     from searcher.data_pipeline.exposure import choose_for_store
     from searcher.data_pipeline.store import prepare_store
+    from searcher.storage.mirror import cache_dir
     from searcher.training.dataset import trained_on
 
     source = open_source(args)

@@ -15,7 +15,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("evaluate", help="measure a bundle or checkpoints by the official metrics")
+    parser = verbs.add_parser("evaluate")
     add_members(parser, bundles=True)
     add_data(parser, required=True)
     parser.add_argument(

@@ -14,9 +14,7 @@ _ONNX_SIZE_PX = 512
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser(
-        "export", help="write the winner as a bundle to evaluate, share and use anywhere"
-    )
+    parser = verbs.add_parser("export")
     add_members(parser, bundles=False)
     parser.add_argument(
         "--to", type=Path, required=True, metavar="DIR", help="the folder to write, which must be new"

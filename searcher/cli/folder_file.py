@@ -47,8 +47,6 @@ def read_folder_file(folder: Path) -> tuple[str, dict[str, str]]:
     Raises:
         UserError: The file cannot be read, or has another key, a value that is no text, or a password in `db`.
     """
-    from searcher.study.toml_text import shown
-
     own = folder / FILE
     if own.exists():
         return FILE, _checked(FILE, _parsed(own))
@@ -58,6 +56,8 @@ def read_folder_file(folder: Path) -> tuple[str, dict[str, str]]:
         tools = _parsed(project).get("tool")
         table = tools.get("searcher", {}) if isinstance(tools, dict) else {}
         if not isinstance(table, dict):
+            from searcher.study.toml_text import shown
+
             raise UserError(f"{where}: must be a table, got {shown(table)}; write [tool.searcher]")
         return where, _checked(where, table)
     return FILE, {}
@@ -124,7 +124,6 @@ def _text(path: Path) -> str:
 
 
 def _checked(where: str, table: Mapping[str, Any]) -> dict[str, str]:
-    from searcher.ledger.address import parse_url
     from searcher.study.toml_text import shown
     from searcher.suggestions import suggestion
 
@@ -134,9 +133,16 @@ def _checked(where: str, table: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(value, str) or not without_frame(value):
             raise UserError(f'{where}: {key}: must be a text, got {shown(value)}; e.g. {key} = "PATH"')
     settings = {key: without_frame(value) for key, value in table.items()}
-    database = settings.get("db", "@")
+    if not settings.get("db", "@").startswith("@"):
+        _check_database(where, settings["db"])
+    return settings
+
+
+def _check_database(where: str, url: str) -> None:
+    from searcher.ledger.address import parse_url
+
     try:
-        holds_secret = not database.startswith("@") and parse_url(database).holds_secret
+        holds_secret = parse_url(url).holds_secret
     except DatabaseError as error:
         raise UserError(f"{where}: {str(error).replace('--db', 'db', 1)}") from error
     if holds_secret:
@@ -144,4 +150,3 @@ def _checked(where: str, table: Mapping[str, Any]) -> dict[str, str]:
             f"{where}: db: must not hold a password; put the whole URL into a file of its own, and write "
             'db = "@FILE", or set SEARCHER_DB'
         )
-    return settings

@@ -11,7 +11,6 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "jobs",
-        help="list detached launches, the newest first",
         epilog="Everything is read from the study database; no cluster is asked.",
     )
     add_database(parser)

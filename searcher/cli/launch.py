@@ -39,7 +39,7 @@ _FAILED = 1
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("launch", help="run a study, or go on with one that was interrupted")
+    parser = verbs.add_parser("launch")
     add_training(parser, is_planned=True)
     parser.add_argument("--trials", type=positive_int, metavar="N", help="budget of the study (study.trials)")
     add_database(parser)

@@ -98,22 +98,33 @@ class LaunchView:
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
         """Update a row; say it in a line where there is no terminal; see `StudyListener.epoch_done`."""
         trial = self._trials[number]
-        trial.epoch, trial.value = epoch, value
         trial.state = "TRAINING" if trial.state == _QUEUED else trial.state
         self._forecast.epoch_done(number, epoch, time.monotonic())
+        self._show_epoch(number, trial, epoch, value)
+
+    def _show_epoch(self, number: int, trial: _Trial, epoch: int, value: float) -> None:
+        """Show the value of an epoch once, at the first of the two calls that bring it."""
+        if epoch <= trial.epoch:
+            return
+        trial.epoch, trial.value = epoch, value
         if not console.is_terminal:
             self._line(
                 f"trial {number} epoch {epoch}/{trial.num_epochs} {self._spec.objective.name} {metric(value)}"
             )
 
-    def trial_does(self, number: int, doing: Doing) -> None:
-        """Show it; the time of a trial begins with its worker."""
+    def trial_does(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
+        """Show it, and an epoch that is measured but not handed over; see `StudyListener.trial_does`.
+
+        The time of a trial begins with its worker.
+        """
         trial = self._trials.get(number)
         if trial is None or trial.ended is not None:
             return
         if trial.state == _QUEUED:
             trial.started = time.monotonic()
         trial.state = _STATES[doing]
+        if value is not None:
+            self._show_epoch(number, trial, epoch, value)
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """Settle a row; say it in a line where there is no terminal; see `StudyListener.trial_ended`."""

@@ -39,7 +39,6 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "logs",
-        help="show the log of a study's launches, or of one trial",
         epilog="With --follow it ends with the trial, or with the launch, exit code 0; Ctrl-C ends it before, 130.",
     )
     parser.add_argument("--study", required=True, metavar="NAME")

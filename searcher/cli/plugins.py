@@ -23,9 +23,7 @@ _ROOMS = (
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser(
-        "plugins", help="list the models and other parts that are known, ours and of plug-ins"
-    )
+    parser = verbs.add_parser("plugins")
     add_json(parser)
     parser.set_defaults(run=_run)
 

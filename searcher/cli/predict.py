@@ -31,9 +31,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser(
-        "predict", help="find, measure and outline the objects in new images of any size"
-    )
+    parser = verbs.add_parser("predict")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder that searcher export wrote")
     parser.add_argument(
         "images",

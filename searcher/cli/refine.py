@@ -11,7 +11,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("refine", help="narrow a study's ranges to what its best trials leave")
+    parser = verbs.add_parser("refine")
     parser.add_argument("study", metavar="STUDY", help="a study of the database")
     parser.add_argument(
         "--write",

@@ -10,7 +10,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("status", help="show how far the studies of a database are")
+    parser = verbs.add_parser("status")
     add_reading(parser, study_required=False)
     parser.set_defaults(run=_run)
 

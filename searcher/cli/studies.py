@@ -9,7 +9,7 @@ __all__ = ["add_parser"]
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("studies", help="list the studies that come with the package")
+    parser = verbs.add_parser("studies")
     add_json(parser)
     parser.set_defaults(run=_run)
 

@@ -4,7 +4,6 @@ import errno
 import os
 import platform
 import re
-import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -118,6 +117,8 @@ def report_of(error: Exception, command: str, secrets: Secrets) -> str:
     Returns:
         Where the report lies and what to do with it, or why there is none.
     """
+    import tempfile
+
     report = secrets.masked(_report(error, command))
     try:
         number, path = tempfile.mkstemp(prefix="searcher-error-", suffix=".txt")

@@ -81,9 +81,9 @@ class LaunchLog:
         self._write(f"trial {number} epoch {epoch}: {value:g}")
         self._listener.epoch_done(number, epoch, value)
 
-    def trial_does(self, number: int, doing: Doing) -> None:
-        """Pass it on; it is nothing to be kept."""
-        self._listener.trial_does(number, doing)
+    def trial_does(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
+        """Pass it on; it is nothing to be kept. See `StudyListener.trial_does`."""
+        self._listener.trial_does(number, doing, epoch, value)
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """Write a trial's state and why it ended; see `StudyListener.trial_ended`."""

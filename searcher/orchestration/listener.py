@@ -43,8 +43,16 @@ class StudyListener(Protocol):
             value: The objective after this epoch.
         """
 
-    def trial_does(self, number: int, doing: Doing) -> None:
-        """What a running trial does; heard every few seconds, unless `resources.hang_timeout_s` is 0."""
+    def trial_does(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
+        """What a running trial does; heard every few seconds, unless `resources.hang_timeout_s` is 0.
+
+        Args:
+            number: Of the trial.
+            doing: The kind of what it does.
+            epoch: The newest epoch that its worker has measured; 0 before the first. It may not be in the database
+                yet: a trial is tuned before its last epoch is handed over.
+            value: The objective after that epoch; None before the first.
+        """
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
         """A trial became COMPLETE, PRUNED or FAIL.

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -81,6 +80,8 @@ def load_installed() -> None:
         if _installed_done:
             return
         _installed_done = True
+        import importlib.metadata  # which imports what reads mail
+
         for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda each: each.value):
             version = entry.dist.version if entry.dist else ""
             distribution = entry.dist.name if entry.dist else ""
@@ -245,6 +246,8 @@ def _module_of(path: Path, file: Path) -> ModuleType:
 
 
 def _distribution_of(package: str) -> tuple[str, str]:
+    import importlib.metadata
+
     for name in importlib.metadata.packages_distributions().get(package, []):
         return name, importlib.metadata.version(name)
     return "", ""

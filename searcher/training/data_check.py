@@ -9,6 +9,7 @@ from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.store import Store
 from searcher.data_pipeline.unannotated import remark_on
 from searcher.study.config import TrialConfig
+from searcher.training.class_check import class_remarks
 from searcher.training.data_defaults import fitted_sizes
 from searcher.training.dataset import SAME_SCALE, DataRequest, split_store
 from searcher.training.object_sizes import size_remarks, taken_sizes
@@ -42,6 +43,7 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
                 f"{where}: {name} images must hold objects, got no object in any of {len(indices)}; "
                 "check how the label maps were written, or the split"
             )
+    remarks += class_remarks(store, where, config)
     found = [
         patients_remark(store, split.train + split.val),
         pixel_sizes_remark(store, split.train + split.val),

@@ -13,6 +13,7 @@ from searcher.exceptions import UserError
 from searcher.models.settings import MAX_CHANNELS, ObjectStatistics
 from searcher.models.settings_base import auto_keys, with_sizes
 from searcher.study.config import TrialConfig
+from searcher.training.class_data import with_classes
 
 __all__ = [
     "fitted_sizes",
@@ -53,7 +54,14 @@ def fitted_to_data(
     """
     if resumed is not None:
         config = _with_values(config, {key: _value_in(resumed, key) for key in left_to_objects(config)})
-    return _with_objects(with_channels(config, store), store, indices)
+    fitted = _with_objects(with_channels(config, store), store, indices)
+    with_names = with_classes(fitted, store, indices)
+    if with_names is not fitted:
+        model = with_names.model
+        logger.info(
+            "from the classes: %s; weights %s", ", ".join(model.class_names), model.class_weights or "1"
+        )
+    return with_names
 
 
 def left_to_objects(config: TrialConfig) -> tuple[str, ...]:

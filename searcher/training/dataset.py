@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from searcher.data_pipeline.datasets.samples import SampleSource
-from searcher.data_pipeline.datasets.synthetic import SyntheticGlands
+from searcher.data_pipeline.datasets.synthetic import SYNTHETIC
 from searcher.data_pipeline.datasets.view import DataView, viewed
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.splits import Split, split_by_group
-from searcher.data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline.store import Store, find_classes, prepare_store
 from searcher.exceptions import StorageError
 from searcher.storage.fetched_data import open_data
 from searcher.study.config import DataConfig
+from searcher.training.class_data import classed
 
 __all__ = [
     "SAME_SCALE",
@@ -37,11 +38,11 @@ class DataRequest:
     """A data set and where its store lies. Plain values: no open file, no image."""
 
     folder: str | None
-    """The data set's folder, or the URI of one in an object store; None for synthetic glands."""
+    """The data set's folder, or the URI of one in an object store; None for synthetic images."""
     cache_dir: str
     """Folder of the stores on every node."""
     synthetic: DataConfig
-    """Size and seed of the synthetic glands."""
+    """Kind, size and seed of synthetic images, and which classes are learned."""
     view: DataView = field(default_factory=DataView)
     """How the folder's labels, patients and pixel sizes are read."""
 
@@ -57,7 +58,7 @@ class DataRequest:
                 return viewed(source, self.view)
             except StorageError as error:
                 raise DataError(str(error)) from error
-        return SyntheticGlands(
+        return SYNTHETIC[self.synthetic.synthetic](
             num_images=self.synthetic.synthetic_images,
             size_px=self.synthetic.synthetic_size_px,
             seed=self.synthetic.synthetic_seed,
@@ -69,7 +70,15 @@ class DataRequest:
         Raises:
             DataError: An image or annotation cannot be used.
         """
-        return prepare_store(self.source(progress), Path(self.cache_dir), progress=progress)
+        source, learned = self.source(progress), self.synthetic.learn_classes
+        store = prepare_store(source, Path(self.cache_dir), progress=progress, with_classes=learned)
+        if learned and not store.class_names:
+            made = " (--labels-are makes objects of its own)" if self.view.labels_are else ""
+            raise DataError(
+                f"--data {self.folder}: data.learn_classes needs the class of each object, got none{made}; add "
+                "objects.csv (image, label, class), or set data.learn_classes=false"
+            )
+        return store
 
     def open(self, fingerprint: str) -> Store:
         """Return the store that the driver prepared; a node that lacks it builds its own.
@@ -78,13 +87,19 @@ class DataRequest:
             DataError: This node's folder holds other data than the driver's.
         """
         path = Path(self.cache_dir) / fingerprint
-        store = Store.open(path) if path.is_dir() else self.prepare()
+        is_there = path.is_dir() and self._has_classes(path)
+        store = Store.open(path) if is_there else self.prepare()
         if store.fingerprint != fingerprint:
             raise DataError(
                 f"--data {self.folder}: must hold the same files on every node, "
                 f"got {store.fingerprint[:12]} where the driver has {fingerprint[:12]}; copy the folder anew"
             )
-        return store
+        return classed(store, self.synthetic)
+
+    def _has_classes(self, path: Path) -> bool:
+        """Return whether a store has the classes that the driver has, or none are learned."""
+        digest = self.synthetic.class_digest
+        return not digest or find_classes(path, digest) is not None
 
 
 def given_validation(store: Store) -> list[int]:

@@ -26,6 +26,7 @@ from searcher.inference.precision import default_device, resolve_precision
 from searcher.plugins import load_plugins
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
+from searcher.training.class_data import classed
 from searcher.training.data_defaults import fitted_to_data
 from searcher.training.dataset import split_store
 from searcher.training.device import keep_freed_memory, to_device
@@ -63,7 +64,7 @@ def run_heaviest_steps(config: TrialConfig, store: Store, *, device: torch.devic
     keep_freed_memory(device)  # as a trial does
     dtype = resolve_precision(config.train.precision, device)
     pixels = pixels_of(config, store)
-    store = normalised(store, pixels.normalisation)
+    store = normalised(classed(store, config.data), pixels.normalisation)
     split = split_store(store, config.data)
     calm = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": _LEARNING_RATE})})
     learner = Learner(
@@ -83,19 +84,22 @@ def run_heaviest_steps(config: TrialConfig, store: Store, *, device: torch.devic
         tile_px=config.train.eval_tile_px,
         tile_overlap_px=config.train.eval_tile_overlap_px,
     )
-    batch = _batch(config)
+    batch = _batch(config, len(store.class_names))
     for _ in range(2):
         learner.learn(to_device(batch, device))
     validator.validate(learner.evaluated, epoch=1)
     learner.learn(to_device(batch, device))
 
 
-def _batch(config: TrialConfig) -> Batch:
+def _batch(config: TrialConfig, num_classes: int) -> Batch:
     size_px, num = config.augment.crop_px, config.train.batch_size
     images, labels = zip(
         *map(SyntheticGlands(num_images=num, size_px=size_px, seed=0).read, range(num)), strict=True
     )
-    return Batch(np.stack(images), np.stack(labels), tuple(map(str, range(num))))
+    classes = None
+    if num_classes:  # in turn: which object has which makes no difference
+        classes = tuple((np.arange(each.max() + 1, dtype=np.int32) - 1) % num_classes + 1 for each in labels)
+    return Batch(np.stack(images), np.stack(labels), tuple(map(str, range(num))), classes)
 
 
 class _Gpu:

@@ -20,6 +20,7 @@ from searcher.study.config import DataConfig, TrialConfig
 from searcher.study.objectives import Objective
 from searcher.training.alive import Alive, silent
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
+from searcher.training.class_data import classed, with_class_digest, with_classes
 from searcher.training.data_defaults import fitted_to_data, left_to_objects, sizes_of, with_sizes_of
 from searcher.training.dataset import common_pixel_size, split_store
 from searcher.training.device import keep_freed_memory, keep_to_share, to_device
@@ -100,7 +101,8 @@ class Trainer:
     ) -> None:
         assert resume_sha256 is None or resume_from is not None, resume_sha256
         assert warm_start is None or (config.warm_start.sha256 and resume_from is None), warm_start
-        self.config = config
+        store = classed(store, config.data)
+        self.config = config = with_class_digest(config, store)
         self.objective = objective
         self.epoch = 0
         """Epochs trained."""
@@ -165,7 +167,7 @@ class Trainer:
         split = split_store(self._store, config.data)
         self._val_indices = split.val
         fitted = fitted_to_data(config, self._store, split.train, resumed)
-        self._fitted = with_sizes_of(config, fitted)
+        self._fitted = with_classes(with_sizes_of(config, fitted), self._store, split.train)
         self._pixel_size_um = common_pixel_size(self._store, split.train)
         self._stream = BatchStream(
             self._store,
@@ -182,6 +184,8 @@ class Trainer:
             ),
             seed=train.seed,
             num_threads=config.data.num_threads,
+            with_classes=config.data.learn_classes,
+            class_balance=config.data.class_balance,
         )
         self._resources.callback(self._stream.close)
         self._validator = Validator(

@@ -48,7 +48,8 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
     Args:
         search: The search algorithm.
         say: Told at half of the time, and when a worker is killed.
-        seen: Told what each trial does, every few seconds.
+        seen: Told every few seconds what each trial does, and the newest epoch that its worker has measured with
+            the objective after it; 0 and None before the first.
         read: Returns a trial's newest beat.
         kill: Kills the worker with that identifier of Ray's.
         clock: Returns seconds.
@@ -59,7 +60,7 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
         search: _Search,
         say: Callable[[str], None],
         *,
-        seen: Callable[[int, Doing], None] = lambda _number, _doing: None,
+        seen: Callable[[int, Doing, int, float | None], None] = lambda *_: None,
         read: Callable[[int], Beat | None] = read_beat,
         kill: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -82,7 +83,7 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
             beat = self._read(number)
             if beat is not None:
                 if beat.doing is not None:
-                    self._seen(number, beat.doing)
+                    self._seen(number, beat.doing, beat.epoch, beat.value)
                 self._look(number, beat, min(passed_s, 2 * _LOOK_EVERY_S))
 
     def _forget(self, numbers: Iterable[int]) -> None:

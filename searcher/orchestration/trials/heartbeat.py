@@ -43,6 +43,10 @@ class Beat:
     """Ray's identifier of the worker, in hexadecimal digits."""
     doing: Doing | None = None
     """The kind of what is done; None while it waits for its driver."""
+    epoch: int = 0
+    """The newest epoch whose value the worker knows, 0 before the first. The driver may not have it yet."""
+    value: float | None = None
+    """The objective after that epoch."""
 
 
 class Heartbeat:
@@ -63,6 +67,8 @@ class Heartbeat:
         self._begun_at = 0.0
         self._beat: Beat | None = None
         self._count = 0
+        self._epoch = 0
+        self._value: float | None = None
         self._written = -1
         self._writing = threading.Lock()
         self._closed = threading.Event()
@@ -80,6 +86,15 @@ class Heartbeat:
         self._next(detail, self.limit_of(doing))
         if has_waited:  # at once: a worker that stops now must not be taken for one that waits for its driver
             self._write()
+
+    def measured(self, epoch: int, value: float) -> None:
+        """Tell with the next sign of life what an epoch came to: the driver gets it only after what follows.
+
+        Args:
+            epoch: From 1.
+            value: The objective after this epoch.
+        """
+        self._epoch, self._value = epoch, value
 
     def wait(self) -> None:
         """Say that the worker waits for its driver: at once, since the driver may be slow to come back."""
@@ -109,7 +124,7 @@ class Heartbeat:
 
     def _next(self, detail: str, limit_s: float) -> None:
         self._count += 1
-        self._beat = Beat(self._count, detail, limit_s, self._actor, self._doing)
+        self._beat = Beat(self._count, detail, limit_s, self._actor, self._doing, self._epoch, self._value)
 
     def _keep_writing(self) -> None:
         while not self._closed.wait(_WRITE_EVERY_S):

@@ -40,15 +40,22 @@ _LEFT_BEHIND_LIMIT_BYTES = 64 * 2**20
 
 
 class _LastReport:
-    """A reporter that keeps the newest report for the driver, whose scheduler decides between two steps."""
+    """A reporter that keeps the newest report for the driver, whose scheduler decides between two steps.
 
-    def __init__(self) -> None:
+    Args:
+        objective: Name of the metric that the heartbeat carries at once, before a trial is tuned.
+        heartbeat: The trial's.
+    """
+
+    def __init__(self, objective: str, heartbeat: Heartbeat) -> None:
+        self._objective, self._heartbeat = objective, heartbeat
         self.epoch = 0
         self.metrics: Mapping[str, float] = {}
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:
         """Keep the report and go on."""
         self.epoch, self.metrics = epoch, dict(metrics)
+        self._heartbeat.measured(epoch, metrics[self._objective])
         return Decision.CONTINUE
 
 
@@ -112,7 +119,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
     def _begin(self, config: dict[str, Any]) -> None:
         self._job: TrialJob = config["job"]
         self._trainer: Trainer | None = None
-        self._reporter = _LastReport()
+        self._reporter = _LastReport(self._job.objective, self._heartbeat)
         self._log: logging.Handler | None = None
         self._workspace: TrialWorkspace | None = None
 
