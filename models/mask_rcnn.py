@@ -67,19 +67,14 @@ class _Proposed(NamedTuple):
 class MaskRCNN(DetectionModel):
     """A backbone with a feature pyramid, a region proposal network, a box head and a mask head.
 
-<<<<<<< HEAD
-    If it learns classes, a class branch beside the box predictor says of each box which class its instance is of, from
-    the same features. Boxes, scores and masks do not depend on it: an instance has one box whatever its class, and
-    instances of all classes compete by score. The probability of a class is that of an instance times that of the class
-    among instances, as one softmax over background and all classes has it. An instance of unknown class is trained to
-    be an instance, and has no part in the branch's loss.
+    A class branch, if there are classes, says of each box which class its instance has, from the box head's features.
+    Boxes, scores and masks do not depend on it: an instance has one box, whatever its class, and instances of all
+    classes compete by score. The probabilities are those of one softmax over background and all classes: that of an
+    instance, times that of a class among instances. An instance of unknown class is trained to be an instance. It has
+    no part in the branch's loss.
 
-    The size of the anchors and the most detections of an image are buffers. So they are restored with a checkpoint's
-    weights, also for other data.
-=======
     The sizes of the anchors and the largest number of detections per image are buffers. So a checkpoint restores them
     with its weights, also for other data.
->>>>>>> main
 
     Args:
         postprocess: How detections become instances.
@@ -121,11 +116,7 @@ class MaskRCNN(DetectionModel):
         return ("min_score", "threshold", "max_overlap", "min_object_area_px")
 
     def parts(self) -> ModelParts:
-<<<<<<< HEAD
-        """Return the backbone, and the two predictors with the class branch; see `SegmentationModel.parts`.
-=======
-        """Return the backbone as encoder, and the box and mask predictors as head; see `SegmentationModel.parts`.
->>>>>>> main
+        """Return the backbone as encoder, and the predictors with the class branch as head; see `SegmentationModel`.
 
         The feature pyramid is not part of the encoder: like a U-Net's decoder, it combines the levels for the task.
         `trainable_layers`, too, concerns the backbone alone.
@@ -179,13 +170,9 @@ class MaskRCNN(DetectionModel):
         return features, objectness.view(len(x), -1), corrections.view(len(x), -1, 4), grid_sizes
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
-<<<<<<< HEAD
-        """Return `objectness`, `rpn_box`, `classifier`, `box`, `mask`, and `class` where classes are learned.
+        """Return the losses `objectness`, `rpn_box`, `classifier`, `box`, `mask`, and with classes `class`, of a batch.
 
-        See `SegmentationModel.training_step`.
-=======
-        """Return the losses `objectness`, `rpn_box`, `classifier`, `box` and `mask` of a batch, each a float32 scalar.
->>>>>>> main
+        Each is a float32 scalar.
 
         The losses are computed on a sample of the anchors and proposals; see `Sampler`. Background anchors and
         proposals are left out if more than half of their pixels are not annotated: there may be an instance that nobody
