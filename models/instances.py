@@ -15,24 +15,18 @@ __all__ = ["claim", "instances_from_detections", "mask_of"]
 def instances_from_detections(detections: Detections, settings: PostprocessSettings) -> Prediction:
     """Return the label map of one image: where detections overlap, a pixel belongs to the one with the highest score.
 
-    <<<<<<< HEAD
-        The detections above `min_score` are handled from the highest score down. A mask is resized to its box and
-        thresholded, its holes are filled, and it gets the pixels that are still free. It is left out if more than
-        `max_overlap` of its pixels were taken: it was mostly found before. It is also left out if fewer than
-        `min_object_area_px`, or none, are left. Detections of all classes compete alike.
-    =======
-        Detections with a score above `min_score` are handled from the highest score down. A detection's mask is resized to
-        its box and thresholded, and its holes are filled. The detection gets the pixels of the mask that are still free. It
-        is left out if more than the share `max_overlap` of its pixels were taken, because a better detection found the same
-        object. It is also left out if fewer than `min_object_area_px` pixels, or none, are free.
-    >>>>>>> main
+    Detections with a score above `min_score` are handled from the highest score down, those of all classes alike. A
+    detection's mask is resized to its box and thresholded, and its holes are filled. The detection gets the pixels of
+    the mask that are still free. It is left out if more than the share `max_overlap` of its pixels were taken, because
+    a better detection found the same object. It is also left out if fewer than `min_object_area_px` pixels, or none,
+    are free.
 
-        Args:
-            detections: The detections of one image.
-            settings: Thresholds, hole filling, smallest area.
+    Args:
+        detections: The detections of one image.
+        settings: Thresholds, hole filling, smallest area.
 
-        Returns:
-            The label map and the scores. Labels are 1 to n, from the highest score down.
+    Returns:
+        The label map and the scores. Labels are 1 to n, from the highest score down.
     """
     labels = np.zeros(detections.size, np.int32)
     scores: list[float] = []
