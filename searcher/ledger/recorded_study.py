@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import DatabaseReplacedError
 from searcher.ledger.database import Database
+from searcher.ledger.more_epochs import CONTINUES
 from searcher.ledger.optuna_internals import study_number
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retry_policy import RetryPolicy
@@ -143,13 +144,21 @@ class RecordedStudy:
 
     def num_done(self) -> int:
         """Return how much of the budget is used: COMPLETE and PRUNED trials."""
-        return len(self.trials(TrialState.COMPLETE, TrialState.PRUNED))
+        return sum(
+            CONTINUES not in each.user_attrs for each in self.trials(TrialState.COMPLETE, TrialState.PRUNED)
+        )
+
+    def num_to_do(self) -> int:
+        """Return how many trials are still to be done: those of the budget, and those that go on to more epochs."""
+        going_on = self.trials(TrialState.WAITING, TrialState.RUNNING)
+        continued = sum(CONTINUES in each.user_attrs for each in going_on)
+        return max(0, self.spec.study.trials - self.num_done()) + continued
 
     def trained_before(self, number: int) -> int | None:
         """Return the number of an earlier trial with equal parameters that ran to an end or runs, or None."""
-        params = self.trial(number).params
+        params, own = self.trial(number).params, {number, *self.ancestors(number)}
         for other in self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
-            if other.number != number and other.params == params:
+            if other.number not in own and other.params == params:
                 return other.number
         return None
 
