@@ -24,7 +24,10 @@ __all__ = ["Giant", "cut_giant"]
 
 
 class Giant(NamedTuple):
-    """A piece of foreground; windows are in the image's coordinates."""
+    """A connected piece of foreground that is too large for memory, with functions that read its maps.
+
+    All windows are in the image's coordinates.
+    """
 
     window: Tile
     """Its bounding box."""
@@ -46,18 +49,19 @@ def cut_giant(
     *,
     block_px: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Cut a piece into instances, and say of each what its first pixel in the image is, and its mean probability.
+    """Cut a piece of foreground into instances, and return the first pixel and the mean probability of each.
 
     Args:
-        giant: The piece.
-        settings: How instances are cut.
-        folder: For scratch files: 8 bytes for each pixel of the bounding box.
-        width: Of the image; a first pixel is `row * width + column`.
-        write: Gets a window and its labels int32[h, w], 1 to n, 0 for none. Windows are written once.
-        block_px: Side of a window; its margin is a quarter of that.
+        giant: The piece of foreground.
+        settings: Settings of post-processing.
+        folder: Folder for scratch files, which take 8 bytes for each pixel of the bounding box.
+        width: Width of the image; a first pixel is `row * width + column`.
+        write: Function that receives a window and its labels int32[h, w], 1 to n, 0 for none. Each window is written
+            once.
+        block_px: Side of a window in pixels; its margin is a quarter of that.
 
     Returns:
-        int64[n] and float32[n].
+        The first pixels, int64[n], and the mean probabilities, float32[n].
     """
     top, left, height, box_width = giant.window
     with (
@@ -103,7 +107,7 @@ class _Flooding:
         self._is_one = False
 
     def run(self) -> int:
-        """Flood, and return the number of labels; not all need have pixels."""
+        """Flood the piece from its seeds, and return the number of labels; some labels may have no pixels."""
         settings = self._settings
         is_split = self._giant.instance_maps(Tile(0, 0, 1, 1)).seed_map is not None
         found = label_components(
@@ -131,7 +135,7 @@ class _Flooding:
         return num_seeds + len(rest.areas) - 1
 
     def filled(self, block: Tile) -> NDArray[np.int32]:
-        """Return the labels of a block with the instances' holes filled, if they are to be."""
+        """Return the labels of a block; holes of instances are filled if the settings say so."""
         if self._is_one:
             return self._giant.is_here(block).astype(np.int32)
         if not self._settings.fill_holes:
@@ -193,7 +197,7 @@ class _Tally:
     def add(
         self, labels: NDArray[np.int32], probability: NDArray[np.float32], window: Tile, width: int
     ) -> None:
-        """Count a window of the image, which is `width` pixels wide."""
+        """Add the pixels of a window of the image to the sums; the image is `width` pixels wide."""
         flat, num = labels.ravel(), len(self._areas)
         self._areas += np.bincount(flat, minlength=num)
         self._totals += np.bincount(flat, weights=probability.ravel(), minlength=num)
@@ -201,7 +205,7 @@ class _Tally:
         np.minimum.at(self._first, flat[flat > 0], (rows + window.y) * width + columns + window.x)
 
     def close(self, min_area_px: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
-        """Return the number 1 to n of each label that is large enough, and first pixel and mean of each number."""
+        """Return the new number of each label (0 if it is too small), and the first pixel and mean of each number."""
         is_kept = self._areas >= max(1, min_area_px)
         is_kept[0] = False
         number_of = np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)
