@@ -58,7 +58,7 @@ def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
 
 
 def listed_damage(listing: Mapping[str, ObjectFacts], record: CheckpointRecord) -> str | None:
-    """Return the difference between a record and an object store's listing, as a phrase; None for none. Reads no file."""
+    """Return the difference between a record and an object store's listing, as a phrase; None for none."""
     facts = listing.get(record.uri)
     if facts is None:
         return "missing"

@@ -146,9 +146,7 @@ class RecordedStudy:
         return len(self.trials(TrialState.COMPLETE, TrialState.PRUNED))
 
     def trained_before(self, number: int) -> int | None:
-        """Return the number of another trial with equal parameters that is COMPLETE, PRUNED or RUNNING; None without
-        one.
-        """
+        """Return the number of another COMPLETE, PRUNED or RUNNING trial with equal parameters; None without one."""
         params = self.trial(number).params
         for other in self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
             if other.number != number and other.params == params:
@@ -171,9 +169,7 @@ class RecordedStudy:
 
     @retried
     def queued_twice(self, number: int) -> bool:
-        """Return whether an earlier trial retries the same trial, because a step whose confirmation was lost was
-        repeated.
-        """
+        """Return whether an earlier trial is a retry of the same trial: a step was repeated after a lost confirmation."""
         retry_of = self.trial(number).user_attrs.get("retry_of")
         return retry_of is not None and any(
             other.number < number and other.user_attrs.get("retry_of") == retry_of for other in self.trials()

@@ -197,7 +197,7 @@ class StudyLedger(RecordedStudy):
 
     @retried
     def prune(self, number: int, epoch: int) -> None:
-        """Record that a trial is PRUNED: the scheduler stopped it after an epoch. Its value is that of its last report."""
+        """Record that the scheduler stopped a trial after an epoch: PRUNED, with the value of its last report."""
         if self._is_ended(number):
             return
         self._write_again(number)
@@ -250,8 +250,7 @@ class StudyLedger(RecordedStudy):
         return again
 
     def reconcile(self, reason: str, *, counts: bool = True) -> list[int]:
-        """Record trials that an earlier driver left RUNNING as FAIL, queue their parameters again, and return their
-        numbers.
+        """Record trials that an earlier driver left RUNNING as FAIL, and queue their parameters again.
 
         Args:
             reason: The reason, stored as `fail_reason`.
