@@ -16,7 +16,9 @@ _SPECK_PX = 2
 
 
 def read_label_map(path: Path) -> IntArray:
-    """Return a label map as integer[H, W], 0 is background; other values are as stored.
+    """Return a label map as int32[H, W], or int64 if a label needs it.
+
+    0 is background, -1 is not annotated, and other values are as stored.
 
     Raises:
         DataError: The file cannot be decoded, or is no label map.

@@ -92,9 +92,7 @@ class LabelledObjects:
     def border(self) -> PointLists:
         """The border pixels of each object: those with one of their 4 neighbours outside the object or the image.
 
-        For a point outside the object, the nearest pixel is a border pixel. From any other pixel, a step along the
-        longer axis towards the point stays inside and is nearer. The object's first and last pixel of every row and
-        column are border pixels, too.
+        For a point outside the object, the nearest pixel is a border pixel.
         """
         index_map = self.index_map
         inner = np.zeros(self.shape, bool)

@@ -77,9 +77,9 @@ class StratumSummary:
 class Summary:
     """All metrics of a method on one set of images, such as test A.
 
-    Intervals are 95% percentile intervals over resampled patients, or over images if a patient is unknown
-    (`searcher.evaluation.bootstrap`); a single patient has none. The keys of `pooled`, `mean` and both parts of
-    `intervals` are `official_metrics.metric_names()`.
+    Intervals are 95% percentile intervals over resampled patients (`searcher.evaluation.bootstrap`). If any patient is
+    unknown, all intervals are over images instead. With a single patient, they are (None, None). The keys of `pooled`,
+    `mean` and both parts of `intervals` are `official_metrics.metric_names()`.
     """
 
     images: tuple[ImageMetrics, ...]

@@ -52,7 +52,8 @@ def connect(address: DatabaseAddress, *, create: bool) -> Engine:
             only reads creates no empty database.
 
     Raises:
-        DatabaseError: The database cannot be reached or used; the password is masked.
+        DatabaseError: The database cannot be used; the message shows no password. If it cannot be reached now, the
+            error is a DatabaseAwayError.
     """
     if address.is_sqlite:
         check_file(_path(address), create=create)

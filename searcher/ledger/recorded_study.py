@@ -169,7 +169,7 @@ class RecordedStudy:
 
     @retried
     def queued_twice(self, number: int) -> bool:
-        """Return whether an earlier trial is a retry of the same trial: a step was repeated after a lost confirmation."""
+        """Return whether an earlier trial is a retry of the same trial, as after a step with a lost confirmation."""
         retry_of = self.trial(number).user_attrs.get("retry_of")
         return retry_of is not None and any(
             other.number < number and other.user_attrs.get("retry_of") == retry_of for other in self.trials()

@@ -14,7 +14,7 @@ State = Literal["mendable", "mended", "left", "noted"]
 
 @dataclass(kw_only=True)
 class Finding:
-    """One fault or remark that the doctor found, described for the user."""
+    """One fault or remark that the doctor found, described for the user, and perhaps a function that fixes it."""
 
     kind: str
     """`database`, `driver`, `launch`, `trial`, `checkpoint`, `drift`, `lineage`, `folder`, `leftover` or `store`."""
