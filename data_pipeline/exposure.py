@@ -38,7 +38,7 @@ _MAX_IMAGES = 64
 
 @dataclass(frozen=True)
 class Exposure:
-    """How bright an 8 bit image of three channels is."""
+    """The brightness of an 8 bit image with three channels: background, brightest pixels, and colour."""
 
     background: float
     """Median of the pixels' brightest channel, 0..255."""
@@ -50,7 +50,7 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Choice:
-    """A normalisation, and why."""
+    """A kind of normalisation, and the reason why it was chosen."""
 
     kind: NormalisationKind
     reason: str
@@ -61,7 +61,7 @@ class Choice:
 
 
 def exposure_of(image: NDArray[np.uint8]) -> Exposure:
-    """Return how bright an image is, by evenly spread pixels of it.
+    """Return the brightness of an image, measured on evenly spread pixels.
 
     Args:
         image: uint8[H, W, 3].
@@ -74,12 +74,12 @@ def exposure_of(image: NDArray[np.uint8]) -> Exposure:
 
 
 def choose_normalisation(channels: int, dtype: str, exposures: Iterable[Exposure]) -> Choice:
-    """Return the normalisation that a data set wants.
+    """Return the kind of normalisation that suits a data set, and why.
 
     Args:
-        channels: Of its images.
-        dtype: Of its images, `uint8` or `uint16`.
-        exposures: Of its images, or of some of them; unused unless they are uint8 of 3 channels.
+        channels: Number of channels of the images.
+        dtype: Type of the pixels, `uint8` or `uint16`.
+        exposures: The brightness of all or some of the images; ignored unless they are uint8 with 3 channels.
     """
     if dtype != "uint8":
         return Choice("percentile", "images have 16 bit")
@@ -101,11 +101,11 @@ def choose_normalisation(channels: int, dtype: str, exposures: Iterable[Exposure
 
 
 def choose_for_store(store: Store, indices: Sequence[int]) -> Choice:
-    """Return the normalisation that some images of a store want, by at most 64 of them, evenly spread.
+    """Return the kind of normalisation that suits some images of a store, judged by at most 64 of them.
 
     Args:
-        store: As prepared.
-        indices: The images that are trained and validated on.
+        store: The store of the data set.
+        indices: The images for training and validation.
     """
     if (len(store.channels), store.dtype) != (3, "uint8"):
         return choose_normalisation(len(store.channels), store.dtype, ())

@@ -23,7 +23,7 @@ _QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 
 @dataclass(frozen=True)
 class InstanceStatistics:
-    """How many instances, and how large."""
+    """Number and size of the instances in some label maps."""
 
     count: int
     """Instances in all."""
@@ -37,7 +37,7 @@ class InstanceStatistics:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split of a dataset."""
+    """What one split of a data set contains."""
 
     num_images: int
     """Readable images."""
@@ -53,7 +53,7 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """A whole dataset."""
+    """What a data set contains, and its problems."""
 
     name: str
     """The dataset's name."""
@@ -101,11 +101,11 @@ def inspect_dataset(
     labels_are_said: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> DatasetReport:
-    """Return what is in a dataset. Reads every file; a file that cannot be read becomes a line of the report.
+    """Return a report of what a data set contains. Reads every file; one that cannot be read becomes a problem.
 
     Args:
-        source: The dataset. Open a folder with `strict=False` to have unusable files reported here.
-        labels_are_said: A person said what the label maps hold, so that no evidence speaks against it.
+        source: The data set. Open a folder with `strict=False` to have unusable files reported here.
+        labels_are_said: Whether the user has said what the label maps hold. Then they are not judged by their values.
         progress: Called with (images done, images in all).
     """
     problems: list[str] = list(getattr(source, "problems", ()))

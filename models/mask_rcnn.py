@@ -65,13 +65,13 @@ class _Proposed(NamedTuple):
 class MaskRCNN(DetectionModel):
     """A backbone with a feature pyramid, a region proposal network, a box head and a mask head.
 
-    The size of the anchors and the most detections of an image are buffers. So they are restored with a checkpoint's
-    weights, also for other data.
+    The sizes of the anchors and the largest number of detections per image are buffers. So a checkpoint restores them
+    with its weights, also for other data.
 
     Args:
-        postprocess: From detections to instances.
-        settings: The fields of `MaskRCNNSettings` but `name`. Values that they leave to the data are torchvision's
-            defaults until a state is loaded. Training sets them first, with `MaskRCNNSettings.with_objects`.
+        postprocess: How detections become instances.
+        settings: The fields of `MaskRCNNSettings` except `name`. Fields that are left to the data have torchvision's
+            defaults until a state is loaded. Training fills them in first, with `MaskRCNNSettings.with_objects`.
     """
 
     detections_per_image: Tensor
@@ -95,23 +95,24 @@ class MaskRCNN(DetectionModel):
 
     @property
     def postprocess_keys(self) -> tuple[str, ...]:
-        """What decides between detections; see `SegmentationModel.postprocess_keys`."""
+        """The settings that choose among detections and cut their masks; see `SegmentationModel.postprocess_keys`."""
         return ("min_score", "threshold", "max_overlap", "min_object_area_px")
 
     def parts(self) -> ModelParts:
-        """Return the backbone, and the two predictors; see `SegmentationModel.parts`.
+        """Return the backbone as encoder, and the box and mask predictors as head; see `SegmentationModel.parts`.
 
-        The feature pyramid is no part of the encoder: like a U-Net's decoder, it brings the levels together for the
-        task. `trainable_layers` is about the backbone alone, too.
+        The feature pyramid is not part of the encoder: like a U-Net's decoder, it combines the levels for the task.
+        `trainable_layers`, too, concerns the backbone alone.
         """
         heads = self.roi_heads
         return ModelParts(encoder=[self.backbone.body], head=[heads.box_predictor, heads.mask_predictor])
 
     def transferable(self, fitting: Collection[str], settings: ModelSettings) -> set[str]:
-        """Return all but what is not learned; see `SegmentationModel.transferable`.
+        """Return the names of the learned tensors among `fitting`; see `SegmentationModel.transferable`.
 
-        Anchors are loaded with the proposal network's weights, which are corrections of them, unless the settings
-        define their size or shape. How many instances one image has at most is never taken over.
+        The proposal network's weights are corrections of its anchors. So the anchors are taken over with those weights,
+        unless the settings define the anchors' size or shape. The largest number of detections per image is never taken
+        over.
         """
         assert isinstance(settings, MaskRCNNSettings)
         weights = [name for name in self.state_dict() if name.startswith(_PROPOSALS)]
@@ -124,14 +125,14 @@ class MaskRCNN(DetectionModel):
         return taken & {*fitting}
 
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, list[tuple[int, int]]]:
-        """Return the feature pyramid and what the proposal network says of it: all that is of fixed size.
+        """Return the feature pyramid of the images and the proposal network's output: everything of fixed size.
 
         Args:
             images: uint8[B, H, W, C], with the channels that the network was built for.
 
         Returns:
-            Features by level, objectness logits float32[B, A], box corrections float32[B, A, 4], and height and
-            width of each level.
+            Four values: the features by level; objectness logits float32[B, A] of A anchors; box corrections float32[B,
+            A, 4]; and height and width of each level.
         """
         rows, columns = self._input_size(*images.shape[1:3])
         x = images.permute(0, 3, 1, 2).to(self._mean.dtype) / 255
@@ -149,21 +150,22 @@ class MaskRCNN(DetectionModel):
         return features, objectness.view(len(x), -1), corrections.view(len(x), -1, 4), grid_sizes
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
-        """Return `objectness`, `rpn_box`, `classifier`, `box` and `mask`; see `SegmentationModel.training_step`.
+        """Return the losses `objectness`, `rpn_box`, `classifier`, `box` and `mask` of a batch, each a float32 scalar.
 
-        The losses look at a part of the anchors and proposals; see `Sampler` for which. Those on background of which
-        more than half is not annotated are left out: there may be an instance that nobody drew.
+        The losses are computed on a sample of the anchors and proposals; see `Sampler`. Background anchors and
+        proposals are left out if more than half of their pixels are not annotated: there may be an instance that nobody
+        drew.
         """
         return self._losses(self._propose(batch.images), batch.labels)
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Detections]:
-        """Return what is found in each image; see `DetectionModel.detect`."""
+        """Return the detections of each image; see `DetectionModel.detect`."""
         return self._detections(self._propose(images), (images.shape[1], images.shape[2]))
 
     @torch.no_grad()
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], list[Detections]]:
-        """Return losses by name and detections by image, without gradients, from one pass through the backbone.
+        """Return losses by name and the detections of each image, without gradients, from one pass of the backbone.
 
         See `DetectionModel.evaluate`.
         """
@@ -172,7 +174,7 @@ class MaskRCNN(DetectionModel):
         return self._losses(proposed, batch.labels), self._detections(proposed, size)
 
     def instances_from_detections(self, detections: Detections) -> Prediction:
-        """Return the instances of one image; see `instances_from_detections` of `searcher.models.instances`."""
+        """Return the instances of one image, by `searcher.models.instances.instances_from_detections`."""
         return instances_from_detections(detections, self.postprocess)
 
     def _propose(self, images: Tensor) -> _Proposed:
@@ -353,12 +355,12 @@ class MaskRCNN(DetectionModel):
 
     @classmethod
     def fetch_pretrained(cls, settings: ModelSettings) -> None:
-        """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
+        """Download the pretrained weights if they are not on this machine; see `SegmentationModel.fetch_pretrained`."""
         assert isinstance(settings, MaskRCNNSettings)
         pretrained_detector(settings)
 
     def load_pretrained(self) -> None:
-        """Load the weights that `weights` names; see `SegmentationModel.load_pretrained`."""
+        """Load the weights that the setting `weights` names; see `SegmentationModel.load_pretrained`."""
         state = pretrained_detector(self.settings)
         if state is not None:
             stem = BACKBONES[self.settings.backbone].stem

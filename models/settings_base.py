@@ -40,7 +40,8 @@ class ModelSettings(Section):
     """Parameters of a model: a plug-in derives its own from this class.
 
     A subclass has a field `name` whose only value is the model's name, and a default for every field. Its numbers have
-    bounds (`Field(default=.., ge=.., le=..)`): studies search within them. Some fields may be left to the data.
+    bounds (`Field(default=.., ge=.., le=..)`): studies search within them. A field marked with `OrAuto` may be computed
+    from the data.
     """
 
     pretrained_keys: ClassVar[tuple[str, ...]] = ()
@@ -68,42 +69,53 @@ class ModelSettings(Section):
 
     @property
     def grows_seeds(self) -> bool:
-        """Whether instances grow from seeds, which `postprocess.min_seed_area_px` may take away."""
+        """Whether instances grow from seeds. Then `postprocess.min_seed_area_px` removes small seeds."""
         return False
 
     @property
     def border_keys(self) -> tuple[str, ...]:
-        """The parameters that are widths in pixels which an object loses on each side before it is found."""
+        """The names of the parameters that are the width of a border, in pixels.
+
+        An object loses such a width on each side before it is found, so narrow objects may be lost.
+        """
         return ()
 
     @property
     def wants_objects(self) -> bool:
-        """Whether a parameter is left to the data. A subclass with rules of its own adds them."""
+        """Whether at least one parameter is to be computed from the data. A subclass may add rules of its own."""
         return bool(auto_keys(self))
 
     def with_objects(self, objects: ObjectStatistics) -> Self:
-        """Return the settings with what was left to the data filled in. Such settings leave nothing to it."""
+        """Return the settings with every open parameter computed from the data.
+
+        Args:
+            objects: Sizes and numbers of the training images' objects.
+        """
         return with_sizes(self, objects)
 
 
 def auto_keys(section: Section) -> tuple[str, ...]:
-    """Return the keys of a section that were set to `"auto"`; the settings hold it as `AUTO`."""
+    """Return the names of a section's fields that are `"auto"` (held as `AUTO`), without those of nested sections.
+
+    Args:
+        section: Settings of a model or of post-processing.
+    """
     return tuple(
         key for key, value in vars(section).items() if value == AUTO and has_auto(type(section), key)
     )
 
 
 def has_auto(section: type[Section], key: str) -> bool:
-    """Return whether a key of a section may be `"auto"`."""
+    """Return whether the field `key` of a section may be set to `"auto"`."""
     return any(isinstance(each, OrAuto) for each in section.model_fields[key].metadata)
 
 
 def with_sizes(section: SectionT, objects: ObjectStatistics | None) -> SectionT:
-    """Return a section with a size in pixels in place of each `"auto"`.
+    """Return a copy of a section in which each `"auto"` is replaced by a size in pixels.
 
     Args:
-        section: Of a model or of post-processing.
-        objects: Of the training images; None where there are none: sizes then are the defaults.
+        section: Settings of a model or of post-processing.
+        objects: Sizes of the training images' objects; None to use the fields' defaults.
     """
     fields = type(section).model_fields
     sizes = {
@@ -114,15 +126,15 @@ def with_sizes(section: SectionT, objects: ObjectStatistics | None) -> SectionT:
 
 
 class PartsSettings(ModelSettings):
-    """Parameters of a model that is put together from parts which may have settings of their own.
+    """Parameters of a model that consists of parts, which may have settings of their own.
 
     A subclass has fields that name its parts (`encoder`, `backbone`, `head`, `loss`), and after them
-    `options: PartOptions = Field(default={}, validate_default=True)`. Its network takes `options`, too.
+    `options: PartOptions = Field(default={}, validate_default=True)`. The model's class takes `options`, too.
     """
 
     @classmethod
     def kinds(cls) -> dict[str, Any]:
-        """Return the registry of each field that names parts."""
+        """Return the registry of parts for each field that names a part, such as `head`, by the field's name."""
         return {field: registry for field, registry in KINDS.items() if field in cls.model_fields}
 
     @field_validator("options", check_fields=False)
@@ -138,10 +150,15 @@ class PartsSettings(ModelSettings):
 
 
 def names_losses(value: Any) -> str:
-    """Return a setting that joins losses by `+`; for settings of a plug-in's model too.
+    """Return a sum of losses such as `bce+dice` unchanged, if it is valid: a validator for a settings' field.
+
+    Settings of a plug-in's model may use it, too.
+
+    Args:
+        value: The value of the field.
 
     Raises:
-        PydanticCustomError: One is unknown, or named twice.
+        PydanticCustomError: A name is unknown, or occurs twice.
     """
     if isinstance(value, str) and loss_names(value):
         return value

@@ -24,17 +24,17 @@ __all__ = ["UNet"]
 
 @register("unet", UNetSettings)
 class UNet(DenseModel):
-    """An encoder that halves the image `depth` times, a decoder that doubles it back, skips between them.
+    """A U-Net: an encoder that halves the image `depth` times, and a decoder that doubles it back, with skips.
 
-    The defaults are the plain network: every level two 3x3 convolutions with ReLU, 2x2 max pooling, 2x2
-    transposed convolutions, 64 to 1024 channels. Images of any size: what does not divide by `2 ** depth` is
-    padded, and the output cropped back.
+    The defaults are the plain network: every level two 3x3 convolutions with ReLU, 2x2 max pooling, 2x2 transposed
+    convolutions, 64 to 1024 channels. Images may have any size: one that `2 ** depth` does not divide is padded, and
+    the output is cropped back.
 
     Args:
-        encoder: What goes down; see `searcher.models.encoders`.
-        channels: Of the images; a backbone sees other than 3 as `searcher.models.stems` says.
-        weights: What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever
-            `norm` says. Unused by other encoders.
+        encoder: Name of the encoder; see `searcher.models.encoders`.
+        channels: Channels of the images; for a backbone with other than 3, see `searcher.models.stems`.
+        weights: Pretrained weights of a backbone: `none`, `imagenet`, or the path of a file. With weights, the backbone
+            has batch norm, and `norm` concerns the decoder only. Other encoders ignore it.
         input_scale: Pixels of the network's input per pixel of the image. Losses are computed on the input's pixels.
             Settings in pixels of the image, such as a contour's width, are scaled with them.
         base_channels: Channels of the first level; every level below doubles them. With a backbone, of the decoder
@@ -44,13 +44,15 @@ class UNet(DenseModel):
         dropout: Probability of dropping a channel after the deepest encoder level and after the bottleneck.
         upsampling: `transposed`: 2x2 transposed convolution with stride 2. `bilinear`: bilinear resizing and
             a 1x1 convolution. Both halve the channels.
-        head: What is predicted for a pixel; see `searcher.models.heads`.
-        loss: Losses of that head, joined by `+`.
-        focal_gamma, border_weight, border_sigma_px: Of the losses; see `HeadOptions`.
-        contour_width_px, distance_cap_px, distance_weight: Of those heads; see `HeadOptions`.
-        deep_supervision: In training, each level of the decoder predicts, and the losses look at all of it.
-        options: Settings that a plug-in's encoder, head or losses bring with them, by the part's name.
-        postprocess: From probabilities to instances.
+        head: Name of the head: what is predicted for a pixel; see `searcher.models.heads`.
+        loss: Losses of the head, joined by `+`.
+        focal_gamma, border_weight, border_sigma_px: Settings of the losses; see `HeadOptions`.
+        contour_width_px, distance_cap_px, distance_weight: Settings of the heads `contour` and `distance`; see
+            `HeadOptions`.
+        deep_supervision: Whether, in training, each level of the decoder has an output of its own, and the losses use
+            all outputs.
+        options: Settings of a plug-in's encoder, head or losses, by the part's name.
+        postprocess: How probabilities become instances.
     """
 
     def __init__(
@@ -130,23 +132,23 @@ class UNet(DenseModel):
 
     @property
     def postprocess_keys(self) -> tuple[str, ...]:
-        """The head's; see `SegmentationModel.postprocess_keys`."""
+        """The settings of post-processing that the head uses; see `SegmentationModel.postprocess_keys`."""
         return self.head.postprocess_keys
 
     @property
     def kind_of_maps(self) -> str:
-        """The head's name; see `DenseModel.kind_of_maps`."""
+        """The name of the head's class, such as `ContourHead`; see `DenseModel.kind_of_maps`."""
         return type(self.head).__name__
 
     def parts(self) -> ModelParts:
-        """Return the way down with the bottleneck, and the layers that predict; see `SegmentationModel.parts`."""
+        """Return encoder and bottleneck as encoder, and the output layers as head; see `SegmentationModel.parts`."""
         return ModelParts(encoder=[*self.encoder, self.bottleneck], head=[self.classifier, *self.auxiliary])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits float[B, C, h, w] with the head's channels, before any sigmoid, at the input's scale.
+        """Return the logits float[B, C, h, w], with the head's channels, at the scale of the network's input.
 
-        In train mode, the logits of auxiliary outputs follow, if there are any. Each level of the decoder has as many
-        channels, resized; the deepest is last.
+        In train mode with deep supervision, the logits of the auxiliary outputs follow, resized, the deepest level
+        last. Each auxiliary output has the head's channels.
 
         Args:
             images: uint8[B, H, W, C], with the channels that the network was built for.
@@ -176,13 +178,13 @@ class UNet(DenseModel):
 
     @classmethod
     def fetch_pretrained(cls, settings: ModelSettings) -> None:
-        """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
+        """Download the pretrained weights if they are not on this machine; see `SegmentationModel.fetch_pretrained`."""
         assert isinstance(settings, UNetSettings)
         if settings.weights != "none":
             pretrained_encoder(settings.encoder, settings.weights)
 
     def load_pretrained(self) -> None:
-        """Load the encoder's weights that `weights` names; see `SegmentationModel.load_pretrained`."""
+        """Load the encoder's pretrained weights that `weights` names; see `SegmentationModel.load_pretrained`."""
         if self._weights == "none":
             return
         state = pretrained_encoder(self._encoder, self._weights)
@@ -200,12 +202,12 @@ class UNet(DenseModel):
 
     @torch.no_grad()
     def predict_maps(self, images: Tensor) -> Tensor:
-        """Return the head's probabilities float32[B, C, H, W]; see `DenseModel.predict_maps`."""
+        """Return the head's probabilities for each pixel, float32[B, C, H, W]; see `DenseModel.predict_maps`."""
         return self.head.maps(_resize(self(images), images.shape[1:3]))
 
     @torch.no_grad()
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
-        """Return losses and probabilities of one forward pass; see `DenseModel.evaluate`."""
+        """Return the losses by name and the probabilities of a batch, from one forward pass."""
         is_partial = has_unannotated(batch.labels)
         logits = self(batch.images)
         labels = resize_labels(batch.labels, *logits.shape[2:])
@@ -213,7 +215,7 @@ class UNet(DenseModel):
         return losses, self.head.maps(_resize(logits, batch.images.shape[1:3]))
 
     def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
-        """Return what the head's maps say; see `DenseModel.instance_maps`."""
+        """Return the foreground map and the seed map that the head derives; see `DenseModel.instance_maps`."""
         return self.head.instance_maps(maps)
 
     def _scaled(self, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ __all__ = ["Detections", "InstanceMaps", "Prediction", "TensorBatch"]
 
 
 class TensorBatch(NamedTuple):
-    """Images and their instance labels, on the model's device."""
+    """A batch of images and their instance label maps, on the model's device."""
 
     images: Tensor
     """uint8[B, H, W, C], 0 to 255, normalised; RGB where C is 3 and nothing else is said."""
@@ -24,7 +24,7 @@ class TensorBatch(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The instances found in one image."""
+    """The instances found in one image: a label map, and a score for each instance."""
 
     labels: NDArray[np.int32]
     """int32[H, W], 0 is background, instances are 1 to n without gaps."""
@@ -33,7 +33,7 @@ class Prediction(NamedTuple):
 
 
 class InstanceMaps(NamedTuple):
-    """What a dense model's maps say about where instances are: all that instances are cut from."""
+    """The maps from which the instances of one image are cut: a foreground map, and perhaps a seed map."""
 
     foreground_map: NDArray[np.float32]
     """float32[H, W], 0 to 1, that a pixel belongs to an instance."""
@@ -42,7 +42,7 @@ class InstanceMaps(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """What a model found in one image one by one, before it is decided which pixel belongs to what."""
+    """The detections of one image, before it is decided to which detection each pixel belongs."""
 
     size: tuple[int, int]
     """Height and width of the image."""

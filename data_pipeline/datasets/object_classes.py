@@ -22,11 +22,13 @@ _SHOWN = 5
 
 
 def read_classes(root: Path, ids: Collection[str]) -> tuple[dict[str, dict[int, str]], list[str]]:
-    """Return {image: {label: class}}, empty without the file; and the file's problems, one line each.
+    """Return the classes in `objects.csv` as {image: {label: class}}, and the problems of the file, one line each.
+
+    Without the file, both are empty.
 
     Args:
-        root: The folder with the table.
-        ids: Names of the images that are there.
+        root: Folder that may hold `objects.csv`.
+        ids: Names of the images in the data set.
     """
     path = root / OBJECTS_FILE
     if not path.exists():
@@ -69,16 +71,16 @@ def _add(cells: dict[str, str], by_name: dict[str, str], found: dict[str, dict[i
 
 
 def check_labels(root: Path, name: str, classes: dict[int, str], labels: NDArray[np.int32]) -> None:
-    """Check that an image's rows are about objects that its label map has.
+    """Check that every row of `objects.csv` for an image names an object of the image's label map.
 
     Args:
         root: The data set's folder, for messages.
-        name: Of the image.
-        classes: Class of each object, by its number in the label map.
+        name: Name of the image.
+        classes: Class of each object, by its label.
         labels: int32[H, W], the label map.
 
     Raises:
-        DataError: One is not.
+        DataError: A row names an object that the label map does not have.
     """
     missing = sorted(classes.keys() - set(np.unique(labels).tolist())) if classes else []
     if missing:

@@ -32,16 +32,17 @@ _MAX_SEGMENT_BYTES = 1 << 28
 
 
 def open_tiff(path: Path, scratch_folder: Path | None, *, in_memory_px: int) -> Raster:
-    """Open a TIFF file.
+    """Return the image in a TIFF file as raster.
 
     Args:
         path: The file.
-        scratch_folder: For larger images in compressed strips; None if the image is read once, as a whole.
-        in_memory_px: Larger ones.
+        scratch_folder: Folder for decoding images in compressed strips above `in_memory_px`; None if the image is to be
+            read once, whole.
+        in_memory_px: Largest image that is decoded in memory, in pixels.
 
     Raises:
-        DataError: The file does not decode, or holds something else than one image that is taken.
-        OSError: No room for it.
+        DataError: The file cannot be decoded, or does not hold exactly one supported image.
+        OSError: The disk is full.
     """
     with ExitStack() as on_failure:
         tiff = on_failure.enter_context(opened(path))

@@ -21,10 +21,10 @@ _FAX = {2, 3, 4, 32771}
 
 
 def tiff_label_header(path: Path) -> dict[str, Any]:
-    """Return the fields of a `LabelHeader`.
+    """Return the fields of a `LabelHeader` for a label map in a TIFF file, by name.
 
     Raises:
-        DataError: The file holds something else than one label map.
+        DataError: The file does not hold exactly one label map.
     """
     with opened(path) as tiff:
         _, key = _page(path, tiff)
@@ -41,14 +41,14 @@ def tiff_label_header(path: Path) -> dict[str, Any]:
 
 
 def read_tiff_labels(path: Path, max_bytes: int) -> NDArray[Any]:
-    """Return the stored values [H, W] of a TIFF file; of a grey picture in colour, one of the equal channels.
+    """Return the values of a label map in a TIFF file as stored, [H, W]; a grey picture in colour is accepted.
 
     Args:
         path: The file.
-        max_bytes: Largest label map that is decoded.
+        max_bytes: Largest label map that is decoded, in bytes.
 
     Raises:
-        DataError: The file holds something else than one label map, or a larger one.
+        DataError: The file does not hold exactly one label map, or the label map is too large.
     """
     with opened(path) as tiff:
         page, key = _page(path, tiff)

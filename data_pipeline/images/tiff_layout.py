@@ -34,7 +34,7 @@ Meaning = Literal["stored", "inverted", "palette", "scaled"]
 
 @dataclass(frozen=True, kw_only=True)
 class TiffImage:
-    """The image of a TIFF file."""
+    """The image of a TIFF file: its header, pages, and the meaning of its stored values."""
 
     header: ImageHeader
     pages: Sequence[Any]
@@ -46,20 +46,20 @@ class TiffImage:
 
 
 def opened(path: Path) -> tifffile.TiffFile:
-    """Open a TIFF file, once its pages are known to be in order.
+    """Return an open TIFF file, after checking the chain of its pages.
 
     Raises:
-        ValueError: They are not.
+        ValueError: The chain is damaged; see `check_pages`.
     """
     check_pages(path)
     return tifffile.TiffFile(path)
 
 
 def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
-    """Return the image of a TIFF file; nothing is decoded.
+    """Return the image of a TIFF file, without decoding its pixels.
 
     Raises:
-        DataError: The file holds something else than one image that is taken.
+        DataError: The file does not hold exactly one supported image.
     """
     pages, key, axes, samples = single_image(path, tiff)
     channels, colour, meaning = _interpreted(path, key, axes, samples)
@@ -87,7 +87,10 @@ def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
 
 
 def single_image(path: Path, tiff: tifffile.TiffFile) -> tuple[list[Any], Any, str, int]:
-    """Return the only image's pages, the page that says how they are encoded, the axes, and samples of a pixel.
+    """Return four facts about a TIFF file's only image: its pages, its encoding page, its axes and its samples.
+
+    The encoding page is the page that states how pixels are encoded. Axes are letters such as `YXS`; samples is the
+    number of values of a pixel.
 
     Raises:
         DataError: The file holds several images, or a stack of them.

@@ -23,7 +23,7 @@ _SAMPLE_FIELDS = {field.name for field in dataclasses.fields(Sample)}
 
 @dataclass(frozen=True)
 class Entry:
-    """One image of a store."""
+    """One image of a store: its sample, size, place in the flat files, and digests."""
 
     sample: Sample
     shape: tuple[int, int]
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """What a store holds."""
+    """The content of a store's index: the fingerprint, the type of the pixels, and one entry for each image."""
 
     fingerprint: str
     """Of the data set."""
@@ -59,19 +59,19 @@ class Index:
 
     @property
     def has_digests(self) -> bool:
-        """Whether the images can be compared with what was written."""
+        """Whether the index has digests of all images, with which the files can be compared."""
         return all(entry.pixels_sha256 and entry.labels_sha256 for entry in self.entries)
 
 
 def to_bytes(index: Index) -> bytes:
-    """Return an index as the file's content, with its own digest."""
+    """Return the content of an index file, JSON with a digest of itself."""
     values = dataclasses.asdict(index) | {"format": _FORMAT}
     values = json.loads(json.dumps(values))  # tuples become lists, as they are when the file is read
     return json.dumps(values | {"digest": _digest(values)}).encode()
 
 
 def read_index(path: Path) -> Index:
-    """Return the index of the store in a folder.
+    """Return the index of the store in the folder `path`.
 
     Raises:
         DataError: The index is damaged, or its format is not supported.

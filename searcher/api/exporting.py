@@ -40,7 +40,7 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportWish:
-    """What is wanted of an export."""
+    """The user's choices for an export."""
 
     to: Path
     """The folder, which must be new."""
@@ -69,7 +69,7 @@ class ExportWish:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """The result of an export: its name, the files written, and the tuning."""
 
     name: str
     """What the networks are called."""
@@ -79,15 +79,15 @@ class Exported:
 
 
 def export_networks(found: FoundNetworks, wish: ExportWish, bar: Bar) -> Exported:
-    """Write networks as a bundle or in other formats, and into the study database that they went into it.
+    """Write networks as a bundle or in other formats, and record the export in their study database.
 
     Args:
         found: The networks.
-        wish: What is wanted of the bundle.
-        bar: Shows each step.
+        wish: The user's choices.
+        bar: Shows the progress of each step.
 
     Raises:
-        UserError: The folder is there, or the networks cannot be exported so; nothing is left behind.
+        UserError: The folder exists, or the networks cannot be exported in such a way; nothing is left behind.
         DataError: The training data cannot be used.
     """
     check_formats(wish.formats)
@@ -153,7 +153,7 @@ def _source(wish: ExportWish, found: FoundNetworks, bar: Bar) -> "SampleSource |
         DataError: `--data` names no data set.
         UserError: It names another one.
     """
-    from searcher.data_pipeline.datasets import SyntheticGlands
+    from searcher.data_pipeline.datasets.synthetic import is_synthetic
     from searcher.data_pipeline.exceptions import DataError
     from searcher.exceptions import StorageError, UserError
     from searcher.storage.fetched_data import open_data
@@ -170,7 +170,7 @@ def _source(wish: ExportWish, found: FoundNetworks, bar: Bar) -> "SampleSource |
         return source
     if found.study is None:
         return None
-    if found.study.data_source == SyntheticGlands.name:
+    if is_synthetic(found.study.data_source):
         return DataRequest(None, "", found.members[0].network.config.data).source()
     try:
         source = open_data(found.study.data_source, cache_dir())
@@ -232,7 +232,7 @@ def _pictures(wish: ExportWish, found: FoundNetworks) -> dict[str, bytes]:
 
     The image is one that a person gives or synthetic: training data often must not be passed on.
     """
-    from searcher.data_pipeline.datasets import SyntheticGlands
+    from searcher.data_pipeline.datasets.synthetic import SYNTHETIC, is_synthetic
     from searcher.prediction.images import read_as_seen
     from searcher.report.pictures import NO_CURVE, learning_curve, overlay_jpeg
 
@@ -249,15 +249,15 @@ def _pictures(wish: ExportWish, found: FoundNetworks) -> dict[str, bytes]:
             pictures[name] = learning_curve(lines, best_epoch=facts.epoch)
     if wish.example is not None:
         image, truth = read_as_seen(wish.example, _kind(found)), None
-    elif found.study is not None and found.study.data_source == SyntheticGlands.name:
+    elif found.study is not None and is_synthetic(found.study.data_source):
         data = found.members[0].network.config.data
-        glands = SyntheticGlands(
+        drawn = SYNTHETIC[data.synthetic](
             num_images=data.synthetic_images,
             size_px=data.synthetic_size_px,
             seed=data.synthetic_seed,
             num_test_images=1,  # of a patient that was not trained on
         )
-        image, truth = glands.read(data.synthetic_images)
+        image, truth = drawn.read(data.synthetic_images)
         image = _kind(found).normalised(image)
     else:
         return pictures

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.datasets.synthetic import SYNTHETIC
 from searcher.data_pipeline.store import Store
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.cluster.resources import TrialResources
@@ -54,8 +54,8 @@ class RunContext:
 
     @property
     def data_source(self) -> str:
-        """The data set's folder or URI, or what stands for synthetic glands."""
-        return self.data.folder or SyntheticGlands.name
+        """The data set's folder or URI, or what stands for synthetic images."""
+        return self.data.folder or SYNTHETIC[self.data.synthetic.synthetic].name
 
     @property
     def trial_resources(self) -> TrialResources:

@@ -59,8 +59,20 @@ _MAX_SYNTHETIC_PX = 10**10
 _MAX_COVERAGE = 8
 """How often overlapping tiles may show a pixel to the network, along each axis."""
 
-_NEW_KEYS = {"normalisation", "low_percentile", "high_percentile"}
+_NEW_KEYS = {
+    "normalisation",
+    "low_percentile",
+    "high_percentile",
+    "learn_classes",
+    "class_balance",
+    "class_weighting",
+    "class_digest",
+    "synthetic",
+}
 """Keys of `data` that are written down only where they say something."""
+
+_OF_THE_DATA = ("channels", "num_classes", "class_names", "class_weights")
+"""Keys of `model` that are filled in from the data, whose fingerprint and classes are compared separately."""
 
 _TUNED_FOR = ("objective", "object_f1", "object_dice", "object_f1+object_dice", "ap50", "ap", "pq", "aji")
 """Values of `tuning.metric` other than a plug-in's metric."""
@@ -91,8 +103,20 @@ class DataConfig(Section):
     """What becomes 0 by `percentile`."""
     high_percentile: float = Field(default=99.8, ge=0.0, le=100.0)
     """What becomes 255 by `percentile`."""
+    learn_classes: bool = False
+    """Learn what each object is, besides where it is. The data must name the classes of objects."""
+    class_balance: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Part of the crops that are taken around an object, each class being aimed at equally often. 0 takes crops from
+    anywhere. Needs `learn_classes`."""
+    class_weighting: float = Field(default=1.0, ge=0.0, le=1.0)
+    """How much more the loss of rare classes counts: 1 is inversely to their number of training objects, a factor of 10
+    at most from the mean; 0 counts all alike. Needs `learn_classes`."""
+    class_digest: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of the classes of the data's objects. Not to be chosen: it is filled in where classes are learned."""
+    synthetic: Literal["glands", "nuclei"] = "glands"
+    """What is drawn when the study runs without `--data`: `glands`, or `nuclei` of two classes."""
     synthetic_images: int = Field(default=40, ge=4, le=1_000_000)
-    """Synthetic gland images to draw when the study runs without `--data`."""
+    """Synthetic images to draw when the study runs without `--data`."""
     synthetic_size_px: int = Field(default=192, ge=64, le=16_384)
     """Side length of a synthetic image."""
     synthetic_seed: int = Field(default=0, ge=0, le=MAX_SEED)
@@ -117,13 +141,21 @@ class DataConfig(Section):
 
     @model_serializer(mode="wrap")
     def _without_new_defaults(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Return plain values, without the keys of normalisation at their defaults: digests stay what they were."""
+        """Return plain values, without newer keys at their defaults: digests stay what they were."""
         values: dict[str, Any] = as_usual(self)
         return {
             key: value
             for key, value in values.items()
             if key not in _NEW_KEYS or value != type(self).model_fields[key].default
         }
+
+    @model_validator(mode="after")
+    def _classes_are_learned(self) -> "DataConfig":
+        for key in ("class_balance", "class_weighting", "class_digest"):
+            value = getattr(self, key)
+            if not self.learn_classes and value != type(self).model_fields[key].default:
+                raise ValueError(f"{key} needs learn_classes=true, got {key}={value} learn_classes=False")
+        return self
 
     @model_validator(mode="after")
     def _percentiles_are_in_order(self) -> "DataConfig":
@@ -383,6 +415,15 @@ class TrialConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _model_learns_classes(self) -> "TrialConfig":
+        if self.data.learn_classes and not self.model.learns_classes:
+            raise ValueError(
+                f"data.learn_classes needs a model that learns classes, got model.name={self.model.name!r}; take unet "
+                "or mask_rcnn, or set data.learn_classes=false"
+            )
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as nested plain values, as stored in checkpoints and the database."""
         return self.model_dump(mode="json")
@@ -390,11 +431,12 @@ class TrialConfig(Section):
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON form, 64 hexadecimal digits.
 
-        Without the images' channels: they belong to the data, whose fingerprint is compared separately. And without
+        Without the images' channels and classes: they belong to the data, which are compared separately. And without
         `data.normalisation = "fixed"`, which is what every trial had before there was another.
         """
         values = self.to_dict()
-        values["model"].pop("channels", None)
+        for key in _OF_THE_DATA:
+            values["model"].pop(key, None)
         if self.data.normalisation == "fixed":
             del values["data"]["normalisation"]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))

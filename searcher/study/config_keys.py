@@ -13,6 +13,15 @@ from searcher.study.config import TrialConfig
 
 __all__ = ["config_fields", "field_bounds", "models_with", "option_owners"]
 
+_OF_THE_DATA = {
+    "model.channels",
+    "model.num_classes",
+    "model.class_names",
+    "model.class_weights",
+    "data.class_digest",
+}
+"""Keys that are not to be chosen: the data decide about them."""
+
 
 def config_fields(model: str) -> dict[str, tuple[Any, str]]:
     """Return every key of a configuration with that model by its dotted name, with its type and description.
@@ -26,8 +35,8 @@ def config_fields(model: str) -> dict[str, tuple[Any, str]]:
         sections: list[Any] = of_models if table == "model" else [info.annotation]
         for section in sections:
             for key, field in section.model_fields.items():
-                if (table, key) == ("model", "channels"):
-                    continue  # the data decide about it
+                if f"{table}.{key}" in _OF_THE_DATA:
+                    continue
                 fields[f"{table}.{key}"] = (field.annotation, field.description or "")
     for prefix, options in _all_options():
         for key, field in options.model_fields.items():

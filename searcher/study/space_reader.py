@@ -76,7 +76,12 @@ class SpaceReader:
                     "must not be searched: every model has parameters of its own; "
                     "write a study for each and compare their best trials",
                 )
-            elif name.startswith("data.synthetic_"):
+            elif name == "data.learn_classes":
+                self._problem(
+                    key,
+                    "must not be searched: trials with and without classes have other metrics; set it under [data]",
+                )
+            elif name == "data.synthetic" or name.startswith("data.synthetic_"):
                 self._problem(
                     key, "must not be searched: a study's images are drawn once; set it under [data]"
                 )

@@ -8,8 +8,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
 from searcher.data_pipeline.datasets.samples import Pixels, Sample
 from searcher.data_pipeline.exceptions import DataError
@@ -34,7 +34,7 @@ class _Image:
 
     @property
     def kind(self) -> PixelKind | None:
-        """Channels and depth; None for an image that is not taken."""
+        """Channels and depth of the image; None for a type of pixels that is not supported."""
         sizes = dict(zip(self.axes, self.array.shape, strict=True))
         channels = int(sizes.get("c", 1))
         if self.array.dtype == np.uint8:
@@ -42,10 +42,10 @@ class _Image:
         return PixelKind(channels, "uint16") if self.array.dtype == np.uint16 else None
 
     def plane(self) -> NDArray[Any]:
-        """Return [Y, X], or [Y, X, C] where there are channels.
+        """Return the image's pixels: [Y, X], or [Y, X, C] with several channels.
 
         Raises:
-            DataError: Several planes or times, or chunks that do not decode.
+            DataError: The image has several planes or times, or chunks that cannot be decoded.
         """
         sizes = dict(zip(self.axes, self.array.shape, strict=True))
         for axis, what in (("t", "times"), ("z", "planes")):
@@ -66,10 +66,10 @@ class _Image:
 
 
 def open_ome_zarr(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in a folder of OME-Zarr images, or the one of a single image; None if it holds none.
+    """Return the data set in a folder of OME-Zarr images, or of one such image; None if there is none.
 
     Raises:
-        DataError: Images without label map, damaged or of several planes (`strict` only).
+        DataError: Images have no label map, are damaged, or have several planes (`strict` only).
     """
     images, label_maps = _find(root)
     if not images:
