@@ -12,8 +12,9 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels, Sample, SampleSource
+from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import ChangedDataError, DamagedStoreError, DataError
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.store.classes import (
     NO_CLASSES,
     ClassTable,
