@@ -181,6 +181,21 @@ def find_classes(folder: Path, digest: str) -> ClassTable | None:
     return next((table for table in tables if table.digest == digest), None)
 
 
+def alike_names(names: Sequence[str]) -> list[str]:
+    """Return a line for names of classes that differ in case, spaces or hyphens alone."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault("".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(
+            name
+        )
+    return [
+        f"the classes {' and '.join(map(repr, each))} differ in case or spaces alone and are learned as "
+        f"{len(each)}; give them one name if they are one"
+        for each in alike.values()
+        if len(each) > 1
+    ]
+
+
 def _path(folder: Path, key: str) -> Path:
     return folder / f"classes-{key}.json"
 
