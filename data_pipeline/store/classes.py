@@ -64,7 +64,7 @@ class ClassTable:
     def counts(self, indices: Iterable[int]) -> NDArray[np.int64]:
         """Return how many objects of some images have each class: int64[K], class 1 first."""
         found = np.zeros(len(self.names), np.int64)
-        for index in indices:
+        for index in indices if self.names else ():
             for number in self.of_images[index].values():
                 found[number - 1] += 1
         return found
