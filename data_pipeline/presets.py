@@ -27,14 +27,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def register_augmentation(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
-    """Return the decorator that makes an augmentation preset known.
+    """Return a decorator that registers an augmentation preset under a name, for a plug-in.
+
+    The decorated class or function returns an `Augmentation`. It takes its own options, and those of `crop_px`,
+    `strength` and `is_photograph` (see `build_augmentation`) that its signature has.
 
     Args:
-        name: What a study file calls it.
-        options: Its own settings, derived from `searcher.parts.Section`: the keys of `augment.options`.
-
-    The decorated class or function takes, of `crop_px`, `strength` and `is_photograph` (see `build_augmentation`),
-    those that its signature has, and its options. It returns an `Augmentation`.
+        name: Name of the preset in study files.
+        options: Class of the preset's own settings, derived from `searcher.parts.Section`: the keys of
+            `augment.options`.
     """
 
     def register(build: F) -> F:

@@ -61,11 +61,11 @@ def check_annotated(where: object, labels: NDArray[np.integer[Any]]) -> None:
     """Check that a label map has at least one annotated pixel.
 
     Args:
-        where: Its annotation file, or its name.
-        labels: Its label map.
+        where: The annotation file or the image's name, for the message.
+        labels: The label map of the image.
 
     Raises:
-        DataError: Nothing is.
+        DataError: No pixel is annotated.
     """
     if labels.dtype.kind == "i" and labels.size and int(labels.max()) < 0:
         raise DataError(

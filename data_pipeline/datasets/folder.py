@@ -245,7 +245,7 @@ class LabelFolder(PairedFolder):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels' names in `dataset.toml` if it names all of them, else the usual ones."""
+        """The channels' names in `dataset.toml` if it names all of them; otherwise the usual ones."""
         named = self._description.channels
         return named if len(named) == self._kind.channels else self._kind.names
 

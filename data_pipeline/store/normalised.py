@@ -27,7 +27,7 @@ __all__ = ["normalised"]
 def normalised(store: Store, normalisation: Normalisation) -> Store:
     """Return a store whose images are normalised to uint8, each when first used; the store itself if nothing changes.
 
-    For a store that is already normalised, the stored images are normalised anew.
+    For a store that is already normalised, the stored images are normalised again.
 
     Args:
         store: As prepared.

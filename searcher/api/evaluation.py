@@ -35,7 +35,7 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What networks reached on the splits of a data set."""
+    """The metrics that networks reached on the splits of a data set."""
 
     splits: Mapping[str, Summary]
     """All figures by split, such as `testA`; distances in pixels."""
@@ -45,7 +45,7 @@ class Evaluation:
     """Whether the data are the GlaS release, which the contest's and the poster's figures are about."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return the record of the evaluation as plain values, ready for JSON."""
         return dict(self.record)
 
     def __repr__(self) -> str:
@@ -71,25 +71,25 @@ def evaluate_networks(
     bar: Bar,
     remark: Callable[[str], None],
 ) -> Evaluation:
-    """Measure networks on the splits of a data set.
+    """Return the metrics of networks on the splits of a data set.
 
     Args:
         found: The networks.
-        source: The data set, open.
-        folder: Its folder or URI.
-        splits: Names with commas between; `held-out` for the images that the networks were validated on. None: testA,
-            or where there is none all but train and val, or where there are only those `held-out`.
-        tta: Whether to take the mean of 8 views; None: as the networks were tuned.
+        source: The opened data set.
+        folder: Folder or URI of the data set, for messages.
+        splits: Names of splits, separated by commas; `held-out` for the images that the networks were validated on.
+            None for testA; without that, all splits except train and val; without those, `held-out`.
+        tta: Whether to average 8 turned and mirrored views; None to do as the networks were tuned.
         normalisation: `bundle`, `fixed` or `percentile`.
-        labels_are_said: Whether a person says what the label maps hold.
-        name: What the networks are called; None: as they are.
-        report: File of the page, None for none.
-        command: What a person typed, for the page.
-        bar: Shows each step.
-        remark: Told what is odd about the data.
+        labels_are_said: Whether the user has said what the label maps hold. Then they are not judged by their values.
+        name: Name of the networks in the record; None for their own.
+        report: File for the report page; None for no page.
+        command: Command line that the user typed, for the page.
+        bar: Shows the progress of each step.
+        remark: Receives each remark about the data, one line.
 
     Raises:
-        UserError: Networks and images do not go together, or a split is missing.
+        UserError: The networks do not fit the images, or there is no such split.
         DataError: The images cannot be used.
     """
     predictor = predictor_for(found, tta)
@@ -148,7 +148,7 @@ def evaluate_networks(
 
 
 def record_evaluation(found: FoundNetworks, evaluation: Evaluation) -> None:
-    """Write down in the study database what its trials reached."""
+    """Write the metrics of an evaluation into the study database, if the networks come from a study."""
     if found.study is None:
         return
     assert found.database is not None

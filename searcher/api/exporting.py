@@ -40,7 +40,7 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportWish:
-    """What is wanted of an export."""
+    """The user's choices for an export."""
 
     to: Path
     """The folder, which must be new."""
@@ -69,7 +69,7 @@ class ExportWish:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """The result of an export: its name, the files written, and the tuning."""
 
     name: str
     """What the networks are called."""
@@ -79,15 +79,15 @@ class Exported:
 
 
 def export_networks(found: FoundNetworks, wish: ExportWish, bar: Bar) -> Exported:
-    """Write networks as a bundle or in other formats, and into the study database that they went into it.
+    """Write networks as a bundle or in other formats, and record the export in their study database.
 
     Args:
         found: The networks.
-        wish: What is wanted of the bundle.
-        bar: Shows each step.
+        wish: The user's choices.
+        bar: Shows the progress of each step.
 
     Raises:
-        UserError: The folder is there, or the networks cannot be exported so; nothing is left behind.
+        UserError: The folder exists, or the networks cannot be exported in such a way; nothing is left behind.
         DataError: The training data cannot be used.
     """
     check_formats(wish.formats)

@@ -32,7 +32,7 @@ __all__ = ["LaunchPlace", "LaunchWatcher", "launch_in_order"]
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchPlace:
-    """Where a launch finds its data, and where it runs and writes."""
+    """Where a launch finds its data, runs, and writes its results."""
 
     database: DatabaseAddress
     data: str | None
@@ -48,41 +48,41 @@ class LaunchPlace:
 
 
 class LaunchWatcher(Protocol):
-    """Shows a launch to a person. Called from the thread that launches."""
+    """Shows the progress of a launch to the user. It is called in the thread that launches."""
 
     def preparing(self) -> AbstractContextManager[Callable[[int, int], None]]:
-        """Enter the decoding of images; gives what is called with (done, total)."""
+        """Return a context manager for the decoding of images; it yields a function to call with (done, total)."""
 
     def watching(self, spec: StudySpec) -> AbstractContextManager[StudyListener]:
-        """Enter the launch of one study; gives what is told of its progress."""
+        """Return a context manager for the launch of one study; it yields the listener to notify."""
 
     def ended(self, spec: StudySpec, result: LaunchResult) -> None:
-        """One study's launch has ended."""
+        """Called when the launch of one study has ended, with the result."""
 
     def remark(self, text: str) -> None:
-        """A parent was passed over, or is enough as it is."""
+        """Called with a line about a parent study, for example that all its trials are done."""
 
     def problem(self, text: str) -> None:
-        """The database is away, and waited for."""
+        """Called with a line about a problem, for example that the database cannot be reached."""
 
 
 def launch_in_order(
     spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher, *, with_parents: bool
 ) -> LaunchResult:
-    """Run a study, or go on with it.
+    """Run a study until its budget is used, or resume it, and return how the launch ended.
 
     Args:
         spec: The study.
         place: Where data, database and storage are.
-        watcher: Shows the launch.
-        with_parents: Whether the studies that it comes from run first, as far as they are not done.
+        watcher: Shows the progress of the launch.
+        with_parents: Whether to run unfinished parent studies first.
 
     Returns:
-        How the study's launch ended; or that of a parent which did not reach what its child needs.
+        The result of the study's launch; or that of a parent which failed to produce what its child needs.
 
     Raises:
-        UserError: Something about the study, the data or the cluster cannot be used.
-        SearcherError: The search broke off.
+        UserError: The study, the data or the cluster cannot be used.
+        SearcherError: The search ended early.
     """
     with _existing(place.database, watcher.problem) as database:
         studies = chain(spec, database) if with_parents else [spec]

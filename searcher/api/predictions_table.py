@@ -34,7 +34,7 @@ Row = Mapping[str, object]
 
 
 class ReadTable(NamedTuple):
-    """What a table holds."""
+    """The content of a table of images that was read from a file."""
 
     rows: dict[str, Row]
     """By `row_key` of the image's name."""
@@ -45,7 +45,7 @@ class ReadTable(NamedTuple):
 
 
 def row_key(name: str) -> str:
-    """Return by what the row of an image is found, from the name of its file: composed letters, valid Unicode."""
+    """Return the key of an image's row: the name of its file in composed letters (NFC) and valid Unicode."""
     return unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode()
 
 
@@ -126,15 +126,14 @@ def _cell(cell: str, separator: str) -> str:
 
 
 class PredictionsTable:
-    """The table of images. Rows of images that were predicted before, and are not now, stay.
+    """The table of images in a folder of outputs. Rows of images that are not predicted now stay.
 
     Args:
-        path: The file. Nobody else may write it meanwhile.
-        todo: Names of the images that are predicted now: their rows are of outputs that are about to be replaced,
-            and go at once.
+        path: The file. No other process may write it meanwhile.
+        todo: Names of the images to predict now. Their old rows are removed at once, since their outputs are replaced.
 
     Raises:
-        UserError: It could not be read or written.
+        UserError: The file could not be read or written.
     """
 
     def __init__(self, path: Path, todo: Sequence[str]) -> None:
@@ -151,11 +150,11 @@ class PredictionsTable:
         self._written_at = time.monotonic()
 
     def add(self, name: str, row: Row) -> None:
-        """Add the row of an image, and write the table now and then. If the process is killed, few rows are missing.
+        """Add the row of an image. The table is written now and then, so that a kill loses few rows.
 
         Args:
-            name: Of its file.
-            row: Values by column; others are left out.
+            name: Name of the image's file.
+            row: Values by column; unknown columns are ignored.
         """
         self._rows[row_key(name)] = {**row, "image": name}
         self._is_written = False
@@ -163,12 +162,12 @@ class PredictionsTable:
             self.write()
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Write the rows that are not written yet."""
         if not self._is_written:
             self.write()
 
     def write(self) -> None:
-        """Write the table, atomically."""
+        """Write the whole table to its file, atomically."""
         from searcher.api.writing import write_text
 
         text = io.StringIO(newline="")

@@ -8,10 +8,10 @@ __all__ = ["model_card"]
 
 
 def model_card(manifest: BundleManifest, pictures: Sequence[str]) -> str:
-    """Return the card as Markdown.
+    """Return the model card of a bundle as Markdown.
 
     Args:
-        manifest: All but the card's own digest.
+        manifest: The bundle's manifest, without the digest of the card itself.
         pictures: Names of image files in the bundle.
     """
     first = manifest.members[0]

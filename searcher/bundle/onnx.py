@@ -37,16 +37,16 @@ class _MeanMaps(nn.Module):
         self.models = nn.ModuleList(models)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return float32[B, C, H, W] of uint8[B, H, W, channels]."""
+        """Return the models' mean maps, float32[B, C, H, W], of images uint8[B, H, W, channels]."""
         maps = [model.predict_maps(images) for model in self.models]  # type: ignore[operator]
         return torch.stack(maps).mean(dim=0)
 
 
 def check_exportable(models: Sequence[SegmentationModel]) -> None:
-    """Check that the models can be exported, and that the packages are there.
+    """Check that the models can be exported to ONNX, and that the packages for it are installed.
 
     Raises:
-        UserError: They cannot.
+        UserError: A model has no maps of probabilities, or a package is missing.
     """
     if not all(isinstance(model, DenseModel) for model in models):
         raise UserError(
@@ -64,20 +64,20 @@ def export_onnx(
     channels: int = 3,
     inputs: Mapping[str, Pixels],
 ) -> OnnxFacts:
-    """Write the models' mean maps as one ONNX file and compare it with PyTorch.
+    """Write the mean maps of several models as one ONNX file, compare it with PyTorch, and return the facts.
 
-    Height and width are fixed, since the network pads and resizes by them; the batch may be any.
+    Height and width are fixed, because the network pads and resizes by them. The batch size is free.
 
     Args:
-        models: On the CPU, in evaluation mode, all with maps; see `check_exportable`.
+        models: Models with maps, on the CPU, in eval mode; see `check_exportable`.
         path: The file.
-        size_px: Height and width of the images.
-        channels: Of the images.
-        inputs: Images to compare on besides random ones, by what they are: uint8[H, W, channels], normalised, of any
-            size, cut or padded.
+        size_px: Height and width of the images, in pixels.
+        channels: Number of channels of the images.
+        inputs: Images for the comparison, by name, in addition to random ones: uint8[H, W, channels], normalised, of
+            any size; they are cropped or padded.
 
     Returns:
-        What was written and how far it is from PyTorch.
+        The file's facts, with the largest difference from PyTorch.
 
     Raises:
         SearcherError: A probability differs by more than `MAX_DIFFERENCE`.

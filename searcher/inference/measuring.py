@@ -23,7 +23,7 @@ _NUM_THREADS = 2
 
 @dataclass(frozen=True)
 class Seen:
-    """An image as the models see it, and the truth about it."""
+    """The models' output for one image, and the true label map."""
 
     id: str
     stratum: str
@@ -43,13 +43,13 @@ def see_all(
     indices: Sequence[int],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Seen]:
-    """Return the predictor's output for some images of a store.
+    """Return the models' output for some images of a store, with the true label maps.
 
     Args:
-        predictor: The models.
-        store: Normalised images, and label maps.
-        indices: Which of them.
-        progress: Receives the number of finished ones and of all.
+        predictor: The predictor with the models.
+        store: The store with normalised images and label maps.
+        indices: Indices of the images.
+        progress: Called with the numbers of finished and of all images.
     """
     seen = []
     for num_done, index in enumerate(indices, start=1):
@@ -70,13 +70,13 @@ def see_all(
 def compare_instances(
     predictor: Predictor, seen: Sequence[Seen], *, hausdorff: bool = True, only: Collection[str] | None = None
 ) -> list[ImageComparison]:
-    """Return the comparison of each image with its truth, instances cut as `predictor.postprocess` says.
+    """Return the comparison of each image's predicted instances with the true ones.
 
     Args:
-        predictor: The models.
-        seen: What they see of the images.
-        hausdorff: Whether distances are wanted; see `compare`.
-        only: Which of the plug-ins' metrics of label maps are wanted; None for all.
+        predictor: The predictor; its `postprocess` says how instances are cut.
+        seen: The models' output for each image.
+        hausdorff: Whether to compute Hausdorff distances; see `compare`.
+        only: Names of the plug-ins' metrics of label maps to compute; None for all.
     """
 
     def compared(each: Seen) -> ImageComparison:
@@ -89,16 +89,16 @@ def compare_instances(
 
 
 def measure_split(predictor: Predictor, seen: Sequence[Seen]) -> Summary:
-    """Return all figures of a set of images, at least one, with the time of seeing and cutting each."""
+    """Return all metrics of a set of at least one image, with the time that each image took."""
     return summarise(measure_images(predictor, seen))
 
 
 def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageMetrics]:
-    """Return all figures of each image, with the time of seeing and cutting it.
+    """Return all metrics of each image, with the time that the models and post-processing took.
 
     Args:
-        predictor: The models.
-        seen: What they see of the images.
+        predictor: The predictor; its `postprocess` says how instances are cut.
+        seen: The models' output for each image.
     """
     results = []
     for each in seen:

@@ -35,7 +35,7 @@ SAME_SCALE = 1.25
 
 @dataclass(frozen=True)
 class DataRequest:
-    """A data set and where its store lies. Plain values: no open file, no image."""
+    """A data set as the user named it, and the folder of its store. Plain values, which can be sent to workers."""
 
     folder: str | None
     """The data set's folder, or the URI of one in an object store; None for synthetic images."""
@@ -47,10 +47,10 @@ class DataRequest:
     """How the folder's labels, patients and pixel sizes are read."""
 
     def source(self, progress: Callable[[int, int], None] | None = None) -> SampleSource:
-        """Return the data set itself, fetched to this machine where it lies in an object store.
+        """Return the data set, after downloading it if it is in an object store.
 
         Raises:
-            DataError: The folder is missing, empty, holds no data set that is known, or cannot be fetched.
+            DataError: The folder is missing, empty, of no known layout, or cannot be downloaded.
         """
         if self.folder is not None:
             try:
@@ -65,7 +65,7 @@ class DataRequest:
         )
 
     def prepare(self, progress: Callable[[int, int], None] | None = None) -> Store:
-        """Return the store, built from the data set if it is not there yet.
+        """Return the data set's store, building it first if it does not exist.
 
         Raises:
             DataError: An image or annotation cannot be used.
@@ -81,10 +81,10 @@ class DataRequest:
         return store
 
     def open(self, fingerprint: str) -> Store:
-        """Return the store that the driver prepared; a node that lacks it builds its own.
+        """Return the store with a fingerprint, which the driver prepared; a node without it builds its own.
 
         Raises:
-            DataError: This node's folder holds other data than the driver's.
+            DataError: The data folder on this node holds other data than the driver's.
         """
         path = Path(self.cache_dir) / fingerprint
         is_there = path.is_dir() and self._has_classes(path)
@@ -103,23 +103,23 @@ class DataRequest:
 
 
 def given_validation(store: Store) -> list[int]:
-    """Return the images that the data set itself sets aside for validation, ascending; empty where it does not."""
+    """Return the indices of the images in the data set's own validation split, ascending; empty without one."""
     return sorted(index for name in VALIDATION for index in store.indices(name))
 
 
 def trained_on(store: Store) -> list[int]:
-    """Return the images that trials train and validate on, over all folds, ascending."""
+    """Return the indices of all images used for training or validation in any fold, ascending."""
     return sorted([*store.indices("train"), *given_validation(store)])
 
 
 def split_store(store: Store, config: DataConfig) -> Split:
-    """Return which images of a store are trained on, and which are validated on. No patient is in both.
+    """Return the indices of the training and of the validation images. No patient is in both.
 
-    The data set's own split `val` (or `valid`, `validation`) is validated on; folds are made of it and `train`
-    together. Without one, validation takes a part of `train`.
+    If the data set has a split `val` (or `valid`, `validation`), that is used for validation; folds are made of it and
+    `train` together. Without one, a part of `train` is used for validation.
 
     Raises:
-        DataError: They cannot be split so.
+        DataError: The images cannot be split as configured.
     """
     train, given = store.indices("train"), given_validation(store)
     if not train:
@@ -141,7 +141,7 @@ def split_store(store: Store, config: DataConfig) -> Split:
 
 
 def common_pixel_size(store: Store, indices: Sequence[int]) -> float | None:
-    """Return the median pixel size of some images in micrometres; None where one is unknown or they differ in scale."""
+    """Return the median pixel size of some images in micrometres; None if one is unknown or they differ in scale."""
     sizes = [store.samples[index].pixel_size_um for index in indices]
     known = [size for size in sizes if size is not None]
     if not known or len(known) < len(sizes) or max(known) > SAME_SCALE * min(known):

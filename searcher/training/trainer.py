@@ -47,34 +47,34 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains the network of one configuration and keeps its checkpoints.
+    """Trains the network of one trial, and writes its checkpoints.
 
-    Everything random follows from `config.train.seed` (the split: `config.data.split_seed`). Two trainers of the same
-    configuration, data and device compute the same losses, and so does one that resumes. On the CPU they are equal bit
-    by bit for the same number of torch threads. The process's random generators are left as they were.
+    Everything random follows from `config.train.seed` (the split: `config.data.split_seed`). Two trainers with the same
+    configuration, data and device compute the same losses, also if one of them resumes. On the CPU the losses are equal
+    bit by bit for the same number of torch threads. The process's random generators are restored.
 
-    A trial that fails closes its trainer. Not to be used from several threads at once.
+    The trainer is closed when the trial fails. Do not use it from several threads at once.
 
     Args:
-        config: Resolved configuration.
-        objective: Metric that decides which checkpoint is best, and about plateaus.
-        store: Prepared images.
+        config: Configuration from the sampler.
+        objective: Metric by which the best checkpoint is chosen, and which plateaus are about.
+        store: The store of the data set.
         run_dir: Folder for `last.pt`, `best.pt`, `config.json`, `metrics.jsonl`; see `RunFolder`. A new run
             refuses a folder that holds an earlier one's checkpoint.
-        device: Device to train on; None takes CUDA where there is one.
+        device: Device to train on; None for CUDA if there is a GPU, else the CPU.
         resume_from: Checkpoint to resume from, in this folder or another, with the same configuration, data and
             objective; None starts a new training.
-        resume_sha256: Digest that the checkpoint must have; None takes any.
-        warm_start: Checkpoint of another trial to begin from, with the digest `config.warm_start.sha256`. It is needed
-            if that is set and the trial does not resume; otherwise None. The layer above knows where it is.
-        micro_batches: Parts of a batch that go through the network one after the other, to save memory; see
-            `Learner` for what stays equal. No part of the configuration: a checkpoint may be resumed with
-            another number. With 1, nothing is split. Validation, an image at a time, takes what it takes.
-        device_share: Part of a GPU's memory that the process may have, 1 for all of it; see `keep_to_share`. No part of
-            the configuration.
-        num_pictures: Of the worst validation images, drawn once the trial is trained, with its learning curve; with 0,
-            nothing is drawn. No part of the configuration either.
-        alive: Told what is done next, before every step, image and file: what has to watch for a trial that hangs.
+        resume_sha256: Digest that the checkpoint must have; None for any.
+        warm_start: Checkpoint of another trial to start from, with the digest `config.warm_start.sha256`. Required if
+            that is set and the trial does not resume; otherwise None.
+        micro_batches: Number of parts of a batch that go through the network one after the other, to save memory; see
+            `Learner`. 1 for whole batches. Not part of the configuration: a checkpoint may be resumed with another
+            number. Validation is not affected.
+        device_share: Share of a GPU's memory that the process may use, 1 for all; see `keep_to_share`. Not part of the
+            configuration.
+        num_pictures: Number of worst validation images that are drawn after training, with the learning curve; 0 for
+            none. Not part of the configuration.
+        alive: Called before every step, image and file with the next action, so that a hanging trial can be noticed.
 
     Raises:
         CheckpointError: The checkpoint cannot be continued, or the folder holds another run.
@@ -232,32 +232,32 @@ class Trainer:
 
     @property
     def learner(self) -> Learner:
-        """The network and what trains it. Not there any more after `close`."""
+        """The network and its optimiser. Not available after `close`."""
         assert self._learner is not None, "the trainer is closed, or has begun to tune"
         return self._learner
 
     @property
     def transfer(self) -> Transfer | None:
-        """What the trial took over from another's checkpoint; None if it did not, or resumed later."""
+        """The tensors that the trial took over from another trial's checkpoint; None without one, or after resuming."""
         return self._transfer
 
     @property
     def sizes(self) -> dict[str, float]:
-        """Sizes in pixels that the configuration leaves to the objects, by dotted key; fitted to them."""
+        """The sizes in pixels that were computed from the objects, by dotted key."""
         return sizes_of(self.config, self._fitted)
 
     @property
     def last_checkpoint(self) -> CheckpointFile | None:
-        """Checkpoint of the last epoch, None before the first."""
+        """The file of the last epoch's checkpoint; None before the first."""
         return self._folder.last
 
     @property
     def best_checkpoint(self) -> CheckpointFile | None:
-        """Checkpoint of the best epoch, None before the first that has a value."""
+        """The file of the best epoch's checkpoint; None before the first epoch with a value."""
         return self._folder.best
 
     def fit(self, reporter: Reporter) -> Outcome:
-        """Train until the trial is over.
+        """Train until the trial ends, and return its outcome.
 
         Raises:
             As `step`.
@@ -267,9 +267,9 @@ class Trainer:
         return outcome
 
     def step(self, reporter: Reporter) -> Outcome | None:
-        """Train one epoch, validate, write the checkpoints, and report; after the last one, tune if configured.
+        """Train one epoch, validate, write the checkpoints, and report; after the last epoch, tune if configured.
 
-        Nothing is trained or reported if the trial is over already, as when it resumed from its last epoch.
+        If the trial has ended already, for example when it resumed from its last epoch, nothing is trained or reported.
 
         Args:
             reporter: Receives the epoch's metrics. `train_loss` is the mean over the images; a model with several
@@ -278,7 +278,7 @@ class Trainer:
                 validation), `train_images_per_s`, `eval_s`.
 
         Returns:
-            How the trial ended, or None if it continues.
+            The outcome if the trial has ended; None if it continues.
 
         Raises:
             NonFiniteLossError: A loss became NaN or infinite. Weights and checkpoints are the last good ones.
@@ -435,7 +435,7 @@ class Trainer:
         )
 
     def close(self) -> None:
-        """Stop the stream's threads and let go of the network and its device memory. Safe to call again."""
+        """Stop the stream's threads, and free the network and its device memory. May be called again."""
         self._resources.close()
         self._learner = None
         if self._device.type == "cuda":

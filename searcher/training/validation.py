@@ -28,19 +28,19 @@ _MAX_PENDING = 4
 
 
 class Validator:
-    """Measures a model on images it has not been trained on.
+    """Measures the loss and the metrics of a model on validation images.
 
-    Images go through one at a time, since their sizes differ. While the network predicts one image, a second
-    thread cuts the previous one's instances and compares them.
+    Images are predicted one at a time, since their sizes differ. While the network predicts one image, a second thread
+    cuts the instances of the previous one and compares them with the truth.
 
     Args:
-        store: Images and label maps.
-        indices: Which of them to validate on; at least one.
-        device: Device that the model is on.
-        dtype: Format of the forward pass, see `resolve_precision`.
-        tile_px: Side of the overlapping tiles that a dense model sees; 0 as `tiles_seen` says. Other models always see
-            whole images.
-        tile_overlap_px: Overlap of neighbouring tiles.
+        store: The store with images and label maps.
+        indices: Indices of the validation images, at least one.
+        device: Device of the model.
+        dtype: Number format of the forward pass, see `resolve_precision`.
+        tile_px: Side of the overlapping tiles for dense models, in pixels; 0 for the rule of `tiles_seen`. Other models
+            always get whole images.
+        tile_overlap_px: Overlap of neighbouring tiles, in pixels.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Validator:
 
     @torch.no_grad()
     def validate(self, model: SegmentationModel, *, epoch: int, alive: Alive = silent) -> dict[str, float]:
-        """Return loss and metrics of a model, which is put into evaluation mode and left there.
+        """Return loss and metrics of a model by name. The model is put into eval mode and stays in it.
 
         Args:
-            model: Network on the device.
-            epoch: Epochs trained, for the message of an error.
-            alive: Told before every image.
+            model: The network, on the device.
+            epoch: Number of trained epochs, for error messages.
+            alive: Called before every image.
 
         Returns:
             `loss`: mean over images of the model's summed losses, with those of each name if there are several
             (`loss_dice` say). `pixel_dice`, `object_f1`, `object_dice`, `object_hausdorff`: the official metrics pooled
             over all images, and `ap50`, `ap`, `pq`, `aji` and the metrics of plug-ins. `seconds_per_image`: the median
-            image's time in the network, from the image in memory to what instances are cut from, losses included.
+            time from an image in memory to the network's output, losses included.
 
         Raises:
             NonFiniteLossError: A loss is NaN or infinite; the message names loss, epoch and image.
@@ -157,7 +157,7 @@ class Validator:
 
 
 def loss_metrics(total: str, losses: Mapping[str, float]) -> dict[str, float]:
-    """Return the sum of losses under the name `total`, and where there are several each as `total_name`."""
+    """Return the sum of losses under the name `total`; if there are several, also each one as `total_name`."""
     each = {f"{total}_{name}": loss for name, loss in losses.items()} if len(losses) > 1 else {}
     return {total: math.fsum(losses.values()), **each}
 
