@@ -146,6 +146,11 @@ def key_of(source: SampleSource) -> str:
 def write_classes(folder: Path, key: str, table: ClassTable) -> None:
     """Write a table into a store's folder. It is there whole, or not at all.
 
+    Args:
+        folder: Of the store.
+        key: See `key_of`.
+        table: The classes of the store's objects.
+
     Raises:
         OSError: It cannot be written.
     """
