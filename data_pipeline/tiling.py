@@ -1,12 +1,13 @@
 """Large images in overlapping tiles, and what was computed on the tiles put together without a seam."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels
+if TYPE_CHECKING:
+    from searcher.data_pipeline.datasets.samples import Pixels
 
 __all__ = [
     "MAX_WHOLE_PX",
@@ -166,8 +167,8 @@ def summed_weights(
 
 
 def apply_tiled(
-    fn: Callable[[Pixels], NDArray[np.float32]],
-    image: Pixels,
+    fn: "Callable[[Pixels], NDArray[np.float32]]",
+    image: "Pixels",
     *,
     tile_px: int,
     overlap_px: int,
