@@ -166,7 +166,7 @@ def summed_weights(
 
 
 def apply_tiled(
-    fn: Callable[[Pixels], NDArray[np.float32]],
+    fn: "Callable[[Pixels], NDArray[np.float32]]",
     image: Pixels,
     *,
     tile_px: int,

@@ -43,6 +43,8 @@ class SegmentationModel(nn.Module, ABC):
 
     postprocess: PostprocessSettings
     """From the network's output to instances. May be replaced at any time."""
+    num_classes: int = 0
+    """Classes of objects that it tells apart; 0 for none."""
 
     @property
     @abstractmethod

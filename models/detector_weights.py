@@ -10,6 +10,7 @@ from torchvision.models.detection import (  # type: ignore[import-untyped]
 from torchvision.ops import FrozenBatchNorm2d  # type: ignore[import-untyped]
 
 from searcher.models.backbones import BODY
+from searcher.models.class_branch import CLASS_BRANCH
 from searcher.models.exceptions import WeightsError
 from searcher.models.parts import BACKBONES
 from searcher.models.pretrained import fetch
@@ -18,7 +19,7 @@ from searcher.models.stems import fit_stem
 
 __all__ = ["load_into_detector", "pretrained_detector"]
 
-_PREDICTORS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.")
+_PREDICTORS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.", CLASS_BRANCH)
 _FROM_SETTINGS = ("rpn.anchor_generator.", "detections_per_image")
 """Of a detector of ours; the settings decide about them, and the data."""
 

@@ -15,10 +15,11 @@ __all__ = ["claim", "instances_from_detections", "mask_of"]
 def instances_from_detections(detections: Detections, settings: PostprocessSettings) -> Prediction:
     """Return the label map of one image: where detections overlap, a pixel belongs to the one with the highest score.
 
-    Detections with a score above `min_score` are handled from the highest score down. A detection's mask is resized to
-    its box and thresholded, and its holes are filled. The detection gets the pixels of the mask that are still free. It
-    is left out if more than the share `max_overlap` of its pixels were taken, because a better detection found the same
-    object. It is also left out if fewer than `min_object_area_px` pixels, or none, are free.
+    Detections with a score above `min_score` are handled from the highest score down, those of all classes alike. A
+    detection's mask is resized to its box and thresholded, and its holes are filled. The detection gets the pixels of
+    the mask that are still free. It is left out if more than the share `max_overlap` of its pixels were taken, because
+    a better detection found the same object. It is also left out if fewer than `min_object_area_px` pixels, or none,
+    are free.
 
     Args:
         detections: The detections of one image.
@@ -29,6 +30,7 @@ def instances_from_detections(detections: Detections, settings: PostprocessSetti
     """
     labels = np.zeros(detections.size, np.int32)
     scores: list[float] = []
+    kept: list[int] = []
     for index in np.argsort(-detections.scores, kind="stable"):
         if detections.scores[index] <= settings.min_score:
             break
@@ -36,8 +38,14 @@ def instances_from_detections(detections: Detections, settings: PostprocessSetti
         free = claim(mask, labels[window], settings)
         if free is not None:
             scores.append(detections.scores[index])
+            kept.append(int(index))
             labels[window][free] = len(scores)
-    return Prediction(labels, np.array(scores, np.float32))
+    of_classes = detections.class_probabilities
+    return Prediction(
+        labels,
+        np.array(scores, np.float32),
+        None if of_classes is None else of_classes[np.array(kept, np.int64)],
+    )
 
 
 def mask_of(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from searcher.models.class_branch import mean_probabilities
 from searcher.models.settings import PostprocessSettings
 from searcher.models.values import InstanceMaps, Prediction
 from searcher.renamed import old_names
@@ -33,13 +34,20 @@ Window = tuple[slice, slice]
 def instances_from_maps(instance_maps: InstanceMaps, settings: PostprocessSettings) -> Prediction:
     """Return the instances of one image, cut from its foreground map, and split at its seeds if there is a seed map.
 
+    The probability of a class is the mean of its map over the instance's pixels, filled holes included.
+
     Args:
         instance_maps: Foreground map and seed map of the image.
         settings: How instances are cut; see `instances_from_probability` and `instances_from_seed_map`.
     """
     if instance_maps.seed_map is None:
-        return instances_from_probability(instance_maps.foreground_map, settings)
-    return instances_from_seed_map(instance_maps.foreground_map, instance_maps.seed_map, settings)
+        found = instances_from_probability(instance_maps.foreground_map, settings)
+    else:
+        found = instances_from_seed_map(instance_maps.foreground_map, instance_maps.seed_map, settings)
+    if instance_maps.class_maps is None:
+        return found
+    probabilities = mean_probabilities(found.labels, instance_maps.class_maps, len(found.scores))
+    return found._replace(class_probabilities=probabilities)
 
 
 def instances_from_probability(probability: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:

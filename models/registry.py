@@ -62,7 +62,8 @@ def build_model(settings: ModelSettings, postprocess: PostprocessSettings) -> Se
         ValueError: No model has that name; the message lists the known ones.
     """
     settings, postprocess = with_sizes(settings, None), with_sizes(postprocess, None)
-    return _class_of(settings)(**settings.model_dump(exclude={"name"}), postprocess=postprocess)
+    values = settings.model_dump(exclude={"name", "class_names"})
+    return _class_of(settings)(**values, postprocess=postprocess)
 
 
 def settings_of(model: type[SegmentationModel]) -> type[ModelSettings]:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from searcher.models.parts import BACKBONES, ENCODERS, HEADS, PRETRAINED_ENCODERS, has_own_norm
 from searcher.models.settings_base import (
     MAX_CHANNELS,
+    MAX_CLASSES,
     ModelSettings,
     PartOptions,
     PartsSettings,
@@ -22,6 +23,7 @@ from searcher.plugins import Registry
 
 __all__ = [
     "MAX_CHANNELS",
+    "MAX_CLASSES",
     "SETTINGS",
     "MaskRCNNSettings",
     "ModelSettings",
@@ -50,6 +52,7 @@ class UNetSettings(PartsSettings):
     """
 
     pretrained_keys: ClassVar[tuple[str, ...]] = ("weights", "encoder")
+    learns_classes: ClassVar[bool] = True
     small: ClassVar[Mapping[str, Any]] = {"base_channels": 4, "depth": 2}
 
     name: Literal["unet"] = "unet"
@@ -138,6 +141,7 @@ class MaskRCNNSettings(PartsSettings):
 
     pretrained_keys: ClassVar[tuple[str, ...]] = ("weights", "backbone", "version")
     has_maps: ClassVar[bool] = False
+    learns_classes: ClassVar[bool] = True
     small: ClassVar[Mapping[str, Any]] = {
         "backbone": "efficientnet_lite0",
         "fpn_channels": 32,

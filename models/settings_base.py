@@ -1,14 +1,16 @@
 """What the parameters of every model have in common, ours and those of plug-ins. Imports no torch."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
+    BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -18,6 +20,7 @@ from searcher.parts import Options, Section, checked_options_by_part, hash_of
 
 __all__ = [
     "MAX_CHANNELS",
+    "MAX_CLASSES",
     "ModelSettings",
     "ObjectStatistics",
     "PartOptions",
@@ -34,6 +37,21 @@ PartOptions = dict[str, Options]
 
 MAX_CHANNELS = 64
 """Most channels of an image that a network takes."""
+MAX_CLASSES = 64
+"""Most classes of objects that a network tells apart."""
+_UNSAID: Mapping[str, Any] = {
+    "channels": 3,
+    "options": {},
+    "num_classes": 0,
+    "class_names": [],
+    "class_weights": [],
+}
+"""Values that are not written down, since they were the only ones of an older version."""
+
+
+def _as_tuple(value: Any) -> Any:
+    """Return a list, as JSON and TOML have it, as a tuple."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 class ModelSettings(Section):
@@ -50,21 +68,51 @@ class ModelSettings(Section):
     """Whether the model is a `DenseModel`, whose maps of several views can be averaged."""
     small: ClassVar[Mapping[str, Any]] = {}
     """Parameters that make the model small enough to train in a test."""
+    learns_classes: ClassVar[bool] = False
+    """Whether the model can say of each object which class it is of. Its network then takes `num_classes` and
+    `class_weights`."""
 
     if TYPE_CHECKING:
         name: str = ""
         """Which model this is."""
     channels: int = Field(default=3, ge=1, le=MAX_CHANNELS)
     """Channels of the images. Not to be chosen: it is filled in from the data that are trained on."""
+    num_classes: int = Field(default=0, ge=0, le=MAX_CLASSES)
+    """Classes of objects that the network tells apart; 0 for none. Not to be chosen, as `channels`."""
+    class_names: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Their names, in the order of their numbers from 1. Not to be chosen, as `channels`."""
+    class_weights: Annotated[tuple[float, ...], BeforeValidator(_as_tuple)] = ()
+    """Weight of each class in the loss of the classes; empty for equal weights. Not to be chosen, as `channels`."""
+
+    @model_validator(mode="after")
+    def _classes_agree(self) -> Self:
+        for key in ("class_names", "class_weights"):
+            if len(getattr(self, key)) not in (0, self.num_classes):
+                raise ValueError(
+                    f"{key} must have a value for each of num_classes={self.num_classes}, got "
+                    f"{len(getattr(self, key))}; leave them to the data"
+                )
+        if not all(weight > 0 for weight in self.class_weights):
+            raise ValueError(
+                f"class_weights must be above 0, got {self.class_weights}; leave them to the data"
+            )
+        if len({*self.class_names}) < len(self.class_names):
+            raise ValueError(f"class_names must differ, got {self.class_names}; leave them to the data")
+        if self.num_classes and not self.learns_classes:
+            raise ValueError(
+                f"num_classes must be 0 for name={self.name!r}, which cannot learn classes, got {self.num_classes}; "
+                "set data.learn_classes=false, or take another model"
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _without_what_is_as_before(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Return plain values as they were written before there were `channels` other than 3, and `options`."""
+        """Return plain values as they were written before there were other `channels` than 3, options, and classes."""
         values: dict[str, Any] = as_usual(self)
-        if values.get("channels") == 3:
-            del values["channels"]
-        if values.get("options") == {}:
-            del values["options"]
+        for key, usual in _UNSAID.items():
+            value = values.get(key)
+            if (list(value) if isinstance(value, tuple) else value) == usual:
+                values.pop(key, None)
         return values
 
     @property

@@ -229,6 +229,11 @@ class LabelFolder(PairedFolder):
         """Names of the objects' classes that `dataset.toml` has, in its order."""
         return self._description.classes
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether any object has a class."""
+        return any(name for of_image in self._classes.values() for name in of_image.values())
+
     def class_fingerprint(self) -> str:
         """Return the SHA-256 of what `objects.csv` and `dataset.toml` say of classes; `fingerprint` is not of it."""
         of_images = sorted((name, sorted(classes.items())) for name, classes in self._classes.items())

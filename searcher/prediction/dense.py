@@ -65,7 +65,7 @@ class Blended(Closing):
         rows, columns = seen.window
         total = np.ascontiguousarray(self._maps.read(seen).transpose(2, 0, 1))
         total /= np.outer(self._row_weights[rows], self._column_weights[columns])
-        probability, seed_map = self._instance_maps(total)
+        probability, seed_map, class_maps = self._instance_maps(total)
         inner = (
             slice(window.y - seen.y, window.y - seen.y + window.height),
             slice(window.x - seen.x, window.x - seen.x + window.width),
@@ -73,6 +73,7 @@ class Blended(Closing):
         return InstanceMaps(
             smooth(probability, smoothing_sigma_px)[inner],
             None if seed_map is None else smooth(seed_map, smoothing_sigma_px)[inner],
+            None if class_maps is None else class_maps[:, *inner],
         )
 
     def _grown(self, window: Tile, sigma_px: float) -> Tile:
@@ -193,6 +194,7 @@ class _Cutter:
         self._max_window_px = max_window_px
         self._first_pixels: list[NDArray[np.int64]] = []
         self._scores: list[NDArray[np.float32]] = []
+        self._class_probabilities: list[NDArray[np.float32]] = []
         self._num_found = 0
 
     def cut(self) -> LabelMap:
@@ -213,7 +215,21 @@ class _Cutter:
         order = np.argsort(first_pixels)
         number_of = np.zeros(len(order) + 1, np.int32)
         number_of[order + 1] = np.arange(1, len(order) + 1)
-        return LabelMap(self._scratch, number_of, scores[order], sign=-1)
+        return LabelMap(
+            self._scratch,
+            number_of,
+            scores[order],
+            sign=-1,
+            class_probabilities=self._of_classes(order),
+        )
+
+    def _of_classes(self, order: NDArray[np.intp]) -> NDArray[np.float32] | None:
+        """Return float32[n, K] in the labels' order; None where classes were not learned."""
+        at_a_pixel = self._blended.read(Tile(0, 0, 1, 1), smoothing_sigma_px=0.0).class_maps
+        if at_a_pixel is None:
+            return None
+        nothing = np.zeros((0, len(at_a_pixel)), np.float32)
+        return np.concatenate([nothing, *self._class_probabilities])[order]
 
     def _find_pieces(self) -> Components:
         """Return the pieces of foreground that may be large enough, with holes filled if that is configured."""
@@ -255,13 +271,14 @@ class _Cutter:
             None
             if instance_maps.seed_map is None
             else np.where(is_here, instance_maps.seed_map, np.float32(0)),
+            instance_maps.class_maps,
         )
         smoothed = self._settings.model_copy(update={"smoothing_sigma_px": 0.0})
         found = instances_from_maps(alone, smoothed)
         if not len(found.scores):
             return
         self._write(window, found.labels)
-        self._keep(self._first_pixels_of(found, window), found.scores)
+        self._keep(self._first_pixels_of(found, window), found.scores, found.class_probabilities)
 
     def _cut_giant(self, pieces: Components, number: int, window: Tile) -> None:
         """Cut a piece that is too large to be looked at as a whole."""
@@ -272,10 +289,11 @@ class _Cutter:
             ),
             is_here=lambda part: self._piece_of(pieces, part) == number,
         )
-        first_pixels, scores = cut_giant(
-            giant, self._settings, self._folder, self._blended.width, self._write, block_px=self._block_px
+        self._keep(
+            *cut_giant(
+                giant, self._settings, self._folder, self._blended.width, self._write, block_px=self._block_px
+            )
         )
-        self._keep(first_pixels, scores)
 
     def _write(self, window: Tile, labels: NDArray[np.int32]) -> None:
         """Write instances int32[h, w], 1 to n, behind those that were found before; elsewhere the pieces stay."""
@@ -288,7 +306,14 @@ class _Cutter:
         rows, columns = np.divmod(first, window.width)
         return (rows + window.y) * self._blended.width + columns + window.x
 
-    def _keep(self, first_pixels: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+    def _keep(
+        self,
+        first_pixels: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        class_probabilities: NDArray[np.float32] | None,
+    ) -> None:
         self._first_pixels.append(first_pixels)
         self._scores.append(scores)
+        if class_probabilities is not None:
+            self._class_probabilities.append(class_probabilities)
         self._num_found += len(scores)

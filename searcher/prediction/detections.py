@@ -51,6 +51,7 @@ class Detected(Closing):
         self._boxes: list[NDArray[np.float32]] = []
         self._scores: list[NDArray[np.float32]] = []
         self._is_cut: list[NDArray[np.bool_]] = []
+        self._of_classes: list[NDArray[np.float32]] = []
         self._mask_side = 0
 
     def close(self) -> None:
@@ -69,13 +70,19 @@ class Detected(Closing):
         self._boxes.append(found.boxes)
         self._scores.append(found.scores)
         self._is_cut.append(is_cut)
+        if found.class_probabilities is not None:
+            self._of_classes.append(found.class_probabilities)
         self._mask_side = found.masks.shape[-1]
         view = memoryview(np.ascontiguousarray(found.masks, np.float32).reshape(-1).view(np.uint8).data)
         while view:
             view = view[self._masks.write(view) :]
 
-    def cut(self, settings: PostprocessSettings, labels: ScratchArray[np.int32]) -> NDArray[np.float32]:
-        """Write the label map, labels 1 to n in the order in which pixels were given away; return scores float32[n].
+    def cut(
+        self, settings: PostprocessSettings, labels: ScratchArray[np.int32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Write the label map, labels 1 to n in the order in which pixels were given away.
+
+        Return scores float32[n], and float32[n, K] of the classes, None where they were not learned.
 
         Args:
             settings: See `instances_from_detections`.
@@ -84,7 +91,7 @@ class Detected(Closing):
         boxes = np.concatenate([np.zeros((0, 4), np.float32), *self._boxes])
         scores = np.concatenate([np.zeros(0, np.float32), *self._scores])
         is_cut = np.concatenate([np.zeros(0, np.bool_), *self._is_cut])
-        kept: list[float] = []
+        kept: list[int] = []
         for index in np.lexsort((-scores, is_cut)):
             if scores[index] <= settings.min_score:
                 continue
@@ -98,10 +105,11 @@ class Detected(Closing):
             there = labels.read(window)
             free = claim(mask, there, settings)
             if free is not None:
-                kept.append(scores[index])
+                kept.append(int(index))
                 there[free] = len(kept)
                 labels.write(window, there)
-        return np.array(kept, np.float32)
+        order = np.array(kept, np.int64)
+        return scores[order], np.concatenate(self._of_classes)[order] if self._of_classes else None
 
     def _mask(self, index: int) -> NDArray[np.float32]:
         num_bytes = self._mask_side**2 * np.dtype(np.float32).itemsize
@@ -165,8 +173,10 @@ def cut_detected(detected: Detected, settings: PostprocessSettings, folder: Path
     """
     labels = ScratchArray((detected.height, detected.width), np.int32, folder)
     try:
-        scores = detected.cut(settings, labels)
+        scores, of_classes = detected.cut(settings, labels)
     except BaseException:
         labels.close()
         raise
-    return LabelMap(labels, np.arange(len(scores) + 1, dtype=np.int32), scores, sign=1)
+    return LabelMap(
+        labels, np.arange(len(scores) + 1, dtype=np.int32), scores, sign=1, class_probabilities=of_classes
+    )

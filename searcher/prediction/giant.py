@@ -45,8 +45,8 @@ def cut_giant(
     write: Write,
     *,
     block_px: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Cut a piece into instances, and say of each what its first pixel in the image is, and its mean probability.
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]:
+    """Cut a piece into instances, and say of each what its first pixel in the image is, and its mean probabilities.
 
     Args:
         giant: The piece.
@@ -57,7 +57,7 @@ def cut_giant(
         block_px: Side of a window; its margin is a quarter of that.
 
     Returns:
-        int64[n] and float32[n].
+        int64[n], float32[n], and float32[n, K] of the classes, None where they were not learned.
     """
     top, left, height, box_width = giant.window
     with (
@@ -72,16 +72,11 @@ def cut_giant(
         num_labels = flooding.run()
         tally = _Tally(num_labels)
         for block in blocks_of(height, box_width, block_px):
-            tally.add(
-                flooding.filled(block),
-                shifted.instance_maps(block).foreground_map,
-                _moved(block, top, left),
-                width,
-            )
-        number_of, first_pixels, scores = tally.close(settings.min_object_area_px)
+            tally.add(flooding.filled(block), shifted.instance_maps(block), _moved(block, top, left), width)
+        number_of, first_pixels, scores, of_classes = tally.close(settings.min_object_area_px)
         for block in blocks_of(height, box_width, block_px):
             write(_moved(block, top, left), number_of[flooding.filled(block)])
-        return first_pixels, scores
+        return first_pixels, scores, of_classes
 
 
 class _Flooding:
@@ -183,30 +178,39 @@ class _Flooding:
 
 
 class _Tally:
-    """First pixel, area and mean probability of labels, gathered window by window."""
+    """First pixel, area and mean probabilities of labels, gathered window by window."""
 
     def __init__(self, num_labels: int) -> None:
         self._first = np.full(num_labels + 1, np.iinfo(np.int64).max)
         self._areas = np.zeros(num_labels + 1, np.int64)
         self._totals = np.zeros(num_labels + 1)
+        self._of_classes: NDArray[np.float64] | None = None
 
-    def add(
-        self, labels: NDArray[np.int32], probability: NDArray[np.float32], window: Tile, width: int
-    ) -> None:
+    def add(self, labels: NDArray[np.int32], maps: InstanceMaps, window: Tile, width: int) -> None:
         """Count a window of the image, which is `width` pixels wide."""
         flat, num = labels.ravel(), len(self._areas)
         self._areas += np.bincount(flat, minlength=num)
-        self._totals += np.bincount(flat, weights=probability.ravel(), minlength=num)
+        self._totals += np.bincount(flat, weights=maps.foreground_map.ravel(), minlength=num)
+        if maps.class_maps is not None:
+            if self._of_classes is None:
+                self._of_classes = np.zeros((num, len(maps.class_maps)))
+            for index, of_class in enumerate(maps.class_maps):
+                self._of_classes[:, index] += np.bincount(flat, of_class.ravel(), num)
         rows, columns = np.divmod(np.flatnonzero(flat), window.width)
         np.minimum.at(self._first, flat[flat > 0], (rows + window.y) * width + columns + window.x)
 
-    def close(self, min_area_px: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
-        """Return the number 1 to n of each label that is large enough, and first pixel and mean of each number."""
+    def close(
+        self, min_area_px: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the number 1 to n of each label that is large enough, and first pixel and means of each number."""
         is_kept = self._areas >= max(1, min_area_px)
         is_kept[0] = False
         number_of = np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)
         scores = self._totals[is_kept] / self._areas[is_kept]
-        return number_of, self._first[is_kept], scores.astype(np.float32)
+        of_classes = None
+        if self._of_classes is not None:
+            of_classes = (self._of_classes[is_kept] / self._areas[is_kept, None]).astype(np.float32)
+        return number_of, self._first[is_kept], scores.astype(np.float32), of_classes
 
 
 def _moved(part: Tile, top: int, left: int) -> Tile:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.scratch import Closing, ScratchArray
 from searcher.data_pipeline.tiling import Tile
+from searcher.models.values import likeliest
 from searcher.prediction.components import blocks_of
 
 __all__ = ["LabelMap"]
@@ -22,6 +23,7 @@ class LabelMap(Closing):
         number_of: int32[values], the instance of `abs(value)`, 0 for none. Values of the other sign are background.
         sign: 1 or -1, the sign of values that mean instances.
         scores: float32[n], confidence in each instance, 0 to 1.
+        class_probabilities: float32[n, K], of each instance and class; None where classes were not learned.
     """
 
     def __init__(
@@ -31,12 +33,15 @@ class LabelMap(Closing):
         scores: NDArray[np.float32],
         *,
         sign: int,
+        class_probabilities: NDArray[np.float32] | None = None,
     ) -> None:
         self._scratch = scratch
         self._number_of = number_of
         self._sign = np.int32(sign)
         self.scores = scores
         """float32[n]; `scores[i]` belongs to label `i + 1`."""
+        self.class_probabilities = class_probabilities
+        """float32[n, K], in the same order; None where classes were not learned."""
         self.height, self.width = scratch.shape[:2]
         self._sizes_there = (self.height, self.width)
 
@@ -46,6 +51,11 @@ class LabelMap(Closing):
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def classes(self) -> NDArray[np.int32] | None:
+        """int32[n], the likeliest class of each instance, from 1; None where classes were not learned."""
+        return None if self.class_probabilities is None else likeliest(self.class_probabilities)
 
     def blocks(self) -> Iterator[Tile]:
         """Yield windows that partition the image, row by row, each small enough for memory."""
@@ -93,6 +103,8 @@ class LabelMap(Closing):
         number_of = np.where(is_left, np.cumsum(is_left), 0).astype(np.int32)
         self._number_of = number_of[self._number_of]
         self.scores = self.scores[is_left[1:]]
+        if self.class_probabilities is not None:
+            self.class_probabilities = self.class_probabilities[is_left[1:]]
 
     def _read_inside(self, window: Tile) -> NDArray[np.int32]:
         if (self.height, self.width) == self._sizes_there:

@@ -12,7 +12,12 @@ from searcher.suggestions import suggestion
 
 __all__ = ["Problems", "remedy_for", "rule_of"]
 
-_OPTIONS = {"study.trials": "--trials", "train.epochs": "--epochs"}
+_OPTIONS = {
+    "study.trials": "--trials",
+    "study.hours": "--hours",
+    "study.gpu_hours": "--gpu-hours",
+    "train.epochs": "--epochs",
+}
 """Keys for which the command line has an option of its own."""
 _MAX_PROBLEMS = 30
 """Nobody reads more, and finding what a hundred thousand wrong keys might have meant takes minutes."""

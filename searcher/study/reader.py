@@ -121,6 +121,16 @@ def parse_study(
                 "search.sampler",
                 f"must know several objectives, got {sampler!r}; take fast-gp, tpe, gp, qmc or random",
             )
+    search = sections["search"]
+    if search is not None and search.stop_if_gain_below:
+        several = bool(sections["study"] and sections["study"].secondary_objectives)
+        how = None if parent is None else parent.how
+        if several or how == "rerank" or (not space.parameters and how != "refine"):
+            problems.add(
+                "search.stop_if_gain_below",
+                f"must be for a search by one objective, got {search.stop_if_gain_below:g} for "
+                f"{'several objectives' if several else 'a study that searches nothing'}; remove it",
+            )
     if problems and stored:
         _say_what_is_gone(plugins, problems)
     if problems:

@@ -46,6 +46,11 @@ class StudySection(Section):
     Checkpoints, pruning and children go by `objective` alone."""
     trials: int = Field(default=20, ge=1, le=1_000_000)
     """Budget: trials that end COMPLETE or PRUNED. Failed ones do not count. May be raised later."""
+    hours: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
+    """Hours that one launch may take, beside `trials`: no trial begins that is not expected to end within them. Trials
+    that run then go on to their end. The next launch has as many again. 0: no limit."""
+    gpu_hours: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
+    """Hours of all trials of one launch together, times GPUs of a trial, in the same way. 0: no limit."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Seed of the sampler, of 32 bits as Optuna's samplers take it."""
 
@@ -71,6 +76,9 @@ class SearchSection(PartSection):
     startup_trials: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = 10
     """Trials drawn at random before all but `random` and `qmc` begin to learn from results; stopped ones count. `auto`
     is half as many as there are searched parameters."""
+    stop_if_gain_below: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
+    """The study ends when another trial is expected to improve the objective by less than this. That is the expected
+    improvement of the best proposal of `fast-gp`'s process, whatever the sampler, from 10 trials on. 0: never."""
     exploration: float = Field(default=0.1, ge=0.0, le=1.0)
     """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
     options: Options = Field(default={}, validate_default=True)
@@ -219,6 +227,13 @@ class StudySpec:
     def directions(self) -> list[Direction]:
         """Of the objective, then of the further ones."""
         return [direction_of(name) for name in (self.study.objective, *self.study.secondary_objectives)]
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of the longest trial."""
+        if "train.epochs" in self.space:
+            return max(int(edge) for edge in self.space["train.epochs"].domain.widened().edges())
+        return self.trial_config({}).train.epochs
 
     def trial_config(self, params: Mapping[str, Value]) -> TrialConfig:
         """Return the configuration of a trial with these parameters.

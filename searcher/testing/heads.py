@@ -66,7 +66,8 @@ def _check_maps(head: Head) -> None:
     )
     whole = head.instance_maps(maps[0].numpy())
     part = head.instance_maps(maps[0, :, 10:20, 5:30].numpy())
-    for name, values, some in zip(("foreground_map", "seed_map"), whole, part, strict=True):
+    for name in ("foreground_map", "seed_map"):
+        values, some = getattr(whole, name), getattr(part, name)
         if values is None or some is None:
             _claim(
                 name == "seed_map" and values is some is None,

@@ -64,7 +64,16 @@ class Subject:
 
     def batch(self, size: tuple[int, int], *images: tuple[tuple[int, int, int], ...]) -> TensorBatch:
         """Return images with the channels that the model takes; of each, its discs: row, column, radius."""
-        return batch_of(*(discs(size, *circles, channels=self.settings.channels) for circles in images))
+        batch = batch_of(*(discs(size, *circles, channels=self.settings.channels) for circles in images))
+        return self.with_classes(batch)
+
+    def with_classes(self, batch: TensorBatch) -> TensorBatch:
+        """Return a batch with classes, if the model learns any: one after the other, and every so often unknown."""
+        num = self.settings.num_classes
+        if not num:
+            return batch
+        table = torch.arange(int(batch.labels.max()) + 1) % (num + 1)
+        return batch._replace(classes=table.expand(len(batch.labels), -1))
 
 
 def check_model(model: type[SegmentationModel] | str, *, learns: bool = True, **settings: Any) -> None:
@@ -111,6 +120,7 @@ def model_checks() -> tuple[Callable[[Subject], None], ...]:
         check_channels_last,
         check_maps,
         check_postprocess_replaced,
+        check_classes,
     )
 
 
@@ -152,7 +162,7 @@ def check_any_size(subject: Subject, *, sizes: Sequence[tuple[tuple[int, int], i
         labels = torch.randint(0, 3, (batch_size, *size), dtype=torch.int32, generator=generator)
         model = subject.model()
         about = f"{batch_size} images of {size[0]} x {size[1]} px"
-        _check_trains(model, TensorBatch(images, labels), about)
+        _check_trains(model, subject.with_classes(TensorBatch(images, labels)), about)
         _check_predicts(model.eval(), images, about)
 
 
@@ -161,7 +171,7 @@ def check_any_labels(subject: Subject) -> None:
     for name, labels in LABELS.items():
         noise = np.random.default_rng(0).integers(0, 60, (*labels.shape, subject.settings.channels))
         image = np.where(labels[..., None] > 0, 90 + noise, 190 + noise).astype(np.uint8)
-        batch, model = batch_of((image, labels)), subject.model()
+        batch, model = subject.with_classes(batch_of((image, labels))), subject.model()
         _check_trains(model, batch, name)
         _check_predicts(model.eval(), batch.images, name)
 
@@ -375,6 +385,26 @@ def check_learns(
     )
 
 
+def check_classes(subject: Subject) -> None:
+    """Classes have a loss of their own, of known objects alone; each prediction has their probabilities."""
+    num, model = subject.settings.num_classes, subject.model().eval()
+    batch = subject.batch((48, 56), ((12, 12, 8), (30, 40, 9), (36, 12, 7)))
+    _claim(
+        model.num_classes == num, f"num_classes must be that of its settings, {num}, got {model.num_classes}"
+    )
+    with torch.no_grad():
+        losses = model.training_step(batch)
+        unknown = model.training_step(batch._replace(classes=None))
+    _claim(
+        ("class" in losses) == bool(num), f"a loss 'class' must be there if classes are, got {sorted(losses)}"
+    )
+    if num:
+        of_class = float(unknown["class"])
+        _claim(of_class == 0, f"where no class is known, their loss must be 0, got {of_class}")
+        rest = all(torch.equal(losses[name], loss) for name, loss in unknown.items() if name != "class")
+        _claim(rest, "what is known of classes must change no other loss")
+
+
 def _check_trains(model: SegmentationModel, batch: TensorBatch, about: str) -> None:
     """Check that losses are finite scalars whose sum reaches every trainable parameter with a finite gradient."""
     model.zero_grad(set_to_none=True)
@@ -402,7 +432,8 @@ def _check_predicts(model: SegmentationModel, images: torch.Tensor, about: str) 
     predictions = model.predict(images)
     _claim(len(predictions) == len(images), f"{about}: predict must return one prediction per image")
     for prediction in predictions:
-        labels, scores = prediction
+        _check_probabilities(model, prediction, about)
+        labels, scores = prediction.labels, prediction.scores
         _claim(
             labels.shape == images.shape[1:3],
             f"{about}: labels must have the image's size, got {labels.shape}",
@@ -415,6 +446,23 @@ def _check_predicts(model: SegmentationModel, images: torch.Tensor, about: str) 
         )
         _claim(scores.dtype == np.float32, f"{about}: scores must be float32, got {scores.dtype}")
         _claim(bool(((scores > 0) & (scores <= 1)).all()), f"{about}: scores must lie above 0 and up to 1")
+
+
+def _check_probabilities(model: SegmentationModel, prediction: Prediction, about: str) -> None:
+    """Check that each object has a probability of each class, and these add up to 1; nothing without classes."""
+    found, num = prediction.class_probabilities, model.num_classes
+    if found is None or not num:
+        _claim(
+            found is None and not num, f"{about}: there must be probabilities of classes if it learns them"
+        )
+        return
+    shape = (len(prediction.scores), num)
+    _claim(found.shape == shape, f"{about}: class_probabilities must be {shape}, got {found.shape}")
+    _claim(found.dtype == np.float32, f"{about}: class_probabilities must be float32, got {found.dtype}")
+    _claim(
+        bool((found >= 0).all()) and bool((abs(found.sum(axis=1) - 1) < 1e-3).all()),
+        f"{about}: the probabilities of an object's classes must add up to 1",
+    )
 
 
 def _check_equal(one: Prediction, other: Prediction, what: str) -> None:

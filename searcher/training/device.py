@@ -2,8 +2,11 @@
 
 import contextlib
 import ctypes
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from searcher.data_pipeline.batch import Batch
 from searcher.models.values import TensorBatch
@@ -56,4 +59,13 @@ def to_device(batch: Batch, device: torch.device) -> TensorBatch:
         # Page-locked memory lets the copy run beside the GPU's work, and frees the stream's buffers at once.
         images = images.pin_memory().to(device, non_blocking=True)
         labels = labels.pin_memory().to(device, non_blocking=True)
-    return TensorBatch(images=images, labels=labels)
+    classes = None if batch.classes is None else _padded(batch.classes).to(device)
+    return TensorBatch(images=images, labels=labels, classes=classes)
+
+
+def _padded(classes: Sequence[NDArray[np.int32]]) -> torch.Tensor:
+    """Return int64[B, L], the tables of a batch's images as one, as long as the longest; 0 is no class."""
+    padded = torch.zeros((len(classes), max(len(table) for table in classes)), dtype=torch.int64)
+    for row, table in zip(padded, classes, strict=True):
+        row[: len(table)] = torch.from_numpy(table)
+    return padded

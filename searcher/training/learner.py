@@ -205,6 +205,7 @@ def _parts(batch: TensorBatch, num_parts: int) -> Iterator[tuple[TensorBatch, fl
     """Yield views of a batch's parts, at least one image each, their sizes at most 1 apart, and their shares."""
     num_images = len(batch.images)
     num_parts = min(num_parts, num_images)
-    split = zip(batch.images.tensor_split(num_parts), batch.labels.tensor_split(num_parts), strict=True)
-    for images, labels in split:
-        yield TensorBatch(images=images, labels=labels), len(images) / num_images
+    images, labels = batch.images.tensor_split(num_parts), batch.labels.tensor_split(num_parts)
+    classes = [None] * num_parts if batch.classes is None else batch.classes.tensor_split(num_parts)
+    for part in map(TensorBatch, images, labels, classes):
+        yield part, len(part.images) / num_images
