@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DamagedStoreError, DataError
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.store.classes import NO_CLASSES, ClassTable, find_classes
 from searcher.data_pipeline.store.index import LABELS, PIXELS, Entry, Index, read_index
 from searcher.data_pipeline.store.integrity import check_content, check_once_a_boot, identity_of

@@ -89,7 +89,12 @@ def arguments(args: argparse.Namespace) -> list[str]:
     if args.data is not None:
         words += ["--data", str(data_folder(args))]
     words += data_view_words(args)
-    for option, value in (("--trials", args.trials), ("--epochs", args.epochs)):
+    for option, value in (
+        ("--trials", args.trials),
+        ("--hours", args.hours),
+        ("--gpu-hours", args.gpu_hours),
+        ("--epochs", args.epochs),
+    ):
         words += [] if value is None else [option, str(value)]
     for setting in args.settings:
         words += ["--set", setting]

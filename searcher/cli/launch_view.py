@@ -1,7 +1,7 @@
 """What the terminal shows during a launch: a live table, or single lines where there is no terminal."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -10,9 +10,9 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from searcher.cli.forecast import Forecast
 from searcher.cli.terminal import console, metric, seconds
 from searcher.cli.trial_lines import TrialLine, packed, trial_lines
+from searcher.ledger.forecast import Forecast
 from searcher.orchestration.driver import LaunchResult
 from searcher.storage.object_store import below
 from searcher.study.space import Value
@@ -73,11 +73,21 @@ class LaunchView:
 
     # ---- StudyListener ---------------------------------------------------------------------------------
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
+    def study_opened(
+        self,
+        *,
+        budget: int,
+        num_done: int,
+        best: float | None,
+        spent_s: float,
+        earlier: Sequence[tuple[int, float]] = (),
+    ) -> None:
         """Show how many trials of the study are done; see `StudyListener.study_opened`."""
         self._budget, self._num_done, self._done_before = budget, num_done, num_done
         self._started, self._spent_s = time.monotonic(), spent_s
         self._best = None if best is None else (best, None)
+        for num_epochs, took_s in earlier:
+            self._forecast.earlier(num_epochs, took_s)
         objective = self._spec.objective
         self._line(
             f"{self._spec.name}: {num_done} of {budget} trials done, {objective.direction} {objective.name}"
@@ -122,6 +132,7 @@ class LaunchView:
             return
         if trial.state == _QUEUED:
             trial.started = time.monotonic()
+            self._forecast.begun(number, trial.started)
         trial.state = _STATES[doing]
         if value is not None:
             self._show_epoch(number, trial, epoch, value)
@@ -160,7 +171,13 @@ class LaunchView:
         """
         name = self._spec.name
         if result.outcome == "finished":
-            self._line(f"{name}: all {result.budget} trials done{self._with_best()}")
+            if result.reason is None:
+                self._line(f"{name}: all {result.budget} trials done{self._with_best()}")
+            else:
+                took = seconds(time.monotonic() - self._started)
+                done = f"{result.num_done} of {result.budget} trials done, {took}"
+                self._line(f"{name}: {done}{self._with_best()}; {result.reason}")
+                self._line(f"  to go on: {command}")
             self._line(f"  searcher trials --study {name}{database_url}")
             self._line(f"  searcher best --study {name}{database_url}")
         else:
@@ -203,7 +220,14 @@ class LaunchView:
 
     def _footer(self) -> list[str]:
         now = time.monotonic()
-        left = self._forecast.left_s(self._budget - self._num_done, now)
+        to_do, hours = self._budget - self._num_done, self._spec.study.hours
+        left = self._forecast.left_s(to_do, now)
+        within: list[str] = []
+        if left is not None and hours:
+            given_s = self._started + hours * 3600 - now
+            number = min(to_do, self._forecast.num_within(given_s, now)) + self._num_done
+            within = [f"about {number} trials in {hours:g} h"]
+            left = min(left, max([given_s, *self._forecast.running_left_s(now)]))
         objective = self._spec.objective.name
         best = self._best_text()
         return [
@@ -212,4 +236,5 @@ class LaunchView:
             *([f"best {objective} {best}"] if best else []),
             f"{seconds(self._spent_s + now - self._started)} so far",
             *([f"about {seconds(left)} left"] if left is not None else []),
+            *within,
         ]

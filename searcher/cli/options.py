@@ -257,6 +257,8 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         chosen[key.strip()] = parse_value(text.strip())
     for key, value in (
         ("study.trials", getattr(args, "trials", None)),
+        ("study.hours", getattr(args, "hours", None)),
+        ("study.gpu_hours", getattr(args, "gpu_hours", None)),
         ("train.epochs", getattr(args, "epochs", None)),
     ):
         if value is not None:

@@ -262,4 +262,5 @@ def _launch_record(row: LaunchRow, now: datetime) -> LaunchRecord:
         ended_at=row.ended_at,
         outcome="lost" if row.ended_at is None and driver_is_gone(row, now) else row.outcome,
         job=row.job,
+        reason=row.reason,
     )

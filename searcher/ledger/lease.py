@@ -46,6 +46,7 @@ class Lease:
         self._database = database
         self._launch_id = launch_id
         self._outcome = "failed"
+        self._reason: str | None = None
         self._problem: SearcherError | None = None
         self._when_lost = _Once()
         self._when_stopped = _Once()
@@ -94,9 +95,18 @@ class Lease:
             if driver_state(launch, now) == "alive":
                 raise takeover.refusal(study_name, launch, now)
 
-    def ends_as(self, outcome: str) -> None:
-        """Set the outcome of the launch, `finished` or `interrupted`. Without it, the outcome is `failed`."""
-        self._outcome = outcome
+    def ends_as(self, outcome: str, reason: str | None = None) -> None:
+        """Set the outcome of the launch, `finished` or `interrupted`. Without it, the outcome is `failed`.
+
+        Args:
+            outcome: How it ends.
+            reason: Why it ends before the study's budget is used; None where there is nothing to say.
+        """
+        self._outcome, self._reason = outcome, reason
+
+    def uses(self, gpus: float) -> None:
+        """Write down how many GPUs each trial of this launch has."""
+        self._update(gpus=gpus)
 
     @property
     def is_lost(self) -> bool:
@@ -223,7 +233,7 @@ class Lease:
                 self._is_released = True
                 return
             try:
-                self._update(ended_at=database_now(), outcome=self._outcome)
+                self._update(ended_at=database_now(), outcome=self._outcome, reason=self._reason)
                 self._database.guard.unfence(self._launch_id)
                 self._is_released = True
             except DatabaseReplacedError as error:  # the launch is not in there, and the driver says so

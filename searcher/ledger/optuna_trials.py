@@ -20,7 +20,16 @@ from optuna.trial import FrozenTrial, TrialState
 from searcher.ledger.optuna_internals import models, trial_times
 from searcher.ledger.records import ResultRecord
 
-__all__ = ["count_states", "find_study", "read_directions", "read_results", "read_trial", "read_trials"]
+__all__ = [
+    "TrialTimes",
+    "count_states",
+    "find_study",
+    "read_directions",
+    "read_results",
+    "read_times",
+    "read_trial",
+    "read_trials",
+]
 
 _MOST_IDS = 1000
 """How many numbers one statement may have; databases have limits of their own."""
@@ -69,6 +78,48 @@ def read_results(connection: sa.Connection, study_id: int) -> list[ResultRecord]
             values=tuple(values.get(trial_id, ())),
         )
         for trial_id, number in connection.execute(query)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialTimes:
+    """When a trial began and ended, in UTC without a zone."""
+
+    number: int
+    state: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    is_retry: bool
+    """Whether it has epochs of another trial."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it counts towards the budget."""
+        return self.state in ("COMPLETE", "PRUNED")
+
+
+def read_times(connection: sa.Connection, study_id: int) -> list[TrialTimes]:
+    """Return when the trials of a study began and ended, by number. It reads much less than `read_trials`.
+
+    Args:
+        connection: In a transaction of its own.
+        study_id: Optuna's number of the study.
+    """
+    trial, user = models.TrialModel, models.TrialUserAttributeModel
+    retries = set(
+        connection.scalars(
+            sa.select(user.trial_id)
+            .join(trial, trial.trial_id == user.trial_id)
+            .where(trial.study_id == study_id, user.key == "retry_of")
+        )
+    )
+    query = sa.select(trial.trial_id, trial.number, trial.state, *trial_times())
+    rows = connection.execute(query.where(trial.study_id == study_id).order_by(trial.number))
+    return [
+        TrialTimes(
+            number=number, state=state.name, started_at=started, ended_at=ended, is_retry=trial_id in retries
+        )
+        for trial_id, number, state, started, ended in rows
     ]
 
 

@@ -103,6 +103,8 @@ class LaunchRecord:
     """`finished`, `interrupted`, `failed`, `lost` or, by `doctor --fix`, `mended`; None while it runs."""
     job: str | None = None
     """Submission id of the Ray job that its driver is."""
+    reason: str | None = None
+    """Why it ended before the study's budget was used; None where nothing is known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

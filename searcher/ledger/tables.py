@@ -83,6 +83,10 @@ class LaunchRow(Base):
     renewed_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(sa.String(20))
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    """Why it ended before the study's budget was used: what failed, the hours, a small gain. None: from before 0005."""
+    gpus: Mapped[float | None] = mapped_column(sa.Double)
+    """GPUs of each of its trials; None: from before 0005, or no trial began."""
     stop_requested_at: Mapped[datetime | None]
     """When `searcher stop` asked the driver to end."""
     job: Mapped[str | None] = mapped_column(sa.String(200))

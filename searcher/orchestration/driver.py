@@ -25,6 +25,7 @@ from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.preflight import check_disk, check_weights
 from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.signals import Stop, stop_on_signals
+from searcher.orchestration.trials.time_budget import check_gpu_hours
 from searcher.orchestration.trials.trial_workspace import AWAY_LIMIT_S
 from searcher.plugins import plugin_sources
 from searcher.storage.mirror import root_text, storage_of
@@ -103,6 +104,7 @@ def _resources(run: RunContext, listener: StudyListener, num_remaining: int) -> 
             plugins=plugin_sources(),
             say=listener.info,
         )
+    check_gpu_hours(spec, resources.gpus)
     check_gpu_share(spec, resources, data=data, fingerprint=fingerprint, say=listener.info)
     return resources
 

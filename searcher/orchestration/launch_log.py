@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,12 +58,22 @@ class LaunchLog:
         if self._has_begun:
             self._share(at_once=True)
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
+    def study_opened(
+        self,
+        *,
+        budget: int,
+        num_done: int,
+        best: float | None,
+        spent_s: float,
+        earlier: Sequence[tuple[int, float]] = (),
+    ) -> None:
         """Log how many trials of the study are done; see `StudyListener.study_opened`."""
         self._write(
             f"launched: {num_done} of {budget} trials done" + ("" if best is None else f", best {best:g}")
         )
-        self._listener.study_opened(budget=budget, num_done=num_done, best=best, spent_s=spent_s)
+        self._listener.study_opened(
+            budget=budget, num_done=num_done, best=best, spent_s=spent_s, earlier=earlier
+        )
 
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int

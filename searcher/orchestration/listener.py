@@ -1,6 +1,6 @@
 """The messages of a launch to its observers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from searcher.study.space import Value
@@ -12,7 +12,15 @@ __all__ = ["StudyListener"]
 class StudyListener(Protocol):
     """Receives the progress of a study in the driver's thread, after it is in the database."""
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
+    def study_opened(
+        self,
+        *,
+        budget: int,
+        num_done: int,
+        best: float | None,
+        spent_s: float,
+        earlier: Sequence[tuple[int, float]] = (),
+    ) -> None:
         """Called when the study is ready.
 
         Args:
@@ -20,6 +28,7 @@ class StudyListener(Protocol):
             num_done: Number of trials that earlier launches did.
             best: Best value of the objective so far; None without a COMPLETE trial.
             spent_s: Total duration of the earlier launches, in seconds.
+            earlier: Epochs and seconds of each trial that they trained from its first epoch to its end.
         """
 
     def trial_started(

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import PixelKind, as_data
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = ["open_ome_zarr"]
 

@@ -74,7 +74,7 @@ class KnownTrials:
 
     def ask(self) -> tuple[int, dict[str, Value]]:
         """Return the number of a new running trial, and the parameters that the sampler proposes."""
-        self._revise()
+        self.revise()
         trial = self.study.ask()
         return trial.number, self._space.suggest(trial)
 
@@ -217,7 +217,7 @@ class KnownTrials:
         self._curves[number] = running_best(better, self._num_epochs, is_whole=is_whole)
         self._is_changed = True
 
-    def _revise(self) -> None:
+    def revise(self) -> None:
         """Predict again what the stopped trials would have reached."""
         if not self._is_changed or not self._predicted:
             return

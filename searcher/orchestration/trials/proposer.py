@@ -16,7 +16,6 @@ from searcher.ledger.records import TrialRecord
 from searcher.ledger.study_ledger import Proposal, StudyLedger
 from searcher.orchestration.trials.known_trials import KnownTrials
 from searcher.orchestration.trials.samplers import build_sampler
-from searcher.orchestration.trials.scheduler import max_epochs
 from searcher.study.parts import SAMPLERS
 from searcher.study.space import SearchSpace, Value
 from searcher.study.spec import StudySpec
@@ -62,7 +61,7 @@ class Proposer:
             build_sampler(spec, num_trials=num_trials, space=self._box),
             stopped=SAMPLERS[spec.search.sampler].stopped,
             directions=spec.directions,
-            num_epochs=max_epochs(spec),
+            num_epochs=spec.max_epochs,
             grace_epochs=spec.pruner.grace_epochs,
         )
         seed = spec.study.seed * 7919 + num_trials

@@ -13,7 +13,7 @@ from searcher.parts import Part
 from searcher.study.parts import PRUNERS
 from searcher.study.spec import StudySpec
 
-__all__ = ["asha", "build_scheduler", "max_epochs", "none"]
+__all__ = ["asha", "build_scheduler", "none"]
 
 
 def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> TrialScheduler:
@@ -24,7 +24,7 @@ def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> Tria
         past_trials: Finished trials of earlier launches, whose values the new scheduler takes into account. Otherwise
             it would let every trial of a relaunch pass like the first.
     """
-    num_epochs, pruner = max_epochs(spec), spec.pruner
+    num_epochs, pruner = spec.max_epochs, spec.pruner
     if pruner.grace_epochs >= num_epochs:
         return FIFOScheduler()
     scheduler = PRUNERS[pruner.name].made(
@@ -40,13 +40,6 @@ def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> Tria
         for trial in past_trials:
             scheduler.replay(trial)
     return scheduler
-
-
-def max_epochs(spec: StudySpec) -> int:
-    """Return the number of epochs of a study's longest trial."""
-    if "train.epochs" in spec.space:
-        return max(int(edge) for edge in spec.space["train.epochs"].domain.widened().edges())
-    return spec.trial_config({}).train.epochs
 
 
 class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
