@@ -1,4 +1,4 @@
-"""Files that are either the old whole or the new whole, whatever happens while they are written."""
+"""Files that are either the old whole or the new whole, even if the process or the machine stops while they are written."""
 
 import contextlib
 import ctypes

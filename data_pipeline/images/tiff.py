@@ -1,6 +1,6 @@
 """TIFF files by tifffile: OME-TIFF, BigTIFF, pyramids, tiles or strips, interleaved or planar.
 
-Pixels are taken as they are stored, whatever an orientation tag says. Tiles are decoded as they are requested, the last
+Pixels are used as stored; an orientation tag is ignored. Tiles are decoded as they are requested, the last
 ones kept. What is neither compressed nor tiled is read where it lies. Strips span the image's width, so they are
 decoded once, into a scratch file if many.
 """

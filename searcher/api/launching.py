@@ -133,7 +133,7 @@ def _launch_one(spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher) -> 
 
 
 def _as_it_began(spec: StudySpec, database: Database | None) -> tuple[StudySpec, list[str]]:
-    """Return a study, a shipped one as it was when it began, and in this case a line that says so."""
+    """Return a study, and remarks; a shipped study is returned as its file was when the study began."""
     if database is None or spec.name not in database.study_names():
         return spec, []
     before = as_it_began(spec, database.study_row(spec.name))
