@@ -13,7 +13,7 @@ from optuna_dashboard import wsgi
 
 from searcher.dashboard.access import Access
 from searcher.dashboard.artifacts import StudyArtifacts
-from searcher.dashboard.guard import Guard
+from searcher.dashboard.guard import RequestGuard
 from searcher.exceptions import UserError
 from searcher.ledger.database import Database
 
@@ -63,7 +63,7 @@ class DashboardServer:
         """Where it listens."""
         local = _LOOPBACK_NAMES | {host.lower()} if is_loopback(host) else None
         app = wsgi(database.optuna_storage, artifact_store=StudyArtifacts(database))
-        self._server.set_app(Guard(app, writable=writable, access=access, hosts=local, port=self.port))
+        self._server.set_app(RequestGuard(app, writable=writable, access=access, hosts=local, port=self.port))
 
     @property
     def url(self) -> str:

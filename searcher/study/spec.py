@@ -47,8 +47,8 @@ class StudySection(Section):
     trials: int = Field(default=20, ge=1, le=1_000_000)
     """Budget: trials that end COMPLETE or PRUNED. Failed ones do not count. May be raised later."""
     hours: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
-    """Hours that one launch may take, in addition to `trials`: no trial begins that is not expected to end within them. Trials
-    that run then go on to their end. The next launch has as many again. 0: no limit."""
+    """Hours that one launch may take, in addition to `trials`: no trial begins that is not expected to end within them.
+    Running trials then go on to their end. The next launch has as many again. 0: no limit."""
     gpu_hours: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
     """Hours of all trials of one launch together, times GPUs of a trial, in the same way. 0: no limit."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
