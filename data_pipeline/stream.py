@@ -22,8 +22,8 @@ from searcher.data_pipeline.augment import Augmentation
 from searcher.data_pipeline.augmentation import Reflections
 from searcher.data_pipeline.batch import Batch
 from searcher.data_pipeline.class_balance import Aims, ClassBalance
-from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.store import Store
 
 __all__ = ["BatchStream"]

@@ -16,7 +16,7 @@ from searcher.data_pipeline.datasets.description import DESCRIPTION_FILE, Descri
 from searcher.data_pipeline.datasets.folder_source import FolderSource
 from searcher.data_pipeline.datasets.object_classes import check_labels, read_classes
 from searcher.data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
-from searcher.data_pipeline.datasets.samples import SPLITS, Pixels, Sample
+from searcher.data_pipeline.datasets.samples import SPLITS, Sample
 from searcher.data_pipeline.datasets.tables import (
     GRADES_FILE,
     SAMPLES_FILE,
@@ -38,6 +38,7 @@ from searcher.data_pipeline.images import (
     subfolder,
     unusable_entries,
 )
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import check_annotated, marked_value
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
@@ -227,6 +228,11 @@ class LabelFolder(PairedFolder):
     def declared_classes(self) -> tuple[str, ...]:
         """Names of the objects' classes that `dataset.toml` has, in its order."""
         return self._description.classes
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether any object has a class."""
+        return any(name for of_image in self._classes.values() for name in of_image.values())
 
     def class_fingerprint(self) -> str:
         """Return the SHA-256 of what `objects.csv` and `dataset.toml` say of classes; `fingerprint` is not of it."""

@@ -1,7 +1,7 @@
 """`objects.csv` next to the images: the class of single objects, as `searcher data import` writes it.
 
 Three columns, each needed: `image`, the image's name as in `samples.csv`; `label`, the object's number in the label
-map; `class`, a name. Objects without a row, or with an empty class, have none. Training does not use classes yet.
+map; `class`, a name. Objects without a row, or with an empty class, have none.
 """
 
 from collections.abc import Collection

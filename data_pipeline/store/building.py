@@ -12,8 +12,9 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels, Sample, SampleSource
+from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import ChangedDataError, DamagedStoreError, DataError
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.store.classes import (
     NO_CLASSES,
     ClassTable,
@@ -109,7 +110,7 @@ def _read_table(source: SampleSource, store: Store, progress: Progress) -> Class
     Raises:
         ChangedDataError: The data set is no longer what the store was built of.
     """
-    if not hasattr(source, "read_annotated"):
+    if not hasattr(source, "read_annotated") or not getattr(source, "has_classes", True):
         return NO_CLASSES
     logger.info(
         "%s: the store gets the classes of its objects, for which images are read once more", store.path

@@ -20,7 +20,7 @@ from searcher.extras import is_installed
 if TYPE_CHECKING:
     from searcher.bundle.manifest import DataFacts
     from searcher.data_pipeline.datasets import SampleSource
-    from searcher.data_pipeline.datasets.samples import Pixels
+    from searcher.data_pipeline.pixel_arrays import Pixels
     from searcher.inference.image_kind import ImageKind
     from searcher.inference.tuning import Tuned
 

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from searcher.escaping import one_line
@@ -76,8 +76,17 @@ class LoggingListener:
         self._num_done = 0
         self._best: float | None = None
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
+    def study_opened(
+        self,
+        *,
+        budget: int,
+        num_done: int,
+        best: float | None,
+        spent_s: float,
+        earlier: Sequence[tuple[int, float]] = (),
+    ) -> None:
         """Log how many trials of the study are done; see `StudyListener.study_opened`."""
+        del earlier
         self._budget, self._num_done, self._best = budget, num_done, best
         logger.info("%s: %d of %d trials done in %.0f s", self._spec.name, num_done, budget, spent_s)
         self._draw()

@@ -39,6 +39,8 @@ def launch(
     db: PathLike | None = None,
     storage: PathLike = "runs",
     trials: int | None = None,
+    hours: float | None = None,
+    gpu_hours: float | None = None,
     epochs: int | None = None,
     set: Mapping[str, Value] | None = None,
     with_parents: bool = False,
@@ -64,6 +66,8 @@ def launch(
             the variable `SEARCHER_DB`; without that, `searcher.db` in the working folder.
         storage: Folder or object store's URI for checkpoints and logs.
         trials: Budget of the study; None for the one in its file.
+        hours: Hours of this launch: no trial begins that is not expected to end in time; None for the file's.
+        gpu_hours: Hours of this launch's trials together, times GPUs of a trial; None for the file's.
         epochs: Epochs of a trial; None for the number in the file.
         set: Values for any keys of the study file, by dotted name; a searched parameter becomes fixed.
         with_parents: Whether to run unfinished parent studies first.
@@ -100,7 +104,9 @@ def launch(
 
         watcher = _Watcher(line)
         study = planned_file(where, view, os.fspath(storage), watcher.preparing, watcher.remark)
-    spec = study_spec(study, set, {"study.trials": trials, "train.epochs": epochs})
+    limits = {"study.hours": hours, "study.gpu_hours": gpu_hours}
+    chosen = {**(set or {}), **{key: value for key, value in limits.items() if value is not None}}
+    spec = study_spec(study, chosen, {"study.trials": trials, "train.epochs": epochs})
     database = database_address(db)
     Database.probe(database)
     with _rays_address(address) as cluster:

@@ -26,7 +26,7 @@ _UNKNOWN_STRATUM = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMetrics:
-    """The measurements of one image."""
+    """The measurements of one image: its comparison, poster metrics and time."""
 
     id: str
     comparison: ImageComparison
@@ -44,12 +44,12 @@ class ImageMetrics:
 
     @property
     def num_true(self) -> int:
-        """Objects in the truth."""
+        """Number of true objects."""
         return len(self.comparison.truth_areas)
 
     @property
     def num_predicted(self) -> int:
-        """Objects in the prediction."""
+        """Number of predicted objects."""
         return len(self.comparison.prediction_areas)
 
     @cached_property
@@ -60,7 +60,7 @@ class ImageMetrics:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its interval; None where it is not defined."""
+    """A figure and its interval; each is None if it is not defined."""
 
     value: float | None
     low: float | None
@@ -78,11 +78,11 @@ class StratumSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a method reached on one set of images, such as test A.
+    """All metrics of a method on one set of images, such as test A.
 
-    Intervals are 95% percentile intervals over resampled patients, or over images where a patient is unknown
-    (`searcher.evaluation.bootstrap`); a single one has none. The keys of `pooled`, `mean` and both parts of
-    `intervals` are `official_metrics.metric_names()`.
+    Intervals are 95% percentile intervals over resampled patients (`searcher.evaluation.bootstrap`). If any patient is
+    unknown, all intervals are over images instead. With a single patient, they are (None, None). The keys of `pooled`,
+    `mean` and both parts of `intervals` are `official_metrics.metric_names()`.
     """
 
     images: tuple[ImageMetrics, ...]
@@ -104,29 +104,29 @@ class Summary:
 
     @property
     def num_images(self) -> int:
-        """Images of the set."""
+        """Number of images in the set."""
         return len(self.images)
 
     @property
     def num_patients(self) -> int | None:
-        """Number of patients, whom the intervals resample; None if any is unknown: then they resample images."""
+        """Number of patients, over whom the intervals are; None if one is unknown: then intervals are over images."""
         return len({image.patient for image in self.images}) if _are_known(self.images) else None
 
     @property
     def num_touched_by_empty_rule(self) -> int:
-        """Images with no object on one side, which our rule decides and not the contest's definition."""
+        """Number of images without object on one side, to which the contest's definition does not apply."""
         return sum(image.comparison.touched_by_empty_rule for image in self.images)
 
     @property
     def seconds_per_image(self) -> dict[str, float] | None:
-        """Median and mean of the images' times; None unless all were timed."""
+        """Median and mean time of an image in seconds, by name; None unless all images were timed."""
         times = [image.seconds for image in self.images if image.seconds is not None]
         if len(times) < len(self.images):
             return None
         return {"median": statistics.median(times), "mean": statistics.fmean(times)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, the shape that docs/metrics.md shows; what is not finite is None."""
+        """Return plain values for JSON, in the form that docs/metrics.md shows; NaN and infinity become None."""
         found: dict[str, Any] = {
             "num_images": self.num_images,
             "pooled": dict(self.pooled),
@@ -163,16 +163,16 @@ def summarise(
     seed: int = 0,
     class_names: Sequence[str] = (),
 ) -> Summary:
-    """Return all figures of a set of images.
+    """Return all metrics of a set of images, with intervals.
 
     Args:
-        images: At least one.
-        num_resamples: Resamples of the patients, or of the images, that the intervals are taken from.
-        seed: Of the resamples.
-        class_names: Names of the classes, of which each image then has its sums; empty where none are measured.
+        images: The measurements of at least one image.
+        num_resamples: Number of resampled sets for the intervals.
+        seed: Seed of the resampling.
+        class_names: Names of the classes, if they are measured; each image then has its `classes`.
 
     Raises:
-        ValueError: No image.
+        ValueError: There is no image.
     """
     comparisons = [image.comparison for image in images]
     pooled, mean = official_metrics.pooled(comparisons), official_metrics.mean(comparisons)

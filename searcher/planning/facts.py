@@ -1,7 +1,7 @@
 """What a plan needs to know of a data set, from its store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,8 @@ class DataFacts:
     """Type of the images' values, `uint8` or `uint16`."""
     normalisation: Choice
     """What `data.normalisation = "auto"` means for them."""
+    classes: dict[str, int] = field(default_factory=dict)
+    """Objects of each class, in the order of their numbers; empty where none has a class."""
 
     @property
     def is_stained(self) -> bool:
@@ -110,6 +112,7 @@ def data_facts(store: Store, where: str) -> DataFacts:
         near=float(num_near / num_objects),
         channels=tuple(store.channels),
         dtype=store.dtype,
+        classes=dict(zip(store.class_names, store.class_table.counts(indices).tolist(), strict=True)),
         normalisation=choose_for_store(store, indices),
     )
 

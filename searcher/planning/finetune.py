@@ -10,6 +10,7 @@ from searcher.planning.plan import (
     check_patients,
     folds_of,
     held_out,
+    learn_classes,
     lines_of,
     objective_of,
     remarks_of,
@@ -22,7 +23,14 @@ __all__ = ["plan_finetuning"]
 
 _KEPT = ("augment", "model", "postprocess", "train", "tuning")
 """Tables of the bundle's network that the study has, too."""
-_DECIDED = {"model.channels", "tuning.metric"}
+_DECIDED = {
+    "model.channels",
+    "model.num_classes",
+    "model.class_names",
+    "model.class_weights",
+    "tuning.metric",
+}
+"""Keys that the data or the plan decide about."""
 _LR = {"low": 1e-5, "high": 1e-3, "log": True}
 _FIRST_LR = 1e-4
 _TRIALS = 4
@@ -52,6 +60,8 @@ def plan_finetuning(
     if config.data.normalisation == "percentile":
         data.add("low_percentile", config.data.low_percentile)
         data.add("high_percentile", config.data.high_percentile)
+    if config.data.learn_classes:
+        learn_classes(facts, data)
     tables = [
         Table("study")
         .add("name", name)

@@ -22,6 +22,7 @@ __all__ = [
     "check_patients",
     "folds_of",
     "held_out",
+    "learn_classes",
     "lines_of",
     "objective_of",
     "plan_study",
@@ -46,6 +47,11 @@ _NEAR = 0.01
 """Part of objects that are near another one, from which on one foreground mask is not enough."""
 _EPOCHS = {True: 8, False: 28}
 """Of a trial, with and without pretrained weights."""
+
+
+_SHOWN_CLASSES = 6
+_UNEVEN = 3
+"""A class that has so many times fewer objects than another may need crops of its own."""
 
 
 @dataclass
@@ -125,6 +131,7 @@ def plan_study(
         .add("postprocess", True, "cuts the best network's maps in many ways after each trial, in seconds")
         .add("metric", "object_f1+object_dice"),
         Table("space.optimizer").add("lr", {"low": 3e-4, "high": 5e-3, "log": True}),
+        _data_space(facts),
         _model_space(facts, scales, has_imagenet=has_imagenet),
         _augment_space(facts, crop),
     ]
@@ -192,7 +199,31 @@ def _data(facts: DataFacts, folds: int, batch: int) -> Table:
     table = held_out(facts, folds)
     table.add("samples_per_epoch", _STEPS_PER_EPOCH * batch, f"{_STEPS_PER_EPOCH} steps of {batch} crops")
     table.add("normalisation", facts.normalisation.kind, facts.normalisation.reason)
+    learn_classes(facts, table)
     table.add("num_threads", 2)
+    return table
+
+
+def learn_classes(facts: DataFacts, table: Table) -> None:
+    """Add to the table `data` that classes are learned, where objects have two or more."""
+    there = {name: num for name, num in facts.classes.items() if num}
+    if len(there) > 1:
+        counts = ", ".join(f"{one_line(name)} {num}" for name, num in list(there.items())[:_SHOWN_CLASSES])
+        more = ", .." if len(there) > _SHOWN_CLASSES else ""
+        table.add("learn_classes", True, f"objects have {len(there)} classes: {counts}{more}")
+
+
+def _is_uneven(facts: DataFacts) -> bool:
+    nums = [num for num in facts.classes.values() if num]
+    return len(nums) > 1 and max(nums) >= _UNEVEN * min(nums)
+
+
+def _data_space(facts: DataFacts) -> Table:
+    table = Table("space.data")
+    if _is_uneven(facts):
+        nums = [num for num in facts.classes.values() if num]
+        why = f"the most frequent class has {max(nums) / min(nums):.0f} times the objects of the rarest"
+        table.add("class_balance", {"choices": [0.0, 0.5]}, why)
     return table
 
 
@@ -308,6 +339,8 @@ def _first_point(facts: DataFacts, scales: list[float], crop: int, *, has_imagen
     point |= {"model.loss": "ce+dice", "model.border_weight": 0.0}
     point |= {"augment.preset": "strong" if facts.is_stained else "standard"}
     point |= {"augment.strength": 1.0, "augment.crop_px": crop}
+    if _is_uneven(facts):
+        point["data.class_balance"] = 0.5
     yield ""
     yield "# What usually works is tried first."
     yield "[[enqueue]]"

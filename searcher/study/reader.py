@@ -54,20 +54,21 @@ def parse_study(
     overrides: Mapping[str, Any] | None = None,
     stored: bool = False,
 ) -> StudySpec:
-    """Return the study that a file describes, with the overrides of the command line applied.
+    """Return the study in the text of a study file, with the command line's values applied.
 
-    The plug-ins that it names are imported first: they bring models and other parts with keys of their own.
-    An override of a searched parameter fixes it: it leaves the space and the enqueued points.
+    The plug-ins that the file names are imported first, because they add models and other parts with keys of their own.
+    If the command line sets a searched parameter, the parameter is fixed: it leaves the space and the enqueued points.
 
     Args:
-        text: The study file, TOML.
-        source: What to call it in messages.
-        origin: What finds the file again, see `StudySpec.origin`; None takes `source`.
-        overrides: Values by dotted key, e.g. {"train.epochs": 3}. `plugins` comes in addition to the file's.
+        text: Content of the study file, TOML.
+        source: Name of the file in messages.
+        origin: Path or name with which the file is found again, see `StudySpec.origin`; None for `source`.
+        overrides: Values of the command line by dotted key, such as {"train.epochs": 3}; None for none. `plugins` are
+            added to the file's.
         stored: Whether the text comes from the database; see `load_named`.
 
     Raises:
-        StudyFileError: One line per problem: where, the rule, the value.
+        StudyFileError: The file is invalid; one line for each problem.
     """
     try:
         document = read_toml(text)
@@ -124,6 +125,16 @@ def parse_study(
                 "search.sampler",
                 f"must know several objectives, got {sampler!r}; take fast-gp, tpe, gp, qmc or random",
             )
+    search = sections["search"]
+    if search is not None and search.stop_if_gain_below:
+        several = bool(sections["study"] and sections["study"].secondary_objectives)
+        how = None if parent is None else parent.how
+        if several or how == "rerank" or (not space.parameters and how != "refine"):
+            problems.add(
+                "search.stop_if_gain_below",
+                f"must be for a search by one objective, got {search.stop_if_gain_below:g} for "
+                f"{'several objectives' if several else 'a study that searches nothing'}; remove it",
+            )
     if problems and stored:
         _say_what_is_gone(plugins, problems)
     if problems:
@@ -148,7 +159,7 @@ def parse_study(
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of `KEY=VALUE` on the command line: a TOML value, otherwise the text itself."""
+    """Return the value in `KEY=VALUE` of the command line: a TOML value, or the text itself if it is none."""
     try:
         document = read_toml(f"value = {text}")
     except TomlError:
@@ -206,7 +217,7 @@ def _runs(parent: ParentSection) -> int:
 
 
 def setting_words(settings: Mapping[str, Value]) -> list[str]:
-    """Return the words of a command line that set these keys: `--set`, `train.epochs=3`, and so on."""
+    """Return the words of a command line that set these keys, such as `--set` and `train.epochs=3`."""
     return [word for key, value in settings.items() for word in ("--set", f"{key}={_typed(value)}")]
 
 

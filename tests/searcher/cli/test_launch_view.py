@@ -8,10 +8,10 @@ import pytest
 from tiny_study import tiny
 
 from searcher.cli import launch_view
-from searcher.cli.forecast import Forecast
 from searcher.cli.launch_view import LaunchView
 from searcher.cli.terminal import _Console
 from searcher.cli.trial_lines import TrialLine, packed, trial_lines
+from searcher.ledger.forecast import Forecast
 
 PARAMS = {
     "optimizer.name": "adamw",

@@ -159,3 +159,16 @@ def test_odd_sizes_still_make_a_valid_study_whose_first_point_is_in_its_space(od
     _, spec = planned(replace(GLANDS, **odd), where='a "b"\n[study]\x1b', num_cpus=1)
     spec.trial_config(spec.enqueue[0])
     assert set(spec.enqueue[0]) <= {each.name for each in spec.space.parameters}
+
+
+def test_classes_are_learned_where_objects_have_two_or_more():
+    plan, spec = planned(replace(NUCLEI, classes={"epithelial": 900, "lymphocyte": 400, "plasma": 0}))
+    assert spec.fixed["data.learn_classes"] is True
+    assert "learn_classes = true  # objects have 2 classes: epithelial 900, lymphocyte 400" in plan.text
+    assert "data.class_balance" not in searched(spec)
+    _, spec = planned(replace(NUCLEI, classes={"epithelial": 900, "lymphocyte": 300}))
+    assert searched(spec)["data.class_balance"] == (0.0, 0.5)
+    assert spec.enqueue[0]["data.class_balance"] == 0.5
+    for classes in ({}, {"nucleus": 900}, {"nucleus": 900, "other": 0}):
+        _, spec = planned(replace(NUCLEI, classes=classes))
+        assert "data.learn_classes" not in spec.fixed
