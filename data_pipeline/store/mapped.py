@@ -49,7 +49,8 @@ class Store:
 
         Raises:
             DamagedStoreError: The files hold other bytes than were written.
-            DataError: There is no store, or a file is missing, too short or changed.
+            DataError: There is no store, a file is missing or of another size, or the index is damaged or of another
+                format.
         """
         return cls._open(path, is_compared=True)
 
@@ -58,7 +59,8 @@ class Store:
         """Return the store in a folder without comparing its content with its digests; see `compare`.
 
         Raises:
-            DataError: There is no store, or a file is missing or too short.
+            DataError: There is no store, a file is missing or of another size, or the index is damaged or of another
+                format.
         """
         return cls._open(path, is_compared=False)
 

@@ -13,7 +13,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("data")
     actions = parser.add_subparsers(
         title="actions", metavar="ACTION", required=True, parser_class=type(parser)

@@ -27,21 +27,21 @@ OTHER_MIMETYPE = "application/octet-stream"
 def keep_artifacts(
     storage: BaseStorage, study: str, trial: FrozenTrial, names: Sequence[str], storage_root: Path
 ) -> None:
-    """Keep files of a running trial's folder in Optuna's store for the storage root, and name them in the database.
+    """Copy files in a running trial's folder to Optuna's artifact store in the storage root, and record them.
 
-    Like `optuna.artifacts.upload_artifact`, with two differences. The identifier depends on the file and its trial
-    only, so a repeated step finds its own. And the file is written before its row, so the database names only files
-    that exist.
+    It does the same as `optuna.artifacts.upload_artifact`, with two differences. The identifier depends only on the
+    file and its trial, so a repeated step finds its own file. And the file is written before its row, so the database
+    names only files that exist.
 
     Args:
-        storage: Optuna's, of the study database.
-        study: The study's name.
-        trial: The trial, as the database has it.
-        names: The files' names.
-        storage_root: Where the study's files lie.
+        storage: Optuna's storage on the study database.
+        study: Name of the study.
+        trial: The trial, from the database.
+        names: Names of the files.
+        storage_root: Folder of the storage root on this machine.
 
     Raises:
-        OSError: A file could not be kept; those before it are.
+        OSError: A file could not be copied; those before it were.
         StorageError: The object store cannot be reached or used.
     """
     if not names:

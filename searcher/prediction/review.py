@@ -32,7 +32,7 @@ __all__ = ["ReviewOptions", "ReviewedImage", "ReviewedObject", "Voice", "review_
 
 @dataclass(frozen=True)
 class Voice:
-    """One of the predictions that are compared: a network, and how its image is turned."""
+    """One of the predictions that are compared: a predictor, and how its image is mirrored."""
 
     predictor: Predictor
     rows: bool = False
@@ -43,7 +43,7 @@ class Voice:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewOptions:
-    """What is the same for every image."""
+    """Settings of a review that are the same for every image."""
 
     folder: Path
     """Where the GeoJSON files go; scratch files, too."""
@@ -59,7 +59,7 @@ class ReviewOptions:
 
 @dataclass(frozen=True)
 class ReviewedObject:
-    """An object, and how sure the networks are of it."""
+    """An object in a review, with its place, its score, and how much the networks disagree about it."""
 
     image: str
     id: str
@@ -75,7 +75,7 @@ class ReviewedObject:
 
 @dataclass(frozen=True)
 class ReviewedImage:
-    """An image, and how much the networks disagree about it."""
+    """An image in a review: how much the networks disagree about it, the region to correct, and its objects."""
 
     path: Path
     geojson: str
@@ -93,17 +93,17 @@ class ReviewedImage:
 def review_image(
     path: Path, predictor: Predictor, voices: Sequence[Voice], options: ReviewOptions
 ) -> ReviewedImage:
-    """Predict an image by each voice and all together, and write what a person is to correct.
+    """Predict an image by all networks together and by each voice, write its files to correct, and return the result.
 
     Args:
-        path: The image.
-        predictor: All networks together, as the bundle says.
-        voices: The predictions that are compared with it.
-        options: The same for every image.
+        path: The image file.
+        predictor: All networks together, with the settings in the bundle.
+        voices: The predictions to compare with that.
+        options: Settings that are the same for every image.
 
     Raises:
         UserError: The image cannot be used.
-        DataError: The file is no image that the networks take.
+        DataError: The file is not of the kind of images that the networks expect.
         OSError: Files cannot be written.
     """
     kind, folder = predictor.kind, options.folder

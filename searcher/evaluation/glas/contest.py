@@ -45,7 +45,7 @@ _HIGHER_IS_BETTER = (True, True, True, True, False, False)
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the table."""
+    """A row of the challenge's table: a method and its six figures."""
 
     method: str
     f1: Pair
@@ -61,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A row with its place in each column."""
+    """A row of the challenge's table, with its rank in each column and the sum of its ranks."""
 
     entry: Entry
     ranks: tuple[int | None, ...]
@@ -71,12 +71,12 @@ class Ranked:
 
 
 def ranked(entries: Sequence[Entry]) -> list[Ranked]:
-    """Return the rows by the contest's rule, the best first.
+    """Return rows of the challenge's table in the order of the contest's rule, the best first.
 
-    Each column is ranked, the best first, equal figures share the better rank (1, 2, 2, 4), and the six ranks are
-    summed (Sirinukunwattana et al. 2016, arXiv 1603.00275). Figures are compared as the table prints them, rounded to
-    three digits. So a figure of ours that prints the same as an entry's ties with it. A column in which a row has no
-    figure is ranked for none, so that all sums are over the same columns. Equal sums keep the given order.
+    Each column is ranked, the best first; equal figures share the better rank (1, 2, 2, 4). The six ranks are added up
+    (Sirinukunwattana et al. 2016, arXiv 1603.00275). Figures are compared as the table prints them, rounded to three
+    digits. So a figure that prints the same as an entry's ties with it. A column with a missing figure is not ranked at
+    all, so that all sums are over the same columns. Rows with equal sums keep their order.
     """
     columns = [
         _ranks(column, higher) for column, higher in zip(_columns(entries), _HIGHER_IS_BETTER, strict=True)
