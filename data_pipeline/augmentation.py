@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = ["Augmentation", "Image", "Labels", "Reflections"]
 

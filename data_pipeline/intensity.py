@@ -7,7 +7,7 @@ and stains mean nothing there.
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = ["IntensityJitter", "is_colour"]
 

@@ -51,7 +51,7 @@ _BORDER_SHARE = 0.9
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """Counts of one label map, such as the area of each label. Areas are in ascending order of the labels."""
+    """Counts of one label map. `areas` and `extents` have an entry for each label, in the order of the labels."""
 
     areas: tuple[int, ...]
     """Pixels of each label but 0."""

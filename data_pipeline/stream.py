@@ -1,7 +1,7 @@
 """The streaming batch generator: crops from the store, augmented by threads, a batch at a time.
 
 Threads write straight into a ring of preallocated batch buffers; OpenCV and NumPy release the interpreter while
-they work on pixels. Memory is bounded by the ring, whatever the dataset's size. What sample n of an epoch looks
+they work on pixels. The ring bounds the memory for data sets of any size. What sample n of an epoch looks
 like depends on (seed, epoch, n) alone.
 """
 
@@ -22,8 +22,8 @@ from searcher.data_pipeline.augment import Augmentation
 from searcher.data_pipeline.augmentation import Reflections
 from searcher.data_pipeline.batch import Batch
 from searcher.data_pipeline.class_balance import Aims, ClassBalance
-from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.store import Store
 
 __all__ = ["BatchStream"]

@@ -1,13 +1,12 @@
 """Large images in overlapping tiles, and what was computed on the tiles put together without a seam."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = [
     "MAX_WHOLE_PX",
@@ -168,7 +167,7 @@ def summed_weights(
 
 def apply_tiled(
     fn: "Callable[[Pixels], NDArray[np.float32]]",
-    image: "Pixels",
+    image: Pixels,
     *,
     tile_px: int,
     overlap_px: int,

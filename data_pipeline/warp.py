@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.augmentation import Reflections
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import objects_only
 
 __all__ = [

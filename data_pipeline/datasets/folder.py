@@ -14,9 +14,9 @@ from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
 from searcher.data_pipeline.datasets.folder_source import FolderSource
-from searcher.data_pipeline.datasets.object_classes import check_labels, read_classes
+from searcher.data_pipeline.datasets.object_classes import check_labels, read_object_classes
 from searcher.data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
-from searcher.data_pipeline.datasets.samples import SPLITS, Pixels, Sample
+from searcher.data_pipeline.datasets.samples import SPLITS, Sample
 from searcher.data_pipeline.datasets.tables import (
     GRADES_FILE,
     SAMPLES_FILE,
@@ -38,6 +38,7 @@ from searcher.data_pipeline.images import (
     subfolder,
     unusable_entries,
 )
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import check_annotated, marked_value
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
@@ -190,7 +191,7 @@ class LabelFolder(PairedFolder):
         names = {stem: path.stem for stem, path in images.items()}
         rows, row_problems = _rows(root, names.values())
         problems += row_problems
-        self._classes, class_problems = read_classes(root, names.values())
+        self._classes, class_problems = read_object_classes(root, names.values())
         problems += class_problems
         self._description = Description()
         try:
@@ -227,6 +228,11 @@ class LabelFolder(PairedFolder):
     def declared_classes(self) -> tuple[str, ...]:
         """Names of the objects' classes that `dataset.toml` has, in its order."""
         return self._description.classes
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether any object has a class."""
+        return any(name for of_image in self._classes.values() for name in of_image.values())
 
     def class_fingerprint(self) -> str:
         """Return the SHA-256 of what `objects.csv` and `dataset.toml` say of classes; `fingerprint` is not of it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import (
     TIFF_SUFFIXES,
@@ -19,6 +19,7 @@ from searcher.data_pipeline.images import (
     read_label_header,
     read_labels,
 )
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = ["MAX_LABELS", "PairCheck", "SamplePaths", "check_pair", "read_pair"]
 

@@ -7,13 +7,12 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.pixel_arrays import Pixels
+
 __all__ = ["RGB", "SPLITS", "Pixels", "Sample", "SampleSource"]
 
 RGB = ("red", "green", "blue")
 """Channels of a colour image; a grey one of 8 bits has three equal ones."""
-
-Pixels = NDArray[np.uint8 | np.uint16]
-"""An image or a crop of one, [H, W, C]."""
 
 SPLITS = ("train", "testA", "testB")
 """Splits that GlaS comes with. Others may have any. Validation images are those of `val`, else some of `train`."""

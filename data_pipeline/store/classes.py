@@ -1,4 +1,4 @@
-"""The classes of a store's objects: a small table beside the flat files, from labels to classes.
+"""The classes of a store's objects: a small table next to the flat files, from labels to classes.
 
 `classes-KEY.json` has the names of the classes, and for each image the labels that have one. KEY is `own`, or 16 digits
 of the digest of the file that says the classes, where the data set's fingerprint is not of it: images with other
@@ -64,7 +64,7 @@ class ClassTable:
     def counts(self, indices: Iterable[int]) -> NDArray[np.int64]:
         """Return how many objects of some images have each class: int64[K], class 1 first."""
         found = np.zeros(len(self.names), np.int64)
-        for index in indices:
+        for index in indices if self.names else ():
             for number in self.of_images[index].values():
                 found[number - 1] += 1
         return found
@@ -146,6 +146,11 @@ def key_of(source: SampleSource) -> str:
 def write_classes(folder: Path, key: str, table: ClassTable) -> None:
     """Write a table into a store's folder. It is there whole, or not at all.
 
+    Args:
+        folder: Of the store.
+        key: See `key_of`.
+        table: The classes of the store's objects.
+
     Raises:
         OSError: It cannot be written.
     """
@@ -179,6 +184,21 @@ def find_classes(folder: Path, digest: str) -> ClassTable | None:
     """
     tables = (_read(path) for path in sorted(folder.glob(_path(folder, "*").name)))
     return next((table for table in tables if table.digest == digest), None)
+
+
+def alike_names(names: Sequence[str]) -> list[str]:
+    """Return a line for names of classes that differ in case, spaces or hyphens alone."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault("".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(
+            name
+        )
+    return [
+        f"the classes {' and '.join(map(repr, each))} differ in case or spaces alone and are learned as "
+        f"{len(each)}; give them one name if they are one"
+        for each in alike.values()
+        if len(each) > 1
+    ]
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -8,10 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DamagedStoreError, DataError
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.store.classes import NO_CLASSES, ClassTable, find_classes
-from searcher.data_pipeline.store.index import LABELS, PIXELS, Entry, Index, read_index
+from searcher.data_pipeline.store.index import LABELS, PIXELS, Index, StoreEntry, read_index
 from searcher.data_pipeline.store.integrity import check_content, check_once_a_boot, identity_of
 
 __all__ = ["Store"]
@@ -48,7 +49,8 @@ class Store:
 
         Raises:
             DamagedStoreError: The files hold other bytes than were written.
-            DataError: There is no store, or a file is missing, too short or changed.
+            DataError: There is no store, a file is missing or of another size, or the index is damaged or of another
+                format.
         """
         return cls._open(path, is_compared=True)
 
@@ -57,7 +59,8 @@ class Store:
         """Return the store in a folder without comparing its content with its digests; see `compare`.
 
         Raises:
-            DataError: There is no store, or a file is missing or too short.
+            DataError: There is no store, a file is missing or of another size, or the index is damaged or of another
+                format.
         """
         return cls._open(path, is_compared=False)
 
@@ -153,7 +156,7 @@ class Store:
             )
         self._identity = identity
 
-    def _view(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _view(self, entry: StoreEntry) -> tuple[NDArray[Any], NDArray[Any]]:
         shape = (*entry.shape, len(self.channels))  # as they are stored, whatever `dtype` of a subclass says
         dtype = np.dtype(self._index.dtype).newbyteorder("<").str
         return (

@@ -18,7 +18,7 @@ class BinaryHead(Head):
     postprocess_keys = ("threshold", "smoothing_sigma_px", "min_object_area_px")
 
     def targets(self, labels: Tensor) -> Targets:
-        """Return the foreground of the label maps as training target."""
+        """Return the foreground of the label maps as training target, with the pixels' weights."""
         return Targets(foreground(labels), self.pixel_weights(labels))
 
     def losses_of(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ class ContourHead(Head):
     border_keys = ("contour_width_px",)
 
     def targets(self, labels: Tensor) -> Targets:
-        """Return the class of each pixel as training target."""
+        """Return the class of each pixel as training target, with the pixels' weights."""
         classes = contour_classes(labels, width_px=self.options.contour_width_px)
         return Targets(classes, self.pixel_weights(labels))
 

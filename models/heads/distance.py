@@ -28,7 +28,7 @@ class DistanceHead(Head):
     postprocess_keys = SEED_MAP_KEYS
 
     def targets(self, labels: Tensor) -> Targets:
-        """Return the foreground and the normalised distance to the border as training targets."""
+        """Return the foreground and the normalised distance to the border as training targets, with pixel weights."""
         return Targets(
             foreground(labels),
             self.pixel_weights(labels),

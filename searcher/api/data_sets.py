@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from searcher.api.arguments import PathLike, check_count, view_of_data
 from searcher.api.places import data_place
@@ -11,6 +11,7 @@ from searcher.api.progress import ProgressLine
 from searcher.api.words import in_python
 from searcher.data_pipeline.datasets import SampleSource
 from searcher.data_pipeline.datasets.view import DataView, LabelsAre
+from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
     from searcher.data_pipeline.datasets.canonical import ImportReport
@@ -226,16 +227,18 @@ def export_dataset(
 def draw_dataset(
     to: PathLike,
     *,
+    what: Literal["glands", "nuclei"] = "glands",
     images: int = 40,
     test_images: int = 12,
     size_px: int = 192,
     seed: int = 0,
     progress: bool = False,
 ) -> SampleSource:
-    """Write a data set of synthetic glands to try everything on, and return it; like `searcher data draw`.
+    """Write a data set of synthetic images to try everything on, and return it; like `searcher data draw`.
 
     Args:
         to: Folder to write; must be new or empty.
+        what: `glands`, in the layout of GlaS, or `nuclei` of two classes, as the canonical folder.
         images: Number of images in the split `train`.
         test_images: Number of images in the split `testA`.
         size_px: Side of the images, in pixels.
@@ -243,17 +246,20 @@ def draw_dataset(
         progress: Whether to show a progress bar on standard error.
 
     Raises:
-        UserError: A number is too small.
+        UserError: A number is too small, or `what` is neither.
         DataError: The folder is not empty, or cannot be written.
     """
-    from searcher.data_pipeline.datasets import SyntheticGlands, write_release
+    from searcher.data_pipeline.datasets.drawing import write_drawn
+    from searcher.data_pipeline.datasets.synthetic import SYNTHETIC
 
     for name, value in (("images", images), ("test_images", test_images), ("size_px", size_px)):
         check_count(name, value)
     check_count("seed", seed, least=0)
-    source = SyntheticGlands(num_images=images, size_px=size_px, seed=seed, num_test_images=test_images)
-    with ProgressLine(progress).step("drawing glands") as advance:
-        write_release(source, Path(to), advance)
+    if what not in SYNTHETIC:
+        raise UserError(f"what: must be one of {', '.join(SYNTHETIC)}, got {what!r}; give one of them")
+    source = SYNTHETIC[what](num_images=images, size_px=size_px, seed=seed, num_test_images=test_images)
+    with ProgressLine(progress).step(f"drawing {what}") as advance:
+        write_drawn(source, Path(to), advance)
     return open_dataset(to)
 
 

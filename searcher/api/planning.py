@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from searcher.api.places import storage_folder
 from searcher.api.writing import write_text
 from searcher.data_pipeline.datasets.view import DataView
-from searcher.data_pipeline.store import Store
+from searcher.data_pipeline.store import Store, prepare_store
 from searcher.exceptions import UserError
 from searcher.extras import is_installed
 from searcher.planning.facts import data_facts
@@ -48,7 +48,7 @@ def plan_data(
     name = _study_name(name, folder)
     request = DataRequest(folder, str(cache_dir()), DataConfig(), view)
     with preparing() as advance:
-        store = request.prepare(advance)
+        store = prepare_store(request.source(advance), cache_dir(), progress=advance, with_classes=True)
     if bundle is not None:
         plan = _finetuning(store, folder, name, bundle)
         parse_study(plan.text, source=f"{name}.toml")

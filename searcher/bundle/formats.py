@@ -23,7 +23,7 @@ from searcher.plugins import Registry, broken_plugins
 if TYPE_CHECKING:
     from searcher.bundle.manifest import DataFacts
     from searcher.bundle.member import BundleMember
-    from searcher.data_pipeline.datasets.samples import Pixels
+    from searcher.data_pipeline.pixel_arrays import Pixels
     from searcher.models.base import SegmentationModel
 
 __all__ = ["BUNDLE", "EXPORTS", "ExportFormat", "Networks", "check_formats", "register_export"]

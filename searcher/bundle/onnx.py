@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from searcher.bundle.formats import ExportFormat, Networks
 from searcher.bundle.manifest import OnnxFacts
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.exceptions import SearcherError, UserError
 from searcher.extras import need
 from searcher.models.base import DenseModel, SegmentationModel

@@ -13,7 +13,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "doctor",
         description="Looks for trials and launches whose driver is gone, checkpoints that are missing or damaged, "

@@ -13,7 +13,7 @@ _ONNX_SIZE_PX = 512
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("export")
     add_members(parser, bundles=False)
     parser.add_argument(

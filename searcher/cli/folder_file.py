@@ -19,7 +19,7 @@ _MAX_BYTES = 1 << 20
 
 
 class FolderOption(argparse.Action):
-    """An option whose default may come from the folder's file; its key there is the option's name."""
+    """A command-line option whose default may come from `searcher.toml`, under the option's name."""
 
     def __call__(
         self,
@@ -64,12 +64,12 @@ def read_folder_file(folder: Path) -> tuple[str, dict[str, str]]:
 
 
 def take_from_folder(parser: argparse.ArgumentParser, where: str, settings: Mapping[str, str]) -> None:
-    """Make a folder's settings the defaults of a parser and of those below it, where the environment has none.
+    """Use a folder's settings as defaults of a parser and its subparsers, unless the environment has the value.
 
     Args:
         parser: The parser.
-        where: What to call the file in messages.
-        settings: From `read_folder_file`.
+        where: Name of the file, for messages.
+        settings: The settings, from `read_folder_file`.
     """
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -83,10 +83,10 @@ def take_from_folder(parser: argparse.ArgumentParser, where: str, settings: Mapp
 
 
 def settle(args: argparse.Namespace) -> str:
-    """Make plain text of the arguments that the folder's file gave.
+    """Convert arguments that came from the folder's file to plain text, and return a line about them.
 
     Returns:
-        Which they are, for the person who may have forgotten the file; empty for none.
+        A line that names the file and these arguments, as a reminder for the user; empty if there are none.
     """
     taken = {key: value for key, value in vars(args).items() if isinstance(value, _FolderText)}
     for key, value in taken.items():

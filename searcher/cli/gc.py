@@ -14,7 +14,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "gc",
         description="Keeps `best` of the best trials, what running and queued trials go on from, and what an export or "

@@ -39,7 +39,7 @@ _FAILED = 1
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("launch")
     add_training(parser, is_planned=True)
     parser.add_argument("--trials", type=positive_int, metavar="N", help="budget of the study (study.trials)")
@@ -147,7 +147,7 @@ class _Watcher:
         return self._view
 
     def ended(self, _spec: "StudySpec", result: "LaunchResult") -> None:
-        """Say how it ended and what to do next."""
+        """Print how the launch ended and what to do next."""
         assert self._view is not None
         args = self._args
         self._view.print_result(result, args.command, database_url=_shown(args), storage=args.storage)

@@ -50,7 +50,7 @@ class _Trial:
 
 
 class LaunchView:
-    """A `StudyListener` that draws. Use as a context manager around the launch."""
+    """A `StudyListener` that shows a launch in the terminal. Use it as a context manager around the launch."""
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
@@ -82,7 +82,7 @@ class LaunchView:
         spent_s: float,
         earlier: Sequence[tuple[int, float]] = (),
     ) -> None:
-        """Show where the study stands; see `StudyListener.study_opened`."""
+        """Show how many trials of the study are done; see `StudyListener.study_opened`."""
         self._budget, self._num_done, self._done_before = budget, num_done, num_done
         self._started, self._spent_s = time.monotonic(), spent_s
         self._best = None if best is None else (best, None)
@@ -96,7 +96,7 @@ class LaunchView:
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
-        """Add a row; see `StudyListener.trial_started`."""
+        """Add a row for the trial; see `StudyListener.trial_started`."""
         state = (
             _QUEUED if self._spec.resources.hang_timeout_s else "RUNNING"
         )  # without heartbeats nothing is known
@@ -106,7 +106,7 @@ class LaunchView:
             self.info(f"trial {number} goes on after epoch {first_epoch} of the one that was interrupted")
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
-        """Update a row; say it in a line where there is no terminal; see `StudyListener.epoch_done`."""
+        """Update the trial's row; without a terminal, print a line. See `StudyListener.epoch_done`."""
         trial = self._trials[number]
         trial.state = "TRAINING" if trial.state == _QUEUED else trial.state
         self._forecast.epoch_done(number, epoch, time.monotonic())
@@ -123,9 +123,9 @@ class LaunchView:
             )
 
     def trial_does(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
-        """Show it, and an epoch that is measured but not handed over; see `StudyListener.trial_does`.
+        """Show the trial's present action, and an epoch that was measured but not reported yet.
 
-        The time of a trial begins with its worker.
+        See `StudyListener.trial_does`. A trial's time starts when its worker starts.
         """
         trial = self._trials.get(number)
         if trial is None or trial.ended is not None:
@@ -138,7 +138,7 @@ class LaunchView:
             self._show_epoch(number, trial, epoch, value)
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
-        """Settle a row; say it in a line where there is no terminal; see `StudyListener.trial_ended`."""
+        """Complete the trial's row; without a terminal, print a line. See `StudyListener.trial_ended`."""
         trial = self._trials.setdefault(number, _Trial({}, 0, 0, state))
         trial.state, trial.ended = state, time.monotonic()
         self._forecast.ended(number, trial.ended, is_done=state != "FAIL")
@@ -161,13 +161,13 @@ class LaunchView:
     # ---- drawing ---------------------------------------------------------------------------------------
 
     def print_result(self, result: LaunchResult, command: str, *, database_url: str, storage: str) -> None:
-        """Say how it ended and what to do next.
+        """Print how the launch ended and what to do next.
 
         Args:
             result: How the launch ended.
-            command: The command line that continues the study.
-            database_url: The option that names the database, with a blank before it; empty where none is needed.
-            storage: The storage root.
+            command: Command line that resumes the study.
+            database_url: The option that names the database, with a blank before it; empty if the default is used.
+            storage: Folder or URI of the storage root.
         """
         name = self._spec.name
         if result.outcome == "finished":

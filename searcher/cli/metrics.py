@@ -16,7 +16,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("metrics")
     for option, whose in (("--truth", "the annotations"), ("--prediction", "what the method found")):
         parser.add_argument(

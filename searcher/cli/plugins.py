@@ -22,7 +22,7 @@ _ROOMS = (
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("plugins")
     add_json(parser)
     parser.set_defaults(run=_run)

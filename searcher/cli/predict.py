@@ -30,7 +30,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("predict")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder that searcher export wrote")
     parser.add_argument(

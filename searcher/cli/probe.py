@@ -17,7 +17,7 @@ _DOES_NOT_FIT = 1
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "probe",
         description="Makes a few steps of the largest configurations of the study's space on this machine's GPU, or "

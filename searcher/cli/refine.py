@@ -10,7 +10,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("refine")
     parser.add_argument("study", metavar="STUDY", help="a study of the database")
     parser.add_argument(

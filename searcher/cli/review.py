@@ -19,7 +19,7 @@ _SHOWN = 20
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("review")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder that searcher export wrote")
     parser.add_argument(

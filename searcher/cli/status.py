@@ -9,7 +9,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("status")
     add_reading(parser, study_required=False)
     parser.set_defaults(run=_run)

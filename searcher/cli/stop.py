@@ -10,7 +10,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "stop",
         epilog="Exit code 0: it has ended. 1: it still runs after the timeout, or its driver was lost. 2: none runs.",

@@ -8,7 +8,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser("studies")
     add_json(parser)
     parser.set_defaults(run=_run)

@@ -17,11 +17,11 @@ _OF_INSTANCES = {"ap50": "AP50", "ap": "AP", "pq": "PQ", "aji": "AJI"}
 
 
 def print_summaries(summaries: "Mapping[str, Summary]", *, with_poster: bool) -> None:
-    """Print the figures of each set of images, and what is to be said about them.
+    """Print the metrics of each set of images as a table, with remarks on them.
 
     Args:
-        summaries: By the sets' names. Intervals are in brackets, where there are any.
-        with_poster: Whether to show the poster's own metrics, which are about GlaS.
+        summaries: The summaries by the sets' names. Intervals are shown in brackets.
+        with_poster: Whether to show the DTU poster's metrics, which are for GlaS.
     """
     shown_keys = _shown(summaries)
     rows: list[tuple[object, ...]] = []

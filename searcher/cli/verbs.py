@@ -51,11 +51,12 @@ class _Described:
 
 
 def add_verbs(verbs: Any, *, only: str | None = None) -> None:
-    """Add the verbs to a parser.
+    """Add all commands to a parser.
 
     Args:
-        verbs: What `ArgumentParser.add_subparsers` returned.
-        only: The one whose options are needed; the others are known by name alone. None adds all with their options.
+        verbs: The result of `ArgumentParser.add_subparsers`.
+        only: Name of the command whose options are needed; the others are added by name only. None adds all with their
+            options.
     """
     described = _Described(verbs)
     for name in VERBS:

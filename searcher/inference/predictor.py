@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.tiling import apply_tiled, tiles_seen
 from searcher.exceptions import UserError
 from searcher.inference.image_kind import ImageKind

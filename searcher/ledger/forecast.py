@@ -15,11 +15,11 @@ class _Running:
 
 
 class Forecast:
-    """Receives when trials start, finish epochs and end, and says how long the rest takes.
+    """Estimates how long the rest of a launch takes, from the times of its trials so far.
 
-    All times are seconds of one clock. An epoch takes as long as the mean one so far, with the trial's start and its
-    end counted in. A trial that has not begun takes as many epochs as the others on average. One that runs, or
-    begins next in a free place, counts as if it ran to its last epoch: pruning shortens the forecast.
+    All times are seconds of one clock. An epoch is expected to take the mean time so far, with the trials' starts and
+    ends included. A waiting trial is expected to have the average number of epochs. A running trial, or one that starts
+    next in a free place, is expected to run to its last epoch, so pruning shortens the estimate.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Forecast:
 
     @property
     def num_running(self) -> int:
-        """Trials that have started and not ended."""
+        """Number of trials that have started and not ended."""
         return len(self._running)
 
     @property
@@ -68,13 +68,13 @@ class Forecast:
             self._ended.append(num_epochs)
 
     def started(self, number: int, *, first_epoch: int, num_epochs: int, now: float) -> None:
-        """Note that a trial began, after `first_epoch` of its `num_epochs` epochs.
+        """Record that a trial has started, after `first_epoch` of its `num_epochs` epochs.
 
         Args:
-            number: Of the trial.
-            first_epoch: Epochs that it has from before.
-            num_epochs: Epochs that it has at its end.
-            now: Seconds of a clock that does not run backwards.
+            number: Number of the trial.
+            first_epoch: Number of epochs that an interrupted trial did before; 0 for a new one.
+            num_epochs: Number of epochs at the trial's end.
+            now: The time in seconds, of a clock that does not run backwards.
         """
         self._running[number] = _Running(now, num_epochs, first_epoch, now)
         self._places = max(self._places, len(self._running))
@@ -94,12 +94,12 @@ class Forecast:
                 trial.started = trial.last = now
 
     def epoch_done(self, number: int, epoch: int, now: float) -> None:
-        """Note that a trial finished an epoch, counted from 1.
+        """Record that a trial has finished an epoch.
 
         Args:
-            number: Of the trial.
-            epoch: Of the epoch, from 1.
-            now: As for `started`.
+            number: Number of the trial.
+            epoch: Number of the epoch, from 1.
+            now: The time in seconds.
         """
         trial = self._running.get(number)
         if trial is None or epoch <= trial.epoch:
@@ -109,11 +109,11 @@ class Forecast:
         trial.epoch, trial.last = epoch, now
 
     def ended(self, number: int, now: float, *, is_done: bool) -> None:
-        """Note that a trial ended; one that is not done is tried again and says nothing about the others.
+        """Record that a trial has ended. A trial that is to be retried does not affect the estimate for others.
 
         Args:
-            number: Of the trial.
-            now: As for `started`.
+            number: Number of the trial.
+            now: The time in seconds.
             is_done: Whether the trial counts for the budget.
         """
         trial = self._running.pop(number, None)
@@ -125,11 +125,11 @@ class Forecast:
             self._ended.append(trial.epoch)
 
     def left_s(self, num_to_do: int, now: float) -> float | None:
-        """Return the seconds until the budget is used up; None before the first epoch.
+        """Return the estimated time until the budget is used, in seconds; None before the first epoch.
 
         Args:
-            num_to_do: Trials of the budget that are not done, those that run among them.
-            now: The time.
+            num_to_do: Number of trials of the budget that are not done, including those that run.
+            now: The time in seconds.
         """
         epoch_s = self.epoch_s
         if epoch_s is None or not self._places:

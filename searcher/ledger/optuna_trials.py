@@ -40,20 +40,20 @@ _Query = sa.Select[Any]
 
 
 def find_study(connection: sa.Connection, name: str) -> int | None:
-    """Return Optuna's number of a study, None if it has none of that name."""
+    """Return Optuna's id of the study with a name; None if there is none."""
     study = models.StudyModel
     return connection.scalar(sa.select(study.study_id).where(study.study_name == name))
 
 
 def read_directions(connection: sa.Connection, study_id: int) -> list[StudyDirection]:
-    """Return the directions of a study's objectives, in their order."""
+    """Return the direction of each of a study's objectives, in their order."""
     table = models.StudyDirectionModel
     query = sa.select(table.direction).where(table.study_id == study_id).order_by(table.objective)
     return list(connection.scalars(query))
 
 
 def count_states(connection: sa.Connection, study_id: int, *, with_note: str | None = None) -> dict[str, int]:
-    """Return how many trials of a study are in each state that any is in.
+    """Return the number of a study's trials in each state; states without trials are left out.
 
     Args:
         connection: In a transaction of its own.
@@ -68,7 +68,7 @@ def count_states(connection: sa.Connection, study_id: int, *, with_note: str | N
 
 
 def read_results(connection: sa.Connection, study_id: int) -> list[ResultRecord]:
-    """Return only parameters and values of a study's COMPLETE trials, by number."""
+    """Return number, parameters and values of a study's COMPLETE trials, ordered by number."""
     trial = models.TrialModel
     chosen = sa.and_(trial.study_id == study_id, trial.state == TrialState.COMPLETE)
     queries = _about(chosen)
@@ -141,18 +141,18 @@ def read_trials(
     after_id: int | None = None,
     in_utc: bool = False,
 ) -> list[FrozenTrial]:
-    """Return trials of a study, by number, as Optuna's own reader would.
+    """Return trials of a study as Optuna's own objects, ordered by number.
 
     Args:
-        connection: In a transaction of its own.
-        study_id: Optuna's number of the study.
-        states: In which states; None for all.
-        numbers: Which; None for all.
-        ids: Which, by Optuna's number in the database, in addition to those after `after_id`.
-        after_id: Only those with a higher number in the database, and `ids`; None for all. If `ids` are more than a
-            statement takes, all since the lowest of them.
-        in_utc: Give times in UTC, with their zone. Otherwise they are in local time without a zone, as Optuna has them,
-            where an hour of each autumn comes twice.
+        connection: Connection in a transaction of its own.
+        study_id: Optuna's id of the study.
+        states: States of the trials; None for all.
+        numbers: Numbers of the trials; None for all.
+        ids: Ids of trials to return in addition to those after `after_id`.
+        after_id: Return only trials with a higher id, and those in `ids`; None for all. If there are too many `ids` for
+            a statement, all trials from the lowest of them on are returned.
+        in_utc: Whether times are in UTC, with their zone. Otherwise they are in local time without a zone, as in
+            Optuna, where an hour of each autumn occurs twice.
     """
     trial = models.TrialModel
     chosen: _Chosen = trial.study_id == study_id
@@ -173,7 +173,7 @@ def read_trials(
 
 
 def read_trial(connection: sa.Connection, trial_id: int) -> FrozenTrial | None:
-    """Return one trial by Optuna's number in the database, as Optuna's own reader would; None if there is none."""
+    """Return the trial with an id, as Optuna's own object; None if there is none."""
     found = _read(connection, _about_one(), {"trial_id": trial_id}, in_utc=False)
     return found[0] if found else None
 

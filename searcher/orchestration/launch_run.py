@@ -43,7 +43,7 @@ __all__ = ["LaunchResult", "LaunchRun"]
 
 @dataclass(frozen=True)
 class LaunchResult:
-    """How a launch ended."""
+    """The result of a launch: its outcome, and how many trials are done."""
 
     outcome: str
     """`finished`, `interrupted` or `failed`."""
@@ -59,7 +59,7 @@ class LaunchResult:
 
 
 class LaunchRun:
-    """One launch from the moment that it holds the lease."""
+    """A launch that holds the lease: it repairs the study's state, searches, and records its outcome."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class LaunchRun:
         self._reason: str | None = None
 
     def run(self) -> LaunchResult:
-        """Repair the state that the last driver left, search, and record how it ended."""
+        """Repair the state that the last driver left, search, record the outcome, and return the result."""
         budget = self._spec.study.trials
         try:
             self._open()

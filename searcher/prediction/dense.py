@@ -42,7 +42,7 @@ array (up to a vector's length) in another way, which would differ in the last b
 
 
 class Blended(Closing):
-    """The maps of all tiles of an image, blended, in a scratch file. A context manager."""
+    """The maps of an image, blended from all tiles, in a scratch file. A context manager."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Blended(Closing):
         self.height, self.width = maps.shape[:2]
 
     def close(self) -> None:
-        """Give the scratch file's room back."""
+        """Close the scratch file, which frees its disk space."""
         self._maps.close()
 
     def read(self, window: Tile, *, smoothing_sigma_px: float) -> InstanceMaps:
-        """Return what is known of a window, smoothed as the whole image would be."""
+        """Return the foreground map and the seed map of a window, smoothed like the whole image."""
         seen = self._grown(window, smoothing_sigma_px)
         rows, columns = seen.window
         total = np.ascontiguousarray(self._maps.read(seen).transpose(2, 0, 1))
@@ -100,15 +100,15 @@ def see_dense(
     selection: Selection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Blended:
-    """Return what a dense predictor says of an image, tile by tile.
+    """Return the maps of an image, predicted tile by tile and blended, in a scratch file.
 
     Args:
-        predictor: Of dense models. Its tiles are taken; one without them gets tiles of `default_tile_px`.
+        predictor: Predictor of dense models. If it has no tile size, `default_tile_px` is used.
         raster: The image.
-        folder: For scratch files: 4 bytes for each pixel and map.
-        default_tile_px: See `predictor`.
-        selection: Which tiles it sees; where it sees none, all probabilities are 0. None for all tiles.
-        progress: Receives the number of finished tiles and of all.
+        folder: Folder for the scratch file, which takes 4 bytes for each pixel and map.
+        default_tile_px: Side of the tiles in pixels, if the predictor has none.
+        selection: Chooses the tiles to predict; in the others all probabilities are 0. None for all tiles.
+        progress: Called with the numbers of finished and of all tiles.
 
     Raises:
         OSError: The scratch file could not be written.
@@ -152,16 +152,17 @@ def cut_blended(
     block_px: int = _BLOCK_PX,
     max_window_px: int = _MAX_WINDOW_PX,
 ) -> LabelMap:
-    """Return the instances of an image: those of `instances_from_maps` for the whole of it.
+    """Return the instances of an image, the same as `instances_from_maps` finds in the whole image.
 
     Labels follow the order of the instances' first pixels, row by row.
 
     Args:
-        blended: What is known of the image.
-        settings: How instances are cut.
-        folder: For scratch files: 4 bytes for each pixel.
-        block_px: Side of the blocks in which pieces of foreground are found.
-        max_window_px: Pixels of the largest piece's bounding box that is cut at once; see `searcher.prediction.giant`.
+        blended: The maps of the image.
+        settings: Settings of post-processing.
+        folder: Folder for scratch files, which take 4 bytes for each pixel.
+        block_px: Side of the blocks in which pieces of foreground are found, in pixels.
+        max_window_px: Largest bounding box, in pixels, of a piece of foreground that is cut at once; see
+            `searcher.prediction.giant`.
 
     Raises:
         OSError: The scratch file could not be written.

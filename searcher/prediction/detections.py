@@ -35,12 +35,12 @@ _EDGE_PX = 3.0
 
 
 class Detected(Closing):
-    """What was found in all tiles of an image; the masks in a scratch file. A context manager.
+    """The detections in all tiles of an image; their masks are in a scratch file. A context manager.
 
     Args:
-        height: Of the image.
-        width: Of the image.
-        folder: For the scratch file.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        folder: Folder for the scratch file.
     """
 
     def __init__(self, height: int, width: int, folder: Path) -> None:
@@ -55,11 +55,11 @@ class Detected(Closing):
         self._mask_side = 0
 
     def close(self) -> None:
-        """Give the scratch file's room back."""
+        """Close the scratch file, which frees its disk space."""
         self._masks.close()
 
     def add(self, tile: Tile, found: Detections) -> None:
-        """Keep what was found in a tile, whose size is that of `found`."""
+        """Add the detections in a tile. The sizes of `found` and of the tile must agree."""
         assert found.size == (tile.height, tile.width), (found.size, tile)
         x1, y1, x2, y2 = found.boxes.T
         is_cut = (x1 < _EDGE_PX) & (tile.x > 0)
@@ -80,13 +80,14 @@ class Detected(Closing):
     def cut(
         self, settings: PostprocessSettings, labels: ScratchArray[np.int32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Write the label map, labels 1 to n in the order in which pixels were given away.
+        """Write the label map of the image, and return the scores of its instances, and their classes.
 
-        Return scores float32[n], and float32[n, K] of the classes, None where they were not learned.
+        Returns:
+            Scores float32[n], and class probabilities float32[n, K]; None if classes were not learned.
 
         Args:
-            settings: See `instances_from_detections`.
-            labels: int32[H, W], all 0.
+            settings: Settings of post-processing, see `instances_from_detections`.
+            labels: int32[H, W], all 0; labels 1 to n are written, in the order in which detections got their pixels.
         """
         boxes = np.concatenate([np.zeros((0, 4), np.float32), *self._boxes])
         scores = np.concatenate([np.zeros(0, np.float32), *self._scores])
@@ -132,13 +133,13 @@ def see_detections(
     The caller closes the result, which holds a scratch file. An image no larger than a tile is one tile.
 
     Args:
-        predictor: Of a model that finds instances one by one.
+        predictor: Predictor of a model that finds instances one by one.
         raster: The image.
-        folder: For scratch files.
-        tile_px: Side of a tile.
-        overlap_px: Least overlap of neighbours.
-        selection: Decides which tiles the model sees; None for all.
-        progress: Receives the number of tiles done, with those left out, and the number of all tiles.
+        folder: Folder for the scratch file.
+        tile_px: Side of a tile, in pixels.
+        overlap_px: Least overlap of neighbouring tiles, in pixels.
+        selection: Chooses the tiles to predict; None for all.
+        progress: Called with the numbers of finished (or skipped) and of all tiles.
 
     Raises:
         OSError: The scratch file could not be written.
@@ -161,12 +162,12 @@ def see_detections(
 
 
 def cut_detected(detected: Detected, settings: PostprocessSettings, folder: Path) -> LabelMap:
-    """Return the instances of an image; of one tile, those of `instances_from_detections`.
+    """Return the instances of an image; for a single tile, the same as `instances_from_detections`.
 
     Args:
-        detected: What was found.
-        settings: How instances are cut.
-        folder: For scratch files: 4 bytes for each pixel.
+        detected: The detections in the image.
+        settings: Settings of post-processing.
+        folder: Folder for scratch files, which take 4 bytes for each pixel.
 
     Raises:
         OSError: The scratch file could not be written.

@@ -65,7 +65,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is wanted of every image."""
+    """Settings of a prediction that are the same for every image."""
 
     folder: Path
     """Where outputs go; scratch files, too."""
@@ -89,7 +89,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedImage:
-    """What was found in an image."""
+    """The result of predicting one image: its size, and number and area of the objects."""
 
     name: str
     """Its file's name."""
@@ -110,7 +110,7 @@ class PredictedImage:
 
     @property
     def area_um2(self) -> float | None:
-        """Of all objects."""
+        """Area of all objects in square micrometres; None if the pixel size is not known."""
         if self.area_px is None or self.pixel_size_um is None:
             return None
         return self.area_px * self.pixel_size_um**2
@@ -123,7 +123,7 @@ class PredictedImage:
 
 @dataclass(frozen=True)
 class FailedImage:
-    """An image that could not be predicted."""
+    """An image that could not be predicted, and the reason."""
 
     name: str
     """Its file's name."""
@@ -141,17 +141,17 @@ def predict_images(
     done: Callable[[PredictedImage | FailedImage], None],
     progress: Progress | None = None,
 ) -> None:
-    """Predict images one after the other; a broken one is left out, and said.
+    """Predict images one after the other; a broken image does not stop the others.
 
     Args:
-        paths: Files of different names without extension.
+        paths: Image files whose names differ without their endings.
         predictor: The models.
-        options: What is wanted.
-        done: Receives the result of each.
-        progress: Receives the current task.
+        options: Settings that are the same for every image.
+        done: Called with the result of each image.
+        progress: Receives the progress within an image; None for nobody.
 
     Raises:
-        UserError: The disk is full, or does not work. What was done before is complete.
+        UserError: The disk is full or broken. The outputs of earlier images are complete.
     """
     for path in paths:
         done(
@@ -167,16 +167,16 @@ def predict_images(
 def guarded(
     path: Path, folder: Path, work: Callable[[], _Result], *, remedy: str = "make room"
 ) -> "_Result | FailedImage":
-    """Return what comes of an image; of a broken one, why.
+    """Return the result of work on an image; for a broken image, a `FailedImage` with the reason.
 
     Args:
-        path: The image.
-        folder: Where outputs go, for the message.
-        work: What is done with the image.
-        remedy: Where the disk fails.
+        path: The image file.
+        folder: Folder of the outputs, for messages.
+        work: Function that does the work.
+        remedy: Remedy in the message if the disk is full.
 
     Raises:
-        UserError: The disk is full, or does not work.
+        UserError: The disk is full or broken.
     """
     try:
         return work()
@@ -218,13 +218,13 @@ def _unforeseen(path: Path, error: Exception) -> str:
 def predict_image(
     path: Path, predictor: Predictor, options: Options, progress: Progress | None = None
 ) -> PredictedImage:
-    """Predict an image and write what is wanted of it.
+    """Predict an image, write the wanted outputs, and return the result.
 
     Args:
-        path: The image's file.
+        path: The image file.
         predictor: The networks.
-        options: What to write, where, and how to cut the image.
-        progress: Receives what is done, and how much of it; None for nobody.
+        options: What to write, where, and how to cut instances.
+        progress: Receives the progress; None for nobody.
 
     Raises:
         UserError: The image cannot be used.
@@ -304,19 +304,19 @@ def find_objects(
     settings: PostprocessSettings | None = None,
     selection: Selection | None = None,
 ) -> LabelMap:
-    """Return the objects in an image of any size, at the size that it has.
+    """Return the objects in an image of any size, as a label map of the image's size.
 
     Args:
         predictor: The models.
         raster: The image.
-        folder: For scratch files.
-        progress: Receives the number of finished tiles and of all.
-        settings: How instances are cut; None: as the models say.
-        selection: Which tiles the models see; None for all.
+        folder: Folder for scratch files.
+        progress: Called with the numbers of finished and of all tiles.
+        settings: Settings of post-processing; None for those of the models.
+        selection: Chooses the tiles to predict; None for all.
 
     Raises:
-        UserError: The image does not decode.
-        OSError: No room for scratch files.
+        UserError: The image cannot be decoded.
+        OSError: The disk is full.
     """
     settings = settings or predictor.postprocess
     if predictor.is_dense:
@@ -360,15 +360,15 @@ def _check_pixel_size(path: Path, pixel_size_um: float | None) -> None:
 
 
 def resampling_scale(path: Path, pixel_size_um: float | None, trained_um: float | None) -> float:
-    """Return how many pixels the network is to see per pixel of an image; 1 where either's size is not known.
+    """Return the factor by which an image is resized for the network; 1 if a pixel size is not known.
 
     Args:
-        path: The image's file, for messages.
-        pixel_size_um: Side of the image's pixels in micrometres; None where it is not known.
-        trained_um: The same of the training images.
+        path: The image file, for messages.
+        pixel_size_um: Side of the image's pixels in micrometres; None if it is not known.
+        trained_um: Side of the training images' pixels in micrometres; None if it is not known.
 
     Raises:
-        UserError: The image's pixels are none that can be, or differ too much from those of the training.
+        UserError: The pixel size is implausible, or differs too much from that of the training images.
     """
     _check_pixel_size(path, pixel_size_um)
     if pixel_size_um is None or trained_um is None:

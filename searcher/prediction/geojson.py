@@ -24,7 +24,7 @@ _REGION_COLOUR = (255, 200, 0)
 
 
 def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], class_name: str) -> None:
-    """Write the objects as QuPath reads them: a detection each, with id, outline, class and measurements.
+    """Write all objects as GeoJSON for QuPath: a detection each, with id, outline, class and measurements.
 
     The id is a UUID that follows from the file's name, the object's number and its bounding box.
 
@@ -33,7 +33,7 @@ def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], cla
     Args:
         path: The file to write.
         labels: The label map, read in windows.
-        table: Measurements by column, a value for each object in the order of its number.
+        table: Measurements by column, a value for each object in the order of the labels.
         class_name: Class of every object.
     """
     # QuPath has the area itself, and places by the outline.
@@ -55,18 +55,18 @@ def write_corrections(
     region: Tile,
     disagreement: NDArray[np.float64],
 ) -> None:
-    """Write a region to correct, and the objects in it, as annotations, which can be edited in QuPath.
+    """Write a region to correct and the objects in it as GeoJSON annotations, which QuPath can edit.
 
-    Each object has its `disagreement` as a measurement. `searcher data import` takes the corrected file back: outside
-    the region nothing is annotated.
+    Each object has its `disagreement` as a measurement. `searcher data import` imports the corrected file: outside the
+    region nothing is annotated.
 
     Args:
-        path: The file.
-        labels: All objects of the image.
-        table: What `measure_objects` found.
+        path: The file to write.
+        labels: Label map of the whole image.
+        table: The result of `measure_objects`.
         class_name: Class of the objects.
-        region: What a person looks at; an object is written, whole, if its bounding box meets it.
-        disagreement: float64[n], 0 to 1.
+        region: The region to correct. An object is written, whole, if its bounding box meets the region.
+        disagreement: float64[n], disagreement about each object, 0 to 1.
     """
     met = [index for index, box in enumerate(_boxes(table)) if _meet(box, region)]
     measured = (
@@ -77,11 +77,11 @@ def write_corrections(
 
 
 def object_ids(stem: str, table: Mapping[str, Column]) -> list[str]:
-    """Return the ids that the objects have in files of an image.
+    """Return the id of each object, as the GeoJSON files of an image have it.
 
     Args:
-        stem: The file's name without its last ending.
-        table: What `measure_objects` found.
+        stem: Name of the image file without its last ending.
+        table: The result of `measure_objects`.
     """
     return [
         str(uuid.uuid5(_OBJECTS, f"{stem!a}/{number}/{box.y},{box.x},{box.height},{box.width}"))

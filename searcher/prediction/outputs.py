@@ -61,10 +61,10 @@ _OUTLINE_PX = 2
 
 
 def output_paths(folder: Path, stem: str, wanted: Sequence[str]) -> dict[str, Path]:
-    """Return the file of each wanted output of an image.
+    """Return the path of each wanted output of an image, by the output's name.
 
     Args:
-        folder: Where outputs go.
+        folder: Folder of the outputs.
         stem: The image's name without its ending.
         wanted: Names of outputs, keys of `OUTPUTS`.
     """
@@ -72,14 +72,14 @@ def output_paths(folder: Path, stem: str, wanted: Sequence[str]) -> dict[str, Pa
 
 
 def check_places(image: Path, paths: Mapping[str, Path]) -> None:
-    """Check that outputs can have their names, before the work that they take.
+    """Check that the outputs of an image can be written under their names, before the work for them begins.
 
     Args:
-        image: Whose outputs they are.
-        paths: As `output_paths` returns them.
+        image: The image file.
+        paths: The result of `output_paths`.
 
     Raises:
-        UserError: A name is too long for the file system, or a folder has it.
+        UserError: A name is too long for the file system, or is the name of a folder.
     """
     for path in paths.values():
         try:
@@ -102,13 +102,13 @@ def check_places(image: Path, paths: Mapping[str, Path]) -> None:
 
 @contextmanager
 def all_or_nothing(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
-    """Yield where to write files instead; they are moved to `paths` if the body ends well, and else removed.
+    """Yield temporary paths to write; they are renamed to `paths` if the `with` block succeeds, otherwise deleted.
 
     Args:
-        paths: At least one file; all in one folder.
+        paths: The final paths, at least one, all in one folder.
 
     Raises:
-        OSError: A file could not be made durable, or moved.
+        OSError: A file could not be flushed to disk or renamed.
     """
     first = next(iter(paths.values()))
     digest = hashlib.sha256(os.fsencode(first.name)).hexdigest()[:16]
@@ -137,7 +137,7 @@ def _move(written: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
 
 
 def write_labels(path: Path, labels: LabelMap, pixel_size_um: float | None) -> None:
-    """Write the label map as a TIFF, deflated, 16 bit where that is enough; in tiles if it is large.
+    """Write the label map as a compressed TIFF, with 16 bits if the labels fit; in tiles if it is large.
 
     Args:
         path: The file to write.
@@ -170,12 +170,12 @@ def write_labels(path: Path, labels: LabelMap, pixel_size_um: float | None) -> N
 
 
 def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
-    """Write the image with the objects' outlines on it; reduced to a longer side of 4096 px at most.
+    """Write the image with the objects' outlines as PNG, reduced to a longer side of at most 4096 px.
 
     Args:
-        path: The PNG.
-        labels: The objects.
-        raster: The image, normalised; of other channels than 3, see `composite`.
+        path: The PNG file.
+        labels: Label map of the objects.
+        raster: The image, normalised. With other than 3 channels it is shown as by `composite`.
     """
     factor = math.ceil(max(labels.height, labels.width) / _OVERLAY_PX)
     height, width = max(1, labels.height // factor), max(1, labels.width // factor)
@@ -202,7 +202,7 @@ def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
 
 
 def write_csv(path: Path, table: Mapping[str, Column]) -> None:
-    """Write a table, numbers with eight digits; nothing where there is no value."""
+    """Write a table of objects as CSV, numbers with eight digits; missing values are empty cells."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(table)

@@ -82,7 +82,7 @@ DEFAULT_MODEL = "unet"
 
 
 class DataConfig(Section):
-    """Which images are trained and validated on, and how they are streamed."""
+    """Settings of the data: which images are used for training and validation, and how they are streamed."""
 
     val_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
     """Part of the training images held out for validation, by patient. Unused when `folds` is set."""
@@ -124,7 +124,7 @@ class DataConfig(Section):
 
     @property
     def split(self) -> dict[str, int | float]:
-        """The keys that decide which images are validated on, with their values: one split is as good as its equal."""
+        """The keys that decide which images are used for validation, with their values."""
         by_fold = ("folds", "fold", "split_seed")
         return {
             key: getattr(self, key)
@@ -133,7 +133,7 @@ class DataConfig(Section):
 
     @property
     def normalised_by(self) -> "Normalisation":
-        """How images are normalised. In a resolved configuration `auto` is of a time without normalisation: `fixed`."""
+        """The rule of normalisation. A resolved configuration with `auto` is from before normalisation: `fixed`."""
         from searcher.data_pipeline.normalisation import Normalisation  # NumPy, which no study file needs
 
         kind = "fixed" if self.normalisation == "auto" else self.normalisation
@@ -188,7 +188,7 @@ class DataConfig(Section):
 
 
 class AugmentConfig(PartSection):
-    """What happens to an image before the network sees it in training."""
+    """Settings of the augmentation: how a training image is changed before the network gets it."""
 
     registry: ClassVar[Registry[Any]] = AUGMENTATIONS
     named_by: ClassVar[str] = "preset"
@@ -239,7 +239,7 @@ class AugmentConfig(PartSection):
 
 
 class OptimizerConfig(PartSection):
-    """How weights follow gradients. Weight decay never applies to norms and biases."""
+    """Settings of the optimiser. Weight decay never applies to norms and biases."""
 
     registry: ClassVar[Registry[Any]] = OPTIMIZERS
 
@@ -266,7 +266,7 @@ class OptimizerConfig(PartSection):
 
 
 class ScheduleConfig(PartSection):
-    """How the learning rate changes over the training steps."""
+    """Settings of the learning-rate schedule over the training steps."""
 
     registry: ClassVar[Registry[Any]] = SCHEDULES
 
@@ -285,7 +285,7 @@ class ScheduleConfig(PartSection):
 
 
 class TrainConfig(Section):
-    """The training loop."""
+    """Settings of the training loop."""
 
     epochs: int = Field(default=20, ge=1, le=100_000)
     """Epochs of a trial that is neither pruned nor stopped."""
@@ -326,7 +326,7 @@ class TrainConfig(Section):
 
 
 class TuningConfig(Section):
-    """What is tuned on the validation images once a trial is trained, and travels with its best checkpoint."""
+    """Settings of the tuning after training: what is tuned on the validation images and stored with `best.pt`."""
 
     postprocess: bool = False
     """Tune `[postprocess]`: nothing is trained for it, it takes seconds."""
@@ -344,7 +344,7 @@ class TuningConfig(Section):
 
 
 class WarmStartConfig(Section):
-    """Training on from another trial's checkpoint, with another configuration."""
+    """Settings for starting from another trial's checkpoint, with another configuration."""
 
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """Digest of the checkpoint whose weights training begins from; empty: from none."""
@@ -385,7 +385,7 @@ def _model_of(value: Any) -> ModelSettings:
 
 
 class TrialConfig(Section):
-    """The resolved configuration of one trial."""
+    """The complete configuration of one trial: everything that affects its training."""
 
     data: DataConfig = DataConfig()
     """Images and stream."""
@@ -425,11 +425,11 @@ class TrialConfig(Section):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as nested plain values, as stored in checkpoints and the database."""
+        """Return the configuration as nested plain values, the form in checkpoints and the database."""
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Return the SHA-256 of the canonical JSON form, 64 hexadecimal digits.
+        """Return the SHA-256 of the configuration's canonical JSON, 64 hexadecimal digits.
 
         Without the images' channels and classes: they belong to the data, which are compared separately. And without
         `data.normalisation = "fixed"`, which is what every trial had before there was another.

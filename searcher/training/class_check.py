@@ -1,18 +1,17 @@
 """What a person should know of the classes of a data set before they are learned, and what is refused."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.splits import Split
 from searcher.data_pipeline.store import ClassTable, Store
+from searcher.data_pipeline.store.classes import alike_names
 from searcher.study.config import TrialConfig
 from searcher.suggestions import suggestion
 from searcher.training.class_data import weights_of
 from searcher.training.dataset import split_store
 
-__all__ = ["class_remarks", "names_remarks"]
+__all__ = ["class_remarks"]
 
 
 def class_remarks(store: Store, where: str, config: TrialConfig) -> list[str]:
@@ -35,23 +34,8 @@ def class_remarks(store: Store, where: str, config: TrialConfig) -> list[str]:
             f"{where}: training objects must have classes, got none in {len(split.train)} images; name them, or set "
             "data.learn_classes=false"
         )
-    lines = [_counts_line(store, split, config), *names_remarks(table.names), *_lacking(store, split, config)]
+    lines = [_counts_line(store, split, config), *alike_names(table.names), *_lacking(store, split, config)]
     return [f"{where}: {line}" for line in lines]
-
-
-def names_remarks(names: Sequence[str]) -> list[str]:
-    """Return a line for names of classes that differ in case, spaces or hyphens alone."""
-    alike: dict[str, list[str]] = {}
-    for name in names:
-        alike.setdefault("".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(
-            name
-        )
-    return [
-        f"the classes {' and '.join(map(repr, each))} differ in case or spaces alone and are learned as "
-        f"{len(each)}; give them one name if they are one"
-        for each in alike.values()
-        if len(each) > 1
-    ]
 
 
 def _refuse_undeclared(table: ClassTable, where: str) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.canonical import check_name
-from searcher.data_pipeline.datasets.samples import Pixels, Sample, SampleSource
+from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.datasets.writing import new_folder
 from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import is_partial, objects_only
 
 __all__ = [

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.folder_source import FolderSource
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, PixelKind, check_alike, kind_of, read_header
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import check_annotated
 
 __all__ = ["Entry", "LayoutSource"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.text_files import read_json
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import (
     IMAGE_SUFFIXES,
@@ -29,6 +29,7 @@ from searcher.data_pipeline.images import (
     read_image,
     read_labels,
 )
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import marked_value
 
 __all__ = ["open_nnunet"]

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import PixelKind, as_data
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = ["open_ome_zarr"]
 
@@ -68,8 +69,12 @@ class _Image:
 def open_ome_zarr(root: Path, *, strict: bool) -> LayoutSource | None:
     """Return the data set in a folder of OME-Zarr images, or of one such image; None if there is none.
 
+    Several planes and damaged chunks are noticed when a sample is read. Without `strict`, images that cannot be used
+    are left out and listed in `problems`.
+
     Raises:
-        DataError: Images have no label map, are damaged, or have several planes (`strict` only).
+        DataError: An image has no label map or damaged metadata, or a label map has no image (`strict` only); or no
+            image can be used.
     """
     images, label_maps = _find(root)
     if not images:

@@ -29,9 +29,9 @@ from searcher.data_pipeline.datasets.annotations.painting import covered, paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape
 from searcher.data_pipeline.datasets.layouts.folder_scan import FoundFile, samples_of, scan
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
-from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_data_image, read_labels
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import marked_outside
 
 __all__ = ["open_paired"]

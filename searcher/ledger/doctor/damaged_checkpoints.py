@@ -31,7 +31,9 @@ __all__ = ["checkpoints"]
 def checkpoints(
     examined: ExaminedStudy, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[Finding]:
-    """Compare every record with the bytes on disk; reads all checkpoints of the study, from an object store none.
+    """Yield a finding for each recorded checkpoint whose bytes differ from the record.
+
+    All checkpoints of the study are read; in an object store, only their listing is.
 
     Args:
         examined: The study.

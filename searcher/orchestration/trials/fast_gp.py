@@ -52,12 +52,12 @@ _NUM_FINER, _FINER_WIDTHS = 16, (0.1, 0.03, 0.01)
 
 
 class FastGPSampler(BaseSampler):
-    """Proposes points of a search space by Gaussian process.
+    """An Optuna sampler that proposes points by a Gaussian process; `fast-gp` in study files.
 
     Args:
-        space: What is searched.
-        n_startup_trials: Trials of a scrambled Sobol sequence before it learns.
-        seed: Of all that is random.
+        space: The search space.
+        n_startup_trials: Number of trials from a scrambled Sobol sequence before the process is used.
+        seed: Seed of everything random.
     """
 
     def __init__(self, space: SearchSpace, *, n_startup_trials: int, seed: int) -> None:
@@ -71,14 +71,14 @@ class FastGPSampler(BaseSampler):
         self._num_fitted = 0
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return all parameters; those whose condition does not hold are not asked for."""
+        """Return the distributions of all parameters, including those whose condition may not hold."""
         del study, trial
         return dict(self._distributions)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return a value for every parameter whose conditions hold.
+        """Return a proposed value for every parameter whose conditions hold.
 
         See `optuna.samplers.BaseSampler.sample_relative`.
         """
@@ -101,7 +101,7 @@ class FastGPSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return a random value, of a parameter that the space did not have.
+        """Return a random value for a parameter that is not in the search space.
 
         See `optuna.samplers.BaseSampler.sample_independent`.
         """

@@ -3,7 +3,7 @@
 Ray 2.60's own `OptunaSearch` records trials that the scheduler stopped as COMPLETE, drops every trial's last
 report, and leaves failed ones RUNNING. Here each trial gets the state that it earned:
 
-    the trainer came to its end         COMPLETE, with stop_reason
+    the trainer finished                COMPLETE, with stop_reason
     the scheduler stopped it            PRUNED, with its epoch
     the trainer failed                  FAIL, with fail_reason
     it ran out of memory                FAIL, and once more in two halves of a batch
@@ -81,15 +81,15 @@ def _contained(call: _Call) -> _Call:
 
 
 class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
-    """Asks Optuna for trials up to the study's budget and records what becomes of them.
+    """Ray Tune search algorithm: requests trials from Optuna up to the study's budget, and records their results.
 
     Args:
         ledger: The study in the database.
-        run: The launch; its resources are decided.
-        listener: Told of the progress.
-        stop: Set when the launch is to end.
-        proposer: Proposes the trials of a narrowed study; None leaves proposals to Optuna.
-        on_trial_ended: Called after a trial's state is in the database.
+        run: The settings of the launch; its resources are decided.
+        listener: Receives the progress.
+        stop: Event that is set when the launch is to end.
+        proposer: Proposes the trials; None to use the study's sampler directly.
+        on_trial_ended: Called after a trial's final state is in the database.
         forecast: Knows the epochs of earlier launches; None begins one.
         began: When the launch began, in seconds of `time.monotonic`; None for now.
     """
@@ -108,7 +108,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     ) -> None:
         super().__init__()
         self.ended_because: str | None = None
-        """Why the study came to its end before its budget, hours or a small gain; None if it did not."""
+        """Why the study ended before its budget was used, hours or a small gain; None if it did not."""
         self.problem: str | None = None
         """Why the search ended before its budget, None if it did not."""
         self.broken = False
@@ -146,7 +146,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     @_contained
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next trial's configuration, None to wait, or `FINISHED`."""
+        """Return the configuration of the next trial for Ray Tune; None to wait; `FINISHED` at the end."""
         remaining = self._num_to_do
         if remaining <= 0 or self._stop.is_set() or self.problem is not None:
             return str(Searcher.FINISHED)
@@ -290,7 +290,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Write down a trial's last epoch, then its state; see `ray.tune.search.Searcher.on_trial_complete`."""
+        """Record a trial's last epoch, then its state; see `ray.tune.search.Searcher.on_trial_complete`."""
         if error or result is None or "message" not in result:
             return  # ErrorCallback follows with the reason; a trial that never ran is left to reconciliation
         number = self._running[trial_id]
@@ -324,7 +324,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     @_contained
     def errored(self, trial_id: str, reason: str) -> None:
-        """Write down a trial whose worker is gone; it is tried again."""
+        """Record that a trial's worker was lost; the trial's parameters are queued again."""
         number = self._running.pop(trial_id, None)
         if number is None or self._ledger.trial(number).state.is_finished():
             return
@@ -336,7 +336,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     @property
     def running(self) -> Mapping[str, int]:
-        """Ray's identifiers of the trials that were handed out and have not ended, and their numbers."""
+        """The numbers of the trials that were started and have not ended, by Ray's ids."""
         return self._running
 
     def seen(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
@@ -345,11 +345,11 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._listener.trial_does(number, doing, epoch, value)
 
     def expect_loss(self, number: int, why: str) -> None:
-        """Take note of why a trial's worker is about to be gone; Ray will only say that it was killed."""
+        """Record why a trial's worker is about to be killed; Ray will only report that it was."""
         self._expected_losses[number] = why
 
     def end(self, problem: str) -> None:
-        """End the run because of something outside the trials."""
+        """End the launch, because of a problem that makes further trials pointless."""
         self.problem, self.broken = problem, True
 
     def _record(self, number: int, message: TrialMessage) -> None:
@@ -437,19 +437,19 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     # ---- Ray saves nothing of us -----------------------------------------------------------------------
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Save nothing: the database is the one truth, and Ray would pickle our connection to it."""
+        """Do nothing: the database has everything, and Ray would pickle our connection to it."""
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:  # noqa: ARG002
-        """Refuse: a relaunch opens the study instead."""
+        """Raise an error: a study is resumed by launching it again."""
         raise RuntimeError("a study is continued by launching it again, not by restoring Ray Tune's files")
 
 
 class ErrorCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Brings the search algorithm the reason of an errored trial, which Ray gives to callbacks only."""
+    """Ray Tune callback that passes the reason of a trial's error to the search algorithm, which Ray does not do."""
 
     def __init__(self, search: StudySearch) -> None:
         self._search = search
 
     def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
-        """Pass on why a trial's worker is gone."""
+        """Pass the reason why a trial's worker was lost to the search algorithm."""
         self._search.errored(trial.trial_id, cause_of(last_error(trial)))
