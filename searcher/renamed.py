@@ -62,7 +62,7 @@ NAMES = {
 
 
 def old_names(module: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module of `NAMES`."""
+    """Return a function for a module's `__getattr__` that resolves the module's old names, with a warning."""
 
     def get(name: str) -> Any:
         new = NAMES[module].get(name)
@@ -75,13 +75,13 @@ def old_names(module: str) -> Callable[[str], Any]:
 
 
 def install() -> None:
-    """Let old module names be imported. Safe to call again."""
+    """Make old module names importable. May be called again."""
     if not any(isinstance(finder, _OldModules) for finder in sys.meta_path):
         sys.meta_path.append(_OldModules())
 
 
 def warn_of_old_name(old: str, new: str) -> None:
-    """Warn the module that uses an old name: a `DeprecationWarning` with the present name."""
+    """Emit a `DeprecationWarning` with the new name, attributed to the caller's caller."""
     warnings.warn(f"{old} is now called {new}; write that", DeprecationWarning, stacklevel=3)
 
 

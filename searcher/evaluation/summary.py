@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from searcher.evaluation import official_metrics
 from searcher.evaluation.bootstrap import Interval, interval, resampled_sums
+from searcher.evaluation.class_metrics import ClassSummary, class_metrics, confusion
 from searcher.evaluation.counts import count_metrics, count_sums
 from searcher.evaluation.glas import poster
 from searcher.evaluation.glas.poster import PosterMetrics
@@ -38,6 +39,8 @@ class ImageMetrics:
     """The poster's own metrics, where they are wanted."""
     seconds: float | None = None
     """Time that predicting took, where it was measured."""
+    classes: NDArray[np.float64] | None = None
+    """What the image adds to the metrics of classes, see `class_sums`; None where they are not measured."""
 
     @property
     def num_true(self) -> int:
@@ -96,6 +99,9 @@ class Summary:
     strata: Mapping[str, StratumSummary]
     """By name; empty where no image's stratum is known. Images without one are `unknown` if others have one."""
 
+    classes: ClassSummary | None = None
+    """How well classes were told apart; None where they were not measured."""
+
     @property
     def num_images(self) -> int:
         """Number of images in the set."""
@@ -139,6 +145,8 @@ class Summary:
             found["num_patients"] = self.num_patients
         if self.poster is not None:
             found["poster"] = dict(self.poster)
+        if self.classes is not None:
+            found["classes"] = self.classes.to_dict()
         if self.strata:
             found["strata"] = {name: asdict(stratum) for name, stratum in self.strata.items()}
         if self.seconds_per_image is not None:
@@ -148,13 +156,20 @@ class Summary:
         return plain
 
 
-def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed: int = 0) -> Summary:
+def summarise(
+    images: Sequence[ImageMetrics],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    class_names: Sequence[str] = (),
+) -> Summary:
     """Return all metrics of a set of images, with intervals.
 
     Args:
         images: The measurements of at least one image.
         num_resamples: Number of resampled sets for the intervals.
         seed: Seed of the resampling.
+        class_names: Names of the classes, if they are measured; each image then has its `classes`.
 
     Raises:
         ValueError: There is no image.
@@ -164,11 +179,18 @@ def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed
     sums = np.stack([comparison.sums for comparison in comparisons])
     alone = official_metrics.from_sums(sums)
     counted = count_sums([image.num_true for image in images], [image.num_predicted for image in images])
-    columns = [sums, np.stack([alone[name] for name in official_metrics.metric_names()], axis=1), counted]
+    of_classes = [image.classes for image in images if class_names and image.classes is not None]
+    class_sums = np.stack(of_classes) if of_classes else np.zeros((len(images), 0))
+    columns = [
+        sums,
+        np.stack([alone[name] for name in official_metrics.metric_names()], axis=1),
+        counted,
+        class_sums,
+    ]
     # One draw for all figures, so that they can be compared resample by resample.
     drawn, drawn_images, num_units = _drawn(images, np.concatenate(columns, axis=1), num_resamples, seed)
     ends = np.cumsum([part.shape[1] for part in columns])
-    drawn_sums, drawn_alone, drawn_counts = np.split(drawn, ends[:-1], axis=1)
+    drawn_sums, drawn_alone, drawn_counts, drawn_classes = np.split(drawn, ends[:-1], axis=1)
     means = dict(zip(official_metrics.metric_names(), drawn_alone.T / drawn_images, strict=True))
     count_draws = count_metrics(drawn_counts)
     posters = [image.poster for image in images if image.poster is not None]
@@ -186,6 +208,19 @@ def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed
         },
         poster=asdict(poster.mean(posters)) if len(posters) == len(images) else None,
         strata=_strata(images),
+        classes=_of_classes(class_sums, drawn_classes, class_names, num_units) if of_classes else None,
+    )
+
+
+def _of_classes(
+    sums: NDArray[np.float64], drawn: NDArray[np.float64], names: Sequence[str], num_units: int
+) -> ClassSummary:
+    total = sums.sum(axis=0)
+    return ClassSummary(
+        names=tuple(names),
+        pooled={name: float(value) for name, value in class_metrics(total, names).items()},
+        intervals=_intervals(class_metrics(drawn, names), num_units),
+        confusion=confusion(total, len(names)),
     )
 
 

@@ -123,6 +123,8 @@ def tuning_target(metric: str, objective: Objective) -> str:
     """
     if metric != "objective":
         return metric
+    if objective.name == "mpq":  # post-processing moves objects, not their classes
+        return "pq"
     return objective.name if objective.name in {*OFFICIAL, *metrics_of_plugins()} else "object_dice"
 
 

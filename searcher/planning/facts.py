@@ -19,9 +19,9 @@ __all__ = ["DataFacts", "data_facts", "near_share"]
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Sizes and numbers of the images that are trained and validated on. All lengths are in pixels of the image.
+    """Sizes and numbers of a data set's images and objects, for planning a study. Lengths are in pixels of the image.
 
-    The side of an object is that of the square with the area of its bounding box.
+    An object's side is that of the square with the area of its bounding box.
     """
 
     num_images: int
@@ -63,19 +63,19 @@ class DataFacts:
 
     @property
     def is_stained(self) -> bool:
-        """Whether the images are colour images in bright field, as of H&E."""
+        """Whether the images are bright-field colour images, such as H&E."""
         return (len(self.channels), self.dtype, self.normalisation.kind) == (3, "uint8", "fixed")
 
 
 def data_facts(store: Store, where: str) -> DataFacts:
-    """Return what a plan needs to know of a data set.
+    """Return the sizes and numbers of a data set's training and validation images.
 
     Args:
-        store: The data set, prepared.
+        store: The store of the data set.
         where: The data set, for messages.
 
     Raises:
-        DataError: No image of it is to be trained on, or none holds an object.
+        DataError: No image is for training, or none holds an object.
     """
     indices = trained_on(store)
     if not indices:
@@ -118,11 +118,11 @@ def data_facts(store: Store, where: str) -> DataFacts:
 
 
 def near_share(labels: NDArray[np.integer], gap_px: int) -> float:
-    """Return the part of the objects that have a pixel near a pixel of another object, 0..1.
+    """Return the share of objects that have a pixel near a pixel of another object, 0 to 1.
 
     Args:
         labels: integer[H, W], 0 background.
-        gap_px: Pixels are near that are at most so far apart along rows and along columns.
+        gap_px: Largest distance along rows and along columns at which two pixels are near, in pixels.
     """
     from scipy import ndimage
 

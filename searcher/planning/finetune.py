@@ -39,18 +39,18 @@ _TRIALS = 4
 def plan_finetuning(
     facts: DataFacts, config: TrialConfig, *, name: str, where: str, bundle: Path, num_cpus: int
 ) -> Plan:
-    """Return a study that trains a bundle's network on.
+    """Return a plan of a study that trains a bundle's network further on other images.
 
     Args:
-        facts: Of the images that are trained and validated on.
-        config: What the network was trained with.
+        facts: Facts about the training and validation images.
+        config: Configuration with which the network was trained.
         name: Name of the study.
-        where: The data set, for the file's head and for messages.
-        bundle: The bundle's folder.
-        num_cpus: Cores of the machine.
+        where: The data set, for the file's header and for messages.
+        bundle: Folder of the bundle.
+        num_cpus: Number of CPU cores of the machine.
 
     Raises:
-        UserError: There is one image or one patient, so that nothing can be held out.
+        UserError: There is only one image or one patient, so that nothing can be held out.
     """
     check_patients(facts, where)
     where, folds = one_line(where), folds_of(facts)

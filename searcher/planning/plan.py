@@ -56,17 +56,17 @@ _UNEVEN = 3
 
 @dataclass
 class Table:
-    """A table of the study file: keys with values and the reasons for them."""
+    """A table of a study file: keys with values, and the reason for each."""
 
     name: str
     entries: list[tuple[str, Any, str]] = field(default_factory=list)
 
     def add(self, key: str, value: Any, why: str = "") -> Self:
-        """Add a key with its reason.
+        """Add a key with its value and reason, and return the table.
 
         Args:
-            key: Of the table.
-            value: As TOML has it.
+            key: Name of the key.
+            value: A value that TOML can hold.
             why: The reason, which becomes a comment; empty for none.
         """
         self.entries.append((key, value, why))
@@ -75,7 +75,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plan:
-    """Study files for a data set, as text."""
+    """One or two study files for a data set, as text, with remarks."""
 
     name: str
     """Name of the study."""
@@ -96,18 +96,18 @@ def plan_study(
     num_cpus: int,
     remarks: Sequence[str] = (),
 ) -> Plan:
-    """Return a study for a data set.
+    """Return a plan of a study for a data set.
 
     Args:
-        facts: Of the images that are trained and validated on.
-        name: Name of the study. The study that trains its winner on every fold is called NAME-folds.
-        where: The data set, for the file's head and for messages.
+        facts: Facts about the training and validation images.
+        name: Name of the study. A second study, which trains the best trial on every fold, is called NAME-folds.
+        where: The data set, for the file's header and for messages.
         has_imagenet: Whether the package with the encoder's pretrained weights is installed.
-        num_cpus: Cores of the machine.
-        remarks: What else there is to say of the data, one line each.
+        num_cpus: Number of CPU cores of the machine.
+        remarks: Further remarks on the data, one line each.
 
     Raises:
-        UserError: There is one image or one patient, so that nothing can be held out.
+        UserError: There is only one image or one patient, so that nothing can be held out.
     """
     check_patients(facts, where)
     where = one_line(where)
@@ -142,17 +142,17 @@ def plan_study(
 
 
 def folds_of(facts: DataFacts) -> int:
-    """Return in how many folds the patients are validated on; 0 where a part of them is held out once."""
+    """Return the number of folds for validation; 0 to hold out a part of the patients once."""
     if facts.has_validation or facts.num_patients >= _FEW_PATIENTS:
         return 0
     return min(facts.num_patients, _MOST_FOLDS)
 
 
 def check_patients(facts: DataFacts, where: str) -> None:
-    """Refuse data of which nothing can be held out.
+    """Raise an error if nothing can be held out for validation.
 
     Raises:
-        UserError: There is one image or one patient.
+        UserError: There is only one image or one patient.
     """
     if facts.has_validation or facts.num_patients > 1:
         return
@@ -183,7 +183,7 @@ def _study(facts: DataFacts, name: str, where: str) -> Table:
 
 
 def objective_of(facts: DataFacts) -> str:
-    """Return the metric that fits how many objects are in an image."""
+    """Return the name of the objective that suits the number of objects in an image."""
     return "object_f1" if facts.objects_per_image > _MANY else "object_dice"
 
 
@@ -228,11 +228,11 @@ def _data_space(facts: DataFacts) -> Table:
 
 
 def held_out(facts: DataFacts, folds: int) -> Table:
-    """Return the table `data` with what is validated on.
+    """Return the table `data` of a study file, with the images that are used for validation.
 
     Args:
-        facts: Of the images.
-        folds: See `folds_of`.
+        facts: Facts about the training and validation images.
+        folds: The result of `folds_of`.
     """
     table = Table("data")
     unknown = f"{facts.num_images} images, patients unknown"
@@ -385,9 +385,9 @@ def remarks_of(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
     """Yield warnings to read before the planned study is launched, one line each.
 
     Args:
-        facts: Of the data.
-        name: The study's name.
-        folds: Number of folds of the study that follows; 0 for none.
+        facts: Facts about the training and validation images.
+        name: Name of the study.
+        folds: Number of folds of the second study; 0 for none.
     """
     if not facts.patients_are_known and not facts.has_validation:
         yield (
@@ -431,7 +431,7 @@ def _head(facts: DataFacts, where: str) -> Iterator[str]:
 
 
 def lines_of(tables: list[Table]) -> Iterator[str]:
-    """Yield the lines of tables with their reasons."""
+    """Yield the lines of tables in a study file, with reasons as comments."""
     for table in tables:
         if table.entries:
             yield ""

@@ -55,7 +55,7 @@ _MINUS = "−"
 
 
 def render(report: EvaluationReport) -> str:
-    """Return the page."""
+    """Return the report page of an evaluation as HTML."""
     environment = templates()
     environment.filters.update(
         capital=capital,

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 from searcher.plugins import PluginError, Registry
 
 __all__ = [
+    "CLASS_METRICS",
     "COSTS",
     "METRICS",
     "OFFICIAL",
@@ -85,10 +86,15 @@ METRICS: Registry[Metric] = Registry(
         "ap": f"{__name__}:HIGHER",
         "pq": f"{__name__}:HIGHER",
         "aji": f"{__name__}:HIGHER",
+        "mpq": f"{__name__}:HIGHER",
+        "class_accuracy": f"{__name__}:HIGHER",
     },
 )
 """Every validation metric. Definitions of ours: `searcher.evaluation.official_metrics`; from `ap50` on,
 `searcher.evaluation.instances`."""
+
+CLASS_METRICS = ("mpq", "class_accuracy")
+"""Those of ours that there are only where classes are learned; see `searcher.evaluation.class_metrics`."""
 
 COSTS: Registry[Metric] = Registry(
     "cost", key="study.secondary_objectives", built_in={"seconds_per_image": f"{__name__}:LOWER"}

@@ -12,6 +12,7 @@ from searcher.exceptions import StudyFileError
 from searcher.models.parts import KINDS
 from searcher.study.config import DEFAULT_MODEL, TrialConfig
 from searcher.study.config_keys import config_fields
+from searcher.study.objectives import CLASS_METRICS
 from searcher.study.parts import SAMPLERS
 from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
 from searcher.study.problems import Problems
@@ -115,6 +116,8 @@ def parse_study(
                 f"must not be given for a rerank, whose trials are candidates times replicates, {_runs(parent)}, "
                 f"got {shown(given)}; set parent.best or parent.replicates",
             )
+    if not problems:
+        _check_classes_are_learned(sections["study"], fixed, problems)
     if not problems and sections["study"].secondary_objectives:
         sampler = sections["search"].sampler
         if not SAMPLERS[sampler].several_objectives:
@@ -191,6 +194,21 @@ def _with_pipeline(
         return {}
     table["pipeline"] = content
     return {key: content}
+
+
+def _check_classes_are_learned(study: StudySection, fixed: Mapping[str, Any], problems: Problems) -> None:
+    """Refuse a metric of classes as an objective where none are learned."""
+    for key, names in (
+        ("objective", [study.objective]),
+        ("secondary_objectives", study.secondary_objectives),
+    ):
+        of_classes = [name for name in names if name in CLASS_METRICS]
+        if of_classes and not fixed.get("data.learn_classes", False):
+            problems.add(
+                f"study.{key}",
+                f"must be metrics that are measured, got {of_classes[0]}, which needs data.learn_classes = true; "
+                "set that, or take another metric",
+            )
 
 
 def _runs(parent: ParentSection) -> int:

@@ -85,7 +85,12 @@ class Learner:
         self.transfer: Transfer | None = None
         """What was taken over from the other trial's checkpoint, None if there was none."""
         if parent is not None:
-            self.transfer = warm_start(self.model, parent.checkpoint, settings=parent.settings)
+            self.transfer = warm_start(
+                self.model,
+                parent.checkpoint,
+                settings=parent.settings,
+                class_names=config.model.class_names,
+            )
         frozen = freeze(self.model, config.warm_start.freeze)
         if self.transfer is not None:
             refuse_fresh(frozen.names, self.transfer, freeze=config.warm_start.freeze)

@@ -17,7 +17,7 @@ from searcher.data_pipeline.stream import BatchStream
 from searcher.exceptions import CheckpointError, UserError
 from searcher.inference.precision import default_device, resolve_precision
 from searcher.study.config import DataConfig, TrialConfig
-from searcher.study.objectives import Objective
+from searcher.study.objectives import CLASS_METRICS, Objective
 from searcher.training.alive import Alive, silent
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
 from searcher.training.class_data import classed, with_class_digest, with_classes
@@ -101,6 +101,10 @@ class Trainer:
     ) -> None:
         assert resume_sha256 is None or resume_from is not None, resume_sha256
         assert warm_start is None or (config.warm_start.sha256 and resume_from is None), warm_start
+        if objective.name in CLASS_METRICS and not config.data.learn_classes:
+            raise UserError(
+                f"study.objective: must be a metric that is measured, got {objective.name}; set data.learn_classes=true"
+            )
         store = classed(store, config.data)
         self.config = config = with_class_digest(config, store)
         self.objective = objective

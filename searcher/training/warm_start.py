@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from searcher.exceptions import UserError
 from searcher.models.base import SegmentationModel
+from searcher.models.class_branch import CLASS_BRANCH
 from searcher.models.settings import ModelSettings
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.training.checkpoints import Checkpoint, load_checkpoint
@@ -174,13 +175,20 @@ def _refuse_leakage(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, An
 _UNUSED = "(unused)"
 
 
-def warm_start(model: SegmentationModel, checkpoint: Checkpoint, *, settings: ModelSettings) -> Transfer:
+def warm_start(
+    model: SegmentationModel,
+    checkpoint: Checkpoint,
+    *,
+    settings: ModelSettings,
+    class_names: Sequence[str] = (),
+) -> Transfer:
     """Load a checkpoint's validated weights into a model, for each tensor whose name and shape fit.
 
     Args:
         model: The model, with fresh or pretrained weights, which stay in tensors that do not fit.
         checkpoint: A checkpoint of any trial.
         settings: The model's settings as chosen, before values were filled in from the data.
+        class_names: The classes that the model learns. Other classes' branch is not taken over.
 
     Returns:
         Which tensors were loaded and which were not.
@@ -191,6 +199,9 @@ def warm_start(model: SegmentationModel, checkpoint: Checkpoint, *, settings: Mo
     own, theirs = model.state_dict(), checkpoint.weights()
     fitting = [name for name in own if name in theirs and theirs[name].shape == own[name].shape]
     taken = model.transferable(fitting, settings)
+    classes_there = tuple(checkpoint.config.get("model", {}).get("class_names", ()))
+    if classes_there != tuple(class_names):
+        taken = {name for name in taken if not name.startswith(CLASS_BRANCH)}
     transfer = Transfer(
         epoch=checkpoint.epoch,
         loaded=tuple(name for name in fitting if name in taken),
@@ -212,6 +223,12 @@ def warm_start(model: SegmentationModel, checkpoint: Checkpoint, *, settings: Mo
             "warm start: the checkpoint's images have %s channels, these have %d; the first layer begins anew",
             before,
             channels,
+        )
+    if classes_there and classes_there != tuple(class_names):
+        logger.warning(
+            "warm start: the checkpoint's classes are %s, these are %s; the class branch begins anew",
+            ", ".join(classes_there),
+            ", ".join(class_names) or "none",
         )
     for what, names in (
         ("loaded", transfer.loaded),
