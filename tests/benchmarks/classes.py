@@ -14,6 +14,7 @@ import argparse
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,9 +61,7 @@ def config_of(model: str, epochs: int, seed: int) -> TrialConfig:
     return TrialConfig.model_validate(values)
 
 
-def features(
-    image: NDArray[np.uint8], labels: NDArray[np.int32], numbers: Iterable[int]
-) -> NDArray[np.float64]:
+def features(image: NDArray[Any], labels: NDArray[np.int32], numbers: Iterable[int]) -> NDArray[np.float64]:
     """Return mean and spread of the colours, area and elongation of objects: float64[n, 8]."""
     boxes = ndimage.find_objects(labels)
     rows = []
