@@ -13,7 +13,7 @@ from optuna_dashboard import wsgi
 
 from searcher.dashboard.access import Access
 from searcher.dashboard.artifacts import StudyArtifacts
-from searcher.dashboard.guard import Guard, WsgiApp
+from searcher.dashboard.guard import RequestGuard, WsgiApp
 from searcher.dashboard.pages import ReadOnlyPages
 from searcher.exceptions import UserError
 from searcher.ledger.database import Database
@@ -66,7 +66,7 @@ class DashboardServer:
         app: WsgiApp = wsgi(database.optuna_storage, artifact_store=StudyArtifacts(database))
         if not writable:
             app = ReadOnlyPages(app)
-        self._server.set_app(Guard(app, writable=writable, access=access, hosts=local, port=self.port))
+        self._server.set_app(RequestGuard(app, writable=writable, access=access, hosts=local, port=self.port))
 
     @property
     def url(self) -> str:
