@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.annotations import problem_of
 from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.exposure import Choice, Exposure, choose_normalisation, exposure_of
+from searcher.data_pipeline.exposure import Exposure, NormalisationChoice, choose_normalisation, exposure_of
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
 from searcher.data_pipeline.store.classes import alike_names
-from searcher.data_pipeline.unannotated import objects_only, remark_on
+from searcher.data_pipeline.unannotated import objects_only, unannotated_remark
 
-__all__ = ["DatasetReport", "InstanceStatistics", "SplitReport", "inspect_dataset"]
+__all__ = ["DatasetReport", "InstanceStatistics", "SplitContents", "inspect_dataset"]
 
 _QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 
@@ -37,7 +37,7 @@ class InstanceStatistics:
 
 
 @dataclass(frozen=True)
-class SplitReport:
+class SplitContents:
     """What one split of a data set contains."""
 
     num_images: int
@@ -73,7 +73,7 @@ class DatasetReport:
     """Type of the images' values, `uint8` or `uint16`."""
     normalisation: str
     """What `data.normalisation = "auto"` means for them, and why."""
-    splits: dict[str, SplitReport]
+    splits: dict[str, SplitContents]
     """By split."""
     problems: tuple[str, ...]
     """What makes files unusable: one line each, naming the file."""
@@ -152,7 +152,7 @@ def inspect_dataset(
         _judge(source.name, by_split, problems, remarks)
     remarks += _class_remarks(source, images)
     remarks += _whole_remarks([image.sample for image in images])
-    if remark := remark_on(source.name, [image.annotated for image in images]):
+    if remark := unannotated_remark(source.name, [image.annotated for image in images]):
         remarks.append(remark)
     return DatasetReport(
         name=source.name,
@@ -171,7 +171,7 @@ def inspect_dataset(
     )
 
 
-def _choice(source: SampleSource, images: Sequence[_Image]) -> Choice:
+def _choice(source: SampleSource, images: Sequence[_Image]) -> NormalisationChoice:
     """Return the normalisation of what is trained on: of all images, where no split is for training."""
     trained = [image for image in images if not image.sample.split.startswith("test")] or images
     exposures = (image.exposure for image in trained if image.exposure is not None)
@@ -209,10 +209,10 @@ def _whole_remarks(samples: Sequence[Sample]) -> list[str]:
     return remarks
 
 
-def _split_report(images: Sequence[_Image], *, has_classes: bool) -> SplitReport:
+def _split_report(images: Sequence[_Image], *, has_classes: bool) -> SplitContents:
     areas = np.concatenate([image.areas for image in images])
     pixels = sum(image.height * image.width * image.annotated for image in images)
-    return SplitReport(
+    return SplitContents(
         num_images=len(images),
         num_groups=len({image.sample.group for image in images}),
         strata=dict(Counter(image.sample.stratum for image in images)),

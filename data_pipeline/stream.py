@@ -1,7 +1,7 @@
 """The streaming batch generator: crops from the store, augmented by threads, a batch at a time.
 
 Threads write straight into a ring of preallocated batch buffers; OpenCV and NumPy release the interpreter while
-they work on pixels. Memory is bounded by the ring, whatever the dataset's size. What sample n of an epoch looks
+they work on pixels. The ring bounds the memory for data sets of any size. What sample n of an epoch looks
 like depends on (seed, epoch, n) alone.
 """
 

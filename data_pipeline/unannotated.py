@@ -18,7 +18,7 @@ __all__ = [
     "marked_outside",
     "marked_value",
     "objects_only",
-    "remark_on",
+    "unannotated_remark",
 ]
 
 UNANNOTATED = -1
@@ -74,7 +74,7 @@ def check_annotated(where: object, labels: NDArray[np.integer[Any]]) -> None:
         )
 
 
-def remark_on(where: str, shares: list[float]) -> str | None:
+def unannotated_remark(where: str, shares: list[float]) -> str | None:
     """Return a line that states how much of a data set is not annotated; None if all of it is annotated.
 
     Args:

@@ -98,7 +98,7 @@ def upsampling_block(in_channels: int, out_channels: int, upsampling: Upsampling
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        upsampling: `transposed` for a transposed convolution; else a 1x1 convolution and bilinear upsampling.
+        upsampling: `transposed` for a transposed convolution; otherwise a 1x1 convolution and bilinear upsampling.
     """
     if upsampling == "transposed":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)

@@ -1,8 +1,8 @@
 """What networks that tell classes apart have in common: targets, loss, and an object's class from its pixels.
 
-A class branch says of an object which class it is of. It stands beside what finds objects: where objects are does not
-depend on it, and its loss looks at objects whose class is known, and at nothing else. So a network without classes has
-the same other weights, by the same names.
+A class branch predicts the class of each object. It is separate from the head that finds objects: their places do not
+depend on it. Its loss is computed on objects with a known class only. So a network without classes has the same other
+weights, by the same names.
 
 Shapes: B batch, H rows, W columns, K classes, n instances.
 """

@@ -29,7 +29,7 @@ from searcher.models.backbones import BackboneParts, NormLayer, group_norm, norm
 from searcher.models.parts import BACKBONES
 from searcher.models.settings import MaskRCNNSettings
 
-__all__ = ["DetectorParts", "Sampler", "build_detector"]
+__all__ = ["BoxSampler", "DetectorParts", "build_detector"]
 
 _NUM_CLASSES = 2  # background, instance
 _BOX_CELLS, _MASK_CELLS = 7, 14
@@ -46,7 +46,7 @@ class DetectorParts(NamedTuple):
     """Proposals to scored boxes with masks."""
 
 
-class Sampler(nn.Module):
+class BoxSampler(nn.Module):
     """Draws at random the anchors or proposals of each image that the losses are computed on.
 
     In train mode the numbers come from torch's global generator. In eval mode they come from a generator of their own
@@ -112,7 +112,7 @@ def build_detector(settings: MaskRCNNSettings, anchors: Anchors) -> DetectorPart
         post_nms_top_n={"training": settings.rpn_proposals, "testing": settings.rpn_proposals},
         nms_thresh=settings.rpn_nms_threshold,
     )
-    rpn.fg_bg_sampler = Sampler(settings.rpn_samples, 0.5)
+    rpn.fg_bg_sampler = BoxSampler(settings.rpn_samples, 0.5)
 
     box_head = (
         FastRCNNConvFCHead(
@@ -137,7 +137,7 @@ def build_detector(settings: MaskRCNNSettings, anchors: Anchors) -> DetectorPart
         mask_head=MaskRCNNHeads(channels, [channels] * 4, 1, norm_layer=head_norm),
         mask_predictor=MaskRCNNPredictor(channels, settings.mask_layer, _NUM_CLASSES),
     )
-    roi_heads.fg_bg_sampler = Sampler(settings.box_samples, 0.25)
+    roi_heads.fg_bg_sampler = BoxSampler(settings.box_samples, 0.25)
     _calm(roi_heads)
     return DetectorParts(_build_backbone(settings, head_norm), rpn, roi_heads)
 

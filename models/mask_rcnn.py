@@ -68,7 +68,7 @@ class MaskRCNN(DetectionModel):
     """A backbone with a feature pyramid, a region proposal network, a box head and a mask head.
 
     A class branch, if there are classes, says of each box which class its instance has, from the box head's features.
-    Boxes, scores and masks do not depend on it: an instance has one box, whatever its class, and instances of all
+    Boxes, scores and masks do not depend on it: an instance of any class has one box, and instances of all
     classes compete by score. The probabilities are those of one softmax over background and all classes: that of an
     instance, times that of a class among instances. An instance of unknown class is trained to be an instance. It has
     no part in the branch's loss.

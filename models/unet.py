@@ -54,7 +54,7 @@ class UNet(DenseModel):
             `HeadOptions`.
         deep_supervision: Whether, in training, each level of the decoder has an output of its own, and the losses use
             all outputs.
-        num_classes: Number of classes of objects that the network tells apart. A branch beside the head, a 3x3 and a
+        num_classes: Number of classes of objects that the network tells apart. A branch next to the head, a 3x3 and a
             1x1 convolution, predicts each pixel's class; 0 for no such branch.
         class_weights: Weight of the pixels of each class in the loss of the classes; empty for equal weights.
         options: Settings of a plug-in's encoder, head or losses, by the part's name.

@@ -1,4 +1,4 @@
-"""Files that are either the old whole or the new whole, whatever happens while they are written."""
+"""Files that are either completely old or completely new, even if the process or machine stops during a write."""
 
 import contextlib
 import ctypes

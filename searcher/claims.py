@@ -12,7 +12,7 @@ from pathlib import Path
 
 from searcher.exceptions import UserError
 
-__all__ = ["claimed", "new_folder"]
+__all__ = ["claimed", "free_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 """How a file system without locks answers."""
 
 
-def new_folder(folder: Path) -> Path:
+def free_folder(folder: Path) -> Path:
     """Create and return a new folder: `folder`, or the first free one of `folder-2`, `folder-3`, ...
 
     If several processes request the same name at the same time, each gets another folder.

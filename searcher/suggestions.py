@@ -13,7 +13,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """Return the remedy for an unknown name, as text: the most similar known name, or else the known names."""
+    """Return the remedy for an unknown name, as text: the most similar known name, or all of them."""
     names = sorted(known)
     meant = nearest(name, names)
     if meant:

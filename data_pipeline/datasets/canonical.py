@@ -29,7 +29,7 @@ from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.datasets.writing import new_folder
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
-from searcher.data_pipeline.unannotated import is_partial, remark_on
+from searcher.data_pipeline.unannotated import is_partial, unannotated_remark
 
 __all__ = ["ImportReport", "check_name", "import_dataset", "write_image"]
 
@@ -61,7 +61,7 @@ class ImportReport:
 
 
 @dataclass
-class _Found:
+class _ReadSamples:
     """What is known once every image is read."""
 
     samples: list[Sample]
@@ -100,7 +100,7 @@ def import_dataset(
             something else.
     """
     with new_folder(folder) if folder is not None else nullcontext() as target:
-        found = _Found([], [], 0, list(getattr(source, "problems", ())), [], [], [])
+        found = _ReadSamples([], [], 0, list(getattr(source, "problems", ())), [], [], [])
         for image, labels, sample in _read_all(source, found, progress or (lambda _done, _total: None)):
             if target is not None:
                 write_image(target / "images", sample.id, image)
@@ -109,7 +109,7 @@ def import_dataset(
             raise DataError(*(found.problems or [f"{where}: must hold images, got none; check the path"]))
         if not labels_are_said:
             _judge(where, found)
-        if remark := remark_on(where, found.annotated):
+        if remark := unannotated_remark(where, found.annotated):
             found.remarks.append(remark)
         report = ImportReport(
             source=where,
@@ -129,7 +129,7 @@ def import_dataset(
 
 
 def _read_all(
-    source: SampleSource, found: _Found, progress: Callable[[int, int], None]
+    source: SampleSource, found: _ReadSamples, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int32], Sample]]:
     """Yield each image that can be read, and keep account in `found`."""
     annotated = getattr(source, "read_annotated", None)
@@ -154,7 +154,7 @@ def _read_all(
         progress(index + 1, len(source.samples))
 
 
-def _judge(where: str, found: _Found) -> None:
+def _judge(where: str, found: _ReadSamples) -> None:
     """Refuse label maps that are clearly something else, and remark on odd ones, as training does."""
     for split in sorted({sample.split for sample in found.samples}):
         members = [index for index, sample in enumerate(found.samples) if sample.split == split]
@@ -222,7 +222,7 @@ def _write_labels(folder: Path, name: str, labels: NDArray[np.int32]) -> None:
         tifffile.imwrite(folder / f"{name}.tif", labels.astype(np.uint32), compression="zlib")
 
 
-def _write_tables(folder: Path, source: SampleSource, found: _Found) -> None:
+def _write_tables(folder: Path, source: SampleSource, found: _ReadSamples) -> None:
     with (folder / "samples.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
         rows = [_known(source, sample) for sample in found.samples]

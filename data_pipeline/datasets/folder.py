@@ -14,7 +14,7 @@ from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
 from searcher.data_pipeline.datasets.folder_source import FolderSource
-from searcher.data_pipeline.datasets.object_classes import check_labels, read_classes
+from searcher.data_pipeline.datasets.object_classes import check_labels, read_object_classes
 from searcher.data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
 from searcher.data_pipeline.datasets.samples import SPLITS, Sample
 from searcher.data_pipeline.datasets.tables import (
@@ -191,7 +191,7 @@ class LabelFolder(PairedFolder):
         names = {stem: path.stem for stem, path in images.items()}
         rows, row_problems = _rows(root, names.values())
         problems += row_problems
-        self._classes, class_problems = read_classes(root, names.values())
+        self._classes, class_problems = read_object_classes(root, names.values())
         problems += class_problems
         self._description = Description()
         try:

@@ -14,14 +14,14 @@ from searcher.data_pipeline.datasets.tables import read_table
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
 
-__all__ = ["OBJECTS_FILE", "check_labels", "read_classes"]
+__all__ = ["OBJECTS_FILE", "check_labels", "read_object_classes"]
 
 OBJECTS_FILE = "objects.csv"
 _COLUMNS = ("image", "label", "class")
 _SHOWN = 5
 
 
-def read_classes(root: Path, ids: Collection[str]) -> tuple[dict[str, dict[int, str]], list[str]]:
+def read_object_classes(root: Path, ids: Collection[str]) -> tuple[dict[str, dict[int, str]], list[str]]:
     """Return the classes in `objects.csv` as {image: {label: class}}, and the problems of the file, one line each.
 
     Without the file, both are empty.

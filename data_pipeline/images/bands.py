@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.plain import opened_at_any_size, pixels_of
+from searcher.data_pipeline.images.plain import decoded_pixels, opened_at_any_size
 from searcher.data_pipeline.images.raster import HeadedRaster, ImageHeader
 from searcher.data_pipeline.scratch import FileArray, ScratchArray
 from searcher.data_pipeline.tiling import Tile
@@ -147,7 +147,7 @@ def _png_bands(path: Path) -> Iterator[Pixels]:
             with Image.open(io.BytesIO(whole)) as band:
                 band.load()
                 above = band.crop((0, num, width, num + 1)).tobytes()
-                yield pixels_of(band)[1:]
+                yield decoded_pixels(band)[1:]
 
 
 def _png_rows(

@@ -47,7 +47,7 @@ class LabelHeader:
     has_palette: bool = False
     """Whether the values stand for colours of a palette."""
     orientation: int = 1
-    """The orientation tag of TIFF. Values are taken as they are stored, whatever it says."""
+    """The orientation tag of TIFF. It does not change the values, which are used as stored."""
 
 
 def read_label_header(path: Path) -> LabelHeader:

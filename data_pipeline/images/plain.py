@@ -18,8 +18,8 @@ from searcher.data_pipeline.images.raster import Colour, ImageHeader, Pixels
 
 __all__ = [
     "check_ratio",
+    "decoded_pixels",
     "opened_at_any_size",
-    "pixels_of",
     "plain_header",
     "png_bit_depth",
     "read_plain",
@@ -99,13 +99,13 @@ def read_plain(path: Path, header: ImageHeader) -> Pixels:
         pixels: Pixels = np.atleast_3d(decoded)[..., : header.channels].astype(np.uint16, copy=False)
     else:
         with opened_at_any_size(path) as opened:
-            pixels = pixels_of(opened)
+            pixels = decoded_pixels(opened)
     if pixels.shape != (header.height, header.width, header.channels):
         raise ValueError("a file that changed while it was read")
     return np.ascontiguousarray(pixels)
 
 
-def pixels_of(opened: Image.Image) -> NDArray[np.uint8]:
+def decoded_pixels(opened: Image.Image) -> NDArray[np.uint8]:
     """Return an opened image's 8 bit pixels, [H, W, 1 or 3], without transparency; palettes become colours."""
     if opened.mode == "LA":
         opened = opened.getchannel("L")

@@ -38,7 +38,7 @@ class ImageHeader:
     pixel_size_um: float | None = None
     """Side of a pixel; None where the file does not say it, or nothing to believe."""
     orientation: int = 1
-    """The orientation tag of TIFF and EXIF, 1 to 8. Pixels are taken as they are stored, whatever it says."""
+    """The orientation tag of TIFF and EXIF, 1 to 8. It does not change the pixels, which are used as stored."""
 
     @property
     def depth(self) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images.grey import grey_channel
-from searcher.data_pipeline.images.tiff_layout import opened, single_image
+from searcher.data_pipeline.images.tiff_layout import opened_tiff, single_image
 
 __all__ = ["read_tiff_labels", "tiff_label_header"]
 
@@ -26,7 +26,7 @@ def tiff_label_header(path: Path) -> dict[str, Any]:
     Raises:
         DataError: The file does not hold exactly one label map.
     """
-    with opened(path) as tiff:
+    with opened_tiff(path) as tiff:
         _, key = _page(path, tiff)
         orientation = key.tags.get(274)
         value = orientation.value if orientation is not None else 1
@@ -50,7 +50,7 @@ def read_tiff_labels(path: Path, max_bytes: int) -> NDArray[Any]:
     Raises:
         DataError: The file does not hold exactly one label map, or the label map is too large.
     """
-    with opened(path) as tiff:
+    with opened_tiff(path) as tiff:
         page, key = _page(path, tiff)
         if key.nbytes > max_bytes:
             raise DataError(

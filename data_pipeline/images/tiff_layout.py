@@ -17,7 +17,7 @@ from searcher.data_pipeline.images.pixel_size import pixel_size_of_tiff
 from searcher.data_pipeline.images.raster import Colour, ImageHeader
 from searcher.data_pipeline.images.tiff_checks import check_ome, check_pages, check_segments
 
-__all__ = ["JPEG", "TiffImage", "find_image", "opened", "single_image"]
+__all__ = ["JPEG", "TiffImage", "find_tiff_image", "opened_tiff", "single_image"]
 
 JPEG = {6, 7, 34892, 33007}
 """Compressions whose decoder turns YCbCr into RGB."""
@@ -45,7 +45,7 @@ class TiffImage:
     """What stored values become: nothing else, a negative, a palette's colours, or 8 bit from fewer."""
 
 
-def opened(path: Path) -> tifffile.TiffFile:
+def opened_tiff(path: Path) -> tifffile.TiffFile:
     """Return an open TIFF file, after checking the chain of its pages.
 
     Raises:
@@ -55,7 +55,7 @@ def opened(path: Path) -> tifffile.TiffFile:
     return tifffile.TiffFile(path)
 
 
-def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
+def find_tiff_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
     """Return the image of a TIFF file, without decoding its pixels.
 
     Raises:

@@ -23,7 +23,7 @@ from searcher.data_pipeline.store.classes import (
     read_classes,
     write_classes,
 )
-from searcher.data_pipeline.store.index import INDEX, LABELS, PIXELS, Entry, Index, to_bytes
+from searcher.data_pipeline.store.index import INDEX, LABELS, PIXELS, Index, StoreEntry, to_bytes
 from searcher.data_pipeline.store.integrity import identity_of, mark_checked, sha256
 from searcher.data_pipeline.store.leftovers import PARTIAL, lock_path
 from searcher.data_pipeline.store.mapped import Store
@@ -215,7 +215,7 @@ def _write_bins(source: SampleSource, folder: Path, progress: Progress) -> tuple
         ChangedDataError: A file is no longer what it was when the fingerprint was taken.
         DataError: Every sample that could not be read, one line each.
     """
-    entries: list[Entry] = []
+    entries: list[StoreEntry] = []
     problems: list[str] = []
     names: list[dict[int, str]] = []
     with (folder / PIXELS).open("wb") as pixels_file, (folder / LABELS).open("wb") as labels_file:
@@ -256,14 +256,14 @@ def _append(
     labels: NDArray[np.int32],
     pixels_file: BinaryIO,
     labels_file: BinaryIO,
-) -> Entry:
+) -> StoreEntry:
     """Append one sample to both files and return its entry in the index."""
     pixels = np.ascontiguousarray(image.astype(image.dtype.newbyteorder("<"), copy=False))
     is_small = labels.max(initial=0) <= np.iinfo(np.uint16).max and not is_partial(labels)
     dtype = np.dtype("<u2" if is_small else "<i4")
     numbers = np.ascontiguousarray(labels.astype(dtype))
     height, width = labels.shape
-    return Entry(
+    return StoreEntry(
         sample=sample,
         shape=(height, width),
         pixels_offset=_write_aligned(pixels_file, pixels),

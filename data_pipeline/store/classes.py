@@ -1,4 +1,4 @@
-"""The classes of a store's objects: a small table beside the flat files, from labels to classes.
+"""The classes of a store's objects: a small table next to the flat files, from labels to classes.
 
 `classes-KEY.json` has the names of the classes, and for each image the labels that have one. KEY is `own`, or 16 digits
 of the digest of the file that says the classes, where the data set's fingerprint is not of it: images with other

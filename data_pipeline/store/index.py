@@ -11,7 +11,7 @@ from typing import Any
 from searcher.data_pipeline.datasets.samples import RGB, Sample
 from searcher.data_pipeline.exceptions import DataError
 
-__all__ = ["INDEX", "LABELS", "PIXELS", "Entry", "Index", "read_index", "to_bytes"]
+__all__ = ["INDEX", "LABELS", "PIXELS", "Index", "StoreEntry", "read_index", "to_bytes"]
 
 PIXELS, LABELS, INDEX = "pixels.bin", "labels.bin", "index.json"
 
@@ -22,7 +22,7 @@ _SAMPLE_FIELDS = {field.name for field in dataclasses.fields(Sample)}
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoreEntry:
     """One image of a store: its sample, size, place in the flat files, and digests."""
 
     sample: Sample
@@ -53,7 +53,7 @@ class Index:
     """Size of the file of pixels."""
     labels_bytes: int
     """Size of the file of label maps."""
-    entries: Sequence[Entry]
+    entries: Sequence[StoreEntry]
     remarks: tuple[str, ...] = ()
     """What was decided where the data set's files leave it open, one line each."""
 
@@ -95,7 +95,7 @@ def read_index(path: Path) -> Index:
             f"remove {path} and prepare the data set again"
         )
     entries = tuple(
-        Entry(**{**entry, "sample": _sample(entry["sample"]), "shape": tuple(entry["shape"])})
+        StoreEntry(**{**entry, "sample": _sample(entry["sample"]), "shape": tuple(entry["shape"])})
         for entry in values["entries"]
     )
     return Index(
@@ -111,7 +111,7 @@ def read_index(path: Path) -> Index:
 
 def _of_format_1(values: dict[str, Any]) -> Index:
     entries = tuple(
-        Entry(
+        StoreEntry(
             sample=_sample(entry),
             shape=tuple(entry["shape"]),
             pixels_offset=entry["pixels_offset"],

@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DamagedStoreError
-from searcher.data_pipeline.store.index import LABELS, PIXELS, Entry, Index
+from searcher.data_pipeline.store.index import LABELS, PIXELS, Index, StoreEntry
 
 __all__ = ["Identity", "check_content", "check_once_a_boot", "identity_of", "mark_checked", "sha256"]
 
@@ -32,7 +32,7 @@ _DAY_S = 86400
 
 Identity = list[list[int]]
 """Inode, size, time of the last write and of the last change in nanoseconds, of both flat files."""
-View = Callable[[Entry], tuple[NDArray[np.generic], NDArray[np.generic]]]
+View = Callable[[StoreEntry], tuple[NDArray[np.generic], NDArray[np.generic]]]
 """From an entry of the index to its pixels and its label map."""
 
 
@@ -86,7 +86,7 @@ def check_content(path: Path, index: Index, view: View) -> None:
         DamagedStoreError: At least one image or label map differs from its digest; the message names them.
     """
 
-    def damage(entry: Entry) -> list[str]:
+    def damage(entry: StoreEntry) -> list[str]:
         pixels, labels = view(entry)
         compared = (("pixels", pixels, entry.pixels_sha256), ("labels", labels, entry.labels_sha256))
         return [

@@ -12,7 +12,7 @@ from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DamagedStoreError, DataError
 from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.store.classes import NO_CLASSES, ClassTable, find_classes
-from searcher.data_pipeline.store.index import LABELS, PIXELS, Entry, Index, read_index
+from searcher.data_pipeline.store.index import LABELS, PIXELS, Index, StoreEntry, read_index
 from searcher.data_pipeline.store.integrity import check_content, check_once_a_boot, identity_of
 
 __all__ = ["Store"]
@@ -156,7 +156,7 @@ class Store:
             )
         self._identity = identity
 
-    def _view(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _view(self, entry: StoreEntry) -> tuple[NDArray[Any], NDArray[Any]]:
         shape = (*entry.shape, len(self.channels))  # as they are stored, whatever `dtype` of a subclass says
         dtype = np.dtype(self._index.dtype).newbyteorder("<").str
         return (

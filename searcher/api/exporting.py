@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from searcher.inference.image_kind import ImageKind
     from searcher.inference.tuning import Tuned
 
-__all__ = ["ONNX_SIZE_PX", "ExportWish", "Exported", "export_networks"]
+__all__ = ["ONNX_SIZE_PX", "ExportWish", "ExportedNetworks", "export_networks"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class ExportWish:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedNetworks:
     """The result of an export: its name, the files written, and the tuning."""
 
     name: str
@@ -78,7 +78,7 @@ class Exported:
     """How post-processing was tuned for the networks together, where that was wanted."""
 
 
-def export_networks(found: FoundNetworks, wish: ExportWish, bar: Bar) -> Exported:
+def export_networks(found: FoundNetworks, wish: ExportWish, bar: Bar) -> ExportedNetworks:
     """Write networks as a bundle or in other formats, and record the export in their study database.
 
     Args:
@@ -117,7 +117,7 @@ def export_networks(found: FoundNetworks, wish: ExportWish, bar: Bar) -> Exporte
     )
     written = write_export(wish.to, networks, formats=wish.formats, force=wish.force)
     _record(wish, found, written.sha256)
-    return Exported(name, written, tuned)
+    return ExportedNetworks(name, written, tuned)
 
 
 def _kind(found: FoundNetworks) -> "ImageKind":

@@ -13,7 +13,7 @@ from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.retry_policy import RetryPolicy
-from searcher.ledger.shipped import as_it_began, remark_on
+from searcher.ledger.shipped import as_it_began, upgrade_remark
 from searcher.lineage.chain import chain
 from searcher.lineage.resolve import is_enough, resolve
 from searcher.orchestration.cluster.ray_cluster import check_reachable
@@ -133,11 +133,11 @@ def _launch_one(spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher) -> 
 
 
 def _as_it_began(spec: StudySpec, database: Database | None) -> tuple[StudySpec, list[str]]:
-    """Return a study, a shipped one as it was when it began, and in this case a line that says so."""
+    """Return a study, and remarks; a shipped study is returned as its file was when the study began."""
     if database is None or spec.name not in database.study_names():
         return spec, []
     before = as_it_began(spec, database.study_row(spec.name))
-    return before, [] if before is spec else [remark_on(spec)]
+    return before, [] if before is spec else [upgrade_remark(spec)]
 
 
 @contextmanager

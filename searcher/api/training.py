@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from searcher.claims import new_folder
+from searcher.claims import free_folder
 from searcher.exceptions import UserError
 from searcher.study.spec import StudySpec
 from searcher.training.class_data import with_class_digest
@@ -127,7 +127,7 @@ def _run_folder(wanted: Path) -> Path:
         UserError: No folder can be made there.
     """
     try:
-        return new_folder(wanted)
+        return free_folder(wanted)
     except OSError as error:
         raise UserError(
             f"--storage {wanted.parent.parent}: must be a folder that can be written, got {error.strerror}; choose "

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from searcher.dashboard.access import Access
 
-__all__ = ["Guard", "WsgiApp"]
+__all__ = ["RequestGuard", "WsgiApp"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _HEADERS = (
 )
 
 
-class Guard:
+class RequestGuard:
     """A WSGI application in front of Optuna dashboard that refuses requests which are not allowed.
 
     It checks, in this order: the request names an allowed host (against DNS rebinding), has the token or a session, and

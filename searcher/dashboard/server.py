@@ -13,7 +13,8 @@ from optuna_dashboard import wsgi
 
 from searcher.dashboard.access import Access
 from searcher.dashboard.artifacts import StudyArtifacts
-from searcher.dashboard.guard import Guard
+from searcher.dashboard.guard import RequestGuard, WsgiApp
+from searcher.dashboard.pages import ReadOnlyPages
 from searcher.exceptions import UserError
 from searcher.ledger.database import Database
 
@@ -62,8 +63,10 @@ class DashboardServer:
         self.port = int(self._server.server_address[1])
         """Where it listens."""
         local = _LOOPBACK_NAMES | {host.lower()} if is_loopback(host) else None
-        app = wsgi(database.optuna_storage, artifact_store=StudyArtifacts(database))
-        self._server.set_app(Guard(app, writable=writable, access=access, hosts=local, port=self.port))
+        app: WsgiApp = wsgi(database.optuna_storage, artifact_store=StudyArtifacts(database))
+        if not writable:
+            app = ReadOnlyPages(app)
+        self._server.set_app(RequestGuard(app, writable=writable, access=access, hosts=local, port=self.port))
 
     @property
     def url(self) -> str:

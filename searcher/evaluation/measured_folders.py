@@ -132,7 +132,7 @@ def _measure(
             id=pair.id,
             stratum=pair.stratum,
             comparison=official_metrics.compare(glands, found),
-            poster=poster.compare(glands, found) if with_poster else None,
+            poster=poster.compare_as_poster(glands, found) if with_poster else None,
         )
 
     plain = result(truth, prediction)

@@ -127,7 +127,7 @@ def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageMetr
                 stratum=each.stratum,
                 patient=each.patient,
                 comparison=official_metrics.compare(each.truth, labels),
-                poster=poster.compare(each.truth, labels),
+                poster=poster.compare_as_poster(each.truth, labels),
                 seconds=seconds,
                 classes=_class_sums(each, found, predictor.num_classes),
             )

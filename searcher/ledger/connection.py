@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger import engine as engines
 from searcher.ledger.address import DatabaseAddress
-from searcher.ledger.guard import Guard
+from searcher.ledger.guard import TransactionGuard
 from searcher.ledger.lock_holder import lock_holder
 from searcher.ledger.migrations import check_revision, upgrade
 from searcher.ledger.optuna_tables import open_optuna_storage
@@ -36,7 +36,7 @@ class Connection:
     def __init__(self, address: DatabaseAddress, engine: Engine, *, may_write: bool = True) -> None:
         self.address = address
         self.engine = engine
-        self.guard = Guard(address)
+        self.guard = TransactionGuard(address)
         self.guard.opened()
         self.guard.attach(engine)
         self._may_write = may_write

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.sqlite_file import FileIdentity
 
-__all__ = ["BUSY_TIMEOUT_S", "Guard"]
+__all__ = ["BUSY_TIMEOUT_S", "TransactionGuard"]
 
 BUSY_TIMEOUT_S = 5
 """How long one statement waits for another process's lock. The driver waits longer, and logs it."""
@@ -34,7 +34,7 @@ class _Fence:
     refuse: Callable[[bool], Exception]
 
 
-class Guard:
+class TransactionGuard:
     """Checks every transaction of an open database: same file, and the lease still ours. Shared by its engines."""
 
     def __init__(self, address: DatabaseAddress) -> None:

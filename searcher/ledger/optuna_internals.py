@@ -16,27 +16,27 @@ from optuna.trial import FrozenTrial, TrialState
 __all__ = [
     "add_trial",
     "begun_trial",
+    "id_of_study",
+    "id_of_trial",
     "migrations_folder",
     "models",
     "revise_trial",
-    "storage_of",
-    "study_number",
-    "trial_number",
+    "storage_of_study",
     "trial_times",
 ]
 
 
-def study_number(study: optuna.Study) -> int:
+def id_of_study(study: optuna.Study) -> int:
     """Return the id of a study in Optuna's storage."""
     return study._study_id
 
 
-def storage_of(study: optuna.Study) -> BaseStorage:
+def storage_of_study(study: optuna.Study) -> BaseStorage:
     """Return the storage that an Optuna study reads and writes; it keeps finished trials in memory."""
     return study._storage
 
 
-def trial_number(trial: FrozenTrial | optuna.Trial) -> int:
+def id_of_trial(trial: FrozenTrial | optuna.Trial) -> int:
     """Return the id of a trial in Optuna's storage; `trial.number` is its number within the study."""
     return trial._trial_id
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import DatabaseReplacedError
 from searcher.ledger.database import Database
-from searcher.ledger.optuna_internals import study_number
+from searcher.ledger.optuna_internals import id_of_study
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retry_policy import RetryPolicy
 from searcher.ledger.study_note import launch_text, read_note, study_text, write_note
@@ -106,9 +106,7 @@ class RecordedStudy:
         """Return a trial in its present state in the database."""
         storage = self.database.optuna_storage
         try:
-            trial_id = storage.get_trial_id_from_study_id_trial_number(
-                study_number(self.optuna_study), number
-            )
+            trial_id = storage.get_trial_id_from_study_id_trial_number(id_of_study(self.optuna_study), number)
             found = storage.get_trial(trial_id)
         except KeyError:
             self.database.optuna_study_id(self.spec.name)
@@ -127,7 +125,7 @@ class RecordedStudy:
         """
         states = {
             trial.number: trial.state
-            for trial in self.database.optuna_storage.get_all_trials(study_number(self.optuna_study))
+            for trial in self.database.optuna_storage.get_all_trials(id_of_study(self.optuna_study))
         }
         lost = [
             str(t.number) for t in self.trials() if t.state.is_finished() and states.get(t.number) != t.state
@@ -187,7 +185,7 @@ class RecordedStudy:
             num_images: Number of images in the data set.
             num_training_images: Number of them for training and validation.
         """
-        storage, study_id = self.database.optuna_storage, study_number(self.optuna_study)
+        storage, study_id = self.database.optuna_storage, id_of_study(self.optuna_study)
         before = self._with_retries(lambda: read_note(storage, study_id))
         row = self._with_retries(lambda: self.database.study_row(self.spec.name))
         launch = self._with_retries(self._newest_launch)

@@ -5,7 +5,7 @@ from searcher.study.catalog import shipped_studies
 from searcher.study.reader import parse_study
 from searcher.study.spec import StudySpec
 
-__all__ = ["as_it_began", "remark_on"]
+__all__ = ["as_it_began", "upgrade_remark"]
 
 
 def as_it_began(spec: StudySpec, row: StudyRow) -> StudySpec:
@@ -29,7 +29,7 @@ def as_it_began(spec: StudySpec, row: StudyRow) -> StudySpec:
     )
 
 
-def remark_on(spec: StudySpec) -> str:
+def upgrade_remark(spec: StudySpec) -> str:
     """Return a remark for the user about a shipped study that continues with its earlier file."""
     return (
         f"{spec.name}: goes on as it began, since this version of searcher has another file of that name; to begin "

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from searcher.ledger.checkpoint_rows import ResumePoint, newest_whole, read_digests, write_checkpoint
 from searcher.ledger.disposal import Freed
 from searcher.ledger.epoch_rows import read_epochs, write_epoch
-from searcher.ledger.optuna_internals import storage_of, trial_number
+from searcher.ledger.optuna_internals import id_of_trial, storage_of_study
 from searcher.ledger.recorded_study import RecordedStudy, WrittenTrial, retried
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retention import collect
@@ -73,7 +73,7 @@ class StudyLedger(RecordedStudy):
         if trial.number in self._written:
             raise self._set_back(f"trial {trial.number} must be in the database, but is gone")
         self._written[trial.number] = WrittenTrial(
-            storage_of(self.optuna_study).get_trial(trial_number(trial)).params
+            storage_of_study(self.optuna_study).get_trial(id_of_trial(trial)).params
         )
         for left in self.trials(TrialState.RUNNING):
             if left.number != trial.number and left.number not in running:
@@ -84,9 +84,9 @@ class StudyLedger(RecordedStudy):
         """Begin the first queued retry. Optuna would take what was queued first, which may use up the budget."""
         for trial in self.trials(TrialState.WAITING):
             if "retry_of" in trial.user_attrs and self.database.optuna_storage.set_trial_state_values(
-                trial_number(trial), TrialState.RUNNING
+                id_of_trial(trial), TrialState.RUNNING
             ):
-                return optuna.Trial(self.optuna_study, trial_number(trial))
+                return optuna.Trial(self.optuna_study, id_of_trial(trial))
         return None
 
     @retried
@@ -95,7 +95,7 @@ class StudyLedger(RecordedStudy):
         trial = self.trial(number)
         for key, value in notes.items():
             if value is not None and trial.user_attrs.get(key) != value:
-                self.database.optuna_storage.set_trial_user_attr(trial_number(trial), key, value)
+                self.database.optuna_storage.set_trial_user_attr(id_of_trial(trial), key, value)
 
     @retried
     def resume_point(self, number: int, storage_root: Path) -> ResumePoint:
@@ -136,7 +136,7 @@ class StudyLedger(RecordedStudy):
         if epoch not in trial.intermediate_values:
             value = metrics[self.spec.objective.name]
             self.database.optuna_storage.set_trial_intermediate_value(
-                trial_number(trial), epoch, math.nan if value is None else float(value)
+                id_of_trial(trial), epoch, math.nan if value is None else float(value)
             )
 
     @retried

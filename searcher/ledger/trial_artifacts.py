@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from searcher.atomic_files import link_or_copy
-from searcher.ledger.optuna_internals import trial_number
+from searcher.ledger.optuna_internals import id_of_trial
 from searcher.storage.mirror import fetch, push
 from searcher.study.layout import ARTIFACTS, trial_folder
 
@@ -57,5 +57,5 @@ def keep_artifacts(
         mimetype = mimetypes.guess_type(name)[0] or OTHER_MIMETYPE
         about = ArtifactMeta(artifact_id=artifact_id, filename=name, mimetype=mimetype, encoding=None)
         storage.set_trial_system_attr(
-            trial_number(trial), ATTRIBUTE_PREFIX + artifact_id, json.dumps(asdict(about))
+            id_of_trial(trial), ATTRIBUTE_PREFIX + artifact_id, json.dumps(asdict(about))
         )

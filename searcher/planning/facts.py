@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.annotations import annotation_facts
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.exposure import Choice, choose_for_store
+from searcher.data_pipeline.exposure import NormalisationChoice, choose_for_store
 from searcher.data_pipeline.store import Store
 from searcher.data_pipeline.unannotated import objects_only
 from searcher.training.data_defaults import statistics_of
 from searcher.training.dataset import given_validation, trained_on
 
-__all__ = ["DataFacts", "data_facts", "near_share"]
+__all__ = ["PlanningFacts", "data_facts", "near_share"]
 
 
 @dataclass(frozen=True)
-class DataFacts:
+class PlanningFacts:
     """Sizes and numbers of a data set's images and objects, for planning a study. Lengths are in pixels of the image.
 
     An object's side is that of the square with the area of its bounding box.
@@ -56,7 +56,7 @@ class DataFacts:
     """Names of the channels."""
     dtype: str
     """Type of the images' values, `uint8` or `uint16`."""
-    normalisation: Choice
+    normalisation: NormalisationChoice
     """What `data.normalisation = "auto"` means for them."""
     classes: dict[str, int] = field(default_factory=dict)
     """Objects of each class, in the order of their numbers; empty where none has a class."""
@@ -67,7 +67,7 @@ class DataFacts:
         return (len(self.channels), self.dtype, self.normalisation.kind) == (3, "uint8", "fixed")
 
 
-def data_facts(store: Store, where: str) -> DataFacts:
+def data_facts(store: Store, where: str) -> PlanningFacts:
     """Return the sizes and numbers of a data set's training and validation images.
 
     Args:
@@ -95,7 +95,7 @@ def data_facts(store: Store, where: str) -> DataFacts:
     num_near = sum(
         near_share(objects_only(store.labels(index)), gap) * every[index].num_labels for index in indices
     )
-    return DataFacts(
+    return PlanningFacts(
         num_images=len(indices),
         num_patients=len({sample.group for sample in samples}),
         patients_are_known=any(sample.group != sample.id for sample in samples),

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from searcher.escaping import one_line
-from searcher.planning.facts import DataFacts
+from searcher.planning.facts import PlanningFacts
 from searcher.planning.plan import (
     Plan,
     Table,
     check_patients,
     folds_of,
-    held_out,
     learn_classes,
     lines_of,
     objective_of,
     remarks_of,
+    validation_table,
 )
 from searcher.study.config import TrialConfig
 from searcher.study.spec import flat
@@ -37,7 +37,7 @@ _TRIALS = 4
 
 
 def plan_finetuning(
-    facts: DataFacts, config: TrialConfig, *, name: str, where: str, bundle: Path, num_cpus: int
+    facts: PlanningFacts, config: TrialConfig, *, name: str, where: str, bundle: Path, num_cpus: int
 ) -> Plan:
     """Return a plan of a study that trains a bundle's network further on other images.
 
@@ -54,7 +54,7 @@ def plan_finetuning(
     """
     check_patients(facts, where)
     where, folds = one_line(where), folds_of(facts)
-    data = held_out(facts, folds)
+    data = validation_table(facts, folds)
     data.add("samples_per_epoch", config.data.samples_per_epoch, "as the bundle")
     data.add("normalisation", config.data.normalised_by.kind, "the network saw such images")
     if config.data.normalisation == "percentile":

@@ -16,10 +16,10 @@ __all__ = [
     "Comparison",
     "Disagreement",
     "Mirrored",
-    "compare",
+    "compare_predictions",
     "disagreement_of",
+    "disputed_region",
     "read_mirrored",
-    "region_of",
 ]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -107,7 +107,7 @@ class Disagreement:
         return float((self.of_objects.sum() + self.num_missed) / num) if num else 0.0
 
 
-def compare(ours: LabelMap, theirs: Callable[[Tile], NDArray[np.int32]]) -> Comparison:
+def compare_predictions(ours: LabelMap, theirs: Callable[[Tile], NDArray[np.int32]]) -> Comparison:
     """Return the comparison of another prediction of an image with ours, computed block by block.
 
     Args:
@@ -157,7 +157,7 @@ def disagreement_of(comparisons: Sequence[Comparison]) -> Disagreement:
     return Disagreement(1.0 - best, len(missed) / len(comparisons), missed, len(comparisons))
 
 
-def region_of(
+def disputed_region(
     found: Disagreement, centres: NDArray[np.float64], height: int, width: int, *, side_px: int
 ) -> Tile:
     """Return the window of an image in which predictions disagree most; the whole image if it is not larger.

@@ -131,7 +131,7 @@ class _Flooding:
         return num_seeds + len(rest.areas) - 1
 
     def filled(self, block: Tile) -> NDArray[np.int32]:
-        """Return the labels of a block; holes of instances are filled if the settings say so."""
+        """Return the labels of a block; holes of instances are filled if `fill_holes` is set."""
         if self._is_one:
             return self._giant.is_here(block).astype(np.int32)
         if not self._settings.fill_holes:

@@ -15,10 +15,10 @@ from searcher.prediction.disagreement import (
     Comparison,
     Disagreement,
     Mirrored,
-    compare,
+    compare_predictions,
     disagreement_of,
+    disputed_region,
     read_mirrored,
-    region_of,
 )
 from searcher.prediction.file_prediction import find_objects, resampling_scale
 from searcher.prediction.geojson import object_ids, write_corrections
@@ -119,7 +119,7 @@ def review_image(
         found = disagreement_of([_compared(ours, voice, seen, raster, folder) for voice in voices])
         table = measure_objects(ours, shown if kind.is_colour else raster, None, is_stained=kind.is_colour)
         centres = np.stack([table["centroid_y_px"], table["centroid_x_px"]], axis=1).astype(np.float64)
-        region = region_of(found, centres, raster.height, raster.width, side_px=options.region_px)
+        region = disputed_region(found, centres, raster.height, raster.width, side_px=options.region_px)
         target = folder / f"{path.stem}.geojson"
         write_corrections(
             target,
@@ -159,4 +159,4 @@ def _compared(ours: LabelMap, voice: Voice, seen: Raster, raster: Raster, folder
         read: Callable[[Tile], NDArray[np.int32]] = lambda window: read_mirrored(  # noqa: E731
             labels, window, rows=voice.rows, columns=voice.columns
         )
-        return compare(ours, read)
+        return compare_predictions(ours, read)

@@ -77,7 +77,7 @@ def storage_at(text: str) -> Storage:
 
 
 def storage_of(root: Path) -> Storage:
-    """Return the storage for a local folder: an object store if the folder is its mirror, else the folder itself."""
+    """Return the storage for a local folder: an object store if the folder is its mirror, or the folder itself."""
     return _origin_of(root) or FolderStorage(root)
 
 

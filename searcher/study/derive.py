@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from searcher.study.config import TrialConfig
-from searcher.study.plugin_names import joined
+from searcher.study.plugin_names import each_once
 from searcher.study.reader import parse_study
 from searcher.study.refine import Refinement
 from searcher.study.space import SearchSpace, Value
@@ -236,7 +236,7 @@ def _completed(
         space=space,
         enqueue=tuple(enqueue),
         parent=parent,
-        plugins=tuple(joined(plugins, template.plugins)),
+        plugins=tuple(each_once(plugins, template.plugins)),
     )
     return parse_study(
         write_study(draft, header=header, reasons=reasons),

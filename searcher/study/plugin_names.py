@@ -10,7 +10,7 @@ from searcher.study.problems import Problems
 from searcher.study.toml_text import TomlError, read_toml, shown
 from searcher.text_files import read_text
 
-__all__ = ["PLUGINS", "joined", "load_named", "study_folder"]
+__all__ = ["PLUGINS", "each_once", "load_named", "study_folder"]
 
 PLUGINS = "plugins"
 """The key, which lies above all tables."""
@@ -35,17 +35,19 @@ def load_named(
     for names, folder in _named(document, origin, problems):
         for name in names:
             try:
-                sources = joined(sources, [plugin.source for plugin in load_plugins([name], folder=folder)])
+                sources = each_once(
+                    sources, [plugin.source for plugin in load_plugins([name], folder=folder)]
+                )
             except PluginError as error:
                 if stored and not (folder / name).exists() and ("/" in name or name.endswith(".py")):
-                    sources = joined(sources, [str(folder / name)])
+                    sources = each_once(sources, [str(folder / name)])
                     continue
                 for problem in error.problems:
                     problems.add(PLUGINS, problem.removeprefix(f"{PLUGINS}: "))
     return tuple(sources)
 
 
-def joined(first: Sequence[str], second: Sequence[str]) -> list[str]:
+def each_once(first: Sequence[str], second: Sequence[str]) -> list[str]:
     """Return the names in both lists, each once."""
     return list(dict.fromkeys([*first, *second]))
 

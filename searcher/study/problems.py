@@ -73,7 +73,7 @@ class Problems:
 
 
 def remedy_for(key: str, name: str, known: Collection[str]) -> str:
-    """Return the remedy for an unknown key: the model or table that has this key, or else a similar key.
+    """Return the remedy for an unknown key: the model or table that has this key, or a similar key.
 
     Args:
         key: The unknown dotted key.

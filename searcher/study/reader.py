@@ -14,7 +14,7 @@ from searcher.study.config import DEFAULT_MODEL, TrialConfig
 from searcher.study.config_keys import config_fields
 from searcher.study.objectives import CLASS_METRICS
 from searcher.study.parts import SAMPLERS
-from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
+from searcher.study.plugin_names import PLUGINS, each_once, load_named, study_folder
 from searcher.study.problems import Problems
 from searcher.study.renamed_keys import with_new_names
 from searcher.study.rerank import CANDIDATE
@@ -246,7 +246,7 @@ def _apply(overrides: Mapping[str, Any], document: dict[str, Any], problems: Pro
     for key, value in overrides.items():
         own = document.get(key, [])
         if key == PLUGINS and isinstance(own, list) and isinstance(value, list):
-            document[key] = joined(own, value)
+            document[key] = each_once(own, value)
             continue
         *tables, leaf = key.split(".")
         if len(tables) >= _MAX_KEY_PARTS:

@@ -47,8 +47,8 @@ class StudySection(Section):
     trials: int = Field(default=20, ge=1, le=1_000_000)
     """Budget: trials that end COMPLETE or PRUNED. Failed ones do not count. May be raised later."""
     hours: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
-    """Hours that one launch may take, beside `trials`: no trial begins that is not expected to end within them. Trials
-    that run then go on to their end. The next launch has as many again. 0: no limit."""
+    """Hours that one launch may take, in addition to `trials`: no trial begins that is not expected to end within them.
+    Running trials then go on to their end. The next launch has as many again. 0: no limit."""
     gpu_hours: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
     """Hours of all trials of one launch together, times GPUs of a trial, in the same way. 0: no limit."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
@@ -78,7 +78,7 @@ class SearchSection(PartSection):
     is half as many as there are searched parameters."""
     stop_if_gain_below: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
     """The study ends when another trial is expected to improve the objective by less than this. That is the expected
-    improvement of the best proposal of `fast-gp`'s process, whatever the sampler, from 10 trials on. 0: never."""
+    improvement of the best proposal of `fast-gp`'s process, with any sampler, from 10 trials on. 0: never."""
     exploration: float = Field(default=0.1, ge=0.0, le=1.0)
     """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
     options: Options = Field(default={}, validate_default=True)

@@ -7,7 +7,7 @@ import numpy as np
 from searcher.data_pipeline.annotations import annotation_facts, problem_of
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.store import Store
-from searcher.data_pipeline.unannotated import remark_on
+from searcher.data_pipeline.unannotated import unannotated_remark
 from searcher.study.config import TrialConfig
 from searcher.training.class_check import class_remarks
 from searcher.training.data_defaults import fitted_sizes
@@ -64,7 +64,9 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
 def _partial_remark(store: Store, where: str, indices: Sequence[int]) -> str | None:
     """Return a line if some images are annotated in part; None if none is."""
     maps = (store.labels(index) for index in indices)
-    return remark_on(where, [float((each >= 0).mean()) if each.dtype.kind == "i" else 1.0 for each in maps])
+    return unannotated_remark(
+        where, [float((each >= 0).mean()) if each.dtype.kind == "i" else 1.0 for each in maps]
+    )
 
 
 def reading_remarks(store: Store) -> list[str]:

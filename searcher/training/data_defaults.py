@@ -22,7 +22,7 @@ __all__ = [
     "object_statistics",
     "sizes_of",
     "statistics_of",
-    "with_channels",
+    "with_image_channels",
     "with_sizes_of",
 ]
 
@@ -54,7 +54,7 @@ def fitted_to_data(
     """
     if resumed is not None:
         config = _with_values(config, {key: _value_in(resumed, key) for key in left_to_objects(config)})
-    fitted = _with_objects(with_channels(config, store), store, indices)
+    fitted = _with_objects(with_image_channels(config, store), store, indices)
     with_names = with_classes(fitted, store, indices)
     if with_names is not fitted:
         model = with_names.model
@@ -115,7 +115,7 @@ def _value_in(tables: Mapping[str, Any], dotted: str) -> float:
     return value
 
 
-def with_channels(config: TrialConfig, store: Store) -> TrialConfig:
+def with_image_channels(config: TrialConfig, store: Store) -> TrialConfig:
     """Return the configuration with the images' number of channels in the model.
 
     Raises:

@@ -21,7 +21,7 @@ _PATTERN = f"{_PREFIX}.out.tfevents.*"
 class EventFile:
     """A TensorBoard event file with one point per metric and epoch.
 
-    The content is that of `metrics.jsonl`, from which the file is written anew when a run starts or resumes. So an
+    The content is that of `metrics.jsonl`, from which the file is written again when a run starts or resumes. So an
     interrupted run has every epoch once. If the file cannot be written, that is logged once and the run continues.
 
     Args:

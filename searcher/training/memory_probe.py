@@ -115,7 +115,7 @@ class MemoryMeter:
 
     Args:
         store: Folder of the data set's store.
-        device: Device to measure on; None for CUDA if there is a GPU, else the CPU.
+        device: Device to measure on; None for CUDA if there is a GPU, otherwise the CPU.
         within_s: Seconds after which a measurement is taken to hang.
     """
 
@@ -141,7 +141,7 @@ class MemoryMeter:
         self._stack.close()
 
     def measure(self, config: TrialConfig) -> MemoryUse:
-        """Return the memory that a configuration needs. If the device has too little, the result says so.
+        """Return the memory that a configuration needs. If the device has too little, `fits` is false.
 
         Raises:
             SearcherError: The measurement failed for another reason.
@@ -213,7 +213,7 @@ def largest_trial(
     Args:
         spec: The study.
         store: Folder of the data set's store.
-        device: Device to measure on; None for CUDA if there is a GPU, else the CPU.
+        device: Device to measure on; None for CUDA if there is a GPU, otherwise the CPU.
         heard: Called with each measurement as soon as it is done.
 
     Returns:

@@ -61,7 +61,7 @@ class Trainer:
         store: The store of the data set.
         run_dir: Folder for `last.pt`, `best.pt`, `config.json`, `metrics.jsonl`; see `RunFolder`. A new run
             refuses a folder that holds an earlier one's checkpoint.
-        device: Device to train on; None for CUDA if there is a GPU, else the CPU.
+        device: Device to train on; None for CUDA if there is a GPU, otherwise the CPU.
         resume_from: Checkpoint to resume from, in this folder or another, with the same configuration, data and
             objective; None starts a new training.
         resume_sha256: Digest that the checkpoint must have; None for any.

@@ -15,7 +15,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, roi_align
 
-from searcher.models.detector import Sampler
+from searcher.models.detector import BoxSampler
 from searcher.models.mask_rcnn import MaskRCNN
 from searcher.models.settings import MaskRCNNSettings, ObjectStatistics, PostprocessSettings
 from searcher.models.values import TensorBatch
@@ -246,7 +246,7 @@ def test_slivers_change_no_loss():
 
 def test_the_sampler_takes_at_most_its_part_of_positive_ones_and_fills_up_with_negative_ones():
     classes = [torch.tensor([1] * 10 + [0] * 10 + [-1] * 10), torch.tensor([1, 0, 0, -1] + [-1] * 26)]
-    positive, negative = Sampler(8, 0.5)(classes)
+    positive, negative = BoxSampler(8, 0.5)(classes)
     assert [each.count_nonzero().item() for each in positive] == [4, 1]
     assert [each.count_nonzero().item() for each in negative] == [4, 2]
     for chosen, candidates, value in ((positive, classes, 1), (negative, classes, 0)):

@@ -9,7 +9,7 @@ from searcher.evaluation.glas.contest import (
     NUM_IMAGES,
     POSTER,
     SINCE,
-    Entry,
+    ContestEntry,
     Pair,
     Ranked,
     Source,
@@ -30,9 +30,9 @@ class ContestTable:
 
     contest: tuple[Ranked, ...]
     """The contest's ten entries and ours, by rank sum."""
-    poster: tuple[Entry, ...]
+    poster: tuple[ContestEntry, ...]
     """The poster's two rows, and ours by the poster's own metrics where those were measured."""
-    since: tuple[Entry, ...]
+    since: tuple[ContestEntry, ...]
     """What was published since."""
     remarks: tuple[str, ...]
     """What a reader has to know about the rows, one line each."""
@@ -93,12 +93,12 @@ def contest_table(measured: Sequence[MeasuredSet]) -> ContestTable:
     )
 
 
-def _entry(method: str, figures: Mapping[str, Figures | None], source: Source) -> Entry:
+def _entry(method: str, figures: Mapping[str, Figures | None], source: Source) -> ContestEntry:
     def pair(column: str) -> Pair:
         a, b = (getattr(figures.get(split), column, None) for split in TEST_SETS)
         return a, b
 
-    return Entry(method, pair("f1"), pair("object_dice"), pair("object_hausdorff"), source)
+    return ContestEntry(method, pair("f1"), pair("object_dice"), pair("object_hausdorff"), source)
 
 
 def _remarks(by_method: dict[str, dict[str, MeasuredSet]]) -> list[str]:
@@ -123,7 +123,7 @@ def _remarks(by_method: dict[str, dict[str, MeasuredSet]]) -> list[str]:
     return lines
 
 
-def figure_texts(row: Ranked | Entry) -> list[str]:
+def figure_texts(row: Ranked | ContestEntry) -> list[str]:
     """Return the six figures of a row as texts, with the rank in brackets; empty if a figure is missing."""
     entry, ranks = (row.entry, row.ranks) if isinstance(row, Ranked) else (row, (None,) * 6)
     return [
@@ -155,7 +155,7 @@ def to_markdown(table: ContestTable) -> str:
     return "\n".join(parts[:2]) + "".join(parts[2:])
 
 
-def _markdown(head: Sequence[str], rows: Sequence[tuple[Entry, Sequence[str]]]) -> str:
+def _markdown(head: Sequence[str], rows: Sequence[tuple[ContestEntry, Sequence[str]]]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for entry, figures in rows:
         mark = "**" if entry.source == "ours" else ""

@@ -18,7 +18,7 @@ from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.hausdorff import pair_hausdorff
 from searcher.evaluation.labelled_objects import IntArray, LabelledObjects, overlaps
 
-__all__ = ["PosterMetrics", "compare", "mean"]
+__all__ = ["PosterMetrics", "compare_as_poster", "mean"]
 
 POSTER_SIZE_PX = 512
 """Side length the poster squashed its images and masks to."""
@@ -41,7 +41,9 @@ class PosterMetrics:
     """The smaller number of objects by the larger; 0 if a side has none."""
 
 
-def compare(truth: IntArray, prediction: IntArray, *, size_px: int | None = POSTER_SIZE_PX) -> PosterMetrics:
+def compare_as_poster(
+    truth: IntArray, prediction: IntArray, *, size_px: int | None = POSTER_SIZE_PX
+) -> PosterMetrics:
     """Return the metrics of the DTU poster for one image.
 
     The label maps only define the foreground: the objects of both sides are its 8-connected components.

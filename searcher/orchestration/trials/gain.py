@@ -18,7 +18,7 @@ LEAST_TRIALS = 10
 def expected_gain(spec: StudySpec, trials: Iterable[FrozenTrial]) -> float | None:
     """Return by how much another trial is expected to improve the objective, in its units; None for too few trials.
 
-    It is the expected improvement of the best proposal, by the Gaussian process of `fast-gp`, whatever the study's
+    It is the expected improvement of the best proposal, by the Gaussian process of `fast-gp`, with any study's
     sampler. A stopped trial counts with its predicted final value.
 
     Args:

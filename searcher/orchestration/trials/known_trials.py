@@ -201,7 +201,7 @@ class KnownTrials:
         self._predict(number, curve)
 
     def _predict(self, number: int, curve: Mapping[int, float]) -> None:
-        """Give a trial that has not come to its end a predicted value."""
+        """Give a trial that has not finished a predicted value."""
         self._predicted.add(number)
         self._keep(number, curve, is_whole=False)
 

@@ -3,7 +3,7 @@
 Ray 2.60's own `OptunaSearch` records trials that the scheduler stopped as COMPLETE, drops every trial's last
 report, and leaves failed ones RUNNING. Here each trial gets the state that it earned:
 
-    the trainer came to its end         COMPLETE, with stop_reason
+    the trainer finished                COMPLETE, with stop_reason
     the scheduler stopped it            PRUNED, with its epoch
     the trainer failed                  FAIL, with fail_reason
     it ran out of memory                FAIL, and once more in two halves of a batch
@@ -108,7 +108,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     ) -> None:
         super().__init__()
         self.ended_because: str | None = None
-        """Why the study came to its end before its budget, hours or a small gain; None if it did not."""
+        """Why the study ended before its budget was used, hours or a small gain; None if it did not."""
         self.problem: str | None = None
         """Why the search ended before its budget, None if it did not."""
         self.broken = False

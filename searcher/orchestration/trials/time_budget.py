@@ -36,7 +36,7 @@ class TimeBudget:
     Args:
         spec: The study.
         gpus: GPUs of a trial.
-        forecast: Told of the trials by whoever runs them, in seconds of `clock`.
+        forecast: Estimate of the times; the caller records trials in it, in seconds of `clock`.
         began: When the launch began.
         clock: Returns seconds; does not run backwards.
     """

@@ -5,14 +5,14 @@ from importlib.resources import files
 
 import pytest
 
-from searcher.data_pipeline.exposure import Choice
+from searcher.data_pipeline.exposure import NormalisationChoice
 from searcher.exceptions import UserError
-from searcher.planning.facts import DataFacts
+from searcher.planning.facts import PlanningFacts
 from searcher.planning.plan import plan_study
 from searcher.study.reader import parse_study
 
 RGB = ("red", "green", "blue")
-GLANDS = DataFacts(
+GLANDS = PlanningFacts(
     num_images=85,
     num_patients=15,
     patients_are_known=True,
@@ -29,7 +29,7 @@ GLANDS = DataFacts(
     near=0.28,
     channels=RGB,
     dtype="uint8",
-    normalisation=Choice("fixed", "images are 8 bit on a bright background (median 215 of 255)"),
+    normalisation=NormalisationChoice("fixed", "images are 8 bit on a bright background (median 215 of 255)"),
 )
 NUCLEI = replace(
     GLANDS,
@@ -130,7 +130,7 @@ def test_a_given_validation_split_is_obeyed():
 
 
 def test_fluorescence_is_normalised_and_keeps_its_colours():
-    choice = Choice("percentile", "images have 16 bit")
+    choice = NormalisationChoice("percentile", "images have 16 bit")
     _, spec = planned(replace(NUCLEI, channels=("DAPI", "CD3\n[x]"), dtype="uint16", normalisation=choice))
     assert spec.fixed["data.normalisation"] == "percentile"
     assert spec.enqueue[0]["augment.preset"] == "standard"
