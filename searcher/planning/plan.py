@@ -217,7 +217,12 @@ def learns_classes(facts: PlanningFacts) -> bool:
 
 
 def learn_classes(facts: PlanningFacts, table: Table) -> None:
-    """Add to the table `data` that classes are learned, where objects have two or more."""
+    """Set `learn_classes` in the table `data`, if the objects have two or more classes.
+
+    Args:
+        facts: Facts about the data set.
+        table: The table to which the setting is added.
+    """
     there = {name: num for name, num in facts.classes.items() if num}
     if learns_classes(facts):
         counts = ", ".join(f"{one_line(name)} {num}" for name, num in list(there.items())[:_SHOWN_CLASSES])
