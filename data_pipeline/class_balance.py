@@ -12,7 +12,7 @@ __all__ = ["Aims", "ClassBalance"]
 
 
 class Aims(NamedTuple):
-    """What the samples of an epoch are taken from."""
+    """The images and objects that the crops of an epoch are drawn from."""
 
     order: NDArray[np.int64]
     """int64[n], the image of each sample, as an index of the store."""
@@ -21,12 +21,12 @@ class Aims(NamedTuple):
 
 
 class ClassBalance:
-    """Draws objects so that each class is equally often aimed at. Threads may share one.
+    """Draws objects such that each class is drawn equally often. Threads may share one.
 
     Args:
-        store: With the classes of its objects.
-        indices: Which of its images are trained on.
-        share: Part of the samples that aim at an object, 0..1. The others are taken as without balance.
+        store: The images, with the classes of their objects.
+        indices: Indices of the images that are trained on.
+        share: Fraction of the crops that show a drawn object, from 0 to 1. The others are not changed.
     """
 
     def __init__(self, store: Store, indices: Sequence[int], share: float) -> None:
@@ -41,11 +41,14 @@ class ClassBalance:
         self._places: dict[tuple[int, int], tuple[int, int]] = {}
 
     def aims(self, order: NDArray[np.int64], rng: np.random.Generator) -> Aims:
-        """Return which image each sample is of, and which object it is to show.
+        """Replace a random fraction of an epoch's crops by crops that show an object of a drawn class.
 
         Args:
-            order: int64[n], the images that the samples would have without balance.
-            rng: Everything is drawn from it.
+            order: int64[n], the image of each crop without balance, as an index of the store.
+            rng: The source of all random numbers.
+
+        Returns:
+            For each crop its image, and its object if it was replaced.
         """
         order, labels = order.copy(), np.zeros(len(order), np.int64)
         if self._objects:
@@ -55,7 +58,12 @@ class ClassBalance:
         return Aims(order, labels)
 
     def place(self, index: int, label: int) -> tuple[int, int]:
-        """Return the middle of an object's bounding box: its row and column in the image."""
+        """Return the row and column of the centre of an object's bounding box.
+
+        Args:
+            index: Index of the image in the store.
+            label: Label of the object.
+        """
         key = (index, label)
         if key not in self._places:  # two threads that find the same at once do no harm
             rows, columns = np.nonzero(self._store.labels(index) == label)

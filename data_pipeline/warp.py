@@ -194,13 +194,14 @@ def _draw_matrix(strength: float, rng: np.random.Generator, magnitudes: Magnitud
 
 
 def draw_start(size: int, crop_px: int, rng: np.random.Generator, near: int | None = None) -> int:
-    """Return where a crop that is no larger than its image begins along one axis: anywhere it fits.
+    """Return the random first pixel, along one axis, of a crop that is no larger than its image.
 
     Args:
-        size: Of the image.
-        crop_px: Of the crop.
-        rng: Drawn from.
-        near: A place that is to lie in the middle half of the crop, or else as near to it as the image's border allows.
+        size: Size of the image, in pixels.
+        crop_px: Size of the crop, in pixels.
+        rng: The source of the random number.
+        near: A pixel that is to be in the middle half of the crop, or as close to it as the image's border allows; None
+            for any crop that fits.
     """
     low, high = 0, size - crop_px
     if near is not None:

@@ -24,7 +24,7 @@ UNKNOWN = -1
 
 
 def class_targets(labels: Tensor, classes: Tensor | None) -> Tensor:
-    """Return each pixel's class from 0 to K - 1, `UNKNOWN` on background and where it is not known.
+    """Return the class of each pixel, from 0 to K - 1; `UNKNOWN` for background and objects without a known class.
 
     Args:
         labels: int32[B, H, W], instance label maps, 0 is background, below 0 not annotated.
@@ -41,7 +41,7 @@ def class_targets(labels: Tensor, classes: Tensor | None) -> Tensor:
 
 
 def class_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the cross-entropy in nats, the weighted mean over all pixels or objects of known class; 0 without one.
+    """Return the cross-entropy in nats, as the weighted mean over pixels or objects of known class; 0 if none is known.
 
     Args:
         logits: float[B, K, H, W] of pixels, or float[n, K] of objects.
@@ -55,19 +55,23 @@ def class_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -
 
 
 def weights_of(class_weights: Sequence[float]) -> Tensor | None:
-    """Return the weights of classes as float32[K], None where all count alike."""
+    """Return the weights of classes as a tensor float32[K]; None for an empty sequence, where all count the same.
+
+    Args:
+        class_weights: One weight for each of the K classes, or nothing.
+    """
     return torch.tensor(class_weights, dtype=torch.float32) if len(class_weights) else None
 
 
 def mean_probabilities(
     labels: NDArray[np.int32], class_maps: NDArray[np.float32], num_instances: int
 ) -> NDArray[np.float32]:
-    """Return float32[n, K], the mean over the pixels of each instance.
+    """Return the probabilities of each instance's class: float32[n, K], the means over the pixels of the instance.
 
     Args:
-        labels: int32[H, W], 1 to n; each has a pixel.
-        class_maps: float32[K, H, W].
-        num_instances: n.
+        labels: int32[H, W], instance label map with labels 1 to n, each on at least one pixel.
+        class_maps: float32[K, H, W], probability of each class in each pixel.
+        num_instances: Number of instances, n.
     """
     flat = labels.ravel()
     inside = np.flatnonzero(flat)

@@ -119,7 +119,10 @@ class UNetSettings(PartsSettings):
 
     @property
     def border_keys(self) -> tuple[str, ...]:
-        """The widths that the head takes from an object's border; see `ModelSettings.border_keys`. Imports torch."""
+        """Names of the head's parameters that are the width of a border.
+
+        See `ModelSettings.border_keys`. Imports torch.
+        """
         return HEADS[self.head].border_keys
 
 

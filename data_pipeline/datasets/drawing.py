@@ -13,15 +13,15 @@ __all__ = ["write_drawn"]
 def write_drawn(
     source: SyntheticSource, folder: Path, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Write drawn images: in the layout of the GlaS release, or with classes as the canonical folder.
+    """Write synthetic images to a folder: with classes in the canonical layout, without in that of the GlaS release.
 
     Args:
-        source: What is drawn.
-        folder: Must be new or empty.
-        progress: Called with (images done, images in all).
+        source: The synthetic data set.
+        folder: The folder, new or empty.
+        progress: Called with the number of images done and the number of all images.
 
     Raises:
-        DataError: The folder is taken, or cannot be written.
+        DataError: The folder is not empty, or cannot be written.
     """
     if hasattr(source, "read_annotated"):
         import_dataset(source, source.name, folder, labels_are_said=True, progress=progress)

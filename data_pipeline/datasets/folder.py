@@ -226,7 +226,7 @@ class LabelFolder(PairedFolder):
 
     @property
     def declared_classes(self) -> tuple[str, ...]:
-        """Names of the objects' classes that `dataset.toml` has, in its order."""
+        """Names of the objects' classes that `dataset.toml` declares, in their order there."""
         return self._description.classes
 
     @property
@@ -235,7 +235,7 @@ class LabelFolder(PairedFolder):
         return any(name for of_image in self._classes.values() for name in of_image.values())
 
     def class_fingerprint(self) -> str:
-        """Return the SHA-256 of what `objects.csv` and `dataset.toml` say of classes; `fingerprint` is not of it."""
+        """Return the SHA-256 of the classes in `objects.csv` and `dataset.toml`; they are not part of `fingerprint`."""
         of_images = sorted((name, sorted(classes.items())) for name, classes in self._classes.items())
         return hashlib.sha256(repr((self.declared_classes, of_images)).encode()).hexdigest()
 
@@ -267,7 +267,11 @@ class LabelFolder(PairedFolder):
         return image, Annotation(labels, self.object_classes(index))
 
     def object_classes(self, index: int) -> dict[int, str]:
-        """Return the class of each object of an image that has one, as `objects.csv` says; decodes nothing."""
+        """Return the class of each object of an image by label, for objects that have one. Reads no pixels.
+
+        Args:
+            index: Index of the image.
+        """
         classes = self._classes.get(self._pairs[index].sample.id, {})
         return {label: name for label, name in classes.items() if name}
 

@@ -51,13 +51,14 @@ class _Nucleus:
 
 
 def draw_nuclei(height: int, width: int, patient: Patient, rng: np.random.Generator) -> DrawnNuclei:
-    """Draw one image of a patient.
+    """Return a random synthetic image of nuclei, their label map and their classes.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        patient: Whose tissue it is: `malignant` has larger epithelial nuclei and fewer lymphocytes.
-        rng: Decides about all else.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        patient: The patient, who determines the stain; with `malignant` epithelial nuclei are larger and lymphocytes
+            fewer.
+        rng: The source of all random numbers.
     """
     hematoxylin, eosin = draw_stroma(height, width, float(rng.uniform(0, np.pi)), rng)
     hematoxylin *= np.float32(0.6)

@@ -108,7 +108,11 @@ class SyntheticNuclei(SyntheticSource):
     classes = declared_classes = NUCLEI
 
     def read_annotated(self, index: int) -> tuple[NDArray[np.uint8], Annotation]:
-        """Draw an image, and its annotation with the class of every nucleus."""
+        """Draw an image, and return it with its annotation, which has the class of each nucleus.
+
+        Args:
+            index: Index of the image.
+        """
         return self._draw(index)
 
     def _draw(self, index: int) -> tuple[NDArray[np.uint8], Annotation]:
@@ -123,5 +127,9 @@ SYNTHETIC: dict[str, type[SyntheticSource]] = {"glands": SyntheticGlands, "nucle
 
 
 def is_synthetic(name: str) -> bool:
-    """Return whether a data set of that name is drawn, and has no files."""
+    """Return whether a name is that of a synthetic data set, which has no files.
+
+    Args:
+        name: The name.
+    """
     return any(name == each.name for each in SYNTHETIC.values())

@@ -64,7 +64,7 @@ def draw_tissue(
         height: Height of the image, in pixels.
         width: Width of the image, in pixels.
         patient: The patient, who determines glands and stain.
-        rng: Generator of everything that is random.
+        rng: The source of all random numbers.
 
     Returns:
         The image, uint8[height, width, 3], RGB, and its label map, int32[height, width]: 0 for stroma, 1..n for n
@@ -85,14 +85,14 @@ def draw_tissue(
 
 
 def noise(height: int, width: int, scale_px: float, rng: np.random.Generator, stretch: float = 1.0) -> Map:
-    """Return smooth noise, float32[height, width], about 0..1 with mean 0.5.
+    """Return smooth random noise, float32[height, width], roughly from 0 to 1 with mean 0.5.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        scale_px: Distance of the random values that are interpolated.
-        rng: Decides about all else.
-        stretch: How much longer than high its grains are.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        scale_px: Distance between the random values that are interpolated, in pixels.
+        rng: The source of all random numbers.
+        stretch: Ratio of width to height of the noise's grains.
     """
     rows, columns = int(height / scale_px) + 3, int(width / (scale_px * stretch)) + 3
     coarse = rng.random((rows, columns), dtype=np.float32)
@@ -181,13 +181,15 @@ def _depth(labels: NDArray[np.int32]) -> Map:
 
 
 def draw_stroma(height: int, width: int, angle: float, rng: np.random.Generator) -> tuple[Map, Map]:
-    """Return the dyes in connective tissue, float32[height, width] each: wavy fibres of eosin, white clefts between.
+    """Return the amounts of hematoxylin and eosin in random connective tissue, float32[height, width] each.
+
+    It has wavy fibres that take up eosin, and white clefts between them.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        angle: Of the fibres, in radians.
-        rng: Decides about all else.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        angle: Direction of the fibres, in radians.
+        rng: The source of all random numbers.
 
     Returns:
         Hematoxylin and eosin.
@@ -335,13 +337,15 @@ def _ellipse(
 
 
 def expose(hematoxylin: Map, eosin: Map, patient: Patient, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the picture of the dyes, uint8[H, W, 3] RGB: Lambert-Beer, then focus, lamp and camera.
+    """Return the photograph of stained tissue, uint8[H, W, 3], RGB.
+
+    Light is absorbed by the law of Lambert and Beer; then come blur and the noise of the camera.
 
     Args:
         hematoxylin: float32[H, W], amount of the dye.
         eosin: float32[H, W], amount of the dye.
-        patient: Whose stain it is.
-        rng: Decides about all else.
+        patient: The patient, who determines the stain.
+        rng: The source of all random numbers.
     """
     height, width = eosin.shape
     thickness = 0.9 + 0.2 * noise(height, width, 90, rng)

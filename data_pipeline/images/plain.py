@@ -124,7 +124,11 @@ def png_bit_depth(path: Path) -> tuple[int, int] | None:
 
 
 def require_one_frame(path: Path, opened: Image.Image) -> None:
-    """Refuse animations and files of several pages.
+    """Raise an error if a file is an animation or has several pages.
+
+    Args:
+        path: The file, for messages.
+        opened: The opened file.
 
     Raises:
         DataError: The file holds more than one image.

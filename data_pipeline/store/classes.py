@@ -40,7 +40,7 @@ _MAX_LABEL = 1 << 24
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Which class each object of a data set has. Classes are numbered from 1; 0 is no class, and background."""
+    """The class of each object of a data set. Classes are numbered from 1; 0 means no class, or background."""
 
     names: tuple[str, ...]
     """Names of the classes in the order of their numbers: as the data set declares them, then others, sorted."""
@@ -51,18 +51,22 @@ class ClassTable:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that the table says, 64 hexadecimal digits; empty for a table without classes."""
+        """SHA-256 of the table's content, 64 hexadecimal digits; empty for a table without classes."""
         if not self.names:
             return ""
         return hashlib.sha256(json.dumps(_plain(self), sort_keys=True).encode()).hexdigest()
 
     @property
     def undeclared(self) -> tuple[str, ...]:
-        """Names of the classes that the data set does not declare although it declares some."""
+        """Names of the classes that the data set does not declare; empty if it declares none at all."""
         return self.names[self.num_declared :] if self.num_declared else ()
 
     def counts(self, indices: Iterable[int]) -> NDArray[np.int64]:
-        """Return how many objects of some images have each class: int64[K], class 1 first."""
+        """Return the number of objects of each class in some images: int64[K], class 1 first.
+
+        Args:
+            indices: Indices of the images.
+        """
         found = np.zeros(len(self.names), np.int64)
         for index in indices if self.names else ():
             for number in self.of_images[index].values():
@@ -70,10 +74,14 @@ class ClassTable:
         return found
 
     def of_labels(self, index: int, max_label: int) -> NDArray[np.int32]:
-        """Return the class of every label of an image: int32[max_label + 1], 0 where there is none.
+        """Return the class of each label of an image: int32[max_label + 1], 0 for a label without a class.
+
+        Args:
+            index: Index of the image.
+            max_label: Highest label of the table, at least the highest one that has a class.
 
         Raises:
-            DataError: Labels are too high for a table.
+            DataError: `max_label` is above 2**24.
         """
         if max_label > _MAX_LABEL:
             raise DataError(
@@ -86,9 +94,12 @@ class ClassTable:
         return classes
 
     def in_order_of(self, names: Sequence[str]) -> "ClassTable":
-        """Return the table with the numbers that other data, a network's, give to the same names.
+        """Return this table with classes renumbered in the order of other names, such as those of a network.
 
-        Objects of classes that are not among them have no class then; see `unknown_to`.
+        Objects whose class is not among these names get no class; see `unknown_to`.
+
+        Args:
+            names: Names of the classes in the new order.
         """
         numbers = {name: number for number, name in enumerate(names, start=1)}
         new = {old: numbers.get(name, 0) for old, name in enumerate(self.names, start=1)}
@@ -98,7 +109,11 @@ class ClassTable:
         return ClassTable(tuple(names), len(names), of_images)
 
     def unknown_to(self, names: Sequence[str]) -> dict[str, int]:
-        """Return the classes of objects here that are not among some names, with their number of objects."""
+        """Return the number of objects of each class that is not among some names, by the name of the class.
+
+        Args:
+            names: The names.
+        """
         counts = self.counts(range(len(self.of_images)))
         return {
             name: int(count)
@@ -112,14 +127,14 @@ NO_CLASSES = ClassTable((), 0, ())
 
 
 def class_table(source: SampleSource, names: Sequence[Mapping[int, str]]) -> ClassTable:
-    """Return the table of a data set.
+    """Return the class table of a data set.
 
     Args:
         source: The data set, which may declare its classes.
-        names: Class by label, of the objects that have one, for each image.
+        names: For each image, the names of the objects' classes by label, for objects that have a class.
 
     Raises:
-        DataError: There are too many classes.
+        DataError: There are more than 64 classes.
     """
     found = {name for of_image in names for name in of_image.values()}
     if not found:
@@ -138,21 +153,25 @@ def class_table(source: SampleSource, names: Sequence[Mapping[int, str]]) -> Cla
 
 
 def key_of(source: SampleSource) -> str:
-    """Return what tells apart the class tables of data sets with one fingerprint."""
+    """Return the key of a data set's class table: it differs between tables of data sets with the same fingerprint.
+
+    Args:
+        source: The data set.
+    """
     fingerprint = getattr(source, "class_fingerprint", None)
     return str(fingerprint())[:16] if fingerprint is not None else _OWN
 
 
 def write_classes(folder: Path, key: str, table: ClassTable) -> None:
-    """Write a table into a store's folder. It is there whole, or not at all.
+    """Write a class table into a store's folder, as one atomic step.
 
     Args:
-        folder: Of the store.
-        key: See `key_of`.
-        table: The classes of the store's objects.
+        folder: Folder of the store.
+        key: Key of the table; see `key_of`.
+        table: The table.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     path = _path(folder, key)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
@@ -167,27 +186,39 @@ def write_classes(folder: Path, key: str, table: ClassTable) -> None:
 
 
 def read_classes(folder: Path, key: str) -> ClassTable | None:
-    """Return a store's table; None where there is none of that key.
+    """Return a store's class table with a given key, None if it has none.
+
+    Args:
+        folder: Folder of the store.
+        key: Key of the table; see `key_of`.
 
     Raises:
-        DamagedStoreError: It is not what was written.
+        DamagedStoreError: The file is damaged: its content does not match its digest.
     """
     path = _path(folder, key)
     return _read(path) if path.exists() else None
 
 
 def find_classes(folder: Path, digest: str) -> ClassTable | None:
-    """Return the table with that digest; None where the store has none.
+    """Return a store's class table with a given digest, None if it has none.
+
+    Args:
+        folder: Folder of the store.
+        digest: Digest of the table; see `ClassTable.digest`.
 
     Raises:
-        DamagedStoreError: A table is not what was written.
+        DamagedStoreError: The file of a table is damaged: its content does not match its digest.
     """
     tables = (_read(path) for path in sorted(folder.glob(_path(folder, "*").name)))
     return next((table for table in tables if table.digest == digest), None)
 
 
 def alike_names(names: Sequence[str]) -> list[str]:
-    """Return a line for names of classes that differ in case, spaces or hyphens alone."""
+    """Return a warning for each group of class names that differ only in case, spaces, underscores or hyphens.
+
+    Args:
+        names: The names.
+    """
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault("".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(

@@ -119,7 +119,11 @@ class Store:
         return self.class_table.of_labels(index, int(self.labels(index).max(initial=0)))
 
     def with_classes(self, table: ClassTable) -> "Store":
-        """Return the store with the classes of its objects."""
+        """Return this store with a table of the objects' classes.
+
+        Args:
+            table: The table, of as many images as the store has, or empty.
+        """
         assert not table.names or len(table.of_images) == len(self), (len(table.of_images), len(self))
         return Store(self.path, self._index, table)
 

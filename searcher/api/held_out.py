@@ -30,8 +30,8 @@ def held_out(
         folder: Folder or URI of the data set, for messages.
 
     Returns:
-        A dictionary: the numbers of a group's members, and the indices of the images on which none of these was
-        trained.
+        A dictionary. Each key has the numbers of the networks that held images out, as indices of `members`; its value
+        has the indices of the images that exactly these networks held out.
 
     Raises:
         UserError: The networks were trained on other data, or the data cannot be split as the networks' configuration

@@ -101,14 +101,15 @@ def find_members(named: NetworksNamed) -> FoundNetworks:
 
 
 def predictor_for(found: FoundNetworks, tta: bool | None) -> "Predictor":
-    """Return a predictor on this machine's device, set up as the bundle says, or as the networks were tuned.
+    """Return a predictor on this machine's device, with the settings of the bundle or of the networks.
 
     Args:
         found: The networks.
-        tta: Whether to take the mean of 8 views; None: as the bundle says, or if all networks were tuned for it.
+        tta: Whether to average the predictions of 8 rotated and mirrored views. None: as the bundle says, or if all
+            networks were tuned for it.
 
     Raises:
-        UserError: The weights do not fit this version, or the networks cannot predict together, or not with `tta`.
+        UserError: The weights do not fit this version, or the networks cannot predict together, or not with this `tta`.
     """
     from searcher.inference.precision import default_device
     from searcher.inference.trained import predictor_of

@@ -27,7 +27,9 @@ def plugins_of(configs: Iterable[TrialConfig]) -> tuple[PluginFacts, ...]:
 
 
 def check_plugins(path: Path, needed: Iterable[PluginFacts]) -> None:
-    """Check that the plug-ins of a bundle are loaded; log a warning if one has another version or other files.
+    """Check that the plug-ins of a bundle are loaded.
+
+    Log a warning for a plug-in whose Python files differ from those at the export.
 
     Args:
         path: Folder of the bundle, for messages.

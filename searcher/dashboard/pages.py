@@ -17,17 +17,19 @@ _STYLE = (
 
 
 class ReadOnlyPages:
-    """A WSGI application that hides the buttons which only an error would answer. The guard is what refuses.
+    """A WSGI application that hides the buttons of Optuna dashboard that change a study.
+
+    It only changes the pages' style; requests that change a study are refused by the guard.
 
     Args:
-        app: Optuna dashboard.
+        app: The application of Optuna dashboard.
     """
 
     def __init__(self, app: WsgiApp) -> None:
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer a request; a page gets a style of ours, anything else stays as it is."""
+        """Answer a request; a page of the dashboard gets an additional style, other answers are unchanged."""
         if not str(environ.get("PATH_INFO", "")).startswith("/dashboard"):
             return self._app(environ, start_response)
         # A browser must not keep the page of a dashboard that could write, nor this one for it.

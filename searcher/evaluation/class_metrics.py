@@ -29,7 +29,7 @@ __all__ = ["ClassSummary", "class_metrics", "class_sums", "confusion", "table_of
 
 @dataclass(frozen=True, kw_only=True)
 class ClassSummary:
-    """How well the classes of objects were told apart on a set of images."""
+    """How well a network distinguished the classes of objects on a set of images."""
 
     names: tuple[str, ...]
     """The K classes."""
@@ -41,7 +41,7 @@ class ClassSummary:
     """int64[K + 1, K + 1], see `confusion`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the summary as a dictionary that can be written as JSON."""
         return {
             "names": list(self.names),
             "pooled": dict(self.pooled),
@@ -51,10 +51,10 @@ class ClassSummary:
 
 
 def table_of(classes: NDArray[np.int32] | None) -> NDArray[np.int32]:
-    """Return the classes of objects 1 to n as a table by label, with 0 for background.
+    """Return the classes of objects 1 to n as a table indexed by label: int32[n + 1], 0 for background.
 
     Args:
-        classes: int32[n], as `Prediction.classes`.
+        classes: int32[n], as in `Prediction.classes`; must not be None.
     """
     assert classes is not None, "the network learned no classes"
     return np.concatenate([np.zeros(1, np.int32), classes])
@@ -67,7 +67,7 @@ def class_sums(
     prediction_classes: NDArray[np.int32],
     num_classes: int,
 ) -> NDArray[np.float64]:
-    """Return what one image adds to the sums that `class_metrics` is made from.
+    """Return one image's contribution to the sums from which `class_metrics` computes its metrics.
 
     Args:
         truth: integer[H, W], instance label map, 0 is background, below 0 not annotated.
@@ -99,7 +99,7 @@ def class_sums(
 
 
 def class_metrics(sums: NDArray[np.float64], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Return the metrics of many sets of images at once.
+    """Return the metrics of classes for many sets of images at once.
 
     Args:
         sums: float64[..., K * K + 3 K], `class_sums` summed over the images of each set.
@@ -130,9 +130,9 @@ def class_metrics(sums: NDArray[np.float64], names: Sequence[str]) -> dict[str, 
 
 
 def confusion(sums: NDArray[np.float64], num_classes: int) -> NDArray[np.int64]:
-    """Return int64[K + 1, K + 1], objects by true class (rows) and predicted class (columns).
+    """Return the number of objects by true class (rows) and predicted class (columns): int64[K + 1, K + 1].
 
-    The last column is of true objects that nothing was found for, the last row of predicted objects where nothing is.
+    The last column counts true objects that were not found, the last row predicted objects without a true one.
 
     Args:
         sums: float64[K * K + 3 K], of one set of images.

@@ -40,10 +40,10 @@ class Forecast:
 
     @property
     def epoch_s(self) -> float | None:
-        """Seconds of the mean epoch; None before the first.
+        """Mean duration of an epoch in seconds; None before the first.
 
-        Epochs of earlier launches count until this launch has as many as one whole trial: they may be of another
-        machine.
+        Epochs of earlier launches, maybe on another machine, count only until this launch has as many epochs as a whole
+        trial.
         """
         seconds, count = self._busy_s, self._num_epochs
         if count < max(1, self._most_epochs):
@@ -52,14 +52,14 @@ class Forecast:
 
     @property
     def ended_epochs(self) -> float | None:
-        """Epochs of the mean trial that has ended; None before the first."""
+        """Mean number of epochs of the trials that have ended; None before the first."""
         return sum(self._ended) / len(self._ended) if self._ended else None
 
     def earlier(self, num_epochs: int, took_s: float) -> None:
-        """Take in a trial that an earlier launch trained from its first epoch on.
+        """Record a trial that an earlier launch trained from its first epoch.
 
         Args:
-            num_epochs: Epochs that it had at its end.
+            num_epochs: Number of epochs at the trial's end.
             took_s: Seconds from its start to its end.
         """
         if num_epochs:
@@ -81,11 +81,13 @@ class Forecast:
         self._most_epochs = max(self._most_epochs, num_epochs)
 
     def begun(self, number: int, now: float) -> None:
-        """Note that a trial's worker is at work: what it waited for a place before is no part of its time.
+        """Record that a trial's worker has begun to work.
+
+        The time for which the trial waited for a free place before is then not part of the trial's time.
 
         Args:
-            number: Of the trial.
-            now: As for `started`.
+            number: Number of the trial.
+            now: The time in seconds.
         """
         trial = self._running.get(number)
         if trial is not None and not trial.has_begun:
@@ -144,21 +146,21 @@ class Forecast:
         return max([(sum(of_running) + to_begin_s) / self._places, *of_running])
 
     def trial_s(self, num_epochs: int) -> float | None:
-        """Return the seconds that a trial is expected to take; None before the first epoch.
+        """Return the expected duration of a trial in seconds; None before the first epoch.
 
-        That is the mean over the trials so far, stopped ones too, and over one for each place that runs to its end.
+        It is the mean over the trials that have ended, stopped ones included, and one full-length trial for each place.
 
         Args:
-            num_epochs: Epochs of a trial that nothing stops.
+            num_epochs: Number of epochs of a trial that is not stopped.
         """
         self._most_epochs = max(self._most_epochs, num_epochs)
         return None if self.epoch_s is None else self._expected_epochs(0) * self.epoch_s
 
     def running_left_s(self, now: float) -> list[float]:
-        """Return the seconds that each running trial is expected to take on, 0 for one that took longer.
+        """Return the expected remaining seconds of each running trial; 0 for one that has taken longer than expected.
 
         Args:
-            now: The time.
+            now: The time in seconds.
         """
         epoch_s = self.epoch_s or 0.0
         return [
@@ -171,11 +173,11 @@ class Forecast:
         ]
 
     def num_within(self, given_s: float, now: float) -> int:
-        """Return how many trials are expected to end within some seconds, those that run among them.
+        """Return how many trials are expected to end within some seconds, those that run now included.
 
         Args:
             given_s: The seconds.
-            now: The time.
+            now: The time in seconds.
         """
         trial_s = self.trial_s(self._most_epochs)
         if not trial_s:
@@ -184,10 +186,10 @@ class Forecast:
         return self.num_running + max(0, int(free_s / trial_s))
 
     def spent_s(self, now: float) -> float:
-        """Return the seconds that trials have taken together, each its own: places that were free do not count.
+        """Return the sum of the seconds that all trials have run; the time of free places does not count.
 
         Args:
-            now: The time.
+            now: The time in seconds.
         """
         return self._spent_s + sum(now - each.started for each in self._running.values())
 

@@ -105,7 +105,11 @@ class Lease:
         self._outcome, self._reason = outcome, reason
 
     def uses(self, gpus: float) -> None:
-        """Write down how many GPUs each trial of this launch has."""
+        """Record how many GPUs each trial of this launch uses.
+
+        Args:
+            gpus: The number of GPUs.
+        """
         self._update(gpus=gpus)
 
     @property

@@ -91,7 +91,7 @@ def read_results(connection: sa.Connection, study_id: int) -> list[ResultRecord]
 
 @dataclass(frozen=True, kw_only=True)
 class TrialTimes:
-    """When a trial began and ended, in UTC without a zone."""
+    """When a trial began and ended, in UTC, as times without a zone."""
 
     number: int
     state: str
@@ -102,15 +102,17 @@ class TrialTimes:
 
     @property
     def is_done(self) -> bool:
-        """Whether it counts towards the budget."""
+        """Whether the trial counts towards the budget: it is COMPLETE or PRUNED."""
         return self.state in ("COMPLETE", "PRUNED")
 
 
 def read_times(connection: sa.Connection, study_id: int) -> list[TrialTimes]:
-    """Return when the trials of a study began and ended, by number. It reads much less than `read_trials`.
+    """Return when the trials of a study began and ended, in the order of their numbers.
+
+    This is much faster than `read_trials`.
 
     Args:
-        connection: In a transaction of its own.
+        connection: A connection in a transaction of its own.
         study_id: Optuna's number of the study.
     """
     trial, user = models.TrialModel, models.TrialUserAttributeModel

@@ -19,7 +19,7 @@ __all__ = ["StudyProgress", "earlier_trials", "study_progress"]
 
 @dataclass(frozen=True, kw_only=True)
 class StudyProgress:
-    """What a study has cost so far, and what is left."""
+    """How much time a study has used, and how much its launch still needs."""
 
     spent_s: float
     """Seconds of all launches together."""
@@ -36,11 +36,11 @@ class _Reached:
 
 
 def study_progress(database: Database, study: StudyRecord) -> StudyProgress:
-    """Return what a study has cost and when its launch will be done.
+    """Return how much time a study has used, and how much its launch still needs.
 
     Args:
         database: The study database.
-        study: The study, as `Database.study` gives it.
+        study: The study, as `Database.study` returns it.
     """
     trials, launches, reached, now = _read(database, study.name)
     spent_s = sum(_seconds(each.started_at, each.ended_at or each.renewed_at) for each in launches)
@@ -57,11 +57,11 @@ def study_progress(database: Database, study: StudyRecord) -> StudyProgress:
 
 
 def earlier_trials(database: Database, name: str) -> list[tuple[int, float]]:
-    """Return epochs and seconds of each trial that is done and began with its first epoch.
+    """Return the number of epochs and the seconds of each finished trial, except retries of interrupted trials.
 
     Args:
         database: The study database.
-        name: The study.
+        name: Name of the study.
     """
     trials, _, reached, _ = _read(database, name)
     return [

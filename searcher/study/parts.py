@@ -99,6 +99,9 @@ def register_optimizer(name: str, *, options: type[BaseModel] | None = None) -> 
         name: Name of the optimiser in study files.
         options: Class of the optimiser's own settings, derived from `searcher.parts.Section`, each with a default: the
             keys of `optimizer.options`.
+
+    Raises:
+        PluginError: The name is taken, or `options` is no such class.
     """
     return _decorator(OPTIMIZERS, name, options)
 
@@ -112,7 +115,11 @@ def register_schedule(name: str, *, options: type[BaseModel] | None = None) -> C
 
     Args:
         name: Name of the schedule in study files.
-        options: Class of the schedule's own settings: the keys of `schedule.options`.
+        options: Class of the schedule's own settings, derived from `searcher.parts.Section`, each with a default: the
+            keys of `schedule.options`.
+
+    Raises:
+        PluginError: The name is taken, or `options` is no such class.
     """
     return _decorator(SCHEDULES, name, options)
 
@@ -132,9 +139,13 @@ def register_sampler(
 
     Args:
         name: Name of the sampler in study files.
-        options: Class of the sampler's own settings: the keys of `search.options`.
+        options: Class of the sampler's own settings, derived from `searcher.parts.Section`, each with a default: the
+            keys of `search.options`.
         several_objectives: Whether the sampler can optimise several objectives.
-        stopped: How trials that were stopped early are passed to the sampler.
+        stopped: How trials that were stopped early are passed to the sampler; see `Stopped`.
+
+    Raises:
+        PluginError: The name is taken, or `options` is no such class.
     """
 
     def register(build: F) -> F:
@@ -154,7 +165,11 @@ def register_pruner(name: str, *, options: type[BaseModel] | None = None) -> Cal
 
     Args:
         name: Name of the pruner in study files.
-        options: Class of the pruner's own settings: the keys of `pruner.options`.
+        options: Class of the pruner's own settings, derived from `searcher.parts.Section`, each with a default: the
+            keys of `pruner.options`.
+
+    Raises:
+        PluginError: The name is taken, or `options` is no such class.
     """
     return _decorator(PRUNERS, name, options)
 

@@ -41,7 +41,7 @@ class Problems:
         return len(self.lines)
 
     def mention(self, key: str) -> bool:
-        """Return whether a problem with a key was added."""
+        """Return whether a problem with exactly this key was added before; adds none."""
         return key in self._keys
 
     def add(self, key: str, message: str) -> None:

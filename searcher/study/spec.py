@@ -230,7 +230,7 @@ class StudySpec:
 
     @property
     def max_epochs(self) -> int:
-        """Epochs of the longest trial."""
+        """Largest number of epochs that a trial of the study can have."""
         if "train.epochs" in self.space:
             return max(int(edge) for edge in self.space["train.epochs"].domain.widened().edges())
         return self.trial_config({}).train.epochs

@@ -68,7 +68,7 @@ class Subject:
         return self.with_classes(batch)
 
     def with_classes(self, batch: TensorBatch) -> TensorBatch:
-        """Return a batch with classes, if the model learns any: one after the other, and every so often unknown."""
+        """Return a batch with a class for each label, unknown for some, if the model learns classes."""
         num = self.settings.num_classes
         if not num:
             return batch
@@ -125,7 +125,14 @@ def model_checks() -> tuple[Callable[[Subject], None], ...]:
 
 
 def check_settings(subject: Subject) -> None:
-    """Check that settings survive conversion to plain values and back, and that unknown keys are refused."""
+    """Check that settings survive conversion to JSON and back, and other rules of `ModelSettings`.
+
+    `has_maps` must be true exactly for a `DenseModel`, `small` must have only names of settings, and each number must
+    have bounds.
+
+    Raises:
+        AssertionError: A check fails.
+    """
     settings = subject.settings
     kind = type(settings)
     _claim(
@@ -392,7 +399,10 @@ def check_learns(
 
 
 def check_classes(subject: Subject) -> None:
-    """Classes have a loss of their own, of known objects alone; each prediction has their probabilities."""
+    """Check the loss of classes: it exists exactly if the model learns classes, and depends on known objects only.
+
+    It must be 0 where no class is known, and must not change any other loss.
+    """
     num, model = subject.settings.num_classes, subject.model().eval()
     batch = subject.batch((48, 56), ((12, 12, 8), (30, 40, 9), (36, 12, 7)))
     _claim(

@@ -15,12 +15,12 @@ __all__ = ["class_remarks"]
 
 
 def class_remarks(store: Store, where: str, config: TrialConfig) -> list[str]:
-    """Return what a person should know, one line each; nothing where classes are not learned.
+    """Return remarks on the classes of a data set, one line each; none if no classes are learned.
 
     Args:
-        store: The data set, prepared with its classes.
-        where: The data set, for messages.
-        config: What is trained on it, as far as it is known by now.
+        store: The store of the data set, with its classes.
+        where: Name of the data set, for messages.
+        config: The configuration of training, as far as it is known.
 
     Raises:
         DataError: No training object has a class, or the data set does not declare a class that objects have.

@@ -18,14 +18,14 @@ _CAP = 10.0
 
 
 def classed(store: Store, data: DataConfig) -> Store:
-    """Return the store with the classes that a configuration was made for; the store itself where none are learned.
+    """Return a store with the classes that a configuration was made for; the same store if no classes are learned.
 
     Args:
-        store: Of the data set.
-        data: Of the configuration.
+        store: The store of the data set.
+        data: The data settings of the configuration.
 
     Raises:
-        DataError: The store has no classes, or others.
+        DataError: The store has no classes, or only other ones.
     """
     if not data.learn_classes:
         return store
@@ -47,7 +47,12 @@ def classed(store: Store, data: DataConfig) -> Store:
 
 
 def with_class_digest(config: TrialConfig, store: Store) -> TrialConfig:
-    """Return a configuration that says of which classes it is; the same where none are learned."""
+    """Return a configuration with the digest of a store's classes; the same one if no classes are learned.
+
+    Args:
+        config: The configuration.
+        store: The store.
+    """
     if not config.data.learn_classes:
         return config
     data = config.data.model_copy(update={"class_digest": store.class_table.digest})
@@ -55,11 +60,13 @@ def with_class_digest(config: TrialConfig, store: Store) -> TrialConfig:
 
 
 def pinned(spec: StudySpec, store: Store) -> StudySpec:
-    """Return a study that says of which classes it is: as a setting, so that it is stored with the study.
+    """Return a study with the digest of a store's classes as a fixed setting; the same one if no classes are learned.
+
+    The setting is stored with the study, so that later launches use the same classes.
 
     Args:
         spec: The study.
-        store: The data set, prepared.
+        store: The store of the data set.
     """
     if not spec.trial_config({}).data.learn_classes:
         return spec
@@ -68,12 +75,12 @@ def pinned(spec: StudySpec, store: Store) -> StudySpec:
 
 
 def with_classes(config: TrialConfig, store: Store, indices: Sequence[int]) -> TrialConfig:
-    """Return the configuration whose model has the classes of the data; the same where none are learned.
+    """Return a configuration whose model has the classes of the data; the same one if no classes are learned.
 
     Args:
-        config: As the sampler chose it.
-        store: With its classes, see `classed`.
-        indices: The images that are trained on.
+        config: The configuration, as the sampler chose it.
+        store: The store with its classes; see `classed`.
+        indices: Indices of the images that are trained on.
     """
     if not config.data.learn_classes:
         return config
@@ -84,13 +91,13 @@ def with_classes(config: TrialConfig, store: Store, indices: Sequence[int]) -> T
 
 
 def weights_of(counts: NDArray[np.int64], power: float) -> tuple[float, ...]:
-    """Return how much each class counts in the loss; empty where all count alike.
+    """Return the weight of each class in the loss; empty if all weights are equal.
 
-    A weight is count ** -power, scaled to a mean of 1 over the objects, then held to 1/10..10.
+    The weight is count ** -power, scaled to a mean of 1 over all objects, then limited to the range 0.1 to 10.
 
     Args:
-        counts: int64[K], objects of each class. A class without any has the weight 1.
-        power: 0 for all alike, 1 for inversely to their frequency.
+        counts: int64[K], number of objects of each class. A class without objects has weight 1.
+        power: Exponent: 0 for equal weights, 1 for weights inversely proportional to the number of objects.
     """
     there = counts > 0
     weights = np.ones(len(counts))

@@ -115,10 +115,12 @@ class FastGPSampler(BaseSampler):
         return point
 
     def gain(self, study: Study) -> float | None:
-        """Return the expected improvement of the best proposal, in units of the objective; None for too few trials.
+        """Return the expected improvement by the best proposal; None if there are too few trials.
+
+        It is in units of the objective.
 
         Args:
-            study: With one objective.
+            study: A study with one objective.
         """
         told = [
             each

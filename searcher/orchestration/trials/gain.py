@@ -16,14 +16,14 @@ LEAST_TRIALS = 10
 
 
 def expected_gain(spec: StudySpec, trials: Iterable[FrozenTrial]) -> float | None:
-    """Return by how much another trial is expected to improve the objective, in its units; None for too few trials.
+    """Return the expected improvement by another trial, in units of the objective; None if there are too few trials.
 
-    It is the expected improvement of the best proposal, by the Gaussian process of `fast-gp`, with any study's
-    sampler. A stopped trial counts with its predicted final value.
+    It is that of the best proposal of the Gaussian process of `fast-gp`, whichever sampler the study has. A stopped
+    trial counts with its predicted final value.
 
     Args:
-        spec: The study, with one objective.
-        trials: Its trials; those that have not ended do not count.
+        spec: The study, which must have one objective.
+        trials: The study's trials; unfinished ones are ignored.
     """
     box = spec.space.narrow()
     sampler = FastGPSampler(box, n_startup_trials=LEAST_TRIALS, seed=spec.study.seed)

@@ -218,7 +218,7 @@ class KnownTrials:
         self._is_changed = True
 
     def revise(self) -> None:
-        """Predict again what the stopped trials would have reached."""
+        """Update the predicted final values of the stopped trials."""
         if not self._is_changed or not self._predicted:
             return
         self._is_changed = False

@@ -340,7 +340,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         return self._running
 
     def seen(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
-        """Take in what a trial's worker does; see `StudyListener.trial_does`."""
+        """Record what a trial's worker is doing; see `StudyListener.trial_does`."""
         self._forecast.begun(number, time.monotonic())
         self._listener.trial_does(number, doing, epoch, value)
 

@@ -12,14 +12,14 @@ __all__ = ["TimeBudget", "check_gpu_hours"]
 
 
 def check_gpu_hours(spec: StudySpec, gpus: float) -> None:
-    """Refuse hours of GPUs for trials that have none.
+    """Raise an error if a study has a limit of GPU hours but its trials use no GPU.
 
     Args:
         spec: The study.
-        gpus: GPUs of a trial.
+        gpus: Number of GPUs of a trial.
 
     Raises:
-        UserError: They have none, so the limit would never be reached.
+        UserError: The trials use no GPU, so the limit would never be reached.
     """
     if spec.study.gpu_hours and not gpus:
         raise UserError(
@@ -29,16 +29,16 @@ def check_gpu_hours(spec: StudySpec, gpus: float) -> None:
 
 
 class TimeBudget:
-    """Says whether another trial is expected to end in time, from what this study's epochs took.
+    """Decides whether another trial is expected to end within a study's time limits, from the times of its epochs.
 
-    Until the first epoch nothing is known: as many trials begin as there are places.
+    Before the first epoch has ended, only as many trials may start as can run at the same time.
 
     Args:
         spec: The study.
-        gpus: GPUs of a trial.
-        forecast: Estimate of the times; the caller records trials in it, in seconds of `clock`.
-        began: When the launch began.
-        clock: Returns seconds; does not run backwards.
+        gpus: Number of GPUs of a trial.
+        forecast: The estimate of times, in which the caller records trials, in seconds of `clock`.
+        began: The time at which the launch began, in seconds of `clock`.
+        clock: Returns the time in seconds; it must not run backwards.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class TimeBudget:
         self._clock = clock
 
     def refusal(self, num_places: int) -> str | None:
-        """Return why no further trial may begin now, None if one may.
+        """Return why no other trial may start now; None if one may.
 
         Args:
-            num_places: Trials that can run at a time.
+            num_places: Number of trials that can run at the same time.
         """
         if not self._hours and not self._gpu_hours:
             return None
@@ -82,11 +82,14 @@ class TimeBudget:
         return None
 
     def outlook(self, num_to_do: int, num_places: int) -> str | None:
-        """Return a line on how long the study takes, and what the hours are enough for; None before the first epoch.
+        """Return a line with the study's expected time and the number of trials that fit in its limits.
 
         Args:
-            num_to_do: Trials of the study that are not done.
-            num_places: Trials that can run at a time.
+            num_to_do: Number of the study's trials that are not done.
+            num_places: Number of trials that can run at the same time.
+
+        Returns:
+            The line; None before the first epoch, or if no trial is left.
         """
         now, forecast = self._clock(), self._forecast
         trial_s, epoch_s = forecast.trial_s(self._num_epochs), forecast.epoch_s
