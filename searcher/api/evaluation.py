@@ -1,6 +1,6 @@
 """The official metrics of trained networks on the splits of a data set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,10 +95,13 @@ def evaluate_networks(
     predictor = predictor_for(found, tta)
     normalise_as_wished(predictor, normalisation, [member.facts.config for member in found.members])
     _check_channels(source, folder, predictor.kind)
+    learned = found.members[0].network.config.model.class_names
     with bar("preparing images") as advance:
-        store = prepare_store(source, cache_dir(), progress=advance)
+        store = prepare_store(source, cache_dir(), progress=advance, with_classes=bool(learned))
     for line in reading_remarks(store):
         remark(line)
+    if learned:
+        store = _in_order_of(learned, store, remark)
     wanted = _splits(found, store, splits, folder, remark)
     images = {split: [i for group in groups.values() for i in group] for split, groups in wanted.items()}
     if not labels_are_said:
@@ -118,7 +121,7 @@ def evaluate_networks(
             results += measure_images(some, seen_by_some)
         if is_glas_release(source):  # whose published intervals are over images
             results = [replace(each, patient="") for each in results]
-        measured[split] = summarise(results)
+        measured[split] = summarise(results, class_names=learned)
         if report is not None:
             indices = [index for group in groups.values() for index in group]
             pages.append(split_report(split, measured[split], predictor, store, indices, seen))
@@ -152,7 +155,7 @@ def record_evaluation(found: FoundNetworks, evaluation: Evaluation) -> None:
     if found.study is None:
         return
     assert found.database is not None
-    keys = ("num_images", "pooled", "mean", "intervals", "poster")
+    keys = ("num_images", "pooled", "mean", "intervals", "poster", "classes")
     with Database.open(found.database) as database:
         record_evaluations(
             database,
@@ -161,9 +164,24 @@ def record_evaluation(found: FoundNetworks, evaluation: Evaluation) -> None:
             data_source=evaluation.record["data"]["folder"],
             data_fingerprint=evaluation.record["data"]["fingerprint"],
             splits={
-                split: {key: of[key] for key in keys} for split, of in evaluation.record["splits"].items()
+                split: {key: of[key] for key in keys if key != "classes" or key in of}
+                for split, of in evaluation.record["splits"].items()
             },
         )
+
+
+def _in_order_of(names: Sequence[str], store: Store, remark: Callable[[str], None]) -> Store:
+    """Return the store with the numbers that the networks give to its classes, and say which they do not know."""
+    if not store.class_names:
+        remark("the data set names no classes of objects, so only where objects are is measured")
+        return store
+    table = store.class_table
+    for name, num in table.unknown_to(names).items():
+        remark(
+            f"class {name!r}: must be one of those that the networks learned, {', '.join(names)}, to be measured; its "
+            f"{num} objects count for where objects are alone; rename it if it is one of them"
+        )
+    return store.with_classes(table.in_order_of(names))
 
 
 def _check_channels(source: SampleSource, folder: str, kind: ImageKind) -> None:

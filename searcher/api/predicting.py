@@ -30,15 +30,23 @@ __all__ = ["FoundObjects", "LoadedBundle"]
 logger = logging.getLogger(__name__)
 
 
-class FoundObjects(NamedTuple):
-    """The n objects found in an image: label map, scores and classes."""
+class _ThreeArrays(NamedTuple):
+    """What `FoundObjects` unpacks to."""
 
     labels: NDArray[np.int32]
     """int32[H, W]: 0 is background, 1 to n are objects without gaps."""
     scores: NDArray[np.float32]
     """float32[n] in 0 to 1; `scores[i]` belongs to label `i + 1`."""
     classes: NDArray[np.int32]
-    """int32[n]: the number of each object's class, from 1. A network of one class gives 1 to every object."""
+    """int32[n]: the number of each object's class, from 1; `LoadedBundle.class_names` has their names. Networks that
+    learned no classes give 1 to every object."""
+
+
+class FoundObjects(_ThreeArrays):
+    """The n objects found in an image: label map, scores and classes."""
+
+    class_probabilities: NDArray[np.float32] | None = None
+    """float32[n, K], the probability of each class; None where the networks learned no classes."""
 
 
 class LoadedBundle:
@@ -73,6 +81,11 @@ class LoadedBundle:
     def pixel_size_um(self) -> float | None:
         """Side of a pixel of the training images in micrometres; None if it is not known."""
         return self.bundle.pixel_size_um
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that the networks tell apart, class 1 first; empty for none."""
+        return self.bundle.class_names
 
     @property
     def channels(self) -> int:
@@ -114,7 +127,10 @@ class LoadedBundle:
             labels.resize(raster.height, raster.width)
             found = labels.read(Tile(0, 0, raster.height, raster.width))
             scores = np.array(labels.scores, np.float32)
-            return FoundObjects(np.array(found, np.int32), scores, np.ones(len(scores), np.int32))
+            classes = np.ones(len(scores), np.int32) if labels.classes is None else labels.classes
+            objects = FoundObjects(np.array(found, np.int32), scores, classes)
+            objects.class_probabilities = labels.class_probabilities
+            return objects
 
     @in_python
     def predict_files(
@@ -162,6 +178,7 @@ class LoadedBundle:
         """
         from searcher.api.predicting_files import (
             PredictWish,
+            check_class_name,
             check_glass,
             check_pixel_size,
             images_of,
@@ -174,6 +191,7 @@ class LoadedBundle:
 
         if force and skip_existing:
             raise UserError("force: must not go with skip_existing, got both; choose one of them")
+        check_class_name("class_name", class_name, self.bundle.class_names)
         check_pixel_size(pixel_size_um)
         check_glass(self._predictor, skips=skip_glass)
         check_count("min_area_px", min_area_px)
@@ -212,6 +230,7 @@ class LoadedBundle:
                     pixel_size_um=pixel_size_um,
                     outputs=wish.outputs,
                     class_name=class_name or self.bundle.class_name,
+                    class_names=self.bundle.class_names,
                     threshold=threshold,
                     min_area_px=min_area_px,
                     region=None if region is None else read_region(os.fspath(region)),

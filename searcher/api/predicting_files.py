@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PredictWish",
+    "check_class_name",
     "check_glass",
     "check_pixel_size",
     "images_of",
@@ -74,7 +75,9 @@ def predict_files(
     results: list[PredictedImage | FailedImage] = []
     with _claimed_folder(wish.to):
         todo = images_to_predict(wish, paths)  # nobody else writes there from here on
-        with closing(PredictionsTable(wish.to / SUMMARY, [each.name for each in todo])) as table:
+        with closing(
+            PredictionsTable(wish.to / SUMMARY, [each.name for each in todo], options.class_names)
+        ) as table:
             if table.moved is not None:
                 aside, why = table.moved
                 problem(
@@ -107,6 +110,24 @@ def _claimed_folder(folder: Path) -> Iterator[None]:
                 f"--to {folder}: must be a folder that can be written: {error.strerror or error}; choose another path"
             ) from error
         yield
+
+
+def check_class_name(option: str, class_name: str | None, class_names: Sequence[str]) -> None:
+    """Refuse one class for all objects where the networks say of each which class it is of.
+
+    Args:
+        option: Its name, for the message.
+        class_name: What a person gave; None for nothing.
+        class_names: The classes that the networks tell apart.
+
+    Raises:
+        UserError: Both are there.
+    """
+    if class_name is not None and class_names:
+        raise UserError(
+            f"{option} {class_name}: must be for a bundle without classes, got one that tells "
+            f"{', '.join(class_names)} apart; leave it out"
+        )
 
 
 def check_glass(predictor: "Predictor", *, skips: bool) -> None:

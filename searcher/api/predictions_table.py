@@ -24,6 +24,8 @@ __all__ = ["SUMMARY", "PredictionsTable", "read_table", "row_key"]
 SUMMARY = "predictions.csv"
 """Name of the table in the folder of outputs."""
 COLUMNS = ("image", "height", "width", "pixel_size_um", "objects", "area_px", "area_um2", "seconds")
+_OF_CLASSES = ("objects", "area_px", "area_um2")
+"""For each class a column of each: `objects_NAME`, and so on."""
 _WRITTEN_EVERY_S = 5.0
 """The table is written as a whole, so with many images not after each."""
 _MAX_BYTES = 1 << 28
@@ -131,18 +133,20 @@ class PredictionsTable:
     Args:
         path: The file. No other process may write it meanwhile.
         todo: Names of the images to predict now. Their old rows are removed at once, since their outputs are replaced.
+        class_names: Names of the classes that the networks tell apart; each gets columns.
 
     Raises:
         UserError: The file could not be read or written.
     """
 
-    def __init__(self, path: Path, todo: Sequence[str]) -> None:
+    def __init__(self, path: Path, todo: Sequence[str], class_names: Sequence[str] = ()) -> None:
         self._path = path
         before = read_table(path)
         self.moved = None if before.problem is None else (_moved_aside(path), before.problem)
         """Where a file went that is no such table, and why it is none."""
         now = {row_key(name) for name in todo}
-        self._columns = (*COLUMNS, *before.more_columns)
+        own = (*COLUMNS, *(f"{figure}_{name}" for name in class_names for figure in _OF_CLASSES))
+        self._columns = (*own, *(name for name in before.more_columns if name not in own))
         self._rows = {name: row for name, row in before.rows.items() if name not in now}
         self._is_written = True
         if len(self._rows) < len(before.rows):
@@ -156,7 +160,13 @@ class PredictionsTable:
             name: Name of the image's file.
             row: Values by column; unknown columns are ignored.
         """
-        self._rows[row_key(name)] = {**row, "image": name}
+        of_classes = row.get("classes")
+        flat = {
+            f"{figure}_{each}": value
+            for each, figures in (of_classes.items() if isinstance(of_classes, Mapping) else ())
+            for figure, value in figures.items()
+        }
+        self._rows[row_key(name)] = {**row, **flat, "image": name}
         self._is_written = False
         if time.monotonic() - self._written_at >= _WRITTEN_EVERY_S:
             self.write()

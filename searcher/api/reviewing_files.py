@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searcher.api.predicting_files import check_pixel_size, images_of
+from searcher.api.predicting_files import check_class_name, check_pixel_size, images_of
 from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def review_images(
     from searcher.prediction.file_prediction import FailedImage, guarded
     from searcher.prediction.review import ReviewedImage, ReviewOptions, review_image
 
+    check_class_name("--class-name", wish.class_name, bundle.class_names)
     predictor, voices = _voices(bundle)
     reviewed: list[ReviewedImage] = []
     try:
@@ -103,6 +104,7 @@ def review_images(
                 trained_um=bundle.pixel_size_um,
                 pixel_size_um=wish.pixel_size_um,
                 class_name=wish.class_name or bundle.class_name,
+                class_names=bundle.class_names,
                 region_px=wish.region_px,
             )
             for path in paths:

@@ -89,6 +89,7 @@ def write_contents(
             low_percentile=kind.normalisation.low_percentile,
             high_percentile=kind.normalisation.high_percentile,
         ),
+        class_names=trained[0].config.model.class_names,
         data=networks.data,
         onnx=None if onnx is None else OnnxFacts.model_validate_json(json.dumps(onnx["facts"])),
         plugins=plugins_of(network.config for network in trained),

@@ -55,6 +55,11 @@ class Bundle:
         """Class of the objects: the one class that the training data name; `Gland` if they name none or several."""
         return self.manifest.data.class_name or "Gland"
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that the networks tell apart, class 1 first; empty for none."""
+        return self.networks[0].config.model.class_names
+
     @cached_property
     def networks(self) -> tuple[TrainedNetwork, ...]:
         """The trained network of each member."""
@@ -147,6 +152,14 @@ def load_bundle(path: Path) -> Bundle:
             raise UserError(
                 f"{path / MANIFEST}: channels and normalisation must be those that its networks were trained with, "
                 f"{member.network.kind}, got {manifest.kind}; use the bundle as it was exported"
+            )
+    for member in members:
+        learned = member.network.config.model.class_names
+        if learned != manifest.class_names:
+            raise UserError(
+                f"{path / MANIFEST}: class_names must be those that its networks were trained with, "
+                f"{', '.join(learned) or 'none'}, got {', '.join(manifest.class_names) or 'none'}; use the bundle as "
+                "it was exported"
             )
     return Bundle(path=path, manifest=manifest, manifest_sha256=manifest_sha256, members=tuple(members))
 

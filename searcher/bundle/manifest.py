@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from searcher.data_pipeline.normalisation import Normalisation
 from searcher.inference.image_kind import ImageKind
-from searcher.models.settings import MAX_CHANNELS, PostprocessSettings
+from searcher.models.settings import MAX_CHANNELS, MAX_CLASSES, PostprocessSettings
 from searcher.study.ancestor import Ancestor
 from searcher.study.config import Section
 
@@ -201,6 +201,8 @@ class BundleManifest(Section):
     dtype: Literal["uint8", "uint16"] = "uint8"
     """Of the images that it was trained on."""
     normalisation: NormalisationFacts = NormalisationFacts()
+    class_names: tuple[str, ...] = Field(default=(), max_length=MAX_CLASSES)
+    """Classes that the networks tell apart, class 1 first; not written where there are none."""
     data: DataFacts
     onnx: OnnxFacts | None
     plugins: tuple[PluginFacts, ...] = ()
@@ -214,7 +216,7 @@ class BundleManifest(Section):
     def _without_no_plugins(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return plain values that a version before plug-ins reads, too, where there is none."""
         values: dict[str, Any] = as_usual(self)
-        for key in ("plugins", "formats"):
+        for key in ("plugins", "formats", "class_names"):
             if not getattr(self, key):
                 del values[key]
         return values

@@ -35,11 +35,20 @@ class _MeanMaps(nn.Module):
     def __init__(self, models: Sequence[DenseModel]) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
+        self.num_classes = models[0].num_classes
 
-    def forward(self, images: Tensor) -> Tensor:
+    @property
+    def output_names(self) -> list[str]:
+        """Names of what `forward` returns."""
+        return ["maps", "classes"] if self.num_classes else ["maps"]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the models' mean maps, float32[B, C, H, W], of images uint8[B, H, W, channels]."""
         maps = [model.predict_maps(images) for model in self.models]  # type: ignore[operator]
-        return torch.stack(maps).mean(dim=0)
+        mean = torch.stack(maps).mean(dim=0)
+        if not self.num_classes:
+            return (mean,)
+        return mean[:, : -self.num_classes], mean[:, -self.num_classes :]
 
 
 def check_exportable(models: Sequence[SegmentationModel]) -> None:
@@ -94,7 +103,7 @@ def export_onnx(
             (torch.from_numpy(random),),
             dynamo=True,
             input_names=["images"],
-            output_names=["maps"],
+            output_names=network.output_names,
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             opset_version=_OPSET,
         )
@@ -109,9 +118,9 @@ def export_onnx(
     difference = 0.0
     for batch in compared.values():
         with torch.no_grad():
-            expected = network(torch.from_numpy(batch)).numpy()
-        [actual] = session.run(None, {"images": batch})
-        difference = max(difference, float(np.abs(actual - expected).max()))
+            expected = network(torch.from_numpy(batch))
+        for one, other in zip(session.run(None, {"images": batch}), expected, strict=True):
+            difference = max(difference, float(np.abs(one - other.numpy()).max()))
     if not difference <= MAX_DIFFERENCE:
         raise SearcherError(
             f"--onnx: the maps must be PyTorch's within {MAX_DIFFERENCE:g}, got a difference of {difference:g}; the "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from searcher.api.predicting_files import (
     PredictWish,
+    check_class_name,
     check_glass,
     check_pixel_size,
     images_of,
@@ -113,6 +114,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.prediction.file_prediction import Options
 
     bundle = load_bundle(args.bundle)
+    check_class_name("--class-name", args.class_name, bundle.class_names)
     predictor = bundle.predictor(device=default_device(), tta=args.tta)
     normalise_as_wished(predictor, args.normalisation, [member.facts.config for member in bundle.members])
     check_glass(predictor, skips=args.skip_glass)
@@ -122,6 +124,7 @@ def _run(args: argparse.Namespace) -> int:
         pixel_size_um=args.pixel_size_um,
         outputs=wish.outputs,
         class_name=args.class_name or bundle.class_name,
+        class_names=bundle.class_names,
         threshold=args.threshold,
         min_area_px=args.min_area,
         region=region,

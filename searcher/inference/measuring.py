@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.store import Store
 from searcher.evaluation import official_metrics
+from searcher.evaluation.class_metrics import class_sums, table_of
 from searcher.evaluation.glas import poster
 from searcher.evaluation.official_metrics import ImageComparison
 from searcher.evaluation.summary import ImageMetrics, Summary, summarise
 from searcher.inference.predictor import Output, Predictor
+from searcher.models.values import Prediction
 
 __all__ = ["Seen", "compare_instances", "measure_images", "measure_split", "see_all"]
 
@@ -33,6 +35,8 @@ class Seen:
     """int32[H, W], instance label map."""
     seconds: float
     """Time that the models took."""
+    classes: NDArray[np.int32] | None = None
+    """int32[L], class by label of `truth`, 0 where it is not known; None where classes are not measured."""
     patient: str = ""
     """Whose it is; empty where unknown."""
 
@@ -61,7 +65,18 @@ def see_all(
         output = predictor.see(image)
         seconds = time.perf_counter() - started
         patient = sample.group if sample.group != sample.id else ""
-        seen.append(Seen(sample.id, sample.stratum, output, truth, seconds, patient))
+        is_classed = bool(predictor.num_classes and store.class_names)
+        seen.append(
+            Seen(
+                id=sample.id,
+                stratum=sample.stratum,
+                output=output,
+                truth=truth,
+                seconds=seconds,
+                classes=store.classes(index) if is_classed else None,
+                patient=patient,
+            )
+        )
         if progress is not None:
             progress(num_done, len(indices))
     return seen
@@ -103,7 +118,8 @@ def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageMetr
     results = []
     for each in seen:
         started = time.perf_counter()
-        labels = predictor.cut(each.output).labels
+        found = predictor.cut(each.output)
+        labels = found.labels
         seconds = each.seconds + time.perf_counter() - started
         results.append(
             ImageMetrics(
@@ -113,6 +129,13 @@ def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageMetr
                 comparison=official_metrics.compare(each.truth, labels),
                 poster=poster.compare_as_poster(each.truth, labels),
                 seconds=seconds,
+                classes=_class_sums(each, found, predictor.num_classes),
             )
         )
     return results
+
+
+def _class_sums(seen: Seen, found: Prediction, num_classes: int) -> NDArray[np.float64] | None:
+    if seen.classes is None:
+        return None
+    return class_sums(seen.truth, seen.classes, found.labels, table_of(found.classes), num_classes)

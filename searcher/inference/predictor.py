@@ -99,6 +99,11 @@ class Predictor:
         return self._models[0].tuning_candidates
 
     @property
+    def num_classes(self) -> int:
+        """Number of classes of objects that the models tell apart; 0 for none."""
+        return self._models[0].num_classes
+
+    @property
     def is_dense(self) -> bool:
         """Whether the models predict maps with a value for every pixel, so that large images can be tiled."""
         return bool(self._dense)

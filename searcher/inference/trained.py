@@ -122,6 +122,12 @@ def predictor_of(
             "an ensemble needs networks that were trained on images of the same kind, got "
             f"{' and '.join(map(str, kinds))}; take those of one kind"
         )
+    classes = {network.config.model.class_names: None for network in networks}
+    if len(classes) > 1:
+        raise UserError(
+            "an ensemble needs networks that were trained on the same classes, got "
+            f"{' and '.join(', '.join(names) or 'none' for names in classes)}; take those of the same classes"
+        )
     train = networks[0].config.train
     predictor = Predictor(
         models,

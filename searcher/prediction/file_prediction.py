@@ -3,12 +3,13 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from searcher.data_pipeline.exceptions import DataError
@@ -21,7 +22,7 @@ from searcher.prediction.detections import cut_detected, see_detections
 from searcher.prediction.geojson import write_geojson
 from searcher.prediction.images import Normalised, open_image
 from searcher.prediction.label_map import LabelMap
-from searcher.prediction.morphology import measure_objects
+from searcher.prediction.morphology import Column, measure_objects
 from searcher.prediction.outputs import (
     OUTPUTS,
     all_or_nothing,
@@ -37,6 +38,7 @@ from searcher.renamed import old_names
 
 __all__ = [
     "PIXEL_SIZES_UM",
+    "ClassFound",
     "FailedImage",
     "Options",
     "PredictedImage",
@@ -77,6 +79,8 @@ class Options:
     """Of `OUTPUTS`."""
     class_name: str = "Gland"
     """Class of the objects in GeoJSON."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes that the networks tell apart; empty: none, and `class_name` is that of every object."""
     threshold: float | None = None
     """Probability above which a pixel is foreground, or score above which a detection counts; None: as trained."""
     min_area_px: int | None = None
@@ -85,6 +89,25 @@ class Options:
     """Where objects are looked for; None for the whole image."""
     skips_glass: bool = False
     """Whether tiles of glass are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFound:
+    """The objects of one class in an image."""
+
+    objects: int
+    area_px: int | None
+    """Of all of them; None where they were not measured."""
+
+    def to_dict(self, pixel_size_um: float | None) -> dict[str, Any]:
+        """Return plain values.
+
+        Args:
+            pixel_size_um: Side of a pixel; None where it is not known.
+        """
+        is_known = self.area_px is not None and pixel_size_um is not None
+        area_um2 = self.area_px * pixel_size_um**2 if is_known else None  # type: ignore[operator]
+        return {"objects": self.objects, "area_px": self.area_px, "area_um2": area_um2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +126,8 @@ class PredictedImage:
     area_px: int | None
     """Of all objects; None where they were not measured."""
     seconds: float
+    classes: Mapping[str, "ClassFound"] = field(default_factory=dict)
+    """What was found of each class, by its name; empty where none were learned."""
     is_dark: bool = False
     """Whether networks that take an image as it is got one whose values are all low; see `Normalised.is_dark`."""
     glass_tiles: int = 0
@@ -117,8 +142,14 @@ class PredictedImage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        values = {name: value for name, value in vars(self).items() if name not in ("is_dark", "glass_tiles")}
-        return values | {"area_um2": self.area_um2}
+        left_out = ("is_dark", "glass_tiles", "classes")
+        values = {name: value for name, value in vars(self).items() if name not in left_out}
+        values["area_um2"] = self.area_um2
+        if self.classes:
+            values["classes"] = {
+                name: found.to_dict(self.pixel_size_um) for name, found in self.classes.items()
+            }
+        return values
 
 
 @dataclass(frozen=True)
@@ -258,7 +289,7 @@ def predict_image(
             labels.resize(raster.height, raster.width)
             if options.region is not None:
                 keep_in_region(labels, options.region)
-            area_px = None
+            area_px, table = None, {}
             if {"csv", "geojson"} & {*written}:
                 table = measure_objects(
                     labels,
@@ -268,15 +299,18 @@ def predict_image(
                     is_stained=kind.is_colour,
                 )
                 area_px = int(table["area_px"].sum())
+                table |= _class_columns(labels, options.class_names)
             say("writing", 0, 1)
             if "labels" in written:
                 write_labels(written["labels"], labels, pixel_size_um)
             if "overlay" in written:
-                write_overlay(written["overlay"], labels, shown)
+                write_overlay(written["overlay"], labels, shown, options.class_names)
             if "csv" in written:
                 write_csv(written["csv"], table)
             if "geojson" in written:
-                write_geojson(written["geojson"], labels, table, options.class_name)
+                write_geojson(
+                    written["geojson"], labels, table, options.class_name, class_names=options.class_names
+                )
             if not is_unchanged():
                 raise UserError(
                     f"{path}: the file must stay as it is while it is read, got another one; predict it again"
@@ -290,6 +324,7 @@ def predict_image(
             objects=len(labels),
             area_px=area_px,
             seconds=round(time.monotonic() - began, 3),
+            classes=_found_by_class(labels, options.class_names, table.get("area_px")),
             is_dark=shown.is_dark,
             glass_tiles=selection.num_glass,
         )
@@ -323,7 +358,37 @@ def find_objects(
         with see_dense(predictor, raster, folder, selection=selection, progress=progress) as blended:
             return cut_blended(blended, settings, folder)
     with see_detections(predictor, raster, folder, selection=selection, progress=progress) as detected:
-        return cut_detected(detected, settings, folder)
+        labels = cut_detected(detected, settings, folder)
+    if predictor.num_classes and labels.class_probabilities is None:  # no tile was seen
+        labels.class_probabilities = np.zeros((len(labels), predictor.num_classes), np.float32)
+    return labels
+
+
+def _class_columns(labels: LabelMap, class_names: Sequence[str]) -> dict[str, Column]:
+    """Return the columns `class` and `class_probability` of the table of objects; none without classes."""
+    classes, probabilities = labels.classes, labels.class_probabilities
+    if classes is None or probabilities is None or not class_names:
+        return {}
+    return {
+        "class": np.array(class_names, object)[classes - 1],
+        "class_probability": probabilities.max(axis=1, initial=0),
+    }
+
+
+def _found_by_class(
+    labels: LabelMap, class_names: Sequence[str], areas: Column | None
+) -> dict[str, ClassFound]:
+    """Return what was found of each class, also of those without objects; nothing without classes."""
+    classes = labels.classes
+    if classes is None:
+        return {}
+    return {
+        name: ClassFound(
+            objects=int(np.count_nonzero(classes == number)),
+            area_px=None if areas is None else int(areas[classes == number].sum()),
+        )
+        for number, name in enumerate(class_names, start=1)
+    }
 
 
 def _settings(predictor: Predictor, options: Options, scale: float) -> PostprocessSettings:

@@ -23,10 +23,12 @@ from PIL import Image
 
 from searcher.data_pipeline.images import Raster
 from searcher.data_pipeline.tiling import Tile
+from searcher.escaping import csv_cell
 from searcher.exceptions import UserError
 from searcher.prediction.components import blocks_of
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import Column
+from searcher.report.class_colours import colour_table, with_legend
 from searcher.report.composite import composite
 from searcher.report.overlays import overlay
 
@@ -169,13 +171,15 @@ def write_labels(path: Path, labels: LabelMap, pixel_size_um: float | None) -> N
     )
 
 
-def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
+def write_overlay(path: Path, labels: LabelMap, raster: Raster, class_names: Sequence[str] = ()) -> None:
     """Write the image with the objects' outlines as PNG, reduced to a longer side of at most 4096 px.
 
     Args:
         path: The PNG file.
         labels: Label map of the objects.
         raster: The image, normalised. With other than 3 channels it is shown as by `composite`.
+        class_names: Names of the classes that were learned. Outlines then have their colours, and a legend is below
+            the picture; empty: there are none.
     """
     factor = math.ceil(max(labels.height, labels.width) / _OVERLAY_PX)
     height, width = max(1, labels.height // factor), max(1, labels.width // factor)
@@ -194,11 +198,12 @@ def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
         shown[part.window] = np.asarray(block.reduce(factor) if factor > 1 else block)
         middle = slice(factor // 2 if min(labels.height, labels.width) >= factor else 0, None, factor)
         small[part.window] = labels.read(window)[middle, middle]
+    colours = None if labels.classes is None or not class_names else colour_table(labels.classes)
     for y in range(0, height, _OVERLAY_BAND_PX):  # drawing takes some 50 bytes for each pixel
         top, bottom = max(0, y - _OVERLAY_MARGIN_PX), min(height, y + _OVERLAY_BAND_PX + _OVERLAY_MARGIN_PX)
-        drawn = overlay(shown[top:bottom], None, small[top:bottom], width_px=_OUTLINE_PX)
+        drawn = overlay(shown[top:bottom], None, small[top:bottom], width_px=_OUTLINE_PX, colours=colours)
         pixels[y : y + _OVERLAY_BAND_PX] = drawn[y - top :][:_OVERLAY_BAND_PX]
-    Image.fromarray(pixels).save(path, "PNG")
+    Image.fromarray(pixels if colours is None else with_legend(pixels, class_names)).save(path, "PNG")
 
 
 def write_csv(path: Path, table: Mapping[str, Column]) -> None:
@@ -215,4 +220,4 @@ def write_csv(path: Path, table: Mapping[str, Column]) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.8g}" if math.isfinite(value) else ""
-    return str(value)
+    return csv_cell(value) if isinstance(value, str) else str(value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,8 @@ class ReviewOptions:
     """Pixel size of the images; it overrides their files."""
     class_name: str
     """Class of the objects."""
+    class_names: tuple[str, ...] = field(default=(), kw_only=True)
+    """Names of the classes that the networks tell apart; empty: none."""
     region_px: int
     """Side of the region that is to be corrected; smaller images are corrected as a whole."""
 
@@ -120,7 +122,13 @@ def review_image(
         region = disputed_region(found, centres, raster.height, raster.width, side_px=options.region_px)
         target = folder / f"{path.stem}.geojson"
         write_corrections(
-            target, ours, table, options.class_name, region=region, disagreement=found.of_objects
+            target,
+            ours,
+            table,
+            options.class_name,
+            region=region,
+            disagreement=found.of_objects,
+            class_names=options.class_names,
         )
         ids = object_ids(target.stem, table)
         scores = table["score"].tolist()
