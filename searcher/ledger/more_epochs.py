@@ -1,7 +1,7 @@
-"""More epochs for a study that is finished: its best trials go on from their checkpoints.
+"""More epochs for a study that is finished: its best trials are continued from their checkpoints.
 
-A COMPLETE trial stays as it is. What goes on is another trial, which takes its parameters, and its epochs up to its
-best checkpoint, as a retry does. It is none of the budget's trials.
+A COMPLETE trial is not changed. A new trial continues it: like a retry, it takes the trial's parameters, and its epochs
+up to its best checkpoint. The new trial does not count towards the budget.
 """
 
 import math
@@ -33,27 +33,27 @@ CONTINUED = "continued"
 """Attribute of the study in Optuna's tables: by number of epochs, the trials that were chosen to go on to them."""
 EPOCHS = "train.epochs"
 _PART = 5
-"""The best one of so many COMPLETE trials goes on, as ASHA keeps a part at each rung."""
+"""One of this many COMPLETE trials is continued, as ASHA keeps a fraction at each rung."""
 
 
 def is_raised(row: StudyRow, spec: StudySpec) -> bool:
-    """Return whether a study file has more epochs than the study in the database, which both fix to a number.
+    """Return whether a study file sets more epochs than the study in the database; both must set a fixed number.
 
     Args:
         row: The study in the database.
-        spec: The study as its file has it now.
+        spec: The study, as its file defines it now.
     """
     old, new = row.identity.get(EPOCHS), spec.identity().get(EPOCHS)
     return isinstance(old, int) and isinstance(new, int) and new > old
 
 
 def to_continue(trials: Sequence[FrozenTrial], objective: Objective, num_epochs: int) -> list[int]:
-    """Return the numbers of the trials that are worth more epochs, the best first: a fifth of the COMPLETE ones.
+    """Return the numbers of the trials to train further: the best fifth of the COMPLETE ones, best first.
 
     Args:
-        trials: Of the study. Only trials count that trained all epochs that they had, and fewer than `num_epochs`.
-        objective: What they are ranked by.
-        num_epochs: Epochs that trials have from now on.
+        trials: The study's trials. Only those count that trained all their epochs, fewer than `num_epochs`.
+        objective: The objective by which the trials are ranked.
+        num_epochs: The new number of epochs of a trial.
     """
     short = [
         trial
@@ -68,11 +68,11 @@ def to_continue(trials: Sequence[FrozenTrial], objective: Objective, num_epochs:
 
 
 def check_more_epochs(database: Database, spec: StudySpec) -> None:
-    """Check that a study can go on to more epochs. Changes nothing.
+    """Check that the trials of a study can be continued to more epochs. Changes nothing.
 
     Raises:
-        StudyConflictError: It is not finished, it trains candidates again, or the checkpoints of its best trials were
-            removed.
+        StudyConflictError: The study is not finished, it trains candidates again, or the checkpoints of its best trials
+            were removed.
     """
     where = f"--epochs {spec.max_epochs}"
     study = database.study(spec.name)
@@ -97,5 +97,9 @@ def check_more_epochs(database: Database, spec: StudySpec) -> None:
 
 
 def has_checkpoint(trial: TrialRecord) -> bool:
-    """Return whether a trial has a checkpoint to go on from, as far as the database knows."""
+    """Return whether a trial has a usable checkpoint, according to the database.
+
+    Args:
+        trial: The trial.
+    """
     return any(not each.is_removed and each.problem is None for each in trial.checkpoints.values())

@@ -58,7 +58,7 @@ def count_states(connection: sa.Connection, study_id: int, *, with_note: str | N
     Args:
         connection: In a transaction of its own.
         study_id: Optuna's number of the study.
-        with_note: Only trials that have this note; None for all.
+        with_note: Key of a note; only trials that have it are counted. None to count all.
     """
     trial, user = models.TrialModel, models.TrialUserAttributeModel
     query = sa.select(trial.state, sa.func.count()).where(trial.study_id == study_id).group_by(trial.state)

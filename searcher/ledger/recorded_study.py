@@ -141,21 +141,21 @@ class RecordedStudy:
         )
 
     def num_done(self) -> int:
-        """Return the number of COMPLETE and PRUNED trials, which count for the budget; without continued ones."""
+        """Return the number of trials that count towards the budget: COMPLETE or PRUNED, and not continued ones."""
         return sum(
             CONTINUES not in each.user_attrs for each in self.trials(TrialState.COMPLETE, TrialState.PRUNED)
         )
 
     def num_to_do(self) -> int:
-        """Return how many trials are still to be done: those of the budget, and those that go on to more epochs."""
+        """Return the number of unfinished trials: those left of the budget, and those continued to more epochs."""
         going_on = self.trials(TrialState.WAITING, TrialState.RUNNING)
         continued = sum(CONTINUES in each.user_attrs for each in going_on)
         return max(0, self.spec.study.trials - self.num_done()) + continued
 
     def trained_before(self, number: int) -> int | None:
-        """Return the number of another COMPLETE, PRUNED or RUNNING trial with equal parameters; None without one.
+        """Return the number of another COMPLETE, PRUNED or RUNNING trial with equal parameters; None if there is none.
 
-        A trial that this one retries or continues is no other one.
+        The trials that this one retries or continues are ignored.
         """
         params, own = self.trial(number).params, {number, *self.ancestors(number)}
         for other in self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):

@@ -132,9 +132,9 @@ class StudyRecord:
     """Number of trials by state."""
     last_launch: LaunchRecord | None
     num_continued: int = 0
-    """Trials that are done and went on from another one to more epochs; they are none of the budget's."""
+    """Number of finished trials that continued another one to more epochs; they do not count towards the budget."""
     num_going_on: int = 0
-    """Of such trials, those that wait or run."""
+    """Number of such trials that wait or run."""
 
     @property
     def num_trials(self) -> int:

@@ -53,13 +53,13 @@ class StudyLedger(RecordedStudy):
 
     @retried
     def continue_best(self) -> list[int]:
-        """Queue the trials that go on to more epochs, if the study has more than its trials were trained with.
+        """Queue the trials that are to be continued, if the study now has more epochs than before.
 
-        Which ones is decided once for each number of epochs, and written down before the first is queued. So a launch
-        that was killed in between goes on with the same.
+        They are chosen once for each number of epochs, and recorded before the first is queued. So a launch after an
+        interrupted one continues the same trials.
 
         Returns:
-            The numbers of the trials that were queued now, to be gone on with; the best first.
+            The numbers of the trials that were queued now, best first.
         """
         num_epochs = self.spec.max_epochs
         if EPOCHS in self.spec.space or (self.spec.parent is not None and self.spec.parent.how == "rerank"):

@@ -34,7 +34,7 @@ _ROUNDING = 1e-9
 """0.3 - 0.1 is a little less than 0.2."""
 _RANGE_KEYS = {"low", "high", "log", "step", "choices", "when", "original_range"}
 _PRIOR_KEYS = {"prior", "confidence"}
-"""Beside those of a range; alone they are none."""
+"""Allowed in addition to the keys of a range; alone they define no range."""
 
 
 class SpaceReader:

@@ -117,7 +117,7 @@ class Checkpoint:
         usable after an upgrade.
 
         Args:
-            num_epochs: Epochs instead of the configuration's own; None for its own.
+            num_epochs: Number of epochs that replaces the configuration's own; None to keep it.
         """
         chosen = {table: dict(keys) for table, keys in self.config.items() if isinstance(keys, dict)}
         for key in self.left_to_data:
@@ -205,8 +205,8 @@ def load_checkpoint(
         path: The checkpoint's file.
         config_digest: The `TrialConfig.digest()` that the checkpoint's configuration must have; None for any.
         sha256: Digest that the file must have; None for any.
-        num_epochs: Epochs of the configuration that has `config_digest`. The checkpoint's may have fewer and else be
-            the same. None for as many.
+        num_epochs: Number of epochs of the configuration that has `config_digest`; the checkpoint's may have fewer.
+            None if they must be equal.
 
     Returns:
         The checkpoint, and the facts about its file.

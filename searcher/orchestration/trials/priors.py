@@ -37,14 +37,16 @@ _BEST_SHARE = 3
 
 
 class PriorSampler(BaseSampler):
-    """Proposes what another sampler does, with some values drawn around the priors of the space.
+    """A sampler that returns another sampler's proposals, some of their values replaced by values near the priors.
+
+    The first trial of a study gets the priors themselves.
 
     The first trial of a study has the priors themselves.
 
     Args:
         sampler: The other sampler.
-        space: What it searches; some of its parameters have a prior.
-        seed: Of the draws.
+        space: The search space, in which some parameters have a prior.
+        seed: Seed of the random numbers.
     """
 
     def __init__(self, sampler: BaseSampler, space: SearchSpace, *, seed: int) -> None:
@@ -60,14 +62,17 @@ class PriorSampler(BaseSampler):
         ]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the other sampler's, and decide what is drawn around the priors."""
+        """Return the other sampler's search space, and draw the values near the priors.
+
+        See `optuna.samplers.BaseSampler.infer_relative_search_space`.
+        """
         self._drawn = trial.number, self._draws(study)
         return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return the other sampler's values, with those that are drawn in their place.
+        """Return the other sampler's values, some of them replaced by the drawn ones.
 
         See `optuna.samplers.BaseSampler.sample_relative`.
         """
@@ -77,7 +82,7 @@ class PriorSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return what is drawn, or the other sampler's value.
+        """Return the drawn value of a parameter, or the other sampler's value if none was drawn.
 
         See `optuna.samplers.BaseSampler.sample_independent`.
         """
@@ -87,24 +92,17 @@ class PriorSampler(BaseSampler):
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Pass it on."""
+        """Call the other sampler's method; see `optuna.samplers.BaseSampler.before_trial`."""
         self._sampler.before_trial(study, trial)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Pass it on.
-
-        Args:
-            study: As of `optuna.samplers.BaseSampler.after_trial`.
-            trial: Likewise.
-            state: Likewise.
-            values: Likewise.
-        """
+        """Call the other sampler's method; see `optuna.samplers.BaseSampler.after_trial`."""
         self._sampler.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
-        """Pass it on."""
+        """Call the other sampler's method; see `optuna.samplers.BaseSampler.reseed_rng`."""
         self._sampler.reseed_rng()
 
     def _of(self, trial: FrozenTrial) -> Mapping[str, Value]:
