@@ -25,14 +25,15 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 if TYPE_CHECKING:
+    import psutil
     import pytest
 
-__all__ = ["FAULTS", "FORKS", "ForkedProcess", "Forks", "common_folder", "receive", "send"]
+__all__ = ["FAULTS", "FORKS", "ForkedProcess", "Forks", "common_folder", "forked_instead", "receive", "send"]
 
 FAULTS = Path(__file__).parents[1] / "chaos" / "faults"
 """Folder of the `sitecustomize` that follows a plan, and by which workers are forked."""
 FORKS = "SEARCHER_CHAOS_FORKS"
-"""Environment variable that names the socket from which workers of Ray are forked."""
+"""Environment variable that names the socket from which workers and agents of Ray are forked."""
 
 _SERVER = Path(__file__).with_name("fork_server.py")
 _START_TIMEOUT_S = 120
@@ -64,6 +65,16 @@ def common_folder(tmp_path_factory: "pytest.TempPathFactory") -> Path:
     """Return a folder that all processes of pytest-xdist have."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def forked_instead(process: "psutil.Process") -> "psutil.Process":
+    """Return the process that has been forked in another one's place; itself if none has."""
+    import psutil
+
+    try:
+        return psutil.Process(int(Path(f"{process.environ()[FORKS]}.{process.pid}").read_text()))
+    except (psutil.Error, KeyError, OSError, ValueError):
+        return process
 
 
 class ForkedProcess:
