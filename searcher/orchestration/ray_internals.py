@@ -154,8 +154,8 @@ def actors_begin(*, in_new_workers: bool) -> Iterator[None]:
     """Let Ray Tune's actors begin in workers that are up already, or each in a new one; without keys of AWS.
 
     Ray Tune 2.60 gives its actors a variable for PyTorch Lightning and the driver's keys of AWS. Only new workers have
-    them: each imports Ray, then torch, while those that checked the node lie idle. Ray also puts the variables into a
-    command line, which everybody on the machine can read. Each node has its own keys, see `node_probe`.
+    them. Each imports Ray twice, while those that Ray has started in advance lie idle. Ray also puts the variables into
+    a command line, which everybody on the machine can read. Each node has its own keys, see `node_probe`.
 
     Args:
         in_new_workers: A GPU is chosen for a process before it uses one, so such a trial needs a new worker.
