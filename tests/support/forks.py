@@ -208,7 +208,14 @@ class Forks:
         return f"{self.path}-workers"
 
     def variables(self) -> dict[str, str]:
-        """Return the variables with which a cluster has its workers forked."""
+        """Return the variables with which a cluster has its workers and agents forked.
+
+        It waits until they can be: a node has 30 s to come up, its agents included.
+        """
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.for_workers)
+            send(connection, {"run": "answer"})
+            receive(connection)
         path = os.pathsep.join([str(FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         return {FORKS: self.for_workers, "PYTHONPATH": path}
 

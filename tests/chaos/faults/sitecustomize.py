@@ -34,7 +34,8 @@ _FORKED = (
 )
 """Scripts whose processes are forked."""
 
-if "SEARCHER_CHAOS_FORKS" in os.environ:
+# A job's driver is what Ray started and stops.
+if "SEARCHER_CHAOS_FORKS" in os.environ and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
     _argv = [word for word in sys.orig_argv[1:] if word != "-u"]
     # With a page to show, Ray's dashboard starts further processes, by what it was itself started with.
     _shows_nothing = "/ray/dashboard/dashboard.py" in "".join(_argv[:1]) and "--disable-frontend" in _argv
