@@ -31,10 +31,12 @@ _REMEDIES = {
 
 
 def annotation_facts(store: Store) -> tuple[LabelFacts, ...]:
-    """Return what there is to count in each label map of a store, in the order of its samples.
+    """Return the counts that `label_facts` finds in each label map of a store, in the order of the store's samples.
+
+    They are computed once and kept in a file in the store's folder.
 
     Args:
-        store: The data set.
+        store: The store of the data set.
     """
     path = store.path / _FILE
     known = _read(path, store)
@@ -47,12 +49,12 @@ def annotation_facts(store: Store) -> tuple[LabelFacts, ...]:
 
 
 def problem_of(where: str, ids: Sequence[str], facts: Sequence[LabelFacts]) -> tuple[str, Verdict] | None:
-    """Return in one line what speaks against label maps being label maps, and the verdict; None if nothing does.
+    """Return why a data set's label maps do not seem to be label maps: one line, and the verdict; None if they do.
 
     Args:
         where: The data set, for the line.
         ids: Names of the images.
-        facts: Of the same images.
+        facts: The result of `label_facts` for the same images.
     """
     verdict = judge(facts)
     if verdict is None:

@@ -13,7 +13,7 @@ are jittered instead of colour and staining.
 
 What is drawn depends on the generator passed in alone, so that threads do not matter. Instance labels are only moved,
 never mixed: the labels afterwards are a subset of the labels before. The exception are reflections of instances beyond
-the image's border, which are instances of their own.
+the image's border, which are instances of their own; `Augmentation` returns which.
 
 OpenCV does the geometry and albumentations the colour, for speed. Flips and crops are views here: one resize or copy
 reads them from the map into the batch's buffer. albumentations cannot do that: its Compose of the poster's four
@@ -25,61 +25,31 @@ the needed pixels (about 3 ms). albumentations resamples at each step, and takes
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
-from searcher.data_pipeline.augmentation import Augmentation, Image, Labels
+from searcher.data_pipeline.augmentation import Augmentation, Image, Labels, Reflections
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.intensity import IntensityJitter, is_colour
+from searcher.data_pipeline.presets import AUGMENTATIONS, PRESETS, register_augmentation
 from searcher.data_pipeline.stain import StainJitter
 from searcher.data_pipeline.warp import (
     STANDARD,
     STRONG,
     Magnitudes,
+    draw_start,
     draw_warp,
     resample,
     separate_reflections,
 )
 from searcher.parts import Part
-from searcher.plugins import Registry
 
 __all__ = ["AUGMENTATIONS", "PRESETS", "Augmentation", "build_augmentation", "register_augmentation"]
 
-PRESETS = ("none", "poster", "standard", "strong")
-"""The presets that come with this package."""
-
-AUGMENTATIONS: Registry[Part[Augmentation]] = Registry(
-    "augmentation preset",
-    key="augment.preset",
-    built_in={name: f"searcher.data_pipeline.augment:{name}" for name in PRESETS},
-)
-"""By `augment.preset`."""
-
-F = TypeVar("F", bound=Callable[..., Any])
-
 _POSTER_CROP_PX = 512
-
-
-def register_augmentation(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
-    """Return the decorator that makes an augmentation preset known.
-
-    Args:
-        name: What a study file calls it.
-        options: Its own settings, derived from `searcher.parts.Section`: the keys of `augment.options`.
-
-    The decorated class or function takes, of `crop_px`, `strength` and `is_photograph` (see `build_augmentation`),
-    those that its signature has, and its options. It returns an `Augmentation`.
-    """
-
-    def register(build: F) -> F:
-        AUGMENTATIONS.register(name, Part(build, options))
-        return build
-
-    return register
 
 
 def build_augmentation(
@@ -91,17 +61,17 @@ def build_augmentation(
     options: Mapping[str, Any] | None = None,
     pipeline: str = "",
 ) -> Augmentation:
-    """Return an augmentation.
+    """Return the augmentation that a preset, or a pipeline of albumentations, describes.
 
     Args:
-        preset: One of `PRESETS`, or a plug-in's.
-        crop_px: Side length of the crops.
-        strength: Scales the magnitudes of `standard` and `strong`: 1 is the preset as designed, 0 only crops, flips
-            and turns.
-        is_photograph: Whether three channels of 8 bit are the colours of a photograph, whose hue and staining can be
-            jittered. Otherwise they are dyes, like any other number of channels.
-        options: Settings of a plug-in's preset, as checked.
-        pipeline: In place of a preset, the content of an albumentations pipeline; see
+        preset: Name of a preset: one of `PRESETS`, or of a plug-in. Ignored if there is a `pipeline`.
+        crop_px: Side of the crops, in pixels.
+        strength: Factor on the magnitudes of `standard` and `strong`, at least 0: 1 is the preset as designed, 0 leaves
+            only crops, flips and turns.
+        is_photograph: Whether three channels of 8 bits are the colours of a photograph, whose hue and staining can be
+            jittered. Otherwise they are treated as dyes, like any other number of channels.
+        options: Checked settings of a plug-in's preset; None for its defaults.
+        pipeline: Content of an albumentations pipeline, used instead of the preset; empty for none. See
             `searcher.data_pipeline.pipeline_file`.
 
     Raises:
@@ -139,15 +109,17 @@ class _Crop:
         rng: np.random.Generator,
         out_image: Image,
         out_labels: NDArray[np.int32],
-    ) -> None:
-        window = _random_window(image.shape, self.crop_px, rng)
+        near: tuple[int, int] | None = None,
+    ) -> Reflections:
+        window = _random_window(image.shape, self.crop_px, rng, near)
         _copy_padded(image[window], out_image)
         top, left = _copy_padded(labels[window], out_labels)
         rows, columns = labels[window].shape
         if (rows, columns) != out_labels.shape:
             is_reflected = np.ones(out_labels.shape, np.bool_)
             is_reflected[top : top + rows, left : left + columns] = False
-            separate_reflections(out_labels, is_reflected)
+            return separate_reflections(out_labels, is_reflected)
+        return None
 
 
 class _Poster:
@@ -164,10 +136,11 @@ class _Poster:
         rng: np.random.Generator,
         out_image: Image,
         out_labels: NDArray[np.int32],
-    ) -> None:
+        near: tuple[int, int] | None = None,
+    ) -> Reflections:
         flip_rows, flip_columns, crop = rng.random(3) < 0.5
         if crop:
-            window = _random_window(image.shape, _POSTER_CROP_PX, rng)
+            window = _random_window(image.shape, _POSTER_CROP_PX, rng, near)
             image, labels = image[window], labels[window]
         # Flipping last is the same as flipping first: where the crop lies is drawn uniformly, and what is
         # flipped is the small result instead of the whole image. OpenCV's flip codes: 0 rows, 1 columns, -1 both.
@@ -175,6 +148,7 @@ class _Poster:
         _resize_flip(image, out_image, cv2.INTER_LINEAR, code, self._buffer(image))
         # Linear interpolation aligns pixel centres; of the nearest modes only the exact one does so too.
         _resize_flip(labels, out_labels, cv2.INTER_NEAREST_EXACT, code, self._buffer(labels))
+        return None
 
     def _buffer(self, like: NDArray[Any]) -> NDArray[Any]:
         """Return this thread's scratch for an image or a label map: fresh memory would cost page faults."""
@@ -209,14 +183,16 @@ class _Distorted:
         rng: np.random.Generator,
         out_image: Image,
         out_labels: NDArray[np.int32],
-    ) -> None:
+        near: tuple[int, int] | None = None,
+    ) -> Reflections:
         if self._strength == 0:
-            self._plain_crop(image, labels, rng, out_image, out_labels)
+            reflections = self._plain_crop(image, labels, rng, out_image, out_labels, near)
             _apply_symmetry(int(rng.integers(8)), out_image, out_labels)
-            return
-        warp = draw_warp(image.shape[:2], self.crop_px, self._strength, rng, self._magnitudes)
-        resample(image, labels, warp, out_image, out_labels)
+            return reflections
+        warp = draw_warp(image.shape[:2], self.crop_px, self._strength, rng, self._magnitudes, near)
+        reflections = resample(image, labels, warp, out_image, out_labels)
         self._colour(out_image, rng)
+        return reflections
 
 
 class _Colour:
@@ -290,10 +266,13 @@ standard: Part[Augmentation] = Part(_standard)
 strong: Part[Augmentation] = Part(_strong)
 
 
-def _random_window(shape: tuple[int, ...], size_px: int, rng: np.random.Generator) -> tuple[slice, slice]:
+def _random_window(
+    shape: tuple[int, ...], size_px: int, rng: np.random.Generator, near: tuple[int, int] | None = None
+) -> tuple[slice, slice]:
     """Return a window of `size_px`, or of the whole height or width where the image has less."""
     height, width = min(shape[0], size_px), min(shape[1], size_px)
-    y, x = int(rng.integers(shape[0] - height + 1)), int(rng.integers(shape[1] - width + 1))
+    row, column = (None, None) if near is None else near
+    y, x = draw_start(shape[0], height, rng, row), draw_start(shape[1], width, rng, column)
     return slice(y, y + height), slice(x, x + width)
 
 

@@ -23,8 +23,8 @@ class DataError(ValueError):
 
 
 class ChangedDataError(DataError):
-    """A data set changed between two readings of it, so that what was decoded is not what was fingerprinted."""
+    """A file of a data set changed since its fingerprint was taken, or while it was read."""
 
 
 class DamagedStoreError(DataError):
-    """A store holds other bytes than were written into it."""
+    """A store's files hold other bytes than were written."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.normalisation import NormalisationKind
 from searcher.data_pipeline.store import Store
 
-__all__ = ["Choice", "Exposure", "choose_for_store", "choose_normalisation", "exposure_of"]
+__all__ = ["Exposure", "NormalisationChoice", "choose_for_store", "choose_normalisation", "exposure_of"]
 
 _DARK = 64
 _BRIGHT_PERCENTILE = 99.8
@@ -38,7 +38,7 @@ _MAX_IMAGES = 64
 
 @dataclass(frozen=True)
 class Exposure:
-    """How bright an 8 bit image of three channels is."""
+    """The brightness of an 8 bit image with three channels: background, brightest pixels, and colour."""
 
     background: float
     """Median of the pixels' brightest channel, 0..255."""
@@ -49,8 +49,8 @@ class Exposure:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A normalisation, and why."""
+class NormalisationChoice:
+    """A kind of normalisation, and the reason why it was chosen."""
 
     kind: NormalisationKind
     reason: str
@@ -61,7 +61,7 @@ class Choice:
 
 
 def exposure_of(image: NDArray[np.uint8]) -> Exposure:
-    """Return how bright an image is, by evenly spread pixels of it.
+    """Return the brightness of an image, measured on evenly spread pixels.
 
     Args:
         image: uint8[H, W, 3].
@@ -73,39 +73,39 @@ def exposure_of(image: NDArray[np.uint8]) -> Exposure:
     return Exposure(float(background), float(brightest), float((highest - part.min(axis=2)).mean()))
 
 
-def choose_normalisation(channels: int, dtype: str, exposures: Iterable[Exposure]) -> Choice:
-    """Return the normalisation that a data set wants.
+def choose_normalisation(channels: int, dtype: str, exposures: Iterable[Exposure]) -> NormalisationChoice:
+    """Return the kind of normalisation that suits a data set, and why.
 
     Args:
-        channels: Of its images.
-        dtype: Of its images, `uint8` or `uint16`.
-        exposures: Of its images, or of some of them; unused unless they are uint8 of 3 channels.
+        channels: Number of channels of the images.
+        dtype: Type of the pixels, `uint8` or `uint16`.
+        exposures: The brightness of all or some of the images; ignored unless they are uint8 with 3 channels.
     """
     if dtype != "uint8":
-        return Choice("percentile", "images have 16 bit")
+        return NormalisationChoice("percentile", "images have 16 bit")
     if channels != 3:
-        return Choice("percentile", f"images have {channels} channels")
+        return NormalisationChoice("percentile", f"images have {channels} channels")
     found = list(exposures)
     if not found:
-        return Choice("fixed", "there is no image to look at")
+        return NormalisationChoice("fixed", "there is no image to look at")
     background = median(each.background for each in found)
     brightest = median(each.brightest for each in found)
     colour = median(each.colour for each in found)
     shown = f"background (median {background:.0f} of 255)"
     if background >= _DARK:
-        return Choice("fixed", f"images are 8 bit on a bright {shown}")
+        return NormalisationChoice("fixed", f"images are 8 bit on a bright {shown}")
     is_grey = colour <= max(1.0, _GREY_SHARE * brightest)
     if is_grey or background < _DARK_SHARE * brightest:
-        return Choice("percentile", f"images are 8 bit fluorescence, on a dark {shown}")
-    return Choice("fixed", f"images are 8 bit in colour, if dark: {shown}")
+        return NormalisationChoice("percentile", f"images are 8 bit fluorescence, on a dark {shown}")
+    return NormalisationChoice("fixed", f"images are 8 bit in colour, if dark: {shown}")
 
 
-def choose_for_store(store: Store, indices: Sequence[int]) -> Choice:
-    """Return the normalisation that some images of a store want, by at most 64 of them, evenly spread.
+def choose_for_store(store: Store, indices: Sequence[int]) -> NormalisationChoice:
+    """Return the kind of normalisation that suits some images of a store, judged by at most 64 of them.
 
     Args:
-        store: As prepared.
-        indices: The images that are trained and validated on.
+        store: The store of the data set.
+        indices: The images for training and validation.
     """
     if (len(store.channels), store.dtype) != (3, "uint8"):
         return choose_normalisation(len(store.channels), store.dtype, ())

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.annotations import problem_of
 from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.exposure import Choice, Exposure, choose_normalisation, exposure_of
+from searcher.data_pipeline.exposure import Exposure, NormalisationChoice, choose_normalisation, exposure_of
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
-from searcher.data_pipeline.unannotated import objects_only, remark_on
+from searcher.data_pipeline.store.classes import alike_names
+from searcher.data_pipeline.unannotated import objects_only, unannotated_remark
 
-__all__ = ["DatasetReport", "InstanceStatistics", "SplitReport", "inspect_dataset"]
+__all__ = ["DatasetReport", "InstanceStatistics", "SplitContents", "inspect_dataset"]
 
 _QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 
 
 @dataclass(frozen=True)
 class InstanceStatistics:
-    """How many instances, and how large."""
+    """Number and size of the instances in some label maps."""
 
     count: int
     """Instances in all."""
@@ -36,8 +37,8 @@ class InstanceStatistics:
 
 
 @dataclass(frozen=True)
-class SplitReport:
-    """One split of a dataset."""
+class SplitContents:
+    """What one split of a data set contains."""
 
     num_images: int
     """Readable images."""
@@ -49,11 +50,14 @@ class SplitReport:
     """Images by size, `WIDTHxHEIGHT`, the most frequent first."""
     instances: InstanceStatistics
     """Their instances."""
+    classes: dict[str, int]
+    """Instances by class, the most frequent first; the empty name: instances without one. Empty where no instance of
+    the whole data set has a class."""
 
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """A whole dataset."""
+    """What a data set contains, and its problems."""
 
     name: str
     """The dataset's name."""
@@ -69,7 +73,7 @@ class DatasetReport:
     """Type of the images' values, `uint8` or `uint16`."""
     normalisation: str
     """What `data.normalisation = "auto"` means for them, and why."""
-    splits: dict[str, SplitReport]
+    splits: dict[str, SplitContents]
     """By split."""
     problems: tuple[str, ...]
     """What makes files unusable: one line each, naming the file."""
@@ -93,6 +97,8 @@ class _Image:
     exposure: Exposure | None
     annotated: float
     """Part of its pixels, 0..1."""
+    classes: dict[int, str]
+    """Class by label, of the instances that have one."""
 
 
 def inspect_dataset(
@@ -101,11 +107,11 @@ def inspect_dataset(
     labels_are_said: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> DatasetReport:
-    """Return what is in a dataset. Reads every file; a file that cannot be read becomes a line of the report.
+    """Return a report of what a data set contains. Reads every file; one that cannot be read becomes a problem.
 
     Args:
-        source: The dataset. Open a folder with `strict=False` to have unusable files reported here.
-        labels_are_said: A person said what the label maps hold, so that no evidence speaks against it.
+        source: The data set. Open a folder with `strict=False` to have unusable files reported here.
+        labels_are_said: Whether the user has said what the label maps hold. Then they are not judged by their values.
         progress: Called with (images done, images in all).
     """
     problems: list[str] = list(getattr(source, "problems", ()))
@@ -113,7 +119,7 @@ def inspect_dataset(
     images: list[_Image] = []
     for i, sample in enumerate(source.samples):
         try:
-            pixels, labels = source.read(i)
+            pixels, labels, classes = _read(source, i)
         except DataError as error:
             problems.extend(error.problems)
         else:
@@ -130,6 +136,7 @@ def inspect_dataset(
                     facts,
                     exposure,
                     float((labels >= 0).mean()),
+                    classes,
                 )
             )
             remarks.extend(
@@ -143,8 +150,9 @@ def inspect_dataset(
         by_split.setdefault(image.sample.split, []).append(image)
     if not labels_are_said:
         _judge(source.name, by_split, problems, remarks)
+    remarks += _class_remarks(source, images)
     remarks += _whole_remarks([image.sample for image in images])
-    if remark := remark_on(source.name, [image.annotated for image in images]):
+    if remark := unannotated_remark(source.name, [image.annotated for image in images]):
         remarks.append(remark)
     return DatasetReport(
         name=source.name,
@@ -154,13 +162,16 @@ def inspect_dataset(
         channels=source.channels,
         dtype=source.dtype,
         normalisation=str(_choice(source, images)),
-        splits={split: _split_report(members) for split, members in by_split.items()},
+        splits={
+            split: _split_report(members, has_classes=any(image.classes for image in images))
+            for split, members in by_split.items()
+        },
         problems=tuple(problems),
         remarks=tuple(remarks),
     )
 
 
-def _choice(source: SampleSource, images: Sequence[_Image]) -> Choice:
+def _choice(source: SampleSource, images: Sequence[_Image]) -> NormalisationChoice:
     """Return the normalisation of what is trained on: of all images, where no split is for training."""
     trained = [image for image in images if not image.sample.split.startswith("test")] or images
     exposures = (image.exposure for image in trained if image.exposure is not None)
@@ -198,10 +209,10 @@ def _whole_remarks(samples: Sequence[Sample]) -> list[str]:
     return remarks
 
 
-def _split_report(images: Sequence[_Image]) -> SplitReport:
+def _split_report(images: Sequence[_Image], *, has_classes: bool) -> SplitContents:
     areas = np.concatenate([image.areas for image in images])
     pixels = sum(image.height * image.width * image.annotated for image in images)
-    return SplitReport(
+    return SplitContents(
         num_images=len(images),
         num_groups=len({image.sample.group for image in images}),
         strata=dict(Counter(image.sample.stratum for image in images)),
@@ -212,7 +223,44 @@ def _split_report(images: Sequence[_Image]) -> SplitReport:
             area_px=_quantiles(areas),
             foreground=float(areas.sum() / pixels),
         ),
+        classes=dict(_num_by_class(images).most_common()) if has_classes else {},
     )
+
+
+def _read(source: SampleSource, index: int) -> tuple[NDArray[Any], NDArray[np.int32], dict[int, str]]:
+    """Return image, label map, and the class of each instance that has one."""
+    annotated = getattr(source, "read_annotated", None)
+    if annotated is None:
+        return (*source.read(index), {})
+    image, annotation = annotated(index)
+    return image, annotation.labels, annotation.classes
+
+
+def _num_by_class(images: Sequence[_Image]) -> Counter[str]:
+    """Return how many instances have each class; the empty name: none."""
+    found = Counter(name for image in images for name in image.classes.values())
+    without = sum(len(image.areas) - len(image.classes) for image in images)
+    return found + Counter({"": without})
+
+
+def _class_remarks(source: SampleSource, images: Sequence[_Image]) -> list[str]:
+    """Return what is odd about the names of the classes."""
+    names = sorted({name for image in images for name in image.classes.values()})
+    declared: tuple[str, ...] = getattr(source, "declared_classes", ())
+    lines = [f"{source.name}: {line}" for line in alike_names(names)]
+    if declared and names:
+        lines += [
+            f"{source.name}: objects.csv has the class {name!r}, which dataset.toml does not name; to learn classes, "
+            "correct one of them"
+            for name in names
+            if name not in declared
+        ]
+        lines += [
+            f"{source.name}: no object has the class {name!r}, which dataset.toml names"
+            for name in declared
+            if name not in names
+        ]
+    return lines
 
 
 def _quantiles(values: NDArray[np.int64]) -> dict[str, float]:

@@ -7,7 +7,7 @@ and stains mean nothing there.
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = ["IntensityJitter", "is_colour"]
 
@@ -15,15 +15,15 @@ _PROBABILITY = 0.8
 
 
 def is_colour(image: Pixels) -> bool:
-    """Return whether an image is red, green and blue of 8 bits."""
+    """Return whether an image is 8 bit RGB: three channels of uint8."""
     return image.dtype == np.uint8 and image.shape[2] == 3
 
 
 class IntensityJitter:
-    """Scales brightness and contrast of each channel, in place, of 4 images in 5. Threads may share one.
+    """Changes brightness and contrast of each channel at random, in place, in 4 of 5 images. Threads may share one.
 
     Args:
-        max_change: Factors are drawn uniformly from 1 - `max_change` to 1 + `max_change`, 0 to 1.
+        max_change: Factors are uniform between 1 - `max_change` and 1 + `max_change`; 0 to 1.
     """
 
     def __init__(self, max_change: float) -> None:
@@ -45,12 +45,14 @@ class IntensityJitter:
 
     @staticmethod
     def apply(image: Pixels, brightness: NDArray[np.float64], contrast: NDArray[np.float64]) -> None:
-        """Replace each value v of a channel by `brightness * (mean + contrast * (v - mean))`, rounded and cut off.
+        """Replace each value v of a channel by `brightness * (mean + contrast * (v - mean))`, rounded and clipped.
+
+        The mean is the channel's.
 
         Args:
             image: uint8 or uint16[H, W, C], changed in place.
-            brightness: float64[C].
-            contrast: float64[C].
+            brightness: float64[C], a factor for each channel.
+            contrast: float64[C], a factor for each channel.
         """
         mean = image.mean(axis=(0, 1), dtype=np.float64)
         factor = (brightness * contrast).astype(np.float32)

@@ -51,7 +51,7 @@ _BORDER_SHARE = 0.9
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """What is counted in one label map. The areas are in ascending order of the labels."""
+    """Counts of one label map. `areas` and `extents` have an entry for each label, in the order of the labels."""
 
     areas: tuple[int, ...]
     """Pixels of each label but 0."""
@@ -72,13 +72,13 @@ class LabelFacts:
 
     @property
     def num_labels(self) -> int:
-        """How many labels there are but 0."""
+        """Number of different labels, without the background."""
         return len(self.areas)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What speaks against label maps being label maps."""
+    """The conclusion that label maps are something else, such as masks, and the evidence for it."""
 
     kind: str
     """One of `KINDS`."""
@@ -104,7 +104,7 @@ KINDS = {
 
 
 def label_facts(labels: NDArray[np.integer]) -> LabelFacts:
-    """Return what there is to count in a label map.
+    """Return counts of a label map: areas, extents, connected pieces.
 
     Args:
         labels: integer[H, W], 0 background, -1 not annotated.
@@ -196,10 +196,10 @@ def _frames(compact: NDArray[np.int32]) -> bool:
 
 
 def judge(facts: Sequence[LabelFacts]) -> Verdict | None:
-    """Return what speaks against the label maps of one split; None if nothing does, or none holds an object.
+    """Return the evidence that the label maps of a split are something else; None if there is none, or no object.
 
     Args:
-        facts: Of all its images.
+        facts: The counts of all label maps of the split.
     """
     filled = [index for index, each in enumerate(facts) if each.num_labels]
     if not filled:

@@ -44,7 +44,7 @@ _BLOCK_PX = 1 << 22
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How the values of an image become 0..255."""
+    """The rule by which the values of an image are mapped to 0..255."""
 
     kind: NormalisationKind = "fixed"
     """See the module."""
@@ -57,7 +57,7 @@ class Normalisation:
 
     @property
     def depends_on_image(self) -> bool:
-        """Whether an image's values must be counted before they are normalised."""
+        """Whether the rule needs the histogram of the image."""
         return self.kind == "percentile" or self.brightens_dark
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Levels:
-    """Which values of an image's channels become 0 and 255."""
+    """For each channel of an image, the values that become 0 and 255."""
 
     low: NDArray[np.float64]
     """float64[C], what becomes 0."""
@@ -125,11 +125,11 @@ class Levels:
 
 
 class Histogram:
-    """Exact counts of each value in each channel of an image of any size that is read in blocks.
+    """Exact counts of the values in each channel of an image, which is given block by block.
 
     Args:
-        num_channels: Channels of the image.
-        dtype: Of its values.
+        num_channels: Number of channels of the image.
+        dtype: Type of the pixels, uint8 or uint16.
     """
 
     def __init__(self, num_channels: int, dtype: "np.dtype[Any] | str") -> None:
@@ -137,7 +137,7 @@ class Histogram:
         self._counts = np.zeros((num_channels, _TOP[self._dtype] + 1), np.int64)
 
     def add(self, pixels: NDArray[Any]) -> None:
-        """Count a block `dtype`[h, w, C]."""
+        """Count the pixels of a block, `dtype`[h, w, C]."""
         assert pixels.dtype == self._dtype, (pixels.dtype, self._dtype)
         assert pixels.shape[2] == len(self._counts), (pixels.shape, len(self._counts))
         num_rows = max(1, _BLOCK_PX // max(1, pixels.shape[1]))
@@ -147,9 +147,9 @@ class Histogram:
                 counts += np.bincount(block[..., channel].ravel(), minlength=len(counts))
 
     def percentile(self, percentage: float) -> NDArray[np.float64]:
-        """Return each channel's smallest value that at least this percentage of its pixels does not exceed.
+        """Return a percentile of each channel: the smallest value that at least this share of pixels does not exceed.
 
-        The same as `np.percentile(channel, percentage, method="inverted_cdf")`; 0 where nothing was counted.
+        It equals `np.percentile(channel, percentage, method="inverted_cdf")`; 0 if no pixel was counted.
 
         Args:
             percentage: 0 to 100.
@@ -164,11 +164,11 @@ class Histogram:
         return np.array([np.searchsorted(each, rank) for each in cumulated], np.float64)
 
     def is_dark(self) -> bool:
-        """Return whether 99.8% of an 8 bit image's pixels are below a quarter of the range, in each channel."""
+        """Return whether an 8 bit image is dark: in each channel, 99.8% of the pixels are below a quarter of 255."""
         return self._dtype == "uint8" and bool((self.percentile(_DARK_PERCENTILES[1]) < _DARK).all())
 
     def levels(self, normalisation: Normalisation) -> Levels:
-        """Return the levels of the image whose blocks were counted."""
+        """Return the values that become 0 and 255, for the image whose blocks were counted."""
         num_channels = len(self._counts)
         if normalisation.kind == "fixed":
             if normalisation.brightens_dark and self.is_dark():
@@ -185,11 +185,11 @@ class Histogram:
 
 
 def levels_of(image: NDArray[Any], normalisation: Normalisation) -> Levels:
-    """Return the levels of an image in memory.
+    """Return the values of an image that become 0 and 255.
 
     Args:
         image: uint8 or uint16[H, W, C], the whole image and not a part of it.
-        normalisation: How.
+        normalisation: The rule.
     """
     if not normalisation.depends_on_image:
         return _fixed(image.shape[2], image.dtype.name)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.augmentation import Augmentation, Image, Labels
+from searcher.data_pipeline.augmentation import Augmentation, Image, Labels, Reflections
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.pipeline_file import read_pipeline, transforms_in
 from searcher.data_pipeline.unannotated import is_partial
@@ -46,15 +46,15 @@ _CHECK_SEEDS = 3
 
 
 class Transforms:
-    """The transforms of a pipeline, on whole images.
+    """An albumentations pipeline that transforms whole images together with their labels.
 
-    Labels are always taken from the nearest pixel, for any pipeline. All of its transforms draw from one generator.
+    Labels are always resampled by nearest neighbour. All transforms of the pipeline draw from one generator.
 
     Args:
-        content: The pipeline, see `searcher.data_pipeline.pipeline_file`.
+        content: Content of the pipeline; see `searcher.data_pipeline.pipeline_file`.
 
     Raises:
-        DataError: It cannot be made, or it has a transform that makes no sense here.
+        DataError: The pipeline cannot be built, or it has a transform that does not suit label maps.
     """
 
     def __init__(self, content: str) -> None:
@@ -63,15 +63,15 @@ class Transforms:
         self._compose()
 
     def moved(self, image: Image, labels: Labels, seed: int) -> tuple[Image, NDArray[np.int32]]:
-        """Return what the pipeline makes of an image of any size and its labels.
+        """Return an image and its label map, transformed by the pipeline; their size may change.
 
         Args:
             image: uint8 or uint16[H, W, C].
             labels: uint16 or int32[H, W].
-            seed: Everything random follows from it.
+            seed: Seed of everything random in the pipeline.
 
         Raises:
-            DataError: A transform refuses the image, or gives something else than an image with labels.
+            DataError: A transform fails on the image, or does not return an image with labels.
         """
         compose = self._compose()
         # `set_random_seed` would give every transform the same numbers: two flips would always come together.
@@ -106,13 +106,14 @@ class Transforms:
 
 
 class Pipeline:
-    """An `Augmentation`: the whole image through the pipeline, then a random crop of what comes out.
+    """An `Augmentation` that transforms the whole image by a pipeline, then takes a random crop of the result.
 
-    The pipeline begins with a crop of its own where images are large. Its seed follows from the sample's generator.
+    If images are large, the pipeline should begin with a crop of its own. The pipeline's seed is drawn from the
+    sample's generator.
 
     Args:
-        content: The pipeline, see `searcher.data_pipeline.pipeline_file`.
-        crop: Takes the crop.
+        content: Content of the pipeline; see `searcher.data_pipeline.pipeline_file`.
+        crop: Function that takes the random crop.
 
     Raises:
         DataError: See `Transforms`.
@@ -130,18 +131,18 @@ class Pipeline:
         rng: np.random.Generator,
         out_image: Image,
         out_labels: NDArray[np.int32],
-    ) -> None:
+    ) -> Reflections:
         """Write a crop of what the pipeline makes of an image; see `Augmentation`."""
         seed = int(rng.integers(2**31))
         moved_image, moved_labels = self._transforms.moved(image, labels, seed)
-        self._crop(moved_image, moved_labels, rng, out_image, out_labels)
+        return self._crop(moved_image, moved_labels, rng, out_image, out_labels)
 
 
 def check_pipeline(content: str) -> None:
-    """Check that a pipeline can be made and moves labels with their image, on a picture of noise.
+    """Check that a pipeline can be built, and that it transforms labels like their image, on an image of noise.
 
     Raises:
-        DataError: What is wrong, in one line.
+        DataError: The problem, in one line.
     """
     transforms = Transforms(content)
     size = _largest_number(read_pipeline(content))

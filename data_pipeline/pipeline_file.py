@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from searcher.data_pipeline.exceptions import DataError
 
 __all__ = ["MAX_PIPELINE", "is_content", "pipeline_text", "read_pipeline", "transforms_in"]
@@ -24,12 +22,12 @@ _REMEDY = "write it with albumentations.save(pipeline, FILE, data_format='yaml')
 
 
 def is_content(text: str) -> bool:
-    """Return whether a text is a pipeline's content and not the path of its file."""
+    """Return whether a text is the content of a pipeline rather than the path of its file."""
     return text.lstrip().startswith("{")
 
 
 def pipeline_text(path: Path) -> str:
-    """Return the canonical content of a pipeline's file.
+    """Return the content of a pipeline's file in canonical form: JSON with sorted keys.
 
     Args:
         path: YAML or JSON, as `albumentations.save` writes it.
@@ -47,6 +45,8 @@ def pipeline_text(path: Path) -> str:
         raise DataError(
             f"{path}: must be a readable file, got {error.strerror or error}; check the path"
         ) from None
+    import yaml  # not before there is such a file
+
     try:
         content = yaml.safe_load(text)  # of JSON too, which is YAML
         return json.dumps(_plain(content), sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -57,10 +57,13 @@ def pipeline_text(path: Path) -> str:
 
 
 def read_pipeline(content: str) -> dict[str, Any]:
-    """Return the tree of a pipeline: `{"transform": {...}}`, each node with the name of its class.
+    """Return a pipeline as a tree `{"transform": {...}}`, in which each node has the name of its class.
+
+    Args:
+        content: Content of the pipeline, JSON.
 
     Raises:
-        DataError: It is no pipeline.
+        DataError: The content is no pipeline.
     """
     try:
         tree = _plain(json.loads(content))
@@ -78,10 +81,10 @@ def read_pipeline(content: str) -> dict[str, Any]:
 
 
 def transforms_in(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield a transform and all that are in it.
+    """Yield a transform, then all transforms nested in it.
 
     Raises:
-        DataError: Something among them is no transform.
+        DataError: A nested element is no transform.
     """
     yield node
     for inner in node.get("transforms") or ():

@@ -30,7 +30,7 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 class Closing:
-    """A context manager whose end closes what it holds open: nothing, unless `close` is overridden."""
+    """A context manager that calls `close` at its end. Subclasses with something to close override `close`."""
 
     def __enter__(self) -> Self:
         return self
@@ -41,17 +41,17 @@ class Closing:
         self.close()
 
     def close(self) -> None:
-        """Close what is held open."""
+        """Close everything that is held open; nothing by default."""
 
 
 class FileArray(Closing, Generic[_Scalar]):
-    """An array [height, width, *tail] that lies in a file row by row, uncompressed. A context manager.
+    """An uncompressed array [height, width, *tail] in a file, stored row by row. A context manager.
 
     Args:
-        file: Unbuffered; closed with the array.
-        offset: Of the array's first byte.
+        file: The open, unbuffered file; closed together with the array.
+        offset: Position of the array's first byte in the file.
         shape: Height, width, and perhaps further axes.
-        dtype: Of the elements.
+        dtype: Type of the elements.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class FileArray(Closing, Generic[_Scalar]):
         self._file.close()
 
     def read(self, window: Tile) -> NDArray[_Scalar]:
-        """Return a copy of a window [h, w, *tail], which lies in the array.
+        """Return a copy of a window, [h, w, *tail]. The window must lie inside the array.
 
         Raises:
-            OSError: The file cannot be read, or ends early.
+            OSError: The file cannot be read, or is too short.
         """
         values: NDArray[_Scalar] = np.empty((window.height, window.width, *self.shape[2:]), self.dtype)
         for offset, part in self._runs(window, values):
@@ -94,12 +94,12 @@ class FileArray(Closing, Generic[_Scalar]):
 
 
 class ScratchArray(FileArray[_Scalar]):
-    """An array [height, width, *tail] in a file without a name, 0 where nothing was written.
+    """An array [height, width, *tail] in a temporary file without a name; 0 where nothing was written.
 
     Args:
         shape: Height, width, and perhaps further axes.
-        dtype: Of the elements.
-        folder: Where there is room for it.
+        dtype: Type of the elements.
+        folder: Folder with room for the file.
 
     Raises:
         OSError: The file cannot be created.
@@ -114,14 +114,14 @@ class ScratchArray(FileArray[_Scalar]):
 
     @property
     def num_bytes(self) -> int:
-        """Size on disk once all is written."""
+        """Size of the file on disk in bytes, once all is written."""
         return math.prod(self.shape[:2]) * self._pixel_bytes
 
     def write(self, window: Tile, values: NDArray[_Scalar]) -> None:
-        """Write a window [h, w, *tail], which lies in the array.
+        """Write a window, [h, w, *tail]. The window must lie inside the array.
 
         Raises:
-            OSError: There is no room for it, say.
+            OSError: The file cannot be written, for example because the disk is full.
         """
         assert values.shape == (window.height, window.width, *self.shape[2:]), (values.shape, window)
         for offset, part in self._runs(window, np.ascontiguousarray(values, self.dtype)):
@@ -129,10 +129,10 @@ class ScratchArray(FileArray[_Scalar]):
 
     @contextmanager
     def mapped(self) -> Iterator[NDArray[_Scalar]]:
-        """Yield the whole array mapped into memory, for code that can only write into arrays and lets threads run.
+        """Yield the whole array mapped into memory, for code that writes into an array and cannot write windows.
 
-        Room for it is taken first, where the system can, so that a full disk is an error and no signal. On Linux, what
-        was written leaves the process's memory again and again: it is in the file.
+        Disk space is allocated first if the system can, so that a full disk is an error and does not kill the process.
+        On Linux, written pages are released from the process's memory regularly: their content is in the file.
         """
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self._file.fileno(), 0, self.num_bytes)

@@ -16,7 +16,7 @@ _MAX_GROUPS_FOR_SWAPS = 100
 
 
 class Split(NamedTuple):
-    """Indices of the samples to train and to validate on, each ascending."""
+    """The indices of the samples for training and for validation, each ascending."""
 
     train: tuple[int, ...]
     val: tuple[int, ...]
@@ -31,22 +31,22 @@ def split_by_group(
     fold: int = 0,
     seed: int = 0,
 ) -> Split:
-    """Return a split that no group (patient) straddles, with the strata as balanced as whole groups allow.
+    """Return a split in which each group (patient) is wholly in training or validation, with balanced strata.
 
-    Groups are dealt out in random order, each to the part that it helps most. Then single groups are moved and pairs
-    are swapped, as long as that brings the number of images per stratum closer to its target. The order of `indices`
-    does not matter.
+    Groups are dealt out in random order, each to the part whose strata it balances best. Then single groups are moved
+    and pairs are swapped, as long as that brings the number of images per stratum closer to its target. The order of
+    `indices` does not matter.
 
     Args:
         samples: All samples of the dataset.
-        indices: Which of them to split.
-        fraction: Part of the images to validate on, in (0, 1). Unused when `folds` is set.
-        folds: Number of folds, each of which validates once; 0 uses `fraction`.
-        fold: Which fold validates, counted from 0.
+        indices: Indices of the samples to split.
+        fraction: Share of the images for validation, in (0, 1). Ignored if `folds` is not 0.
+        folds: Number of folds, each of which is used for validation once; 0 to use `fraction`.
+        fold: Number of the fold that is used for validation, from 0.
         seed: Seed of the order in which groups are dealt out.
 
     Raises:
-        DataError: Only one group, or more folds than groups.
+        DataError: There is only one group, or there are more folds than groups.
     """
     assert folds == 0 or (folds >= 2 and 0 <= fold < folds), (folds, fold)
     assert folds or 0 < fraction < 1, fraction

@@ -19,7 +19,7 @@ _LEVELS = 256
 
 
 def optical_density(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the decadic optical density of each channel, 0 for white: `log10(256 / (1 + intensity))`.
+    """Return the optical density of each channel, `log10(256 / (1 + value))`; 0 for white.
 
     Args:
         pixels: uint8, of any shape.
@@ -33,16 +33,16 @@ def optical_density(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def stain_amounts(density: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much haematoxylin, eosin and rest each pixel has, in decadic optical density.
+    """Return the amounts of haematoxylin, eosin and a rest in each pixel, in decadic optical density.
 
-    That is 6 times the result of `skimage.color.rgb2hed`, which divides by the density of its darkest colour, 1e-6.
-    Amounts below 0, of colours that no mixture of the stains has, are not cut to 0, so means are unbiased.
+    The result is 6 times that of `skimage.color.rgb2hed`, which divides by the density of its darkest colour, 1e-6.
+    Colours that no mixture of the stains gives have negative amounts. These are kept, so that means are unbiased.
 
     Args:
-        density: float32[..., 3], `optical_density` of red, green and blue.
+        density: float32[..., 3], the `optical_density` of red, green and blue.
 
     Returns:
-        float32[..., 3].
+        float32[..., 3], the amounts of haematoxylin, eosin and the rest.
     """
     amounts: NDArray[np.float32] = density @ np.linalg.inv(_stain_colours()).astype(np.float32)
     return amounts
@@ -57,12 +57,13 @@ def _stain_colours() -> NDArray[np.float64]:
 
 
 class StainJitter:
-    """Scales and shifts the amounts of the stains, by other numbers for each image. Threads may share one.
+    """Scales and shifts the amounts of the stains in an image at random. Threads may share one.
 
     Args:
-        scale: Amounts are multiplied by 1 - scale to 1 + scale, each stain by its own; below 1.
-        shift: To amounts, in optical density (natural logarithm), -shift to shift is added.
-        probability: Of doing anything.
+        scale: Each stain's amount is multiplied by a factor between 1 - `scale` and 1 + `scale`; below 1.
+        shift: To each stain's amount, a value between -`shift` and `shift` is added, in optical density (natural
+            logarithm).
+        probability: Probability that an image is changed at all.
     """
 
     def __init__(self, *, scale: float, shift: float, probability: float) -> None:
@@ -90,12 +91,12 @@ class StainJitter:
     def apply(
         self, image: NDArray[np.uint8], scales: NDArray[np.float64], shifts: NDArray[np.float64]
     ) -> None:
-        """Scale and shift the amounts of the stains, in place.
+        """Scale and shift the amounts of the stains in an image, in place.
 
         Args:
             image: uint8[H, W, 3], RGB, C-contiguous.
             scales: float64[3], factors for haematoxylin, eosin and the rest.
-            shifts: float64[3], what is then added to them, in optical density.
+            shifts: float64[3], values added to the amounts after scaling, in optical density (natural logarithm).
         """
         # Optical density d = log 256 - log(1 + intensity), as a row: d' = d @ matrix + shifts @ colours. The same in
         # logarithms of intensities is again a matrix and a vector.

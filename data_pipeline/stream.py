@@ -1,26 +1,29 @@
 """The streaming batch generator: crops from the store, augmented by threads, a batch at a time.
 
 Threads write straight into a ring of preallocated batch buffers; OpenCV and NumPy release the interpreter while
-they work on pixels. Memory is bounded by the ring, whatever the dataset's size. What sample n of an epoch looks
+they work on pixels. The ring bounds the memory for data sets of any size. What sample n of an epoch looks
 like depends on (seed, epoch, n) alone.
 """
 
+import inspect
 import logging
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.augment import Augmentation
+from searcher.data_pipeline.augmentation import Reflections
 from searcher.data_pipeline.batch import Batch
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.class_balance import Aims, ClassBalance
 from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.store import Store
 
 __all__ = ["BatchStream"]
@@ -28,27 +31,29 @@ __all__ = ["BatchStream"]
 logger = logging.getLogger(__name__)
 
 # Streams of random numbers that must not meet: the order of an epoch, and the augmentation of its samples.
-_ORDER, _AUGMENT = 0, 1
+_ORDER, _AUGMENT, _BALANCE = 0, 1, 2
 
 
 class BatchStream:
-    """Batches of augmented crops, epoch by epoch. Use as a context manager, or call `close`.
+    """Returns batches of augmented crops, epoch by epoch. Use it as a context manager, or call `close`.
 
-    An epoch takes every image equally often: it is a row of shuffled passes over the images, cut off at
-    `samples_per_epoch`.
-
-    A stream with threads switches off OpenCV's own threads for the whole process. Otherwise the stream's threads would
-    start more of them than there are cores.
+    In an epoch, all images are used equally often: the images are shuffled again and again until there are
+    `samples_per_epoch` samples. A stream with threads switches off OpenCV's own threads for the whole process.
+    Otherwise there would be more threads than cores.
 
     Args:
-        store: Where the images are.
-        indices: Which of its samples to stream.
+        store: The store with the images.
+        indices: Indices of the samples to use.
         batch_size: Samples per batch; an epoch's last batch may have fewer.
-        samples_per_epoch: Samples per epoch; 0 takes as many as there are indices.
-        augmentation: What is done to each.
-        seed: Seed of order and augmentation.
-        num_threads: Threads that load and augment; 0 does it in the caller's thread when a batch is requested.
-        prefetch: Batches to make ready ahead of the one asked for.
+        samples_per_epoch: Number of samples in an epoch; 0 for the number of `indices`.
+        augmentation: Makes a crop from each image.
+        seed: Seed of the order and of the augmentation.
+        num_threads: Number of threads that make crops; with 0, the caller's thread makes them when a batch is
+            requested.
+        prefetch: Number of batches to make ahead of the requested one.
+        with_classes: Give each batch the classes of its objects. The store must have them.
+        class_balance: Part of the crops, 0..1, that are taken around an object; each class is aimed at equally often.
+            0 takes images equally often, and crops from anywhere. Needs `with_classes`.
 
     Raises:
         DataError: `indices` is empty.
@@ -65,12 +70,16 @@ class BatchStream:
         seed: int,
         num_threads: int = 2,
         prefetch: int = 2,
+        with_classes: bool = False,
+        class_balance: float = 0.0,
     ) -> None:
         assert batch_size >= 1, batch_size
         assert samples_per_epoch >= 0, samples_per_epoch
         assert num_threads >= 0, num_threads
         assert prefetch >= 0, prefetch
         assert seed >= 0, seed
+        assert not with_classes or store.class_names, "the store must have classes"
+        assert with_classes or not class_balance, class_balance
         if not indices:
             raise DataError(f"{store.path}: a stream needs at least one image, got none; check the split")
         self._store = store
@@ -79,6 +88,8 @@ class BatchStream:
         self._num_samples = samples_per_epoch or len(indices)
         self._augmentation = augmentation
         self._seed = seed
+        self._with_classes = with_classes
+        self._balance = ClassBalance(store, indices, class_balance) if class_balance else None
         self._ring = [
             _Buffer(batch_size, augmentation.crop_px, len(store.channels), store.dtype)
             for _ in range(prefetch + 2 if num_threads else 1)
@@ -98,17 +109,18 @@ class BatchStream:
 
     @property
     def num_batches(self) -> int:
-        """Batches per epoch."""
+        """Number of batches in an epoch."""
         return -(-self._num_samples // self._batch_size)
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Return the batches of one epoch, from `start_batch` on the same as without it.
+        """Return an iterator over the batches of one epoch, from batch `start_batch` on.
 
-        The iterator may be left at any point. Starting another one ends it.
+        The result for a batch does not depend on `start_batch`. The iterator need not be used to its end; starting
+        another epoch ends it.
 
         Args:
-            epoch: Which epoch, from 0.
-            start_batch: How many batches to leave out, up to `num_batches`.
+            epoch: Number of the epoch, from 0.
+            start_batch: Number of batches to skip, from 0 to `num_batches`.
 
         Raises:
             DataError: (while iterating) A sample could not be made; the message names it.
@@ -118,7 +130,15 @@ class BatchStream:
         if not self._stop.alive:
             raise RuntimeError("the stream is closed")
         self._end_run()
-        self._run = _Run(self._store, self._augmentation, self._seed, epoch, self._order(epoch))
+        self._run = _Run(
+            self._store,
+            self._augmentation,
+            self._seed,
+            epoch,
+            self._order(epoch),
+            with_classes=self._with_classes,
+            balance=self._balance,
+        )
         return self._batches(self._run, start_batch)
 
     def close(self) -> None:
@@ -193,29 +213,67 @@ class _Run:
         seed: int,
         epoch: int,
         order: NDArray[np.int64],
+        *,
+        with_classes: bool,
+        balance: ClassBalance | None,
     ) -> None:
-        self.order = order
+        self._aims: Aims | None = None
+        if balance is not None:
+            self._aims = balance.aims(order, np.random.default_rng((seed, _BALANCE, epoch)))
+        self.order = order if self._aims is None else self._aims.order
         self.cancelled = False
         self.store = store
+        self.with_classes = with_classes
+        self._balance = balance
+        self._takes_near = "near" in inspect.signature(augmentation).parameters
         self._augmentation = augmentation
         self._seed = seed
         self._epoch = epoch
 
-    def make(self, number: int, image: Pixels, labels: NDArray[np.int32]) -> None:
-        """Write sample `number` of the epoch.
+    def make(self, number: int, image: Pixels, labels: NDArray[np.int32]) -> NDArray[np.int32] | None:
+        """Make sample `number` of the epoch, and write it into `image` and `labels`; return the classes of its labels.
+
+        None where classes are not learned.
 
         Raises:
-            DataError: It could not be made.
+            DataError: The sample could not be made; the message names it.
         """
         index = int(self.order[number])
         rng = np.random.default_rng((self._seed, _AUGMENT, self._epoch, number))
+        aimed = self._aimed(number, index)
         try:
-            self._augmentation(self.store.image(index), self.store.labels(index), rng, image, labels)
+            reflections = self._augmentation(
+                self.store.image(index), self.store.labels(index), rng, image, labels, **aimed
+            )
+            return _with_reflections(self.store.classes(index), reflections) if self.with_classes else None
         except Exception as error:
             raise DataError(
                 f"{self.store.path}: sample {self.store.samples[index].id} must give a crop, got "
                 f"{type(error).__name__}: {' '.join(str(error).split())}; check the image and the augmentation"
             ) from error
+
+    def _aimed(self, number: int, index: int) -> dict[str, Any]:
+        """Return where the crop of a sample is to be taken, as far as the augmentation can be told."""
+        if self._balance is None or self._aims is None or not self._takes_near:
+            return {}
+        label = int(self._aims.labels[number])
+        return {"near": self._balance.place(index, label)} if label else {}
+
+
+def _with_reflections(classes: NDArray[np.int32], reflections: Reflections) -> NDArray[np.int32]:
+    """Return the classes of a crop's labels: int32[highest label + 1], those of reflections as of their objects.
+
+    Args:
+        classes: Of the image's labels.
+        reflections: See `Augmentation`. Such a label may be that of another object of the image, outside the crop.
+    """
+    if not reflections:
+        return classes
+    found = np.zeros(max(len(classes), max(reflections) + 1), np.int32)
+    found[: len(classes)] = classes
+    for label, reflected in reflections.items():
+        found[label] = classes[reflected]
+    return found
 
 
 class _Buffer:
@@ -224,6 +282,7 @@ class _Buffer:
     def __init__(self, batch_size: int, crop_px: int, num_channels: int, dtype: str) -> None:
         self._images: Pixels = np.empty((batch_size, crop_px, crop_px, num_channels), dtype=dtype)
         self._labels = np.empty((batch_size, crop_px, crop_px), dtype=np.int32)
+        self._classes: list[NDArray[np.int32] | None] = [None] * batch_size
         self._lock = threading.Lock()
         self._first = self._size = self._missing = 0
         self.ready = threading.Event()
@@ -231,16 +290,16 @@ class _Buffer:
         self.error: DataError | None = None
 
     def reset(self, first: int, size: int) -> None:
-        """Begin a batch of `size` samples, the first being sample `first` of the epoch."""
+        """Start a new batch of `size` samples; `first` is the number of its first sample in the epoch."""
         self._first, self._size, self._missing = first, size, size
         self.error = None
         self.ready.clear()
 
     def fill(self, run: _Run, slot: int) -> None:
-        """Make one sample; the last one to be done makes the batch ready."""
+        """Make one sample of the batch. The thread that makes the last one marks the batch as ready."""
         try:
             if not run.cancelled and self.error is None:
-                run.make(self._first + slot, self._images[slot], self._labels[slot])
+                self._classes[slot] = run.make(self._first + slot, self._images[slot], self._labels[slot])
         except DataError as error:
             self.error = error
         finally:
@@ -250,10 +309,14 @@ class _Buffer:
                     self.ready.set()
 
     def batch(self, run: _Run) -> Batch:
-        """Return views of what is filled."""
+        """Return the finished batch, as views of this buffer."""
         indices = run.order[self._first : self._first + self._size]
         ids = tuple(run.store.samples[i].id for i in indices)
-        return Batch(self._images[: self._size], self._labels[: self._size], ids)
+        classes = None
+        if run.with_classes:
+            classes = tuple(each for each in self._classes[: self._size] if each is not None)
+            assert len(classes) == self._size, "every sample must have classes"
+        return Batch(self._images[: self._size], self._labels[: self._size], ids, classes)
 
 
 class _Task:

@@ -6,7 +6,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = [
     "MAX_WHOLE_PX",
@@ -25,7 +25,7 @@ _DEFAULT_TILE_PX, _DEFAULT_OVERLAP_PX = 1024, 128
 
 
 class Tile(NamedTuple):
-    """A rectangle of an image, in pixels."""
+    """A rectangle of an image in pixels: top row `y`, left column `x`, height and width."""
 
     y: int
     x: int
@@ -34,7 +34,7 @@ class Tile(NamedTuple):
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """The tile as an index of the image's first two axes."""
+        """The tile as a pair of slices, to index an image's rows and columns."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
 
@@ -62,16 +62,16 @@ class _Grid(Sequence[Tile]):
 
 
 def tiles_seen(height: int, width: int, *, tile_px: int, overlap_px: int) -> tuple[int, int]:
-    """Return side and overlap of the tiles in which networks see an image.
+    """Return the side and the overlap of the tiles that networks process an image in, both in pixels.
 
-    Where no side is given, an image of over 4 million pixels is seen in tiles of 1024 px, so that memory stays bounded.
-    A smaller one is seen whole.
+    If no side is given, an image of over 4 million pixels is processed in tiles of 1024 px, so that memory stays
+    bounded. A smaller image is one tile.
 
     Args:
-        height: Of the image.
-        width: Of the image.
-        tile_px: Side that was given; 0 for none.
-        overlap_px: Overlap that was given.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        tile_px: Side that the user gave; 0 for none.
+        overlap_px: Overlap that the user gave.
     """
     if tile_px:
         return tile_px, overlap_px
@@ -82,16 +82,16 @@ def tiles_seen(height: int, width: int, *, tile_px: int, overlap_px: int) -> tup
 
 
 def tile_grid(height: int, width: int, *, tile_px: int, overlap_px: int) -> Sequence[Tile]:
-    """Return tiles that cover an image, row by row, all of one size.
+    """Return tiles of equal size that cover an image, row by row.
 
-    Neighbours overlap by at least `overlap_px`; they are spread evenly, so that none juts out of the image. An
-    axis shorter than `tile_px` gets one tile of its own length.
+    Neighbours overlap by at least `overlap_px`. Tiles are spread evenly, so that none extends beyond the image. If the
+    image is narrower or lower than `tile_px`, the tiles have its size there.
 
     Args:
-        height: Of the image, at least 1.
-        width: Of the image, at least 1.
-        tile_px: Side of a tile.
-        overlap_px: Least overlap, from 0 to `tile_px` - 1.
+        height: Height of the image in pixels, at least 1.
+        width: Width of the image in pixels, at least 1.
+        tile_px: Side of a tile, in pixels.
+        overlap_px: Least overlap in pixels, from 0 to `tile_px` - 1.
     """
     assert height >= 1, height
     assert width >= 1, width
@@ -104,16 +104,17 @@ def tile_grid(height: int, width: int, *, tile_px: int, overlap_px: int) -> Sequ
 def stitch(
     parts: Iterable[tuple[Tile, NDArray[np.float32]]], height: int, width: int, *, overlap_px: int
 ) -> NDArray[np.float32]:
-    """Return the parts' weighted mean: float32[C, height, width].
+    """Return the weighted mean of overlapping tiles' maps as one map, float32[C, height, width].
 
-    A part's weight rises linearly over the first `overlap_px` pixels from each edge inside the image. Near an edge a
+    A tile's weight rises linearly over the first `overlap_px` pixels from each edge inside the image. Near an edge a
     network sees the least context, so the neighbour's weight is larger there.
 
     Args:
-        parts: Tiles of a grid, each with its float32[C, tile height, tile width]; together they cover the image.
-        height: Of the image.
-        width: Of the image.
-        overlap_px: Width of the ramps; no more than the tiles' overlap, or weights never reach 1 (harmless).
+        parts: The tiles of a grid that covers the image, each with its map float32[C, tile height, tile width].
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        overlap_px: Width of the ramps in pixels. If it exceeds the tiles' overlap, weights never reach 1, which is
+            harmless.
     """
     total: NDArray[np.float32] | None = None
     tiles = []
@@ -129,13 +130,13 @@ def stitch(
 
 
 def tile_weight(tile: Tile, height: int, width: int, *, overlap_px: int) -> NDArray[np.float32]:
-    """Return how much each pixel of a tile counts, float32[tile height, tile width] in (0, 1]; see `stitch`.
+    """Return the weight of each pixel of a tile, float32[tile height, tile width] in (0, 1]; see `stitch`.
 
     Args:
         tile: The tile.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        overlap_px: Pixels that neighbouring tiles share.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        overlap_px: Overlap of neighbouring tiles, in pixels.
     """
     return np.outer(
         _ramp(tile.y, tile.height, height, overlap_px), _ramp(tile.x, tile.width, width, overlap_px)
@@ -145,13 +146,13 @@ def tile_weight(tile: Tile, height: int, width: int, *, overlap_px: int) -> NDAr
 def summed_weights(
     tiles: Sequence[Tile], height: int, width: int, *, overlap_px: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the sum of all tiles' weights at each pixel as two factors, by row float32[H] and by column float32[W].
+    """Return the sum of all tiles' weights at each pixel, as two factors: float32[H] by row, float32[W] by column.
 
     Args:
-        tiles: A grid that covers the image, as `tile_grid` makes it.
-        height: Of the image.
-        width: Of the image.
-        overlap_px: See `stitch`.
+        tiles: A grid that covers the image, made by `tile_grid`.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        overlap_px: Overlap of neighbouring tiles, in pixels; see `stitch`.
     """
     rows, columns = np.zeros(height, np.float32), np.zeros(width, np.float32)
     row_spans = {(tile.y, tile.height) for tile in tiles}
@@ -165,19 +166,19 @@ def summed_weights(
 
 
 def apply_tiled(
-    fn: Callable[[Pixels], NDArray[np.float32]],
+    fn: "Callable[[Pixels], NDArray[np.float32]]",
     image: Pixels,
     *,
     tile_px: int,
     overlap_px: int,
 ) -> NDArray[np.float32]:
-    """Return `fn` of an image, computed tile by tile: float32[C, H, W].
+    """Return the map that a function computes of an image, tile by tile: float32[C, H, W].
 
     Args:
-        fn: From a tile uint8[h, w, 3] to float32[C, h, w].
-        image: uint8[H, W, 3].
-        tile_px: Side of a tile.
-        overlap_px: Least overlap of neighbours, below `tile_px`.
+        fn: Function from a tile uint8[h, w, 3] to its map float32[C, h, w].
+        image: The image, uint8[H, W, 3].
+        tile_px: Side of a tile, in pixels.
+        overlap_px: Least overlap of neighbouring tiles in pixels, below `tile_px`.
     """
     height, width = image.shape[:2]
     tiles = tile_grid(height, width, tile_px=tile_px, overlap_px=overlap_px)

@@ -18,7 +18,7 @@ __all__ = [
     "marked_outside",
     "marked_value",
     "objects_only",
-    "remark_on",
+    "unannotated_remark",
 ]
 
 UNANNOTATED = -1
@@ -26,41 +26,46 @@ UNANNOTATED = -1
 
 
 def is_partial(labels: NDArray[np.integer[Any]]) -> bool:
-    """Return whether any pixel of a label map is not annotated."""
+    """Return whether at least one pixel of a label map is not annotated."""
     return labels.dtype.kind == "i" and bool(labels.size) and int(labels.min()) < 0
 
 
 def objects_only(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return a label map with 0 where it is not annotated; the map itself where all of it is."""
+    """Return a label map with 0 instead of -1 where pixels are not annotated; the same array if all are annotated."""
     return np.maximum(labels, 0) if is_partial(labels) else labels
 
 
 def marked_value(labels: NDArray[Any], value: int | None) -> NDArray[Any]:
-    """Return a label map in which the pixels of one value are not annotated; None for the map itself."""
+    """Return a label map in which the pixels with a certain value are marked as not annotated (-1).
+
+    Without a value, or with one below 0, the same array is returned.
+    """
     if value is None or value < 0:
         return labels
     return np.where(labels == value, labels.dtype.type(UNANNOTATED), labels)
 
 
 def marked_outside(labels: NDArray[np.int32], is_known: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return a label map in which background is not annotated where nobody looked; objects stay as they are.
+    """Return a label map in which background outside the annotated region is marked as not annotated (-1).
+
+    Objects outside the region stay as they are.
 
     Args:
         labels: int32[H, W].
-        is_known: bool[H, W], where somebody looked for objects.
+        is_known: bool[H, W], true inside the annotated region.
     """
     return np.where((labels == 0) & ~is_known, np.int32(UNANNOTATED), labels)
 
 
 def check_annotated(where: object, labels: NDArray[np.integer[Any]]) -> None:
-    """Check that something of an image is annotated.
+    """Check that a label map has at least one annotated pixel.
 
     Args:
-        where: Its annotation file, or its name.
-        labels: Its label map.
+        where: The annotation file or the image's name, for the message.
+        labels: The label map of the image.
 
     Raises:
-        DataError: Nothing is.
+        DataError: No pixel is annotated.
     """
     if labels.dtype.kind == "i" and labels.size and int(labels.max()) < 0:
         raise DataError(
@@ -69,12 +74,12 @@ def check_annotated(where: object, labels: NDArray[np.integer[Any]]) -> None:
         )
 
 
-def remark_on(where: str, shares: list[float]) -> str | None:
-    """Return in one line how much of a data set is not annotated; None if all of it is.
+def unannotated_remark(where: str, shares: list[float]) -> str | None:
+    """Return a line that states how much of a data set is not annotated; None if all of it is annotated.
 
     Args:
-        where: The data set.
-        shares: Annotated part of each image, 0..1.
+        where: The data set, for the line.
+        shares: Annotated share of each image's pixels, 0 to 1.
     """
     partial = [share for share in shares if share < 1]
     if not partial:

@@ -12,17 +12,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.augmentation import Reflections
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import objects_only
 
-__all__ = ["STANDARD", "STRONG", "Magnitudes", "Warp", "draw_warp", "resample", "separate_reflections"]
+__all__ = [
+    "STANDARD",
+    "STRONG",
+    "Magnitudes",
+    "Warp",
+    "draw_start",
+    "draw_warp",
+    "resample",
+    "separate_reflections",
+]
 
 _MAX_ROTATION_DEG = 45.0  # with the symmetries, that is every angle
 _ELASTIC_GRID_PX = 64
 
 
 class Magnitudes(NamedTuple):
-    """How far a warp may go at a strength of 1."""
+    """The largest distortions of a warp at a strength of 1."""
 
     scale: float
     """Scales are 1 / scale to scale, uniform in their logarithm."""
@@ -39,9 +49,10 @@ STRONG = Magnitudes(scale=1.5, shear_deg=12.0, elastic_sigma_px=6.0, elastic_pro
 
 
 class Warp(NamedTuple):
-    """Where a crop's pixels come from, both float32[crop_px, crop_px], in pixels of the image.
+    """For each pixel of a crop, the place in the image where its value comes from.
 
-    Places outside the image mean its reflection there.
+    Both arrays are float32[crop_px, crop_px], in pixels of the image. Places outside the image mean its reflection
+    there.
     """
 
     x: NDArray[np.float32]
@@ -54,18 +65,23 @@ def draw_warp(
     strength: float,
     rng: np.random.Generator,
     magnitudes: Magnitudes = STANDARD,
+    near: tuple[int, int] | None = None,
 ) -> Warp:
-    """Draw a warp.
+    """Return a random warp of a crop: flips, turns, scale, shear and elastic displacement.
 
     Args:
-        shape: Height and width of the image.
-        crop_px: Side of the crop.
-        strength: Scales every magnitude. From 1, any angle is drawn.
-        rng: Everything is drawn from it.
-        magnitudes: How far to go at a strength of 1.
+        shape: Height and width of the image, in pixels.
+        crop_px: Side of the crop, in pixels.
+        strength: Factor on every magnitude. From 1 on, the turn is by any angle.
+        rng: Generator of everything that is random.
+        magnitudes: The largest distortions at a strength of 1.
+        near: Row and column of a pixel of the image that is to be seen; None for anywhere.
     """
     matrix = _draw_matrix(strength, rng, magnitudes)
-    centre_y, centre_x = (_draw_centre(size, crop_px, rng) for size in shape[:2])
+    centre_y, centre_x = (
+        _draw_centre(size, crop_px, rng, None if near is None else near[axis])
+        for axis, size in enumerate(shape[:2])
+    )
     offset = np.arange(crop_px, dtype=np.float32) - np.float32((crop_px - 1) / 2)
     (a, b), (c, d) = matrix.astype(np.float32)
     x = np.add.outer(b * offset + np.float32(centre_x), a * offset)
@@ -86,15 +102,16 @@ def resample(
     warp: Warp,
     out_image: Pixels,
     out_labels: NDArray[np.int32],
-) -> None:
-    """Write what the warp sees: the image interpolated linearly, each label taken from the nearest pixel.
+) -> Reflections:
+    """Write a warped crop of an image and its labels: pixels interpolated linearly, labels by the nearest pixel.
 
-    Reflections of instances beyond the border have labels of their own, see `separate_reflections`.
+    Where the crop shows the reflection of an instance beyond the image's border, the reflection gets a label of its
+    own, see `separate_reflections`.
 
     Args:
-        image: uint8 or uint16[H, W, C].
-        labels: uint16 or int32[H, W].
-        warp: Where to look.
+        image: uint8 or uint16[H, W, C], the whole image.
+        labels: uint16 or int32[H, W], the image's label map.
+        warp: For each pixel of the crop, the place in the image.
         out_image: [crop_px, crop_px, C], of the image's type, C-contiguous; written.
         out_labels: int32[crop_px, crop_px], C-contiguous; written.
     """
@@ -108,21 +125,26 @@ def resample(
         cv2.remap(labels[rows, columns], x, y, cv2.INTER_NEAREST, dst=out_labels, **border)
     else:
         np.copyto(out_labels, cv2.remap(labels[rows, columns], x, y, cv2.INTER_NEAREST, **border))
-    separate_reflections(out_labels, _is_outside(warp, image.shape))
+    return separate_reflections(out_labels, _is_outside(warp, image.shape))
 
 
-def separate_reflections(labels: NDArray[np.int32], is_reflected: NDArray[np.bool_] | None) -> None:
-    """Give what is nothing but the reflection of an instance a label of its own, in place.
+def separate_reflections(
+    labels: NDArray[np.int32], is_reflected: NDArray[np.bool_] | None
+) -> dict[int, int] | None:
+    """Give each reflection of an instance a label of its own, in place, unless it touches the instance itself.
 
-    An instance near the border is seen twice, and twice the same label would be one instance in two places. A
-    reflection that grows out of its instance stays part of it: there is no border to be seen between them.
+    An instance near the border is visible twice. With the same label it would be one instance in two places. A
+    reflection that touches its instance keeps the label, because no border is visible between them.
 
     Args:
-        labels: int32[H, W], -1 where nothing is annotated, which stays.
-        is_reflected: bool[H, W], where reflections of the image are seen; None for nowhere.
+        labels: int32[H, W]; -1 where nothing is annotated, which stays.
+        is_reflected: bool[H, W], true where the image's reflection is visible; None for nowhere.
+
+    Returns:
+        The new labels, each with the label of the instance that it is the reflection of; None where there is none.
     """
     if is_reflected is None:
-        return
+        return None
     from skimage import measure  # half a second to import, and many crops see no reflection
 
     components = measure.label(objects_only(labels), background=0, connectivity=2)
@@ -131,13 +153,17 @@ def separate_reflections(labels: NDArray[np.int32], is_reflected: NDArray[np.boo
     is_separate[components[~is_reflected]] = False
     num_separate = np.count_nonzero(is_separate)
     if not num_separate:
-        return
+        return None
     used = np.unique(labels)
     fresh = np.setdiff1d(np.arange(1, num_separate + len(used) + 1, dtype=np.int32), used)[:num_separate]
     label_of = np.zeros(len(is_separate), np.int32)
     label_of[is_separate] = fresh
     where = is_separate[components]
-    labels[where] = label_of[components[where]]
+    reflections, instances = label_of[components[where]], labels[where]
+    labels[where] = reflections
+    instance_of = np.zeros(int(fresh[-1]) + 1, np.int32)
+    instance_of[reflections] = instances
+    return {int(label): int(instance_of[label]) for label in fresh}
 
 
 def _is_outside(warp: Warp, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
@@ -167,10 +193,26 @@ def _draw_matrix(strength: float, rng: np.random.Generator, magnitudes: Magnitud
     return matrix
 
 
-def _draw_centre(size: int, crop_px: int, rng: np.random.Generator) -> float:
+def draw_start(size: int, crop_px: int, rng: np.random.Generator, near: int | None = None) -> int:
+    """Return the random first pixel, along one axis, of a crop that is no larger than its image.
+
+    Args:
+        size: Size of the image, in pixels.
+        crop_px: Size of the crop, in pixels.
+        rng: The source of the random number.
+        near: A pixel that is to be in the middle half of the crop, or as close to it as the image's border allows; None
+            for any crop that fits.
+    """
+    low, high = 0, size - crop_px
+    if near is not None:
+        low, high = (min(max(0, near - part * crop_px // 4), high) for part in (3, 1))
+    return int(rng.integers(low, high + 1))
+
+
+def _draw_centre(size: int, crop_px: int, rng: np.random.Generator, near: int | None) -> float:
     """Return the crop's centre along one axis: anywhere the crop fits, the image's centre where it does not."""
     room = size - crop_px
-    start = rng.integers(room + 1) if room > 0 else room / 2
+    start = draw_start(size, crop_px, rng, near) if room > 0 else room / 2
     return float(start + (crop_px - 1) / 2)
 
 

@@ -15,9 +15,10 @@ class Anchors(nn.Module):
     together with the anchors of their training.
 
     Args:
-        smallest_px: Side of the finest level's square, in pixels of the image before it is scaled.
+        smallest_px: Side of the finest level's square, in pixels of the unscaled image.
         octaves: How often the side doubles between the finest and the coarsest level.
-        aspect: Height over width of the tall boxes; the wide ones have its inverse. All have the square's area.
+        aspect: Height over width of the tall boxes; the wide boxes have the inverse. Every box of a level has the
+            square's area.
         num_levels: Levels of the pyramid, at least 2.
     """
 
@@ -37,15 +38,16 @@ class Anchors(nn.Module):
     def forward(
         self, grid_sizes: Sequence[tuple[int, int]], *, input_size: tuple[int, int], scale: float
     ) -> Tensor:
-        """Return the anchors of all levels, in pixels of the network's input.
+        """Return the anchor boxes of all levels for one input size, in pixels of the network's input.
 
         Args:
-            grid_sizes: Height and width of each level's feature map.
-            input_size: Height and width of what the network saw, padding included.
+            grid_sizes: Height and width of each level's feature map, finest level first.
+            input_size: Height and width of the network's input, padding included.
             scale: Pixels of the input per pixel of the image.
 
         Returns:
-            float32[sum of height * width * 3, 4] as [x1, y1, x2, y2]; by level, row, column, ratio.
+            float32[N, 4] as [x1, y1, x2, y2], N the sum of height * width * 3 over the levels; ordered by level, row,
+            column and shape.
         """
         heights = self.sides_px[:, None] * self.ratios.sqrt() * scale
         widths = self.sides_px[:, None] / self.ratios.sqrt() * scale

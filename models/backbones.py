@@ -41,7 +41,7 @@ NormLayer = Callable[[int], nn.Module]
 
 
 class BackboneParts(NamedTuple):
-    """A backbone with fresh weights."""
+    """A backbone with fresh weights: its module, and what the feature pyramid needs to know of its levels."""
 
     body: nn.Module
     """Its children run one after another, each named."""
@@ -55,7 +55,11 @@ class BackboneParts(NamedTuple):
 
 
 def norm_layer(norm: str) -> NormLayer:
-    """Return what makes a norm for so many channels: `frozen`, `batch` or `group`."""
+    """Return a function that makes a normalisation layer for a given number of channels.
+
+    Args:
+        norm: `frozen` (batch norm with fixed statistics), `batch` or `group`.
+    """
     layers: dict[str, NormLayer] = {
         "frozen": FrozenBatchNorm2d,
         "batch": nn.BatchNorm2d,
@@ -65,18 +69,21 @@ def norm_layer(norm: str) -> NormLayer:
 
 
 def group_norm(channels: int) -> nn.Module:
-    """Return 32 groups, the number of Wu & He 2018 (arXiv 1803.08494), or as many as divide the channels."""
+    """Return a group norm for `channels` channels.
+
+    It has 32 groups, as in Wu & He 2018 (arXiv 1803.08494), or the greatest common divisor of 32 and `channels`.
+    """
     return nn.GroupNorm(math.gcd(32, channels), channels)
 
 
 def backbone_of(encoder: Encoder) -> Backbone:
-    """Return an encoder as a backbone, with its weights and its own settings.
+    """Return a backbone for Mask R-CNN made from a U-Net encoder, with the encoder's weights and options.
 
     Args:
-        encoder: Whose levels halve their input, five times if asked.
+        encoder: It must halve its input at each level, and have at least five levels.
 
     Raises:
-        PluginError: It does not.
+        PluginError: The encoder does not halve its input, or has fewer than five levels.
     """
     if not encoder.halves or encoder.max_depth < _NUM_LEVELS:
         raise PluginError(
@@ -93,10 +100,12 @@ def backbone_of(encoder: Encoder) -> Backbone:
 
 
 def register_backbone(name: str, backbone: Backbone) -> Backbone:
-    """Make a backbone known under a name, for a plug-in, and return it. `backbone.options` are its own settings.
+    """Register a backbone under a name, for a plug-in, and return the backbone.
+
+    Study files then accept the name. `backbone.options` are the backbone's own settings.
 
     Raises:
-        PluginError: Another backbone has the name, or it has a `+` or `.` in it.
+        PluginError: Another backbone has the name, or the name has a `+` or `.` in it.
     """
     return BACKBONES.register(checked_name("backbone", name, backbone.options), backbone)
 

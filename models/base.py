@@ -21,7 +21,7 @@ __all__ = ["DenseModel", "DetectionModel", "ModelParts", "SegmentationModel"]
 
 
 class ModelParts(NamedTuple):
-    """The two ends of a model, each with all that its modules contain; what lies between is in neither."""
+    """The encoder and the head of a model, each a list of modules; the layers between them are in neither."""
 
     encoder: Sequence[nn.Module]
     """Layers that make features of images, for any kind of object."""
@@ -30,11 +30,11 @@ class ModelParts(NamedTuple):
 
 
 class SegmentationModel(nn.Module, ABC):
-    """A network with its loss and its way from output to instances.
+    """A network with its losses and its steps from output to instances: the base class of all models.
 
-    The trainer and the evaluation use these methods and nothing else, so they have no branch on a model's
-    name. An abstract base rather than a protocol, because they also need what `nn.Module` gives (parameters,
-    state dictionary, device, train and eval mode).
+    The trainer and the evaluation use these methods and nothing else, so they have no branch on a model's name. An
+    abstract base rather than a protocol, because they also need what `nn.Module` gives (parameters, state dictionary,
+    device, train and eval mode).
 
     Autocast may be active around any method; losses and probabilities are float32 anyway. To compile, call
     `model.compile()`. It compiles `forward` in place, which all methods use, and keeps the names in the state
@@ -43,15 +43,17 @@ class SegmentationModel(nn.Module, ABC):
 
     postprocess: PostprocessSettings
     """From the network's output to instances. May be replaced at any time."""
+    num_classes: int = 0
+    """Classes of objects that it tells apart; 0 for none."""
 
     @property
     @abstractmethod
     def postprocess_keys(self) -> tuple[str, ...]:
-        """The fields of `PostprocessSettings` whose values matter to this model and can be tuned, coarse ones first."""
+        """The names of the `PostprocessSettings` that affect this model and can be tuned, largest effect first."""
 
     @property
     def tuning_candidates(self) -> Mapping[str, Sequence[Any]]:
-        """Values of `postprocess_keys` that tuning tries for this model in place of its usual ones, by key."""
+        """The values that tuning tries for this model instead of the usual ones, by field of `PostprocessSettings`."""
         return {}
 
     @abstractmethod
@@ -59,32 +61,35 @@ class SegmentationModel(nn.Module, ABC):
         """Return the model's encoder and head, so that the weights of some layers can be frozen."""
 
     def transferable(self, fitting: Collection[str], settings: ModelSettings) -> set[str]:
-        """Return which tensors to take over from another model's state dictionary; the others stay as they are.
+        """Return the names of the tensors to copy from another model's state dictionary.
 
-        All by default. Not those about which the settings decide, or the data, rather than training.
+        By default, all that fit. Not tensors that the settings or the data determine, such as sizes of anchors.
 
         Args:
-            fitting: Names of the tensors that both have, with equal shapes.
-            settings: This model's as they were chosen, before what they leave to the data was filled in.
+            fitting: Names of the tensors that both models have, with equal shapes.
+            settings: This model's settings as the user chose them, before sizes were filled in from the data.
         """
         del settings
         return set(fitting)
 
     def load_pretrained(self) -> None:
-        """Load the weights that training is to begin from, if the settings name any.
+        """Load the pretrained weights that the settings name into this model; do nothing if they name none.
 
         Called once before training begins; not by a model that gets its weights from a checkpoint.
 
         Raises:
-            WeightsError: They cannot be had, or do not fit.
+            WeightsError: The weights cannot be read or downloaded, or do not fit.
         """
 
     @classmethod
     def fetch_pretrained(cls, settings: ModelSettings) -> None:
-        """Make sure that the weights which settings name are on this machine, without building a model.
+        """Download the pretrained weights that the settings name, if they are not on this machine; builds no model.
+
+        Args:
+            settings: The model's settings.
 
         Raises:
-            WeightsError: They cannot be had.
+            WeightsError: The weights cannot be read or downloaded.
         """
         del settings
 
@@ -99,7 +104,7 @@ class SegmentationModel(nn.Module, ABC):
     def predict(self, images: Tensor) -> list[Prediction]:
         """Return the instances of each image at the image's own resolution.
 
-        Works in the mode the module is in: call `eval()` first. Builds no graph.
+        Does not switch to eval mode: call `eval()` first. Computes no gradients.
 
         Args:
             images: uint8[B, H, W, C], on the model's device.
@@ -116,35 +121,37 @@ class DenseModel(HasInstanceMaps, SegmentationModel):
     @property
     @abstractmethod
     def kind_of_maps(self) -> str:
-        """What the maps say, by a name: the maps of models that agree in it can be averaged."""
+        """A name for the meaning of the model's maps. Maps of models with the same name can be averaged."""
 
     @abstractmethod
     def predict_maps(self, images: Tensor) -> Tensor:
-        """Return float32[B, C, H, W], probabilities in 0 to 1 at the images' own resolution.
+        """Return the model's maps: float32[B, C, H, W], probabilities from 0 to 1 at the images' own resolution.
 
-        Works in the mode the module is in: call `eval()` first. Builds no graph.
+        Does not switch to eval mode: call `eval()` first. Computes no gradients.
 
         Args:
             images: uint8[B, H, W, C], on the model's device.
         """
 
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
-        """Return what `training_step` and `predict_maps` return, for the price of one forward pass if possible."""
+        """Return the results of `training_step` and `predict_maps` for a batch, from one forward pass if possible."""
         return self.training_step(batch), self.predict_maps(batch.images)
 
     @abstractmethod
     def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
-        """Return what the maps of one image, or of a part of it, say; a pixel's depends on its own values alone.
+        """Return the foreground map and the seed map of one image, or of a part of an image.
+
+        Each pixel of the result depends only on the same pixel of `maps`.
 
         Args:
-            maps: float32[C, H, W], as `predict_maps` gives them for one image.
+            maps: float32[C, H, W], one image of the result of `predict_maps`.
         """
 
     def instances_from_maps(self, maps: NDArray[np.float32]) -> Prediction:
-        """Return the instances in the maps of one image, following `postprocess`.
+        """Return the instances of one image, cut from its maps with the settings in `postprocess`.
 
         Args:
-            maps: float32[C, H, W], as `predict_maps` gives them for one image.
+            maps: float32[C, H, W], one image of the result of `predict_maps`.
         """
         return instances_from_maps(self.instance_maps(maps), self.postprocess)
 
@@ -155,25 +162,28 @@ class DenseModel(HasInstanceMaps, SegmentationModel):
 
 
 class DetectionModel(SegmentationModel):
-    """A model that finds instances one by one. Sees whole images only: an instance cut by a tile's edge is two."""
+    """A model that finds instances one by one, each with a box, a score and a mask.
+
+    Its input must be a whole image: an instance cut by a tile's edge would be found twice.
+    """
 
     @abstractmethod
     def detect(self, images: Tensor) -> list[Detections]:
-        """Return what is found in each image, at the image's own resolution.
+        """Return the detections of each image, at the image's own resolution, one `Detections` an image.
 
-        Works in the mode the module is in: call `eval()` first. Builds no graph.
+        Does not switch to eval mode: call `eval()` first. Computes no gradients.
 
         Args:
             images: uint8[B, H, W, C], on the model's device.
         """
 
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], list[Detections]]:
-        """Return what `training_step` and `detect` return, for the price of one forward pass if possible."""
+        """Return the results of `training_step` and `detect` for a batch, from one forward pass where possible."""
         return self.training_step(batch), self.detect(batch.images)
 
     @abstractmethod
     def instances_from_detections(self, detections: Detections) -> Prediction:
-        """Return the instances of one image, following `postprocess`."""
+        """Return the instances of one image, chosen from its detections with the settings in `postprocess`."""
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> list[Prediction]:

@@ -24,12 +24,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def double_conv(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
-    """Return twice: 3x3 convolution with zero padding, norm, ReLU.
+    """Return a module of two 3x3 convolutions with zero padding, each followed by a normalisation and a ReLU.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        norm: Kind of normalisation; `none` gives the convolutions a bias.
+        norm: Kind of normalisation; with `none`, the convolutions have a bias.
     """
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
@@ -41,12 +41,14 @@ def double_conv(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequentia
 
 
 class ResidualConv(nn.Module):
-    """Twice 3x3 convolution and norm, added to a 1x1 convolution of the input (He et al. 2016, arXiv 1512.03385).
+    """Two 3x3 convolutions with normalisation, added to a 1x1 convolution of the input.
+
+    This is the residual block of He et al. 2016 (arXiv 1512.03385).
 
     Args:
-        in_channels: Channels before.
-        out_channels: Channels after.
-        norm: Normalisation; such convolutions have no bias.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        norm: Kind of normalisation; with any but `none`, the convolutions have no bias.
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
@@ -57,17 +59,25 @@ class ResidualConv(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return float[B, out_channels, H, W] from float[B, in_channels, H, W]."""
+        """Return the block's output float[B, out_channels, H, W] for an input float[B, in_channels, H, W]."""
         y: Tensor = self.relu(self.body(x) + self.shortcut(x))
         return y
 
     def begin_as_shortcut(self) -> None:
-        """Set the body's last factor to 0: a fresh block is its shortcut, however deep the network is."""
+        """Set the weights of the block's last layer to 0, so that the fresh block returns its 1x1 convolution only.
+
+        A deep network then keeps the scale of its input at the start of training.
+        """
         nn.init.zeros_(self.get_parameter(f"body.{len(self.body) - 1}.weight"))
 
 
 def norm_layer(channels: int, norm: Norm) -> nn.Module:
-    """Return a normalisation of so many channels; groups are those of `_num_groups`."""
+    """Return a normalisation layer for `channels` channels.
+
+    Args:
+        channels: Channels of the input.
+        norm: `batch`, `group`, or `none` for a layer that changes nothing.
+    """
     match norm:
         case "batch":
             return nn.BatchNorm2d(channels)
@@ -83,12 +93,12 @@ def _num_groups(channels: int) -> int:
 
 
 def upsampling_block(in_channels: int, out_channels: int, upsampling: Upsampling) -> nn.Module:
-    """Return what doubles height and width and changes the channels.
+    """Return a module that doubles height and width and changes the number of channels.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        upsampling: `transposed` for a transposed convolution; otherwise a 1x1 convolution, then bilinear.
+        upsampling: `transposed` for a transposed convolution; otherwise a 1x1 convolution and bilinear upsampling.
     """
     if upsampling == "transposed":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)

@@ -20,7 +20,7 @@ _POINTS_PER_CELL = 2
 
 
 class Instances(NamedTuple):
-    """The instances of one label map."""
+    """The labels and bounding boxes of the instances in one label map."""
 
     labels: Tensor
     """int32[n], ascending."""
@@ -29,11 +29,11 @@ class Instances(NamedTuple):
 
 
 def find_instances(labels: Tensor, *, min_side_px: float = 1) -> Instances:
-    """Return the instances of a label map with their bounding boxes; none is legal.
+    """Return the instances of a label map with their bounding boxes; an empty result is valid.
 
     Args:
-        labels: int32[H, W], 0 is background, below 0 not annotated; labels may have gaps.
-        min_side_px: Instances with a box that is narrower or lower than this are left out.
+        labels: int32[H, W]: 0 is background, below 0 is not annotated; not all numbers need be used.
+        min_side_px: Leave out instances whose box is narrower or lower than this, in pixels.
     """
     height, width = labels.shape
     y, x = torch.nonzero(labels > 0, as_tuple=True)
@@ -48,10 +48,10 @@ def find_instances(labels: Tensor, *, min_side_px: float = 1) -> Instances:
 
 
 def resize_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
-    """Return label maps of another size: each pixel has the label at its own centre.
+    """Return label maps resized to `rows` x `columns`, by the nearest pixel: int32[B, rows, columns].
 
-    If that centre is on an edge between pixels, as always at half the size, the pixels before and behind it alternate
-    like the squares of a chessboard. Always the same one would move every instance.
+    A new pixel's centre may lie exactly between two old pixels, as always at half the size. Then the two are chosen in
+    turn, like the squares of a chessboard. Choosing the same side every time would move every instance.
 
     Args:
         labels: int32[B, H, W].
@@ -67,16 +67,16 @@ def resize_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def mask_targets(labels: Tensor, ids: Tensor, boxes: Tensor, *, size: int) -> Tensor:
-    """Return what part of each cell of a box's M x M grid belongs to the box's instance.
+    """Return, for each box, the share of each cell of its M x M grid that belongs to the box's instance.
 
-    As `roi_align(..., sampling_ratio=2, aligned=True)` of the instance's binary mask (He et al. 2017, arXiv
-    1703.06870, section 3): bilinear at 2 x 2 points a cell, averaged.
+    The result equals `roi_align(..., sampling_ratio=2, aligned=True)` of the instance's binary mask (He et al. 2017,
+    arXiv 1703.06870, section 3): bilinear at 2 x 2 points a cell, averaged.
 
     Args:
-        labels: int32[H, W].
-        ids: int32[P], the label that each box is about.
-        boxes: float32[P, 4].
-        size: M.
+        labels: int32[H, W], the label map of one image.
+        ids: int32[P], the label of each box's instance.
+        boxes: float32[P, 4] as [x1, y1, x2, y2], in pixels.
+        size: M, cells per side.
 
     Returns:
         float32[P, M, M] in 0 to 1.
@@ -100,11 +100,11 @@ def mask_targets(labels: Tensor, ids: Tensor, boxes: Tensor, *, size: int) -> Te
 
 
 def unannotated_share(labels: Tensor, boxes: Tensor) -> Tensor:
-    """Return which part of the pixels of each box is not annotated; 0 of a box that lies outside the label map.
+    """Return the share of each box's pixels that are not annotated; 0 for a box outside the label map.
 
     Args:
         labels: int32[H, W], below 0 where nothing is annotated.
-        boxes: float32[P, 4]; cut to whole pixels of the label map.
+        boxes: float32[P, 4] as [x1, y1, x2, y2], in pixels; rounded to whole pixels and clipped to the label map.
 
     Returns:
         float32[P] in 0 to 1.

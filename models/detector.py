@@ -29,7 +29,7 @@ from searcher.models.backbones import BackboneParts, NormLayer, group_norm, norm
 from searcher.models.parts import BACKBONES
 from searcher.models.settings import MaskRCNNSettings
 
-__all__ = ["DetectorParts", "Sampler", "build_detector"]
+__all__ = ["BoxSampler", "DetectorParts", "build_detector"]
 
 _NUM_CLASSES = 2  # background, instance
 _BOX_CELLS, _MASK_CELLS = 7, 14
@@ -46,15 +46,15 @@ class DetectorParts(NamedTuple):
     """Proposals to scored boxes with masks."""
 
 
-class Sampler(nn.Module):
-    """Which anchors or proposals of each image the losses are about: a part of them, drawn at random.
+class BoxSampler(nn.Module):
+    """Draws at random the anchors or proposals of each image that the losses are computed on.
 
     In train mode the numbers come from torch's global generator. In eval mode they come from a generator of their own
     that restarts at each call. So the same images have the same loss, and no other random numbers change.
 
     Args:
-        num_samples: How many of an image, as far as there are as many.
-        positive_fraction: Largest part of them that lies on an instance.
+        num_samples: Number to draw for each image; all if there are fewer.
+        positive_fraction: Largest share of the drawn ones that lies on an instance, 0 to 1.
     """
 
     def __init__(self, num_samples: int, positive_fraction: float) -> None:
@@ -63,10 +63,10 @@ class Sampler(nn.Module):
         self._num_positive = int(num_samples * positive_fraction)
 
     def forward(self, classes: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return which are drawn among the positive and among the negative ones, bool[N] for each image.
+        """Return two lists of masks bool[N], one mask an image: the drawn positives, and the drawn negatives.
 
         Args:
-            classes: For each image [N]: above 0 on an instance, 0 on background, below 0 on neither.
+            classes: One tensor [N] for each image: above 0 on an instance, 0 on background, below 0 on neither.
         """
         device = classes[0].device
         generator = None if self.training else torch.Generator(device).manual_seed(0)
@@ -89,11 +89,11 @@ def _draw(candidates: Tensor, num: int, generator: torch.Generator | None) -> Te
 
 
 def build_detector(settings: MaskRCNNSettings, anchors: Anchors) -> DetectorParts:
-    """Return the parts of a detector with fresh weights, the frozen layers frozen.
+    """Return the backbone, proposal network and heads of a detector, with fresh weights and the frozen layers frozen.
 
     Args:
         settings: Structure and thresholds.
-        anchors: The proposals' beginnings; becomes a part of the proposal network.
+        anchors: Makes the boxes that proposals start from; becomes a part of the proposal network.
     """
     channels, is_v2 = settings.fpn_channels, settings.version == "v2"
     norm = norm_layer(settings.resolved_norm)
@@ -112,7 +112,7 @@ def build_detector(settings: MaskRCNNSettings, anchors: Anchors) -> DetectorPart
         post_nms_top_n={"training": settings.rpn_proposals, "testing": settings.rpn_proposals},
         nms_thresh=settings.rpn_nms_threshold,
     )
-    rpn.fg_bg_sampler = Sampler(settings.rpn_samples, 0.5)
+    rpn.fg_bg_sampler = BoxSampler(settings.rpn_samples, 0.5)
 
     box_head = (
         FastRCNNConvFCHead(
@@ -137,7 +137,7 @@ def build_detector(settings: MaskRCNNSettings, anchors: Anchors) -> DetectorPart
         mask_head=MaskRCNNHeads(channels, [channels] * 4, 1, norm_layer=head_norm),
         mask_predictor=MaskRCNNPredictor(channels, settings.mask_layer, _NUM_CLASSES),
     )
-    roi_heads.fg_bg_sampler = Sampler(settings.box_samples, 0.25)
+    roi_heads.fg_bg_sampler = BoxSampler(settings.box_samples, 0.25)
     _calm(roi_heads)
     return DetectorParts(_build_backbone(settings, head_norm), rpn, roi_heads)
 

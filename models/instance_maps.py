@@ -11,7 +11,10 @@ __all__ = ["HasInstanceMaps"]
 
 
 class HasInstanceMaps:
-    """Has `instance_maps`, which was called `evidence` up to version 0.2.0. Classes of plug-ins may define either."""
+    """Base of classes with a method `instance_maps`, which was called `evidence` up to version 0.2.0.
+
+    A class of a plug-in may define the method under either name.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         own = vars(cls)
@@ -21,10 +24,10 @@ class HasInstanceMaps:
         super().__init_subclass__(**kwargs)
 
     def evidence(self, maps: NDArray[Any]) -> InstanceMaps:
-        """Return what `instance_maps` returns. The old name.
+        """Return the result of `instance_maps`, whose old name this is. Warns that the name is old.
 
         Args:
-            maps: float32[C, H, W].
+            maps: float32[C, H, W], the maps of one image.
         """
         warn_of_old_name(f"{type(self).__qualname__}.evidence", "instance_maps")
         found: InstanceMaps = self.instance_maps(maps)  # type: ignore[attr-defined]

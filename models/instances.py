@@ -13,22 +13,24 @@ __all__ = ["claim", "instances_from_detections", "mask_of"]
 
 
 def instances_from_detections(detections: Detections, settings: PostprocessSettings) -> Prediction:
-    """Return the label map in which every pixel belongs to the highest scored of the detections that claim it.
+    """Return the label map of one image: where detections overlap, a pixel belongs to the one with the highest score.
 
-    The detections above `min_score` are handled from the highest score down. A mask is resized to its box and
-    thresholded, its holes are filled, and it gets the pixels that are still free. It is left out if more than
-    `max_overlap` of its pixels were taken: it was mostly found before. It is also left out if fewer than
-    `min_object_area_px`, or none, are left.
+    Detections with a score above `min_score` are handled from the highest score down, those of all classes alike. A
+    detection's mask is resized to its box and thresholded, and its holes are filled. The detection gets the pixels of
+    the mask that are still free. It is left out if more than the share `max_overlap` of its pixels were taken, because
+    a better detection found the same object. It is also left out if fewer than `min_object_area_px` pixels, or none,
+    are free.
 
     Args:
-        detections: What was found in one image.
+        detections: The detections of one image.
         settings: Thresholds, hole filling, smallest area.
 
     Returns:
-        Labels 1 to n by falling score.
+        The label map and the scores. Labels are 1 to n, from the highest score down.
     """
     labels = np.zeros(detections.size, np.int32)
     scores: list[float] = []
+    kept: list[int] = []
     for index in np.argsort(-detections.scores, kind="stable"):
         if detections.scores[index] <= settings.min_score:
             break
@@ -36,8 +38,14 @@ def instances_from_detections(detections: Detections, settings: PostprocessSetti
         free = claim(mask, labels[window], settings)
         if free is not None:
             scores.append(detections.scores[index])
+            kept.append(int(index))
             labels[window][free] = len(scores)
-    return Prediction(labels, np.array(scores, np.float32))
+    of_classes = detections.class_probabilities
+    return Prediction(
+        labels,
+        np.array(scores, np.float32),
+        None if of_classes is None else of_classes[np.array(kept, np.int64)],
+    )
 
 
 def mask_of(
@@ -46,13 +54,16 @@ def mask_of(
     size: tuple[int, int],
     settings: PostprocessSettings,
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """Return the rows and columns that a detection covers, and which of their pixels are its own, bool[rows, columns].
+    """Return the window of an image that a detection's box covers, and the detection's pixels in that window.
 
     Args:
-        box: float32[4], as `Detections.boxes` has it.
-        mask: float32[M, M], as `Detections.masks` has it.
+        box: float32[4], one row of `Detections.boxes`.
+        mask: float32[M, M], one of `Detections.masks`.
         size: Height and width of the image.
         settings: Threshold, hole filling.
+
+    Returns:
+        A slice of rows and one of columns, and bool[rows, columns], true on the detection's pixels.
     """
     window = _window(box, size)
     pixels = _paste(mask, box, *window) > settings.threshold
@@ -64,12 +75,17 @@ def mask_of(
 def claim(
     mask: NDArray[np.bool_], taken: NDArray[np.int32], settings: PostprocessSettings
 ) -> NDArray[np.bool_] | None:
-    """Return the pixels that a detection gets, or None if it is left out; see `instances_from_detections`.
+    """Return the pixels that one detection gets in the label map, or None if the detection is left out.
+
+    See `instances_from_detections` for the rules.
 
     Args:
-        mask: bool[h, w], the pixels that it claims.
-        taken: int32[h, w], not 0 where a better one has the pixel.
+        mask: bool[h, w], the pixels of the detection.
+        taken: int32[h, w], not 0 where a detection with a higher score has the pixel.
         settings: `max_overlap`, `min_object_area_px`.
+
+    Returns:
+        bool[h, w], the pixels of `mask` that are still free.
     """
     free: NDArray[np.bool_] = mask & (taken == 0)
     num_all, num_free = np.count_nonzero(mask), np.count_nonzero(free)

@@ -65,14 +65,15 @@ def cross_entropy(logits: Tensor, classes: Tensor, *, weight: Tensor | None = No
 def binary_focal_loss(
     logits: Tensor, target: Tensor, *, gamma: float, weight: Tensor | None = None
 ) -> Tensor:
-    """Return -(1 - p)^gamma log p with p the probability of what is there, mean over all pixels of the batch.
+    """Return the focal loss -(1 - p)^gamma log p of a binary target, the mean over all pixels of the batch.
 
-    Lin et al. 2017 (arXiv 1708.02002), equation 4. A gamma of 0 is the cross-entropy.
+    p is the probability that the network gives to the pixel's true value. Lin et al. 2017 (arXiv 1708.02002), equation
+    4. With a gamma of 0 it is the cross-entropy.
 
     Args:
         logits: float[B, 1, H, W].
         target: float32[B, 1, H, W], 0 or 1.
-        gamma: How little pixels count that are right already, from 0.
+        gamma: How much less a pixel counts the better it is predicted, at least 0.
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere.
     """
     loss = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
@@ -80,12 +81,14 @@ def binary_focal_loss(
 
 
 def focal_loss(logits: Tensor, classes: Tensor, *, gamma: float, weight: Tensor | None = None) -> Tensor:
-    """Return -(1 - p)^gamma log p with p the probability of a pixel's class, mean over all pixels of the batch.
+    """Return the focal loss -(1 - p)^gamma log p of exclusive classes, the mean over all pixels of the batch.
+
+    p is the probability that the network gives to the pixel's true class.
 
     Args:
         logits: float[B, K, H, W].
         classes: int64[B, H, W], 0 to K - 1.
-        gamma: As for `binary_focal_loss`.
+        gamma: How much less a pixel counts the better it is predicted, at least 0.
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere.
     """
     loss = F.cross_entropy(logits.float(), classes, reduction="none").unsqueeze(1)
@@ -93,27 +96,27 @@ def focal_loss(logits: Tensor, classes: Tensor, *, gamma: float, weight: Tensor 
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
-    """Return 1 - (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth) with p the probabilities, in 0 to 1.
+    """Return the soft Dice loss, 1 - (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth), 0 to 1.
 
-    The sums run over all pixels of the batch together, so a crop without a gland weighs by its false pixels
-    only. The denominator has plain sums, not the squares of V-Net (Milletari et al. 2016, arXiv 1606.04797,
-    section 3). `smooth`, in pixels, keeps loss and gradient finite when nothing is there and nothing found.
+    p are the probabilities and t the target. The sums run over all pixels of the batch together, so in a crop without a
+    gland only false foreground counts. The denominator has plain sums, not the squares of V-Net (Milletari et al. 2016,
+    arXiv 1606.04797, section 3). `smooth` keeps loss and gradient finite where both p and t are 0.
 
     Args:
         logits: float[B, 1, H, W].
         target: float32[B, 1, H, W], 0 or 1.
-        smooth: Above 0.
+        smooth: Added to numerator and denominator, in pixels, above 0.
     """
     return _soft_dice(logits.float().sigmoid(), target, smooth)
 
 
 def soft_dice_loss_of_classes(logits: Tensor, classes: Tensor, *, smooth: float = 1.0) -> Tensor:
-    """Return the mean over all classes but class 0, the background, of the class's soft Dice loss, in 0 to 1.
+    """Return the mean of the soft Dice losses of all classes except class 0, the background; 0 to 1.
 
     Args:
         logits: float[B, K, H, W].
         classes: int64[B, H, W], 0 to K - 1.
-        smooth: As for `soft_dice_loss`.
+        smooth: See `soft_dice_loss`.
     """
     return _mean_of_regions(
         lambda probability, target: _soft_dice(probability, target, smooth), logits, classes
@@ -121,15 +124,15 @@ def soft_dice_loss_of_classes(logits: Tensor, classes: Tensor, *, smooth: float 
 
 
 def distance_loss(prediction: Tensor, target: Tensor, *, beta: float = 0.1) -> Tensor:
-    """Return the smooth L1 loss, mean over all pixels of the batch.
+    """Return the smooth L1 loss of a predicted distance, the mean over all pixels of the batch.
 
-    e^2 / (2 beta) where the error e is below beta, else |e| - beta / 2 (Girshick 2015, arXiv 1504.08083,
-    equation 3, with beta 1): squared near the truth, and no steeper for gross errors.
+    Of an error e, the loss is e^2 / (2 beta) where |e| is below beta, else |e| - beta / 2. Girshick 2015 (arXiv
+    1504.08083), equation 3, has a beta of 1.
 
     Args:
         prediction: float[B, 1, H, W].
         target: float32[B, 1, H, W], 0 to 1.
-        beta: Above 0.
+        beta: Error at which the loss turns from a square to a line, above 0.
     """
     return F.smooth_l1_loss(prediction.float(), target, beta=beta)
 
@@ -143,7 +146,7 @@ def binary_losses(
     focal_gamma: float = 2.0,
     options: PartOptions | None = None,
 ) -> dict[str, Tensor]:
-    """Return the losses that a setting such as `bce+dice` names, by their names; each a float32 scalar.
+    """Return the losses that a setting such as `bce+dice` names, by name, each a float32 scalar.
 
     Args:
         name: Names of losses (`ce` or `bce`, `focal`, `dice`) joined by `+`.
@@ -151,7 +154,7 @@ def binary_losses(
         target: float32[B, 1, H, W], 0 or 1.
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
         focal_gamma: See `binary_focal_loss`.
-        options: Settings that losses of plug-ins have, by the loss's name; None: their defaults.
+        options: Settings of plug-ins' losses, by the loss's name; None for their defaults.
     """
     losses = _by_name(name, focal_gamma, options)
     return {part: loss.of_binary(logits, target, weight) for part, loss in losses.items()}
@@ -166,7 +169,7 @@ def class_losses(
     focal_gamma: float = 2.0,
     options: PartOptions | None = None,
 ) -> dict[str, Tensor]:
-    """Return the losses that a setting such as `ce+dice` names, by their names; each a float32 scalar.
+    """Return the losses that a setting such as `ce+dice` names for exclusive classes, by name, each a float32 scalar.
 
     Args:
         name: Names of losses (`ce` or `bce`, `focal`, `dice`) joined by `+`.
@@ -174,7 +177,7 @@ def class_losses(
         classes: int64[B, H, W], 0 to K - 1; 0 is background.
         weight: float32[B, 1, H, W], each pixel's weight; None is 1 everywhere. Not used by `dice`.
         focal_gamma: See `focal_loss`.
-        options: As for `binary_losses`.
+        options: See `binary_losses`.
     """
     losses = _by_name(name, focal_gamma, options)
     return {part: loss.of_classes(logits, classes, weight) for part, loss in losses.items()}
@@ -188,12 +191,13 @@ def _by_name(name: str, focal_gamma: float, options: PartOptions | None) -> "dic
 
 
 class Loss(ABC):
-    """A term of a training loss, as settings name it.
+    """A term of a training loss: the base class of all losses.
 
-    A subclass with settings of its own takes them as keyword arguments; `focal_gamma` only if it names that, too.
+    A subclass may have settings of its own, as keyword arguments. It takes `focal_gamma` only if its signature names
+    it.
 
     Args:
-        focal_gamma: The setting of that name, for whom it concerns.
+        focal_gamma: The setting `focal_gamma`; only the focal loss uses it.
     """
 
     uses_weights: ClassVar[bool] = True
@@ -224,7 +228,10 @@ class Loss(ABC):
 
 
 class RegionLoss(Loss):
-    """A loss of how a region overlaps its probabilities, of several classes the mean over all but background."""
+    """A loss of the overlap between a region and its predicted probabilities. Pixels' weights are not used.
+
+    With several classes it is the mean over all classes except the background.
+    """
 
     uses_weights = False
 
@@ -238,18 +245,18 @@ class RegionLoss(Loss):
         """
 
     def of_binary(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """Return the loss of the foreground; see `Loss.of_binary`."""
+        """Return the loss of the foreground, without the pixels' weights; see `Loss.of_binary`."""
         del weight
         return self.of_region(logits.float().sigmoid(), target)
 
     def of_classes(self, logits: Tensor, classes: Tensor, weight: Tensor | None) -> Tensor:
-        """Return the mean over the classes but class 0; see `Loss.of_classes`."""
+        """Return the mean loss of all classes except class 0, the background; see `Loss.of_classes`."""
         del weight
         return _mean_of_regions(self.of_region, logits, classes)
 
 
 class CrossEntropy(Loss):
-    """`ce`, `bce`."""
+    """The cross-entropy, named `ce` or `bce` in settings."""
 
     def of_binary(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """See `binary_cross_entropy`."""
@@ -261,7 +268,7 @@ class CrossEntropy(Loss):
 
 
 class Focal(Loss):
-    """`focal`."""
+    """The focal loss, named `focal` in settings."""
 
     def of_binary(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """See `binary_focal_loss`."""
@@ -273,7 +280,7 @@ class Focal(Loss):
 
 
 class Dice(RegionLoss):
-    """`dice`."""
+    """The soft Dice loss, named `dice` in settings."""
 
     def of_region(self, probability: Tensor, target: Tensor) -> Tensor:
         """See `soft_dice_loss`."""
@@ -284,15 +291,15 @@ _Loss = TypeVar("_Loss", bound=type[Loss])
 
 
 def register_loss(name: str, *, options: type[BaseModel] | None = None) -> Callable[[_Loss], _Loss]:
-    """Return a class decorator that makes a `Loss` known under a name, for a plug-in.
+    """Return a class decorator that registers a subclass of `Loss` under a name, for a plug-in.
 
     Args:
-        name: What a study file calls it.
-        options: Its own settings, derived from `searcher.parts.Section`, each with a default: the keys of
-            `model.options.NAME`, which are keyword arguments of the class.
+        name: Name of the loss in study files.
+        options: Class of the loss's own settings, derived from `searcher.parts.Section`, each with a default. They are
+            the keys of `model.options.NAME`, and keyword arguments of the loss's class.
 
     Raises:
-        PluginError: Another loss has the name, or it has a `+` or `.` in it.
+        PluginError: Another loss has the name, or the name has a `+` or `.` in it.
     """
     checked_name("loss", name, options)
 

@@ -9,6 +9,7 @@ Shapes: B batch, H rows, W columns, A anchors, P proposals, M cells of a mask's 
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers  # typ
 from searcher.models.anchors import Anchors
 from searcher.models.base import DetectionModel, ModelParts
 from searcher.models.boxes import Instances, find_instances, mask_targets, unannotated_share
+from searcher.models.class_branch import UNKNOWN, class_loss, weights_of
 from searcher.models.detector import build_detector
 from searcher.models.detector_weights import load_into_detector, pretrained_detector
 from searcher.models.instances import instances_from_detections
@@ -65,17 +67,25 @@ class _Proposed(NamedTuple):
 class MaskRCNN(DetectionModel):
     """A backbone with a feature pyramid, a region proposal network, a box head and a mask head.
 
-    The size of the anchors and the most detections of an image are buffers. So they are restored with a checkpoint's
-    weights, also for other data.
+    A class branch, if there are classes, says of each box which class its instance has, from the box head's features.
+    Boxes, scores and masks do not depend on it: an instance of any class has one box, and instances of all
+    classes compete by score. The probabilities are those of one softmax over background and all classes: that of an
+    instance, times that of a class among instances. An instance of unknown class is trained to be an instance. It has
+    no part in the branch's loss.
+
+    The sizes of the anchors and the largest number of detections per image are buffers. So a checkpoint restores them
+    with its weights, also for other data.
 
     Args:
-        postprocess: From detections to instances.
-        settings: The fields of `MaskRCNNSettings` but `name`. Values that they leave to the data are torchvision's
-            defaults until a state is loaded. Training sets them first, with `MaskRCNNSettings.with_objects`.
+        postprocess: How detections become instances.
+        settings: The fields of `MaskRCNNSettings` except `name`. Fields that are left to the data have torchvision's
+            defaults until a state is loaded. Training fills them in first, with `MaskRCNNSettings.with_objects`.
     """
 
     detections_per_image: Tensor
     """int64[]."""
+    class_weights: Tensor | None
+    """float32[K]."""
     _mean: Tensor
     _std: Tensor
 
@@ -89,29 +99,40 @@ class MaskRCNN(DetectionModel):
         )
         self.backbone, self.rpn, self.roi_heads = build_detector(self.settings, anchors)
         self.register_buffer("detections_per_image", torch.tensor(complete.detections_per_image))
+        self.num_classes = self.settings.num_classes
+        self.class_branch: nn.Linear | None = None
+        if self.num_classes:
+            self.class_branch = nn.Linear(self.settings.box_layer, self.num_classes)
+            nn.init.normal_(self.class_branch.weight, std=0.01)
+            nn.init.zeros_(self.class_branch.bias)
+        self.register_buffer("class_weights", weights_of(self.settings.class_weights), persistent=False)
         mean, std = imagenet_statistics(stem_channels(self.settings.channels))
         self.register_buffer("_mean", mean, persistent=False)
         self.register_buffer("_std", std, persistent=False)
 
     @property
     def postprocess_keys(self) -> tuple[str, ...]:
-        """What decides between detections; see `SegmentationModel.postprocess_keys`."""
+        """The settings that choose among detections and cut their masks; see `SegmentationModel.postprocess_keys`."""
         return ("min_score", "threshold", "max_overlap", "min_object_area_px")
 
     def parts(self) -> ModelParts:
-        """Return the backbone, and the two predictors; see `SegmentationModel.parts`.
+        """Return the backbone as encoder, and the predictors with the class branch as head; see `SegmentationModel`.
 
-        The feature pyramid is no part of the encoder: like a U-Net's decoder, it brings the levels together for the
-        task. `trainable_layers` is about the backbone alone, too.
+        The feature pyramid is not part of the encoder: like a U-Net's decoder, it combines the levels for the task.
+        `trainable_layers`, too, concerns the backbone alone.
         """
         heads = self.roi_heads
-        return ModelParts(encoder=[self.backbone.body], head=[heads.box_predictor, heads.mask_predictor])
+        branch = [] if self.class_branch is None else [self.class_branch]
+        return ModelParts(
+            encoder=[self.backbone.body], head=[heads.box_predictor, heads.mask_predictor, *branch]
+        )
 
     def transferable(self, fitting: Collection[str], settings: ModelSettings) -> set[str]:
-        """Return all but what is not learned; see `SegmentationModel.transferable`.
+        """Return the names of the learned tensors among `fitting`; see `SegmentationModel.transferable`.
 
-        Anchors are loaded with the proposal network's weights, which are corrections of them, unless the settings
-        define their size or shape. How many instances one image has at most is never taken over.
+        The proposal network's weights are corrections of its anchors. So the anchors are taken over with those weights,
+        unless the settings define the anchors' size or shape. The largest number of detections per image is never taken
+        over.
         """
         assert isinstance(settings, MaskRCNNSettings)
         weights = [name for name in self.state_dict() if name.startswith(_PROPOSALS)]
@@ -124,14 +145,14 @@ class MaskRCNN(DetectionModel):
         return taken & {*fitting}
 
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, list[tuple[int, int]]]:
-        """Return the feature pyramid and what the proposal network says of it: all that is of fixed size.
+        """Return the feature pyramid of the images and the proposal network's output: everything of fixed size.
 
         Args:
             images: uint8[B, H, W, C], with the channels that the network was built for.
 
         Returns:
-            Features by level, objectness logits float32[B, A], box corrections float32[B, A, 4], and height and
-            width of each level.
+            Four values: the features by level; objectness logits float32[B, A] of A anchors; box corrections float32[B,
+            A, 4]; and height and width of each level.
         """
         rows, columns = self._input_size(*images.shape[1:3])
         x = images.permute(0, 3, 1, 2).to(self._mean.dtype) / 255
@@ -149,30 +170,33 @@ class MaskRCNN(DetectionModel):
         return features, objectness.view(len(x), -1), corrections.view(len(x), -1, 4), grid_sizes
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
-        """Return `objectness`, `rpn_box`, `classifier`, `box` and `mask`; see `SegmentationModel.training_step`.
+        """Return the losses `objectness`, `rpn_box`, `classifier`, `box`, `mask`, and with classes `class`, of a batch.
 
-        The losses look at a part of the anchors and proposals; see `Sampler` for which. Those on background of which
-        more than half is not annotated are left out: there may be an instance that nobody drew.
+        Each is a float32 scalar.
+
+        The losses are computed on a sample of the anchors and proposals; see `Sampler`. Background anchors and
+        proposals are left out if more than half of their pixels are not annotated: there may be an instance that nobody
+        drew.
         """
-        return self._losses(self._propose(batch.images), batch.labels)
+        return self._losses(self._propose(batch.images), batch)
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Detections]:
-        """Return what is found in each image; see `DetectionModel.detect`."""
+        """Return the detections of each image; see `DetectionModel.detect`."""
         return self._detections(self._propose(images), (images.shape[1], images.shape[2]))
 
     @torch.no_grad()
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], list[Detections]]:
-        """Return losses by name and detections by image, without gradients, from one pass through the backbone.
+        """Return losses by name and the detections of each image, without gradients, from one pass of the backbone.
 
         See `DetectionModel.evaluate`.
         """
         proposed = self._propose(batch.images)
         size = (batch.images.shape[1], batch.images.shape[2])
-        return self._losses(proposed, batch.labels), self._detections(proposed, size)
+        return self._losses(proposed, batch), self._detections(proposed, size)
 
     def instances_from_detections(self, detections: Detections) -> Prediction:
-        """Return the instances of one image; see `instances_from_detections` of `searcher.models.instances`."""
+        """Return the instances of one image, by `searcher.models.instances.instances_from_detections`."""
         return instances_from_detections(detections, self.postprocess)
 
     def _propose(self, images: Tensor) -> _Proposed:
@@ -191,8 +215,9 @@ class MaskRCNN(DetectionModel):
             )
         return _Proposed(features, objectness, deltas, anchors, proposals, image_size, padded_size)
 
-    def _losses(self, proposed: _Proposed, labels: Tensor) -> dict[str, Tensor]:
-        """Return all losses by name; labels int32[B, H, W] stay as they are, boxes are in pixels of the input."""
+    def _losses(self, proposed: _Proposed, batch: TensorBatch) -> dict[str, Tensor]:
+        """Return all losses by name; the batch's labels stay as they are, boxes are in pixels of the input."""
+        labels = batch.labels
         (rows, columns), (height, width) = proposed.image_size, labels.shape[1:]
         scale = min(rows / height, columns / width)
         found = [find_instances(each, min_side_px=_MIN_SIDE_PX / scale) for each in labels]
@@ -200,7 +225,7 @@ class MaskRCNN(DetectionModel):
         instances = [Instances(each.labels, each.boxes * ratio) for each in found]
         are_unsure = _unsure(labels, ratio) if has_unannotated(labels) else None
         return self._proposal_losses(proposed, instances, are_unsure) | self._head_losses(
-            proposed, labels, instances, ratio, are_unsure
+            proposed, batch, instances, ratio, are_unsure
         )
 
     def _proposal_losses(
@@ -223,7 +248,7 @@ class MaskRCNN(DetectionModel):
     def _head_losses(
         self,
         proposed: _Proposed,
-        labels: Tensor,
+        batch: TensorBatch,
         instances: list[Instances],
         ratio: Tensor,
         are_unsure: "_Unsure | None",
@@ -246,10 +271,12 @@ class MaskRCNN(DetectionModel):
             for each, index in zip(instances, matched, strict=True)
         ]
         corrections = heads.box_coder.encode(boxes, proposals)
-        logits, deltas = self._classify(proposed, proposals)
+        of_boxes = self._of_boxes(proposed, proposals)
+        logits, deltas = self._classify(of_boxes)
         if not len(logits):  # every proposal lies beyond the image's border
             nothing = (logits.sum() + deltas.sum()) * 0
-            return {"classifier": nothing, "box": nothing, "mask": self._no_mask_loss()}
+            losses = {"classifier": nothing, "box": nothing, "mask": self._no_mask_loss()}
+            return losses | self._class_loss(of_boxes, torch.cat(classes), [], None)
         classifier, box = fastrcnn_loss(logits, deltas, classes, corrections)
         is_instance = [each > 0 for each in classes]
         proposals = [each[index] for each, index in zip(proposals, is_instance, strict=True)]
@@ -257,13 +284,34 @@ class MaskRCNN(DetectionModel):
             each.labels[index[chosen]]
             for each, index, chosen in zip(instances, matched, is_instance, strict=True)
         ]
-        return {
+        losses = {
             "classifier": classifier,
             "box": box,
             "mask": self._mask_loss(
-                proposed, labels, proposals, ids, ratio, is_partial=are_unsure is not None
+                proposed, batch.labels, proposals, ids, ratio, is_partial=are_unsure is not None
             ),
         }
+        return losses | self._class_loss(of_boxes, torch.cat(classes), ids, batch.classes)
+
+    def _class_loss(
+        self, of_boxes: Tensor, is_instance: Tensor, ids: list[Tensor], classes: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Return `class`, the cross-entropy of the boxes on instances of known class; nothing if none is learned.
+
+        Args:
+            of_boxes: float[N, features], of the boxes of all images.
+            is_instance: int64[N], above 0 where a box lies on an instance.
+            ids: The labels of those instances, for each image.
+            classes: As `TensorBatch.classes`.
+        """
+        if self.class_branch is None:
+            return {}
+        logits = self.class_branch(of_boxes)[is_instance > 0]
+        targets = torch.full((len(logits),), UNKNOWN, dtype=torch.int64, device=logits.device)
+        if classes is not None and ids:
+            known = [table[labels.long()] for table, labels in zip(classes, ids, strict=True)]
+            targets = torch.cat(known) - 1
+        return {"class": class_loss(logits, targets, self.class_weights)}
 
     def _mask_loss(
         self,
@@ -304,12 +352,34 @@ class MaskRCNN(DetectionModel):
         heads: tuple[nn.Module, ...] = (self.roi_heads.mask_head, self.roi_heads.mask_predictor)
         return torch.stack([p.sum() for head in heads for p in head.parameters()]).sum() * 0
 
-    def _classify(self, proposed: _Proposed, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return class logits float32[N, 2] and corrections float32[N, 8] of the boxes of all images together."""
+    def _of_boxes(self, proposed: _Proposed, boxes: list[Tensor]) -> Tensor:
+        """Return float[N, box_layer], the box head's features of the boxes of all images together."""
         heads = self.roi_heads
         pooled = heads.box_roi_pool(proposed.features, boxes, [proposed.padded_size] * len(boxes))
-        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        features: Tensor = heads.box_head(pooled)
+        return features
+
+    def _classify(self, of_boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits float32[N, 2] of background and instance, and corrections float32[N, 8].
+
+        Args:
+            of_boxes: float[N, box_layer], as `_of_boxes` gives them.
+        """
+        logits, deltas = self.roi_heads.box_predictor(of_boxes)
         return logits.float(), deltas.float()
+
+    def _class_probabilities(self, proposed: _Proposed, boxes: list[Tensor]) -> list[Any]:
+        """Return float32[n, K] of the found boxes of each image, None for each if no classes are learned.
+
+        They are read once more where the corrected boxes lie, as the masks are.
+        """
+        if self.class_branch is None:
+            return [None] * len(boxes)
+        if not any(len(each) for each in boxes):
+            return [np.zeros((0, self.num_classes), np.float32)] * len(boxes)
+        logits = self.class_branch(self._of_boxes(proposed, boxes)).float()
+        parts = logits.softmax(dim=1).split([len(each) for each in boxes])
+        return [each.cpu().numpy() for each in parts]
 
     def _mask_logits(self, proposed: _Proposed, boxes: list[Tensor]) -> Tensor:
         """Return float32[N, M, M] for the boxes of all images together."""
@@ -322,7 +392,7 @@ class MaskRCNN(DetectionModel):
         heads, num_images = self.roi_heads, len(proposed.proposals)
         heads.detections_per_img = int(self.detections_per_image)
         boxes, scores, _ = heads.postprocess_detections(
-            *self._classify(proposed, proposed.proposals),
+            *self._classify(self._of_boxes(proposed, proposed.proposals)),
             proposed.proposals,
             [proposed.image_size] * num_images,
         )
@@ -335,9 +405,12 @@ class MaskRCNN(DetectionModel):
         )
         rows, columns = proposed.image_size
         ratio = masks.new_tensor([size[1] / columns, size[0] / rows] * 2)
+        of_classes = self._class_probabilities(proposed, boxes)
         return [
-            Detections(size, (box * ratio).cpu().numpy(), score.cpu().numpy(), mask.cpu().numpy())
-            for box, score, mask in zip(boxes, scores, masks.split(num_found), strict=True)
+            Detections(size, (box * ratio).cpu().numpy(), score.cpu().numpy(), mask.cpu().numpy(), of_class)
+            for box, score, mask, of_class in zip(
+                boxes, scores, masks.split(num_found), of_classes, strict=True
+            )
         ]
 
     def _scale(self, height: int, width: int) -> float:
@@ -353,12 +426,12 @@ class MaskRCNN(DetectionModel):
 
     @classmethod
     def fetch_pretrained(cls, settings: ModelSettings) -> None:
-        """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
+        """Download the pretrained weights if they are not on this machine; see `SegmentationModel.fetch_pretrained`."""
         assert isinstance(settings, MaskRCNNSettings)
         pretrained_detector(settings)
 
     def load_pretrained(self) -> None:
-        """Load the weights that `weights` names; see `SegmentationModel.load_pretrained`."""
+        """Load the weights that the setting `weights` names; see `SegmentationModel.load_pretrained`."""
         state = pretrained_detector(self.settings)
         if state is not None:
             stem = BACKBONES[self.settings.backbone].stem

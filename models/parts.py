@@ -31,7 +31,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class HeadPart(Part[Any]):
-    """A head. `build` is a subclass of `searcher.models.heads.Head`, called with `HeadOptions` and its own settings."""
+    """A registered head.
+
+    `build` is a subclass of `searcher.models.heads.Head`. It is called with `HeadOptions` and the head's own settings.
+    """
 
     postprocess_keys: tuple[str, ...] = ()
     """See `SegmentationModel.postprocess_keys`."""
@@ -41,7 +44,10 @@ class HeadPart(Part[Any]):
 
 @dataclass(frozen=True)
 class LossPart(Part[Any]):
-    """A loss. `build` is a subclass of `searcher.models.losses.Loss`; it gets `focal_gamma` and its own settings."""
+    """A registered loss.
+
+    `build` is a subclass of `searcher.models.losses.Loss`. It is called with `focal_gamma` and the loss' own settings.
+    """
 
     uses_weights: bool = True
     """Whether a map of weights, as `border_weight` makes it, counts."""
@@ -49,10 +55,10 @@ class LossPart(Part[Any]):
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder(Part[Any]):
-    """What goes down in a U-Net.
+    """A registered encoder of a U-Net.
 
-    `build` is called with those of `base_channels`, `depth`, `norm` and `channels` that its signature has, and its own
-    settings. It returns `searcher.models.encoders.EncoderParts`; see `build_encoder` there.
+    `build` is called with the encoder's own settings, and with those of `base_channels`, `depth`, `norm` and `channels`
+    that its signature has. It returns `searcher.models.encoders.EncoderParts`; see `build_encoder` there.
     """
 
     max_depth: int = 8
@@ -71,10 +77,10 @@ class Encoder(Part[Any]):
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone(Part[Any]):
-    """The network below a Mask R-CNN's feature pyramid.
+    """A registered backbone: the network below a Mask R-CNN's feature pyramid.
 
-    `build` is called with those of `channels` (of the images) and `norm` ("frozen", "batch" or "group") that its
-    signature has, and its own settings. It returns `searcher.models.backbones.BackboneParts`.
+    `build` is called with the backbone's own settings, and with those of `channels` (of the images) and `norm`
+    ("frozen", "batch" or "group") that its signature has. It returns `searcher.models.backbones.BackboneParts`.
     """
 
     has_own_norm: bool = False
@@ -150,29 +156,35 @@ _OURS_WITH_OWN_NORM = ("efficientnet_lite0",)
 
 
 def loss_names(text: str) -> list[str]:
-    """Return the terms of a loss, `bce+dice` say; empty if one is unknown or named twice."""
+    """Return the names in a sum of losses such as `bce+dice`; an empty list if one is unknown or occurs twice."""
     names = text.split("+")
     return names if len({*names}) == len(names) and all(map(LOSSES.known, names)) else []
 
 
 def has_own_norm(backbone: str) -> bool:
-    """Return whether a known backbone always has batch norm. Imports no torch for one of ours."""
+    """Return whether a backbone always has batch norm, so that it ignores the setting `norm`.
+
+    For a backbone of this package, torch is not imported.
+
+    Args:
+        backbone: The backbone's name; it must be registered.
+    """
     if backbone in BACKBONES.built_in_names():
         return backbone in _OURS_WITH_OWN_NORM
     return BACKBONES[backbone].has_own_norm
 
 
 def checked_name(kind: str, name: str, options: type[BaseModel] | None) -> str:
-    """Return the name of a part that a plug-in registers.
+    """Return the name of a part that a plug-in registers, after checking it.
 
     Args:
-        kind: What it is, one of `KINDS`.
-        name: Its name.
-        options: Its own settings.
+        kind: Kind of the part, a key of `KINDS` such as `head`.
+        name: Name of the part.
+        options: Class of the part's own settings, or None.
 
     Raises:
-        PluginError: It has a `+`, which joins names, or a `.`, which joins keys; or a part of another kind has its
-            name, and other settings: both would be `model.options.NAME`.
+        PluginError: The name has a `+`, which joins names, or a `.`, which joins keys. Or a part of another kind has
+            the same name and other settings: both would be set by `model.options.NAME`.
     """
     for sign, what in (("+", "joins losses"), (".", "joins keys")):
         if sign in name:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from searcher.models.class_branch import mean_probabilities
 from searcher.models.settings import PostprocessSettings
 from searcher.models.values import InstanceMaps, Prediction
 from searcher.renamed import old_names
@@ -31,22 +32,29 @@ Window = tuple[slice, slice]
 
 
 def instances_from_maps(instance_maps: InstanceMaps, settings: PostprocessSettings) -> Prediction:
-    """Return the instances of one image, split where it has several seeds if there is a seed map.
+    """Return the instances of one image, cut from its foreground map, and split at its seeds if there is a seed map.
+
+    The probability of a class is the mean of its map over the instance's pixels, filled holes included.
 
     Args:
-        instance_maps: What is known of the image.
+        instance_maps: Foreground map and seed map of the image.
         settings: How instances are cut; see `instances_from_probability` and `instances_from_seed_map`.
     """
     if instance_maps.seed_map is None:
-        return instances_from_probability(instance_maps.foreground_map, settings)
-    return instances_from_seed_map(instance_maps.foreground_map, instance_maps.seed_map, settings)
+        found = instances_from_probability(instance_maps.foreground_map, settings)
+    else:
+        found = instances_from_seed_map(instance_maps.foreground_map, instance_maps.seed_map, settings)
+    if instance_maps.class_maps is None:
+        return found
+    probabilities = mean_probabilities(found.labels, instance_maps.class_maps, len(found.scores))
+    return found._replace(class_probabilities=probabilities)
 
 
 def instances_from_probability(probability: NDArray[np.float32], settings: PostprocessSettings) -> Prediction:
-    """Return the foreground's connected components, with their mean probability as score.
+    """Return the connected components of the foreground as instances, with the mean probability of each as its score.
 
-    In this order: smooth, threshold, fill holes, label 8-connected components, remove small ones (holes count to
-    the area). Labels follow the order of the instances' first pixels, row by row.
+    The steps, in this order: smooth, threshold, fill holes, label 8-connected components, remove small ones (holes
+    count to the area). Labels follow the order of the instances' first pixels, row by row.
 
     Args:
         probability: float32[H, W], 0 to 1; a pixel is foreground strictly above the threshold.
@@ -66,7 +74,7 @@ def instances_from_probability(probability: NDArray[np.float32], settings: Postp
 def instances_from_seed_map(
     probability: NDArray[np.float32], seed_map: NDArray[np.float32], settings: PostprocessSettings
 ) -> Prediction:
-    """Return the foreground, split where it has several seeds, with the mean probability as score.
+    """Return the foreground's connected components, split where they have several seeds, scored by mean probability.
 
     The steps, in this order. Smooth both maps, and threshold both. Seeds are the large enough 8-connected components of
     the seed map within the foreground. A foreground component with several seeds is flooded from them, from high
@@ -74,13 +82,13 @@ def instances_from_seed_map(
     Fill the holes of each instance, with all that is in them. Remove small instances. Labels follow the order of the
     instances' first pixels, row by row.
 
-    Where no component has several seeds, that is what `instances_from_probability` returns.
+    If no component has several seeds, the result is the same as that of `instances_from_probability`.
 
     Args:
         probability: float32[H, W], 0 to 1; a pixel is foreground strictly above `threshold`.
         seed_map: float32[H, W], 0 to 1, high in the middle of instances, low at their borders; a pixel is a seed
             strictly above `seed_threshold`.
-        settings: How.
+        settings: Smoothing, thresholds, hole filling, smallest areas, and `keep_unseeded`.
     """
     probability = smooth(probability, settings.smoothing_sigma_px)
     seed_map = smooth(seed_map, settings.smoothing_sigma_px)
@@ -106,7 +114,7 @@ def instances_from_seed_map(
 
 
 def fill_holes(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the mask with every 4-connected background region that does not reach the border filled.
+    """Return a mask with its holes filled: 4-connected background regions that do not touch the image's border.
 
     Args:
         mask: uint8[H, W], 0 or 1.
@@ -119,11 +127,13 @@ def fill_holes(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def smooth(values: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
-    """Return the map under a Gaussian of `4 * sigma_px` radius, continued by reflection; itself for a sigma of 0.
+    """Return a map smoothed by a Gaussian; the same array if `sigma_px` is 0.
+
+    The kernel reaches 4 sigma. Beyond its edges, the map continues as its mirror image.
 
     Args:
         values: float32[H, W], at most 1.
-        sigma_px: Standard deviation.
+        sigma_px: Standard deviation in pixels.
     """
     if not sigma_px:
         return values
@@ -153,12 +163,14 @@ def _seeds_per_component(
 def flood(
     seed_map: NDArray[np.float32], seeds: NDArray[np.int32], mask: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """Return the mask's pixels labelled by the seed that reaches them first when the level falls from high to low.
+    """Return a watershed: each pixel of the mask gets the label of the seed that reaches it first.
+
+    The level falls from high values of the seed map to low ones.
 
     Args:
-        seed_map: float32[H, W], the levels.
+        seed_map: float32[H, W], the height of each pixel.
         seeds: int32[H, W], numbers of the seeds, 0 for none.
-        mask: bool[H, W], where labels may go.
+        mask: bool[H, W], the pixels that may get a label.
     """
     from skimage.segmentation import watershed  # half a second to import, and most images never need it
 
@@ -172,7 +184,11 @@ def flood(
 
 
 def fill_instances(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the labels with each instance's holes filled, other instances in them included."""
+    """Return a label map in which the holes of each instance are filled. Instances that lie in a hole disappear.
+
+    Args:
+        labels: int32[H, W], instance label map, 0 is background.
+    """
     filled = labels.copy()
     areas = np.bincount(labels.ravel(), minlength=1)
     boxes = dict(_boxes(labels))
@@ -206,13 +222,13 @@ def _scored(labels: NDArray[np.int32], probability: NDArray[np.float32]) -> Pred
 
 
 def first_pixels(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
-    """Return int64[num_labels], the first pixel of each label as `row * W + column`.
+    """Return the position of the first pixel of each label, int64[num_labels], as `row * W + column`.
 
-    That of 0, the background, is not looked for: it gets `H * W`, as do labels without pixels.
+    Entry 0, for the background, is always `H * W`, as is the entry of a label without pixels.
 
     Args:
         labels: int32[H, W], 0 to `num_labels` - 1.
-        num_labels: How many, the background counted.
+        num_labels: Number of labels, the background included.
     """
     flat = labels.ravel()
     foreground = np.flatnonzero(flat)

@@ -27,18 +27,24 @@ _REMEDY = "or do without: --set model.weights=none"
 
 
 def cached_path(weights: Any) -> Path:
-    """Return where torch keeps the file of a torchvision weights entry (below `TORCH_HOME`), there or not."""
+    """Return the path at which torch keeps the downloaded file of torchvision weights, below `TORCH_HOME`.
+
+    The file need not exist.
+
+    Args:
+        weights: A member of a torchvision `WeightsEnum`.
+    """
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
 
 
 def fetch(weights: Any) -> dict[str, Tensor]:
-    """Return the state dictionary of a torchvision weights entry, downloaded first where it is not there yet.
+    """Return the state dictionary of torchvision weights, after downloading the file if it is not there.
 
     Args:
         weights: A member of a torchvision `WeightsEnum`.
 
     Raises:
-        WeightsError: It is not there and cannot be fetched, or it is damaged.
+        WeightsError: The file is not there and cannot be downloaded, or it is damaged.
     """
     path = cached_path(weights)
     try:
@@ -64,13 +70,13 @@ def fetch(weights: Any) -> dict[str, Tensor]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the state dictionary in a file.
+    """Return the state dictionary that a file holds: tensors by name.
 
     Args:
-        path: A `.safetensors` file, or else one of `torch.save`.
+        path: A `.safetensors` file, or a file written by `torch.save`.
 
     Raises:
-        WeightsError: There is no file, or no state dictionary in it.
+        WeightsError: The file does not exist, or holds something else than tensors by name.
     """
     if not path.is_file():
         raise WeightsError(

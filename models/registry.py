@@ -19,17 +19,17 @@ _CLASSES: dict[type[ModelSettings], type[SegmentationModel]] = {}
 
 
 def register(name: str, settings: type[ModelSettings]) -> Callable[[_Model], _Model]:
-    """Return a class decorator that makes a model known under a name, of ours or of a plug-in.
+    """Return a class decorator that registers a model under a name, for this package or a plug-in.
 
-    The class's keyword arguments are the settings' fields (but for `name`) and `postprocess`. A model of ours lives in
-    the module `searcher.models.<name>`, which is imported when it is built first.
+    The class's keyword arguments are the fields of the settings (except `name`) and `postprocess`. A model of this
+    package is in the module `searcher.models.<name>`, which is imported when the model is first built.
 
     Args:
-        name: What a study file calls it.
-        settings: Its parameters.
+        name: Name of the model in study files.
+        settings: Class of the model's parameters.
 
     Raises:
-        PluginError: Another model has the name, or the settings are not as `ModelSettings` says.
+        PluginError: Another model has the name, or the settings do not follow the rules of `ModelSettings`.
     """
     _check(name, settings)
 
@@ -48,23 +48,29 @@ def names() -> tuple[str, ...]:
 
 
 def build_model(settings: ModelSettings, postprocess: PostprocessSettings) -> SegmentationModel:
-    """Return a new model with fresh weights, drawn from torch's global generator, on the CPU, in train mode.
+    """Return a new model with fresh weights, on the CPU, in train mode.
 
-    Pretrained weights are not loaded: see `SegmentationModel.load_pretrained`. Sizes that are left to the data have no
-    effect on weights; here they are the defaults. Training fits them first, and files hold them fitted.
+    The weights are drawn from torch's global generator; pretrained ones are loaded by
+    `SegmentationModel.load_pretrained`. Sizes that are left to the data get their defaults here, which does not affect
+    the weights. Training fills them in before it builds a model, and checkpoints and bundles hold the filled-in sizes.
+
+    Args:
+        settings: The model's name and parameters.
+        postprocess: How its output becomes instances.
 
     Raises:
-        ValueError: No model of that name; the message lists the known ones.
+        ValueError: No model has that name; the message lists the known ones.
     """
     settings, postprocess = with_sizes(settings, None), with_sizes(postprocess, None)
-    return _class_of(settings)(**settings.model_dump(exclude={"name"}), postprocess=postprocess)
+    values = settings.model_dump(exclude={"name", "class_names"})
+    return _class_of(settings)(**values, postprocess=postprocess)
 
 
 def settings_of(model: type[SegmentationModel]) -> type[ModelSettings]:
-    """Return the class of settings that a registered model was registered with.
+    """Return the class of settings with which a model's class was registered.
 
     Raises:
-        PluginError: It is not registered.
+        PluginError: The class was not registered.
     """
     for settings, each in _CLASSES.items():
         if each is model:
@@ -75,11 +81,14 @@ def settings_of(model: type[SegmentationModel]) -> type[ModelSettings]:
 
 
 def fetch_pretrained(settings: ModelSettings) -> None:
-    """Make sure that the pretrained weights which settings name, if any, are on this machine.
+    """Download the pretrained weights that a model's settings name, if they are not on this machine.
+
+    Args:
+        settings: The model's name and parameters; without pretrained weights, nothing happens.
 
     Raises:
-        ValueError: No model of that name; the message lists the known ones.
-        WeightsError: They cannot be had.
+        ValueError: No model has that name; the message lists the known ones.
+        WeightsError: The weights cannot be read or downloaded.
     """
     _class_of(settings).fetch_pretrained(settings)
 

@@ -54,16 +54,16 @@ class _FirstLayer(nn.Sequential):
 
 
 def build_resnet(name: str, *, depth: int, norm: Norm, channels: int = 3) -> EncoderParts:
-    """Return a ResNet's first levels: the image at its own resolution, stem, layers 1 to 4, as deep as asked for.
+    """Return the first levels of a ResNet as an encoder: the image itself, the stem, then layers 1 to 4.
 
     Args:
         name: `resnet18`, `resnet34` or `resnet50`.
         depth: Number of halvings, 1 to 5.
-        norm: Normalisation. Without any, each block begins as its shortcut, so that the scale is kept.
-        channels: Of the images; see `searcher.models.stems`.
+        norm: Normalisation. With `none`, each block starts as its shortcut, so that the scale of the input is kept.
+        channels: Channels of the images; see `searcher.models.stems`.
 
     Raises:
-        ValueError: No such ResNet, or deeper than 5.
+        ValueError: `name` is none of the three, or `depth` is above 5.
     """
     if name not in _RESNETS:
         raise ValueError(f"encoder must be one of {', '.join(_RESNETS)}, got {name!r}")
@@ -89,14 +89,14 @@ def build_resnet(name: str, *, depth: int, norm: Norm, channels: int = 3) -> Enc
 
 
 def pretrained_resnet(name: str, weights: str) -> dict[str, Tensor] | None:
-    """Return a state dictionary for a ResNet of that name, with torchvision's names; None for no weights.
+    """Return the state dictionary of a ResNet, with torchvision's names; None if `weights` is `none`.
 
     Args:
         name: `resnet18`, `resnet34` or `resnet50`.
-        weights: `none`, `imagenet`, or a file.
+        weights: `none`, `imagenet`, or the path of a file.
 
     Raises:
-        WeightsError: It cannot be had.
+        WeightsError: The weights cannot be read or downloaded.
     """
     if weights == "none":
         return None
@@ -104,10 +104,10 @@ def pretrained_resnet(name: str, weights: str) -> dict[str, Tensor] | None:
 
 
 def by_level(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Return the weights of each of the five levels, with the names that they have inside of it.
+    """Return the weights of each of the five levels, one dictionary a level, by the names inside the level.
 
     Args:
-        state: Weights by torchvision's names; the classifier is left out.
+        state: Weights of the whole network by torchvision's names; those of the classifier are left out.
     """
 
     def inside(*prefixes: str, without: str = "") -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from searcher.models.parts import BACKBONES, ENCODERS, HEADS, PRETRAINED_ENCODERS, has_own_norm
 from searcher.models.settings_base import (
     MAX_CHANNELS,
+    MAX_CLASSES,
     ModelSettings,
     PartOptions,
     PartsSettings,
@@ -22,6 +23,7 @@ from searcher.plugins import Registry
 
 __all__ = [
     "MAX_CHANNELS",
+    "MAX_CLASSES",
     "SETTINGS",
     "MaskRCNNSettings",
     "ModelSettings",
@@ -50,6 +52,7 @@ class UNetSettings(PartsSettings):
     """
 
     pretrained_keys: ClassVar[tuple[str, ...]] = ("weights", "encoder")
+    learns_classes: ClassVar[bool] = True
     small: ClassVar[Mapping[str, Any]] = {"base_channels": 4, "depth": 2}
 
     name: Literal["unet"] = "unet"
@@ -57,8 +60,9 @@ class UNetSettings(PartsSettings):
     encoder: Annotated[str, one_of(ENCODERS)] = "plain"
     """What goes down: plain or residual blocks, or a backbone (the others), which may have pretrained weights."""
     weights: Annotated[str, AfterValidator(_names_encoder_weights)] = "none"
-    """What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever `norm` says;
-    unused by other encoders. An EfficientNet-Lite always has batch norm."""
+    """Pretrained weights of a backbone: `none`, `imagenet`, or the path of a file; unused by other encoders. With
+    weights, the backbone has batch norm and `norm` concerns the decoder only. An EfficientNet-Lite always has batch
+    norm."""
     input_scale: float = Field(default=1.0, gt=0.0, le=4.0)
     """Factor by which images are enlarged for the network; losses are taken at that scale, maps enlarged back."""
     base_channels: int = Field(default=64, ge=1, le=1024)
@@ -110,12 +114,15 @@ class UNetSettings(PartsSettings):
 
     @property
     def grows_seeds(self) -> bool:
-        """As the head says; imports torch."""
+        """Whether the head's instances grow from seeds; see `ModelSettings.grows_seeds`. Imports torch."""
         return "min_seed_area_px" in HEADS[self.head].postprocess_keys
 
     @property
     def border_keys(self) -> tuple[str, ...]:
-        """As the head says; imports torch."""
+        """Names of the head's parameters that are the width of a border.
+
+        See `ModelSettings.border_keys`. Imports torch.
+        """
         return HEADS[self.head].border_keys
 
 
@@ -130,13 +137,14 @@ def _names_weights(value: str) -> str:
 class MaskRCNNSettings(PartsSettings):
     """Parameters of Mask R-CNN (He et al. 2017, arXiv 1703.06870) as torchvision builds it.
 
-    The DTU poster's is `weights = "coco"`, `mask_layer = 256`, and torchvision's own rule for the input's size:
-    `input_scale = 0`. Anchors and detections per image come from the data where they are 0: a gland may be as large as
-    its image, which no anchor of COCO is.
+    The model of the DTU poster has `weights = "coco"`, `mask_layer = 256`, and torchvision's own rule for the input's
+    size: `input_scale = 0`. Where the anchors' sizes and the detections per image are 0, they are computed from the
+    data. COCO's anchors do not suit every data set: a gland may be as large as its image.
     """
 
     pretrained_keys: ClassVar[tuple[str, ...]] = ("weights", "backbone", "version")
     has_maps: ClassVar[bool] = False
+    learns_classes: ClassVar[bool] = True
     small: ClassVar[Mapping[str, Any]] = {
         "backbone": "efficientnet_lite0",
         "fpn_channels": 32,
@@ -237,7 +245,11 @@ class MaskRCNNSettings(PartsSettings):
 
     @property
     def resolved_norm(self) -> Literal["frozen", "batch", "group"]:
-        """The normalisation that `auto` means here."""
+        """The normalisation of the backbone, with `auto` resolved.
+
+        `auto` means `frozen` with pretrained weights; without, `batch` for a backbone that always has batch norm, else
+        `group`.
+        """
         if self.norm != "auto":
             return self.norm
         if self.weights != "none":
@@ -246,7 +258,7 @@ class MaskRCNNSettings(PartsSettings):
 
     @property
     def wants_objects(self) -> bool:
-        """Whether anchors or the number of detections are left to the data."""
+        """Whether the sizes of the anchors, or the number of detections, are to be computed from the data."""
         open_values = (
             self.anchor_min_px,
             self.anchor_octaves,
@@ -256,9 +268,13 @@ class MaskRCNNSettings(PartsSettings):
         return 0 in open_values
 
     def with_objects(self, objects: ObjectStatistics) -> Self:
-        """Return the settings with the anchors and the number of detections that the data ask for.
+        """Return the settings with anchors and number of detections computed from the data, where they are left open.
 
-        The smallest anchor is a small object, the largest a large one; at least half an octave lies between.
+        The smallest anchor has the size of a small object, the largest that of a large one. The two differ by at least
+        half an octave.
+
+        Args:
+            objects: Sizes and numbers of the training images' objects.
         """
         smallest = self.anchor_min_px or round(max(objects.small_px, 1.0), 1)
         octaves = self.anchor_octaves or round(max(math.log2(objects.large_px / smallest), 0.5), 2)

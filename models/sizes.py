@@ -18,7 +18,10 @@ _USUAL_CAP_PX, _USUAL_SIGMA_PX = 16, 5.0
 
 
 class OrAuto:
-    """Marks a number that may be `"auto"`: `Annotated[int, Field(ge=0), OrAuto()]`. It is `AUTO` in the settings."""
+    """Marks a field that may be set to `"auto"`, as in `Annotated[int, Field(ge=0), OrAuto()]`.
+
+    The settings then hold the number `AUTO`, until it is replaced by a size computed from the data.
+    """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return the number's schema, before which the word is looked for, and behind which it is written again."""
@@ -39,9 +42,9 @@ def _written(value: float) -> float | str:
 
 
 class ObjectStatistics(NamedTuple):
-    """How large the objects of a data set are, and how many lie in one image.
+    """How large the objects of a data set are, and how many an image has at most.
 
-    The side of an object is that of the square with the area of its bounding box.
+    An object's side is that of the square with the area of its bounding box.
     """
 
     small_px: float
@@ -61,19 +64,22 @@ class ObjectStatistics(NamedTuple):
 
 
 def contour_widths(narrow_px: int) -> tuple[int, int] | None:
-    """Return the least and the greatest width of a contour that leaves 95% of the objects an inside.
-
-    None if no width does.
+    """Return the smallest and the largest contour width that leave 95% of the objects an inside; None if no width does.
 
     Args:
         narrow_px: See `ObjectStatistics`.
+
+    Returns:
+        The two widths in pixels.
     """
     high = min(_WIDEST_CONTOUR_PX, (narrow_px - 1) // 2)
     return (max(1, high // 3), high) if high >= 1 else None
 
 
 def distance_caps(side_px: float) -> list[int]:
-    """Return depths up to half of an object's side, at which its middle may begin; ascending.
+    """Return candidates for `distance_cap_px`, ascending: depths in pixels from which on a pixel is an object's middle.
+
+    The largest is half of an object's side.
 
     Args:
         side_px: See `ObjectStatistics`.
@@ -83,11 +89,11 @@ def distance_caps(side_px: float) -> list[int]:
 
 
 def fitted_size(key: str, objects: ObjectStatistics) -> float:
-    """Return the size in pixels that a setting has where it is left to the data.
+    """Return the size in pixels, computed from the objects, for a setting that is `"auto"`.
 
     Args:
-        key: Name of the setting, without its table.
-        objects: Of the training images.
+        key: Name of the setting without its section, such as `contour_width_px`.
+        objects: Sizes of the training images' objects.
     """
     if key == "min_object_area_px":
         return objects.small_area_px

@@ -28,29 +28,35 @@ _RGB = 3
 
 
 def stem_channels(channels: int) -> int:
-    """Return how many channels the first layer sees of an image that has so many."""
+    """Return the number of input channels of the first layer, for images with `channels` channels."""
     return _RGB if channels == 1 else channels
 
 
 def as_stem_input(x: Tensor) -> Tensor:
-    """Return float[B, C, H, W] as the first layer sees it: a single channel three times, all else as it is."""
+    """Return a batch for the first layer: a single channel is repeated three times, other batches are unchanged.
+
+    Input and output are float[B, C, H, W].
+    """
     return x.expand(-1, _RGB, -1, -1) if x.shape[1] == 1 else x
 
 
 def imagenet_statistics(channels: int) -> tuple[Tensor, Tensor]:
-    """Return ImageNet's mean and standard deviation of so many channels, float32[C, 1, 1] each."""
+    """Return ImageNet's mean and standard deviation, float32[C, 1, 1] each, for `channels` channels.
+
+    Beyond the third channel, the values of red, green and blue repeat.
+    """
     turn = [channel % _RGB for channel in range(channels)]
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     return mean[turn][:, None, None], std[turn][:, None, None]
 
 
 def fit_stem(state: dict[str, Tensor], name: str, channels: int) -> dict[str, Tensor]:
-    """Return weights whose first convolution takes so many channels.
+    """Return pretrained weights whose first convolution is adapted to `channels` input channels.
 
     Args:
         state: Weights by name.
-        name: Of the first convolution's kernels, float[out, 3, h, w]; others than of 3 channels stay as they are.
-        channels: That the first layer sees, see `stem_channels`.
+        name: Name of the first convolution's kernels, float[out, 3, h, w]. Kernels of another shape stay unchanged.
+        channels: Input channels of the first layer, see `stem_channels`.
     """
     kernels = state.get(name)
     if kernels is None or channels == _RGB or kernels.ndim != 4 or kernels.shape[1] != _RGB:
@@ -60,11 +66,11 @@ def fit_stem(state: dict[str, Tensor], name: str, channels: int) -> dict[str, Te
 
 
 def with_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """Return a ResNet's fresh first convolution for so many channels: itself for 3, else one drawn as torchvision does.
+    """Return a ResNet's fresh first convolution with `channels` input channels; the given one if they are 3.
 
     Args:
-        convolution: Of 3 channels.
-        channels: That the first layer sees, see `stem_channels`.
+        convolution: The fresh convolution of 3 input channels.
+        channels: Input channels of the first layer, see `stem_channels`.
     """
     if channels == _RGB:
         return convolution
@@ -81,10 +87,14 @@ def with_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
 
 
 class LikeImageNet(nn.Module):
-    """Brings images to the mean and deviation that pretrained weights expect."""
+    """A module that converts images to the mean and standard deviation that pretrained weights expect."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return float[B, 3 or C, H, W] with mean 0 and deviation 1 on ImageNet, from [B, C, H, W] in -1 to 1."""
+        """Return the images with mean 0 and deviation 1 over ImageNet: float[B, C, H, W], 3 channels for grey.
+
+        Args:
+            x: float[B, C, H, W] in -1 to 1.
+        """
         x = as_stem_input(x)
         mean, deviation = (values.to(x) for values in imagenet_statistics(x.shape[1]))
         return ((x + 1) / 2 - mean) / deviation

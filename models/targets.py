@@ -36,21 +36,21 @@ _REACH_SIGMAS = 4
 
 
 def has_unannotated(labels: Tensor) -> bool:
-    """Return whether a pixel of any label map is not annotated. On a GPU, it waits for the label maps."""
+    """Return whether any pixel of the label maps is not annotated. On a GPU, it waits for the label maps."""
     return bool((labels < 0).any())
 
 
 def continued(labels: Tensor) -> Tensor:
-    """Return label maps that go on where nothing is annotated: with the label of the nearest annotated pixel.
+    """Return label maps in which each pixel that is not annotated gets the label of the nearest annotated pixel.
 
-    So an annotated region's border is neither a border of an instance nor one of the background, as the image's border
-    is none. Computed on the CPU.
+    So the border of an annotated region does not count as a border of an instance or of the background, just as the
+    image's border does not. Computed on the CPU.
 
     Args:
         labels: int32[B, H, W], instance label maps, 0 is background, below 0 not annotated.
 
     Returns:
-        int32[B, H, W], none below 0; 0 everywhere in an image of which nothing is annotated.
+        int32[B, H, W], none below 0; 0 everywhere in an image without any annotated pixel.
     """
     found = labels.cpu().numpy().copy()
     for label_map in found:
@@ -64,7 +64,7 @@ def continued(labels: Tensor) -> Tensor:
 
 
 def foreground(labels: Tensor) -> Tensor:
-    """Return 1 where a pixel belongs to any instance and 0 on background.
+    """Return the foreground of label maps: 1 where a pixel belongs to any instance, 0 on background.
 
     Args:
         labels: int32[B, H, W], instance label maps, 0 is background.
@@ -76,7 +76,7 @@ def foreground(labels: Tensor) -> Tensor:
 
 
 def contour_classes(labels: Tensor, *, width_px: int) -> Tensor:
-    """Return each pixel's class: `BACKGROUND`, `INSIDE` an instance, or on its `CONTOUR`.
+    """Return the class of each pixel: `BACKGROUND`, `INSIDE` an instance, or on the instance's `CONTOUR`.
 
     The contour is the part of an instance that is at most `width_px` away from a pixel outside it (Euclidean, between
     centres of pixels). So inside and contour together are the instance, neither larger nor smaller, and where two
@@ -118,13 +118,13 @@ def _is_near_another(labels: Tensor, radius: int) -> Tensor:
 
 
 def inner_distance(labels: Tensor, *, cap_px: int) -> Tensor:
-    """Return each pixel's distance to its instance's border, up to a cap, in 0 to 1 of the instance's largest.
+    """Return each pixel's distance to its instance's border, divided by the largest in the instance: 0 to 1.
 
-    See `normalised_border_distance`. Computed on the CPU, exactly.
+    Distances are first limited to `cap_px`; see `normalised_border_distance`. Computed on the CPU, exactly.
 
     Args:
         labels: int32[B, H, W], instance label maps, 0 is background.
-        cap_px: From here on deeper is not deeper, in pixels; 0 is no cap.
+        cap_px: Larger distances are set to this one, in pixels; 0 for no limit.
 
     Returns:
         float32[B, 1, H, W], on the labels' device.
@@ -135,10 +135,10 @@ def inner_distance(labels: Tensor, *, cap_px: int) -> Tensor:
 def border_weight(labels: Tensor, *, weight: float, sigma_px: float) -> Tensor:
     """Return the pixels' weights 1 + w0 exp(-(d1 + d2)^2 / (2 sigma^2)), high between instances that nearly touch.
 
-    Ronneberger et al. 2015 (arXiv 1505.04597), equation 2, with 1 for their class weights. d1 and d2 are the
-    distances to the nearest and the second nearest instance, 0 inside one. (In the paper, between cells that
-    touch one background pixel is drawn; labels here may touch, and the pixels on both sides get the weight.)
-    Computed on the CPU, exactly but for instances farther than 4 sigma, where exp() is below 0.0004.
+    Ronneberger et al. 2015 (arXiv 1505.04597), equation 2, with 1 for their class weights. d1 and d2 are the distances
+    to the nearest and the second nearest instance, 0 inside one. (In the paper, one pixel of background is drawn
+    between touching cells. Labels here may touch, and the pixels on both sides get the weight.) Computed on the CPU,
+    exactly but for instances farther than 4 sigma, where exp() is below 0.0004.
 
     Args:
         labels: int32[B, H, W], instance label maps, 0 is background.

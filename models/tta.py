@@ -20,12 +20,11 @@ def dihedral_average(model: DenseModel, images: Tensor) -> Tensor:
     of one more set of maps.
 
     Args:
-        model: In eval mode.
+        model: The model, in eval mode.
         images: uint8[B, H, W, C], on the model's device.
 
     Returns:
-        float32[B, C, H, W], in 0 to 1, as `predict_maps` returns them; for a model whose predictions turn with the
-        image, the same but for rounding.
+        float32[B, C, H, W] from 0 to 1, as `predict_maps` returns. Turned images give turned results, up to rounding.
     """
     total: Tensor | None = None
     for is_mirrored in (False, True):

@@ -3,6 +3,8 @@
 Shapes: B batch, C channels, H rows, W columns.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 from searcher.models.base import DenseModel, ModelParts
 from searcher.models.blocks import Norm, ResidualConv, Upsampling, double_conv, upsampling_block
 from searcher.models.boxes import resize_labels
+from searcher.models.class_branch import class_loss, class_targets, weights_of
 from searcher.models.encoders import build_encoder, encoder_named, load_backbone, pretrained_encoder
 from searcher.models.heads import HeadOptions, build_head
 from searcher.models.registry import register
@@ -24,17 +27,17 @@ __all__ = ["UNet"]
 
 @register("unet", UNetSettings)
 class UNet(DenseModel):
-    """An encoder that halves the image `depth` times, a decoder that doubles it back, skips between them.
+    """A U-Net: an encoder that halves the image `depth` times, and a decoder that doubles it back, with skips.
 
-    The defaults are the plain network: every level two 3x3 convolutions with ReLU, 2x2 max pooling, 2x2
-    transposed convolutions, 64 to 1024 channels. Images of any size: what does not divide by `2 ** depth` is
-    padded, and the output cropped back.
+    The defaults are the plain network: every level two 3x3 convolutions with ReLU, 2x2 max pooling, 2x2 transposed
+    convolutions, 64 to 1024 channels. Images may have any size: one that `2 ** depth` does not divide is padded, and
+    the output is cropped back.
 
     Args:
-        encoder: What goes down; see `searcher.models.encoders`.
-        channels: Of the images; a backbone sees other than 3 as `searcher.models.stems` says.
-        weights: What a backbone begins from: `none`, `imagenet`, or a file, with which it has batch norm whatever
-            `norm` says. Unused by other encoders.
+        encoder: Name of the encoder; see `searcher.models.encoders`.
+        channels: Channels of the images; for a backbone with other than 3, see `searcher.models.stems`.
+        weights: Pretrained weights of a backbone: `none`, `imagenet`, or the path of a file. With weights, the backbone
+            has batch norm, and `norm` concerns the decoder only. Other encoders ignore it.
         input_scale: Pixels of the network's input per pixel of the image. Losses are computed on the input's pixels.
             Settings in pixels of the image, such as a contour's width, are scaled with them.
         base_channels: Channels of the first level; every level below doubles them. With a backbone, of the decoder
@@ -44,14 +47,22 @@ class UNet(DenseModel):
         dropout: Probability of dropping a channel after the deepest encoder level and after the bottleneck.
         upsampling: `transposed`: 2x2 transposed convolution with stride 2. `bilinear`: bilinear resizing and
             a 1x1 convolution. Both halve the channels.
-        head: What is predicted for a pixel; see `searcher.models.heads`.
-        loss: Losses of that head, joined by `+`.
-        focal_gamma, border_weight, border_sigma_px: Of the losses; see `HeadOptions`.
-        contour_width_px, distance_cap_px, distance_weight: Of those heads; see `HeadOptions`.
-        deep_supervision: In training, each level of the decoder predicts, and the losses look at all of it.
-        options: Settings that a plug-in's encoder, head or losses bring with them, by the part's name.
-        postprocess: From probabilities to instances.
+        head: Name of the head: what is predicted for a pixel; see `searcher.models.heads`.
+        loss: Losses of the head, joined by `+`.
+        focal_gamma, border_weight, border_sigma_px: Settings of the losses; see `HeadOptions`.
+        contour_width_px, distance_cap_px, distance_weight: Settings of the heads `contour` and `distance`; see
+            `HeadOptions`.
+        deep_supervision: Whether, in training, each level of the decoder has an output of its own, and the losses use
+            all outputs.
+        num_classes: Number of classes of objects that the network tells apart. A branch next to the head, a 3x3 and a
+            1x1 convolution, predicts each pixel's class; 0 for no such branch.
+        class_weights: Weight of the pixels of each class in the loss of the classes; empty for equal weights.
+        options: Settings of a plug-in's encoder, head or losses, by the part's name.
+        postprocess: How probabilities become instances.
     """
+
+    class_weights: Tensor | None
+    """float32[K]."""
 
     def __init__(
         self,
@@ -74,6 +85,8 @@ class UNet(DenseModel):
         distance_cap_px: int = 16,
         distance_weight: float = 1.0,
         deep_supervision: bool = False,
+        num_classes: int = 0,
+        class_weights: Sequence[float] = (),
         options: PartOptions | None = None,
         postprocess: PostprocessSettings | None = None,
     ) -> None:
@@ -127,26 +140,34 @@ class UNet(DenseModel):
         self._halves = kind.halves
         self._weights = weights if is_pretrained else "none"
         self._initialise()
+        self.num_classes = num_classes
+        self.class_branch = _class_branch(base_channels, num_classes) if num_classes else None
+        self.register_buffer("class_weights", weights_of(class_weights), persistent=False)
 
     @property
     def postprocess_keys(self) -> tuple[str, ...]:
-        """The head's; see `SegmentationModel.postprocess_keys`."""
+        """The settings of post-processing that the head uses; see `SegmentationModel.postprocess_keys`."""
         return self.head.postprocess_keys
 
     @property
     def kind_of_maps(self) -> str:
-        """The head's name; see `DenseModel.kind_of_maps`."""
-        return type(self.head).__name__
+        """The head's name, and the number of classes if there are any; see `DenseModel.kind_of_maps`."""
+        of_classes = f" with {self.num_classes} classes" if self.num_classes else ""
+        return f"{type(self.head).__name__}{of_classes}"
 
     def parts(self) -> ModelParts:
         """Return the way down with the bottleneck, and the layers that predict; see `SegmentationModel.parts`."""
-        return ModelParts(encoder=[*self.encoder, self.bottleneck], head=[self.classifier, *self.auxiliary])
+        branch = [] if self.class_branch is None else [self.class_branch]
+        return ModelParts(
+            encoder=[*self.encoder, self.bottleneck], head=[self.classifier, *self.auxiliary, *branch]
+        )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits float[B, C, h, w] with the head's channels, before any sigmoid, at the input's scale.
+        """Return the logits float[B, C, h, w], with the head's channels, at the scale of the network's input.
 
-        In train mode, the logits of auxiliary outputs follow, if there are any. Each level of the decoder has as many
-        channels, resized; the deepest is last.
+        In train mode with deep supervision, the logits of the auxiliary outputs follow, resized, the deepest level
+        last. Each auxiliary output has the head's channels.
+        The logits of the classes, `num_classes` channels, are the last ones in any mode.
 
         Args:
             images: uint8[B, H, W, C], with the channels that the network was built for.
@@ -171,18 +192,21 @@ class UNet(DenseModel):
             if self.training and number < len(self.auxiliary):
                 outputs.append(_resize(self.auxiliary[number](x), padded_size))
         outputs.append(self.classifier(x))
-        logits = torch.cat(outputs[::-1], dim=1) if len(outputs) > 1 else outputs[0]
+        outputs.reverse()
+        if self.class_branch is not None:
+            outputs.append(self.class_branch(x))
+        logits = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
         return logits[:, :, top : top + height, left : left + width]
 
     @classmethod
     def fetch_pretrained(cls, settings: ModelSettings) -> None:
-        """Make sure that the weights are there; see `SegmentationModel.fetch_pretrained`."""
+        """Download the pretrained weights if they are not on this machine; see `SegmentationModel.fetch_pretrained`."""
         assert isinstance(settings, UNetSettings)
         if settings.weights != "none":
             pretrained_encoder(settings.encoder, settings.weights)
 
     def load_pretrained(self) -> None:
-        """Load the encoder's weights that `weights` names; see `SegmentationModel.load_pretrained`."""
+        """Load the encoder's pretrained weights that `weights` names; see `SegmentationModel.load_pretrained`."""
         if self._weights == "none":
             return
         state = pretrained_encoder(self._encoder, self._weights)
@@ -192,29 +216,46 @@ class UNet(DenseModel):
         )
 
     def training_step(self, batch: TensorBatch) -> dict[str, Tensor]:
-        """Return the head's losses by name; see `SegmentationModel.training_step`."""
+        """Return the head's losses by name, and `class` if it learns classes; see `SegmentationModel.training_step`.
+
+        `class` is the cross-entropy over the pixels of all objects whose class is known.
+        """
         is_partial = has_unannotated(batch.labels)  # before the network: a GPU has nothing to wait for yet
-        logits = self(batch.images)
-        labels = resize_labels(batch.labels, *logits.shape[2:])
-        return self.head.losses(logits, labels, is_partial=is_partial)
+        return self._losses(self(batch.images), batch, is_partial=is_partial)
 
     @torch.no_grad()
     def predict_maps(self, images: Tensor) -> Tensor:
-        """Return the head's probabilities float32[B, C, H, W]; see `DenseModel.predict_maps`."""
-        return self.head.maps(_resize(self(images), images.shape[1:3]))
+        """Return float32[B, C + K, H, W], the head's probabilities, then those of K classes; see `DenseModel`."""
+        return self._maps(_resize(self(images), images.shape[1:3]))
 
     @torch.no_grad()
     def evaluate(self, batch: TensorBatch) -> tuple[dict[str, Tensor], Tensor]:
-        """Return losses and probabilities of one forward pass; see `DenseModel.evaluate`."""
+        """Return the losses by name and the probabilities of a batch, from one forward pass."""
         is_partial = has_unannotated(batch.labels)
         logits = self(batch.images)
-        labels = resize_labels(batch.labels, *logits.shape[2:])
-        losses = self.head.losses(logits, labels, is_partial=is_partial)
-        return losses, self.head.maps(_resize(logits, batch.images.shape[1:3]))
+        losses = self._losses(logits, batch, is_partial=is_partial)
+        return losses, self._maps(_resize(logits, batch.images.shape[1:3]))
 
     def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
-        """Return what the head's maps say; see `DenseModel.instance_maps`."""
-        return self.head.instance_maps(maps)
+        """Return the foreground map, the seed map and the maps of the classes; see `DenseModel.instance_maps`."""
+        if not self.num_classes:
+            return self.head.instance_maps(maps)
+        of_head = self.head.instance_maps(maps[: -self.num_classes])
+        return of_head._replace(class_maps=maps[-self.num_classes :])
+
+    def _losses(self, logits: Tensor, batch: TensorBatch, *, is_partial: bool) -> dict[str, Tensor]:
+        labels = resize_labels(batch.labels, *logits.shape[2:])
+        if not self.num_classes:
+            return self.head.losses(logits, labels, is_partial=is_partial)
+        of_head, of_classes = logits[:, : -self.num_classes], logits[:, -self.num_classes :]
+        loss = class_loss(of_classes, class_targets(labels, batch.classes), self.class_weights)
+        return {**self.head.losses(of_head, labels, is_partial=is_partial), "class": loss}
+
+    def _maps(self, logits: Tensor) -> Tensor:
+        if not self.num_classes:
+            return self.head.maps(logits)
+        of_classes = logits[:, -self.num_classes :].float().softmax(dim=1)
+        return torch.cat([self.head.maps(logits[:, : -self.num_classes]), of_classes], dim=1)
 
     def _scaled(self, x: Tensor) -> Tensor:
         """Return float[B, C, H, W] resized by `input_scale`, each pixel a mean of those that it stands for."""
@@ -247,6 +288,17 @@ class UNet(DenseModel):
         for module in self.modules():
             if isinstance(module, ResidualConv):
                 module.begin_as_shortcut()
+
+
+def _class_branch(channels: int, num_classes: int) -> nn.Module:
+    """Return the branch, drawn after all other weights, so that these are those of a network without it."""
+    first, last = nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, num_classes, 1)
+    nn.init.kaiming_normal_(first.weight, nonlinearity="relu")
+    nn.init.normal_(last.weight, std=channels**-0.5)
+    for layer in (first, last):
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(first, nn.ReLU(), last)
 
 
 def _normalise(images: Tensor, dtype: torch.dtype) -> Tensor:

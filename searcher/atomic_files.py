@@ -1,4 +1,4 @@
-"""Files that are either the old whole or the new whole, whatever happens while they are written."""
+"""Files that are either completely old or completely new, even if the process or machine stops during a write."""
 
 import contextlib
 import ctypes
@@ -27,7 +27,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A file as it was written."""
+    """A file that was written: its path, digest and size."""
 
     path: Path
     sha256: str
@@ -36,11 +36,10 @@ class WrittenFile:
 
 
 class HashingWriter:
-    """Writes to a binary file and computes size and SHA-256 of what was written on the way.
+    """Writes to a binary file, and computes size and SHA-256 of the written bytes on the way.
 
-    `torch.save` calls `write` from C++, where an exception of a full disk would be reported as a broken
-    archive. So the first `OSError` is kept in `error`, what comes after it is dropped, and the caller looks
-    at the end.
+    `torch.save` calls `write` from C++, where an exception about a full disk would be reported as a broken archive. So
+    the first `OSError` is kept in `error`, later bytes are dropped, and the caller checks `error` at the end.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -50,7 +49,7 @@ class HashingWriter:
         self.error: OSError | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Write all of `data` and return its size in bytes."""
+        """Write all of `data`, and return its size in bytes."""
         num_bytes = memoryview(data).nbytes
         if self.error is None:
             try:
@@ -62,7 +61,7 @@ class HashingWriter:
         return num_bytes
 
     def flush(self) -> None:
-        """Pass what is buffered to the operating system."""
+        """Write buffered bytes to the operating system."""
         if self.error is None:
             try:
                 self._file.flush()
@@ -75,14 +74,14 @@ class HashingWriter:
 
 
 def write_atomically(path: Path, write: Callable[[HashingWriter], object]) -> WrittenFile:
-    """Replace `path` by what `write` writes, once that is safely on disk.
+    """Replace `path` by what `write` writes, once that is safely on disk, and return the file's digest and size.
 
-    The content goes to `<name>.tmp` in the same folder, is flushed and fsynced, and renamed over `path`; then
-    the folder is fsynced. The temporary name is fixed, so that one left by a killed process is replaced.
+    The content is written to `<name>.tmp` in the same folder, flushed to disk, and renamed to `path`. Then the folder
+    is flushed. The temporary name is fixed, so that a file left by a killed process is replaced.
 
     Raises:
-        OSError: The content could not be written, or another process has begun to write the same file; that one then
-            replaces it. `path` is as before and the temporary file is gone.
+        OSError: The content could not be written, or another process has begun to write the same file, which then
+            replaces it. `path` is unchanged and the temporary file is deleted.
     """
     with _temporary(path) as temporary:
         # Not written in place: what a kill in `link_or_copy` left is a second name of a file that is needed.
@@ -112,12 +111,12 @@ def _is_named(file: BinaryIO, path: Path) -> bool:
 
 
 def link_or_copy(source: Path, path: Path) -> None:
-    """Replace `path` atomically by the content of `source`: a hard link where the file system has them.
+    """Replace `path` atomically by a hard link to `source`, or by a copy if the file system has no links.
 
-    A link is safe since neither name is ever written in place, only renamed over.
+    A link is safe because neither file is ever changed in place, only replaced.
 
     Raises:
-        OSError: As `write_atomically`.
+        OSError: See `write_atomically`.
     """
     with _temporary(path) as temporary:
         temporary.unlink(missing_ok=True)
@@ -135,12 +134,12 @@ def link_or_copy(source: Path, path: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two folders or files of one file system swap their names, so that each name is there at every moment.
+    """Exchange the names of two folders or files on the same file system, so that each name always exists.
 
-    Linux does it in one step. Where that cannot be had, `other` is nowhere for an instant.
+    Linux does it in one step. Elsewhere, `other` does not exist for a moment.
 
     Raises:
-        OSError: They could not be exchanged, and are as they were.
+        OSError: They could not be exchanged, and are unchanged.
     """
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28
     if renameat2 is not None:
@@ -161,7 +160,7 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def sha256_of(file: BinaryIO) -> tuple[str, int]:
-    """Return SHA-256 and size in bytes of an open file, which is left at its beginning."""
+    """Return SHA-256 and size in bytes of an open file; its position is then the beginning."""
     digest = hashlib.sha256()
     num_bytes = 0
     file.seek(0)
@@ -183,7 +182,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's names to disk, after files in it were renamed."""
+    """Flush a folder's list of names to disk, after files in it were renamed."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -40,10 +40,10 @@ _ALLOWED_NAMES, _ALLOWED_PREFIXES = frozenset(_NAMES.split()), tuple(_PREFIXES.s
 
 
 def child_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that a process which trains, or measures training, may have.
+    """Return the environment variables that may be passed to a process that trains or measures training.
 
     Args:
-        environment: All variables; None takes this process's.
+        environment: All variables; None for those of this process.
     """
     given = os.environ if environment is None else environment
     further = re.split(r"[,\s]+", given.get(PASS_ON, ""))
@@ -64,9 +64,9 @@ def child_environment(environment: Mapping[str, str] | None = None) -> dict[str,
 
 @contextlib.contextmanager
 def reduced_environment() -> Iterator[None]:
-    """Leave in this process's environment what children may have; all of it is back afterwards.
+    """Context manager that removes the other variables from this process's environment, and restores them at the end.
 
-    For what starts processes and takes the environment from here, as Ray does.
+    It is for libraries that start processes with this process's environment, as Ray does.
     """
     secret_environment = {name: os.environ[name] for name in os.environ.keys() - child_environment().keys()}
     for name in secret_environment:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from searcher.exceptions import UserError
 
-__all__ = ["claimed", "new_folder"]
+__all__ = ["claimed", "free_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,16 +22,16 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 """How a file system without locks answers."""
 
 
-def new_folder(folder: Path) -> Path:
-    """Return a folder that did not exist before: `folder`, or the first free one of `folder-2`, `folder-3`, ...
+def free_folder(folder: Path) -> Path:
+    """Create and return a new folder: `folder`, or the first free one of `folder-2`, `folder-3`, ...
 
-    If several processes request the same name at the same time, each gets a folder of its own.
+    If several processes request the same name at the same time, each gets another folder.
 
     Args:
-        folder: The folder to make; its parents are made where they are missing.
+        folder: The folder to create; missing parents are created, too.
 
     Raises:
-        OSError: No folder can be made there.
+        OSError: The folder cannot be created.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
@@ -46,18 +46,18 @@ def new_folder(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def claimed(folder: Path, where: str) -> Iterator[None]:
-    """Keep other processes that claim a folder out of it until the body ends.
+    """Context manager that keeps other processes which claim the same folder out of it.
 
-    The claim is a lock on a hidden file in the folder. It ends with the process, also where that is killed. On a file
-    system without locks nobody is kept out, which is logged.
+    The claim is a lock on a hidden file in the folder. It ends with the process, even after a kill. On a file system
+    without locks, no process is kept out, and a warning is logged.
 
     Args:
         folder: An existing folder.
-        where: What the message of an error begins with, `--out DIR` say.
+        where: Start of the error message, such as `--out DIR`.
 
     Raises:
         UserError: Another process has claimed the folder.
-        OSError: The folder cannot be written.
+        OSError: The folder is not writable.
     """
     path = folder / _LOCK
     file = _locked(path, where)

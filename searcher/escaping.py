@@ -18,7 +18,7 @@ _IS_QUOTED_FORMULA = re.compile(f"'+{_FORMULA}")
 
 
 def harmless(text: str) -> str:
-    """Return a text with everything that a terminal would obey written out, such as `\\x1b` for Escape.
+    r"""Return a text in which control characters are written out, such as `\x1b` for Escape, for terminals and logs.
 
     Line feeds and tabs stay; a carriage return before a line feed is dropped.
     """
@@ -34,18 +34,18 @@ def harmless(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text in one line, harmless: line feeds and tabs are written out, too."""
+    """Return a text in one line, with control characters, line feeds and tabs written out."""
     return harmless(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def csv_cell(text: str) -> str:
-    """Return a text as a cell that no spreadsheet takes for a formula; `csv_text` gives the text back.
+    """Return a text as a CSV cell that no spreadsheet takes for a formula; `csv_text` reverses it.
 
-    What begins as a formula does (`=`, `+`, `-`, `@`, a tab, a line's end) gets an apostrophe in front.
+    A text that begins like a formula (`=`, `+`, `-`, `@`, a tab, a line break) gets an apostrophe in front.
     """
     return f"'{text}" if _IS_FORMULA.match(text) else text
 
 
 def csv_text(cell: str) -> str:
-    """Return the text that `csv_cell` made a cell of."""
+    """Return the text from which `csv_cell` made a cell."""
     return cell[1:] if _IS_QUOTED_FORMULA.match(cell) else cell

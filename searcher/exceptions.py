@@ -53,7 +53,7 @@ class UserError(SearcherError):
     """Bad input. The message is one line per problem: where, the rule, the value, the remedy.
 
     Args:
-        problems: The lines. A name in one of them may hold a line's end, which makes no second problem of it.
+        problems: The lines. A line break inside one, for example in a file's name, does not start another problem.
     """
 
     def __init__(self, *problems: str) -> None:
@@ -62,7 +62,7 @@ class UserError(SearcherError):
 
 
 class StudyFileError(UserError):
-    """A study file that is not valid.
+    """A study file is not valid.
 
     Args:
         problems: One line per problem, each with file, key, rule and value.
@@ -76,46 +76,47 @@ class StudyFileError(UserError):
 
 
 class TextFileError(UserError):
-    """A file of text or JSON that cannot be read; its content is not shown."""
+    """A text or JSON file cannot be read. The message does not show its content."""
 
 
 class UnknownStudyError(UserError):
-    """A study that is neither shipped nor a file, or not in the database."""
+    """There is no study of that name: neither shipped, nor a file, nor in the database."""
 
 
 class DatabaseError(UserError):
-    """A database that cannot be opened, reached or understood. Passwords are masked."""
+    """A database cannot be opened, reached or understood. The message shows no password."""
 
 
 class DatabaseAwayError(DatabaseError):
-    """A database that is out of reach, locked or full now, and may be there again in a while."""
+    """A database cannot be reached, is locked or is full now, and may be available again later."""
 
 
 class DatabaseReplacedError(DatabaseError):
-    """A database that was deleted, replaced or set back while it was in use: what is written now would be lost."""
+    """A database was deleted, replaced or reset while it was in use, so that further writes would be lost."""
 
 
 class StorageError(UserError):
-    """An object store that cannot be reached or used. Keys are never shown."""
+    """An object store cannot be reached or used. The message shows no key."""
 
     is_final = True
     """Whether trying again is of no use."""
 
 
 class ClusterAwayError(UserError):
-    """A Ray cluster whose dashboard does not answer now, and may answer again in a while."""
+    """The dashboard of a Ray cluster does not respond now, and may respond again later."""
 
 
 class StudyConflictError(UserError):
-    """A request that contradicts the study in the database, or a study that another driver runs."""
+    """A request contradicts the study in the database, or another driver runs the study."""
 
 
 class SearchBrokeOffError(SearcherError):
-    """A search that could not go on.
+    """A search ended before its budget was used.
 
     Args:
-        message: One line.
-        unforeseen: The error of our own code that ended it, whose traceback should not be lost; None for another.
+        message: The reason, one line.
+        unforeseen: The error in our own code that ended the search, whose traceback should not be lost; None for other
+            reasons.
     """
 
     def __init__(self, message: str, unforeseen: Exception | None = None) -> None:
@@ -124,15 +125,15 @@ class SearchBrokeOffError(SearcherError):
 
 
 class OutputError(SearcherError):
-    """Standard output cannot be written, on a full disk say."""
+    """Standard output cannot be written, for example because the disk is full."""
 
 
 class OutputClosedError(OutputError):
-    """The reader of standard output, `head` say, has seen enough."""
+    """The reader of standard output, such as `head`, has closed it."""
 
 
 class TrialError(SearcherError):
-    """One trial cannot go on. The message becomes the trial's `fail_reason`."""
+    """A trial cannot continue. The message becomes the trial's `fail_reason`."""
 
 
 class NonFiniteLossError(TrialError):
@@ -144,4 +145,4 @@ class CheckpointError(TrialError):
 
 
 class NodeError(TrialError):
-    """A node that lacks what the study's trials need, such as the shared storage folder."""
+    """A node lacks something that the study's trials need, such as the shared storage folder."""

@@ -21,15 +21,15 @@ EXTRAS: Final = {
 
 
 def need(extra: str, where: str, *, error: type[Exception] = UserError) -> None:
-    """Check that all packages of an extra can be imported, before the work that needs them.
+    """Check that all packages of an extra can be imported, before work that needs them.
 
     Args:
-        extra: Its name in pyproject.toml.
-        where: What needs it, as the message begins.
-        error: What to raise.
+        extra: Name of the extra in pyproject.toml.
+        where: What needs the packages, as the start of the message.
+        error: Class of the error to raise.
 
     Raises:
-        UserError: One of them is missing or broken; or `error`, where another class is given.
+        UserError: A package is missing or broken; or `error`, if another class is given.
     """
     for package in EXTRAS[extra]:
         try:
@@ -46,12 +46,12 @@ def need(extra: str, where: str, *, error: type[Exception] = UserError) -> None:
 
 
 def is_installed(extra: str) -> bool:
-    """Return whether all packages of an extra are there; imports none of them."""
+    """Return whether all packages of an extra are installed, without importing them."""
     return all(map(_is_there, EXTRAS[extra]))
 
 
 def how_to_install(extra: str) -> str:
-    """Return how to install an extra, from a checkout or with a wheel: no index has searcher."""
+    """Return the command that installs an extra, from a checkout or with a wheel, as no package index has searcher."""
     wheel = f"gland_searcher-{__version__}-py3-none-any.whl"
     return f"pip install '.[{extra}]' in the checkout, or pip install '{wheel}[{extra}]'"
 

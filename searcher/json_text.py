@@ -9,9 +9,9 @@ __all__ = ["json_text"]
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON in ASCII, indented, with a line's end.
+    """Return a value as indented JSON in ASCII, with a line break at the end.
 
-    NaN and infinity, which JSON does not have, become null; what has no form in JSON, a path say, its text.
+    NaN and infinity, which JSON does not have, become null. Values without a JSON form, such as paths, become texts.
     """
     return json.dumps(_finite(value), indent=2, default=str, allow_nan=False) + "\n"
 

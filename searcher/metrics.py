@@ -24,39 +24,42 @@ T = TypeVar("T")
 
 
 def official(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) -> dict[str, float]:
-    """Return the official metrics of one image, or of a set of images together.
+    """Return the official metrics of the GlaS challenge, of one image or of a set of images together.
 
     Args:
-        truth: integer[H, W], a label map: 0 is background, -1 not annotated, all pixels of another number are one
-            object. Or a list of them, one for each image.
-        prediction: The same of what was found, in the same order.
-        relabel: Make each 8-connected piece of a label an object of its own, on both sides; for masks.
+        truth: integer[H, W], a label map: 0 is background, -1 is not annotated, and all pixels with another number are
+            one object. Or a list of label maps, one for each image.
+        prediction: The predicted label map, or a list of them in the same order; without -1.
+        relabel: Whether each 8-connected piece of a label becomes an object of its own, on both sides; for masks.
 
     Returns:
         `f1`, `object_dice` and `pixel_dice`, 0 to 1 where 1 is best, and `object_hausdorff` in pixels where 0 is best.
-        Of several images counts are summed, and objects weighted by their area over the whole set.
+        For several images, counts are summed, and objects are weighted by their area over the whole set. Without any
+        object on both sides, the metrics are 1, 1, 1 and 0.
 
     Raises:
-        UserError: A side is no label map, sizes differ, or there is no image.
+        UserError: A side is no label map, the numbers of maps or their sizes differ, there is no image, nothing of an
+            image is annotated, or a prediction has labels below 0.
     """
     found = pooled(_of_each(compare, truth, prediction, relabel=relabel))
     return {name: value for name, value in found.items() if name not in INSTANCE_METRICS}
 
 
 def instances(truth: LabelMaps, prediction: LabelMaps, *, relabel: bool = False) -> dict[str, float]:
-    """Return the instance metrics of one image, or of a set of images together.
+    """Return the instance metrics used for nuclei, of one image or of a set of images together.
 
     Args:
-        truth: As for `official`.
-        prediction: As for `official`.
-        relabel: As for `official`.
+        truth: See `official`.
+        prediction: See `official`.
+        relabel: See `official`.
 
     Returns:
         `ap` (mean over IoU 0.5 to 0.95), `ap50`, `ap75`, `pq`, `dq`, `sq` and `aji`, 0 to 1 where 1 is best. Their
-        definitions are in `searcher.evaluation.instances`. Of several images all counts are summed.
+        definitions are in `searcher.evaluation.instances`. For several images, all counts are summed. All are 1 if
+        neither side has an object, and 0 if only one has; `sq` is 0 if no pair matches.
 
     Raises:
-        UserError: A side is no label map, sizes differ, or there is no image.
+        UserError: See `official`.
     """
     sums = np.sum(_of_each(_instance_sums, truth, prediction, relabel=relabel), axis=0)
     return {name: float(value) for name, value in instance_metrics(sums).items()}

@@ -45,10 +45,10 @@ Options = dict[str, bool | int | float | str]
 
 
 class Section(BaseModel):
-    """Frozen, typed, keyword-only; unknown keys and wrong types are errors, all reported at once.
+    """Base class of all settings: frozen and typed. Unknown keys and wrong types are errors, reported together.
 
-    Every number is finite and has a highest value, far above what makes sense: a digit too many must be an error and
-    not fill the memory, or take years.
+    Every number is finite and has an upper limit, far above sensible values, so that a digit too many is an error
+    instead of filling the memory or taking years.
     """
 
     model_config = ConfigDict(
@@ -58,10 +58,10 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class Part(Generic[T]):
-    """Something that a configuration can name.
+    """A part that a configuration can name: the function or class that builds it, and its own settings.
 
     Raises:
-        PluginError: The settings take unknown keys, or one of them has no default or is no plain value.
+        PluginError: The settings allow unknown keys, or one of them has no default or is no plain value.
     """
 
     build: Callable[..., T]
@@ -89,13 +89,13 @@ class Part(Generic[T]):
                 )
 
     def made(self, *arguments: Any, options: Mapping[str, Any] | None = None, **known: Any) -> T:
-        """Return what the part builds.
+        """Build the part, and return it.
 
         Args:
-            arguments: Handed on as they are.
-            options: The part's own settings, as checked; what is not given has its default.
-            known: What a part of this kind can be given, by name; it gets what its signature names, or all if that
-                takes any.
+            arguments: Positional arguments for the part's function.
+            options: Checked settings of the part; missing ones have their defaults. None for all defaults.
+            known: Arguments for parts of this kind, by name. Only those in the function's signature are passed, or all
+                if it takes any.
         """
         taken = inspect.signature(self.build).parameters
         takes_any = any(each.kind is each.VAR_KEYWORD for each in taken.values())
@@ -108,11 +108,11 @@ class Part(Generic[T]):
 
 
 def one_of(*registries: Registry[Any], ours: Sequence[str] | None = None) -> BeforeValidator:
-    """Return the check that a value is the name of a part that one of the registries has.
+    """Return a validator that checks that a value is the name of a part in one of the registries.
 
     Args:
-        registries: Where names are looked up.
-        ours: What can be named instead of the parts that come with this package; None for all of these.
+        registries: The registries.
+        ours: Names that are allowed instead of those of this package's parts; None to allow these.
     """
     unwanted = set() if ours is None else {name for each in registries for name in each.built_in_names()}
 
@@ -134,15 +134,15 @@ def one_of(*registries: Registry[Any], ours: Sequence[str] | None = None) -> Bef
 
 
 def checked_options(registry: Registry[Any], name: str, given: Mapping[str, Any]) -> Options:
-    """Return all settings of a part's own, those that are not given at their defaults.
+    """Return all settings of a part after validation, with defaults for those that are not given.
 
     Args:
-        registry: Of the part's kind.
-        name: Of the part.
-        given: Settings by key.
+        registry: Registry of the part's kind.
+        name: Name of the part.
+        given: The given settings, by key.
 
     Raises:
-        ValueError: The part has no settings of its own.
+        ValueError: Settings are given, but the part has none.
         ValidationError: A setting is unknown or out of range.
     """
     settings = None if name in registry.built_in_names() else registry[name].options
@@ -157,14 +157,14 @@ def checked_options(registry: Registry[Any], name: str, given: Mapping[str, Any]
 
 
 def own_options(registry: Registry[Any], *, load: bool = True) -> dict[str, type[BaseModel]]:
-    """Return the settings classes of the parts that have settings of their own, by the parts' names.
+    """Return the settings class of each part that has settings of its own, by the part's name.
 
-    Parts of ours have none: their settings are keys of the section itself.
+    This package's parts have none: their settings are keys of the section itself.
 
     Args:
-        registry: The parts.
-        load: Whether to import the installed plug-ins first. Not while a module of ours is imported, which a plug-in
-            may need.
+        registry: The registry of the parts.
+        load: Whether to import the installed plug-ins first. False while a module of this package is imported, because
+            plug-ins may need it.
     """
     names = registry.names() if load else registry.names_so_far()
     found = {name: registry[name].options for name in names if name not in registry.built_in_names()}
@@ -174,17 +174,18 @@ def own_options(registry: Registry[Any], *, load: bool = True) -> dict[str, type
 def checked_options_by_part(
     kinds: Mapping[str, Registry[Any]], named: Mapping[str, str], given: Mapping[str, Options]
 ) -> dict[str, Options]:
-    """Return all settings of the parts that are named, by the part's name, those that are not given at their defaults.
+    """Return all settings of the named parts after validation, by the part's name, with defaults for missing ones.
 
-    Settings of a part that is not named are checked as well, and left out.
+    Settings of parts that are not named are validated, too, and left out.
 
     Args:
-        kinds: The registries by the setting that names parts of them.
-        named: What each of these settings says; a value may join names by `+`.
-        given: The settings that are given, by the part's name.
+        kinds: The registry for each field that names parts.
+        named: The value of each such field; it may be several names joined by `+`.
+        given: The given settings, by the part's name.
 
     Raises:
-        ValidationError: Settings are unknown or out of range, or no part has that name and settings; all at once.
+        ValidationError: Settings are unknown or out of range, or there is no part with that name and settings; all at
+            once.
     """
     own = _own_of_kinds(kinds, load=False)
     if given.keys() - own.keys():
@@ -220,10 +221,10 @@ def _adapter(known: tuple[tuple[str, type[BaseModel]], ...], nobodys: tuple[str,
 
 
 class PartSection(Section):
-    """A section that names a part and holds its options.
+    """Base class of sections that name a part and hold its options.
 
-    A subclass has the field that names it, and behind that
-    `options: Options = Field(default={}, validate_default=True)`.
+    A subclass has the field that names the part, and after it `options: Options = Field(default={},
+    validate_default=True)`.
     """
 
     registry: ClassVar[Registry[Any]]
@@ -250,7 +251,7 @@ class PartSection(Section):
 
 
 def hash_of(section: BaseModel) -> int:
-    """Return a hash of all values of a section, whose tables have none of their own."""
+    """Return a hash of all values of a section, including dictionaries, which have none themselves."""
     return hash(tuple(map(_frozen, vars(section).values())))
 
 

@@ -4,10 +4,19 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader as _Loader
+    from importlib.abc import MetaPathFinder as _Finder
+else:  # the import system needs the methods alone, and importlib.abc imports what reads archives
+
+    class _Finder: ...
+
+    class _Loader: ...
+
 
 __all__ = ["MODULES", "NAMES", "install", "old_names", "warn_of_old_name"]
 
@@ -53,7 +62,7 @@ NAMES = {
 
 
 def old_names(module: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module of `NAMES`."""
+    """Return a function for a module's `__getattr__` that resolves the module's old names, with a warning."""
 
     def get(name: str) -> Any:
         new = NAMES[module].get(name)
@@ -66,17 +75,17 @@ def old_names(module: str) -> Callable[[str], Any]:
 
 
 def install() -> None:
-    """Let old module names be imported. Safe to call again."""
+    """Make old module names importable. May be called again."""
     if not any(isinstance(finder, _OldModules) for finder in sys.meta_path):
         sys.meta_path.append(_OldModules())
 
 
 def warn_of_old_name(old: str, new: str) -> None:
-    """Warn the module that uses an old name: a `DeprecationWarning` with the present name."""
+    """Emit a `DeprecationWarning` with the new name, attributed to the caller's caller."""
     warnings.warn(f"{old} is now called {new}; write that", DeprecationWarning, stacklevel=3)
 
 
-class _OldModules(MetaPathFinder, Loader):
+class _OldModules(_Finder, _Loader):
     """Finds modules that no other finder has. The old and the new name give the same module."""
 
     def find_spec(

@@ -10,10 +10,10 @@ _SWAPPED_MARK = "\ufffe"
 
 
 def without_frame(text: str) -> str:
-    """Return a value without what nobody sees around it.
+    """Return a text without invisible characters at its beginning and end.
 
-    Editors, `.env` files, web pages and other systems leave it there: white space of every kind, control codes, marks
-    of direction and of no width, and the mark before UTF text.
+    Editors, `.env` files, web pages and other systems may add them: white space of every kind, control codes, marks of
+    direction and of no width, and the byte order mark.
     """
     first, end = 0, len(text)
     while first < end and _is_unseen(text[first]):
@@ -29,12 +29,15 @@ def _is_unseen(character: str) -> bool:
 
 
 def read_setting(name: str) -> str | None:
-    """Return an environment variable without white space around it; None where nothing is left of it."""
+    """Return the value of an environment variable without invisible characters around it; None if it is empty."""
     return without_frame(os.environ.get(name, "")) or None
 
 
 def take_setting(name: str) -> str | None:
-    """Return the same, and remove the variable, so that no process started from here inherits it."""
+    """Return the value of an environment variable like `read_setting`, and remove the variable.
+
+    Processes started afterwards do not inherit it.
+    """
     value = read_setting(name)
     os.environ.pop(name, None)
     return value

@@ -7,13 +7,13 @@ __all__ = ["nearest", "suggestion"]
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like `name`, or None where none is like it."""
+    """Return the known name that is most similar to `name`; None if none is similar."""
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     return close[0] if close else None
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """Return the remedy for an unknown name: the nearest known one, or all of them."""
+    """Return the remedy for an unknown name, as text: the most similar known name, or all of them."""
     names = sorted(known)
     meant = nearest(name, names)
     if meant:

@@ -46,18 +46,19 @@ def read_text(
     may_be_pipe: bool = False,
     keep_line_ends: bool = False,
 ) -> str:
-    """Return the text of a UTF-8 file without its byte order mark, each line ended by a line feed.
+    """Return the text of a UTF-8 file without byte order mark, with a line feed at the end of each line.
 
     Args:
         path: The file.
-        where: What to call it in messages; None takes the path.
-        what: What the file holds, for messages.
-        max_bytes: The largest size that such a file can sensibly have.
-        may_be_pipe: Take a pipe too, as a shell's `<(command)` is one, if it is written within ten seconds.
-        keep_line_ends: Leave the ends of lines as they are, as the `csv` module wants them.
+        where: Name of the file in messages; None for the path.
+        what: What the file contains, for messages.
+        max_bytes: Size of the largest file that is read.
+        may_be_pipe: Whether a pipe is accepted, such as a shell's `<(command)`, if it is written within ten seconds.
+        keep_line_ends: Whether line breaks are left unchanged, as the `csv` module needs them.
 
     Raises:
-        TextFileError: It cannot be read, is too large, is no file or no UTF-8; its content is not shown.
+        TextFileError: The file cannot be read, is too large, is no file or is not UTF-8. The message does not show its
+            content.
     """
     where = str(path) if where is None else where
     with _errors(where, what):
@@ -69,16 +70,16 @@ def read_text(
 def read_json(
     path: Path, *, where: str | None = None, what: str = "JSON", max_bytes: int = _MAX_BYTES
 ) -> Any:
-    """Return the value that a JSON file holds; the arguments are those of `read_text`.
+    """Return the value in a JSON file.
 
     Args:
         path: The file.
-        where: What to call it in messages; None for its path.
-        what: What the content should be, for messages.
-        max_bytes: The largest file that is read.
+        where: Name of the file in messages; None for the path.
+        what: What the file contains, for messages.
+        max_bytes: Size of the largest file that is read.
 
     Raises:
-        TextFileError: As `read_text`, or it is no JSON.
+        TextFileError: As for `read_text`, or the file is not JSON.
     """
     where = str(path) if where is None else where
     text = read_text(path, where=where, what=what, max_bytes=max_bytes)

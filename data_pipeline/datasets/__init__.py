@@ -26,11 +26,12 @@ logger = logging.getLogger(__name__)
 
 
 def open_dataset(path: Path, *, strict: bool = True) -> SampleSource:
-    """Return the dataset that lies in a folder; its layout is recognised and logged.
+    """Return the data set in a folder, whose layout is recognised and logged.
 
     Args:
         path: A folder in one of the layouts of `docs/data.md`.
-        strict: Raise when any file is unusable; otherwise leave it out and list it in the source's `problems`.
+        strict: Whether to raise an error if any file is unusable; otherwise such files are left out and listed in the
+            source's `problems`.
 
     Raises:
         DataError: The folder is missing, empty or of no known layout, or files in it are unusable.

@@ -29,7 +29,7 @@ from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.datasets.writing import new_folder
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.label_evidence import LabelFacts, label_facts
-from searcher.data_pipeline.unannotated import is_partial, remark_on
+from searcher.data_pipeline.unannotated import is_partial, unannotated_remark
 
 __all__ = ["ImportReport", "check_name", "import_dataset", "write_image"]
 
@@ -38,7 +38,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of a source."""
+    """The result of an import: the counts, classes, files left out and remarks."""
 
     source: str
     """Where it lies."""
@@ -61,7 +61,7 @@ class ImportReport:
 
 
 @dataclass
-class _Found:
+class _ReadSamples:
     """What is known once every image is read."""
 
     samples: list[Sample]
@@ -83,23 +83,24 @@ def import_dataset(
     labels_are_said: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
-    """Write a data set as the canonical folder. What cannot be read is left out, and the report names it.
+    """Write a data set as a folder in the canonical layout, and return a report.
 
-    All is written next to the folder and renamed: interrupted, nothing is left of it.
+    Images that cannot be read are left out, and the report names them. The folder is written under a temporary name
+    next to its place and then renamed: an interrupted import leaves nothing.
 
     Args:
         source: The data set; open it with `strict=False` to have unusable files left out.
-        where: Where it lies, for the report.
-        folder: Must be new or empty; None reads everything and writes nothing.
-        labels_are_said: A person said what the label maps hold, so that no evidence speaks against it.
+        where: Path or URI of the data set, for the report.
+        folder: Folder to write; must be new or empty. None reads everything and writes nothing.
+        labels_are_said: Whether the user has said what the label maps hold. Then they are not judged by their values.
         progress: Called with (images done, images in all).
 
     Raises:
-        DataError: The folder is taken or cannot be written, no image can be read, or the labels are clearly something
-            else than label maps.
+        DataError: The folder is not empty or cannot be written, no image can be read, or the label maps are clearly
+            something else.
     """
     with new_folder(folder) if folder is not None else nullcontext() as target:
-        found = _Found([], [], 0, list(getattr(source, "problems", ())), [], [], [])
+        found = _ReadSamples([], [], 0, list(getattr(source, "problems", ())), [], [], [])
         for image, labels, sample in _read_all(source, found, progress or (lambda _done, _total: None)):
             if target is not None:
                 write_image(target / "images", sample.id, image)
@@ -108,7 +109,7 @@ def import_dataset(
             raise DataError(*(found.problems or [f"{where}: must hold images, got none; check the path"]))
         if not labels_are_said:
             _judge(where, found)
-        if remark := remark_on(where, found.annotated):
+        if remark := unannotated_remark(where, found.annotated):
             found.remarks.append(remark)
         report = ImportReport(
             source=where,
@@ -128,7 +129,7 @@ def import_dataset(
 
 
 def _read_all(
-    source: SampleSource, found: _Found, progress: Callable[[int, int], None]
+    source: SampleSource, found: _ReadSamples, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int32], Sample]]:
     """Yield each image that can be read, and keep account in `found`."""
     annotated = getattr(source, "read_annotated", None)
@@ -153,7 +154,7 @@ def _read_all(
         progress(index + 1, len(source.samples))
 
 
-def _judge(where: str, found: _Found) -> None:
+def _judge(where: str, found: _ReadSamples) -> None:
     """Refuse label maps that are clearly something else, and remark on odd ones, as training does."""
     for split in sorted({sample.split for sample in found.samples}):
         members = [index for index, sample in enumerate(found.samples) if sample.split == split]
@@ -172,21 +173,23 @@ def _judge(where: str, found: _Found) -> None:
 
 
 def check_name(name: str) -> None:
-    """Check that an image's name does for a file's.
+    """Check that an image's name can be a file's name.
 
     Raises:
-        DataError: It does not.
+        DataError: The name has a slash, begins with a dot or is longer than 240 bytes.
     """
     if Path(name).name != name or name.startswith(".") or len(os.fsencode(name)) > 240:
         raise DataError(f"{name[:80]}: an image's name must do for a file's, got another; rename the image")
 
 
 def write_image(folder: Path, name: str, image: NDArray[Any]) -> Path:
-    """Write an image [H, W, C] as PNG, or as TIFF where that has no such channels, and return its path.
+    """Write an image as PNG, or as TIFF if PNG cannot hold its channels, and return the file's path.
+
+    A colour image whose channels are all equal is written as grey.
 
     Args:
-        folder: Made where it is missing.
-        name: Of the file, without its ending.
+        folder: Folder for the file; created if it is missing.
+        name: Name of the file, without its ending.
         image: uint8 or uint16[H, W, C].
     """
     folder.mkdir(exist_ok=True, parents=True)
@@ -219,7 +222,7 @@ def _write_labels(folder: Path, name: str, labels: NDArray[np.int32]) -> None:
         tifffile.imwrite(folder / f"{name}.tif", labels.astype(np.uint32), compression="zlib")
 
 
-def _write_tables(folder: Path, source: SampleSource, found: _Found) -> None:
+def _write_tables(folder: Path, source: SampleSource, found: _ReadSamples) -> None:
     with (folder / "samples.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
         rows = [_known(source, sample) for sample in found.samples]

@@ -32,7 +32,7 @@ class _Known:
 
 
 class Contents:
-    """Digests of files, or of folders of files, and whether they still are what the digest was taken of.
+    """Remembers the digests of files and folders, and tells whether they have changed since.
 
     Threads may share one.
     """
@@ -41,10 +41,10 @@ class Contents:
         self._known: dict[Path, _Known] = {}
 
     def digest(self, path: Path) -> bytes:
-        """Return the SHA-256 of a file's bytes, or of the names and bytes in a folder: 32 bytes. Remembers it.
+        """Return the SHA-256 of a file's bytes, or of the names and bytes in a folder, as 32 bytes. It is remembered.
 
         Raises:
-            ChangedDataError: It changed meanwhile.
+            ChangedDataError: The file changed while it was read.
             DataError: A file cannot be read.
         """
         identity = _identity(path)
@@ -57,10 +57,10 @@ class Contents:
 
     @contextmanager
     def unchanged(self, *paths: Path) -> Iterator[None]:
-        """Hold while files are decoded: what was decoded is then what their digests were taken of.
+        """Context manager around decoding files: checks that they are the files whose digests were taken.
 
         Raises:
-            ChangedDataError: A file is not what its digest was taken of, or changed meanwhile.
+            ChangedDataError: A file differs from the one whose digest was taken, or changed meanwhile.
             DataError: A file cannot be read.
         """
         before = {path: self._check(path) for path in paths}

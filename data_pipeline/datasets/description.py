@@ -17,7 +17,7 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Description:
-    """What a folder says of itself; empty where it says nothing."""
+    """The content of a folder's `dataset.toml`; fields are empty where the file says nothing."""
 
     name: str = ""
     """Short name for people."""
@@ -32,10 +32,10 @@ class Description:
 
 
 def read_description(root: Path) -> Description:
-    """Return what `dataset.toml` of a folder says; other keys are passed over.
+    """Return the content of `dataset.toml` in a folder; empty without that file. Unknown keys are ignored.
 
     Raises:
-        DataError: The file cannot be read, is no TOML, or a key has another type.
+        DataError: The file cannot be read, is not TOML, or a key has a value of the wrong type.
     """
     path = root / DESCRIPTION_FILE
     if not path.is_file():

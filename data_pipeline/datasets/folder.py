@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.description import DESCRIPTION_FILE, Description, read_description
 from searcher.data_pipeline.datasets.folder_source import FolderSource
-from searcher.data_pipeline.datasets.object_classes import check_labels, read_classes
+from searcher.data_pipeline.datasets.object_classes import check_labels, read_object_classes
 from searcher.data_pipeline.datasets.pairs import SamplePaths, check_pair, read_pair
-from searcher.data_pipeline.datasets.samples import SPLITS, Pixels, Sample
+from searcher.data_pipeline.datasets.samples import SPLITS, Sample
 from searcher.data_pipeline.datasets.tables import (
     GRADES_FILE,
     SAMPLES_FILE,
@@ -38,10 +38,8 @@ from searcher.data_pipeline.images import (
     subfolder,
     unusable_entries,
 )
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import check_annotated, marked_value
-
-if TYPE_CHECKING:
-    from searcher.data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["LabelFolder", "PairedFolder", "SamplePaths"]
 
@@ -52,14 +50,14 @@ _WITHOUT_PIXEL_SIZE = {".png", ".jpg", ".jpeg", ".bmp"}
 
 
 class PairedFolder(FolderSource):
-    """A `SampleSource` of pairs of files.
+    """A data set of image files, each with an annotation file; a `SampleSource`.
 
     Args:
         root: The dataset's folder.
-        pairs: The pairs found in it, in the samples' order.
-        problems: What the layout found wrong, one line each.
-        strict: Raise when anything is wrong, headers of the pairs included. Otherwise leave the bad pairs out
-            and keep the lines in `problems`, for inspection.
+        pairs: The pairs of files in the folder, in the samples' order.
+        problems: Problems that the layout found, one line each.
+        strict: Whether to raise an error for any problem, including those in the files' headers. Otherwise bad pairs
+            are left out, and the lines are in `problems`.
 
     Raises:
         DataError: All problems, one line each (`strict` only).
@@ -99,14 +97,14 @@ class PairedFolder(FolderSource):
 
     @cached_property
     def samples(self) -> Sequence[Sample]:
-        """All samples, in the layout's order. A table's pixel size goes before the image file's own."""
+        """All samples, in the layout's order. A pixel size in a table overrides the one in the image file."""
         return [_with_pixel_size(pair) for pair in self._pairs]
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of every file's content and every sample's names; where the folder lies is no part.
+        """Return the SHA-256 of all files' contents and all samples' names. The folder's path does not affect it.
 
         Raises:
-            DataError: A file that cannot be read.
+            DataError: A file cannot be read.
         """
         digest = hashlib.sha256(self.kind.encode())
         for pair in self._pairs:
@@ -124,11 +122,11 @@ class PairedFolder(FolderSource):
     def read(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
         """Return image `dtype`[H, W, C] and instance label map int32[H, W] of `samples[index]`.
 
-        A mask of 1 bit can hold no numbers: its connected pieces are the objects, which is said once.
+        If a mask has 1 bit, its connected pieces are the objects; a warning is logged once.
 
         Raises:
-            ChangedDataError: A file is no longer what the fingerprint was last taken of.
-            DataError: A file does not decode, or is not what its header promised.
+            ChangedDataError: A file has changed since the fingerprint was taken.
+            DataError: A file cannot be decoded, or differs from its header.
         """
         image, labels = self.read_stored(index)
         annotation = self._pairs[index].annotation
@@ -141,7 +139,12 @@ class PairedFolder(FolderSource):
         return image, objects_of(labels, "binary")
 
     def read_stored(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
-        """Return image and label map as `read` does, a mask as it is stored. Raises as `read` does."""
+        """Return image and label map like `read`, but a mask of 1 bit unchanged, as it is stored.
+
+        Raises:
+            ChangedDataError: A file has changed since the fingerprint was taken.
+            DataError: A file cannot be decoded, or differs from its header.
+        """
         pair = self._pairs[index]
         with self._contents.unchanged(pair.image, pair.annotation):
             image, labels = read_pair(pair)
@@ -150,20 +153,19 @@ class PairedFolder(FolderSource):
 
 
 class LabelFolder(PairedFolder):
-    """Images in `images/`, label maps of the same names in `labels/`.
+    """A data set of images in `images/` and label maps of the same names in `labels/`; a `SampleSource`.
 
-    `dataset.toml`, as `searcher data import` writes it, has the name, the licence, the channels' names, and perhaps the
-    number of pixels that are not annotated.
-    `samples.csv`, or `Grade.csv` as GlaS has it, says whose the images are; see
-    `searcher.data_pipeline.datasets.tables`. Without either every image is its own group. Where no table
-    names the split, names that begin with `testA_` or `testB_` are those splits, all others `train`.
+    `dataset.toml`, as `searcher data import` writes it, holds the name, the licence and the channels' names. It may
+    hold the number of pixels that are not annotated. `samples.csv`, or `Grade.csv` of GlaS, holds each image's patient;
+    see `searcher.data_pipeline.datasets.tables`. Without either, every image is its own group. If no table names the
+    split, images whose names begin with `testA_` or `testB_` belong to that split, all others to `train`.
 
     Args:
         root: Folder that holds `images` and `labels`.
         strict: See `PairedFolder`.
 
     Raises:
-        DataError: An image without label map or the reverse, unusable files, no image at all.
+        DataError: An image without label map or the reverse, unusable files, or no image at all.
     """
 
     kind = "folder"
@@ -189,7 +191,7 @@ class LabelFolder(PairedFolder):
         names = {stem: path.stem for stem, path in images.items()}
         rows, row_problems = _rows(root, names.values())
         problems += row_problems
-        self._classes, class_problems = read_classes(root, names.values())
+        self._classes, class_problems = read_object_classes(root, names.values())
         problems += class_problems
         self._description = Description()
         try:
@@ -213,23 +215,38 @@ class LabelFolder(PairedFolder):
 
     @property
     def name(self) -> str:
-        """As `dataset.toml` says; else the folder's name."""
+        """The name in `dataset.toml`, or the folder's name without one."""
         return self._description.name or super().name
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the objects' classes that `dataset.toml` or `objects.csv` has, sorted."""
+        """The names of the objects' classes in `dataset.toml` and `objects.csv`, sorted."""
         in_table = {name for of_image in self._classes.values() for name in of_image.values() if name}
         return tuple(sorted({*self._description.classes, *in_table}))
 
     @property
+    def declared_classes(self) -> tuple[str, ...]:
+        """Names of the objects' classes that `dataset.toml` declares, in their order there."""
+        return self._description.classes
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether any object has a class."""
+        return any(name for of_image in self._classes.values() for name in of_image.values())
+
+    def class_fingerprint(self) -> str:
+        """Return the SHA-256 of the classes in `objects.csv` and `dataset.toml`; they are not part of `fingerprint`."""
+        of_images = sorted((name, sorted(classes.items())) for name, classes in self._classes.items())
+        return hashlib.sha256(repr((self.declared_classes, of_images)).encode()).hexdigest()
+
+    @property
     def licence(self) -> str:
-        """As `dataset.toml` says; empty without it."""
+        """The licence in `dataset.toml`; empty without one."""
         return self._description.licence
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Names of the images' channels: as `dataset.toml` says, if it names each."""
+        """The channels' names in `dataset.toml` if it names all of them; otherwise the usual ones."""
         named = self._description.channels
         return named if len(named) == self._kind.channels else self._kind.names
 
@@ -237,23 +254,32 @@ class LabelFolder(PairedFolder):
         """Return image and label map as `PairedFolder.read` does.
 
         Raises:
-            DataError: Also where `objects.csv` is about objects that the label map does not have.
+            DataError: As there; or a row of `objects.csv` names an object that the label map does not have.
         """
         image, labels = super().read(index)
         name = self._pairs[index].sample.id
         check_labels(self.root, name, self._classes.get(name, {}), labels)
         return image, labels
 
-    def read_annotated(self, index: int) -> tuple[Pixels, "Annotation"]:
-        """Return the image, and its label map with the objects' classes as `objects.csv` says. Raises as `read`."""
-        from searcher.data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
-
+    def read_annotated(self, index: int) -> tuple[Pixels, Annotation]:
+        """Return an image, and its label map with the objects' classes from `objects.csv`. Raises what `read` does."""
         image, labels = self.read(index)
+        return image, Annotation(labels, self.object_classes(index))
+
+    def object_classes(self, index: int) -> dict[int, str]:
+        """Return the class of each object of an image by label, for objects that have one. Reads no pixels.
+
+        Args:
+            index: Index of the image.
+        """
         classes = self._classes.get(self._pairs[index].sample.id, {})
-        return image, Annotation(labels, {label: name for label, name in classes.items() if name})
+        return {label: name for label, name in classes.items() if name}
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of `PairedFolder`, and of the number for what is not annotated, where there is one."""
+        """Return the SHA-256 of the data set: that of `PairedFolder`.
+
+        If `dataset.toml` has a number for pixels that are not annotated, the number is part of it.
+        """
         plain = super().fingerprint()
         value = self._description.not_annotated
         return (
@@ -263,13 +289,13 @@ class LabelFolder(PairedFolder):
         )
 
     def read_stored(self, index: int) -> tuple[Pixels, NDArray[np.int32]]:
-        """Return image and label map as `PairedFolder` does, -1 where the map has the number for it."""
+        """Return image and label map like `PairedFolder.read_stored`, with -1 for pixels that are not annotated."""
         image, labels = super().read_stored(index)
         return image, marked_value(labels, self._description.not_annotated)
 
     @staticmethod
     def recognises(root: Path) -> bool:
-        """Return whether the folder has `images`, and `labels` with a label map in it."""
+        """Return whether a folder has the subfolders `images` and `labels`, the latter with a label map in it."""
         labels = subfolder(root, "labels")
         if labels is None or subfolder(root, "images") is None:
             return False

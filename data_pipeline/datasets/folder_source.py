@@ -12,9 +12,9 @@ __all__ = ["FolderSource"]
 
 
 class FolderSource(ABC):
-    """The part of a `SampleSource` that follows from its folder, its samples and its images' kind.
+    """Base class of data sets in a folder: the part of `SampleSource` that is the same for all layouts.
 
-    A subclass sets `_kind`, the images' channels and depth, and defines the rest.
+    A subclass sets `_kind`, the images' channels and depth, and defines `samples`, `fingerprint` and `read`.
 
     Args:
         root: The data set's folder.
@@ -37,7 +37,7 @@ class FolderSource(ABC):
 
     @property
     def licence(self) -> str:
-        """What may be done with the images: nobody said."""
+        """What may be done with the images: empty, because most layouts do not say."""
         return ""
 
     @property
@@ -47,11 +47,11 @@ class FolderSource(ABC):
 
     @property
     def dtype(self) -> Literal["uint8", "uint16"]:
-        """Type of the images' values."""
+        """Type of the pixels, `uint8` or `uint16`."""
         return self._kind.dtype
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Side of a pixel in micrometres, if all images are known to have the same; else None."""
+        """Side of a pixel in micrometres if it is known and the same for all images, else None."""
         sizes = {sample.pixel_size_um for sample in self.samples}
         return sizes.pop() if len(sizes) == 1 else None

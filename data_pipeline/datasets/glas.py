@@ -24,10 +24,10 @@ _LICENCE = (
 
 
 class GlasFolder(PairedFolder):
-    """`train_1.bmp`, `train_1_anno.bmp`, .., `testA_1.bmp`, .., `Grade.csv`; also png and tif.
+    """A data set in the layout of the GlaS challenge's release; a `SampleSource`.
 
-    Groups are the patients and strata the grades of `Grade.csv`. Without that file, every image is its own
-    group.
+    The files are `train_1.bmp`, `train_1_anno.bmp`, .., `testA_1.bmp`, .., `Grade.csv`; also png and tif. Groups are
+    the patients and strata are the grades in `Grade.csv`. Without that file, every image is its own group.
 
     Args:
         root: The folder.
@@ -72,9 +72,9 @@ class GlasFolder(PairedFolder):
 
     @property
     def is_the_release(self) -> bool:
-        """Whether these are the challenge's own images, by what there is to train on, and not others in its layout.
+        """Whether the training images are the challenge's own, and not other images in the same layout.
 
-        By the number of the images, their names, and the size of the first.
+        They are recognised by their number, their names and the size of the first.
         """
         train = {pair.sample.id: pair.image for pair in self._pairs if pair.sample.split == "train"}
         if train.keys() != {f"train_{number}" for number in range(1, _NUM_TRAIN + 1)}:
@@ -84,17 +84,17 @@ class GlasFolder(PairedFolder):
 
     @property
     def licence(self) -> str:
-        """Of the challenge's images; empty for others in this layout."""
+        """The licence of the challenge's images; empty for other images in this layout."""
         return _LICENCE if self.is_the_release else ""
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Of the challenge's images (20x, as its page of the data set says); None for others in this layout."""
+        """Side of a pixel of the challenge's images in micrometres (20x); None for other images in this layout."""
         return 0.62005 if self.is_the_release else None
 
     @staticmethod
     def recognises(root: Path) -> bool:
-        """Return whether the folder holds an image or annotation with a name of the release."""
+        """Return whether a folder holds an image or annotation named as in the GlaS release."""
         return any(_is_of_release(stem) for stem in images_by_stem(root))
 
     @staticmethod

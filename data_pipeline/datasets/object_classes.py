@@ -1,7 +1,7 @@
 """`objects.csv` next to the images: the class of single objects, as `searcher data import` writes it.
 
 Three columns, each needed: `image`, the image's name as in `samples.csv`; `label`, the object's number in the label
-map; `class`, a name. Objects without a row, or with an empty class, have none. Training does not use classes yet.
+map; `class`, a name. Objects without a row, or with an empty class, have none.
 """
 
 from collections.abc import Collection
@@ -14,19 +14,21 @@ from searcher.data_pipeline.datasets.tables import read_table
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
 
-__all__ = ["OBJECTS_FILE", "check_labels", "read_classes"]
+__all__ = ["OBJECTS_FILE", "check_labels", "read_object_classes"]
 
 OBJECTS_FILE = "objects.csv"
 _COLUMNS = ("image", "label", "class")
 _SHOWN = 5
 
 
-def read_classes(root: Path, ids: Collection[str]) -> tuple[dict[str, dict[int, str]], list[str]]:
-    """Return {image: {label: class}}, empty without the file; and the file's problems, one line each.
+def read_object_classes(root: Path, ids: Collection[str]) -> tuple[dict[str, dict[int, str]], list[str]]:
+    """Return the classes in `objects.csv` as {image: {label: class}}, and the problems of the file, one line each.
+
+    Without the file, both are empty.
 
     Args:
-        root: The folder with the table.
-        ids: Names of the images that are there.
+        root: Folder that may hold `objects.csv`.
+        ids: Names of the images in the data set.
     """
     path = root / OBJECTS_FILE
     if not path.exists():
@@ -69,16 +71,16 @@ def _add(cells: dict[str, str], by_name: dict[str, str], found: dict[str, dict[i
 
 
 def check_labels(root: Path, name: str, classes: dict[int, str], labels: NDArray[np.int32]) -> None:
-    """Check that an image's rows are about objects that its label map has.
+    """Check that every row of `objects.csv` for an image names an object of the image's label map.
 
     Args:
         root: The data set's folder, for messages.
-        name: Of the image.
-        classes: Class of each object, by its number in the label map.
+        name: Name of the image.
+        classes: Class of each object, by its label.
         labels: int32[H, W], the label map.
 
     Raises:
-        DataError: One is not.
+        DataError: A row names an object that the label map does not have.
     """
     missing = sorted(classes.keys() - set(np.unique(labels).tolist())) if classes else []
     if missing:

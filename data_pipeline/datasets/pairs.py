@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import (
     TIFF_SUFFIXES,
@@ -19,6 +19,7 @@ from searcher.data_pipeline.images import (
     read_label_header,
     read_labels,
 )
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = ["MAX_LABELS", "PairCheck", "SamplePaths", "check_pair", "read_pair"]
 
@@ -28,7 +29,7 @@ MAX_LABELS = 65535
 
 @dataclass(frozen=True)
 class SamplePaths:
-    """A sample and its two files."""
+    """A sample, the path of its image, and the path of its annotation."""
 
     sample: Sample
     image: Path
@@ -37,7 +38,7 @@ class SamplePaths:
 
 @dataclass(frozen=True)
 class PairCheck:
-    """What the headers of an image and its annotation tell."""
+    """The result of `check_pair`: problems, remarks, and the image's channels and depth."""
 
     problems: tuple[str, ...]
     """What is wrong, one line each."""
@@ -50,7 +51,7 @@ class PairCheck:
 
 
 def check_pair(image: Path, annotation: Path) -> PairCheck:
-    """Return what the headers of an image and its annotation tell; decodes nothing."""
+    """Return the problems and facts that the headers of an image and its annotation show. Decodes no pixels."""
     problems: list[str] = []
     header: ImageHeader | None = None
     labels: LabelHeader | None = None
@@ -83,10 +84,10 @@ def check_pair(image: Path, annotation: Path) -> PairCheck:
 
 
 def read_pair(pair: SamplePaths) -> tuple[Pixels, NDArray[np.int32]]:
-    """Return image uint8 or uint16[H, W, C] and instance label map int32[H, W].
+    """Return the image, uint8 or uint16[H, W, C], and its instance label map, int32[H, W].
 
     Raises:
-        DataError: A file does not decode, or is not what its header promised.
+        DataError: A file cannot be decoded, or the two differ in size, or there are too many instances.
     """
     image, labels = read_data_image(pair.image), read_labels(pair.annotation)
     if image.shape[:2] != labels.shape:

@@ -6,17 +6,15 @@ The figures then say how well a network does on other tissue of the same images,
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.unannotated import check_annotated
-
-if TYPE_CHECKING:
-    from searcher.data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["ValidationRegion", "split_by_region"]
 
@@ -27,7 +25,7 @@ _VALIDATION = ("val", "valid", "validation")
 
 @dataclass(frozen=True)
 class ValidationRegion:
-    """Which part of each training image is validated on."""
+    """The part of each training image that is used for validation: a side, and a share of the image."""
 
     side: Side
     """Where it lies."""
@@ -36,10 +34,10 @@ class ValidationRegion:
 
     @classmethod
     def parse(cls, text: str) -> "ValidationRegion":
-        """Return the region that a text such as `right` or `bottom:0.3` names.
+        """Return the region that a text such as `right` or `bottom:0.3` describes.
 
         Raises:
-            DataError: It names none.
+            DataError: The text is not such a region.
         """
         name, _, share_text = text.partition(":")
         try:
@@ -54,7 +52,11 @@ class ValidationRegion:
         return cls(name, share)  # type: ignore[arg-type]  # checked above
 
     def windows(self, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Return the part of an image that is trained on, and the part that is validated on.
+        """Return the windows of an image to train on and to validate on, each as a slice of rows and one of columns.
+
+        Args:
+            height: Height of the image, in pixels.
+            width: Width of the image, in pixels.
 
         Raises:
             DataError: The image is too small to be cut.
@@ -74,11 +76,11 @@ class ValidationRegion:
 
 
 def split_by_region(source: SampleSource, region: ValidationRegion) -> SampleSource:
-    """Return a data set in which each image of the split `train` is two: one to train on, and one of the split `val`.
+    """Return a data set in which each image of the split `train` is cut in two: one for training, one for `val`.
 
     Args:
         source: The data set.
-        region: What is validated on.
+        region: The part of each image that is used for validation.
 
     Raises:
         DataError: The data set has validation images of its own.
@@ -113,18 +115,16 @@ class _SplitSource:
         return getattr(self._source, name)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the data set's fingerprint and of the region."""
+        """Return the SHA-256 of the uncut data set's fingerprint and of the region."""
         return hashlib.sha256(repr((self._source.fingerprint(), self._region)).encode()).hexdigest()
 
     def read(self, index: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
-        """Return a part of an image, and of its label map."""
+        """Return the image and label map of one sample, cut out of the whole image."""
         of_source, part = self._parts[index]
         return self._cut(self.samples[index].id, part, *self._source.read(of_source))
 
-    def read_annotated(self, index: int) -> tuple[NDArray[Any], "Annotation"]:
-        """Return a part of an image, and its annotation with the classes of the objects in it."""
-        from searcher.data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
-
+    def read_annotated(self, index: int) -> tuple[NDArray[Any], Annotation]:
+        """Return one sample's image, cut out of the whole image, and its annotation with the classes of its objects."""
         of_source, part = self._parts[index]
         annotated = getattr(self._source, "read_annotated", None)
         if annotated is None:

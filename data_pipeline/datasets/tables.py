@@ -46,7 +46,7 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True)
 class SampleRow:
-    """What a table says of one image; None where it has no such column or the cell is empty."""
+    """One image's row of `samples.csv`; a field is None if its column is missing or its cell is empty."""
 
     patient: str | None = None
     split: str | None = None
@@ -55,25 +55,35 @@ class SampleRow:
 
 
 def read_samples(root: Path, ids: Collection[str]) -> tuple[dict[str, SampleRow] | None, list[str]]:
-    """Return {image: row} of `samples.csv`, None without the file; and the file's problems, one line each.
+    """Return the rows of `samples.csv` as {image: row}, and its problems, one line each.
+
+    Without the file, the rows are None.
 
     Args:
-        root: The folder with the table.
-        ids: Names of the images that are there.
+        root: Folder that may hold `samples.csv`.
+        ids: Names of the images in the data set.
     """
     return _taken(root / SAMPLES_FILE, partial(_sample_rows, ids=ids))
 
 
 def read_grades(root: Path) -> tuple[dict[str, tuple[str, str]] | None, list[str]]:
-    """Return {image: (patient, grade)} of `Grade.csv`, None without the file; and the file's problems."""
+    """Return the rows of `Grade.csv` as {image: (patient, grade)}, and its problems, one line each.
+
+    Without the file, the rows are None.
+
+    Args:
+        root: Folder that may hold `Grade.csv`.
+    """
     return _taken(root / GRADES_FILE, _grade_rows)
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return a table's head in small letters, and its rows with the number of their line; empty ones are left out.
+    """Return the header of a CSV file in small letters, and its rows, each with its line number.
+
+    Empty rows are left out. The separator may be a comma, a semicolon or a tab.
 
     Raises:
-        DataError: It cannot be read, is larger than 256 MiB, no text in UTF-8 or no table.
+        DataError: The file cannot be read, is larger than 256 MiB, or is no table in UTF-8.
     """
     try:
         text = read_text(path, what="CSV", max_bytes=_MAX_BYTES)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Patient", "draw_patient", "draw_tissue"]
+__all__ = ["Patient", "draw_patient", "draw_stroma", "draw_tissue", "expose", "noise"]
 
 Map = NDArray[np.float32]
 
@@ -25,7 +25,7 @@ _SPECTRA = np.array([[0.66, 0.70, 0.27], [0.12, 0.95, 0.30]], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Patient:
-    """What the images of one patient have in common."""
+    """The properties that all synthetic images of one patient share: shape of glands, staining, colours."""
 
     malignant: bool
     gland_radius_px: float
@@ -43,7 +43,7 @@ class Patient:
 
 
 def draw_patient(rng: np.random.Generator, *, malignant: bool) -> Patient:
-    """Draw a patient. Malignant glands are irregular, crowded, and their rings uneven."""
+    """Return a random patient. Malignant glands are irregular and crowded, and their epithelium is uneven."""
     return Patient(
         malignant=malignant,
         gland_radius_px=float(rng.uniform(17, 27)),
@@ -58,13 +58,13 @@ def draw_patient(rng: np.random.Generator, *, malignant: bool) -> Patient:
 def draw_tissue(
     height: int, width: int, patient: Patient, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Draw one image of a patient.
+    """Return a random synthetic image of a patient, and its label map.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        patient: Whose tissue it is.
-        rng: Decides about all else.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        patient: The patient, who determines glands and stain.
+        rng: The source of all random numbers.
 
     Returns:
         The image, uint8[height, width, 3], RGB, and its label map, int32[height, width]: 0 for stroma, 1..n for n
@@ -73,23 +73,31 @@ def draw_tissue(
     labels = _draw_labels(height, width, patient, rng)
     depth = _depth(labels)
     fibre_angle = float(rng.uniform(0, np.pi))
-    hematoxylin, eosin = _draw_stroma(height, width, fibre_angle, rng)
+    hematoxylin, eosin = draw_stroma(height, width, fibre_angle, rng)
     _draw_glands(labels, depth, patient, hematoxylin, eosin, rng)
     nuclei = np.zeros((height, width), dtype=np.uint8)
     _draw_stroma_nuclei(nuclei, fibre_angle, rng)
     nuclei[labels > 0] = 0
     _draw_gland_nuclei(nuclei, labels, depth, patient, rng)
-    chromatin = 0.8 + 0.4 * _noise(height, width, 2.5, rng)
+    chromatin = 0.8 + 0.4 * noise(height, width, 2.5, rng)
     hematoxylin += cv2.GaussianBlur(nuclei, (0, 0), 0.6).astype(np.float32) * np.float32(1 / 255) * chromatin
-    return _expose(hematoxylin, eosin, patient, rng), labels
+    return expose(hematoxylin, eosin, patient, rng), labels
 
 
-def _noise(height: int, width: int, scale_px: float, rng: np.random.Generator, stretch: float = 1.0) -> Map:
-    """Return smooth noise, float32[height, width], about 0..1 with mean 0.5; `stretch` makes it longer than high."""
+def noise(height: int, width: int, scale_px: float, rng: np.random.Generator, stretch: float = 1.0) -> Map:
+    """Return smooth random noise, float32[height, width], roughly from 0 to 1 with mean 0.5.
+
+    Args:
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        scale_px: Distance between the random values that are interpolated, in pixels.
+        rng: The source of all random numbers.
+        stretch: Ratio of width to height of the noise's grains.
+    """
     rows, columns = int(height / scale_px) + 3, int(width / (scale_px * stretch)) + 3
     coarse = rng.random((rows, columns), dtype=np.float32)
-    noise: Map = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return noise
+    smooth: Map = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return smooth
 
 
 def _draw_labels(height: int, width: int, patient: Patient, rng: np.random.Generator) -> NDArray[np.int32]:
@@ -172,10 +180,22 @@ def _depth(labels: NDArray[np.int32]) -> Map:
     return depth
 
 
-def _draw_stroma(height: int, width: int, angle: float, rng: np.random.Generator) -> tuple[Map, Map]:
-    """Return the dyes in connective tissue: wavy fibres of eosin, white clefts between them."""
+def draw_stroma(height: int, width: int, angle: float, rng: np.random.Generator) -> tuple[Map, Map]:
+    """Return the amounts of hematoxylin and eosin in random connective tissue, float32[height, width] each.
+
+    It has wavy fibres that take up eosin, and white clefts between them.
+
+    Args:
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        angle: Direction of the fibres, in radians.
+        rng: The source of all random numbers.
+
+    Returns:
+        Hematoxylin and eosin.
+    """
     diagonal = int(np.hypot(height, width)) + 2
-    fibres = _noise(diagonal, diagonal, 3.5, rng, stretch=9) + 0.7 * _noise(
+    fibres = noise(diagonal, diagonal, 3.5, rng, stretch=9) + 0.7 * noise(
         diagonal, diagonal, 9, rng, stretch=6
     )
     centre = (diagonal / 2, diagonal / 2)
@@ -184,19 +204,19 @@ def _draw_stroma(height: int, width: int, angle: float, rng: np.random.Generator
     rotated = cv2.warpAffine(
         fibres, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    bend_x, bend_y = (10 * (_noise(height, width, 28, rng) - 0.5) for _ in range(2))
+    bend_x, bend_y = (10 * (noise(height, width, 28, rng) - 0.5) for _ in range(2))
     x = bend_x + np.arange(width, dtype=np.float32)[None, :]
     y = bend_y + np.arange(height, dtype=np.float32)[:, None]
     wavy = cv2.remap(rotated, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     eosin = (
         np.float32(0.10)
         + np.float32(0.38) * wavy
-        + np.float32(0.2) * (_noise(height, width, 60, rng) - np.float32(0.5))
+        + np.float32(0.2) * (noise(height, width, 60, rng) - np.float32(0.5))
     )
     clefts = np.clip(
-        (_noise(height, width, 16, rng, stretch=1.8) + np.float32(0.4) * wavy - np.float32(0.42)) * 7, 0.06, 1
+        (noise(height, width, 16, rng, stretch=1.8) + np.float32(0.4) * wavy - np.float32(0.42)) * 7, 0.06, 1
     )
-    hematoxylin = np.float32(0.06) + np.float32(0.13) * _noise(height, width, 22, rng)
+    hematoxylin = np.float32(0.06) + np.float32(0.13) * noise(height, width, 22, rng)
     return (hematoxylin * clefts).astype(np.float32), (eosin * clefts).astype(np.float32)
 
 
@@ -219,12 +239,12 @@ def _draw_glands(
     filled = rng.random(num + 1) < (0.25 if patient.malignant else 0.06)
     ring[filled] = 1e3
     edge = depth - ring[labels] * (
-        1 + np.float32(unevenness) * (_noise(height, width, 9, rng) - np.float32(0.5))
+        1 + np.float32(unevenness) * (noise(height, width, 9, rng) - np.float32(0.5))
     )
     lumen = np.clip(edge * np.float32(0.8) + np.float32(0.5), 0, 1)
-    texture = np.float32(0.7) + np.float32(0.6) * _noise(height, width, 3, rng)
+    texture = np.float32(0.7) + np.float32(0.6) * noise(height, width, 3, rng)
     # Goblet cells: pale drops in the cytoplasm, more of them in benign glands.
-    goblets = np.clip((_noise(height, width, 5.5, rng) - (0.66 if patient.malignant else 0.56)) * 7, 0, 1)
+    goblets = np.clip((noise(height, width, 5.5, rng) - (0.66 if patient.malignant else 0.56)) * 7, 0, 1)
     goblets *= (depth > 3.5) & (depth < ring[labels])
     cytoplasm = density[labels] * texture * (1 - np.float32(0.75) * goblets)
     for dye, amount, in_lumen in ((hematoxylin, 0.15, 0.12), (eosin, 0.36, 1.0)):
@@ -316,10 +336,19 @@ def _ellipse(
     )
 
 
-def _expose(hematoxylin: Map, eosin: Map, patient: Patient, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the picture of the dyes, uint8[H, W, 3] RGB: Lambert-Beer, then focus, lamp and camera."""
+def expose(hematoxylin: Map, eosin: Map, patient: Patient, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return the photograph of stained tissue, uint8[H, W, 3], RGB.
+
+    Light is absorbed by the law of Lambert and Beer; then come blur and the noise of the camera.
+
+    Args:
+        hematoxylin: float32[H, W], amount of the dye.
+        eosin: float32[H, W], amount of the dye.
+        patient: The patient, who determines the stain.
+        rng: The source of all random numbers.
+    """
     height, width = eosin.shape
-    thickness = 0.9 + 0.2 * _noise(height, width, 90, rng)
+    thickness = 0.9 + 0.2 * noise(height, width, 90, rng)
     amounts = (
         np.stack([hematoxylin * patient.stain[0], eosin * patient.stain[1]], axis=-1) * thickness[..., None]
     )

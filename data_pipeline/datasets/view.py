@@ -5,20 +5,18 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.regions import ValidationRegion, split_by_region
 from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import same_name
 from searcher.data_pipeline.unannotated import check_annotated, is_partial, marked_value, objects_only
-
-if TYPE_CHECKING:
-    from searcher.data_pipeline.datasets.annotations.painting import Annotation
 
 __all__ = ["LABELS_ARE", "DataView", "LabelsAre", "objects_of", "viewed"]
 
@@ -37,7 +35,7 @@ _MAX_FACTOR = 16.0
 
 @dataclass(frozen=True)
 class DataView:
-    """How a data set is to be read. Plain values, which travel to workers."""
+    """How to read a data set: the meaning of its labels, its patients, its pixel size. Plain values."""
 
     labels_are: LabelsAre = ""
     """What label maps hold; empty: one number per object, unless the evidence speaks against it."""
@@ -52,7 +50,7 @@ class DataView:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is changed."""
+        """Whether this view leaves the data set unchanged."""
         return (
             self.labels_are in ("", "instances")
             and not self.patient_from
@@ -63,11 +61,11 @@ class DataView:
 
 
 def viewed(source: SampleSource, view: DataView) -> SampleSource:
-    """Return the data set as the view has it; the data set itself where the view changes nothing.
+    """Return a data set as a view changes it; the data set itself if the view changes nothing.
 
     Raises:
-        DataError: Names without the patient's pattern, images without a pixel size to resample from, or a region of
-            images that cannot be validated on.
+        DataError: A name does not match the pattern for patients, an image has no pixel size to resample from, or the
+            region for validation does not fit the data set.
     """
     whole = replace(view, val_region="")
     seen = source if whole.is_plain else _ViewedSource(source, whole)
@@ -89,11 +87,11 @@ class _ViewedSource:
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Side of a pixel after resampling; else as the data set says."""
+        """Side of a pixel in micrometres after resampling; without resampling, that of the data set."""
         return self._view.resample_um or self._source.pixel_size_um
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the data set's fingerprint and of what the view makes of it."""
+        """Return the SHA-256 of the data set's fingerprint and of the view's changes."""
         groups = [sample.group for sample in self.samples] if self._view.patient_from else []
         seen: tuple[object, ...] = (
             self._source.fingerprint(),
@@ -106,7 +104,7 @@ class _ViewedSource:
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
     def read(self, index: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
-        """Return image and label map as the view has them."""
+        """Return the image and label map of one sample, changed as the view says."""
         # Of a mask of 1 bit, `read` has made objects already.
         read = (
             getattr(self._source, "read_stored", self._source.read)
@@ -115,19 +113,23 @@ class _ViewedSource:
         )
         return self._seen(index, *read(index))
 
-    def read_annotated(self, index: int) -> tuple[NDArray[Any], "Annotation"]:
-        """Return the image, and its annotation with the classes of the objects that are left after resampling.
+    def read_annotated(self, index: int) -> tuple[NDArray[Any], Annotation]:
+        """Return one sample's image, and its annotation with the classes of the objects left after resampling.
 
-        Where the view makes other objects of the labels, there are no classes: they were of the file's own objects.
+        If the view makes other objects of the label map, there are no classes, because those belong to the file's own
+        objects.
         """
-        from searcher.data_pipeline.datasets.annotations.painting import Annotation  # imports shapely
-
         annotated = getattr(self._source, "read_annotated", None)
         if annotated is None or self._view.labels_are not in ("", "instances"):
             image, labels = self.read(index)
             return image, Annotation(labels)
-        image, annotation = annotated(index)
-        image, labels = self._seen(index, image, annotation.labels)
+        if self._view.labels_are and hasattr(self._source, "read_stored"):  # which is what `read` takes then
+            image, labels = self.read(index)
+            of_source = getattr(self._source, "object_classes", None)
+            annotation = Annotation(labels, {} if of_source is None else of_source(index))
+        else:
+            image, annotation = annotated(index)
+            image, labels = self._seen(index, image, annotation.labels)
         left = set(np.unique(labels).tolist())
         classes = {label: name for label, name in annotation.classes.items() if label in left}
         return image, replace(annotation, labels=labels, classes=classes)
@@ -192,12 +194,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def objects_of(labels: NDArray[np.int32], labels_are: LabelsAre) -> NDArray[np.int32]:
-    """Return a map with one number per object.
+    """Return a label map with one number per object, made of the stored values.
 
     Args:
-        labels: int32[H, W] as the file has it; what is not annotated, -1, stays.
-        labels_are: `binary` and `binary-inverted` take the 8-connected pieces above, or up to, half of the largest
-            value. `binary-watershed` cuts the pieces at their necks. `classes` takes the pieces of each value.
+        labels: int32[H, W], the stored values; -1, for pixels that are not annotated, stays.
+        labels_are: Meaning of the stored values. `binary`: each 8-connected piece above half of the largest value is an
+            object; `binary-inverted`: each piece up to half. `binary-watershed` also cuts the pieces at their necks.
+            `classes`: each connected piece of one value is an object. Empty or `instances`: unchanged.
     """
     if labels_are in ("", "instances"):
         return labels

@@ -20,17 +20,17 @@ __all__ = ["new_folder", "write_release"]
 def write_release(
     source: SampleSource, folder: Path, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Write `train_1.png`, `train_1_anno.png`, .., `Grade.csv`, with the samples' own names.
+    """Write a data set in the layout of the GlaS release: `train_1.png`, `train_1_anno.png`, .., `Grade.csv`.
 
-    All is written next to the folder and renamed: interrupted, nothing is left of it.
+    The folder is written under a temporary name next to its place and then renamed: an interrupted call leaves nothing.
 
     Args:
-        source: A data set whose samples are named as in the release; label maps of up to 65,535 objects.
-        folder: Must be new or empty.
-        progress: Receives the number of finished images and of all.
+        source: A data set whose samples are named as in the GlaS release, with at most 65,535 objects per image.
+        folder: Folder to write; must be new or empty.
+        progress: Called with (images written, images in all).
 
     Raises:
-        DataError: The folder is taken, or cannot be written.
+        DataError: The folder is not empty, or cannot be written.
     """
     with new_folder(folder) as temporary:
         _write(source, temporary, progress)
@@ -38,13 +38,13 @@ def write_release(
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write into, which becomes `folder` when the body ends well, and else goes.
+    """Yield a temporary folder, which is renamed to `folder` when the `with` block succeeds, else deleted.
 
     Args:
-        folder: Must be new or empty.
+        folder: The final path; must be new or an empty folder.
 
     Raises:
-        DataError: The folder is taken, or cannot be written.
+        DataError: The folder is not empty, or cannot be written.
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

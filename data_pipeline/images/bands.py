@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.images.plain import opened_at_any_size, pixels_of
+from searcher.data_pipeline.images.plain import decoded_pixels, opened_at_any_size
 from searcher.data_pipeline.images.raster import HeadedRaster, ImageHeader
 from searcher.data_pipeline.scratch import FileArray, ScratchArray
 from searcher.data_pipeline.tiling import Tile
@@ -35,11 +35,11 @@ Pixels = NDArray[np.uint8]
 
 
 class FileRaster(HeadedRaster):
-    """An uncompressed image in a file: a scratch file, mostly.
+    """An uncompressed image in a file, usually a scratch file, that is read window by window.
 
     Args:
-        pixels: uint8[H, W, 1 or 3]; closed with the raster.
-        header: Of the image.
+        pixels: The image's pixels, uint8[H, W, 1 or 3]; closed together with the raster.
+        header: Header of the image.
     """
 
     def __init__(self, pixels: FileArray[np.uint8], header: ImageHeader) -> None:
@@ -51,21 +51,21 @@ class FileRaster(HeadedRaster):
         return self._pixels.read(window)
 
     def close(self) -> None:
-        """Give the room back."""
+        """Close the file, which frees the disk space of a scratch file."""
         self._pixels.close()
 
 
 def decode_into_scratch(path: Path, header: ImageHeader, folder: Path) -> FileRaster:
-    """Decode an image into a scratch file of one or three bytes for each pixel.
+    """Return an image that was decoded into a scratch file, one or three bytes for each pixel.
 
     Args:
-        path: A png, jpg or bmp.
-        header: Its header.
-        folder: For the scratch file.
+        path: A png, jpg or bmp file.
+        header: Header of that file.
+        folder: Folder for the scratch file.
 
     Raises:
         DataError: The file cannot be decoded in bands.
-        OSError: No room for it.
+        OSError: The disk is full, or the scratch file cannot be written.
     """
     with ExitStack() as on_failure:
         bands = _bands(path, header)
@@ -147,7 +147,7 @@ def _png_bands(path: Path) -> Iterator[Pixels]:
             with Image.open(io.BytesIO(whole)) as band:
                 band.load()
                 above = band.crop((0, num, width, num + 1)).tobytes()
-                yield pixels_of(band)[1:]
+                yield decoded_pixels(band)[1:]
 
 
 def _png_rows(

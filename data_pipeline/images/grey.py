@@ -9,10 +9,10 @@ __all__ = ["grey_channel"]
 
 
 def grey_channel(pixels: NDArray[Any]) -> NDArray[Any] | None:
-    """Return [H, W], the one channel of a grey picture in colour; None if the colours differ or it is not opaque.
+    """Return the single channel [H, W] of a picture that is grey; None if colours differ or a pixel is transparent.
 
     Args:
-        pixels: [H, W, 1 to 4]: grey or three colours, perhaps transparency after them.
+        pixels: [H, W, 1 to 4]: grey or three colours, perhaps followed by opacity.
     """
     num = pixels.shape[2]
     if not np.issubdtype(pixels.dtype, np.integer) or not 1 <= num <= 4:

@@ -36,7 +36,7 @@ _ARRAYS = ("labels", "masks", "label_map", "arr_0")
 
 @dataclass(frozen=True, kw_only=True)
 class LabelHeader:
-    """What a label map's file tells without its values being decoded."""
+    """Size, type and tags of a label map, read from its file without decoding values."""
 
     height: int
     width: int
@@ -47,14 +47,14 @@ class LabelHeader:
     has_palette: bool = False
     """Whether the values stand for colours of a palette."""
     orientation: int = 1
-    """The orientation tag of TIFF. Values are taken as they are stored, whatever it says."""
+    """The orientation tag of TIFF. It does not change the values, which are used as stored."""
 
 
 def read_label_header(path: Path) -> LabelHeader:
-    """Return what a label map's file tells without its values being decoded.
+    """Return size, type and tags of a label map, without decoding its values.
 
     Raises:
-        DataError: The file cannot be read, or is no label map by its header.
+        DataError: The file cannot be read, or its header is not that of a label map.
     """
     with decoding(path):
         kind = _kind(path)
@@ -70,10 +70,10 @@ def read_label_header(path: Path) -> LabelHeader:
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
-    """Return a label map as int32[H, W]: 0 background, -1 not annotated, other values as they are stored.
+    """Return a label map as int32[H, W]: 0 is background, -1 not annotated, other values are as stored.
 
     Raises:
-        DataError: The file does not decode, is no label map, or has a label that does not fit.
+        DataError: The file cannot be decoded, is no label map, or has a label that does not fit into 32 bits.
     """
     labels = read_wide_labels(path)
     if labels.dtype != np.int32:
@@ -85,10 +85,10 @@ def read_labels(path: Path) -> NDArray[np.int32]:
 
 
 def read_wide_labels(path: Path) -> NDArray[np.int32] | NDArray[np.int64]:
-    """Return a label map as `read_labels` does, or as int64[H, W] where a label does not fit into 32 bits.
+    """Return a label map like `read_labels`, but as int64[H, W] if a label does not fit into 32 bits.
 
     Raises:
-        DataError: The file does not decode, or is no label map.
+        DataError: The file cannot be decoded, or is no label map.
     """
     with decoding(path):
         kind = _kind(path)

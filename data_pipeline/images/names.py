@@ -45,14 +45,17 @@ _ANNOTATION = "_anno"
 
 
 def same_name(name: str) -> str:
-    """Return a name in the one form in which names are compared: macOS decomposes letters, others compose them."""
+    """Return a name in Unicode's composed form (NFC), so that equal names compare equal on all systems.
+
+    macOS decomposes letters with accents, other systems compose them.
+    """
     return unicodedata.normalize("NFC", name)
 
 
 def is_data_file(path: Path, suffixes: Collection[str]) -> bool:
-    """Return whether a path is a file, not hidden, whose name ends in one of the suffixes, in any case.
+    """Return whether a path is a file that is not hidden and whose name ends in one of the suffixes.
 
-    Folders, pipes, sockets and devices are none, with any name.
+    Capitals in the ending are ignored. Folders, pipes, sockets and devices are no data files.
     """
     return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
 
@@ -61,7 +64,7 @@ def subfolder(root: Path, name: str) -> Path | None:
     """Return the folder in `root` with that name, ignoring case; None if there is none.
 
     Raises:
-        DataError: Several folders match, even if one matches exactly.
+        DataError: Several folders match, even if one of them matches exactly.
     """
     found = [
         path for path in sorted(root.iterdir()) if path.name.casefold() == name.casefold() and path.is_dir()
@@ -74,7 +77,7 @@ def subfolder(root: Path, name: str) -> Path | None:
 
 
 def unusable_entries(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
-    """Return a line for every entry that is called as an image and is no file: a folder, a pipe, a broken link."""
+    """Return a line for each entry with an image's ending that is no file: a folder, a pipe, a broken link."""
     return [
         f"{path}: must be a file, got {what_is(path)}; replace it or move it away"
         for path in sorted(folder.iterdir())
@@ -83,7 +86,7 @@ def unusable_entries(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -
 
 
 def what_is(path: Path) -> str:
-    """Return what a path is that is no file, for people."""
+    """Return a phrase such as `a folder` or `a link to nothing` for a path that is no file."""
     if path.is_symlink() and not path.exists():
         return "a link to nothing"
     for what in ("dir", "fifo", "socket", "block_device", "char_device"):
@@ -93,20 +96,24 @@ def what_is(path: Path) -> str:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the image files directly in a folder, by name; hidden files are left out."""
+    """Return the image files directly in a folder, sorted by name; hidden files are left out."""
     return [path for path in sorted(folder.iterdir()) if is_data_file(path, IMAGE_SUFFIXES)]
 
 
 def images_by_stem(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> dict[str, list[Path]]:
-    """Return the image files directly in `folder` by name without extension; hidden files are left out.
+    """Return the image files directly in a folder by their name without ending; hidden files are left out.
 
-    Names that differ in their Unicode form only are one.
+    Names that differ only in their Unicode form are the same.
     """
     return _by_stem(path for path in sorted(folder.iterdir()) if is_data_file(path, suffixes))
 
 
 def single_files(found: dict[str, list[Path]]) -> tuple[dict[str, Path], list[str]]:
-    """Return one file per stem, and a line for every stem that several files claim."""
+    """Return one file for each stem, and a line for each stem with several files.
+
+    Args:
+        found: The files by their name without ending (stem), as `images_by_stem` returns.
+    """
     problems = [
         f"{paths[0].parent}: {stem} must be one file, got {', '.join(p.name for p in paths)}; keep one of them"
         for stem, paths in found.items()
@@ -116,15 +123,15 @@ def single_files(found: dict[str, list[Path]]) -> tuple[dict[str, Path], list[st
 
 
 def label_maps_in(folder: Path, images: Collection[str] | None = None) -> dict[str, list[Path]]:
-    """Return the label maps directly in a folder, by the name of the image that each is of.
+    """Return the label maps directly in a folder, by the name of the image to which each belongs.
 
-    A file `x_mask.png` is of image `x`, as are `x.labels.tif` and `x_anno.bmp`. A file `x.png` next to one of the last
-    two is the image, and left out, as are the overlays of `searcher predict`.
+    `x_mask.png`, `x.labels.tif` and `x_anno.bmp` belong to image `x`. A file `x.png` next to one of the last two is the
+    image, and is left out. So are the overlays of `searcher predict`.
 
     Args:
-        folder: Where to look.
-        images: Names of the images, if they are known: a file that is called as one of them is its label map, marked
-            or not.
+        folder: The folder.
+        images: Names of the images, if they are known. A file with the name of an image is its label map, with or
+            without such an ending.
     """
     files = images_by_stem(folder, LABEL_SUFFIXES)
     known = {same_name(name) for name in images or ()}
@@ -166,7 +173,7 @@ def _without_ome(stem: str) -> str:
 
 
 def without_marks(stem: str) -> str:
-    """Return a label map's name without what says that it is one; of another file the name itself."""
+    """Return a label map's name without parts such as `_mask`; another name is returned unchanged."""
     return _unmarked(stem, ())
 
 

@@ -16,14 +16,14 @@ __all__ = ["PixelKind", "as_data", "check_alike", "kind_of"]
 
 @dataclass(frozen=True)
 class PixelKind:
-    """Channels and depth of an image as a data set has it: see `as_data`."""
+    """Number of channels and type of the pixels of an image, after `as_data`."""
 
     channels: int = 3
     dtype: Literal["uint8", "uint16"] = "uint8"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the channels, where nobody gave any."""
+        """Default names of the channels, such as `red`, `green`, `blue`."""
         if self == PixelKind():
             return ("red", "green", "blue")
         if self.channels == 1:
@@ -31,10 +31,14 @@ class PixelKind:
         return tuple(f"channel {number}" for number in range(1, self.channels + 1))
 
     def require(self, path: Path, pixels: Pixels) -> None:
-        """Refuse pixels of another kind.
+        """Raise an error if an image has other channels or another depth.
+
+        Args:
+            path: The image file, for the message.
+            pixels: The image, [H, W, C].
 
         Raises:
-            DataError: They are.
+            DataError: The channels or the depth differ.
         """
         got = (pixels.shape[2], pixels.dtype.name)
         if got != (self.channels, self.dtype):
@@ -51,10 +55,14 @@ class PixelKind:
 
 
 def kind_of(path: Path, header: ImageHeader) -> PixelKind:
-    """Return what an image file is to a data set; nothing is decoded.
+    """Return the channels and depth that an image has in a data set, from its header alone.
+
+    Args:
+        path: The image file, for messages.
+        header: Its header.
 
     Raises:
-        DataError: It is 16 bit colour: nobody knows which of its levels make the picture.
+        DataError: The image is 16 bit colour: it is not known which range of values to show.
     """
     if header.dtype != np.uint8 and header.colour == "rgb":
         raise DataError(
@@ -68,9 +76,9 @@ def kind_of(path: Path, header: ImageHeader) -> PixelKind:
 
 
 def as_data(pixels: Pixels) -> Pixels:
-    """Return pixels as data sets have them: 8 bit grey in three equal channels, all else as it is.
+    """Return pixels [H, W, C] in a data set's form: 8 bit grey becomes three equal channels, others are unchanged.
 
-    So grey images may be mixed with coloured ones, and networks that were trained on colours take them.
+    So grey images may be mixed with coloured ones, and networks that were trained on colours accept them.
     """
     if pixels.dtype == np.uint8 and pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
@@ -78,10 +86,10 @@ def as_data(pixels: Pixels) -> Pixels:
 
 
 def check_alike(kinds: Mapping[Path, PixelKind]) -> tuple[PixelKind, list[str], set[Path]]:
-    """Return what most images are, a line for each other kind, and the images of other kinds.
+    """Return the most frequent channels and depth, a line for each other kind, and the paths of the other images.
 
     Args:
-        kinds: Of all images of a data set, in its order.
+        kinds: Channels and depth of all images of a data set, by path, in the data set's order.
     """
     if not kinds:
         return PixelKind(), [], set()

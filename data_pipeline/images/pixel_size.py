@@ -30,14 +30,19 @@ _INCH, _CENTIMETRE = 2, 3
 
 
 def square(x_um: float, y_um: float) -> float | None:
-    """Return the side of a square pixel from both of its sides; None for what is no size, or not square."""
+    """Return the side of a square pixel in micrometres; None if a side is not a positive number, or the sides differ.
+
+    Args:
+        x_um: Width of a pixel in micrometres.
+        y_um: Height of a pixel in micrometres.
+    """
     if not (math.isfinite(x_um) and math.isfinite(y_um)) or min(x_um, y_um) <= 0:
         return None
     return math.sqrt(x_um * y_um) if max(x_um, y_um) <= min(x_um, y_um) * (1 + _TOLERANCE) else None
 
 
 def pixel_size_of_tiff(tiff: "TiffFile", page: "TiffPage") -> float | None:
-    """Return the pixel size that a TIFF file gives of one of its pages, in um; None if there is none to believe."""
+    """Return the side of a pixel in micrometres that a TIFF file gives for a page; None if there is none to trust."""
     if tiff.is_ome and tiff.ome_metadata:
         return _of_ome(tiff.ome_metadata)
     aperio = re.search(r"\bMPP *= *([0-9.]+)", page.description or "")

@@ -18,8 +18,8 @@ from searcher.data_pipeline.images.raster import Colour, ImageHeader, Pixels
 
 __all__ = [
     "check_ratio",
+    "decoded_pixels",
     "opened_at_any_size",
-    "pixels_of",
     "plain_header",
     "png_bit_depth",
     "read_plain",
@@ -41,7 +41,7 @@ _MAX_RATIO_OTHER = 20_000
 
 @contextmanager
 def opened_at_any_size(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Yield an image by Pillow, for its header: without the limit of pixels that guards decoding in memory."""
+    """Yield an image opened by Pillow, to read its header: without Pillow's limit on the number of pixels."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with Image.open(path, formats=("PNG", "JPEG", "BMP")) as opened:
@@ -51,10 +51,11 @@ def opened_at_any_size(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 
 def plain_header(path: Path) -> ImageHeader:
-    """Return the header of a png, jpg or bmp.
+    """Return the header of a png, jpg or bmp file.
 
     Raises:
-        DataError: It is no 8 or 16 bit image in grey or colour, or its size cannot be that of such a file.
+        DataError: The file holds no 8 or 16 bit image in grey or colour, or several images.
+        ValueError: The file is too short for the size in its header.
     """
     depth = png_bit_depth(path)
     with opened_at_any_size(path) as opened:
@@ -82,10 +83,14 @@ def plain_header(path: Path) -> ImageHeader:
 
 
 def read_plain(path: Path, header: ImageHeader) -> Pixels:
-    """Return the pixels of a png, jpg or bmp, decoded whole.
+    """Return the pixels of a png, jpg or bmp file, [H, W, C], uint8 or uint16.
+
+    Args:
+        path: The file.
+        header: The result of `plain_header` for the same file.
 
     Raises:
-        DataError: The file is another one than its header was read of.
+        ValueError: The file changed since its header was read.
     """
     if header.dtype == np.uint16:
         import imagecodecs
@@ -94,14 +99,14 @@ def read_plain(path: Path, header: ImageHeader) -> Pixels:
         pixels: Pixels = np.atleast_3d(decoded)[..., : header.channels].astype(np.uint16, copy=False)
     else:
         with opened_at_any_size(path) as opened:
-            pixels = pixels_of(opened)
+            pixels = decoded_pixels(opened)
     if pixels.shape != (header.height, header.width, header.channels):
         raise ValueError("a file that changed while it was read")
     return np.ascontiguousarray(pixels)
 
 
-def pixels_of(opened: Image.Image) -> NDArray[np.uint8]:
-    """Return an image's 8 bit pixels [H, W, 1 or 3], without transparency, a palette's colours looked up."""
+def decoded_pixels(opened: Image.Image) -> NDArray[np.uint8]:
+    """Return an opened image's 8 bit pixels, [H, W, 1 or 3], without transparency; palettes become colours."""
     if opened.mode == "LA":
         opened = opened.getchannel("L")
     elif opened.mode in ("P", "PA"):
@@ -111,7 +116,7 @@ def pixels_of(opened: Image.Image) -> NDArray[np.uint8]:
 
 
 def png_bit_depth(path: Path) -> tuple[int, int] | None:
-    """Return bits of a sample and the colour type of a png; None for another file."""
+    """Return the bits per sample and the colour type of a png file; None if the file is no png."""
     with path.open("rb") as file:
         head = file.read(_PNG_HEADER_BYTES)
     is_png = head[:8] == b"\x89PNG\r\n\x1a\n" and head[12:16] == b"IHDR" and len(head) == _PNG_HEADER_BYTES
@@ -119,7 +124,11 @@ def png_bit_depth(path: Path) -> tuple[int, int] | None:
 
 
 def require_one_frame(path: Path, opened: Image.Image) -> None:
-    """Refuse animations and files of several pages.
+    """Raise an error if a file is an animation or has several pages.
+
+    Args:
+        path: The file, for messages.
+        opened: The opened file.
 
     Raises:
         DataError: The file holds more than one image.
@@ -130,10 +139,10 @@ def require_one_frame(path: Path, opened: Image.Image) -> None:
 
 
 def check_ratio(path: Path, opened: Image.Image) -> None:
-    """Refuse a header that tells more pixels than the file's bytes can stand for, before room is made for them.
+    """Raise an error if a file is too short for the size in its header, before memory is allocated for it.
 
     Raises:
-        ValueError: It does.
+        ValueError: The header states more pixels than the file's bytes can encode.
     """
     num_px, num_bytes = opened.width * opened.height, path.stat().st_size
     per_px = len(opened.getbands()) if opened.mode not in ("1", "P", "L") else 1 / 8

@@ -26,7 +26,7 @@ Colour = Literal["grey", "rgb", "channels"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageHeader:
-    """What an image file tells without its pixels being decoded."""
+    """Size, channels, type and pixel size of an image, read from its file without decoding pixels."""
 
     height: int
     width: int
@@ -38,11 +38,11 @@ class ImageHeader:
     pixel_size_um: float | None = None
     """Side of a pixel; None where the file does not say it, or nothing to believe."""
     orientation: int = 1
-    """The orientation tag of TIFF and EXIF, 1 to 8. Pixels are taken as they are stored, whatever it says."""
+    """The orientation tag of TIFF and EXIF, 1 to 8. It does not change the pixels, which are used as stored."""
 
     @property
     def depth(self) -> str:
-        """What the image is, for people: `8 bit grey`, `16 bit RGB`, `16 bit, 4 channels`."""
+        """A phrase for messages such as `8 bit grey`, `16 bit RGB` or `16 bit, 4 channels`."""
         bits = f"{8 * self.dtype.itemsize} bit"
         return (
             f"{bits}, {self.channels} channels"
@@ -56,7 +56,13 @@ _NAMES = {"grey": "grey", "rgb": "RGB"}
 
 @contextmanager
 def decoding(path: Path) -> Iterator[None]:
-    """Turn what decoders raise at a damaged file into a DataError that names it; not that a disk is full."""
+    """Context manager that turns a decoder's errors on a damaged file into a DataError that names the file.
+
+    An error about a full disk passes unchanged.
+
+    Args:
+        path: The file that is decoded.
+    """
     try:
         yield
     except DataError:
@@ -79,7 +85,7 @@ def decoding(path: Path) -> Iterator[None]:
 
 
 class Raster(Protocol):
-    """An image of any size. A context manager: whatever it holds open goes with it."""
+    """An image of any size, read window by window. A context manager that closes its files."""
 
     @property
     def header(self) -> ImageHeader:
@@ -95,13 +101,13 @@ class Raster(Protocol):
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Side of a pixel in um; None where the file does not say it."""
+        """Side of a pixel in micrometres; None if the file does not state it."""
 
     def read(self, window: Tile) -> Pixels:
-        """Return the pixels [h, w, channels] of a window that lies in the image.
+        """Return the pixels of a window, [h, w, channels]. The window must lie inside the image.
 
         Raises:
-            DataError: The file does not decode there.
+            DataError: The file cannot be decoded there.
         """
 
     def __enter__(self) -> Self: ...
@@ -112,10 +118,10 @@ class Raster(Protocol):
 
 
 class HeadedRaster(Closing):
-    """A raster whose size and pixel size are those of its header.
+    """Base class of rasters whose size and pixel size come from a header.
 
     Args:
-        header: Of the image.
+        header: Header of the image.
     """
 
     def __init__(self, header: ImageHeader) -> None:
@@ -125,12 +131,13 @@ class HeadedRaster(Closing):
 
 
 class ArrayRaster(HeadedRaster):
-    """An image in memory.
+    """A raster of an image in memory.
 
     Args:
         pixels: uint8 or uint16[H, W, channels].
-        header: Of the file; by default what the pixels tell: 1 channel is grey, 3 of 8 bit are RGB.
-        pixel_size_um: Side of a pixel, if known and no header is given.
+        header: Header of the image's file. By default it is made from the pixels: 1 channel is grey, 3 of 8 bits are
+            RGB.
+        pixel_size_um: Side of a pixel in micrometres, used if no header is given.
     """
 
     def __init__(
@@ -153,5 +160,5 @@ class ArrayRaster(HeadedRaster):
         self._pixels = pixels
 
     def read(self, window: Tile) -> Pixels:
-        """Return [h, w, channels] of a window."""
+        """Return the pixels of a window, [h, w, channels]."""
         return self._pixels[window.window]

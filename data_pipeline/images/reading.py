@@ -38,10 +38,10 @@ _SIGNATURES = {
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Return what an image file tells without its pixels being decoded.
+    """Return size, channels, type and pixel size of an image file, without decoding its pixels.
 
     Raises:
-        DataError: The file cannot be read, or is none that is taken; see the package's table.
+        DataError: The file cannot be read, or its format is not supported; see the package's table.
     """
     with decoding(path):
         if _is_plain(path):
@@ -51,12 +51,13 @@ def read_header(path: Path) -> ImageHeader:
 
 
 def read_image(path: Path) -> Pixels:
-    """Return an image's pixels as the file has them, [H, W, channels].
+    """Return an image's pixels, [H, W, channels], with the type that the file has.
 
-    One channel for grey, three for colour (palettes are looked up, transparency is dropped), or as many as there are.
+    Grey has one channel and colour has three: palettes become colours, transparency is dropped. Other images have all
+    their channels.
 
     Raises:
-        DataError: The file does not decode, is none that is taken, or is too large to be read as a whole.
+        DataError: The file cannot be decoded, its format is not supported, or it is too large to be read whole.
     """
     with decoding(path):
         if _is_plain(path):
@@ -69,15 +70,15 @@ def read_image(path: Path) -> Pixels:
 
 
 def open_raster(path: Path, scratch_folder: Path) -> Raster:
-    """Open an image of any size; its pixels are read later, window by window.
+    """Return an image of any size, whose pixels are read later, window by window.
 
     Args:
         path: The file.
-        scratch_folder: Where there is room for a large image that can only be decoded as a whole.
+        scratch_folder: Folder with room for a large image that can only be decoded whole.
 
     Raises:
-        DataError: The file does not decode, or is none that is taken.
-        OSError: No room for it.
+        DataError: The file cannot be decoded, or its format is not supported.
+        OSError: The disk is full.
     """
     with decoding(path):
         if not _is_plain(path):
@@ -89,27 +90,27 @@ def open_raster(path: Path, scratch_folder: Path) -> Raster:
 
 
 def read_data_image(path: Path) -> Pixels:
-    """Return an image as data sets have it, uint8 or uint16[H, W, C]: 8 bit grey becomes three equal channels.
+    """Return an image as data sets hold it, uint8 or uint16[H, W, C]: 8 bit grey becomes three equal channels.
 
     Raises:
-        DataError: The file does not decode, is none that is taken, is 16 bit colour, or is too large.
+        DataError: The file cannot be decoded, its format is not supported, it is 16 bit colour, or it is too large.
     """
     kind_of(path, read_header(path))
     return as_data(read_image(path))
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Return an image of 8 bit, grey or colour, as uint8[H, W, 3]; grey becomes three equal channels.
+    """Return an 8 bit image in grey or colour as uint8[H, W, 3]; grey becomes three equal channels.
 
     Raises:
-        DataError: The file does not decode, or holds something else.
+        DataError: The file cannot be decoded, or the image is of another kind.
     """
     require_rgb(path, read_header(path))
     return as_rgb(read_image(path))
 
 
 def as_rgb(pixels: Pixels) -> NDArray[np.uint8]:
-    """Return uint8[h, w, 3] of 8 bit pixels in grey or RGB."""
+    """Return 8 bit pixels in grey or RGB, uint8[h, w, 1 or 3], as RGB uint8[h, w, 3]."""
     assert pixels.dtype == np.uint8, pixels.dtype
     assert pixels.shape[2] in (1, 3), pixels.shape
     rgb: NDArray[np.uint8] = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
@@ -117,10 +118,10 @@ def as_rgb(pixels: Pixels) -> NDArray[np.uint8]:
 
 
 def require_rgb(path: Path, header: ImageHeader) -> None:
-    """Refuse what is no 8 bit image in grey or RGB.
+    """Raise an error unless an image is 8 bit grey or RGB.
 
     Raises:
-        DataError: It is something else.
+        DataError: The image is of another kind.
     """
     kind_of(path, header)
     if header.dtype != np.uint8 or header.colour == "channels":
@@ -130,11 +131,12 @@ def require_rgb(path: Path, header: ImageHeader) -> None:
 
 
 def file_kind(path: Path) -> str:
-    """Return `plain`, `tiff`, `npy` or `npz` by a file's first bytes, and "" for another; a slide by its name.
+    """Return the kind of a file by its first bytes: `plain`, `tiff`, `npy`, `npz`, or empty; `slide` by its name.
 
     Raises:
-        OSError: The file cannot be read.
-        DataError: There is nothing to read: no file, or one of 0 bytes.
+        OSError: The file is missing, or cannot be read.
+        DataError: The path is a folder, a pipe or another thing that is no file.
+        ValueError: The file has 0 bytes.
     """
     if not path.is_file():  # opening a pipe would wait for somebody to write into it
         if path.exists() or path.is_symlink():

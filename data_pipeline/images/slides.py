@@ -15,7 +15,7 @@ __all__ = ["open_slide"]
 
 
 def open_slide(path: Path) -> Raster | None:
-    """Open a slide at its full resolution; None where OpenSlide is missing, or does not know the file.
+    """Return a whole slide as raster at full resolution; None if OpenSlide is missing or cannot read the file's format.
 
     Raises:
         DataError: OpenSlide knows the file's format, but cannot open it.
@@ -54,7 +54,7 @@ class _Slide(HeadedRaster):
         )
 
     def read(self, window: Tile) -> NDArray[np.uint8]:
-        """Return uint8[h, w, 3] of a window; white where the slide holds nothing."""
+        """Return a window uint8[h, w, 3]; white where the slide has no pixels."""
         left, top = self._origin
         with decoding(self._path):
             region = self._slide.read_region(

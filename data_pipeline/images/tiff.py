@@ -1,6 +1,6 @@
 """TIFF files by tifffile: OME-TIFF, BigTIFF, pyramids, tiles or strips, interleaved or planar.
 
-Pixels are taken as they are stored, whatever an orientation tag says. Tiles are decoded as they are requested, the last
+Pixels are used as stored; an orientation tag is ignored. Tiles are decoded as they are requested, the last
 ones kept. What is neither compressed nor tiled is read where it lies. Strips span the image's width, so they are
 decoded once, into a scratch file if many.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images.raster import HeadedRaster, Pixels, Raster, decoding
 from searcher.data_pipeline.images.tiff_checks import jpeg_size
-from searcher.data_pipeline.images.tiff_layout import JPEG, TiffImage, find_image, opened
+from searcher.data_pipeline.images.tiff_layout import JPEG, TiffImage, find_tiff_image, opened_tiff
 from searcher.data_pipeline.scratch import FileArray, ScratchArray
 from searcher.data_pipeline.tiling import Tile
 
@@ -32,19 +32,20 @@ _MAX_SEGMENT_BYTES = 1 << 28
 
 
 def open_tiff(path: Path, scratch_folder: Path | None, *, in_memory_px: int) -> Raster:
-    """Open a TIFF file.
+    """Return the image in a TIFF file as raster.
 
     Args:
         path: The file.
-        scratch_folder: For larger images in compressed strips; None if the image is read once, as a whole.
-        in_memory_px: Larger ones.
+        scratch_folder: Folder for decoding images in compressed strips above `in_memory_px`; None if the image is to be
+            read once, whole.
+        in_memory_px: Largest image that is decoded in memory, in pixels.
 
     Raises:
-        DataError: The file does not decode, or holds something else than one image that is taken.
-        OSError: No room for it.
+        DataError: The file cannot be decoded, or does not hold exactly one supported image.
+        OSError: The disk is full.
     """
     with ExitStack() as on_failure:
-        tiff = on_failure.enter_context(opened(path))
+        tiff = on_failure.enter_context(opened_tiff(path))
         raster = _Tiff(path, tiff, scratch_folder, in_memory_px)
         on_failure.pop_all()
         return raster
@@ -61,7 +62,7 @@ class _Tiff(HeadedRaster):
     def __init__(self, path: Path, tiff: tifffile.TiffFile, folder: Path | None, in_memory_px: int) -> None:
         self._path = path
         self._tiff = tiff
-        image = find_image(path, tiff)
+        image = find_tiff_image(path, tiff)
         super().__init__(image.header)
         self._image = image
         self._dtype = np.dtype(image.key.dtype)

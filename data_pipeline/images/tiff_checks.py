@@ -44,11 +44,11 @@ _NUM_SHOWN = 80
 
 
 def check_pages(path: Path) -> None:
-    """Walk through a file's pages without reading them.
+    """Check the chain of a TIFF file's pages, without reading the pages.
 
     Raises:
         ValueError: A page lies outside the file or follows itself, or a tag is longer than the file.
-        DataError: There are too many.
+        DataError: There are too many pages.
     """
     num_bytes = path.stat().st_size
     with path.open("rb") as file:
@@ -82,16 +82,16 @@ def check_pages(path: Path) -> None:
 
 
 def check_segments(path: Path, page: Any, key: Any, num_planes: int) -> None:
-    """Hold a page's size against its table of tiles or strips, and against the file's length.
+    """Check that a page's size agrees with its table of tiles or strips, and with the file's length.
 
     Args:
         path: The file.
-        page: The page with the table.
-        key: The page that says how it is encoded.
-        num_planes: Channels that lie one after the other, each with tiles or strips of its own.
+        page: The page that has the table.
+        key: The page that states how pixels are encoded.
+        num_planes: Number of channels that are stored one after the other, each with tiles or strips of its own.
 
     Raises:
-        ValueError: They do not fit.
+        ValueError: They do not agree.
     """
     height, width = int(key.imagelength), int(key.imagewidth)
     if min(height, width) < 1:
@@ -121,11 +121,11 @@ def check_segments(path: Path, page: Any, key: Any, num_planes: int) -> None:
 
 
 def check_ome(path: Path, tiff: tifffile.TiffFile) -> None:
-    """Hold OME-XML against the file's pages, and refuse it where it names other files: none is ever opened.
+    """Check that OME-XML agrees with the file's pages, and does not refer to other files, which are never opened.
 
     Raises:
-        ValueError: It counts more planes than there are pages, or defines entities.
-        DataError: Planes lie in other files.
+        ValueError: The OME-XML counts more planes than there are pages, or defines entities.
+        DataError: Planes are in other files.
     """
     xml = tiff.ome_metadata
     if xml is None:
@@ -186,7 +186,7 @@ def _check_planes(path: Path, pixels: ElementTree.Element, num_pages: int) -> No
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return height and width that a JPEG stream gives; None where it gives none."""
+    """Return the height and width in the header of a JPEG stream; None if it has none."""
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images.grey import grey_channel
-from searcher.data_pipeline.images.tiff_layout import opened, single_image
+from searcher.data_pipeline.images.tiff_layout import opened_tiff, single_image
 
 __all__ = ["read_tiff_labels", "tiff_label_header"]
 
@@ -21,12 +21,12 @@ _FAX = {2, 3, 4, 32771}
 
 
 def tiff_label_header(path: Path) -> dict[str, Any]:
-    """Return the fields of a `LabelHeader`.
+    """Return the fields of a `LabelHeader` for a label map in a TIFF file, by name.
 
     Raises:
-        DataError: The file holds something else than one label map.
+        DataError: The file does not hold exactly one label map.
     """
-    with opened(path) as tiff:
+    with opened_tiff(path) as tiff:
         _, key = _page(path, tiff)
         orientation = key.tags.get(274)
         value = orientation.value if orientation is not None else 1
@@ -41,16 +41,16 @@ def tiff_label_header(path: Path) -> dict[str, Any]:
 
 
 def read_tiff_labels(path: Path, max_bytes: int) -> NDArray[Any]:
-    """Return the stored values [H, W] of a TIFF file; of a grey picture in colour, one of the equal channels.
+    """Return the values of a label map in a TIFF file as stored, [H, W]; a grey picture in colour is accepted.
 
     Args:
         path: The file.
-        max_bytes: Largest label map that is decoded.
+        max_bytes: Largest label map that is decoded, in bytes.
 
     Raises:
-        DataError: The file holds something else than one label map, or a larger one.
+        DataError: The file does not hold exactly one label map, or the label map is too large.
     """
-    with opened(path) as tiff:
+    with opened_tiff(path) as tiff:
         page, key = _page(path, tiff)
         if key.nbytes > max_bytes:
             raise DataError(

@@ -17,7 +17,7 @@ from searcher.data_pipeline.images.pixel_size import pixel_size_of_tiff
 from searcher.data_pipeline.images.raster import Colour, ImageHeader
 from searcher.data_pipeline.images.tiff_checks import check_ome, check_pages, check_segments
 
-__all__ = ["JPEG", "TiffImage", "find_image", "opened", "single_image"]
+__all__ = ["JPEG", "TiffImage", "find_tiff_image", "opened_tiff", "single_image"]
 
 JPEG = {6, 7, 34892, 33007}
 """Compressions whose decoder turns YCbCr into RGB."""
@@ -34,7 +34,7 @@ Meaning = Literal["stored", "inverted", "palette", "scaled"]
 
 @dataclass(frozen=True, kw_only=True)
 class TiffImage:
-    """The image of a TIFF file."""
+    """The image of a TIFF file: its header, pages, and the meaning of its stored values."""
 
     header: ImageHeader
     pages: Sequence[Any]
@@ -45,21 +45,21 @@ class TiffImage:
     """What stored values become: nothing else, a negative, a palette's colours, or 8 bit from fewer."""
 
 
-def opened(path: Path) -> tifffile.TiffFile:
-    """Open a TIFF file, once its pages are known to be in order.
+def opened_tiff(path: Path) -> tifffile.TiffFile:
+    """Return an open TIFF file, after checking the chain of its pages.
 
     Raises:
-        ValueError: They are not.
+        ValueError: The chain is damaged; see `check_pages`.
     """
     check_pages(path)
     return tifffile.TiffFile(path)
 
 
-def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
-    """Return the image of a TIFF file; nothing is decoded.
+def find_tiff_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
+    """Return the image of a TIFF file, without decoding its pixels.
 
     Raises:
-        DataError: The file holds something else than one image that is taken.
+        DataError: The file does not hold exactly one supported image.
     """
     pages, key, axes, samples = single_image(path, tiff)
     channels, colour, meaning = _interpreted(path, key, axes, samples)
@@ -87,7 +87,10 @@ def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
 
 
 def single_image(path: Path, tiff: tifffile.TiffFile) -> tuple[list[Any], Any, str, int]:
-    """Return the only image's pages, the page that says how they are encoded, the axes, and samples of a pixel.
+    """Return four facts about a TIFF file's only image: its pages, its encoding page, its axes and its samples.
+
+    The encoding page is the page that states how pixels are encoded. Axes are letters such as `YXS`; samples is the
+    number of values of a pixel.
 
     Raises:
         DataError: The file holds several images, or a stack of them.

@@ -4,6 +4,7 @@
     mapped       a store that is open
     normalised   the same images as 0..255
     index        what lies where in the flat files, with a digest of each image
+    classes      which class each object has, where the data set says so
     integrity    compares the flat files with these digests, once a boot
     leftovers    what is no store: half-built, incomplete, or damaged
 
@@ -17,6 +18,7 @@ every image and label map as decoded.
 """
 
 from searcher.data_pipeline.store.building import prepare_store
+from searcher.data_pipeline.store.classes import ClassTable, find_classes
 from searcher.data_pipeline.store.leftovers import (
     Leftover,
     find_leftovers,
@@ -27,8 +29,10 @@ from searcher.data_pipeline.store.mapped import Store
 from searcher.data_pipeline.store.normalised import normalised
 
 __all__ = [
+    "ClassTable",
     "Leftover",
     "Store",
+    "find_classes",
     "find_leftovers",
     "find_unverifiable",
     "normalised",

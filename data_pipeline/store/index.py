@@ -11,7 +11,7 @@ from typing import Any
 from searcher.data_pipeline.datasets.samples import RGB, Sample
 from searcher.data_pipeline.exceptions import DataError
 
-__all__ = ["INDEX", "LABELS", "PIXELS", "Entry", "Index", "read_index", "to_bytes"]
+__all__ = ["INDEX", "LABELS", "PIXELS", "Index", "StoreEntry", "read_index", "to_bytes"]
 
 PIXELS, LABELS, INDEX = "pixels.bin", "labels.bin", "index.json"
 
@@ -22,8 +22,8 @@ _SAMPLE_FIELDS = {field.name for field in dataclasses.fields(Sample)}
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One image of a store."""
+class StoreEntry:
+    """One image of a store: its sample, size, place in the flat files, and digests."""
 
     sample: Sample
     shape: tuple[int, int]
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """What a store holds."""
+    """The content of a store's index: the fingerprint, the type of the pixels, and one entry for each image."""
 
     fingerprint: str
     """Of the data set."""
@@ -53,25 +53,25 @@ class Index:
     """Size of the file of pixels."""
     labels_bytes: int
     """Size of the file of label maps."""
-    entries: Sequence[Entry]
+    entries: Sequence[StoreEntry]
     remarks: tuple[str, ...] = ()
     """What was decided where the data set's files leave it open, one line each."""
 
     @property
     def has_digests(self) -> bool:
-        """Whether the images can be compared with what was written."""
+        """Whether the index has digests of all images, with which the files can be compared."""
         return all(entry.pixels_sha256 and entry.labels_sha256 for entry in self.entries)
 
 
 def to_bytes(index: Index) -> bytes:
-    """Return an index as the file's content, with its own digest."""
+    """Return the content of an index file, JSON with a digest of itself."""
     values = dataclasses.asdict(index) | {"format": _FORMAT}
     values = json.loads(json.dumps(values))  # tuples become lists, as they are when the file is read
     return json.dumps(values | {"digest": _digest(values)}).encode()
 
 
 def read_index(path: Path) -> Index:
-    """Return the index of the store in a folder.
+    """Return the index of the store in the folder `path`.
 
     Raises:
         DataError: The index is damaged, or its format is not supported.
@@ -95,7 +95,7 @@ def read_index(path: Path) -> Index:
             f"remove {path} and prepare the data set again"
         )
     entries = tuple(
-        Entry(**{**entry, "sample": _sample(entry["sample"]), "shape": tuple(entry["shape"])})
+        StoreEntry(**{**entry, "sample": _sample(entry["sample"]), "shape": tuple(entry["shape"])})
         for entry in values["entries"]
     )
     return Index(
@@ -111,7 +111,7 @@ def read_index(path: Path) -> Index:
 
 def _of_format_1(values: dict[str, Any]) -> Index:
     entries = tuple(
-        Entry(
+        StoreEntry(
             sample=_sample(entry),
             shape=tuple(entry["shape"]),
             pixels_offset=entry["pixels_offset"],

@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DamagedStoreError
-from searcher.data_pipeline.store.index import LABELS, PIXELS, Entry, Index
+from searcher.data_pipeline.store.index import LABELS, PIXELS, Index, StoreEntry
 
 __all__ = ["Identity", "check_content", "check_once_a_boot", "identity_of", "mark_checked", "sha256"]
 
@@ -32,37 +32,37 @@ _DAY_S = 86400
 
 Identity = list[list[int]]
 """Inode, size, time of the last write and of the last change in nanoseconds, of both flat files."""
-View = Callable[[Entry], tuple[NDArray[np.generic], NDArray[np.generic]]]
+View = Callable[[StoreEntry], tuple[NDArray[np.generic], NDArray[np.generic]]]
 """From an entry of the index to its pixels and its label map."""
 
 
 def sha256(array: NDArray[np.generic]) -> str:
-    """Return the SHA-256 of a C-contiguous array's bytes, 64 hexadecimal digits."""
+    """Return the SHA-256 of a C-contiguous array's bytes as 64 hexadecimal digits."""
     return hashlib.sha256(array.data).hexdigest()
 
 
 def identity_of(path: Path) -> Identity:
-    """Return by what the flat files of a store are known: it changes when anybody writes into them.
+    """Return inode, size and times of a store's flat files: a value that changes when a file is written.
 
     Raises:
-        OSError: A file is not there or cannot be looked at.
+        OSError: A file is missing or its state cannot be read.
     """
     stats = ((path / name).stat() for name in (PIXELS, LABELS))
     return [[s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for s in stats]
 
 
 def check_once_a_boot(path: Path, index: Index, view: View) -> None:
-    """Compare a store with its digests unless this was done since the machine started.
+    """Compare a store's content with its digests, unless that was done since the machine started.
 
-    Processes that ask at once wait for the one that compares. A store without digests is let pass.
+    If several processes ask at once, one compares and the others wait. A store without digests passes.
 
     Args:
         path: The store's folder.
-        index: Its index.
-        view: Gives pixels and labels of an entry.
+        index: The store's index.
+        view: Function that returns the pixels and labels of an entry.
 
     Raises:
-        DamagedStoreError: An image or label map is not what was written.
+        DamagedStoreError: An image or label map differs from its digest.
         OSError: A file cannot be read.
     """
     if not index.has_digests or _is_checked(path):
@@ -75,18 +75,18 @@ def check_once_a_boot(path: Path, index: Index, view: View) -> None:
 
 
 def check_content(path: Path, index: Index, view: View) -> None:
-    """Compare every image and label map with its digest.
+    """Compare every image and label map of a store with its digest.
 
     Args:
         path: The store's folder, for the message.
-        index: Its index.
-        view: Gives pixels and labels of an entry.
+        index: The store's index.
+        view: Function that returns the pixels and labels of an entry.
 
     Raises:
-        DamagedStoreError: One or more are not what was written; the message names them.
+        DamagedStoreError: At least one image or label map differs from its digest; the message names them.
     """
 
-    def damage(entry: Entry) -> list[str]:
+    def damage(entry: StoreEntry) -> list[str]:
         pixels, labels = view(entry)
         compared = (("pixels", pixels, entry.pixels_sha256), ("labels", labels, entry.labels_sha256))
         return [
@@ -107,11 +107,13 @@ def check_content(path: Path, index: Index, view: View) -> None:
 
 
 def mark_checked(path: Path, identity: Identity) -> None:
-    """Write down that a store was compared, or just written, on this boot. Skipped where the folder is read-only.
+    """Record that a store was compared with its digests, or just written, since the machine started.
+
+    Nothing happens if the folder is read-only.
 
     Args:
         path: The store's folder.
-        identity: As `identity_of` gave it before the comparison began.
+        identity: The result of `identity_of` before the comparison.
     """
     boots = _read_marker(path)
     boots.pop(_boot(), None)

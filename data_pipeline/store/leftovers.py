@@ -21,7 +21,7 @@ _STORE_NAME = re.compile(rf"([0-9a-f]{{64}})({re.escape(PARTIAL)})?")
 
 @dataclass(frozen=True)
 class Leftover:
-    """A folder of the cache that is no store, or no longer, and that nobody is making into one."""
+    """A folder in the cache that is not a usable store, and that no process is building."""
 
     path: Path
     fingerprint: str
@@ -32,15 +32,15 @@ class Leftover:
 
 
 def find_leftovers(cache_dir: Path, *, fingerprint: str | None = None) -> list[Leftover]:
-    """Return what killed builders left, and stores that do not open or hold other bytes than were written.
+    """Return the unfinished stores of killed processes, and the stores that are damaged or cannot be opened.
 
-    Changes nothing. Compares the content of every store, which takes a second for each gigabyte. A store that is being
-    built now is not among them, nor one that this user may not read, nor anything that was not named by
-    `prepare_store`.
+    Changes nothing. The content of every store is compared with its digests, which takes a second for each gigabyte.
+    Left out are: stores that are being built, stores that this user may not read, and folders that `prepare_store` did
+    not name.
 
     Args:
         cache_dir: Folder of all stores.
-        fingerprint: The data set to look for; None looks at all.
+        fingerprint: Fingerprint of one data set; None for all.
     """
     return [
         leftover
@@ -50,7 +50,12 @@ def find_leftovers(cache_dir: Path, *, fingerprint: str | None = None) -> list[L
 
 
 def find_unverifiable(cache_dir: Path, *, fingerprint: str | None = None) -> list[Path]:
-    """Return the stores that were built before stores had digests, so that nothing can tell whether they are whole."""
+    """Return the stores without digests, built by old versions: it cannot be checked whether they are intact.
+
+    Args:
+        cache_dir: Folder of all stores.
+        fingerprint: Fingerprint of one data set; None for all.
+    """
     found = []
     for path in _stores(cache_dir, fingerprint):
         with contextlib.suppress(DataError):
@@ -60,10 +65,10 @@ def find_unverifiable(cache_dir: Path, *, fingerprint: str | None = None) -> lis
 
 
 def remove_leftover(leftover: Leftover) -> bool:
-    """Remove a leftover; return whether it was still one, and went.
+    """Delete a leftover; return False if it is no leftover any more, or a process holds it.
 
     Raises:
-        DataError: It could not be removed.
+        DataError: The folder cannot be deleted.
     """
     path = leftover.path
     try:
@@ -81,7 +86,7 @@ def remove_leftover(leftover: Leftover) -> bool:
 
 
 def lock_path(path: Path) -> Path:
-    """Return the file that the process that builds or removes a store holds locked."""
+    """Return the path of the lock file that a process holds while it builds or deletes the store at `path`."""
     return path.with_name(f"{path.name.removesuffix(PARTIAL)}.lock")
 
 

@@ -8,22 +8,27 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DamagedStoreError, DataError
-from searcher.data_pipeline.store.index import LABELS, PIXELS, Entry, Index, read_index
+from searcher.data_pipeline.pixel_arrays import Pixels
+from searcher.data_pipeline.store.classes import NO_CLASSES, ClassTable, find_classes
+from searcher.data_pipeline.store.index import LABELS, PIXELS, Index, StoreEntry, read_index
 from searcher.data_pipeline.store.integrity import check_content, check_once_a_boot, identity_of
 
 __all__ = ["Store"]
 
 
 class Store:
-    """A decoded dataset, mapped read-only. Open one with `Store.open`, build one with `prepare_store`.
+    """A decoded data set whose files are mapped into memory read-only.
 
-    Threads may share a store. Pickling one sends its path: the other process maps the same files.
+    Open one with `Store.open`, build one with `prepare_store`. Threads may share a store. Pickling a store sends its
+    path: the other process maps the same files.
     """
 
-    def __init__(self, path: Path, index: Index) -> None:
+    def __init__(self, path: Path, index: Index, classes: ClassTable = NO_CLASSES) -> None:
         self.path = path
+        self.class_table = classes
+        """The classes of the objects; empty where nobody asked for them, or the data set has none."""
         self.fingerprint = index.fingerprint
         self.channels = index.channels
         self.dtype: Literal["uint8", "uint16"] = "uint16" if index.dtype == "uint16" else "uint8"
@@ -40,20 +45,22 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> "Store":
-        """Return the store in a folder, compared with its digests once a boot.
+        """Return the store in a folder. Its content is compared with its digests once after each start of the machine.
 
         Raises:
-            DamagedStoreError: It holds other bytes than were written into it.
-            DataError: There is no store, or it is not whole: a file is missing, truncated or changed.
+            DamagedStoreError: The files hold other bytes than were written.
+            DataError: There is no store, a file is missing or of another size, or the index is damaged or of another
+                format.
         """
         return cls._open(path, is_compared=True)
 
     @classmethod
     def open_unchecked(cls, path: Path) -> "Store":
-        """Return the store in a folder without comparing its content with its digests: see `compare`.
+        """Return the store in a folder without comparing its content with its digests; see `compare`.
 
         Raises:
-            DataError: There is no store, or it is not whole: a file is missing or truncated.
+            DataError: There is no store, a file is missing or of another size, or the index is damaged or of another
+                format.
         """
         return cls._open(path, is_compared=False)
 
@@ -86,39 +93,57 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.fingerprint[:12]}, {len(self)} images, {str(self.path)!r})"
 
-    def __reduce__(self) -> tuple[Callable[[Path], "Store"], tuple[Path]]:
-        return Store.open, (self.path,)
+    def __reduce__(self) -> tuple[Callable[[Path, str], "Store"], tuple[Path, str]]:
+        return _reopened, (self.path, self.class_table.digest)
 
     @property
     def has_digests(self) -> bool:
-        """Whether the content can be compared; not where the store was built before stores had digests."""
+        """Whether the store has digests of its content. Stores of old versions have none."""
         return self._index.has_digests
 
     def image(self, index: int) -> Pixels:
-        """Return the image as `dtype`[H, W, C], C as `channels` has names: a read-only view of the map."""
+        """Return image `index` as `dtype`[H, W, C], a read-only view. Its C channels are those in `channels`."""
         return self._images[index]
 
     def labels(self, index: int) -> NDArray[np.uint16] | NDArray[np.int32]:
-        """Return the instance label map as uint16 or int32[H, W], -1 where it is not annotated: a read-only view."""
+        """Return label map `index` as uint16 or int32[H, W], a read-only view; -1 where nothing is annotated."""
         return self._labels[index]
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the objects' classes, class 1 first; empty where they are not known."""
+        return self.class_table.names
+
+    def classes(self, index: int) -> NDArray[np.int32]:
+        """Return the class of each label of an image: int32[highest label + 1], 0 where there is none."""
+        return self.class_table.of_labels(index, int(self.labels(index).max(initial=0)))
+
+    def with_classes(self, table: ClassTable) -> "Store":
+        """Return this store with a table of the objects' classes.
+
+        Args:
+            table: The table, of as many images as the store has, or empty.
+        """
+        assert not table.names or len(table.of_images) == len(self), (len(table.of_images), len(self))
+        return Store(self.path, self._index, table)
+
     def indices(self, split: str) -> list[int]:
-        """Return the indices of one split's samples, ascending; empty when there are none."""
+        """Return the indices of the samples in one split, ascending; empty if there are none."""
         return [i for i, sample in enumerate(self.samples) if sample.split == split]
 
     def compare(self) -> None:
-        """Compare all content with its digests, also if it was compared before. Takes a second for each gigabyte.
+        """Compare all content with its digests, even if that was done before. Takes a second for each gigabyte.
 
         Raises:
-            DamagedStoreError: An image or label map is not what was written.
+            DamagedStoreError: An image or label map differs from its digest.
         """
         check_content(self.path, self._index, self._view)
 
     def check_unchanged(self) -> None:
-        """Compare all content with its digests if anybody wrote into the files since the last time; else free.
+        """Compare all content with its digests if a file was written since the last comparison; otherwise do nothing.
 
         Raises:
-            DamagedStoreError: An image or label map is not what was written.
+            DamagedStoreError: An image or label map differs from its digest. Or a store without digests was written to.
         """
         try:
             identity = identity_of(self.path)
@@ -135,7 +160,7 @@ class Store:
             )
         self._identity = identity
 
-    def _view(self, entry: Entry) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _view(self, entry: StoreEntry) -> tuple[NDArray[Any], NDArray[Any]]:
         shape = (*entry.shape, len(self.channels))  # as they are stored, whatever `dtype` of a subclass says
         dtype = np.dtype(self._index.dtype).newbyteorder("<").str
         return (
@@ -144,6 +169,17 @@ class Store:
                 entry.shape, dtype=entry.labels_dtype, buffer=self._labels_map, offset=entry.labels_offset
             ),
         )
+
+
+def _reopened(path: Path, class_digest: str) -> Store:
+    """Return the store in a folder with the classes that it was sent with."""
+    store = Store.open(path)
+    table = find_classes(path, class_digest) if class_digest else NO_CLASSES
+    if table is None:
+        raise DataError(
+            f"{path}: the store must have its table of classes, got none; prepare the data set again"
+        )
+    return store.with_classes(table) if table.names else store
 
 
 def _is_written(before: list[list[int]], after: list[list[int]]) -> bool:

@@ -18,19 +18,20 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.normalisation import Levels, Normalisation, levels_of
+from searcher.data_pipeline.store.classes import ClassTable
 from searcher.data_pipeline.store.mapped import Store
 
 __all__ = ["normalised"]
 
 
 def normalised(store: Store, normalisation: Normalisation) -> Store:
-    """Return the store with images as uint8, normalised one by one; the store itself where nothing changes.
+    """Return a store whose images are normalised to uint8, each when first used; the store itself if nothing changes.
 
-    Of a store that is normalised already, what is stored is normalised again.
+    For a store that is already normalised, the stored images are normalised again.
 
     Args:
         store: As prepared.
-        normalisation: How.
+        normalisation: The rule.
     """
     if isinstance(store, _NormalisedStore):
         return store if store.normalisation == normalisation else normalised(store.stored, normalisation)
@@ -43,7 +44,7 @@ class _NormalisedStore(Store):
     """A store whose images are normalised. Threads may share one."""
 
     def __init__(self, store: Store, normalisation: Normalisation) -> None:
-        super().__init__(store.path, store._index)
+        super().__init__(store.path, store._index, store.class_table)
         self.dtype = "uint8"
         self.stored = store
         self.normalisation = normalisation
@@ -56,14 +57,18 @@ class _NormalisedStore(Store):
         self._ready: list[NDArray[np.uint8] | None] = [None] * len(self)
         self._lock = threading.Lock()
 
+    def with_classes(self, table: ClassTable) -> Store:
+        """Return the store with the classes of its objects."""
+        return normalised(self.stored.with_classes(table), self.normalisation)
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return normalised, (self.stored, self.normalisation)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Return the normalised image as uint8[H, W, C]: a read-only view.
+        """Return image `index`, normalised, as uint8[H, W, C]: a read-only view.
 
         Raises:
-            DataError: No room for it.
+            DataError: There is no room on disk for the normalised image.
         """
         found = self._ready[index]
         if found is not None:
@@ -75,7 +80,7 @@ class _NormalisedStore(Store):
         return found
 
     def levels(self, index: int) -> Levels:
-        """Return which values of an image become 0 and 255."""
+        """Return the values of image `index` that become 0 and 255."""
         return levels_of(self._images[index], self.normalisation)
 
     def _made(self, index: int) -> NDArray[np.uint8]:

@@ -35,10 +35,14 @@ _Head = TypeVar("_Head", bound=type[Head])
 
 
 def build_head(name: str, options: HeadOptions) -> Head:
-    """Return the head of that name.
+    """Return a new head.
+
+    Args:
+        name: The head's name, such as `binary`, `contour`, `distance`, or one of a plug-in.
+        options: How the head is trained.
 
     Raises:
-        ValueError: No such head; the message lists the known ones.
+        ValueError: No head has that name; the message lists the known ones.
     """
     if not HEADS.known(name):
         raise ValueError(f"head must be one of {', '.join(HEADS.names())}, got {name!r}")
@@ -47,15 +51,15 @@ def build_head(name: str, options: HeadOptions) -> Head:
 
 
 def register_head(name: str, *, options: type[BaseModel] | None = None) -> Callable[[_Head], _Head]:
-    """Return a class decorator that makes a `Head` known under a name, for a plug-in.
+    """Return a class decorator that registers a subclass of `Head` under a name, for a plug-in.
 
     Args:
-        name: What a study file calls it.
-        options: Its own settings, derived from `searcher.parts.Section`, each with a default: the keys of
-            `model.options.NAME`, which are keyword arguments of the class.
+        name: Name of the head in study files.
+        options: Class of the head's own settings, derived from `searcher.parts.Section`, each with a default. They are
+            the keys of `model.options.NAME`, and keyword arguments of the head's class.
 
     Raises:
-        PluginError: Another head has the name, or it has a `+` or `.` in it.
+        PluginError: Another head has the name, or the name has a `+` or `.` in it.
     """
     checked_name("head", name, options)
 

@@ -32,7 +32,7 @@ SEED_MAP_KEYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOptions:
-    """How heads are trained; see `UNetSettings`. A head uses what concerns it."""
+    """How heads are trained; see `UNetSettings` for each field. A head uses the fields that concern it."""
 
     loss: str = "bce"
     """Losses of the classes or of the foreground, joined by `+`; see `searcher.models.losses`."""
@@ -53,7 +53,7 @@ class HeadOptions:
 
 
 class Targets(NamedTuple):
-    """What a network is trained to say, on the labels' device."""
+    """The training targets of one batch, on the labels' device."""
 
     pixels: Tensor
     """float32[B, 1, H, W], 1 on foreground, or int64[B, H, W], classes: as the head's losses want it."""
@@ -64,12 +64,12 @@ class Targets(NamedTuple):
 
 
 class Head(HasInstanceMaps, ABC):
-    """The meaning of a dense network's output channels. Holds no weights.
+    """The meaning of a dense network's output channels: targets, losses and probabilities. It has no weights.
 
-    A subclass with settings of its own takes them as keyword arguments behind `options`.
+    A subclass may have settings of its own: they are keyword arguments after `options`.
 
     Args:
-        options: How it is trained.
+        options: How the head is trained.
     """
 
     num_channels: int
@@ -83,18 +83,19 @@ class Head(HasInstanceMaps, ABC):
         self.options = options
 
     def losses(self, logits: Tensor, labels: Tensor, *, is_partial: bool | None = None) -> dict[str, Tensor]:
-        """Return the losses by name, each a float32 scalar.
+        """Return the losses of a batch by name, each a float32 scalar.
 
-        Where pixels are not annotated, the losses are those of the annotated ones, one after the other as an image of
-        one row; 0 where there is none.
+        Pixels that are not annotated do not count: the losses see only the others, laid out as an image of one row. The
+        losses are 0 if no pixel is annotated.
 
-        Of several outputs (deep supervision, Lee et al. 2015, arXiv 1409.5185) each counts half as much as the one
-        before, all together as much as one.
+        With several outputs (deep supervision, Lee et al. 2015, arXiv 1409.5185), each output weighs half as much as
+        the previous one; the weights add up to 1.
 
         Args:
-            logits: float[B, n * num_channels, H, W], of n outputs.
+            logits: float[B, n * num_channels, H, W], n outputs one after the other.
             labels: int32[B, H, W], instance label maps, below 0 where nothing is annotated.
-            is_partial: Whether there are such pixels; None looks. On a GPU, looking waits for the logits.
+            is_partial: Whether some pixels are not annotated; None to look at the labels. On a GPU, looking waits until
+                the logits are computed.
         """
         if is_partial is None:
             is_partial = has_unannotated(labels)
@@ -121,7 +122,7 @@ class Head(HasInstanceMaps, ABC):
 
     @abstractmethod
     def targets(self, labels: Tensor) -> Targets:
-        """Return what the network is trained to say.
+        """Return the training targets for label maps.
 
         Args:
             labels: int32[B, H, W], instance label maps.
@@ -133,12 +134,12 @@ class Head(HasInstanceMaps, ABC):
 
         Args:
             logits: float[B, num_channels, H, W].
-            targets: As `targets` gives them.
+            targets: The result of `targets`.
         """
 
     @abstractmethod
     def maps(self, logits: Tensor) -> Tensor:
-        """Return float32[B, C, H, W], in 0 to 1.
+        """Return the network's maps, float32[B, C, H, W] from 0 to 1, from its logits.
 
         Args:
             logits: float[B, num_channels, H, W].
@@ -146,18 +147,18 @@ class Head(HasInstanceMaps, ABC):
 
     @abstractmethod
     def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
-        """Return what instances are cut from; see `DenseModel.instance_maps`.
+        """Return the foreground map and the seed map of one image; see `DenseModel.instance_maps`.
 
         Args:
-            maps: float32[C, H, W], as `maps` gives them for one image.
+            maps: float32[C, H, W], one image of the result of `maps`.
         """
 
     def foreground_losses(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Return the losses that the options name, of one logit per pixel, by name.
+        """Return the losses that `options.loss` names for one logit per pixel, by name.
 
         Args:
             logits: float[B, 1, H, W].
-            targets: With `pixels` float32[B, 1, H, W].
+            targets: Targets whose `pixels` are float32[B, 1, H, W].
         """
         options = self.options
         return binary_losses(
@@ -170,11 +171,11 @@ class Head(HasInstanceMaps, ABC):
         )
 
     def class_losses(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Return the losses that the options name, of exclusive classes, by name.
+        """Return the losses that `options.loss` names for exclusive classes, by name.
 
         Args:
-            logits: float[B, K, H, W].
-            targets: With `pixels` int64[B, H, W].
+            logits: float[B, K, H, W], K classes.
+            targets: Targets whose `pixels` are int64[B, H, W].
         """
         options = self.options
         return class_losses(
@@ -187,7 +188,10 @@ class Head(HasInstanceMaps, ABC):
         )
 
     def pixel_weights(self, labels: Tensor) -> Tensor | None:
-        """Return float32[B, 1, H, W], what the options say about borders; None where all pixels count alike.
+        """Return the weight of each pixel in the losses, float32[B, 1, H, W]; None where all pixels count alike.
+
+        Weights are high between instances that nearly touch, see `border_weight`. They are None if `border_weight` is 0
+        in the options, or no loss of `options.loss` uses weights.
 
         Args:
             labels: int32[B, H, W], instance label maps.

@@ -23,15 +23,15 @@ PathLike = str | os.PathLike[str]
 def study_spec(
     study: PathLike, chosen: Mapping[str, Value] | None, named: Mapping[str, int | None]
 ) -> StudySpec:
-    """Return a study with what was chosen instead of its file's values.
+    """Return a study, read from its file or the package, with the given values instead of the file's.
 
     Args:
         study: A shipped study's name, or a .toml file.
-        chosen: Values by dotted key.
-        named: The same of keys that have an argument of their own; None for one that was left out.
+        chosen: Values by dotted key, such as `train.epochs`.
+        named: More values by dotted key, for keys that have an argument of their own; None to keep the file's value.
 
     Raises:
-        UserError: The study or a value cannot be used.
+        UserError: The study or a value is invalid.
     """
     from searcher.study.catalog import load_study
 
@@ -44,19 +44,19 @@ def study_spec(
 def view_of_data(
     labels_are: str, patient_from: str, resample_um: float | None, not_annotated: int | None, val_region: str
 ) -> DataView:
-    """Return how a data set is to be read.
+    """Return the view of a data set that the arguments describe, after checking them.
 
     Args:
         labels_are: What label maps hold; see `DataView.labels_are`. Empty for one number per
             object, unless the label maps speak against it.
-        patient_from: Regular expression with one group, which finds the patient in an image's name. Empty for
-            what the data set says.
+        patient_from: Regular expression whose one group finds the patient in an image's name. Empty to use the data
+            set's own patients.
         resample_um: Side of a pixel to resample to, in micrometres; None to leave images as they are.
-        not_annotated: Number that label maps have where nothing is annotated; None for no such number.
-        val_region: Part of each image that validates; see `DataView.val_region`. Empty for none.
+        not_annotated: Number that marks pixels without annotation in label maps; None for no such number.
+        val_region: Part of each image for validation; see `DataView.val_region`. Empty for none.
 
     Raises:
-        UserError: One of them cannot be that.
+        UserError: An argument is invalid.
     """
     check_choice("labels_are", labels_are, ("", *LABELS_ARE))
     if patient_from:
@@ -90,15 +90,15 @@ def view_of_data(
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices.
+    """Raise an error if a value is not one of the choices.
 
     Args:
-        name: The argument, for the message.
-        value: What it was given.
-        choices: What it can be.
+        name: Name of the argument, for the message.
+        value: Value of the argument.
+        choices: The valid values.
 
     Raises:
-        UserError: It is none.
+        UserError: The value is none of the choices.
     """
     if value not in choices:
         known = ", ".join(choice or "''" for choice in choices)
@@ -106,15 +106,15 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def check_count(name: str, value: int | None, *, least: int = 1) -> None:
-    """Refuse what is no whole number, or too small; None is fine.
+    """Raise an error if a value is not a whole number, or too small; None is valid.
 
     Args:
-        name: The argument, for the message.
-        value: What it was given.
-        least: The smallest number that it can be.
+        name: Name of the argument, for the message.
+        value: Value of the argument.
+        least: Smallest valid number.
 
     Raises:
-        UserError: It is that.
+        UserError: The value is no whole number of at least `least`.
     """
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
         raise UserError(
@@ -123,9 +123,11 @@ def check_count(name: str, value: int | None, *, least: int = 1) -> None:
 
 
 def database_address(db: PathLike | None) -> "DatabaseAddress":
-    """Return where the study database lies. Workers do not inherit `SEARCHER_DB`: see `child_environment`.
+    """Return the address of the study database: of `db`, or else of the variable `SEARCHER_DB`.
+
+    Workers do not inherit the variable: see `child_environment`.
 
     Raises:
-        UserError: It is no path and no URL, or a file that cannot be read.
+        UserError: `db` is neither a path nor a URL, or names a file that cannot be read.
     """
     return database_place(db, read_setting("SEARCHER_DB"))

@@ -10,16 +10,16 @@ __all__ = ["study_at_work"]
 
 
 def study_at_work(database: "Database", name: str, *, even_if_known: bool, say: Callable[[str], None]) -> str:
-    """Return the study whose launch a command is about; logs a line if it is not the one that was named.
+    """Return the name of the study whose launch a command concerns: usually `name`, or a parent of it.
 
-    A driver that is a Ray job (`launch --detach --with-parents`) begins with the studies that are missing, and is
-    known by the last one's name all the while.
+    A driver started by `launch --detach --with-parents` first runs the parent studies that are missing. All that time
+    it is registered under the last study's name. If another study than `name` is returned, a line is logged.
 
     Args:
         database: The study database.
-        name: The study that was named.
-        even_if_known: Whether to look for such a driver also where the database has the study, but nobody runs it.
-        say: Told of the other study, one line.
+        name: The study that the user named.
+        even_if_known: Whether to look for such a driver even if the database has the study but no driver runs it.
+        say: Receives a line that names the other study.
     """
     from searcher.ledger.watch import newest_launch, study_worked_on_for
 

@@ -17,7 +17,7 @@ __all__ = ["BestFound", "check_plot", "find_best", "picture_of", "write_plot"]
 
 
 class BestFound(NamedTuple):
-    """A study and what is best in it."""
+    """A study, its best trial, and what belongs to that: checkpoint, other runs, and the best compromises."""
 
     study: "StudyRecord"
     results: "list[ResultRecord]"
@@ -31,10 +31,10 @@ class BestFound(NamedTuple):
 
 
 def find_best(database: "Database", name: str) -> BestFound:
-    """Return what is best in a study.
+    """Return the best trial of a study, and what belongs to it.
 
     Raises:
-        UserError: There is no such study, or none of its trials is COMPLETE.
+        UserError: There is no such study, or no trial of it is COMPLETE.
     """
     from searcher.exceptions import UserError
     from searcher.ledger.ranking import best_compromises, best_location, best_trial, rerank_standings
@@ -64,10 +64,10 @@ def find_best(database: "Database", name: str) -> BestFound:
 
 
 def check_plot(path: Path | None) -> None:
-    """Refuse a file of pictures that cannot be written, or whose ending says neither page nor picture.
+    """Raise an error if a file of pictures cannot be written, or does not end in .html or .png.
 
     Raises:
-        UserError: Which rule it breaks, or the extra `plots` is missing.
+        UserError: The path is invalid, or the extra `plots` is not installed.
     """
     from searcher.exceptions import UserError
 
@@ -79,7 +79,7 @@ def check_plot(path: Path | None) -> None:
 
 
 def picture_of(database: "Database", found: BestFound) -> "StudyPicture":
-    """Return what the pictures of a study show."""
+    """Return the data that the pictures of a study show, read from the database."""
     from searcher.ledger.stored import stored_spec
     from searcher.lineage.resolve import ParentStudy, importances_of
     from searcher.report.study import StudyPicture, TriedTrial
@@ -115,7 +115,7 @@ def picture_of(database: "Database", found: BestFound) -> "StudyPicture":
 
 
 def write_plot(path: Path, picture: "StudyPicture") -> None:
-    """Write the pictures, as a page or as one PNG, as the file's ending says."""
+    """Write the pictures of a study, as a web page (.html) or as one PNG."""
     from searcher.report.study_page import study_page
     from searcher.report.study_png import study_png
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from searcher.api.arguments import PathLike, check_count, view_of_data
 from searcher.api.places import data_place
@@ -11,6 +11,7 @@ from searcher.api.progress import ProgressLine
 from searcher.api.words import in_python
 from searcher.data_pipeline.datasets import SampleSource
 from searcher.data_pipeline.datasets.view import DataView, LabelsAre
+from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
     from searcher.data_pipeline.datasets.canonical import ImportReport
@@ -33,17 +34,17 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 def opened(folder: str, view: DataView, bar: Bar, *, strict: bool) -> SampleSource:
-    """Return a data set, fetched first where it lies in an object store.
+    """Return a data set, after downloading it if it is in an object store.
 
     Args:
-        folder: Its folder or URI, see `data_place`.
-        view: How it is read.
-        bar: Shows the fetching.
-        strict: Refuse an unusable file here, and not only when it is read.
+        folder: Folder or URI of the data set, see `data_place`.
+        view: How to read the data set.
+        bar: Shows the progress of the download.
+        strict: Whether to raise an error at once if a file is unusable, instead of when it is read.
 
     Raises:
         UserError: The object store cannot be used.
-        DataError: There is no data set.
+        DataError: There is no data set, or it is unusable.
     """
     from searcher.data_pipeline.datasets.view import viewed
     from searcher.storage.fetched_data import open_data
@@ -65,19 +66,19 @@ def open_dataset(
     val_region: str = "",
     progress: bool = False,
 ) -> SampleSource:
-    """Return a data set of any layout that searcher reads. No pixel is decoded yet.
+    """Return a data set in any layout that searcher supports, without decoding pixels.
 
     `source.samples` has each image's name, split, patient and grade; `source.read(index)` returns the image,
     uint8 or uint16[H, W, C], and its label map, int32[H, W], 0 for background and a number per object.
 
     Args:
-        data: Its folder, or its URI in an object store, from which it is fetched.
+        data: Folder of the data set, or its URI in an object store, from which it is downloaded.
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
         val_region: See `launch`.
-        progress: Show a bar on standard error while it is fetched.
+        progress: Whether to show a progress bar on standard error during a download.
 
     Raises:
         DataError: There is no data set, or it cannot be read.
@@ -98,20 +99,20 @@ def inspect_dataset(
     val_region: str = "",
     progress: bool = False,
 ) -> "DatasetReport":
-    """Return what is in a data set, and what is wrong with which file; the same as `searcher data inspect`.
+    """Return a report of what a data set contains and which files are unusable, like `searcher data inspect`.
 
     Args:
-        data: Its folder, or its URI in an object store.
+        data: Folder of the data set, or its URI in an object store.
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
         val_region: See `launch`.
-        progress: Show a bar on standard error.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
-        `report.splits` by name with counts, sizes in pixels and quantiles of the objects; `report.problems`, what
-        makes files unusable, and `report.remarks`, one line each.
+        The report. `report.splits` has, by name, counts, sizes in pixels and quantiles of the objects.
+        `report.problems` says why files are unusable, `report.remarks` what else to know, one line each.
 
     Raises:
         DataError: There is no data set.
@@ -138,23 +139,23 @@ def import_dataset(
     val_region: str = "",
     progress: bool = False,
 ) -> "ImportReport":
-    """Write a data set of any layout as `images/`, `labels/` and tables; the same as `searcher data import`.
+    """Write a data set of any layout as `images/`, `labels/` and tables, like `searcher data import`.
 
     Args:
-        data: Its folder, or its URI in an object store.
-        to: A new folder; None writes nothing, and says what would be written.
+        data: Folder of the data set, or its URI in an object store.
+        to: Folder to write; must be new or empty. None writes nothing, and returns the report only.
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
         val_region: See `launch`.
-        progress: Show a bar on standard error.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
-        What it was taken for, how many images and objects were written, and what was left out, one line each.
+        The report: the recognised layout, the number of images and objects, and what was left out, one line each.
 
     Raises:
-        DataError: There is no data set, or the folder is taken or cannot be written.
+        DataError: There is no data set, or the folder is not empty or cannot be written.
         UserError: The object store cannot be used.
     """
     from searcher.data_pipeline.datasets.canonical import import_dataset as imported
@@ -190,24 +191,24 @@ def export_dataset(
     val_region: str = "",
     progress: bool = False,
 ) -> "ExportReport":
-    """Write a data set of any layout for another program; the same as `searcher data export`.
+    """Write a data set of any layout in another program's format, like `searcher data export`.
 
     Args:
-        data: Its folder, or its URI in an object store.
-        to: A new folder.
-        format: `coco`, `geojson` (QuPath), `cellpose`, `nnunet`, or a plug-in's.
+        data: Folder of the data set, or its URI in an object store.
+        to: Folder to write; must be new or empty.
+        format: `coco`, `geojson` (QuPath), `cellpose`, `nnunet`, or a format of a plug-in.
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
         val_region: See `launch`.
-        progress: Show a bar on standard error.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
-        How many images and objects were written, and what was left out, one line each.
+        The report: the number of images and objects, and what was left out, one line each.
 
     Raises:
-        DataError: There is no data set, or the folder is taken or cannot be written.
+        DataError: There is no data set, or the folder is not empty or cannot be written.
         UserError: There is no such format, or the object store cannot be used.
     """
     from searcher.data_pipeline.datasets.exports.exporter import export_dataset as exported
@@ -226,34 +227,39 @@ def export_dataset(
 def draw_dataset(
     to: PathLike,
     *,
+    what: Literal["glands", "nuclei"] = "glands",
     images: int = 40,
     test_images: int = 12,
     size_px: int = 192,
     seed: int = 0,
     progress: bool = False,
 ) -> SampleSource:
-    """Write synthetic glands as files, to try everything on, and return them; the same as `searcher data draw`.
+    """Write a data set of synthetic images to try everything on, and return it; like `searcher data draw`.
 
     Args:
-        to: A new folder.
-        images: How many of the split `train`.
-        test_images: How many of the split `testA`.
-        size_px: Side of an image in pixels.
+        to: Folder to write; must be new or empty.
+        what: `glands`, in the layout of GlaS, or `nuclei` of two classes, as the canonical folder.
+        images: Number of images in the split `train`.
+        test_images: Number of images in the split `testA`.
+        size_px: Side of the images, in pixels.
         seed: The same seed gives the same images.
-        progress: Show a bar on standard error.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
-        UserError: A number is too small.
-        DataError: The folder is taken, or cannot be written.
+        UserError: A number is too small, or `what` is neither.
+        DataError: The folder is not empty, or cannot be written.
     """
-    from searcher.data_pipeline.datasets import SyntheticGlands, write_release
+    from searcher.data_pipeline.datasets.drawing import write_drawn
+    from searcher.data_pipeline.datasets.synthetic import SYNTHETIC
 
     for name, value in (("images", images), ("test_images", test_images), ("size_px", size_px)):
         check_count(name, value)
     check_count("seed", seed, least=0)
-    source = SyntheticGlands(num_images=images, size_px=size_px, seed=seed, num_test_images=test_images)
-    with ProgressLine(progress).step("drawing glands") as advance:
-        write_release(source, Path(to), advance)
+    if what not in SYNTHETIC:
+        raise UserError(f"what: must be one of {', '.join(SYNTHETIC)}, got {what!r}; give one of them")
+    source = SYNTHETIC[what](num_images=images, size_px=size_px, seed=seed, num_test_images=test_images)
+    with ProgressLine(progress).step(f"drawing {what}") as advance:
+        write_drawn(source, Path(to), advance)
     return open_dataset(to)
 
 
@@ -270,26 +276,26 @@ def plan(
     val_region: str = "",
     progress: bool = False,
 ) -> "Plan":
-    """Return a first study for a data set, with its reasons; the same as `searcher plan`.
+    """Return a plan of a first study for a data set, with reasons for its settings; like `searcher plan`.
 
     Args:
-        data: Its folder, or its URI in an object store.
-        name: Name of the study; None for one that follows from the folder's.
-        from_bundle: A bundle's folder: its network is trained on, instead of a new one.
+        data: Folder of the data set, or its URI in an object store.
+        name: Name of the study; None to derive one from the folder's name.
+        from_bundle: Folder of a bundle whose network is fine-tuned; None to train a new network.
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
         val_region: See `launch`.
-        progress: Show a bar on standard error.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
-        `plan.text` is the study file; write it into a .toml file and launch that. `plan.folds_text` is the study for
-        afterwards where patients are few, else None. `plan.remarks`: what to know first.
+        The plan. `plan.text` is the study file: write it to a .toml file and launch that. `plan.folds_text` is a second
+        study with folds, for data with few patients; None for others. `plan.remarks` says what to know first.
 
     Raises:
         DataError: The data set cannot be used.
-        UserError: It cannot be split, or `name` is no study's name.
+        UserError: The data set cannot be split, or `name` is no valid name of a study.
     """
     from searcher.api.planning import plan_data
 

@@ -20,10 +20,10 @@ __all__ = ["doctor", "gc", "list_studies", "logs", "refine", "stop"]
 
 @in_python
 def list_studies(*, db: PathLike | None = None) -> list[str]:
-    """Return the names of a database's studies; `searcher.load_study` gives each.
+    """Return the names of all studies in a database. `searcher.load_study` returns a study by its name.
 
     Args:
-        db: The study database, as for `launch`.
+        db: The study database, see `launch`.
 
     Raises:
         UserError: The database cannot be opened.
@@ -36,16 +36,16 @@ def list_studies(*, db: PathLike | None = None) -> list[str]:
 def logs(
     study: str, *, db: PathLike | None = None, trial: int | None = None, lines: int | None = None
 ) -> str:
-    """Return what a study's launches, or one trial, have written down so far; the same as `searcher logs`.
+    """Return the log of a study's launches, or of one trial, as written so far; like `searcher logs`.
 
     Args:
         study: The study's name.
-        db: The study database, as for `launch`.
-        trial: A trial's number; None for the launches' log.
-        lines: How many lines of the end; None for all.
+        db: The study database, see `launch`.
+        trial: Number of the trial; None for the log of the launches.
+        lines: Number of lines from the end; None for all.
 
     Raises:
-        UserError: There is no such study or trial, or no log of it on this machine.
+        UserError: There is no such study or trial, or its log is not on this machine.
     """
     from searcher.api.logs import read_log
 
@@ -57,18 +57,18 @@ def logs(
 
 @in_python
 def stop(study: str, *, db: PathLike | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> StoppedLaunch:
-    """End a study's launch that another process runs, and wait for its end; the same as `searcher stop`.
+    """End a study's launch that runs in another process, and wait until it has ended; like `searcher stop`.
 
-    Launching again resumes it. A launch of this process is ended by Ctrl-C, or a notebook's stop button.
+    Launching the study again resumes it. A launch in this process is ended by Ctrl-C or a notebook's stop button.
 
     Args:
         study: The study's name.
-        db: The study database, as for `launch`.
-        timeout_s: Seconds to wait at most. The request stays.
+        db: The study database, see `launch`.
+        timeout_s: Longest time to wait, in seconds. The request to stop stays after that.
 
     Raises:
-        UserError: No launch of it runs.
-        SearcherError: It still runs after the timeout, or its driver was lost.
+        UserError: No launch of the study is running.
+        SearcherError: The launch still runs after the timeout, or its driver was lost.
     """
     if (
         isinstance(timeout_s, bool)
@@ -84,20 +84,21 @@ def stop(study: str, *, db: PathLike | None = None, timeout_s: float = DEFAULT_T
 def refine(
     study: str, *, db: PathLike | None = None, write: PathLike | None = None, force: bool = False
 ) -> dict[str, Any]:
-    """Return what a study's best trials leave of its ranges, and why; the same as `searcher refine --json`.
+    """Return the ranges that a study's best trials suggest for the next search, and why; like `searcher refine --json`.
 
     Args:
         study: The study's name.
-        db: The study database, as for `launch`.
-        write: A .toml file for the narrowed study, to read, edit and launch; None for none.
-        force: Whether a file that is there is replaced.
+        db: The study database, see `launch`.
+        write: Path of a .toml file to write the narrowed study to; None to write none.
+        force: Whether to replace an existing file.
 
     Returns:
-        `best`, the numbers of the trials that decide; `num_complete`; and `parameters`, each with `name`, `old`, `new`,
-        `changed`, `reason` and `importance`, from 0 to 1, None where nobody can tell.
+        A dictionary. `best` has the numbers of the trials that decide; `num_complete`, how many are COMPLETE.
+        `parameters` has for each `name`, `old`, `new`, `changed`, `reason` and `importance` (0 to 1; None if unknown).
 
     Raises:
-        UserError: There is no such study, it has no COMPLETE trial or searched nothing, or the file cannot be written.
+        UserError: There is no such study, it has no COMPLETE trial, it searched no parameter, or the file cannot be
+            written.
     """
     from searcher.api.refining import check_study_file, narrowed_study, narrowing_record
 
@@ -111,17 +112,18 @@ def refine(
 def gc(
     study: str | None = None, *, db: PathLike | None = None, keep: int = DEFAULT_KEEP, dry_run: bool = False
 ) -> "list[Freed]":
-    """Remove checkpoints that nothing needs any more; the same as `searcher gc`.
+    """Delete checkpoints that nothing needs any more, and return what was freed; like `searcher gc`.
 
     Args:
-        study: One study's name; None for all of the database.
-        db: The study database, as for `launch`.
-        keep: Of how many of the best trials the best checkpoint stays.
-        dry_run: Change nothing, and return what would go.
+        study: Name of one study; None for all in the database.
+        db: The study database, see `launch`.
+        keep: Number of best trials whose best checkpoint is kept.
+        dry_run: Whether to delete nothing, and only return what would be deleted.
 
     Returns:
-        By study: `removed`, files relative to the storage root; `freed_bytes`; `num_kept`, `kept_bytes`; `problems`,
-        files that should have gone and did not, one line each. Studies that could not be collected are logged.
+        One entry for each study: `removed`, files relative to the storage root; `freed_bytes`; `num_kept`,
+        `kept_bytes`; `problems`, files that could not be deleted, one line each. Studies that could not be processed
+        are logged.
 
     Raises:
         UserError: There is no such study, its checkpoints are not on this machine, or the database is read-only.
@@ -138,13 +140,13 @@ def gc(
 def doctor(
     study: str | None = None, *, db: PathLike | None = None, fix: bool = False, progress: bool = False
 ) -> "list[Finding]":
-    """Find what is wrong with the studies of a database, and fix it; the same as `searcher doctor`.
+    """Return what is wrong with the studies of a database, and fix it if asked; like `searcher doctor`.
 
     Args:
-        study: One study's name; None for all of the database.
-        db: The study database, as for `launch`.
-        fix: Fix what can be fixed. Never removes a result.
-        progress: Show a bar on standard error.
+        study: Name of one study; None for all in the database.
+        db: The study database, see `launch`.
+        fix: Whether to fix what can be fixed. Results are never deleted.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
         Findings with `where`, `what`, `why`, `remedy`, and `state`: `mendable`, `mended`, `left` or `noted`.

@@ -1,6 +1,6 @@
 """The official metrics of trained networks on the splits of a data set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What networks reached on the splits of a data set."""
+    """The metrics that networks reached on the splits of a data set."""
 
     splits: Mapping[str, Summary]
     """All figures by split, such as `testA`; distances in pixels."""
@@ -45,7 +45,7 @@ class Evaluation:
     """Whether the data are the GlaS release, which the contest's and the poster's figures are about."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return the record of the evaluation as plain values, ready for JSON."""
         return dict(self.record)
 
     def __repr__(self) -> str:
@@ -71,34 +71,37 @@ def evaluate_networks(
     bar: Bar,
     remark: Callable[[str], None],
 ) -> Evaluation:
-    """Measure networks on the splits of a data set.
+    """Return the metrics of networks on the splits of a data set.
 
     Args:
         found: The networks.
-        source: The data set, open.
-        folder: Its folder or URI.
-        splits: Names with commas between; `held-out` for the images that the networks were validated on. None: testA,
-            or where there is none all but train and val, or where there are only those `held-out`.
-        tta: Whether to take the mean of 8 views; None: as the networks were tuned.
+        source: The opened data set.
+        folder: Folder or URI of the data set, for messages.
+        splits: Names of splits, separated by commas; `held-out` for the images that the networks were validated on.
+            None for testA; without that, all splits except train and val; without those, `held-out`.
+        tta: Whether to average 8 turned and mirrored views; None to do as the networks were tuned.
         normalisation: `bundle`, `fixed` or `percentile`.
-        labels_are_said: Whether a person says what the label maps hold.
-        name: What the networks are called; None: as they are.
-        report: File of the page, None for none.
-        command: What a person typed, for the page.
-        bar: Shows each step.
-        remark: Told what is odd about the data.
+        labels_are_said: Whether the user has said what the label maps hold. Then they are not judged by their values.
+        name: Name of the networks in the record; None for their own.
+        report: File for the report page; None for no page.
+        command: Command line that the user typed, for the page.
+        bar: Shows the progress of each step.
+        remark: Receives each remark about the data, one line.
 
     Raises:
-        UserError: Networks and images do not go together, or a split is missing.
+        UserError: The networks do not fit the images, or there is no such split.
         DataError: The images cannot be used.
     """
     predictor = predictor_for(found, tta)
     normalise_as_wished(predictor, normalisation, [member.facts.config for member in found.members])
     _check_channels(source, folder, predictor.kind)
+    learned = found.members[0].network.config.model.class_names
     with bar("preparing images") as advance:
-        store = prepare_store(source, cache_dir(), progress=advance)
+        store = prepare_store(source, cache_dir(), progress=advance, with_classes=bool(learned))
     for line in reading_remarks(store):
         remark(line)
+    if learned:
+        store = _in_order_of(learned, store, remark)
     wanted = _splits(found, store, splits, folder, remark)
     images = {split: [i for group in groups.values() for i in group] for split, groups in wanted.items()}
     if not labels_are_said:
@@ -118,7 +121,7 @@ def evaluate_networks(
             results += measure_images(some, seen_by_some)
         if is_glas_release(source):  # whose published intervals are over images
             results = [replace(each, patient="") for each in results]
-        measured[split] = summarise(results)
+        measured[split] = summarise(results, class_names=learned)
         if report is not None:
             indices = [index for group in groups.values() for index in group]
             pages.append(split_report(split, measured[split], predictor, store, indices, seen))
@@ -148,11 +151,11 @@ def evaluate_networks(
 
 
 def record_evaluation(found: FoundNetworks, evaluation: Evaluation) -> None:
-    """Write down in the study database what its trials reached."""
+    """Write the metrics of an evaluation into the study database, if the networks come from a study."""
     if found.study is None:
         return
     assert found.database is not None
-    keys = ("num_images", "pooled", "mean", "intervals", "poster")
+    keys = ("num_images", "pooled", "mean", "intervals", "poster", "classes")
     with Database.open(found.database) as database:
         record_evaluations(
             database,
@@ -161,9 +164,24 @@ def record_evaluation(found: FoundNetworks, evaluation: Evaluation) -> None:
             data_source=evaluation.record["data"]["folder"],
             data_fingerprint=evaluation.record["data"]["fingerprint"],
             splits={
-                split: {key: of[key] for key in keys} for split, of in evaluation.record["splits"].items()
+                split: {key: of[key] for key in keys if key != "classes" or key in of}
+                for split, of in evaluation.record["splits"].items()
             },
         )
+
+
+def _in_order_of(names: Sequence[str], store: Store, remark: Callable[[str], None]) -> Store:
+    """Return the store with the numbers that the networks give to its classes, and say which they do not know."""
+    if not store.class_names:
+        remark("the data set names no classes of objects, so only where objects are is measured")
+        return store
+    table = store.class_table
+    for name, num in table.unknown_to(names).items():
+        remark(
+            f"class {name!r}: must be one of those that the networks learned, {', '.join(names)}, to be measured; its "
+            f"{num} objects count for where objects are alone; rename it if it is one of them"
+        )
+    return store.with_classes(table.in_order_of(names))
 
 
 def _check_channels(source: SampleSource, folder: str, kind: ImageKind) -> None:

@@ -24,13 +24,13 @@ _VERSIONS = ("gland-searcher", "torch", "torchvision", "numpy", "opencv-python-h
 
 
 def check_report(path: Path | None) -> None:
-    """Check that a page can be drawn and written, before the work that goes into it.
+    """Raise an error if a report page cannot be drawn and written, before the work for it begins.
 
     Args:
-        path: The file; None is fine.
+        path: File for the page; None if there is none to write.
 
     Raises:
-        UserError: It cannot be written, or the extra `plots` is missing.
+        UserError: The file cannot be written, or the extra `plots` is not installed.
     """
     check_writable("--report", path)
     if path is not None:
@@ -45,15 +45,15 @@ def split_report(
     indices: Sequence[int],
     seen: "Sequence[Seen]",
 ) -> "SplitReport":
-    """Return what the page shows of a split; the few images that it pictures are cut once more and copied.
+    """Return what the report page shows of one split: its metrics, and a few pictures of images.
 
     Args:
-        name: Of the split.
-        summary: What was measured on it.
-        predictor: What measured it.
-        store: Where the normalised images are.
-        indices: Which of them the split has, in the order of `seen`.
-        seen: What the predictor saw of them.
+        name: Name of the split.
+        summary: The metrics of the split.
+        predictor: The networks; they cut the instances of the pictured images again.
+        store: The store with the normalised images.
+        indices: Indices of the split's images, in the order of `seen`.
+        seen: The predictor's output for each image.
     """
     import numpy as np
 
@@ -94,20 +94,20 @@ def write_report(
     source: "SampleSource",
     fingerprint: str,
 ) -> None:
-    """Write the page.
+    """Write the report page of an evaluation.
 
     Args:
-        path: Its file.
-        method: What the networks are called.
-        command: What a person typed.
+        path: File for the page.
+        method: Name of the networks on the page.
+        command: Command line that the user typed.
         found: The networks.
-        predictor: What measured them.
-        splits: See `split_report`.
+        predictor: The predictor that was measured.
+        splits: The splits of the page, see `split_report`.
         source: The data set.
-        fingerprint: Of the data set.
+        fingerprint: Fingerprint of the data set.
 
     Raises:
-        UserError: It could not be written; what was there is untouched.
+        UserError: The file could not be written; an existing file is unchanged.
     """
     from searcher.report.html import render
     from searcher.report.model import DataSet, EvaluationReport

@@ -20,11 +20,11 @@ from searcher.extras import is_installed
 if TYPE_CHECKING:
     from searcher.bundle.manifest import DataFacts
     from searcher.data_pipeline.datasets import SampleSource
-    from searcher.data_pipeline.datasets.samples import Pixels
+    from searcher.data_pipeline.pixel_arrays import Pixels
     from searcher.inference.image_kind import ImageKind
     from searcher.inference.tuning import Tuned
 
-__all__ = ["ONNX_SIZE_PX", "ExportWish", "Exported", "export_networks"]
+__all__ = ["ONNX_SIZE_PX", "ExportWish", "ExportedNetworks", "export_networks"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportWish:
-    """What is wanted of an export."""
+    """The user's choices for an export."""
 
     to: Path
     """The folder, which must be new."""
@@ -68,8 +68,8 @@ class ExportWish:
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What was written."""
+class ExportedNetworks:
+    """The result of an export: its name, the files written, and the tuning."""
 
     name: str
     """What the networks are called."""
@@ -78,16 +78,16 @@ class Exported:
     """How post-processing was tuned for the networks together, where that was wanted."""
 
 
-def export_networks(found: FoundNetworks, wish: ExportWish, bar: Bar) -> Exported:
-    """Write networks as a bundle or in other formats, and into the study database that they went into it.
+def export_networks(found: FoundNetworks, wish: ExportWish, bar: Bar) -> ExportedNetworks:
+    """Write networks as a bundle or in other formats, and record the export in their study database.
 
     Args:
         found: The networks.
-        wish: What is wanted of the bundle.
-        bar: Shows each step.
+        wish: The user's choices.
+        bar: Shows the progress of each step.
 
     Raises:
-        UserError: The folder is there, or the networks cannot be exported so; nothing is left behind.
+        UserError: The folder exists, or the networks cannot be exported in such a way; nothing is left behind.
         DataError: The training data cannot be used.
     """
     check_formats(wish.formats)
@@ -117,7 +117,7 @@ def export_networks(found: FoundNetworks, wish: ExportWish, bar: Bar) -> Exporte
     )
     written = write_export(wish.to, networks, formats=wish.formats, force=wish.force)
     _record(wish, found, written.sha256)
-    return Exported(name, written, tuned)
+    return ExportedNetworks(name, written, tuned)
 
 
 def _kind(found: FoundNetworks) -> "ImageKind":
@@ -153,7 +153,7 @@ def _source(wish: ExportWish, found: FoundNetworks, bar: Bar) -> "SampleSource |
         DataError: `--data` names no data set.
         UserError: It names another one.
     """
-    from searcher.data_pipeline.datasets import SyntheticGlands
+    from searcher.data_pipeline.datasets.synthetic import is_synthetic
     from searcher.data_pipeline.exceptions import DataError
     from searcher.exceptions import StorageError, UserError
     from searcher.storage.fetched_data import open_data
@@ -170,7 +170,7 @@ def _source(wish: ExportWish, found: FoundNetworks, bar: Bar) -> "SampleSource |
         return source
     if found.study is None:
         return None
-    if found.study.data_source == SyntheticGlands.name:
+    if is_synthetic(found.study.data_source):
         return DataRequest(None, "", found.members[0].network.config.data).source()
     try:
         source = open_data(found.study.data_source, cache_dir())
@@ -232,7 +232,7 @@ def _pictures(wish: ExportWish, found: FoundNetworks) -> dict[str, bytes]:
 
     The image is one that a person gives or synthetic: training data often must not be passed on.
     """
-    from searcher.data_pipeline.datasets import SyntheticGlands
+    from searcher.data_pipeline.datasets.synthetic import SYNTHETIC, is_synthetic
     from searcher.prediction.images import read_as_seen
     from searcher.report.pictures import NO_CURVE, learning_curve, overlay_jpeg
 
@@ -249,15 +249,15 @@ def _pictures(wish: ExportWish, found: FoundNetworks) -> dict[str, bytes]:
             pictures[name] = learning_curve(lines, best_epoch=facts.epoch)
     if wish.example is not None:
         image, truth = read_as_seen(wish.example, _kind(found)), None
-    elif found.study is not None and found.study.data_source == SyntheticGlands.name:
+    elif found.study is not None and is_synthetic(found.study.data_source):
         data = found.members[0].network.config.data
-        glands = SyntheticGlands(
+        drawn = SYNTHETIC[data.synthetic](
             num_images=data.synthetic_images,
             size_px=data.synthetic_size_px,
             seed=data.synthetic_seed,
             num_test_images=1,  # of a patient that was not trained on
         )
-        image, truth = glands.read(data.synthetic_images)
+        image, truth = drawn.read(data.synthetic_images)
         image = _kind(found).normalised(image)
     else:
         return pictures

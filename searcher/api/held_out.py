@@ -22,18 +22,20 @@ HELD_OUT = "held-out"
 def held_out(
     members: "Sequence[BundleMember]", store: "Store", folder: str
 ) -> dict[tuple[int, ...], list[int]]:
-    """Return the images that networks were validated on, by the networks that held them out.
+    """Return the images that networks were validated on, grouped by the networks that held them out.
 
     Args:
         members: The networks.
-        store: The data set. It must be the one that the networks were trained on.
-        folder: Its folder or URI, for messages.
+        store: The store of the data set on which the networks were trained.
+        folder: Folder or URI of the data set, for messages.
 
     Returns:
-        Indices of images by indices of members. No member of a group trained on its images.
+        A dictionary. Each key has the numbers of the networks that held images out, as indices of `members`; its value
+        has the indices of the images that exactly these networks held out.
 
     Raises:
-        UserError: The networks were trained on other data, or these cannot be split as their configuration says.
+        UserError: The networks were trained on other data, or the data cannot be split as the networks' configuration
+            says.
     """
     other = [member for member in members if member.facts.data_fingerprint != store.fingerprint]
     if other:
@@ -58,12 +60,12 @@ def held_out(
 
 
 def predictor_of_some(found: "FoundNetworks", numbers: Sequence[int], whole: "Predictor") -> "Predictor":
-    """Return what predicts with some of the networks as all of them together do.
+    """Return a predictor of some of the networks, with the settings of the predictor of all.
 
     Args:
-        found: The networks.
-        numbers: Which.
-        whole: The predictor of all of them.
+        found: All networks.
+        numbers: Numbers of the networks to use, from 0.
+        whole: The predictor of all networks.
     """
     from searcher.inference.precision import default_device
     from searcher.inference.trained import predictor_of

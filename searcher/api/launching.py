@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,7 @@ from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.retry_policy import RetryPolicy
-from searcher.ledger.shipped import as_it_began, remark_on
+from searcher.ledger.shipped import as_it_began, upgrade_remark
 from searcher.lineage.chain import chain
 from searcher.lineage.resolve import is_enough, resolve
 from searcher.orchestration.cluster.ray_cluster import check_reachable
@@ -23,6 +23,7 @@ from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.run_context import RunContext
 from searcher.storage.mirror import cache_dir
 from searcher.study.spec import StudySpec
+from searcher.training.class_data import pinned
 from searcher.training.data_check import check_data
 from searcher.training.dataset import DataRequest
 
@@ -31,7 +32,7 @@ __all__ = ["LaunchPlace", "LaunchWatcher", "launch_in_order"]
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchPlace:
-    """Where a launch finds its data, and where it runs and writes."""
+    """Where a launch finds its data, runs, and writes its results."""
 
     database: DatabaseAddress
     data: str | None
@@ -47,41 +48,41 @@ class LaunchPlace:
 
 
 class LaunchWatcher(Protocol):
-    """Shows a launch to a person. Called from the thread that launches."""
+    """Shows the progress of a launch to the user. It is called in the thread that launches."""
 
     def preparing(self) -> AbstractContextManager[Callable[[int, int], None]]:
-        """Enter the decoding of images; gives what is called with (done, total)."""
+        """Return a context manager for the decoding of images; it yields a function to call with (done, total)."""
 
     def watching(self, spec: StudySpec) -> AbstractContextManager[StudyListener]:
-        """Enter the launch of one study; gives what is told of its progress."""
+        """Return a context manager for the launch of one study; it yields the listener to notify."""
 
     def ended(self, spec: StudySpec, result: LaunchResult) -> None:
-        """One study's launch has ended."""
+        """Called when the launch of one study has ended, with the result."""
 
     def remark(self, text: str) -> None:
-        """A parent was passed over, or is enough as it is."""
+        """Called with a line about a parent study, for example that all its trials are done."""
 
     def problem(self, text: str) -> None:
-        """The database is away, and waited for."""
+        """Called with a line about a problem, for example that the database cannot be reached."""
 
 
 def launch_in_order(
     spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher, *, with_parents: bool
 ) -> LaunchResult:
-    """Run a study, or go on with it.
+    """Run a study until its budget is used, or resume it, and return how the launch ended.
 
     Args:
         spec: The study.
         place: Where data, database and storage are.
-        watcher: Shows the launch.
-        with_parents: Whether the studies that it comes from run first, as far as they are not done.
+        watcher: Shows the progress of the launch.
+        with_parents: Whether to run unfinished parent studies first.
 
     Returns:
-        How the study's launch ended; or that of a parent which did not reach what its child needs.
+        The result of the study's launch; or that of a parent which failed to produce what its child needs.
 
     Raises:
-        UserError: Something about the study, the data or the cluster cannot be used.
-        SearcherError: The search broke off.
+        UserError: The study, the data or the cluster cannot be used.
+        SearcherError: The search ended early.
     """
     with _existing(place.database, watcher.problem) as database:
         studies = chain(spec, database) if with_parents else [spec]
@@ -110,6 +111,9 @@ def _launch_one(spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher) -> 
     data = DataRequest(place.data, str(cache_dir()), config.data, place.view)
     with watcher.preparing() as advance:
         store = data.prepare(advance)
+    spec = pinned(spec, store)
+    config = spec.trial_config({})
+    data = replace(data, synthetic=config.data)
     remarks = [*as_began, *check_data(store, data, config)]
     run = RunContext(
         spec=spec,
@@ -129,11 +133,11 @@ def _launch_one(spec: StudySpec, place: LaunchPlace, watcher: LaunchWatcher) -> 
 
 
 def _as_it_began(spec: StudySpec, database: Database | None) -> tuple[StudySpec, list[str]]:
-    """Return a study, a shipped one as it was when it began, and in this case a line that says so."""
+    """Return a study, and remarks; a shipped study is returned as its file was when the study began."""
     if database is None or spec.name not in database.study_names():
         return spec, []
     before = as_it_began(spec, database.study_row(spec.name))
-    return before, [] if before is spec else [remark_on(spec)]
+    return before, [] if before is spec else [upgrade_remark(spec)]
 
 
 @contextmanager

@@ -13,14 +13,14 @@ _BLOCK_BYTES = 1 << 16
 
 
 class LogFile:
-    """A log file that may grow, be replaced or be cut short while it is read. Use as a context manager.
+    r"""A log file that may grow, be replaced or be cut short while it is read. Use as a context manager.
 
-    What is returned ends at a whole character: the rest of a UTF-8 sequence that is being written comes with the
-    next read. Bytes that are no UTF-8 are shown as `\\xff`.
+    Each call of `read` returns whole characters: an incomplete UTF-8 sequence at the end is returned by the next call.
+    Bytes that are not UTF-8 are shown as `\xff`.
 
     Args:
         path: The file; it must exist.
-        last_lines: Begin with that many lines before the end; None begins with the first.
+        last_lines: Number of lines before the end to start from; None to start at the beginning.
     """
 
     def __init__(self, path: Path, *, last_lines: int | None = None) -> None:
@@ -37,7 +37,10 @@ class LogFile:
         self._file.close()
 
     def read(self) -> str:
-        """Return what was added since the last call, harmless; of a file that took its place, everything."""
+        """Return the text added since the last call, with control characters escaped.
+
+        If the file was replaced by another, all text of the new file is returned.
+        """
         parts = [self._read_on()]
         if self._was_replaced():
             self._file.close()

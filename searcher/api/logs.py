@@ -16,16 +16,16 @@ NO_LAUNCH_LOG = "it was launched by a version without one, or the folder was mov
 
 
 def read_log(database: "Database", study: str, *, trial: int | None, last_lines: int | None) -> str:
-    """Return what a study's launches, or one trial, have written down so far.
+    """Return the log of a study's launches, or of one trial, as written so far.
 
     Args:
         database: The study database.
-        study: The study.
-        trial: A trial's number; None for the launches' log.
-        last_lines: How many lines of the end; None for all.
+        study: Name of the study.
+        trial: Number of the trial; None for the log of the launches.
+        last_lines: Number of lines from the end; None for all.
 
     Raises:
-        UserError: There is no such study or trial, or no log of it on this machine.
+        UserError: There is no such study or trial, or its log is not on this machine.
     """
     from searcher.api.log_file import LogFile
     from searcher.ledger.watch import newest_launch, trial_end
@@ -49,11 +49,11 @@ def read_log(database: "Database", study: str, *, trial: int | None, last_lines:
 
 
 def log_file(storage_root: str, name: str) -> Path:
-    """Return where a log lies on this machine, fetched again where the storage root is an object store.
+    """Return the path of a log on this machine, after downloading it if the storage root is an object store.
 
     Args:
-        storage_root: As the database has it.
-        name: Of the log, relative to the root.
+        storage_root: Folder or URI of the storage root, as stored in the database.
+        name: Path of the log relative to the storage root.
 
     Raises:
         UserError: The object store cannot be used.
@@ -69,18 +69,18 @@ def log_file(storage_root: str, name: str) -> Path:
 
 
 def no_log(where: str, path: Path, why: str) -> UserError:
-    """Return what to raise where a log is not there.
+    """Return the error to raise if a log does not exist.
 
     Args:
-        where: What asked for the log, such as an option with its value.
-        path: Where the log should be.
+        where: The option that asked for the log, with its value.
+        path: Path at which the log should be.
         why: The reason, and what to do.
     """
     return UserError(f"{where}: must have a log, got none at {path}; {why}")
 
 
 def why_no_trial_log(end: "TrialEnd | None") -> str:
-    """Return why a trial has no log."""
+    """Return the reason why a trial has no log, as a phrase for a message."""
     if end is None or end.state == "WAITING":
         return "it is WAITING, no worker has begun it"
     if end.state == "RUNNING":

@@ -35,7 +35,7 @@ _MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class FoundNetworks:
-    """Trained networks, and where they come from."""
+    """Trained networks, and the files, bundle or study that they come from."""
 
     name: str
     """What they are called."""
@@ -52,7 +52,7 @@ class FoundNetworks:
 
     @property
     def trials(self) -> dict[int, str]:
-        """Digest of each member's checkpoint by its trial's number, where there is a study."""
+        """The digest of each member's checkpoint, by the number of its trial; empty without a study."""
         return {
             member.facts.trial: member.facts.checkpoint_sha256
             for member in self.members
@@ -62,7 +62,7 @@ class FoundNetworks:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworksNamed:
-    """How a person names trained networks: by files, or by their study."""
+    """The networks that the user named, by files or by their study, not yet read."""
 
     paths: tuple[Path, ...] = ()
     """A bundle, or checkpoints, or trials' folders."""
@@ -79,10 +79,10 @@ class NetworksNamed:
 
 
 def find_members(named: NetworksNamed) -> FoundNetworks:
-    """Return the networks that a person names.
+    """Return the trained networks that the user named, after reading their files.
 
     Raises:
-        UserError: It names none, or both files and a study, or a file cannot be used.
+        UserError: The user named none, or both files and a study, or a file cannot be used.
     """
     from searcher.exceptions import UserError
 
@@ -101,14 +101,15 @@ def find_members(named: NetworksNamed) -> FoundNetworks:
 
 
 def predictor_for(found: FoundNetworks, tta: bool | None) -> "Predictor":
-    """Return a predictor on this machine's device, set up as the bundle says, or as the networks were tuned.
+    """Return a predictor on this machine's device, with the settings of the bundle or of the networks.
 
     Args:
         found: The networks.
-        tta: Whether to take the mean of 8 views; None: as the bundle says, or if all networks were tuned for it.
+        tta: Whether to average the predictions of 8 rotated and mirrored views. None: as the bundle says, or if all
+            networks were tuned for it.
 
     Raises:
-        UserError: The weights do not fit this version, or the networks cannot predict together, or not with `tta`.
+        UserError: The weights do not fit this version, or the networks cannot predict together, or not with this `tta`.
     """
     from searcher.inference.precision import default_device
     from searcher.inference.trained import predictor_of
@@ -121,10 +122,10 @@ def predictor_for(found: FoundNetworks, tta: bool | None) -> "Predictor":
 
 
 def models_for(found: FoundNetworks, device: "torch.device") -> "list[SegmentationModel]":
-    """Return the models of checkpoints, on a device, in evaluation mode.
+    """Return the models of trained networks on a device, in eval mode.
 
     Raises:
-        UserError: They do not fit this version.
+        UserError: The weights do not fit this version of searcher.
     """
     from searcher.exceptions import UserError
 
@@ -140,12 +141,13 @@ def models_for(found: FoundNetworks, device: "torch.device") -> "list[Segmentati
 
 
 def normalise_as_wished(predictor: "Predictor", wish: str, configs: Iterable[Mapping[str, Any]]) -> None:
-    """Let a predictor take images as the option says.
+    """Set a predictor's normalisation to the one that the user chose.
 
     Args:
         predictor: Changed in place.
-        wish: The option.
-        configs: Of its networks. Those from before normalisation say nothing of it: dark images are brightened.
+        wish: Value of the option: `bundle`, `fixed` or `percentile`.
+        configs: Configurations of the predictor's networks. For old ones without normalisation, dark images are
+            brightened.
     """
     from searcher.data_pipeline.normalisation import Normalisation
 

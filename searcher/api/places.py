@@ -25,10 +25,10 @@ _MAX_SECRET_BYTES = 1 << 16
 
 
 def data_place(data: str | os.PathLike[str] | None) -> str | None:
-    """Return the data set's folder as every process finds it on every machine, or its URI; None for none.
+    """Return the absolute path or the URI of a data set, valid on every machine; None if none was given.
 
     Raises:
-        UserError: The URI holds a secret, or is none that pyarrow knows.
+        UserError: The URI contains a secret, or pyarrow does not support it.
     """
     from searcher.storage.mirror import named_root
 
@@ -36,10 +36,10 @@ def data_place(data: str | os.PathLike[str] | None) -> str | None:
 
 
 def storage_place(storage: str | os.PathLike[str]) -> str:
-    """Return the storage root as every process finds it on every machine, and as the database has it.
+    """Return the absolute path or the URI of a storage root, valid on every machine, as stored in the database.
 
     Raises:
-        UserError: It is a URI that holds a secret, or none that pyarrow knows.
+        UserError: The URI contains a secret, or pyarrow does not support it.
     """
     from searcher.storage.mirror import named_root
 
@@ -47,10 +47,10 @@ def storage_place(storage: str | os.PathLike[str]) -> str:
 
 
 def storage_folder(storage: str | os.PathLike[str]) -> Path:
-    """Return this machine's folder of the storage root, absolute: of an object store, its mirror.
+    """Return the absolute path of the storage root on this machine; for an object store, that of its mirror.
 
     Raises:
-        UserError: It is no folder, or none can be written there; or the object store cannot be used.
+        UserError: The path is not a writable folder, or the object store cannot be used.
     """
     from searcher.storage.mirror import local_root, storage_of
 
@@ -79,15 +79,15 @@ def database_place(db: str | os.PathLike[str] | None, from_environment: str | No
 
 
 def read_secret(option: str, path: Path, what: str) -> str:
-    """Return the one line of a file that holds what no command line should show.
+    """Return the only line of a file that contains a secret, such as a URL with a password.
 
     Args:
-        option: What named the file, as it stands before its name.
+        option: The option that named the file, as written before its name.
         path: The file.
-        what: What it holds, for messages.
+        what: What the file contains, for messages.
 
     Raises:
-        UserError: It cannot be read, or has no line or several; its content is not shown.
+        UserError: The file cannot be read, or does not have exactly one line; its content is not shown.
     """
     from searcher.text_files import read_text
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from searcher.api.places import storage_folder
 from searcher.api.writing import write_text
 from searcher.data_pipeline.datasets.view import DataView
-from searcher.data_pipeline.store import Store
+from searcher.data_pipeline.store import Store, prepare_store
 from searcher.exceptions import UserError
 from searcher.extras import is_installed
 from searcher.planning.facts import data_facts
@@ -32,23 +32,23 @@ Preparing = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
 def plan_data(
     folder: str, view: DataView, preparing: Preparing, *, name: str | None = None, bundle: Path | None = None
 ) -> Plan:
-    """Return a plan for a data set.
+    """Return a plan of a first study for a data set.
 
     Args:
         folder: The data set's folder, or its URI in an object store.
-        view: How it is read.
-        preparing: Shows the decoding of its images.
-        name: Name of the study; None for one that follows from the folder's.
-        bundle: A bundle's folder, whose network is trained on; None for a new network.
+        view: How to read the data set.
+        preparing: Shows the progress of decoding the images.
+        name: Name of the study; None to derive one from the folder's name.
+        bundle: Folder of a bundle whose network is fine-tuned; None to train a new network.
 
     Raises:
         DataError: The data set cannot be used.
-        UserError: It cannot be split, `name` is no study's name, or there is no such bundle.
+        UserError: The data set cannot be split, `name` is no valid name of a study, or there is no such bundle.
     """
     name = _study_name(name, folder)
     request = DataRequest(folder, str(cache_dir()), DataConfig(), view)
     with preparing() as advance:
-        store = request.prepare(advance)
+        store = prepare_store(request.source(advance), cache_dir(), progress=advance, with_classes=True)
     if bundle is not None:
         plan = _finetuning(store, folder, name, bundle)
         parse_study(plan.text, source=f"{name}.toml")
@@ -89,20 +89,20 @@ def _finetuning(store: Store, folder: str, name: str, bundle: Path) -> Plan:
 def planned_file(
     folder: str | None, view: DataView, storage: str, preparing: Preparing, remark: Callable[[str], None]
 ) -> Path:
-    """Return the study file of a data set that is launched without one, planned and written when first asked for.
+    """Return the study file for a launch without a named study; it is planned and written at the first launch.
 
-    Later launches go on with the file, as it is then.
+    Later launches use the same file, with any changes that the user made.
 
     Args:
-        folder: The data set's folder, or its URI in an object store; None where nobody named one.
-        view: How it is read.
-        storage: The folder in which the study file lies.
-        preparing: Shows the decoding of its images.
-        remark: Told what a person should know, a line at a time.
+        folder: Folder of the data set, or its URI in an object store; None if the user named none.
+        view: How to read the data set.
+        storage: Folder for the study file.
+        preparing: Shows the progress of decoding the images.
+        remark: Receives each remark for the user, one line.
 
     Raises:
         DataError: The data set cannot be used.
-        UserError: There is no data set, it cannot be split, or the file cannot be written.
+        UserError: No data set was named, it cannot be split, or the file cannot be written.
     """
     if folder is None:
         raise UserError(

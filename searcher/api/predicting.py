@@ -30,25 +30,33 @@ __all__ = ["FoundObjects", "LoadedBundle"]
 logger = logging.getLogger(__name__)
 
 
-class FoundObjects(NamedTuple):
-    """The n objects in an image."""
+class _ThreeArrays(NamedTuple):
+    """What `FoundObjects` unpacks to."""
 
     labels: NDArray[np.int32]
     """int32[H, W]: 0 is background, 1 to n are objects without gaps."""
     scores: NDArray[np.float32]
     """float32[n] in 0 to 1; `scores[i]` belongs to label `i + 1`."""
     classes: NDArray[np.int32]
-    """int32[n]: the number of each object's class, from 1. A network of one class gives 1 to every object."""
+    """int32[n]: the number of each object's class, from 1; `LoadedBundle.class_names` has their names. Networks that
+    learned no classes give 1 to every object."""
+
+
+class FoundObjects(_ThreeArrays):
+    """The n objects found in an image: label map, scores and classes."""
+
+    class_probabilities: NDArray[np.float32] | None = None
+    """float32[n, K], the probability of each class; None where the networks learned no classes."""
 
 
 class LoadedBundle:
-    """Trained networks, ready to predict. Made by `searcher.load_bundle`.
+    """The networks of a bundle, ready to predict. Made by `searcher.load_bundle`.
 
     Args:
         bundle: The verified bundle.
-        device: `cpu` or `cuda`; None takes a GPU where there is one.
-        tta: Whether to take the mean of the 8 turned and mirrored versions of an image; None: as the bundle says.
-        normalisation: How values become 0..255: `bundle` (as in training), `fixed` (as they are) or `percentile`.
+        device: `cpu` or `cuda`; None for a GPU if there is one.
+        tta: Whether to average the 8 turned and mirrored versions of an image; None to do as the bundle says.
+        normalisation: How pixel values become 0..255: `bundle` (as in training), `fixed` (unchanged) or `percentile`.
     """
 
     def __init__(self, bundle: Bundle, *, device: str | None, tta: bool | None, normalisation: str) -> None:
@@ -61,41 +69,46 @@ class LoadedBundle:
 
     @property
     def name(self) -> str:
-        """What the bundle is called."""
+        """Name of the bundle."""
         return self.bundle.name
 
     @property
     def path(self) -> Path:
-        """Its folder."""
+        """Folder of the bundle."""
         return self.bundle.path
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Side of a pixel of the images that it was trained on, in micrometres; None where nobody said."""
+        """Side of a pixel of the training images in micrometres; None if it is not known."""
         return self.bundle.pixel_size_um
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that the networks tell apart, class 1 first; empty for none."""
+        return self.bundle.class_names
+
+    @property
     def channels(self) -> int:
-        """Channels of the images that it takes."""
+        """Number of channels of the images that the networks expect."""
         return self._predictor.kind.channels
 
     def __repr__(self) -> str:
         return f"LoadedBundle({self.name!r}, {self.path})"
 
     def predict(self, image: NDArray[Any], *, pixel_size_um: float | None = None) -> FoundObjects:
-        """Return the objects in an image, the same as `searcher predict` finds in its file.
+        """Return the objects in an image; the same that `searcher predict` finds in a file with these pixels.
 
         Args:
-            image: uint8 or uint16, [H, W] or [H, W, C], with the channels that the networks were trained on; grey is
-                taken for three equal channels by networks that take colour.
-            pixel_size_um: Side of a pixel in micrometres. Where it differs from that of the training images, the
-                network sees the image resampled; None takes it as it is.
+            image: uint8 or uint16, [H, W] or [H, W, C], with the channels of the training images. For networks trained
+                on colour, a grey image is repeated three times.
+            pixel_size_um: Side of a pixel in micrometres. If it differs from that of the training images, the network
+                gets the image resampled. None to leave the image as it is.
 
         Returns:
             `labels`, `scores` and `classes`, see `FoundObjects`.
 
         Raises:
-            UserError: The array is no image that the networks take.
+            UserError: The array is no image of the expected kind.
         """
         array = _checked(image)
         raster = _ArrayRaster(array, pixel_size_um)
@@ -114,7 +127,10 @@ class LoadedBundle:
             labels.resize(raster.height, raster.width)
             found = labels.read(Tile(0, 0, raster.height, raster.width))
             scores = np.array(labels.scores, np.float32)
-            return FoundObjects(np.array(found, np.int32), scores, np.ones(len(scores), np.int32))
+            classes = np.ones(len(scores), np.int32) if labels.classes is None else labels.classes
+            objects = FoundObjects(np.array(found, np.int32), scores, classes)
+            objects.class_probabilities = labels.class_probabilities
+            return objects
 
     @in_python
     def predict_files(
@@ -133,34 +149,36 @@ class LoadedBundle:
         skip_existing: bool = False,
         progress: bool = False,
     ) -> list[PredictedImage | FailedImage]:
-        """Find, measure and outline the objects in files of any size; the same as `searcher predict`.
+        """Find, measure and outline the objects in image files of any size; like `searcher predict`.
 
-        One broken image never costs the others. One process at a time writes into a folder.
+        A broken image does not stop the others. Only one process at a time may write into a folder.
 
         Args:
-            images: Files or folders of them: png, jpg, bmp, TIFF, OME-TIFF, whole slides.
-            to: Folder of the outputs, and of `predictions.csv`, a row for each image.
-            outputs: What is written of each image.
-            pixel_size_um: Side of a pixel of the images in micrometres; None as each file says, if it does.
-            class_name: Class of the objects in GeoJSON; None as the bundle says.
-            threshold: Probability, between 0 and 1, above which a pixel is an object's; of detectors, a detection's
-                score; None as the bundle says.
-            min_area_px: Leave out objects below so many pixels of the image; None as the bundle says.
-            region: Look only there: `X,Y,W,H` in pixels, or a GeoJSON file with polygons.
-            skip_glass: Do not look at tiles of glass.
-            force: Replace outputs that are there.
-            skip_existing: Leave out images whose outputs are there: go on.
-            progress: Show a bar on standard error.
+            images: Files or folders of files: png, jpg, bmp, TIFF, OME-TIFF, whole slides.
+            to: Folder for the outputs, and for `predictions.csv` with a row for each image.
+            outputs: Kinds of files to write for each image.
+            pixel_size_um: Side of a pixel of the images in micrometres; None to use the size that each file states.
+            class_name: Class of the objects in GeoJSON; None for that of the bundle.
+            threshold: Probability, between 0 and 1, above which a pixel belongs to an object; for detectors, the score
+                of a detection. None for that of the bundle.
+            min_area_px: Smallest area of an object in pixels of the image; None for that of the bundle.
+            region: The part of the image to predict: `X,Y,W,H` in pixels, or a GeoJSON file with polygons. None for
+                all.
+            skip_glass: Whether to skip tiles that show only glass.
+            force: Whether to replace existing outputs.
+            skip_existing: Whether to skip images whose outputs exist, to resume.
+            progress: Whether to show a progress bar on standard error.
 
         Returns:
-            For each image that was predicted now an `PredictedImage` with `name`, `height`, `width`, `objects` and
-            `seconds`; or a `FailedImage` with `name` and `reason`, in one line.
+            One entry for each image that was predicted now: a `PredictedImage` with `name`, `height`, `width`,
+            `objects` and `seconds`; or a `FailedImage` with `name` and `reason`, in one line.
 
         Raises:
             UserError: The images or the folder cannot be used, or another process writes into it.
         """
         from searcher.api.predicting_files import (
             PredictWish,
+            check_class_name,
             check_glass,
             check_pixel_size,
             images_of,
@@ -173,6 +191,7 @@ class LoadedBundle:
 
         if force and skip_existing:
             raise UserError("force: must not go with skip_existing, got both; choose one of them")
+        check_class_name("class_name", class_name, self.bundle.class_names)
         check_pixel_size(pixel_size_um)
         check_glass(self._predictor, skips=skip_glass)
         check_count("min_area_px", min_area_px)
@@ -211,6 +230,7 @@ class LoadedBundle:
                     pixel_size_um=pixel_size_um,
                     outputs=wish.outputs,
                     class_name=class_name or self.bundle.class_name,
+                    class_names=self.bundle.class_names,
                     threshold=threshold,
                     min_area_px=min_area_px,
                     region=None if region is None else read_region(os.fspath(region)),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PredictWish",
+    "check_class_name",
     "check_glass",
     "check_pixel_size",
     "images_of",
@@ -29,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class PredictWish:
-    """Images, and where their outputs go."""
+    """The user's choice of images, outputs and folder for a prediction."""
 
     given: Sequence[Path]
     """Files, and folders of them."""
@@ -54,17 +55,17 @@ def predict_files(
     progress: "Progress | None",
     problem: Callable[[str], None],
 ) -> "list[PredictedImage | FailedImage]":
-    """Predict images that are left to do, keep the table of images, and return what came out of each.
+    """Predict the images whose outputs are missing, update the table of images, and return each image's result.
 
     Args:
-        wish: What is wanted.
-        paths: The images that it names, see `images_of`.
+        wish: The user's choices.
+        paths: All images of the wish, see `images_of`.
         predictor: The networks.
-        options: What is wanted of every image.
-        begun: Told how many images are left to do, before the first.
-        done: Called with what came out of each image; returns what to keep of it.
-        progress: Told the steps within an image.
-        problem: Told what is odd about the table of images, one line.
+        options: Settings that are the same for every image.
+        begun: Called with the number of images to predict, before the first.
+        done: Called with the result of each image; returns what to keep of it.
+        progress: Receives the progress within an image; None for nobody.
+        problem: Receives a line about problems of the table of images.
 
     Raises:
         UserError: The folder of outputs cannot be used, or another process writes into it.
@@ -74,7 +75,9 @@ def predict_files(
     results: list[PredictedImage | FailedImage] = []
     with _claimed_folder(wish.to):
         todo = images_to_predict(wish, paths)  # nobody else writes there from here on
-        with closing(PredictionsTable(wish.to / SUMMARY, [each.name for each in todo])) as table:
+        with closing(
+            PredictionsTable(wish.to / SUMMARY, [each.name for each in todo], options.class_names)
+        ) as table:
             if table.moved is not None:
                 aside, why = table.moved
                 problem(
@@ -109,11 +112,33 @@ def _claimed_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def check_glass(predictor: "Predictor", *, skips: bool) -> None:
-    """Refuse to look for glass in images that have none.
+def check_class_name(option: str, class_name: str | None, class_names: Sequence[str]) -> None:
+    """Refuse one class for all objects where the networks say of each which class it is of.
+
+    Args:
+        option: Its name, for the message.
+        class_name: What a person gave; None for nothing.
+        class_names: The classes that the networks tell apart.
 
     Raises:
-        UserError: The networks take images of another kind.
+        UserError: Both are there.
+    """
+    if class_name is not None and class_names:
+        raise UserError(
+            f"{option} {class_name}: must be for a bundle without classes, got one that tells "
+            f"{', '.join(class_names)} apart; leave it out"
+        )
+
+
+def check_glass(predictor: "Predictor", *, skips: bool) -> None:
+    """Raise an error if the user wants to skip glass, but the networks are not for bright-field images.
+
+    Args:
+        predictor: The networks.
+        skips: Whether the user wants to skip glass.
+
+    Raises:
+        UserError: The networks are for images of another kind.
     """
     if skips and not predictor.kind.is_colour:
         raise UserError(
@@ -122,10 +147,10 @@ def check_glass(predictor: "Predictor", *, skips: bool) -> None:
 
 
 def check_pixel_size(pixel_size_um: float | None) -> None:
-    """Refuse a side of a pixel that is a mistake.
+    """Raise an error if the side of a pixel is implausible; None is valid.
 
     Raises:
-        UserError: It is one.
+        UserError: The size is outside `PIXEL_SIZES_UM`.
     """
     from searcher.prediction.file_prediction import PIXEL_SIZES_UM
 
@@ -138,10 +163,10 @@ def check_pixel_size(pixel_size_um: float | None) -> None:
 
 
 def wanted_outputs(text: str) -> list[str]:
-    """Return the outputs that are wanted, from their names with commas between.
+    """Return the kinds of outputs in a text such as `labels,csv`.
 
     Raises:
-        UserError: There is no such output.
+        UserError: There is no output of that name.
     """
     from searcher.prediction.outputs import OUTPUTS
 
@@ -155,10 +180,11 @@ def wanted_outputs(text: str) -> list[str]:
 
 
 def images_of(given: Sequence[Path]) -> list[Path]:
-    """Return the images that are named, those of folders included, in the order given.
+    """Return the image files that the user named, including those in named folders, in the order given.
 
     Raises:
-        UserError: One does not exist, a folder cannot be read or has none, or two have outputs of the same name.
+        UserError: A file does not exist, a folder cannot be read or has no image, or two images have the same output
+            names.
     """
     paths: list[Path] = []
     for path in given:
@@ -194,15 +220,15 @@ def _images_at(path: Path) -> list[Path]:
 
 
 def images_to_predict(wish: PredictWish, paths: Sequence[Path]) -> list[Path]:
-    """Return the images that are to be predicted.
+    """Return the images that are still to be predicted.
 
     Args:
-        wish: What is wanted.
-        paths: All images that it names.
+        wish: The user's choices.
+        paths: All images of the wish.
 
     Raises:
-        UserError: The folder of outputs cannot be that, has outputs that nobody said what to do with, or images that
-            outputs would replace.
+        UserError: The folder cannot hold outputs, has outputs that the user neither replaces nor keeps, or has images
+            that outputs would replace.
     """
     from searcher.prediction.outputs import output_paths
 

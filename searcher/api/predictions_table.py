@@ -24,6 +24,8 @@ __all__ = ["SUMMARY", "PredictionsTable", "read_table", "row_key"]
 SUMMARY = "predictions.csv"
 """Name of the table in the folder of outputs."""
 COLUMNS = ("image", "height", "width", "pixel_size_um", "objects", "area_px", "area_um2", "seconds")
+_OF_CLASSES = ("objects", "area_px", "area_um2")
+"""For each class a column of each: `objects_NAME`, and so on."""
 _WRITTEN_EVERY_S = 5.0
 """The table is written as a whole, so with many images not after each."""
 _MAX_BYTES = 1 << 28
@@ -34,7 +36,7 @@ Row = Mapping[str, object]
 
 
 class ReadTable(NamedTuple):
-    """What a table holds."""
+    """The content of a table of images that was read from a file."""
 
     rows: dict[str, Row]
     """By `row_key` of the image's name."""
@@ -45,7 +47,7 @@ class ReadTable(NamedTuple):
 
 
 def row_key(name: str) -> str:
-    """Return by what the row of an image is found, from the name of its file: composed letters, valid Unicode."""
+    """Return the key of an image's row: the name of its file in composed letters (NFC) and valid Unicode."""
     return unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode()
 
 
@@ -126,24 +128,25 @@ def _cell(cell: str, separator: str) -> str:
 
 
 class PredictionsTable:
-    """The table of images. Rows of images that were predicted before, and are not now, stay.
+    """The table of images in a folder of outputs. Rows of images that are not predicted now stay.
 
     Args:
-        path: The file. Nobody else may write it meanwhile.
-        todo: Names of the images that are predicted now: their rows are of outputs that are about to be replaced,
-            and go at once.
+        path: The file. No other process may write it meanwhile.
+        todo: Names of the images to predict now. Their old rows are removed at once, since their outputs are replaced.
+        class_names: Names of the classes that the networks tell apart; each gets columns.
 
     Raises:
-        UserError: It could not be read or written.
+        UserError: The file could not be read or written.
     """
 
-    def __init__(self, path: Path, todo: Sequence[str]) -> None:
+    def __init__(self, path: Path, todo: Sequence[str], class_names: Sequence[str] = ()) -> None:
         self._path = path
         before = read_table(path)
         self.moved = None if before.problem is None else (_moved_aside(path), before.problem)
         """Where a file went that is no such table, and why it is none."""
         now = {row_key(name) for name in todo}
-        self._columns = (*COLUMNS, *before.more_columns)
+        own = (*COLUMNS, *(f"{figure}_{name}" for name in class_names for figure in _OF_CLASSES))
+        self._columns = (*own, *(name for name in before.more_columns if name not in own))
         self._rows = {name: row for name, row in before.rows.items() if name not in now}
         self._is_written = True
         if len(self._rows) < len(before.rows):
@@ -151,24 +154,30 @@ class PredictionsTable:
         self._written_at = time.monotonic()
 
     def add(self, name: str, row: Row) -> None:
-        """Add the row of an image, and write the table now and then. If the process is killed, few rows are missing.
+        """Add the row of an image. The table is written now and then, so that a kill loses few rows.
 
         Args:
-            name: Of its file.
-            row: Values by column; others are left out.
+            name: Name of the image's file.
+            row: Values by column; unknown columns are ignored.
         """
-        self._rows[row_key(name)] = {**row, "image": name}
+        of_classes = row.get("classes")
+        flat = {
+            f"{figure}_{each}": value
+            for each, figures in (of_classes.items() if isinstance(of_classes, Mapping) else ())
+            for figure, value in figures.items()
+        }
+        self._rows[row_key(name)] = {**row, **flat, "image": name}
         self._is_written = False
         if time.monotonic() - self._written_at >= _WRITTEN_EVERY_S:
             self.write()
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Write the rows that are not written yet."""
         if not self._is_written:
             self.write()
 
     def write(self) -> None:
-        """Write the table, atomically."""
+        """Write the whole table to its file, atomically."""
         from searcher.api.writing import write_text
 
         text = io.StringIO(newline="")

@@ -15,10 +15,10 @@ __all__ = ["check_probed", "measure_memory"]
 
 
 def check_probed(spec: "StudySpec") -> None:
-    """Refuse a study whose space follows from another one's trials.
+    """Raise an error if a study's search space is derived from another study's trials.
 
     Raises:
-        UserError: It is one.
+        UserError: The search space is derived, so that it is not known yet.
     """
     if spec.is_open:
         assert spec.parent is not None
@@ -34,25 +34,27 @@ def measure_memory(
     view: "DataView",
     bar: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
 ) -> "tuple[MeasuredTrial, list[MeasuredTrial]]":
-    """Return what the largest trial takes, and all that was measured to find it.
+    """Return the memory use of the largest trial of a study, and all measurements that were made to find it.
 
     Args:
         spec: The study, see `check_probed`.
         data: The data set's folder, or its URI in an object store; None for synthetic glands.
-        view: How it is read.
-        bar: Shows each step.
+        view: How to read the data set.
+        bar: Shows the progress of each step.
 
     Raises:
         DataError: The data set cannot be used.
         SearcherError: The measurement failed.
     """
     from searcher.storage.mirror import cache_dir
+    from searcher.training.class_data import pinned
     from searcher.training.dataset import DataRequest
     from searcher.training.memory_probe import largest_trial
 
     request = DataRequest(data, str(cache_dir()), spec.trial_config({}).data, view)
     with bar("preparing images") as advance:
         store = request.prepare(advance)
+    spec = pinned(spec, store)
     measured: list[MeasuredTrial] = []
     with bar("measuring") as advance:
 

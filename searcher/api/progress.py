@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from searcher.escaping import one_line
@@ -18,10 +18,10 @@ _WIDTH = 24
 
 
 class ProgressLine:
-    """A bar of text that is drawn over itself, in a terminal and in a notebook alike.
+    """A progress bar of text on standard error, redrawn in place, in a terminal or a notebook.
 
     Args:
-        is_shown: Whether anything is written at all.
+        is_shown: Whether to write anything at all.
     """
 
     def __init__(self, is_shown: bool) -> None:
@@ -29,13 +29,13 @@ class ProgressLine:
         self._length = 0
 
     def show(self, title: str, done: int, total: int, more: str = "") -> None:
-        """Draw the bar.
+        """Draw the progress bar.
 
         Args:
-            title: What is done.
-            done: Steps that are done.
-            total: Steps in all; 0 or less for an unknown number.
-            more: What to say behind it.
+            title: Name of the work.
+            done: Number of finished steps.
+            total: Number of all steps; 0 or less if it is not known.
+            more: Text after the bar.
         """
         if not self._is_shown:
             return
@@ -46,7 +46,7 @@ class ProgressLine:
         self._length = len(text)
 
     def end(self) -> None:
-        """Begin a new line, if something was drawn."""
+        """Start a new line, if a bar was drawn."""
         if self._length:
             sys.stderr.write("\n")
             sys.stderr.flush()
@@ -54,7 +54,7 @@ class ProgressLine:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Callable[[int, int], None]]:
-        """Show one step of the work; gives what is called with (done, total)."""
+        """Context manager for one step of the work; it yields a function to call with (done, total)."""
         try:
             yield lambda done, total: self.show(title, done, total)
         finally:
@@ -62,11 +62,11 @@ class ProgressLine:
 
 
 class LoggingListener:
-    """A `StudyListener` that logs what a person should know, and draws the study's progress.
+    """A `StudyListener` that logs messages for the user, and draws the progress of the study.
 
     Args:
         spec: The study.
-        line: Where progress is drawn.
+        line: Draws the progress.
     """
 
     def __init__(self, spec: StudySpec, line: ProgressLine) -> None:
@@ -76,8 +76,17 @@ class LoggingListener:
         self._num_done = 0
         self._best: float | None = None
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
-        """Take in where the study stands; see `StudyListener.study_opened`."""
+    def study_opened(
+        self,
+        *,
+        budget: int,
+        num_done: int,
+        best: float | None,
+        spent_s: float,
+        earlier: Sequence[tuple[int, float]] = (),
+    ) -> None:
+        """Log how many trials of the study are done; see `StudyListener.study_opened`."""
+        del earlier
         self._budget, self._num_done, self._best = budget, num_done, best
         logger.info("%s: %d of %d trials done in %.0f s", self._spec.name, num_done, budget, spent_s)
         self._draw()
@@ -85,18 +94,18 @@ class LoggingListener:
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
-        """Log it; see `StudyListener.trial_started`."""
+        """Log the trial's epochs and parameters; see `StudyListener.trial_started`."""
         logger.info("trial %d: epochs %d to %d, %s", number, first_epoch + 1, num_epochs, dict(params))
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
-        """Log it; see `StudyListener.epoch_done`."""
+        """Log the trial's epoch and objective; see `StudyListener.epoch_done`."""
         logger.info("trial %d: epoch %d, %s=%g", number, epoch, self._spec.objective.name, value)
 
-    def trial_does(self, number: int, doing: Doing) -> None:
-        """Ignore it."""
+    def trial_does(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
+        """Do nothing; see `StudyListener.trial_does`."""
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
-        """Log it and draw the study's progress; see `StudyListener.trial_ended`."""
+        """Log the trial's end and draw the progress of the study; see `StudyListener.trial_ended`."""
         level = logging.WARNING if state == "FAIL" else logging.INFO
         logger.log(level, "trial %d %s: %s", number, state, reason)
         self._num_done += state in ("COMPLETE", "PRUNED")
@@ -106,7 +115,7 @@ class LoggingListener:
         self._draw()
 
     def info(self, text: str) -> None:
-        """Log it."""
+        """Log the text as a warning."""
         logger.warning("%s: %s", self._spec.name, text)
 
     def _draw(self) -> None:

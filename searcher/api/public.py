@@ -39,6 +39,8 @@ def launch(
     db: PathLike | None = None,
     storage: PathLike = "runs",
     trials: int | None = None,
+    hours: float | None = None,
+    gpu_hours: float | None = None,
     epochs: int | None = None,
     set: Mapping[str, Value] | None = None,
     with_parents: bool = False,
@@ -50,40 +52,46 @@ def launch(
     val_region: str = "",
     progress: bool = False,
 ) -> "StudyResult":
-    """Run a study until its budget is used, or go on with it; the same as `searcher launch`.
+    """Run a study until its budget is used, or resume it, and return the study; like `searcher launch`.
 
-    Ctrl-C, and a notebook's stop button, end it after the current step: running trials are queued again, nothing is
-    lost, and KeyboardInterrupt is raised. Once more ends it at once. Launching again continues the study.
+    Ctrl-C, or a notebook's stop button, ends the launch after the current step. Running trials are queued again,
+    nothing is lost, and KeyboardInterrupt is raised. A second Ctrl-C ends the launch at once. Launching again resumes
+    the study.
 
     Args:
-        study: A shipped study's name, or a .toml file; None for one that is planned for the data, written into the
-            storage folder, and continued from there.
-        data: The data set's folder, or its URI in an object store; None for synthetic glands.
-        db: The study database: a file (SQLite), a URL (PostgreSQL), or `@FILE` with the URL in it; None for
-            `SEARCHER_DB` of the environment, else `searcher.db` here.
-        storage: Folder of checkpoints and logs, or an object store's URI.
-        trials: The study's budget, instead of its file's.
-        epochs: Epochs of a trial, instead of its file's.
-        set: Any keys of the study file by dotted name; a searched one becomes fixed.
-        with_parents: Run the studies that it comes from first, as far as they are not done.
-        address: HOST:PORT of a running Ray cluster; None for `RAY_ADDRESS` of the environment, else a cluster on this
-            machine.
-        labels_are: What label maps hold: `instances`, `binary`, `binary-inverted`, `binary-watershed` or `classes`.
-        patient_from: Regular expression whose one group, in an image's name, is the patient.
-        resample_um: Resample all images to pixels of this side in micrometres.
-        not_annotated: Number that label maps have where nothing is annotated, 255 or 65535 say, besides -1.
-        val_region: For one image or one patient, the part of each training image that is validated on: `left`, `right`,
-            `top` or `bottom`, alone or with its share, as in `right:0.25`.
-        progress: Show a bar on standard error.
+        study: Name of a shipped study, or a .toml file. With None, a study is planned for the data and written into the
+            storage folder, and later launches use that file.
+        data: Folder of the data set, or its URI in an object store; None for synthetic glands.
+        db: The study database: a file (SQLite), a URL (PostgreSQL), or `@FILE`, a file that contains the URL. None for
+            the variable `SEARCHER_DB`; without that, `searcher.db` in the working folder.
+        storage: Folder or object store's URI for checkpoints and logs.
+        trials: Budget of the study; None for the one in its file.
+        hours: Hours of this launch: no trial begins that is not expected to end in time; None for the file's.
+        gpu_hours: Hours of this launch's trials together, times GPUs of a trial; None for the file's.
+        epochs: Epochs of a trial; None for the number in the file.
+        set: Values for any keys of the study file, by dotted name; a searched parameter becomes fixed.
+        with_parents: Whether to run unfinished parent studies first.
+        address: HOST:PORT of a running Ray cluster. None for the variable `RAY_ADDRESS`; without that, a new cluster on
+            this machine.
+        labels_are: Meaning of the label maps' values: `instances`, `binary`, `binary-inverted`, `binary-watershed` or
+            `classes`; empty for `instances`, which is checked.
+        patient_from: Regular expression whose one group finds the patient in an image's name; empty to use the data
+            set's own patients.
+        resample_um: Side of a pixel in micrometres to which all images are resampled; None to leave them as they are.
+        not_annotated: Number that marks pixels without annotation in label maps, such as 255 or 65535, in addition to
+            -1.
+        val_region: Part of each training image that is used for validation, for data with one image or one patient:
+            `left`, `right`, `top` or `bottom`, alone or with a share, as in `right:0.25`. Empty for none.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
         The study as the database has it now.
 
     Raises:
-        UserError: An argument, the study, the data or the cluster cannot be used; one line a problem.
+        UserError: An argument, the study, the data or the cluster cannot be used; one line for each problem.
         DataError: An image or annotation cannot be used.
-        SearchBrokeOffError: The search ended before its budget; trials that are done are in the database.
-        KeyboardInterrupt: It was interrupted; all that was done is in the database.
+        SearchBrokeOffError: The search ended before its budget was used; finished trials are in the database.
+        KeyboardInterrupt: The user interrupted the launch; everything done is in the database.
     """
     from searcher.api.launching import LaunchPlace, launch_in_order
     from searcher.api.study_result import read_study
@@ -96,7 +104,9 @@ def launch(
 
         watcher = _Watcher(line)
         study = planned_file(where, view, os.fspath(storage), watcher.preparing, watcher.remark)
-    spec = study_spec(study, set, {"study.trials": trials, "train.epochs": epochs})
+    limits = {"study.hours": hours, "study.gpu_hours": gpu_hours}
+    chosen = {**(set or {}), **{key: value for key, value in limits.items() if value is not None}}
+    spec = study_spec(study, chosen, {"study.trials": trials, "train.epochs": epochs})
     database = database_address(db)
     Database.probe(database)
     with _rays_address(address) as cluster:
@@ -124,11 +134,11 @@ def launch(
 
 @in_python
 def load_study(name: str, *, db: PathLike | None = None) -> "StudyResult":
-    """Return a study that was launched, here or elsewhere, as the database has it now.
+    """Return a study that was launched before, here or elsewhere, in its present state in the database.
 
     Args:
-        name: The study's name.
-        db: The study database, as for `launch`.
+        name: Name of the study.
+        db: The study database, see `launch`.
 
     Raises:
         UserError: There is no such study, or the database cannot be opened.
@@ -153,27 +163,27 @@ def train(
     val_region: str = "",
     progress: bool = False,
 ) -> "TrainedTrial":
-    """Train one trial of a study in this process, without cluster and database; the same as `searcher train`.
+    """Train one trial of a study in this process, without cluster and database, and return it; like `searcher train`.
 
-    The trial is the study's first known-good point; `set` gives it other values.
+    The trial has the parameters of the study's first known-good point; `set` overrides them.
 
     Args:
-        study: A shipped study's name, or a .toml file.
-        data: The data set's folder, or its URI in an object store; None for synthetic glands.
-        storage: The run gets a new folder in it.
-        epochs: Epochs to train, instead of the file's.
-        set: Any keys of the study file by dotted name.
+        study: Name of a shipped study, or a .toml file.
+        data: Folder of the data set, or its URI in an object store; None for synthetic glands.
+        storage: Folder in which a new folder for this run is created.
+        epochs: Epochs to train; None for the number in the file.
+        set: Values for any keys of the study file, by dotted name.
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
         val_region: See `launch`.
-        progress: Show a bar on standard error.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
-        UserError: An argument or the study cannot be used.
+        UserError: An argument or the study is invalid.
         DataError: An image or annotation cannot be used.
-        TrialError: The trial cannot go on, as when a loss is no number.
+        TrialError: The trial cannot continue, for example because a loss is NaN.
     """
     from searcher.api.training import only_point, train_trial
     from searcher.training.dataset import DataRequest
@@ -208,16 +218,16 @@ def train(
 def load_bundle(
     path: PathLike, *, device: str | None = None, tta: bool | None = None, normalisation: str = "bundle"
 ) -> "LoadedBundle":
-    """Return a bundle that predicts: `labels, scores = searcher.load_bundle(path).predict(image)`.
+    """Return the networks of a bundle, ready to predict: `searcher.load_bundle(path).predict(image).labels`.
 
     Args:
-        path: A folder that `searcher export` or `StudyResult.export` wrote.
-        device: `cpu` or `cuda`; None takes a GPU where there is one.
-        tta: Whether to take the mean of the 8 turned and mirrored versions of an image; None: as the bundle says.
-        normalisation: How values become 0..255: `bundle` (as in training), `fixed` (as they are) or `percentile`.
+        path: Folder that `searcher export` or `StudyResult.export` wrote.
+        device: `cpu` or `cuda`; None for a GPU if there is one.
+        tta: Whether to average the 8 turned and mirrored versions of an image; None to do as the bundle says.
+        normalisation: How pixel values become 0..255: `bundle` (as in training), `fixed` (unchanged) or `percentile`.
 
     Raises:
-        UserError: It is no bundle, or damaged. Nothing in it is executed.
+        UserError: The folder is no bundle, or damaged. Nothing in it is executed.
     """
     from searcher.api.predicting import LoadedBundle
     from searcher.bundle.load import load_bundle as opened
@@ -243,29 +253,29 @@ def evaluate(
     val_region: str = "",
     progress: bool = False,
 ) -> "Evaluation":
-    """Measure networks by the official metrics on a data set; the same as `searcher evaluate`.
+    """Return the official metrics of networks on a data set; like `searcher evaluate`.
 
     Args:
         networks: A bundle or its folder, a checkpoint, or several checkpoints whose maps are averaged.
-        data: The data set's folder, or its URI in an object store.
-        splits: Which of its splits; None: testA, or where there is none all but train and val.
+        data: Folder of the data set, or its URI in an object store.
+        splits: Names of the splits to measure on. None for testA; without that, all except train and val.
         tta: See `load_bundle`.
         normalisation: See `load_bundle`.
-        name: What the networks are called in the record and the page.
-        report: An .html file for one page with pictures.
+        name: Name of the networks in the record and the report; None for their own.
+        report: Path of an .html file for a report with pictures; None for none.
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
         val_region: See `launch`.
-        progress: Show a bar on standard error.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
-        `evaluation.splits["testA"].pooled` has `f1`, `object_dice`, `pixel_dice` (0 to 1, 1 is best) and
-        `object_hausdorff` (pixels, 0 is best).
+        The evaluation. `evaluation.splits["testA"].pooled` has `f1`, `object_dice`, `pixel_dice` (0 to 1, 1 is best)
+        and `object_hausdorff` (pixels, 0 is best).
 
     Raises:
-        UserError: Networks and images do not go together, or a split is missing.
+        UserError: The networks do not fit the images, or there is no such split.
         DataError: The images cannot be used.
     """
     from searcher.api.evaluation import evaluate_networks
@@ -325,27 +335,27 @@ def probe(
     val_region: str = "",
     progress: bool = False,
 ) -> "MeasuredTrial":
-    """Measure the memory of a study's largest trial on this machine's GPU, else its CPU; the same as `searcher probe`.
+    """Return the memory use of a study's largest trial on this machine's GPU, else its CPU; like `searcher probe`.
 
     Args:
-        study: A shipped study's name, or a .toml file.
-        data: The data set's folder, or its URI in an object store; None for synthetic glands.
+        study: Name of a shipped study, or a .toml file.
+        data: Folder of the data set, or its URI in an object store; None for synthetic glands.
         trials: See `launch`.
         epochs: See `launch`.
-        set: Any keys of the study file by dotted name.
+        set: Values for any keys of the study file, by dotted name.
         labels_are: See `launch`.
         patient_from: See `launch`.
         resample_um: See `launch`.
         not_annotated: See `launch`.
         val_region: See `launch`.
-        progress: Show a bar on standard error.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
-        `measured.params`; and `measured.use` with `peak_bytes`, `host_bytes`, `fits`, and `gpus`, which fits
-        `resources.gpus`.
+        The measurement: `measured.params`, and `measured.use` with `peak_bytes`, `host_bytes`, `fits`, and `gpus`, a
+        suitable value for `resources.gpus`.
 
     Raises:
-        UserError: An argument or the study cannot be used.
+        UserError: An argument or the study is invalid.
         DataError: An image or annotation cannot be used.
     """
     from searcher.api.probing import check_probed, measure_memory
@@ -376,15 +386,15 @@ class _Watcher:
             self._line.end()
 
     def ended(self, spec: StudySpec, result: "LaunchResult") -> None:
-        """Log how it ended."""
+        """Log the outcome and the number of finished trials."""
         logger.info("%s: %s, %d of %d trials done", spec.name, result.outcome, result.num_done, result.budget)
 
     def remark(self, text: str) -> None:
-        """Log it."""
+        """Log the line."""
         logger.info("%s", text)
 
     def problem(self, text: str) -> None:
-        """Log it."""
+        """Log the line as a warning."""
         logger.warning("%s", text)
 
 

@@ -14,15 +14,16 @@ __all__ = ["check_study_file", "narrowed_study", "narrowing_record"]
 
 
 def narrowed_study(database: "Database", name: str, *, write: Path | None) -> "Narrowing":
-    """Return what a study's best trials leave of its space.
+    """Return the narrowed search space that a study's best trials suggest.
 
     Args:
         database: The study database.
-        name: The study.
-        write: The narrowed study goes there, see `check_study_file`; None for nowhere.
+        name: Name of the study.
+        write: File for the narrowed study, see `check_study_file`; None to write none.
 
     Raises:
-        UserError: There is no such study, it has no COMPLETE trial or searched nothing, or the file cannot be written.
+        UserError: There is no such study, it has no COMPLETE trial, it searched no parameter, or the file cannot be
+            written.
     """
     from searcher.lineage.resolve import narrow, read_parent_study
 
@@ -33,14 +34,14 @@ def narrowed_study(database: "Database", name: str, *, write: Path | None) -> "N
 
 
 def check_study_file(path: Path | None, *, force: bool) -> None:
-    """Refuse a file that cannot become a study file, before the work that goes into it.
+    """Raise an error if a file cannot be written as a study file, before the work for it begins.
 
     Args:
-        path: The file; None is fine.
-        force: Whether one that is there is replaced.
+        path: The file; None if there is none to write.
+        force: Whether an existing file may be replaced.
 
     Raises:
-        UserError: Which rule it breaks.
+        UserError: The name does not end in .toml, the file exists, or it cannot be written.
     """
     if path is None:
         return
@@ -89,7 +90,7 @@ def _narrowed_name(name: str) -> str:
 
 
 def narrowing_record(narrowing: "Narrowing") -> dict[str, Any]:
-    """Return plain values: each parameter with its old and its new range, its importance, and the reason."""
+    """Return a narrowing as plain values: each parameter's old and new range, importance, and the reason."""
     return {
         "study": narrowing.parent.record.name,
         "best": list(narrowing.refinement.best),

@@ -32,23 +32,24 @@ def review(
     class_name: str | None = None,
     progress: bool = False,
 ) -> "list[ReviewedImage]":
-    """Rank images and their objects by how much networks disagree, for correction in QuPath; as `searcher review`.
+    """Rank images and their objects by how much networks disagree, and write files to correct in QuPath.
 
-    Several networks of a bundle are compared with their mean; of one network, four mirrored views of the image.
+    The same as `searcher review`. The networks of a bundle are compared with their mean. If there is only one, four
+    mirrored views of the image are compared.
 
     Args:
         bundle: Folder of the bundle.
-        images: Files or folders of them, as for `predict_files`.
-        to: A new folder: `images/`, `geojson/`, `review.csv` and `review-objects.csv`. `searcher.import_dataset` takes
-            it back after correction.
-        top: How many images are to be corrected; None for all.
-        region_px: Side of the region to correct; smaller images are corrected as a whole.
-        pixel_size_um: Side of a pixel of the images in micrometres; None as each file says, if it does.
-        class_name: Class of the objects; None as the bundle says.
-        progress: Show a bar on standard error.
+        images: Files or folders of files, as for `predict_files`.
+        to: New folder with `images/`, `geojson/`, `review.csv` and `review-objects.csv`. After correction,
+            `searcher.import_dataset` imports it.
+        top: Number of images to write for correction; None for all.
+        region_px: Side of the region to correct, in pixels; smaller images are corrected whole.
+        pixel_size_um: Side of a pixel of the images in micrometres; None to use the size that each file states.
+        class_name: Class of the objects; None for that of the bundle.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
-        The images, the least certain first. One that cannot be used is logged and left out.
+        The images, the least certain first. An image that cannot be used is logged and left out.
 
     Raises:
         UserError: The bundle, the images or the folder cannot be used.

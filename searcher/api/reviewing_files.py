@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searcher.api.predicting_files import check_pixel_size, images_of
+from searcher.api.predicting_files import check_class_name, check_pixel_size, images_of
 from searcher.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ LEAST_REGION_PX = 64
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewWish:
-    """What is wanted."""
+    """The user's choice of images, folder and settings for a review."""
 
     given: Sequence[Path]
     """Images, and folders of them."""
@@ -45,10 +45,10 @@ class ReviewWish:
 
 
 def check_wish(wish: ReviewWish) -> list[Path]:
-    """Return the images of a wish, before networks are loaded.
+    """Return the image files of a review, after checking the user's choices; networks are not loaded yet.
 
     Raises:
-        UserError: It cannot be fulfilled.
+        UserError: A choice is invalid, or the images or the folder cannot be used.
     """
     check_pixel_size(wish.pixel_size_um)
     if wish.region_px < LEAST_REGION_PX:
@@ -73,15 +73,16 @@ def review_images(
     *,
     done: "Callable[[ReviewedImage | FailedImage], None]",
 ) -> "list[ReviewedImage]":
-    """Write what a person is to correct, and return the images, the least certain first.
+    """Write the files to correct, and return the images, the least certain first.
 
-    The folder has `images/`, `geojson/`, and the tables `IMAGES` and `OBJECTS`. It appears when all of it is written.
+    The folder holds `images/`, `geojson/`, and the tables `IMAGES` and `OBJECTS`. It appears only when everything is
+    written.
 
     Args:
-        wish: What is wanted.
-        paths: The images that it names.
-        bundle: The networks.
-        done: Receives what came of each image.
+        wish: The user's choices.
+        paths: The image files of the wish.
+        bundle: The bundle with the networks.
+        done: Called with the result of each image.
 
     Raises:
         UserError: No image can be used, or the folder cannot be written.
@@ -89,6 +90,7 @@ def review_images(
     from searcher.prediction.file_prediction import FailedImage, guarded
     from searcher.prediction.review import ReviewedImage, ReviewOptions, review_image
 
+    check_class_name("--class-name", wish.class_name, bundle.class_names)
     predictor, voices = _voices(bundle)
     reviewed: list[ReviewedImage] = []
     try:
@@ -102,6 +104,7 @@ def review_images(
                 trained_um=bundle.pixel_size_um,
                 pixel_size_um=wish.pixel_size_um,
                 class_name=wish.class_name or bundle.class_name,
+                class_names=bundle.class_names,
                 region_px=wish.region_px,
             )
             for path in paths:

@@ -21,7 +21,7 @@ _POLL_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class StoppedLaunch:
-    """A launch that has ended."""
+    """The result of stopping a launch: its outcome, and how many trials are done."""
 
     study: str
     """Whose launch it was: the one that was named, or one that it comes from."""
@@ -43,18 +43,18 @@ def stop_launch(
     asked: Callable[[str], None],
     problem: Callable[[str], None],
 ) -> StoppedLaunch:
-    """Ask the driver of a study's launch to end it, and wait until it has.
+    """Ask the driver of a study's launch to end it, wait until it has ended, and return the result.
 
     Args:
         database: The study database, which is written to.
-        name: The study.
-        timeout_s: Seconds to wait at most.
-        asked: Told which process received the request, and that the database is away, one line each.
-        problem: Told that the driver is at work on another study.
+        name: Name of the study.
+        timeout_s: Longest time to wait, in seconds.
+        asked: Receives lines: which process got the request, or that the database cannot be reached.
+        problem: Receives a line if the driver is running another study.
 
     Raises:
-        UserError: No launch of it runs.
-        SearcherError: It still runs after the timeout, or its driver was lost.
+        UserError: No launch of the study is running.
+        SearcherError: The launch still runs after the timeout, or its driver was lost.
     """
     from searcher.ledger.watch import newest_launch, request_stop
 

@@ -22,7 +22,7 @@ __all__ = ["BestTrial", "StudyPlot", "StudyResult", "read_study"]
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The best trial of a study."""
+    """The best trial of a study: its number, value, epoch, parameters, metrics and checkpoint."""
 
     number: int
     value: float
@@ -39,7 +39,7 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class StudyPlot:
-    """Pictures of a study: history, importances, parallel coordinates, learning curves. A notebook shows them."""
+    """Pictures of a study, which a notebook displays: history, importances, parallel coordinates, learning curves."""
 
     _picture: StudyPicture = field(repr=False)
 
@@ -50,10 +50,10 @@ class StudyPlot:
 
     @in_python
     def save(self, path: str | Path) -> None:
-        """Write the pictures into a file: a page that can be searched (.html), or one picture (.png).
+        """Write the pictures to a file: a searchable page (.html), or one picture (.png).
 
         Raises:
-            UserError: The file cannot be written, or ends in something else.
+            UserError: The file cannot be written, or its name has another ending.
         """
         check_plot(Path(path))
         write_plot(Path(path), self._picture)
@@ -61,7 +61,7 @@ class StudyPlot:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """A study as the database had it when this was read; `searcher.load_study` reads it again."""
+    """A study in the state in which it was read from the database; `searcher.load_study` reads it again."""
 
     name: str
     objective: str
@@ -81,11 +81,11 @@ class StudyResult:
 
     @property
     def trials(self) -> Any:
-        """Every trial as a row of a pandas DataFrame; a list of dictionaries where pandas is not installed.
+        """All trials, a row each, as a pandas DataFrame; as a list of dictionaries if pandas is not installed.
 
-        Columns are those of Optuna's `trials_dataframe`: `number`, `value` (with several objectives `values_NAME`),
-        `datetime_start`, `datetime_complete` (UTC), `duration` in seconds, `params_KEY`, `state`; and `epochs`, how
-        many were trained, and `reason`, why it ended.
+        The columns are those of Optuna's `trials_dataframe`: `number`, `value` (with several objectives `values_NAME`),
+        `datetime_start`, `datetime_complete` (UTC), `duration` in seconds, `params_KEY`, `state`. Two are added:
+        `epochs`, the number of trained epochs, and `reason`, why the trial ended.
         """
         rows = [self._row(record) for record in self.records]
         try:
@@ -96,7 +96,7 @@ class StudyResult:
 
     @property
     def best(self) -> BestTrial:
-        """The best trial.
+        """The best COMPLETE trial by the study's objective.
 
         Raises:
             UserError: No trial is COMPLETE.
@@ -105,10 +105,10 @@ class StudyResult:
 
     @in_python
     def plot(self) -> StudyPlot:
-        """Return pictures of the study, which a notebook shows.
+        """Return pictures of the study, which a notebook displays.
 
         Raises:
-            UserError: No trial is COMPLETE, or the extra `plots` is missing.
+            UserError: No trial is COMPLETE, or the extra `plots` is not installed.
         """
         need("plots", "plot")
         with Database.open(self._database) as database:
@@ -131,27 +131,30 @@ class StudyResult:
         force: bool = False,
         progress: bool = False,
     ) -> "LoadedBundle":
-        """Write the best trial's networks as a bundle, which needs neither database nor training data.
+        """Write the networks of the best trial, or of another, as a bundle, and return the bundle.
+
+        A bundle can be used without the database and the training data.
 
         Args:
-            to: The bundle's folder, which must be new.
-            trial: This trial instead of the best.
-            ensemble: All runs of a rerank's winner together.
-            name: What to call it; None: study and trial.
-            tune: Tune post-processing again for the networks together: `objective`, or a metric. Needs the data.
+            to: Folder of the bundle; must be new.
+            trial: Number of the trial to export; None for the best.
+            ensemble: Whether to export all runs of a rerank's winner together.
+            name: Name of the bundle; None for the names of study and trial.
+            tune: Metric, or `objective`, for which post-processing is tuned again for the networks together; needs the
+                data. None to keep the tuning.
             data: Folder or URI of the training data, if they were moved.
-            data_licence: Licence of the training data; None: if known.
-            pixel_size_um: Side of a pixel of the training images in micrometres; None: if known.
-            onnx: Add the network for ONNX Runtime.
-            example: An image for the model card, with its objects outlined. Mind its licence.
-            force: Replace a bundle that is there.
-            progress: Show a bar.
+            data_licence: Licence of the training data; None for the one that the data set states.
+            pixel_size_um: Side of a pixel of the training images in micrometres; None for the known one.
+            onnx: Whether to add the network for ONNX Runtime.
+            example: An image for the model card, shown with its objects outlined. Check its licence.
+            force: Whether to replace an existing bundle.
+            progress: Whether to show a progress bar.
 
         Returns:
-            The bundle, opened again.
+            The written bundle, opened.
 
         Raises:
-            UserError: The folder is there, or the trial has no checkpoint. Nothing is left behind.
+            UserError: The folder exists, or the trial has no checkpoint. Nothing is left behind.
         """
         from searcher.api.exporting import ExportWish, export_networks
         from searcher.api.networks import NetworksNamed, find_members
@@ -209,7 +212,7 @@ class StudyResult:
 
 
 def read_study(name: str, address: DatabaseAddress) -> StudyResult:
-    """Return a study as the database has it now.
+    """Return a study in its present state in the database.
 
     Raises:
         UserError: There is no such study, or the database cannot be opened.

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from searcher.claims import new_folder
+from searcher.claims import free_folder
 from searcher.exceptions import UserError
 from searcher.study.spec import StudySpec
+from searcher.training.class_data import with_class_digest
 from searcher.training.data_check import check_data
 from searcher.training.dataset import DataRequest
 from searcher.training.outcome import Outcome
@@ -21,7 +22,7 @@ __all__ = ["TrainedTrial", "only_point", "train_trial"]
 
 @dataclass(frozen=True)
 class TrainedTrial:
-    """One trained trial."""
+    """The result of training one trial: its folder, parameters, metrics by epoch, and outcome."""
 
     run_dir: Path
     """Folder of `best.pt`, `last.pt`, `metrics.jsonl` and `config.json`."""
@@ -34,7 +35,7 @@ class TrainedTrial:
 
     @property
     def checkpoint(self) -> Path:
-        """The best epoch's checkpoint."""
+        """Path of the best epoch's checkpoint."""
         return self.run_dir / "best.pt"
 
     @property
@@ -44,7 +45,7 @@ class TrainedTrial:
 
     @property
     def best_epoch(self) -> int:
-        """Its epoch, counted from 1; 0 if the objective never had a value."""
+        """Number of the epoch with the best value, from 1; 0 if the objective never had a value."""
         return self.outcome.best_epoch
 
 
@@ -58,26 +59,27 @@ def train_trial(
     begun: Callable[[Mapping[str, Any]], None],
     epoch_done: Callable[[int, Mapping[str, float]], None],
 ) -> TrainedTrial:
-    """Train the study's first known-good point.
+    """Train one trial with the parameters of the study's first known-good point, and return it.
 
     Args:
         spec: The study; see `only_point`.
         data: The data set.
-        storage_root: The run gets a new folder in it.
-        preparing: Entered while images are decoded; gives what is called with (done, total).
-        remark: Told what is odd about the data.
-        begun: Told the parameters before the first epoch.
-        epoch_done: Told each epoch, counted from 1, and its metrics.
+        storage_root: Folder in which a new folder for this run is created.
+        preparing: Context manager for the decoding of images; it yields a function to call with (done, total).
+        remark: Receives each remark about the data, one line.
+        begun: Called with the parameters before the first epoch.
+        epoch_done: Called with the number of each epoch, from 1, and its metrics.
 
     Raises:
-        UserError: The study leaves parameters open, or needs a database.
+        UserError: The point leaves parameters open, or the study needs a database.
         DataError: The images cannot be used.
-        TrialError: The trial cannot go on.
+        TrialError: The trial cannot continue.
     """
     params = only_point(spec)
     config = spec.trial_config(params)
     with preparing as advance:
         store = data.prepare(advance)
+    config = with_class_digest(config, store)
     for line in check_data(store, data, config):
         remark(line)
     # Another training of the study may begin in the same second.
@@ -92,10 +94,10 @@ def train_trial(
 
 
 def only_point(spec: StudySpec) -> dict[str, Any]:
-    """Return the parameters of the one trial that a study without a database has: its first known-good point.
+    """Return the parameters of the study's first known-good point, for a trial without a database.
 
     Raises:
-        UserError: The point leaves a searched parameter open, or the study comes from another one.
+        UserError: The point does not set every searched parameter, or the study has a parent.
     """
     if spec.parent is not None:
         raise UserError(
@@ -125,7 +127,7 @@ def _run_folder(wanted: Path) -> Path:
         UserError: No folder can be made there.
     """
     try:
-        return new_folder(wanted)
+        return free_folder(wanted)
     except OSError as error:
         raise UserError(
             f"--storage {wanted.parent.parent}: must be a folder that can be written, got {error.strerror}; choose "
@@ -141,7 +143,7 @@ class _Progress:
         self._epoch_done = epoch_done
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:
-        """Take in the epoch's metrics."""
+        """Keep the epoch's metrics, and return `Decision.CONTINUE`."""
         self.epochs[epoch] = metrics
         self._epoch_done(epoch, metrics)
         return Decision.CONTINUE

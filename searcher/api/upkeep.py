@@ -20,19 +20,19 @@ DEFAULT_KEEP = 5
 def collect_studies(
     database: "Database", study: str | None, *, keep_best: int, dry_run: bool
 ) -> "tuple[list[Freed], list[str]]":
-    """Remove checkpoints that nothing needs any more.
+    """Delete checkpoints that nothing needs any more, and return what was freed.
 
     Args:
         database: The study database.
-        study: One study; None for all of them.
-        keep_best: Of how many of the best trials `best` stays.
-        dry_run: Whether to change nothing.
+        study: Name of one study; None for all.
+        keep_best: Number of best trials whose best checkpoint is kept.
+        dry_run: Whether to delete nothing.
 
     Returns:
-        What was freed by study, and what kept a study or a file from it, one line each.
+        What was freed in each study, and the problems with studies or files, one line each.
 
     Raises:
-        UserError: The database cannot be written, or the one study cannot be collected.
+        UserError: The database cannot be written, or the named study cannot be processed.
     """
     from searcher.ledger.retention import collect
 
@@ -55,13 +55,13 @@ def collect_studies(
 def examine_studies(
     address: "DatabaseAddress", study: str | None, *, fix: bool, progress: Callable[[int, int], None]
 ) -> "list[Finding]":
-    """Return what is wrong with the studies of a database.
+    """Return what is wrong with the studies of a database, and fix it if asked.
 
     Args:
-        address: Of the database.
-        study: One study; None for all of them.
+        address: Address of the database.
+        study: Name of one study; None for all.
         fix: Whether to fix what can be fixed.
-        progress: Told how many of how many checkpoints are compared.
+        progress: Called with the numbers of compared and of all checkpoints.
 
     Raises:
         UserError: There is no such study, or the database cannot be used.

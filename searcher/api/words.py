@@ -22,7 +22,7 @@ _OPTION = re.compile(
 
 
 def in_python(call: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Let a function that notebooks call name its arguments in errors, not the command line's options."""
+    """Decorator for the Python API: error messages name arguments (`data`) instead of options (`--data`)."""
 
     @functools.wraps(call)
     def called(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:

@@ -28,9 +28,9 @@ def check_writable(option: str, path: Path | None) -> None:
 
 
 def write_text(option: str, path: Path, text: str) -> None:
-    """Write a file of text in UTF-8, see `write_bytes`.
+    r"""Write a text file in UTF-8, atomically; see `write_bytes`.
 
-    Bytes of a file's name that are no UTF-8, as old archives leave them, are written as `\\udcfc`.
+    Bytes in file names that are not UTF-8, as in old archives, are written as `\udcfc`.
 
     Args:
         option: The option that named the file, for the message.
@@ -41,15 +41,15 @@ def write_text(option: str, path: Path, text: str) -> None:
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
-    """Write a file atomically.
+    """Write a file atomically: either all of it, or nothing.
 
     Args:
         option: The option that named the file, for the message.
         path: The file.
-        content: What to write.
+        content: Content of the file.
 
     Raises:
-        UserError: It could not be written; what was there is untouched.
+        UserError: The file could not be written; an existing file is unchanged.
     """
     from searcher.atomic_files import write_atomically
 

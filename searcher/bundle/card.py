@@ -8,10 +8,10 @@ __all__ = ["model_card"]
 
 
 def model_card(manifest: BundleManifest, pictures: Sequence[str]) -> str:
-    """Return the card as Markdown.
+    """Return the model card of a bundle as Markdown.
 
     Args:
-        manifest: All but the card's own digest.
+        manifest: The bundle's manifest, without the digest of the card itself.
         pictures: Names of image files in the bundle.
     """
     first = manifest.members[0]
@@ -26,7 +26,7 @@ def model_card(manifest: BundleManifest, pictures: Sequence[str]) -> str:
         "## Use",
         "    searcher predict THIS_FOLDER IMAGE… --to DIR       # label maps, overlays, a table of every object\n"
         "    searcher evaluate THIS_FOLDER --data DIR --splits testA   # its metrics on annotated images",
-        f"{_images(manifest)}{_pixel_size(manifest)}. "
+        f"{_images(manifest)}{_pixel_size(manifest)}. {_classes(manifest)}"
         + (
             f"It looks at tiles of {manifest.tile_px} px with an overlap of {manifest.tile_overlap_px} px. "
             if manifest.tile_px
@@ -95,9 +95,23 @@ def _onnx(manifest: BundleManifest) -> str:
     onnx = manifest.onnx
     return (
         f" `{onnx.file}` is the same network for ONNX Runtime (opset {onnx.opset}): images uint8[B, {onnx.height}, "
-        f"{onnx.width}, {manifest.channels}] to maps float32[B, C, H, W], before post-processing; it differs from "
-        f"PyTorch by at most {onnx.max_difference:.1e} ({', '.join(onnx.compared_on)})." + _in_numpy(manifest)
+        f"{onnx.width}, {manifest.channels}] to maps float32[B, C, H, W], before post-processing"
+        f"{_onnx_classes(manifest)}; it differs from PyTorch by at most {onnx.max_difference:.1e} "
+        f"({', '.join(onnx.compared_on)})." + _in_numpy(manifest)
     )
+
+
+def _onnx_classes(manifest: BundleManifest) -> str:
+    num = len(manifest.class_names)
+    return f", and classes float32[B, {num}, H, W], a pixel's probability of each class" if num else ""
+
+
+def _classes(manifest: BundleManifest) -> str:
+    """Return the sentence about classes, empty where none were learned."""
+    if not manifest.class_names:
+        return ""
+    named = ", ".join(f"{number} {_plain(name)}" for number, name in enumerate(manifest.class_names, start=1))
+    return f"Of every object it says which class it is of: {named}. "
 
 
 def _images(manifest: BundleManifest) -> str:

@@ -33,14 +33,14 @@ _PACKAGES = ("torch", "torchvision", "numpy", "safetensors")
 
 
 def weights_files(num_members: int) -> list[str]:
-    """Return the names of the files of weights of a bundle with so many networks."""
+    """Return the file names of the weights in a bundle with `num_members` networks."""
     if num_members == 1:
         return ["weights.safetensors"]
     return [f"weights-{number}.safetensors" for number in range(1, num_members + 1)]
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that write networks."""
+    """Return the versions of Python, searcher and the packages that affect a network, by name."""
     return {"searcher": __version__, "python": platform.python_version()} | {
         package: version(package) for package in _PACKAGES
     }
@@ -49,15 +49,18 @@ def versions() -> dict[str, str]:
 def write_contents(
     networks: Networks, folder: Path, *, beside: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    """Write a bundle's files into a folder that has the files of the other formats; return no facts.
+    """Write the files of a bundle into a folder that already has the files of the other formats.
 
     Args:
-        networks: Their `facts.weights` are names as `weights_files` gives.
-        folder: Where to write.
-        beside: The "files" and "facts" of each other format.
+        networks: The networks. Their `facts.weights` are the names that `weights_files` returns.
+        folder: The folder to write into.
+        beside: For each other format, its `files` and its `facts`.
+
+    Returns:
+        An empty mapping: this format has no facts of its own.
 
     Raises:
-        UserError: The networks cannot be asked together.
+        UserError: The networks cannot predict together.
     """
     trained = [member.network for member in networks.members]
     predictor = predictor_of(trained, networks.models, device=torch.device("cpu"))
@@ -86,6 +89,7 @@ def write_contents(
             low_percentile=kind.normalisation.low_percentile,
             high_percentile=kind.normalisation.high_percentile,
         ),
+        class_names=trained[0].config.model.class_names,
         data=networks.data,
         onnx=None if onnx is None else OnnxFacts.model_validate_json(json.dumps(onnx["facts"])),
         plugins=plugins_of(network.config for network in trained),

@@ -23,10 +23,14 @@ _PARTIAL = ".partial"
 
 
 def check_target(target: Path, *, force: bool) -> None:
-    """Check that an export can be written there, before the work that it takes.
+    """Check that an export can be written to a folder, before the work for it begins.
+
+    Args:
+        target: The folder of the export.
+        force: Whether an existing export may be replaced.
 
     Raises:
-        UserError: Something is there and `force` does not allow to replace it, or the place cannot be written.
+        UserError: The path exists and may not be replaced, or its parent folder is missing or not writable.
     """
     parent = target.absolute().parent
     if not parent.is_dir():
@@ -50,7 +54,7 @@ def check_target(target: Path, *, force: bool) -> None:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, sorted."""
+    """Return the names of all entries in a folder, sorted."""
     return sorted(each.name for each in folder.iterdir())
 
 
@@ -59,13 +63,13 @@ def _is_export(target: Path) -> bool:
 
 
 def write_file(path: Path, content: bytes) -> FileFacts:
-    """Write a file and flush it to disk."""
+    """Write a file, flush it to disk, and return its digest and size."""
     written = write_atomically(path, lambda writer: writer.write(content))
     return FileFacts(sha256=written.sha256, num_bytes=written.num_bytes)
 
 
 def facts_of(path: Path) -> FileFacts:
-    """Return what a file is that something else wrote, once it is safely on disk."""
+    """Return the digest and size of a file that was just written, after flushing it to disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
         sha256, num_bytes = sha256_of(file)
@@ -74,7 +78,12 @@ def facts_of(path: Path) -> FileFacts:
 
 @contextlib.contextmanager
 def new_folder(target: Path, *, force: bool) -> Iterator[Path]:
-    """Yield an empty folder that takes the target's place at the end; after an error it is gone."""
+    """Yield a new empty folder that replaces `target` when the `with` block succeeds, and is deleted otherwise.
+
+    Args:
+        target: The final path.
+        force: Whether an existing export may be replaced.
+    """
     parent = target.absolute().parent
     _remove_leftovers(parent, target.name)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_PARTIAL, dir=parent))

@@ -23,7 +23,7 @@ from searcher.plugins import Registry, broken_plugins
 if TYPE_CHECKING:
     from searcher.bundle.manifest import DataFacts
     from searcher.bundle.member import BundleMember
-    from searcher.data_pipeline.datasets.samples import Pixels
+    from searcher.data_pipeline.pixel_arrays import Pixels
     from searcher.models.base import SegmentationModel
 
 __all__ = ["BUNDLE", "EXPORTS", "ExportFormat", "Networks", "check_formats", "register_export"]
@@ -36,7 +36,7 @@ BUNDLE = "bundle"
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Trained networks, with the facts that a format may write."""
+    """Trained networks to export, with everything that a format may write about them."""
 
     name: str
     """What they are called."""
@@ -61,7 +61,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class ExportFormat(Part[Mapping[str, Any] | None]):
-    """A format. `build` writes files; see `register_export`."""
+    """A registered export format. `build` writes its files; see `register_export`."""
 
     check: "Callable[[Sequence[SegmentationModel]], None] | None" = None
     """Raises a `UserError` if the models cannot be written in this format; called before the other work."""
@@ -78,15 +78,15 @@ EXPORTS: Registry[ExportFormat] = Registry(
 def register_export(
     name: str, *, check: "Callable[[Sequence[SegmentationModel]], None] | None" = None
 ) -> Callable[[F], F]:
-    """Return the decorator that makes an export format known.
+    """Return a decorator that registers a function as an export format, for a plug-in.
+
+    The function takes the `Networks` and an existing folder. It writes plain files into the folder, no subfolders. It
+    returns None, or facts about the files, which must be JSON. When all formats have written their files, searcher
+    flushes the folder and gives it its final name.
 
     Args:
-        name: What `--as` calls it.
-        check: See `ExportFormat.check`.
-
-    The decorated function takes the `Networks` and an existing folder. It writes plain files into it, no folders. It
-    returns None, or facts about the files, which must be JSON. searcher flushes the folder and gives it its name when
-    every format has written its files.
+        name: Name of the format in `--as`.
+        check: Function that raises UserError if the models cannot be exported in this format; see `ExportFormat.check`.
     """
 
     def register(build: F) -> F:
@@ -97,10 +97,10 @@ def register_export(
 
 
 def check_formats(names: Collection[str]) -> None:
-    """Check that formats are known, each named once.
+    """Check that every name is a registered export format and occurs once.
 
     Raises:
-        UserError: One is not; the message lists the known ones.
+        UserError: A name is unknown, or occurs twice; the message lists the known ones.
     """
     for name in names:
         if not EXPORTS.known(name):

@@ -32,7 +32,7 @@ _MAX_HEADER_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle."""
+    """A bundle whose files were compared with their digests."""
 
     path: Path
     manifest: BundleManifest
@@ -42,26 +42,31 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """What the bundle is called."""
+        """Name of the bundle."""
         return self.manifest.name
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Side of a pixel of the images that it was trained on, in micrometres; None where nobody said."""
+        """Side of a pixel of the training images in micrometres; None if it is not known."""
         return self.manifest.pixel_size_um
 
     @property
     def class_name(self) -> str:
-        """Class of the objects: the only one that its data set named; where it named none or several, `Gland`."""
+        """Class of the objects: the one class that the training data name; `Gland` if they name none or several."""
         return self.manifest.data.class_name or "Gland"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that the networks tell apart, class 1 first; empty for none."""
+        return self.networks[0].config.model.class_names
 
     @cached_property
     def networks(self) -> tuple[TrainedNetwork, ...]:
-        """The members' networks."""
+        """The trained network of each member."""
         return tuple(member.network for member in self.members)
 
     def models(self, device: torch.device) -> list[SegmentationModel]:
-        """Return the members' models on a device, in evaluation mode.
+        """Return the members' models on a device, in eval mode.
 
         Raises:
             UserError: The weights do not fit the models of this version of searcher.
@@ -75,14 +80,14 @@ class Bundle:
             ) from error
 
     def predictor(self, *, device: torch.device, tta: bool | None = None) -> Predictor:
-        """Return what predicts as the bundle says.
+        """Return a predictor of all members, with the settings in the bundle.
 
         Args:
-            device: Where to predict.
-            tta: Whether to take the mean of 8 views; None: as the bundle says.
+            device: Device to predict on.
+            tta: Whether to average 8 turned and mirrored views; None to do as the bundle says.
 
         Raises:
-            UserError: The weights do not fit, or the model cannot be asked with `tta`.
+            UserError: The weights do not fit this version, or the models cannot be used with `tta`.
         """
         wish = self.manifest.tta if tta is None else tta
         predictor = predictor_of(self.networks, self.models(device), device=device, tta=wish)
@@ -91,15 +96,15 @@ class Bundle:
 
 
 def is_bundle(path: Path) -> bool:
-    """Return whether a folder claims to be a bundle."""
+    """Return whether a folder has a bundle's manifest. The manifest is not checked."""
     return (path / MANIFEST).is_file()
 
 
 def read_manifest(path: Path) -> tuple[BundleManifest, str]:
-    """Return a bundle's manifest and the SHA-256 of its file. No other file is looked at.
+    """Return the manifest of a bundle, and the SHA-256 of the manifest's file. Other files are not read.
 
     Raises:
-        UserError: There is none, or it is of another version or damaged.
+        UserError: There is no manifest, or it is damaged or of another version.
     """
     file = path / MANIFEST
     try:
@@ -131,12 +136,12 @@ def read_manifest(path: Path) -> tuple[BundleManifest, str]:
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Return a bundle whose files all have the digests that it says. Nothing in it is executed or unpickled.
+    """Return a bundle, after comparing all its files with their digests. Nothing in it is executed or unpickled.
 
-    The plug-ins that it names must be here already, installed or loaded by `searcher.plugins.load_plugins`.
+    The plug-ins that it needs must be installed, or loaded before by `searcher.plugins.load_plugins`.
 
     Raises:
-        UserError: It is no bundle, of another version, or damaged, or a plug-in of it is not here; one line.
+        UserError: The folder is no bundle, is damaged or of another version, or a plug-in is missing; one line.
     """
     manifest, manifest_sha256 = read_manifest(path)
     check_plugins(path, manifest.plugins)
@@ -147,6 +152,14 @@ def load_bundle(path: Path) -> Bundle:
             raise UserError(
                 f"{path / MANIFEST}: channels and normalisation must be those that its networks were trained with, "
                 f"{member.network.kind}, got {manifest.kind}; use the bundle as it was exported"
+            )
+    for member in members:
+        learned = member.network.config.model.class_names
+        if learned != manifest.class_names:
+            raise UserError(
+                f"{path / MANIFEST}: class_names must be those that its networks were trained with, "
+                f"{', '.join(learned) or 'none'}, got {', '.join(manifest.class_names) or 'none'}; use the bundle as "
+                "it was exported"
             )
     return Bundle(path=path, manifest=manifest, manifest_sha256=manifest_sha256, members=tuple(members))
 

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from searcher.data_pipeline.normalisation import Normalisation
 from searcher.inference.image_kind import ImageKind
-from searcher.models.settings import MAX_CHANNELS, PostprocessSettings
+from searcher.models.settings import MAX_CHANNELS, MAX_CLASSES, PostprocessSettings
 from searcher.study.ancestor import Ancestor
 from searcher.study.config import Section
 
@@ -64,14 +64,14 @@ PartName = Annotated[str, Field(pattern=r"^[a-z_.]{1,100}=[^=\x00-\x1f\x7f]{1,10
 
 
 class FileFacts(Section):
-    """A file of the bundle as it was written."""
+    """The digest and size of a file in the bundle."""
 
     sha256: Sha256
     num_bytes: Count
 
 
 class MemberFacts(Section):
-    """One trained network, and what is known of how it came about."""
+    """One trained network of a bundle: its weights' file, and how it was trained."""
 
     weights: FileName
     """File with its weights."""
@@ -139,7 +139,10 @@ class NormalisationFacts(Section):
 
 
 class OnnxFacts(Section):
-    """The same network for ONNX Runtime: uint8[B, H, W, `channels`], normalised, to maps float32[B, C, H, W]."""
+    """The ONNX file of a bundle, and how it was checked.
+
+    It computes maps float32[B, C, H, W] from normalised images uint8[B, H, W, `channels`].
+    """
 
     file: FileName
     height: Pixels = Field(ge=1)
@@ -153,7 +156,7 @@ class OnnxFacts(Section):
 
 
 class FormatFacts(Section):
-    """Files that the format of a plug-in added to the bundle."""
+    """Files that a plug-in's export format added to the bundle, and its facts about them."""
 
     files: tuple[FileName, ...] = Field(min_length=1)
     facts: dict[str, Any]
@@ -161,7 +164,7 @@ class FormatFacts(Section):
 
 
 class PluginFacts(Section):
-    """A plug-in that the networks are made of. It is never looked for by what a bundle says, nor run."""
+    """A plug-in that a bundle's networks need. Opening a bundle never searches for it or runs it."""
 
     name: str = Field(min_length=1, max_length=MAX_NAME)
     """The distribution, the module, or the file without its folder."""
@@ -174,7 +177,7 @@ class PluginFacts(Section):
 
 
 class BundleManifest(Section):
-    """All of `bundle.json`."""
+    """The content of `bundle.json`: everything known about a bundle and its files."""
 
     schema_version: str = SCHEMA
     name: str = Field(min_length=1, max_length=MAX_NAME)
@@ -198,6 +201,8 @@ class BundleManifest(Section):
     dtype: Literal["uint8", "uint16"] = "uint8"
     """Of the images that it was trained on."""
     normalisation: NormalisationFacts = NormalisationFacts()
+    class_names: tuple[str, ...] = Field(default=(), max_length=MAX_CLASSES)
+    """Classes that the networks tell apart, class 1 first; not written where there are none."""
     data: DataFacts
     onnx: OnnxFacts | None
     plugins: tuple[PluginFacts, ...] = ()
@@ -211,14 +216,14 @@ class BundleManifest(Section):
     def _without_no_plugins(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return plain values that a version before plug-ins reads, too, where there is none."""
         values: dict[str, Any] = as_usual(self)
-        for key in ("plugins", "formats"):
+        for key in ("plugins", "formats", "class_names"):
             if not getattr(self, key):
                 del values[key]
         return values
 
     @property
     def kind(self) -> ImageKind:
-        """What images the networks take."""
+        """The kind of images that the networks expect: channels, type and normalisation."""
         how = self.normalisation
         normalisation = Normalisation(how.kind, how.low_percentile, how.high_percentile)
         return ImageKind(self.channels, self.dtype, normalisation)

@@ -13,7 +13,7 @@ __all__ = ["BundleMember"]
 
 @dataclass(frozen=True)
 class BundleMember:
-    """A trained network, and what is known of how it came about."""
+    """A trained network, and the facts about its training."""
 
     network: TrainedNetwork
     facts: MemberFacts
@@ -21,7 +21,7 @@ class BundleMember:
     """Side of a pixel of the images that it was trained on, as its checkpoint says."""
 
     def with_tuning(self, tuned: Tuned) -> Self:
-        """Return the network with another way to instances."""
+        """Return a copy of the member with other tuned post-processing."""
         network = replace(self.network, tuned=tuned)
         return replace(self, network=network, facts=self.facts.model_copy(update={"tuned": tuned.to_dict()}))
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from searcher.bundle.formats import ExportFormat, Networks
 from searcher.bundle.manifest import OnnxFacts
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.exceptions import SearcherError, UserError
 from searcher.extras import need
 from searcher.models.base import DenseModel, SegmentationModel
@@ -35,18 +35,27 @@ class _MeanMaps(nn.Module):
     def __init__(self, models: Sequence[DenseModel]) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
+        self.num_classes = models[0].num_classes
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return float32[B, C, H, W] of uint8[B, H, W, channels]."""
+    @property
+    def output_names(self) -> list[str]:
+        """Names of what `forward` returns."""
+        return ["maps", "classes"] if self.num_classes else ["maps"]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the models' mean maps, float32[B, C, H, W], of images uint8[B, H, W, channels]."""
         maps = [model.predict_maps(images) for model in self.models]  # type: ignore[operator]
-        return torch.stack(maps).mean(dim=0)
+        mean = torch.stack(maps).mean(dim=0)
+        if not self.num_classes:
+            return (mean,)
+        return mean[:, : -self.num_classes], mean[:, -self.num_classes :]
 
 
 def check_exportable(models: Sequence[SegmentationModel]) -> None:
-    """Check that the models can be exported, and that the packages are there.
+    """Check that the models can be exported to ONNX, and that the packages for it are installed.
 
     Raises:
-        UserError: They cannot.
+        UserError: A model has no maps of probabilities, or a package is missing.
     """
     if not all(isinstance(model, DenseModel) for model in models):
         raise UserError(
@@ -64,20 +73,20 @@ def export_onnx(
     channels: int = 3,
     inputs: Mapping[str, Pixels],
 ) -> OnnxFacts:
-    """Write the models' mean maps as one ONNX file and compare it with PyTorch.
+    """Write the mean maps of several models as one ONNX file, compare it with PyTorch, and return the facts.
 
-    Height and width are fixed, since the network pads and resizes by them; the batch may be any.
+    Height and width are fixed, because the network pads and resizes by them. The batch size is free.
 
     Args:
-        models: On the CPU, in evaluation mode, all with maps; see `check_exportable`.
+        models: Models with maps, on the CPU, in eval mode; see `check_exportable`.
         path: The file.
-        size_px: Height and width of the images.
-        channels: Of the images.
-        inputs: Images to compare on besides random ones, by what they are: uint8[H, W, channels], normalised, of any
-            size, cut or padded.
+        size_px: Height and width of the images, in pixels.
+        channels: Number of channels of the images.
+        inputs: Images for the comparison, by name, in addition to random ones: uint8[H, W, channels], normalised, of
+            any size; they are cropped or padded.
 
     Returns:
-        What was written and how far it is from PyTorch.
+        The file's facts, with the largest difference from PyTorch.
 
     Raises:
         SearcherError: A probability differs by more than `MAX_DIFFERENCE`.
@@ -94,7 +103,7 @@ def export_onnx(
             (torch.from_numpy(random),),
             dynamo=True,
             input_names=["images"],
-            output_names=["maps"],
+            output_names=network.output_names,
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             opset_version=_OPSET,
         )
@@ -109,9 +118,9 @@ def export_onnx(
     difference = 0.0
     for batch in compared.values():
         with torch.no_grad():
-            expected = network(torch.from_numpy(batch)).numpy()
-        [actual] = session.run(None, {"images": batch})
-        difference = max(difference, float(np.abs(actual - expected).max()))
+            expected = network(torch.from_numpy(batch))
+        for one, other in zip(session.run(None, {"images": batch}), expected, strict=True):
+            difference = max(difference, float(np.abs(one - other.numpy()).max()))
     if not difference <= MAX_DIFFERENCE:
         raise SearcherError(
             f"--onnx: the maps must be PyTorch's within {MAX_DIFFERENCE:g}, got a difference of {difference:g}; the "

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def plugins_of(configs: Iterable[TrialConfig]) -> tuple[PluginFacts, ...]:
-    """Return the plug-ins whose parts some configurations name."""
+    """Return the plug-ins whose parts some configurations use."""
     parts: dict[str, list[str]] = {}
     for config in configs:
         for part, origin in parts_named(flat(config.to_dict())).items():
@@ -27,14 +27,16 @@ def plugins_of(configs: Iterable[TrialConfig]) -> tuple[PluginFacts, ...]:
 
 
 def check_plugins(path: Path, needed: Iterable[PluginFacts]) -> None:
-    """Check that a bundle's plug-ins are here; log a warning where one has another version or other files.
+    """Check that the plug-ins of a bundle are loaded.
+
+    Log a warning for a plug-in whose Python files differ from those at the export.
 
     Args:
-        path: The bundle, for messages.
-        needed: What it needs.
+        path: Folder of the bundle, for messages.
+        needed: The plug-ins that the bundle needs.
 
     Raises:
-        UserError: Some are not; one line for each.
+        UserError: Plug-ins are missing; one line for each.
     """
     problems = []
     for facts in needed:

@@ -21,7 +21,7 @@ SCHEMA = "searcher-export-1"
 
 
 class Written(NamedTuple):
-    """An export."""
+    """The result of an export: digest, files and facts."""
 
     sha256: str
     """Of its manifest, `bundle.json` or `export.json`, which holds the digests of its other files."""
@@ -36,22 +36,22 @@ class Written(NamedTuple):
 def write_export(
     target: Path, networks: Networks, *, formats: Sequence[str] = (BUNDLE,), force: bool = False
 ) -> Written:
-    """Write networks in one or several formats.
+    """Write networks in one or several formats into a new folder, and return what was written.
 
-    All is written into a folder next to the target and flushed to disk; then that takes the target's name. Killed at
-    any moment, the old export or the new one is whole under its name. What a killed export left next to it, as
-    `.NAME.*.partial`, is removed by the next one.
+    All files are written into a temporary folder next to the target and flushed to disk. Then that folder is renamed to
+    the target. After a kill at any moment, the target is the old or the new export, complete. The next export removes
+    temporary folders `.NAME.*.partial` that a killed one left.
 
     Args:
-        target: The folder to be.
-        networks: What to write. That their models could be built proves that whoever opens a bundle can.
-        formats: Names of formats, each once. A bundle is written last and names the files of the others.
-        force: Replace an export that is there.
+        target: The folder to write.
+        networks: The networks. Their models must be built, which shows that the bundle can be opened.
+        formats: Names of formats, each once. A bundle is written last, because it lists the files of the others.
+        force: Whether to replace an existing export.
 
     Raises:
-        UserError: A format is unknown, the target is taken or cannot be written, or the networks cannot be exported
-            so.
-        PluginError: A plug-in's format broke its promise; the message names it.
+        UserError: A format is unknown, the target exists or cannot be written, or the networks cannot be exported in
+            such a format.
+        PluginError: A plug-in's format did not do what `register_export` demands; the message names it.
     """
     check_formats(formats)
     check_target(target, force=force)

@@ -14,10 +14,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser(
-        "benchmark", help="the GlaS challenge's table with these results, and their ranks"
-    )
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("benchmark")
     parser.add_argument(
         "evaluations",
         nargs="+",

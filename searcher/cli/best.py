@@ -14,8 +14,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("best", help="show the best trial of a study and its checkpoint")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("best")
     add_reading(parser)
     parser.add_argument(
         "--plot",

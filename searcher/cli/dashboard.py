@@ -23,10 +23,9 @@ _TOKEN_VARIABLE = "SEARCHER_DASHBOARD_TOKEN"
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "dashboard",
-        help="open the studies of a database in the browser",
         epilog="Ends with Ctrl-C or SIGTERM, exit code 130. It speaks plain HTTP: across a network, use an SSH "
         "tunnel or put a server with TLS in front.",
     )

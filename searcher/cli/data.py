@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searcher.cli.options import Verbs, add_data, add_json, add_view, open_source, positive_int
-from searcher.storage.mirror import cache_dir
 
 if TYPE_CHECKING:
     from searcher.data_pipeline.inspect import DatasetReport
@@ -14,8 +13,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("data", help="prepare, inspect, import, export or draw a data set")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("data")
     actions = parser.add_subparsers(
         title="actions", metavar="ACTION", required=True, parser_class=type(parser)
     )
@@ -51,7 +50,13 @@ def add_parser(verbs: Verbs) -> None:
     exported.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
     add_json(exported)
     exported.set_defaults(run=_export)
-    draw = actions.add_parser("draw", help="write synthetic glands as files, to try everything on")
+    draw = actions.add_parser("draw", help="write synthetic images as files, to try everything on")
+    draw.add_argument(
+        "--what",
+        choices=("glands", "nuclei"),
+        default="glands",
+        help="glands, in the layout of GlaS, or nuclei of two classes, as the canonical folder; default glands",
+    )
     draw.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
     draw.add_argument(
         "--images", type=positive_int, default=40, metavar="N", help="of the split train; default 40"
@@ -70,6 +75,7 @@ def _prepare(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, progress_bar
     from searcher.data_pipeline.exposure import choose_for_store
     from searcher.data_pipeline.store import prepare_store
+    from searcher.storage.mirror import cache_dir
     from searcher.training.dataset import trained_on
 
     source = open_source(args)
@@ -149,18 +155,20 @@ def _export(args: argparse.Namespace) -> int:
 
 def _draw(args: argparse.Namespace) -> int:
     from searcher.cli.terminal import console, progress_bar
-    from searcher.data_pipeline.datasets import SyntheticGlands, write_release
+    from searcher.data_pipeline.datasets.drawing import write_drawn
+    from searcher.data_pipeline.datasets.synthetic import SYNTHETIC
     from searcher.exceptions import UserError
 
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: must be 0 or above, got {args.seed}; leave it out for 0")
-    source = SyntheticGlands(
+    source = SYNTHETIC[args.what](
         num_images=args.images, size_px=args.size, seed=args.seed, num_test_images=args.test_images
     )
-    with progress_bar("drawing glands") as advance:
-        write_release(source, args.to, advance)
+    with progress_bar(f"drawing {args.what}") as advance:
+        write_drawn(source, args.to, advance)
     console.print(
-        f"{args.to}: {args.images} images of the split train, {args.test_images} of testA, with label maps",
+        f"{args.to}: {args.images} images of the split train, {args.test_images} of testA, with label maps"
+        + (" and objects.csv" if getattr(source, "classes", ()) else ""),
         markup=False,
         soft_wrap=True,
     )
@@ -204,6 +212,10 @@ def _print_report(report: "DatasetReport") -> None:
         ">foreground",
     ]
     console.print(table(columns, rows, first_to_go=["patients", "an image"]))
+    for name, split in report.splits.items():
+        if split.classes:
+            counts = ", ".join(f"{each or 'without class'} {num}" for each, num in split.classes.items())
+            console.print(f"classes of {name}: {counts}", markup=False, soft_wrap=True)
     if rows:
         console.print("an image, area px: min / median / max", markup=False)
     for kind, lines in (("problem", report.problems), ("remark", report.remarks)):

@@ -27,19 +27,19 @@ _POLL_S = 0.5
 def detach(
     args: argparse.Namespace, spec: "StudySpec", command: list[str], database_url: "DatabaseAddress"
 ) -> int:
-    """Submit a launch and wait until its driver is at work, or has refused to be.
+    """Submit a launch as a Ray job, wait until its driver runs or has failed, and return the exit code.
 
     Args:
-        args: Of `searcher launch`.
+        args: The parsed arguments of `searcher launch`.
         spec: The study.
-        command: The arguments of the job's `searcher`, from `arguments`.
-        database_url: For this process, which may know more than the job's command says.
+        command: Arguments for the job's `searcher`, from `arguments`.
+        database_url: Address of the database for this process; it may hold a password, unlike the job's command.
 
     Returns:
-        0 when the driver is at work; its own exit code when it has ended by then.
+        0 if the driver runs; its exit code if it has ended already.
 
     Raises:
-        UserError: The cluster does not take it, or the study runs already.
+        UserError: The cluster refuses the job, or the study is running already.
     """
     if args.address is None:
         raise UserError(
@@ -78,10 +78,10 @@ def detach(
 
 
 def arguments(args: argparse.Namespace) -> list[str]:
-    """Return what a process in another folder has to be told to launch the same.
+    """Return the command-line arguments with which a process in another folder launches the same study.
 
     Raises:
-        UserError: The database's URL holds a password.
+        UserError: The database's URL contains a password.
     """
     study = str(Path(args.study).absolute()) if args.study.endswith(".toml") else args.study
     words = ["launch", "--study", study, "--db", database_option(args)]
@@ -89,7 +89,12 @@ def arguments(args: argparse.Namespace) -> list[str]:
     if args.data is not None:
         words += ["--data", str(data_folder(args))]
     words += data_view_words(args)
-    for option, value in (("--trials", args.trials), ("--epochs", args.epochs)):
+    for option, value in (
+        ("--trials", args.trials),
+        ("--hours", args.hours),
+        ("--gpu-hours", args.gpu_hours),
+        ("--epochs", args.epochs),
+    ):
         words += [] if value is None else [option, str(value)]
     for setting in args.settings:
         words += ["--set", setting]

@@ -13,10 +13,9 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "doctor",
-        help="find what is wrong with the studies of a database, and fix it",
         description="Looks for trials and launches whose driver is gone, checkpoints that are missing or damaged, "
         "study files that were changed, deleted parents, leftover files, and data stores that are half-built or "
         "damaged. Never removes a result.",

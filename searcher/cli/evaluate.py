@@ -14,8 +14,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("evaluate", help="measure a bundle or checkpoints by the official metrics")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("evaluate")
     add_members(parser, bundles=True)
     add_data(parser, required=True)
     parser.add_argument(

@@ -13,10 +13,8 @@ _ONNX_SIZE_PX = 512
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser(
-        "export", help="write the winner as a bundle to evaluate, share and use anywhere"
-    )
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("export")
     add_members(parser, bundles=False)
     parser.add_argument(
         "--to", type=Path, required=True, metavar="DIR", help="the folder to write, which must be new"

@@ -19,7 +19,7 @@ _MAX_BYTES = 1 << 20
 
 
 class FolderOption(argparse.Action):
-    """An option whose default may come from the folder's file; its key there is the option's name."""
+    """A command-line option whose default may come from `searcher.toml`, under the option's name."""
 
     def __call__(
         self,
@@ -47,8 +47,6 @@ def read_folder_file(folder: Path) -> tuple[str, dict[str, str]]:
     Raises:
         UserError: The file cannot be read, or has another key, a value that is no text, or a password in `db`.
     """
-    from searcher.study.toml_text import shown
-
     own = folder / FILE
     if own.exists():
         return FILE, _checked(FILE, _parsed(own))
@@ -58,18 +56,20 @@ def read_folder_file(folder: Path) -> tuple[str, dict[str, str]]:
         tools = _parsed(project).get("tool")
         table = tools.get("searcher", {}) if isinstance(tools, dict) else {}
         if not isinstance(table, dict):
+            from searcher.study.toml_text import shown
+
             raise UserError(f"{where}: must be a table, got {shown(table)}; write [tool.searcher]")
         return where, _checked(where, table)
     return FILE, {}
 
 
 def take_from_folder(parser: argparse.ArgumentParser, where: str, settings: Mapping[str, str]) -> None:
-    """Make a folder's settings the defaults of a parser and of those below it, where the environment has none.
+    """Use a folder's settings as defaults of a parser and its subparsers, unless the environment has the value.
 
     Args:
         parser: The parser.
-        where: What to call the file in messages.
-        settings: From `read_folder_file`.
+        where: Name of the file, for messages.
+        settings: The settings, from `read_folder_file`.
     """
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -83,10 +83,10 @@ def take_from_folder(parser: argparse.ArgumentParser, where: str, settings: Mapp
 
 
 def settle(args: argparse.Namespace) -> str:
-    """Make plain text of the arguments that the folder's file gave.
+    """Convert arguments that came from the folder's file to plain text, and return a line about them.
 
     Returns:
-        Which they are, for the person who may have forgotten the file; empty for none.
+        A line that names the file and these arguments, as a reminder for the user; empty if there are none.
     """
     taken = {key: value for key, value in vars(args).items() if isinstance(value, _FolderText)}
     for key, value in taken.items():
@@ -124,7 +124,6 @@ def _text(path: Path) -> str:
 
 
 def _checked(where: str, table: Mapping[str, Any]) -> dict[str, str]:
-    from searcher.ledger.address import parse_url
     from searcher.study.toml_text import shown
     from searcher.suggestions import suggestion
 
@@ -134,9 +133,16 @@ def _checked(where: str, table: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(value, str) or not without_frame(value):
             raise UserError(f'{where}: {key}: must be a text, got {shown(value)}; e.g. {key} = "PATH"')
     settings = {key: without_frame(value) for key, value in table.items()}
-    database = settings.get("db", "@")
+    if not settings.get("db", "@").startswith("@"):
+        _check_database(where, settings["db"])
+    return settings
+
+
+def _check_database(where: str, url: str) -> None:
+    from searcher.ledger.address import parse_url
+
     try:
-        holds_secret = not database.startswith("@") and parse_url(database).holds_secret
+        holds_secret = parse_url(url).holds_secret
     except DatabaseError as error:
         raise UserError(f"{where}: {str(error).replace('--db', 'db', 1)}") from error
     if holds_secret:
@@ -144,4 +150,3 @@ def _checked(where: str, table: Mapping[str, Any]) -> dict[str, str]:
             f"{where}: db: must not hold a password; put the whole URL into a file of its own, and write "
             'db = "@FILE", or set SEARCHER_DB'
         )
-    return settings

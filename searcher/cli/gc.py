@@ -14,10 +14,9 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "gc",
-        help="remove checkpoints that nothing needs any more",
         description="Keeps `best` of the best trials, what running and queued trials go on from, and what an export or "
         "a child study refers to. Never removes a log, a history or a configuration. May run beside a launch.",
     )

@@ -11,10 +11,10 @@ __all__ = ["signals_interrupt"]
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Let a batch system's SIGTERM and a closing terminal's SIGHUP raise KeyboardInterrupt in the main thread.
+    """Context manager in which SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread, like Ctrl-C.
 
-    One that is ignored, as SIGHUP under `nohup`, stays so. In another thread, where Python allows no handlers, nothing
-    changes.
+    A batch system sends SIGTERM, a closing terminal SIGHUP. A signal that is ignored, such as SIGHUP under `nohup`,
+    stays ignored. In another thread than the main one, where Python allows no handlers, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

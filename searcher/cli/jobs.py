@@ -8,10 +8,9 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "jobs",
-        help="list detached launches, the newest first",
         epilog="Everything is read from the study database; no cluster is asked.",
     )
     add_database(parser)

@@ -13,6 +13,7 @@ from searcher.cli.options import (
     data_view,
     database_address,
     overrides,
+    positive_float,
     positive_int,
     ray_address,
     storage_root,
@@ -38,16 +39,28 @@ _FAILED = 1
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("launch", help="run a study, or go on with one that was interrupted")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("launch")
     add_training(parser, is_planned=True)
     parser.add_argument("--trials", type=positive_int, metavar="N", help="budget of the study (study.trials)")
+    parser.add_argument(
+        "--hours",
+        type=positive_float,
+        metavar="H",
+        help="hours of this launch: no trial begins that is not expected to end within them (study.hours)",
+    )
+    parser.add_argument(
+        "--gpu-hours",
+        type=positive_float,
+        metavar="H",
+        help="hours of this launch's trials together, times GPUs of a trial (study.gpu_hours)",
+    )
     add_database(parser)
     parser.add_argument(
         "--with-parents",
         action="store_true",
         help="launch the studies that this one comes from first, as far as they are not done; "
-        "--trials, --epochs and --set are about this one alone",
+        "--trials, --hours, --epochs and --set are about this one alone",
     )
     add_address(parser, "HOST:PORT of a running Ray cluster's head; without it, a cluster on this machine")
     parser.add_argument(
@@ -134,7 +147,7 @@ class _Watcher:
         return self._view
 
     def ended(self, _spec: "StudySpec", result: "LaunchResult") -> None:
-        """Say how it ended and what to do next."""
+        """Print how the launch ended and what to do next."""
         assert self._view is not None
         args = self._args
         self._view.print_result(result, args.command, database_url=_shown(args), storage=args.storage)

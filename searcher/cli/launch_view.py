@@ -1,7 +1,7 @@
 """What the terminal shows during a launch: a live table, or single lines where there is no terminal."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -10,9 +10,9 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from searcher.cli.forecast import Forecast
 from searcher.cli.terminal import console, metric, seconds
 from searcher.cli.trial_lines import TrialLine, packed, trial_lines
+from searcher.ledger.forecast import Forecast
 from searcher.orchestration.driver import LaunchResult
 from searcher.storage.object_store import below
 from searcher.study.space import Value
@@ -50,7 +50,7 @@ class _Trial:
 
 
 class LaunchView:
-    """A `StudyListener` that draws. Use as a context manager around the launch."""
+    """A `StudyListener` that shows a launch in the terminal. Use it as a context manager around the launch."""
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
@@ -73,11 +73,21 @@ class LaunchView:
 
     # ---- StudyListener ---------------------------------------------------------------------------------
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
-        """Show where the study stands; see `StudyListener.study_opened`."""
+    def study_opened(
+        self,
+        *,
+        budget: int,
+        num_done: int,
+        best: float | None,
+        spent_s: float,
+        earlier: Sequence[tuple[int, float]] = (),
+    ) -> None:
+        """Show how many trials of the study are done; see `StudyListener.study_opened`."""
         self._budget, self._num_done, self._done_before = budget, num_done, num_done
         self._started, self._spent_s = time.monotonic(), spent_s
         self._best = None if best is None else (best, None)
+        for num_epochs, took_s in earlier:
+            self._forecast.earlier(num_epochs, took_s)
         objective = self._spec.objective
         self._line(
             f"{self._spec.name}: {num_done} of {budget} trials done, {objective.direction} {objective.name}"
@@ -86,7 +96,7 @@ class LaunchView:
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
-        """Add a row; see `StudyListener.trial_started`."""
+        """Add a row for the trial; see `StudyListener.trial_started`."""
         state = (
             _QUEUED if self._spec.resources.hang_timeout_s else "RUNNING"
         )  # without heartbeats nothing is known
@@ -96,27 +106,39 @@ class LaunchView:
             self.info(f"trial {number} goes on after epoch {first_epoch} of the one that was interrupted")
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
-        """Update a row; say it in a line where there is no terminal; see `StudyListener.epoch_done`."""
+        """Update the trial's row; without a terminal, print a line. See `StudyListener.epoch_done`."""
         trial = self._trials[number]
-        trial.epoch, trial.value = epoch, value
         trial.state = "TRAINING" if trial.state == _QUEUED else trial.state
         self._forecast.epoch_done(number, epoch, time.monotonic())
+        self._show_epoch(number, trial, epoch, value)
+
+    def _show_epoch(self, number: int, trial: _Trial, epoch: int, value: float) -> None:
+        """Show the value of an epoch once, at the first of the two calls that bring it."""
+        if epoch <= trial.epoch:
+            return
+        trial.epoch, trial.value = epoch, value
         if not console.is_terminal:
             self._line(
                 f"trial {number} epoch {epoch}/{trial.num_epochs} {self._spec.objective.name} {metric(value)}"
             )
 
-    def trial_does(self, number: int, doing: Doing) -> None:
-        """Show it; the time of a trial begins with its worker."""
+    def trial_does(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
+        """Show the trial's present action, and an epoch that was measured but not reported yet.
+
+        See `StudyListener.trial_does`. A trial's time starts when its worker starts.
+        """
         trial = self._trials.get(number)
         if trial is None or trial.ended is not None:
             return
         if trial.state == _QUEUED:
             trial.started = time.monotonic()
+            self._forecast.begun(number, trial.started)
         trial.state = _STATES[doing]
+        if value is not None:
+            self._show_epoch(number, trial, epoch, value)
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
-        """Settle a row; say it in a line where there is no terminal; see `StudyListener.trial_ended`."""
+        """Complete the trial's row; without a terminal, print a line. See `StudyListener.trial_ended`."""
         trial = self._trials.setdefault(number, _Trial({}, 0, 0, state))
         trial.state, trial.ended = state, time.monotonic()
         self._forecast.ended(number, trial.ended, is_done=state != "FAIL")
@@ -139,17 +161,23 @@ class LaunchView:
     # ---- drawing ---------------------------------------------------------------------------------------
 
     def print_result(self, result: LaunchResult, command: str, *, database_url: str, storage: str) -> None:
-        """Say how it ended and what to do next.
+        """Print how the launch ended and what to do next.
 
         Args:
             result: How the launch ended.
-            command: The command line that continues the study.
-            database_url: The option that names the database, with a blank before it; empty where none is needed.
-            storage: The storage root.
+            command: Command line that resumes the study.
+            database_url: The option that names the database, with a blank before it; empty if the default is used.
+            storage: Folder or URI of the storage root.
         """
         name = self._spec.name
         if result.outcome == "finished":
-            self._line(f"{name}: all {result.budget} trials done{self._with_best()}")
+            if result.reason is None:
+                self._line(f"{name}: all {result.budget} trials done{self._with_best()}")
+            else:
+                took = seconds(time.monotonic() - self._started)
+                done = f"{result.num_done} of {result.budget} trials done, {took}"
+                self._line(f"{name}: {done}{self._with_best()}; {result.reason}")
+                self._line(f"  to go on: {command}")
             self._line(f"  searcher trials --study {name}{database_url}")
             self._line(f"  searcher best --study {name}{database_url}")
         else:
@@ -192,7 +220,14 @@ class LaunchView:
 
     def _footer(self) -> list[str]:
         now = time.monotonic()
-        left = self._forecast.left_s(self._budget - self._num_done, now)
+        to_do, hours = self._budget - self._num_done, self._spec.study.hours
+        left = self._forecast.left_s(to_do, now)
+        within: list[str] = []
+        if left is not None and hours:
+            given_s = self._started + hours * 3600 - now
+            number = min(to_do, self._forecast.num_within(given_s, now)) + self._num_done
+            within = [f"about {number} trials in {hours:g} h"]
+            left = min(left, max([given_s, *self._forecast.running_left_s(now)]))
         objective = self._spec.objective.name
         best = self._best_text()
         return [
@@ -201,4 +236,5 @@ class LaunchView:
             *([f"best {objective} {best}"] if best else []),
             f"{seconds(self._spent_s + now - self._started)} so far",
             *([f"about {seconds(left)} left"] if left is not None else []),
+            *within,
         ]

@@ -36,10 +36,9 @@ _CLUSTER_AWAY_S = 120.0
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "logs",
-        help="show the log of a study's launches, or of one trial",
         epilog="With --follow it ends with the trial, or with the launch, exit code 0; Ctrl-C ends it before, 130.",
     )
     parser.add_argument("--study", required=True, metavar="NAME")

@@ -11,67 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from searcher._version import __version__
-from searcher.cli import (
-    benchmark,
-    best,
-    dashboard,
-    data,
-    doctor,
-    evaluate,
-    export,
-    gc,
-    jobs,
-    launch,
-    logs,
-    metrics,
-    plan,
-    plugins,
-    predict,
-    probe,
-    refine,
-    review,
-    status,
-    stop,
-    studies,
-    train,
-    trials,
-    validate,
-)
 from searcher.cli.folder_file import read_folder_file, settle, take_from_folder
 from searcher.cli.interrupts import signals_interrupt
 from searcher.cli.parser import Parser
 from searcher.cli.streams import output, prepare_streams, say_error, say_problem
 from searcher.cli.unexpected_errors import Secrets, fault_of_a_path, report_of, unexpected
+from searcher.cli.verbs import add_verbs
 from searcher.exceptions import OutputClosedError, SearchBrokeOffError, SearcherError, UserError
 
 __all__ = ["main"]
-
-_VERBS = (
-    studies,
-    plugins,
-    validate,
-    data,
-    plan,
-    probe,
-    launch,
-    status,
-    trials,
-    best,
-    refine,
-    logs,
-    jobs,
-    stop,
-    train,
-    export,
-    evaluate,
-    metrics,
-    benchmark,
-    predict,
-    review,
-    dashboard,
-    gc,
-    doctor,
-)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -102,8 +50,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str] | None, command: str, secrets: Secrets) -> int:
+    words = (sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        args = _parser().parse_args((sys.argv[1:] if argv is None else argv) or ["--help"])
+        args = _parser(only=words[0]).parse_args(words)
     finally:
         output.flush()  # what --help printed
     args.command = command
@@ -151,7 +100,8 @@ def _errors_of_ours() -> tuple[type[Exception], ...]:
     return SearcherError, DataError
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; `only` is the verb whose options are needed, None for all verbs with theirs."""
     parser = Parser(
         prog="searcher",
         description="Search the hyperparameters of gland and cell segmentation networks on your own images.",
@@ -159,8 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"searcher {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
-    for verb in _VERBS:
-        verb.add_parser(verbs)
+    add_verbs(verbs, only=only)
     _add_plugins(parser)
     take_from_folder(parser, *read_folder_file(Path()))
     return parser

@@ -14,11 +14,11 @@ __all__ = ["add_members", "networks_named"]
 
 
 def add_members(parser: argparse.ArgumentParser, *, bundles: bool) -> None:
-    """Add the ways to name trained networks.
+    """Add the options that name trained networks.
 
     Args:
-        parser: Of the verb.
-        bundles: Whether a bundle may be named too.
+        parser: Parser of the command.
+        bundles: Whether a bundle may be named, too.
     """
     parser.add_argument(
         "paths",
@@ -40,10 +40,10 @@ def add_members(parser: argparse.ArgumentParser, *, bundles: bool) -> None:
 
 
 def networks_named(args: argparse.Namespace) -> "NetworksNamed":
-    """Return the networks as the command line names them.
+    """Return the networks that the command line names.
 
     Raises:
-        UserError: A database is named next to files.
+        UserError: A database is given together with files.
     """
     from searcher.api.networks import NetworksNamed
 

@@ -16,8 +16,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("metrics", help="measure any method's label maps by the official metrics")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("metrics")
     for option, whose in (("--truth", "the annotations"), ("--prediction", "what the method found")):
         parser.add_argument(
             option,

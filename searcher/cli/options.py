@@ -49,7 +49,7 @@ LABELS_ARE = ("instances", "binary", "binary-inverted", "binary-watershed", "cla
 
 
 def positive_int(text: str) -> int:
-    """Parse an integer of at least 1, for argparse."""
+    """Return an argument as an integer of at least 1, for argparse."""
     try:
         value = int(text)
     except ValueError:
@@ -63,7 +63,7 @@ def trial_number(text: str) -> int:
     """Return a trial's number, 0 or more.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is no such number.
     """
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"must be a trial's number, got {text}")
@@ -71,7 +71,7 @@ def trial_number(text: str) -> int:
 
 
 def positive_float(text: str) -> float:
-    """Parse a number above 0, for argparse."""
+    """Return an argument as a number above 0, for argparse."""
     try:
         value = float(text)
     except ValueError:
@@ -164,7 +164,7 @@ def _pattern(text: str) -> str:
 
 
 def data_view(args: argparse.Namespace) -> "DataView":
-    """Return how the command line wants the data set read."""
+    """Return the view of the data set that the command line describes."""
     from searcher.data_pipeline.datasets.view import DataView
 
     return DataView(
@@ -173,7 +173,7 @@ def data_view(args: argparse.Namespace) -> "DataView":
 
 
 def data_view_words(args: argparse.Namespace) -> list[str]:
-    """Return the options of `data_view` as another process is to be told them."""
+    """Return the options of `data_view` as words of a command line, for another process."""
     words = []
     for option, value in (
         ("--labels-are", args.labels_are),
@@ -187,7 +187,7 @@ def data_view_words(args: argparse.Namespace) -> list[str]:
 
 
 def add_reading(parser: argparse.ArgumentParser, *, study_required: bool = True) -> None:
-    """Add what every verb that reads a study has: `--study`, `--db`, `--json`."""
+    """Add the options of commands that read a study: `--study`, `--db`, `--json`."""
     remark = None if study_required else "one study; without it, all"
     parser.add_argument("--study", required=study_required, metavar="NAME", help=remark)
     add_database(parser)
@@ -195,11 +195,11 @@ def add_reading(parser: argparse.ArgumentParser, *, study_required: bool = True)
 
 
 def add_study(parser: argparse.ArgumentParser, *, is_planned: bool = False) -> None:
-    """Add what every verb has that takes a study file and data: `--study`, `--data`, `--set`.
+    """Add the options of commands that use a study file and data: `--study`, `--data`, `--set`.
 
     Args:
-        parser: Of the verb.
-        is_planned: Whether a study is planned for the data where none is named.
+        parser: Parser of the command.
+        is_planned: Whether a study is planned for the data if none is named.
     """
     remark = "; without it, one is planned for --data" if is_planned else ""
     parser.add_argument(
@@ -220,11 +220,11 @@ def add_study(parser: argparse.ArgumentParser, *, is_planned: bool = False) -> N
 
 
 def add_training(parser: argparse.ArgumentParser, *, is_planned: bool = False) -> None:
-    """Add what every verb that trains has: `--study`, `--data`, `--set`, `--storage`, `--epochs`.
+    """Add the options of commands that train: `--study`, `--data`, `--set`, `--storage`, `--epochs`.
 
     Args:
-        parser: Of the verb.
-        is_planned: Whether a study is planned for the data where none is named.
+        parser: Parser of the command.
+        is_planned: Whether a study is planned for the data if none is named.
     """
     add_study(parser, is_planned=is_planned)
     parser.add_argument(
@@ -238,10 +238,10 @@ def add_training(parser: argparse.ArgumentParser, *, is_planned: bool = False) -
 
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the command line sets, by dotted key.
+    """Return the values that the command line sets, by dotted key.
 
     Raises:
-        UserError: A `--set` without `=`.
+        UserError: A `--set` has no `=`.
     """
     from searcher.study.reader import parse_value
     from searcher.study.toml_text import shown
@@ -257,6 +257,8 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         chosen[key.strip()] = parse_value(text.strip())
     for key, value in (
         ("study.trials", getattr(args, "trials", None)),
+        ("study.hours", getattr(args, "hours", None)),
+        ("study.gpu_hours", getattr(args, "gpu_hours", None)),
         ("train.epochs", getattr(args, "epochs", None)),
     ):
         if value is not None:
@@ -267,13 +269,14 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def database_address(args: argparse.Namespace) -> "DatabaseAddress":
-    """Return the database that the command line or the environment names, or a file that either of them names.
+    """Return the address of the study database: of `--db`, of `SEARCHER_DB`, or the default file.
 
-    `SEARCHER_DB` leaves the environment, so that no process started from here, a Ray worker say, inherits it.
+    `SEARCHER_DB` is removed from the environment, so that no process started from here, such as a Ray worker, inherits
+    it.
 
     Raises:
-        UserError: A password on the command line, where the process list shows it to everybody; no path and no
-            URL; or a file that cannot be read.
+        UserError: The command line contains a password, which the process list would show to everybody. Or the value is
+            neither a path nor a URL, or names a file that cannot be read.
     """
     from_environment = take_setting("SEARCHER_DB")
     address = database_place(args.db, from_environment)
@@ -288,10 +291,10 @@ def database_address(args: argparse.Namespace) -> "DatabaseAddress":
 
 
 def database_option(args: argparse.Namespace) -> str:
-    """Return what `--db` has to say to a process in another folder that everybody can look into, a Ray job say.
+    """Return the value of `--db` for a process in another folder whose command everybody can read, such as a Ray job.
 
     Raises:
-        UserError: The URL holds a password; what else `database_address` refuses.
+        UserError: The URL contains a password, or `database_address` refuses the value.
     """
     from searcher.ledger.address import parse_url
 
@@ -310,9 +313,9 @@ def database_option(args: argparse.Namespace) -> str:
 
 
 def ray_address(args: argparse.Namespace) -> str | None:
-    """Return the Ray cluster that the command line or `RAY_ADDRESS` names, None for one of our own.
+    """Return the address of the Ray cluster that the command line or `RAY_ADDRESS` names; None for a new cluster.
 
-    The variables leave the environment: Ray lets them win over what it is called with.
+    The variables are removed from the environment, because Ray would prefer them to the address that it is called with.
     """
     take_setting("RAY_API_SERVER_ADDRESS")
     from_environment = take_setting("RAY_ADDRESS")
@@ -325,10 +328,10 @@ def add_address(parser: argparse.ArgumentParser, what_for: str) -> None:
 
 
 def data_folder(args: argparse.Namespace) -> str | None:
-    """Return the data set's folder as every process finds it on every machine, or its URI.
+    """Return the absolute path or the URI of the data set, valid on every machine; None if none was given.
 
     Raises:
-        UserError: The URI holds a secret, or is none that pyarrow knows.
+        UserError: The URI contains a secret, or pyarrow does not support it.
     """
     from searcher.api.places import data_place
 
@@ -336,11 +339,11 @@ def data_folder(args: argparse.Namespace) -> str | None:
 
 
 def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSource":
-    """Return the data set that `--data` names, fetched first where it lies in an object store.
+    """Return the data set that `--data` names, after downloading it if it is in an object store.
 
     Raises:
         UserError: The object store cannot be used.
-        DataError: There is no data set.
+        DataError: There is no data set, or it is unusable.
     """
     from searcher.api.data_sets import opened
     from searcher.cli.terminal import progress_bar
@@ -351,10 +354,10 @@ def open_source(args: argparse.Namespace, *, strict: bool = True) -> "SampleSour
 
 
 def storage_text(args: argparse.Namespace) -> str:
-    """Return the storage root as every process finds it on every machine, and as the database has it.
+    """Return the absolute path or the URI of the storage root, valid on every machine, as stored in the database.
 
     Raises:
-        UserError: It is a URI that holds a secret, or none that pyarrow knows.
+        UserError: The URI contains a secret, or pyarrow does not support it.
     """
     from searcher.api.places import storage_place
 
@@ -362,10 +365,10 @@ def storage_text(args: argparse.Namespace) -> str:
 
 
 def storage_root(args: argparse.Namespace) -> Path:
-    """Return this machine's folder of the storage root, absolute: of an object store, its mirror.
+    """Return the absolute path of the storage root on this machine; for an object store, that of its mirror.
 
     Raises:
-        UserError: It is no folder, or none can be written there; or the object store cannot be used.
+        UserError: The path is not a writable folder, or the object store cannot be used.
     """
     from searcher.api.places import storage_folder
 

@@ -15,7 +15,7 @@ _CHOICE = re.compile(r"argument (?P<name>.+?): invalid choice: '(?P<value>.*)' \
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line instead of printing its usage, and takes no abbreviated options."""
+    """A parser that reports a mistake in one line instead of its usage, and accepts no abbreviated options."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False} | options)
@@ -23,14 +23,14 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # argparse's own is overloaded by the namespace's class
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and refuse what is unknown where the verb's own options are known."""
+        """Parse the arguments; unknown ones are an error, reported by the subparser of the command."""
         taken, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(self._unknown(unknown))
         return taken, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2."""
+        """Print the message to standard error, and exit with code 2."""
         choice = _CHOICE.fullmatch(message)
         if choice:
             message = self._wrong_choice(choice["name"], choice["value"])

@@ -13,10 +13,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser(
-        "plan", help="write a first study for a data set, with a reason for every value"
-    )
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("plan")
     add_data(parser, required=True)
     parser.add_argument(
         "--name", metavar="NAME", help="name of the study; default: from the data set's folder"

@@ -22,10 +22,8 @@ _ROOMS = (
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser(
-        "plugins", help="list the models and other parts that are known, ours and of plug-ins"
-    )
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("plugins")
     add_json(parser)
     parser.set_defaults(run=_run)
 

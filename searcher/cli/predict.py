@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from searcher.api.predicting_files import (
     PredictWish,
+    check_class_name,
     check_glass,
     check_pixel_size,
     images_of,
@@ -30,10 +31,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser(
-        "predict", help="find, measure and outline the objects in new images of any size"
-    )
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("predict")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder that searcher export wrote")
     parser.add_argument(
         "images",
@@ -115,6 +114,7 @@ def _run(args: argparse.Namespace) -> int:
     from searcher.prediction.file_prediction import Options
 
     bundle = load_bundle(args.bundle)
+    check_class_name("--class-name", args.class_name, bundle.class_names)
     predictor = bundle.predictor(device=default_device(), tta=args.tta)
     normalise_as_wished(predictor, args.normalisation, [member.facts.config for member in bundle.members])
     check_glass(predictor, skips=args.skip_glass)
@@ -124,6 +124,7 @@ def _run(args: argparse.Namespace) -> int:
         pixel_size_um=args.pixel_size_um,
         outputs=wish.outputs,
         class_name=args.class_name or bundle.class_name,
+        class_names=bundle.class_names,
         threshold=args.threshold,
         min_area_px=args.min_area,
         region=region,

@@ -17,10 +17,9 @@ _DOES_NOT_FIT = 1
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "probe",
-        help="measure the memory of a study's largest trials, and say how many can share a GPU",
         description="Makes a few steps of the largest configurations of the study's space on this machine's GPU, or "
         "where it has none on its CPU. Best while nothing else uses the GPU.",
         epilog="Exit code 0: measured. 1: a trial does not fit this machine, which is said.",

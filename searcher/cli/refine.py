@@ -10,8 +10,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("refine", help="narrow a study's ranges to what its best trials leave")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("refine")
     parser.add_argument("study", metavar="STUDY", help="a study of the database")
     parser.add_argument(
         "--write",

@@ -19,10 +19,8 @@ _SHOWN = 20
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser(
-        "review", help="rank new images by how much networks disagree, and write files to correct in QuPath"
-    )
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("review")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder that searcher export wrote")
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE|FOLDER", help="images, as for searcher predict"

@@ -10,10 +10,9 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
+    """Add the command and its options to the parser of `searcher`."""
     parser = verbs.add_parser(
         "stop",
-        help="end a study's launch cleanly; the same launch command goes on with it",
         epilog="Exit code 0: it has ended. 1: it still runs after the timeout, or its driver was lost. 2: none runs.",
     )
     parser.add_argument("--study", required=True, metavar="NAME")

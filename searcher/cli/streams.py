@@ -37,11 +37,11 @@ def prepare_streams() -> None:
 
 @contextmanager
 def write_errors() -> Iterator[None]:
-    """Turn the failure to write to standard output into an error of ours; nothing is written there from then on.
+    """Context manager that turns a failed write to standard output into an error of ours, and drops later output.
 
     Raises:
-        OutputClosedError: Its reader, `head` say, has gone.
-        OutputError: It cannot be written, a full disk say.
+        OutputClosedError: The reader of standard output, such as `head`, has gone.
+        OutputError: Standard output cannot be written, for example because the disk is full.
     """
     try:
         yield
@@ -56,14 +56,14 @@ def write_errors() -> Iterator[None]:
 
 
 class Output:
-    """Standard output as a file, whatever `sys.stdout` is at the time; see `write_errors`."""
+    """A file object for standard output that follows changes of `sys.stdout`; see `write_errors`."""
 
     def __init__(self) -> None:
         self._is_optional = False
 
     @contextmanager
     def optional(self) -> Iterator[None]:
-        """Let what runs inside go on in silence once nothing can be written any more: its results are elsewhere."""
+        """Context manager in which a failed write is ignored, for commands whose results are elsewhere."""
         before, self._is_optional = self._is_optional, True
         try:
             yield
@@ -77,21 +77,21 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what is buffered."""
+        """Write buffered text to standard output."""
         with self._errors():
             _stdout().flush()
 
     def isatty(self) -> bool:
-        """Return whether it is a terminal."""
+        """Return whether standard output is a terminal."""
         return bool(_stdout().isatty())
 
     def fileno(self) -> int:
-        """Return its number."""
+        """Return the file descriptor of standard output."""
         return int(_stdout().fileno())
 
     @property
     def encoding(self) -> str:
-        """Name of its encoding."""
+        """Name of the encoding of standard output."""
         return getattr(_stdout(), "encoding", None) or "utf-8"
 
     @contextmanager
@@ -109,13 +109,13 @@ output = Output()
 
 
 def say_error(error: Exception) -> None:
-    """Print an error to standard error, each of its problems in a line, whatever is in the names that it tells of."""
+    """Print an error to standard error, each of its problems in one line with control characters escaped."""
     for problem in getattr(error, "problems", None) or [str(error)]:
         say_problem(problem)
 
 
 def say_problem(text: str) -> None:
-    """Print one line to standard error; where that cannot be written, there is nobody to tell."""
+    """Print one line to standard error; do nothing if that cannot be written."""
     with contextlib.suppress(OSError, ValueError):
         print(one_line(text), file=sys.stderr, flush=True)
 

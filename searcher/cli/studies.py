@@ -8,8 +8,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("studies", help="list the studies that come with the package")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("studies")
     add_json(parser)
     parser.set_defaults(run=_run)
 

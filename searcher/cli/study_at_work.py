@@ -12,11 +12,11 @@ __all__ = ["study_at_work"]
 
 
 def study_at_work(database: "Database", name: str, *, even_if_known: bool) -> str:
-    """Return the study whose launch a verb is about, see `searcher.api.at_work`.
+    """Return the name of the study whose launch a command concerns, see `searcher.api.at_work`.
 
     Args:
         database: The study database.
-        name: The study that was named.
-        even_if_known: Whether to look for such a launch also where the database has the study, but nobody runs it.
+        name: The study that the user named.
+        even_if_known: Whether to look for such a launch even if the database has the study but no driver runs it.
     """
     return at_work.study_at_work(database, name, even_if_known=even_if_known, say=say_problem)

@@ -8,6 +8,7 @@ from searcher.cli.terminal import console, metric
 
 if TYPE_CHECKING:
     from searcher.evaluation.bootstrap import Interval
+    from searcher.evaluation.class_metrics import ClassSummary
     from searcher.evaluation.summary import Estimate, Summary
 
 __all__ = ["print_summaries"]
@@ -17,11 +18,11 @@ _OF_INSTANCES = {"ap50": "AP50", "ap": "AP", "pq": "PQ", "aji": "AJI"}
 
 
 def print_summaries(summaries: "Mapping[str, Summary]", *, with_poster: bool) -> None:
-    """Print the figures of each set of images, and what is to be said about them.
+    """Print the metrics of each set of images as a table, with remarks on them.
 
     Args:
-        summaries: By the sets' names. Intervals are in brackets, where there are any.
-        with_poster: Whether to show the poster's own metrics, which are about GlaS.
+        summaries: The summaries by the sets' names. Intervals are shown in brackets.
+        with_poster: Whether to show the DTU poster's metrics, which are for GlaS.
     """
     shown_keys = _shown(summaries)
     rows: list[tuple[object, ...]] = []
@@ -50,6 +51,10 @@ def print_summaries(summaries: "Mapping[str, Summary]", *, with_poster: bool) ->
     console.print(table(columns, rows))
     console.print(_of_instances(summaries))
     for name, of in summaries.items():
+        if of.classes is not None:
+            console.print(_of_classes(name, of.classes))
+            console.print(_confusion(name, of.classes))
+    for name, of in summaries.items():
         for line in _remarks(of):
             console.print(f"{name}: {line}", markup=False, soft_wrap=True)
 
@@ -68,6 +73,29 @@ def _of_instances(summaries: "Mapping[str, Summary]") -> "FittingTable":
     return table(
         ["images of", ">images", "figures", *(f">{label}" for label in _OF_INSTANCES.values())], rows
     )
+
+
+def _of_classes(name: str, of: "ClassSummary") -> "FittingTable":
+    """Return the table of the metrics of classes."""
+
+    def shown(key: str) -> str:
+        return _with_interval(of.pooled[key], of.intervals[key])
+
+    counts = of.confusion
+    rows = [
+        (each, int(counts[number].sum()), shown(f"f1/{each}"), shown(f"pq/{each}"), "")
+        for number, each in enumerate(of.names)
+    ]
+    rows.append(("all", int(counts[:-1].sum()), "", shown("mpq"), shown("class_accuracy")))
+    columns = [f"class, {name}", ">true objects", ">F1", ">PQ", ">class right"]
+    return table(columns, rows)
+
+
+def _confusion(name: str, of: "ClassSummary") -> "FittingTable":
+    """Return the table of true classes (rows) and predicted classes (columns)."""
+    labels = [*of.names, "nothing there"]
+    rows = [(label, *map(int, of.confusion[number])) for number, label in enumerate(labels)]
+    return table([f"is, {name}", *(f">found as {each}" for each in of.names), ">missed"], rows)
 
 
 def _shown(summaries: "Mapping[str, Summary]") -> tuple[str, ...]:

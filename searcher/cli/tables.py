@@ -22,7 +22,7 @@ _LEAST_TEXT = 24
 
 @dataclass(frozen=True)
 class Parts:
-    """A cell of several texts, such as `lr=0.001`: on a terminal, those that fit in one line and how many others."""
+    """A table cell of several texts, such as `lr=0.001`; a terminal shows those that fit, and counts the others."""
 
     texts: Sequence[str]
 
@@ -37,18 +37,18 @@ def table(
     title: str | None = None,
     first_to_go: Sequence[str] = (),
 ) -> "FittingTable":
-    """Return a plain table that fits the width at which it is printed.
+    """Return a plain table that adapts to the width at which it is printed.
 
-    On a terminal where it is too wide, it loses columns in the order of `first_to_go`. If that is not enough, each
-    row becomes a block of lines, `label  value`.
+    If it is too wide for the terminal, the columns in `first_to_go` are left out one by one. If that is not enough,
+    each row becomes a block of lines, `label  value`.
 
     Args:
-        columns: The heads. `>` before one: numbers, aligned to the right. `~` before one: a text that may take several
-            lines. All other cells stay in one line.
-        rows: The cells; every one is a text of one line with any content. A `rich.text.Text` keeps its style, and
-            `Parts` fill the room that is left.
-        title: A line above the table.
-        first_to_go: Heads, without their marks, of columns that a reader can do without.
+        columns: The headers. `>` before a header means numbers, aligned to the right. `~` means text that may take
+            several lines. All other cells stay in one line.
+        rows: The cells of each row, as texts. A `rich.text.Text` keeps its style, and `Parts` fill the room that is
+            left.
+        title: A line above the table; None for none.
+        first_to_go: Headers, without their marks, of columns that a reader can do without.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     shown_title = None if title is None else Text(one_line(title))
@@ -56,11 +56,11 @@ def table(
 
 
 def fitting(texts: Sequence[str], room: int) -> str:
-    """Return as many whole texts as fit, with the number of the others.
+    """Return as many whole texts as fit in a line, with the number of the others, such as `+3`.
 
     Args:
-        texts: Such as `lr=0.001`.
-        room: Columns.
+        texts: Texts such as `lr=0.001`.
+        room: Width of the line, in columns.
     """
     for count in range(len(texts), 0, -1):
         rest = f" +{len(texts) - count}" if count < len(texts) else ""
@@ -82,7 +82,7 @@ class _Column:
 
 
 class FittingTable:
-    """What `table` returns: it chooses its form when it is printed, since only then the width is known."""
+    """The table that `table` returns; it chooses its form when it is printed, because only then the width is known."""
 
     def __init__(
         self,

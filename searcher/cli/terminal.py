@@ -31,7 +31,7 @@ class _Console(Console):
     """Takes no text for markup, an emoji's name or a terminal's commands. A text is one line with any content."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as `rich.console.Console.print` does; in a file no line is cut."""
+        """Print like `rich.console.Console.print`; in a file, no line is cut off."""
         options.setdefault("crop", self.is_terminal)
         super().print(*(one_line(each) if isinstance(each, str) else each for each in objects), **options)
 
@@ -47,12 +47,12 @@ console = _Console(
 
 
 def print_json(value: Any) -> None:
-    """Print plain values as JSON; numbers that JSON does not have, NaN and infinity, are null."""
+    """Print plain values as JSON; NaN and infinity become null."""
     output.write(json_text(value))
 
 
 def metric(value: float | None) -> str:
-    """Return a value of a metric with four digits, empty for None."""
+    """Return a metric's value as text with four digits; empty for None."""
     if value is None:
         return ""
     if value and abs(value) < 1e-3:
@@ -61,7 +61,10 @@ def metric(value: float | None) -> str:
 
 
 def tuning_text(tuned: Mapping[str, Any]) -> str:
-    """Return what `Tuned.to_dict` holds in one line: what was changed, and what it brought."""
+    """Return a line that describes tuned post-processing: the changed settings, and the metric before and after.
+
+    The argument is the result of `Tuned.to_dict`.
+    """
     from searcher.models.settings import PostprocessSettings
 
     default = PostprocessSettings().model_dump()
@@ -75,17 +78,20 @@ def tuning_text(tuned: Mapping[str, Any]) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Return a duration as h:mm:ss, empty for None."""
+    """Return a duration as h:mm:ss; empty for None."""
     return "" if value is None else str(timedelta(seconds=round(value)))
 
 
 def params_text(params: Mapping[str, object]) -> str:
-    """Return parameters as `optimizer=adamw lr=0.001`: the last part of a key, its table where that is `name`."""
+    """Return parameters as a text such as `optimizer=adamw lr=0.001`.
+
+    A key is shown by its last part, or by the part before if the last is `name`.
+    """
     return " ".join(params_texts(params))
 
 
 def params_texts(params: Mapping[str, object]) -> list[str]:
-    """Return one text a parameter, as `params_text` joins them."""
+    """Return a text such as `lr=0.001` for each parameter; see `params_text`."""
     return [
         f"{key_leaf(key)}={f'{value:.3g}' if isinstance(value, float) else value}"
         for key, value in params.items()
@@ -94,14 +100,17 @@ def params_texts(params: Mapping[str, object]) -> list[str]:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar while the body runs; yields what is called with (done, total)."""
+    """Context manager that shows a progress bar; it yields a function to call with (done, total)."""
     with progress_bars(title) as (advance,):
         yield lambda done, total: advance(None, done, total)
 
 
 @contextmanager
 def progress_bars(*titles: str) -> Iterator[Sequence[Callable[[str | None, int, int], None]]]:
-    """Show several progress bars; yields for each what is called with (another title or None, done, total)."""
+    """Context manager that shows several progress bars.
+
+    It yields a function for each, to call with (new title or None, done, total).
+    """
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -20,8 +20,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("train", help="train one trial of a study here, without cluster and database")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("train")
     add_training(parser)
     add_json(parser)
     parser.set_defaults(run=_run, outlives_output=True)

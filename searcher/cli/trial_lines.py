@@ -19,7 +19,7 @@ _GAP = 2
 
 @dataclass(frozen=True)
 class TrialLine:
-    """What one line shows; `taken_s` are the seconds since the trial began, or that it took."""
+    """The content of a trial's line; `taken_s` is the time since the trial started, or that it took, in seconds."""
 
     number: int
     state: str
@@ -32,15 +32,15 @@ class TrialLine:
 
 
 def trial_lines(trials: Iterable[TrialLine], *, width: int, height: int) -> list[Text]:
-    """Return a head and a line for each trial, of at most `width` columns and `height` lines.
+    """Return a header and a line for each trial, of at most `width` columns and `height` lines.
 
-    The trials that run come first, then the newest of those that ended. The parameters come in the order of the
-    study file, those in which the trials differ; what does not fit is counted, `+3`. Nothing is cut.
+    Running trials come first, then the newest of those that ended. Shown are the parameters in which the trials differ,
+    in the order of the study file. Those that do not fit are counted, as `+3`. No text is cut off.
 
     Args:
         trials: The trials.
-        width: Columns, 40 at least.
-        height: Lines, 3 at least.
+        width: Width of the terminal in columns, at least 40.
+        height: Height of the terminal in lines, at least 3.
     """
     ordered = sorted(trials, key=lambda trial: (trial.state in _ENDED, -trial.number))
     fit = ordered if len(ordered) < height else ordered[: height - 2]
@@ -63,7 +63,7 @@ def trial_lines(trials: Iterable[TrialLine], *, width: int, height: int) -> list
 
 
 def packed(parts: Sequence[str], *, width: int) -> list[str]:
-    """Return the parts in as few lines as they fit in, separated by commas; a part stays whole."""
+    """Return texts joined by commas in as few lines as possible; a text is never divided."""
     lines: list[str] = []
     for part in parts:
         if lines and len(lines[-1]) + len(part) + 2 < width:
@@ -74,10 +74,10 @@ def packed(parts: Sequence[str], *, width: int) -> list[str]:
 
 
 def varying(trials: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return the parameters in which trials differ, in the study's order; all of them if they differ in none.
+    """Return the names of the parameters in which trials differ, in the study's order; all if they differ in none.
 
     Args:
-        trials: The parameters of each.
+        trials: Parameters of each trial.
     """
     keys = dict.fromkeys(key for params in trials for key in params)
     differ = [key for key in keys if len({repr(params.get(key)) for params in trials}) > 1]

@@ -13,8 +13,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("trials", help="show every trial of a study, or one with all its values")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("trials")
     add_reading(parser)
     parser.add_argument(
         "--trial", type=trial_number, metavar="N", help="that trial: parameters, every epoch, files"

@@ -4,7 +4,6 @@ import errno
 import os
 import platform
 import re
-import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,10 +38,10 @@ _LEAST_SECRET_CHARS = 4
 
 
 class Secrets:
-    """Values of the environment that no report may hold, taken before a verb removes them.
+    """Secret values of the environment, taken before a command removes the variables, to mask them in reports.
 
     Args:
-        environment: Variables by name.
+        environment: Environment variables by name.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -50,7 +49,7 @@ class Secrets:
         self._values = sorted(values, key=len, reverse=True)
 
     def masked(self, text: str) -> str:
-        """Return a text with passwords and keys as `***`."""
+        """Return a text in which passwords and keys are replaced by `***`."""
         for value in self._values:
             text = text.replace(value, "***")
         for pattern, replacement in _IN_TEXTS:
@@ -59,7 +58,7 @@ class Secrets:
 
 
 class Fault(NamedTuple):
-    """What the machine or the file system refused."""
+    """The message and exit code for an error of the machine or the file system."""
 
     text: str
     code: int
@@ -67,9 +66,9 @@ class Fault(NamedTuple):
 
 
 def fault_of_a_path(error: Exception) -> Fault | None:
-    """Return what to say of an error that is about a path or the machine rather than our code; None for another.
+    """Return message and exit code for an error about a path or the machine; None for other errors.
 
-    A verb that knows which option the path came from says so itself, and sooner.
+    A command that knows which option the path came from reports the error itself.
     """
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         name = str(error.object)[:_MOST_CHARS]
@@ -85,18 +84,18 @@ def fault_of_a_path(error: Exception) -> Fault | None:
 
 
 def unexpected(error: Exception, command: str, secrets: Secrets) -> str:
-    """Write down an error that nobody foresaw.
+    """Write a report of an error that nobody foresaw, and return a line about it.
 
     Args:
         error: The error.
         command: The command line.
-        secrets: What to mask.
+        secrets: Values to mask.
 
     Returns:
-        What to say: the error in a line, and where the report lies.
+        The error in a line, and where the report is.
 
     Raises:
-        Exception: The error itself, where the environment says so.
+        Exception: The error itself, if the variable `SEARCHER_UNEXPECTED` is `raise`.
     """
     if os.environ.get(_VARIABLE) == "raise":
         raise error
@@ -108,16 +107,18 @@ def unexpected(error: Exception, command: str, secrets: Secrets) -> str:
 
 
 def report_of(error: Exception, command: str, secrets: Secrets) -> str:
-    """Write the traceback of an error that nobody foresaw into a file of its own, for its owner's eyes alone.
+    """Write the traceback of an error into a new file that only this user can read.
 
     Args:
         error: The error.
         command: The command line.
-        secrets: What to mask.
+        secrets: Values to mask.
 
     Returns:
-        Where the report lies and what to do with it, or why there is none.
+        A phrase that says where the report is and what to do with it, or why there is none.
     """
+    import tempfile
+
     report = secrets.masked(_report(error, command))
     try:
         number, path = tempfile.mkstemp(prefix="searcher-error-", suffix=".txt")

@@ -9,8 +9,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("validate", help="check study files and show what they search")
+    """Add the command and its options to the parser of `searcher`."""
+    parser = verbs.add_parser("validate")
     parser.add_argument("study", nargs="+", metavar="STUDY", help="name of a shipped study, or a .toml file")
     add_json(parser)
     parser.set_defaults(run=_run)

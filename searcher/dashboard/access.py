@@ -14,17 +14,18 @@ MIN_TOKEN_LENGTH = 16
 
 
 class Access:
-    """A token, and the browsers that have shown it.
+    """The token for the dashboard, and the sessions of browsers that have shown it.
 
-    A program sends the token with every request. A browser shows it once and gets a session, whose cookie the token
-    cannot be read from; sessions end with the process. Safe to use from several threads.
+    A program sends the token with every request. A browser sends it once and gets a session, from whose cookie the
+    token cannot be read; sessions end with the process. Safe to use from several threads.
 
     Args:
-        token: At least `MIN_TOKEN_LENGTH` characters.
-        was_made: Whether it was made for this process, so it must be shown to a person.
+        token: The token, at least `MIN_TOKEN_LENGTH` characters.
+        was_made: Whether the token was generated for this process, so that the user must be shown it.
 
     Raises:
-        UserError: It is shorter, or has characters that no header can carry. The message does not show it.
+        UserError: The token is too short, or has characters that are not allowed in HTTP headers. The message does not
+            show it.
     """
 
     def __init__(self, token: str, *, was_made: bool = False) -> None:
@@ -41,19 +42,19 @@ class Access:
 
     @classmethod
     def make(cls) -> Self:
-        """Return access by a new random token."""
+        """Return access with a new random token."""
         return cls(secrets.token_urlsafe(32), was_made=True)
 
     def __repr__(self) -> str:
         return "Access(token=***)"
 
     def admits(self, *, authorization: str, cookies: str, cookie_name: str) -> bool:
-        """Return whether a request shows the token or belongs to a session.
+        """Return whether a request has the token or belongs to a session.
 
         Args:
-            authorization: Its header `Authorization`.
-            cookies: Its header `Cookie`.
-            cookie_name: Of the session's cookie.
+            authorization: The request's header `Authorization`.
+            cookies: The request's header `Cookie`.
+            cookie_name: Name of the session's cookie.
         """
         scheme, _, shown = authorization.partition(" ")
         if scheme.lower() == "bearer" and self.is_token(shown.strip()):
@@ -65,11 +66,11 @@ class Access:
         return morsel is not None and any(_equal(morsel.value, session) for session in list(self._sessions))
 
     def is_token(self, shown: str) -> bool:
-        """Return whether this is the token, in a time that does not depend on how much of it is right."""
+        """Return whether a text is the token; the time does not depend on how much of it is right."""
         return _equal(shown, self.token)
 
     def use_login_code(self, shown: str) -> bool:
-        """Return whether this is the login code; it is used up then."""
+        """Return whether a text is the login code, which is valid only once."""
         code = self.login_code
         if code is None or not _equal(shown, code):
             return False
@@ -77,7 +78,7 @@ class Access:
         return True
 
     def begin_session(self) -> str:
-        """Return a new session's secret, for a cookie."""
+        """Start a new session, and return its secret for a cookie."""
         session = secrets.token_urlsafe(32)
         self._sessions.append(session)
         return session

@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 class StudyArtifacts:
-    """An artifact store of Optuna's protocol over the stores of all storage roots.
+    """An artifact store with Optuna's interface that covers the storage roots of all studies.
 
-    Artifacts have unique names, so the first root that has one is the right one. The roots are read each time, because
-    studies are added while a dashboard runs. One that cannot be used on this machine takes no other's pictures along;
-    it is logged once.
+    Artifacts have unique names, so the first root that has one is the right one. The roots are read at each call,
+    because studies are added while a dashboard runs. A root that cannot be used on this machine is logged once and
+    skipped.
 
     Args:
         database: The study database.
@@ -36,11 +36,11 @@ class StudyArtifacts:
         self._logged: set[str] = set()
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Return an artifact's file, open.
+        """Return an open file with an artifact's content.
 
         Raises:
-            HTTPError: No root has it, 404; the folder may be another machine's. No usable one has it, and one cannot
-                be used, 502.
+            HTTPError: 404 if no root has the artifact (the folder may be on another machine); 502 if a root that may
+                have it cannot be used.
         """
         unusable: list[Exception] = []
         for root in self._roots(artifact_id, unusable):
@@ -70,10 +70,10 @@ class StudyArtifacts:
         _refuse(unusable)
 
     def remove(self, artifact_id: str) -> None:
-        """Remove an artifact. One that is gone already is fine: a study must be deletable without its pictures.
+        """Delete an artifact. A missing one is no error, because a study must be deletable without its pictures.
 
         Raises:
-            HTTPError: No folder had it, and a root that may have it cannot be used, 502.
+            HTTPError: 502 if no root had the artifact, and one that may have it cannot be used.
         """
         unusable: list[Exception] = []
         for root in self._roots(artifact_id, unusable):

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from searcher.dashboard.access import Access
 
-__all__ = ["Guard", "WsgiApp"]
+__all__ = ["RequestGuard", "WsgiApp"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +32,19 @@ _HEADERS = (
 )
 
 
-class Guard:
-    """A WSGI application that lets through what may pass.
+class RequestGuard:
+    """A WSGI application in front of Optuna dashboard that refuses requests which are not allowed.
 
-    The checks, in this order: the request names an allowed host (against DNS rebinding), has the token or a session,
-    and only reads unless writing is allowed. A request that writes comes from the dashboard's own pages or from no
+    It checks, in this order: the request names an allowed host (against DNS rebinding), has the token or a session, and
+    only reads, unless writing is allowed. A request that writes must come from the dashboard's own pages or from no
     page.
 
     Args:
-        app: Optuna dashboard.
-        writable: Whether it may be written to.
-        access: The token; None admits everybody who can reach the port.
-        hosts: What the header `Host` may say, without port; None for anything, where a token is demanded.
-        port: Of the server, for the name of the cookie: cookies do not tell ports apart.
+        app: Optuna dashboard's WSGI application.
+        writable: Whether requests may write.
+        access: The token; None to allow everybody who can reach the port.
+        hosts: Allowed values of the header `Host`, without port; None for any, if a token is required.
+        port: Port of the server, for the cookie's name, because cookies do not distinguish ports.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class _Answer:
         return [] if self._environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def refuse(self, status: str, why: str, *headers: tuple[str, str]) -> list[bytes]:
-        """Refuse with a sentence: to a program as the dashboard's API says its own, else as a page."""
+        """Refuse the request with a reason: for a program as JSON like the dashboard's API, otherwise as a page."""
         path = str(self._environ.get("PATH_INFO", ""))
         logger.info("refused: %s %r: %s", self._environ["REQUEST_METHOD"], path, why)
         if path.startswith("/api/"):

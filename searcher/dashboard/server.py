@@ -13,7 +13,8 @@ from optuna_dashboard import wsgi
 
 from searcher.dashboard.access import Access
 from searcher.dashboard.artifacts import StudyArtifacts
-from searcher.dashboard.guard import Guard
+from searcher.dashboard.guard import RequestGuard, WsgiApp
+from searcher.dashboard.pages import ReadOnlyPages
 from searcher.exceptions import UserError
 from searcher.ledger.database import Database
 
@@ -27,7 +28,10 @@ _IDLE_LIMIT_S = 30.0
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server that listens here; no for a name but localhost."""
+    """Return whether a server on this address can only be reached from this machine.
+
+    For a name, only `localhost` counts.
+    """
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -35,17 +39,17 @@ def is_loopback(host: str) -> bool:
 
 
 class DashboardServer:
-    """A server that listens from its construction on. Use as a context manager.
+    """The dashboard's web server, which listens as soon as it is created. Use it as a context manager.
 
     Args:
-        database: The study database; open to read only unless `writable`.
+        database: The study database; opened read-only unless `writable`.
         host: Address or name to listen on.
-        port: 0 takes a free one.
+        port: Port to listen on; 0 for a free one.
         writable: Whether studies can be changed and deleted.
-        access: The token to demand; None, on loopback only, demands none.
+        access: The token that requests need; None, on loopback only, for no token.
 
     Raises:
-        UserError: It cannot listen there.
+        UserError: The server cannot listen on the address.
     """
 
     def __init__(
@@ -59,12 +63,14 @@ class DashboardServer:
         self.port = int(self._server.server_address[1])
         """Where it listens."""
         local = _LOOPBACK_NAMES | {host.lower()} if is_loopback(host) else None
-        app = wsgi(database.optuna_storage, artifact_store=StudyArtifacts(database))
-        self._server.set_app(Guard(app, writable=writable, access=access, hosts=local, port=self.port))
+        app: WsgiApp = wsgi(database.optuna_storage, artifact_store=StudyArtifacts(database))
+        if not writable:
+            app = ReadOnlyPages(app)
+        self._server.set_app(RequestGuard(app, writable=writable, access=access, hosts=local, port=self.port))
 
     @property
     def url(self) -> str:
-        """What to open in a browser."""
+        """URL to open in a browser."""
         unspecified = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}
         host = unspecified.get(self._host, self._host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
@@ -93,13 +99,13 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
-        """Bind without asking a name server for this machine's name, as `HTTPServer` would."""
+        """Bind to the address without a name server query, which `HTTPServer` would make."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Say what went wrong with a connection, but not that a browser went away."""
+        """Log an error of a connection, unless the browser closed the connection."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             logger.error("%s: %s", client_address, error)
@@ -109,7 +115,7 @@ class _Handler(WSGIRequestHandler):
     timeout = _IDLE_LIMIT_S
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log quietly; never the address of a login, which is a secret until it was opened."""
+        """Log a request at debug level; never the URL of a login, which is secret until it was opened."""
         if not str(getattr(self, "path", "")).startswith("/login/"):
             logger.debug(format, *args)
 

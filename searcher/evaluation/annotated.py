@@ -8,20 +8,20 @@ __all__ = ["where_annotated"]
 
 
 def where_annotated(truth: IntArray, prediction: IntArray) -> tuple[IntArray, IntArray]:
-    """Return truth and prediction as the metrics see them; both as they are where the whole image is annotated.
+    """Return truth and prediction of one image, with the parts removed that cannot be judged.
 
-    A predicted object with more than half of its pixels where nothing is annotated is left out: it is neither right nor
-    wrong. Of all others, the pixels there are cut off.
+    Both are returned unchanged if the whole image is annotated. A predicted object is left out if more than half of its
+    pixels are not annotated: it is neither right nor wrong. All other objects are cut to the annotated pixels.
 
     Args:
         truth: integer[H, W], instance label map, 0 is background, below 0 not annotated.
-        prediction: integer[H, W], of the same shape; 0 is background.
+        prediction: integer[H, W], instance label map, 0 is background.
 
     Returns:
-        Both integer[H, W], 0 where nothing is annotated.
+        Both label maps, integer[H, W], 0 where nothing is annotated.
 
     Raises:
-        ValueError: Nothing of the image is annotated.
+        ValueError: No pixel of the image is annotated.
     """
     if truth.dtype.kind != "i" or not truth.size or truth.min() >= 0:
         return truth, prediction

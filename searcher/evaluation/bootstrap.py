@@ -21,15 +21,15 @@ _DRAWN_AT_ONCE = 2**22
 def resampled_sums(
     sums: NDArray[np.float64], *, num_resamples: int = 2000, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return the sums over sets of as many images, drawn with replacement.
+    """Return the sums over random sets of images, each of n images drawn with replacement (bootstrap).
 
     Args:
-        sums: float64[n, k], what each image adds; at least one image.
-        num_resamples: How many sets are drawn, R.
-        seed: Of the draw; equal seeds and equal n draw the same images.
+        sums: float64[n, k], the contribution of each image to k sums; at least one image.
+        num_resamples: Number R of sets to draw.
+        seed: Seed of the draw; equal seeds and equal n draw the same images.
 
     Returns:
-        float64[R, k].
+        float64[R, k], the sums of each set.
     """
     assert len(sums)
     rng = np.random.default_rng(seed)
@@ -45,13 +45,13 @@ def resampled_sums(
 
 
 def interval(values: NDArray[np.float64]) -> Interval:
-    """Return the 95% percentile interval of a figure's resamples.
+    """Return the two ends of the 95% percentile interval of a metric, from its values on resampled sets.
 
     Args:
-        values: float64[R]; NaN where a resample leaves the figure undefined, which is passed over.
+        values: float64[R]; NaN, where the metric is undefined for a set, is ignored.
 
     Returns:
-        Its ends; None, None if no resample defines it.
+        The lower and the upper end; None and None if no set defines the metric.
     """
     defined = values[np.isfinite(values)]
     if not len(defined):

@@ -11,7 +11,7 @@ __all__ = ["count_metrics", "count_sums"]
 
 
 def count_sums(num_true: Sequence[int], num_predicted: Sequence[int]) -> NDArray[np.float64]:
-    """Return float64[n, 7], what each image adds to the sums of `count_metrics`."""
+    """Return the contribution of each image to the sums of `count_metrics`, float64[n, 7]."""
     true, predicted = np.array(num_true, np.float64), np.array(num_predicted, np.float64)
     larger = np.maximum(true, predicted)
     ratio = np.divide(np.minimum(true, predicted), larger, out=np.ones_like(larger), where=larger > 0)
@@ -20,20 +20,17 @@ def count_sums(num_true: Sequence[int], num_predicted: Sequence[int]) -> NDArray
 
 
 def count_metrics(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Return how the predicted numbers p of objects compare to the true ones t, over the images of many sets.
+    """Return metrics of the predicted numbers p of objects against the true numbers t, for many sets of images.
 
     Args:
         sums: float64[..., 7], `count_sums` summed over the images of each set.
 
     Returns:
-        float64[...] by name:
-
-        `ratio`: mean of min(p, t) / max(p, t), the poster's Count but of instances as labelled; an image without
-            objects on both sides counts as 1. 1 is best.
-        `mae`: mean of |p - t|, objects.
-        `bias`: mean of p - t, objects; above 0 where too many are found.
-        `r2`: 1 - sum (p - t)^2 / sum (t - mean t)^2, the coefficient of determination of p as an estimate of t, below
-            0 where the mean of t would estimate better. NaN where all t are equal, as with one image.
+        float64[...] by name: `ratio`: mean of min(p, t) / max(p, t), 1 is best. It is the poster's Count, but with
+        instances as labelled. An image without objects on both sides counts as 1. `mae`: mean of |p - t|, objects.
+        `bias`: mean of p - t, objects; above 0 where too many are found. `r2`: 1 - sum (p - t)^2 / sum (t - mean t)^2,
+        the coefficient of determination of p as an estimate of t, below 0 where the mean of t would estimate better.
+        NaN where all t are equal, as with one image.
     """
     num, ratio, absolute, error, squared, true, true_squared = np.moveaxis(sums, -1, 0)
     spread = (

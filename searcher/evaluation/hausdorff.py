@@ -29,15 +29,15 @@ _ROUNDING_SAFE_PX = 400.0
 
 
 def pair_hausdorff(a: LabelledObjects, b: LabelledObjects, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the Hausdorff distance in pixels of each pair.
+    """Return the Hausdorff distance in pixels of each pair of objects, float64[k].
 
     Args:
         a: Objects of one label map.
-        b: Objects of another of the same shape.
-        pairs: int64[k, 2], numbers of an object of a and of one of b.
+        b: Objects of another label map of the same shape.
+        pairs: int64[k, 2], the numbers of an object of `a` and of one of `b`, from 0.
 
     Returns:
-        float64[k], the correctly rounded roots of integers.
+        float64[k], correctly rounded.
     """
     assert a.shape == b.shape
     squared = np.full(len(pairs), -1, np.int64)
@@ -54,14 +54,14 @@ def pair_hausdorff(a: LabelledObjects, b: LabelledObjects, pairs: NDArray[np.int
 def nearest_hausdorff(
     a: LabelledObjects, b: LabelledObjects, which: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the smallest Hausdorff distance in pixels from each given object of a to any object of b.
+    """Return the Hausdorff distance in pixels from each given object of `a` to the nearest object of `b`.
 
-    Best first: the candidate with the lowest bound is measured, until no bound is below the best so far.
+    The candidates are measured in the order of a lower bound, until no bound is below the smallest distance so far.
 
     Args:
         a: Objects of one label map.
-        b: Objects of another of the same shape, at least one.
-        which: int64[k], numbers of objects of a.
+        b: Objects of another label map of the same shape, at least one.
+        which: int64[k], the numbers of objects of `a`, from 0.
 
     Returns:
         float64[k].

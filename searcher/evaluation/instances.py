@@ -32,7 +32,7 @@ _TWENTIETHS = np.arange(10, 20)
 
 @dataclass(frozen=True, eq=False)
 class InstanceTerms:
-    """The contribution of one image to the instance metrics."""
+    """The contribution of one image to the sums of the instance metrics."""
 
     sums: NDArray[np.float64]
     """float64[15]: pairs above each of 10 thresholds; the IoU of the pairs above 0.5, summed; intersections and unions
@@ -40,12 +40,12 @@ class InstanceTerms:
 
 
 def instance_terms(truth: LabelledObjects, found: LabelledObjects, pairs: PairedPixels) -> InstanceTerms:
-    """Return what one image adds to the sums.
+    """Return the contribution of one image to the sums of the instance metrics.
 
     Args:
-        truth: True objects.
-        found: Predicted objects.
-        pairs: The pixels that both share, see `paired_pixels(truth, found)`.
+        truth: The true objects.
+        found: The predicted objects.
+        pairs: The shared pixels, `paired_pixels(truth, found)`.
     """
     unions = truth.areas[pairs.of_a] + found.areas[pairs.of_b] - pairs.pixels
     num_above = (20 * pairs.pixels[:, None] > unions[:, None] * _TWENTIETHS).sum(axis=0)
@@ -62,14 +62,14 @@ def instance_terms(truth: LabelledObjects, found: LabelledObjects, pairs: Paired
 
 
 def instance_metrics(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Return the metrics of many sets of images at once.
+    """Return the instance metrics of many sets of images, by name.
 
     Args:
         sums: float64[..., 15], `InstanceTerms.sums` summed over the images of each set.
 
     Returns:
-        float64[...] in 0..1 by the names in `METRICS`. All are 1 where neither side has an object, and 0 where one side
-        has none; `sq` is 0 where there is no pair.
+        float64[...] in 0..1 by the names in `METRICS`. All are 1 if neither side has an object, and 0 if only one has;
+        `sq` is 0 if no pair matches.
     """
     num_above, (sum_iou, intersection, union, num_true, num_found) = (
         sums[..., :10],

@@ -16,19 +16,21 @@ _SPECK_PX = 2
 
 
 def read_label_map(path: Path) -> IntArray:
-    """Return a label map as integer[H, W], 0 background, values as stored; see `searcher.data_pipeline.images`.
+    """Return a label map as int32[H, W], or int64 if a label needs it.
+
+    0 is background, -1 is not annotated, and other values are as stored.
 
     Raises:
-        DataError: The file does not decode, or is no label map.
+        DataError: The file cannot be decoded, or is no label map.
     """
     return read_wide_labels(path)
 
 
 def relabelled(labels: IntArray) -> NDArray[np.int32]:
-    """Return the label map with every 8-connected piece of a label as an object of its own, specks dropped.
+    """Return a label map in which every 8-connected piece of a label is an object of its own; tiny pieces are dropped.
 
-    In GlaS test B, images 3, 11, 18 and 19 carry one label for all their glands; a binary mask does as well.
-    Objects of different labels stay apart where they touch. Pieces of up to 2 pixels are dropped.
+    In GlaS test B, images 3, 11, 18 and 19 have one label for all their glands; binary masks do, too. Objects with
+    different labels stay separate where they touch. Pieces of up to 2 pixels are dropped.
 
     Args:
         labels: integer[H, W], 0 is background, below 0 not annotated, which stays.

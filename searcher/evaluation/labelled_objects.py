@@ -26,7 +26,7 @@ IntArray = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class PointLists:
-    """A list of pixels for each of n objects, one behind the other in one array."""
+    """For each of n objects, a list of pixels; all lists are stored in one array."""
 
     points: NDArray[np.int32]
     """int32[N, 2], row and column."""
@@ -34,21 +34,21 @@ class PointLists:
     """int64[n + 1]; object i has `points[starts[i]:starts[i + 1]]`."""
 
     def of(self, index: int) -> NDArray[np.int32]:
-        """Return int32[k, 2], the pixels of one object."""
+        """Return the pixels of one object, int32[k, 2]."""
         return self.points[self.starts[index] : self.starts[index + 1]]
 
 
 class LabelledObjects:
-    """The objects of an instance label map.
+    """The objects of an instance label map, with properties that are computed when first used.
 
-    An object is all pixels of one label, connected or not; holes are not part of it. Labels may have gaps and
-    are never joined, split or dropped.
+    An object is all pixels of one label, connected or not; its holes do not belong to it. Label numbers may be missing.
+    Objects are never joined, split or dropped.
 
     Args:
         labels: integer[H, W], 0 is background, objects above 0.
 
     Raises:
-        ValueError: Not two-dimensional, not integers, or a label below 0.
+        ValueError: The array is not two-dimensional, has other types than integers, or a label below 0.
     """
 
     def __init__(self, labels: IntArray) -> None:
@@ -74,7 +74,7 @@ class LabelledObjects:
 
     @cached_property
     def boxes(self) -> NDArray[np.int64]:
-        """int64[n, 4], first row, first column, one past the last row, one past the last column."""
+        """Bounding boxes, int64[n, 4]: first row, first column, last row + 1, last column + 1."""
         slices = ndimage.find_objects(self.index_map)
         corners = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in slices]
         return np.array(corners, np.int64).reshape(-1, 4)
@@ -90,11 +90,9 @@ class LabelledObjects:
 
     @cached_property
     def border(self) -> PointLists:
-        """The pixels of each object that have one of their 4 neighbours outside it, or outside the image.
+        """The border pixels of each object: those with one of their 4 neighbours outside the object or the image.
 
-        For a point outside the object, its nearest pixel is one of them. From any other pixel, a step along the longer
-        axis towards the point stays inside and is nearer. Its first and last pixel of every row and column are among
-        them too.
+        For a point outside the object, the nearest pixel is a border pixel.
         """
         index_map = self.index_map
         inner = np.zeros(self.shape, bool)
@@ -118,7 +116,7 @@ class LabelledObjects:
 
 @dataclass(frozen=True)
 class Overlaps:
-    """The partner of every object: the object of the other side that shares the most pixels with it."""
+    """For each object, its partner: the object of the other label map with which it shares the most pixels."""
 
     partners: NDArray[np.int64]
     """int64[n], the partner's number, -1 without one. Of equals, the one with the lowest label."""
@@ -128,7 +126,7 @@ class Overlaps:
 
 @dataclass(frozen=True)
 class PairedPixels:
-    """The pairs of objects of two sides that share pixels. p pairs, in the order of a's objects, then of b's."""
+    """All p pairs of objects of two label maps that share pixels, ordered by the object of a, then of b."""
 
     of_a: NDArray[np.int64]
     """int64[p], the object of the first side."""
@@ -139,7 +137,7 @@ class PairedPixels:
 
 
 def paired_pixels(a: LabelledObjects, b: LabelledObjects) -> PairedPixels:
-    """Return the pairs of objects of a and b that share pixels; background is no object."""
+    """Return all pairs of an object of `a` and one of `b` that share pixels, with the number of these pixels."""
     assert a.shape == b.shape
     both = np.flatnonzero((a.index_map != 0) & (b.index_map != 0))
     codes = (a.index_map.ravel()[both] - np.int64(1)) * len(b) + (b.index_map.ravel()[both] - 1)
@@ -149,17 +147,17 @@ def paired_pixels(a: LabelledObjects, b: LabelledObjects) -> PairedPixels:
 
 
 def overlaps(a: LabelledObjects, b: LabelledObjects) -> tuple[Overlaps, Overlaps]:
-    """Return the partners of the objects of a in b, and of those of b in a; background is no object."""
+    """Return the partner in `b` of each object of `a`, and the partner in `a` of each object of `b`."""
     return partners(paired_pixels(a, b), len(a), len(b))
 
 
 def partners(pairs: PairedPixels, num_a: int, num_b: int) -> tuple[Overlaps, Overlaps]:
-    """Return the partners of the objects of a in b, and of those of b in a.
+    """Return the partner in b of each object of a, and the partner in a of each object of b, from their pairs.
 
     Args:
-        pairs: Of a and b.
-        num_a: Objects of a.
-        num_b: Objects of b.
+        pairs: The pairs of objects that share pixels, from `paired_pixels(a, b)`.
+        num_a: Number of objects of a.
+        num_b: Number of objects of b.
     """
     of_a = _partners(pairs.of_a, pairs.of_b, pairs.pixels, num_a)
     return of_a, _partners(pairs.of_b, pairs.of_a, pairs.pixels, num_b)

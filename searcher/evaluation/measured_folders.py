@@ -26,7 +26,7 @@ _NUM_THREADS = 2
 
 @dataclass(frozen=True)
 class LabelMapPair:
-    """The files of one image."""
+    """The true and the predicted label map of one image, as files."""
 
     id: str
     """The files' name without extension and without `_anno`."""
@@ -38,7 +38,7 @@ class LabelMapPair:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredFolders:
-    """All figures of two folders."""
+    """The metrics of a folder of predicted label maps against a folder of true ones."""
 
     summary: Summary
     """As asked for: relabelled, or as labelled."""
@@ -49,7 +49,7 @@ class MeasuredFolders:
 
     @property
     def seems_binary(self) -> bool:
-        """Whether no prediction has more than one label while a truth has several: masks, probably."""
+        """Whether the predictions seem to be masks: none has more than one label, but a true label map does."""
         images = (self.as_labelled or self.summary).images
         return max(image.num_predicted for image in images) <= 1 < max(image.num_true for image in images)
 
@@ -73,25 +73,26 @@ def measure_folders(
     not_annotated: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> MeasuredFolders:
-    """Return all figures of the label maps of one folder against those of another.
+    """Return the metrics of a folder of predicted label maps against a folder of true ones.
 
-    Files belong together by their names without extension and without `_anno` (`testA_1_anno.bmp` and `testA_1.png`).
-    Where a folder has both, the one with `_anno` is the label map and the other its image. In the outputs of `searcher
-    predict` it reads `testA_1.labels.tif`, not the overlay or the image in the same folder. Strata are the grades of
-    the truth's `Grade.csv`, if it has one.
+    Two files belong together if their names agree without ending and without `_anno` (`testA_1_anno.bmp` and
+    `testA_1.png`). If a folder has both, the one with `_anno` is the label map and the other its image. Of the outputs
+    of `searcher predict`, only `testA_1.labels.tif` is read, not the overlay or the image. Strata are the grades in the
+    truth's `Grade.csv`, if there is one.
 
     Args:
-        truth: Folder of png, tif, bmp or npy files.
-        prediction: Folder of the same.
-        split: In a GlaS release folder, `testA` say, the only images that are looked at, in both folders.
-        relabel: Whether each piece of a label is an object of its own, on both sides; see `relabelled`.
-        with_poster: Whether the poster's own metrics are wanted as well.
-        not_annotated: Number that the truth has where nothing is annotated, in addition to -1; see `where_annotated`.
-        progress: Receives the number of finished images and of all.
+        truth: Folder of the true label maps: png, tif, bmp or npy files.
+        prediction: Folder of the predicted label maps.
+        split: Prefix of the image names to use in both folders, such as `testA` in a GlaS release; None for all.
+        relabel: Whether each piece of a label becomes an object of its own, on both sides; see `relabelled`.
+        with_poster: Whether to compute the DTU poster's metrics as well.
+        not_annotated: Number that marks pixels without annotation in the truth, in addition to -1; see
+            `where_annotated`.
+        progress: Called with the numbers of finished and of all images.
 
     Raises:
-        DataError: One line for each file without a partner, and each that does not decode, is no label map, or differs
-            from its partner in size.
+        DataError: One line for each file that has no partner, cannot be decoded, is no label map, or differs from its
+            partner in size.
     """
     pairs, problems = _pairs(truth, prediction, split)
     measured: list[_MeasuredPair] = []
@@ -131,7 +132,7 @@ def _measure(
             id=pair.id,
             stratum=pair.stratum,
             comparison=official_metrics.compare(glands, found),
-            poster=poster.compare(glands, found) if with_poster else None,
+            poster=poster.compare_as_poster(glands, found) if with_poster else None,
         )
 
     plain = result(truth, prediction)

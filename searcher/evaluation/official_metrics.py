@@ -48,13 +48,13 @@ _NUM_SUMS = _NUM_OFFICIAL + NUM_INSTANCE_SUMS
 
 
 def metric_names() -> tuple[str, ...]:
-    """Return the names of what `pooled`, `mean` and `from_sums` return, in their order."""
+    """Return the names of the metrics that `pooled`, `mean` and `from_sums` return, in their order."""
     return (*METRICS, *INSTANCE_METRICS, *metrics_of_plugins())
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectTerms:
-    """The contribution of each object of one side to the object metrics. n objects, in the order of their labels."""
+    """The area, Dice and Hausdorff distance of each of n objects of one side, in the order of their labels."""
 
     areas: NDArray[np.int64]
     """int64[n], pixels; the objects' weights."""
@@ -67,7 +67,7 @@ class ObjectTerms:
 
 @dataclass(frozen=True, eq=False)
 class ImageComparison:
-    """All that one image adds to the metrics, so that a set of images can be pooled."""
+    """The contribution of one image to the metrics, from which those of a set of images are computed."""
 
     truth: ObjectTerms
     """One term for each true object."""
@@ -84,31 +84,31 @@ class ImageComparison:
 
     @property
     def fp(self) -> int:
-        """Predicted objects that are not true positives."""
+        """Number of false positives: predicted objects that match no true object."""
         return len(self.prediction.areas) - self.tp
 
     @property
     def fn(self) -> int:
-        """True objects that are not won."""
+        """Number of false negatives: true objects that no predicted object matches."""
         return len(self.truth.areas) - self.tp
 
     @property
     def truth_areas(self) -> NDArray[np.int64]:
-        """int64[n], pixels of each true object."""
+        """Area of each true object in pixels, int64[n]."""
         return self.truth.areas
 
     @property
     def prediction_areas(self) -> NDArray[np.int64]:
-        """int64[m], pixels of each predicted object."""
+        """Area of each predicted object in pixels, int64[m]."""
         return self.prediction.areas
 
     @property
     def sums(self) -> NDArray[np.float64]:
-        """float64[25 + 2k], what `from_sums` makes the metrics from; those of a set are the sum over its images.
+        """The image's terms for `from_sums`, float64[25 + 2k]; those of a set are the sum over its images.
 
-        TP and shared pixels; then for the true objects, then for the predicted ones: their number, and the sums of
-        area, area x Dice and area x Hausdorff distance. Then `instances`. Then for each of k plug-ins' metrics of label
-        maps its value and a one, or twice 0 where the image has none.
+        They are: true positives and shared pixels; then for the true objects, and for the predicted ones, their number
+        and the sums of area, area x Dice and area x Hausdorff distance. Then come the terms in `instances`. Last, for
+        each of k plug-ins' metrics of label maps: its value and a one, or two zeros if the image has none.
         """
         sides = [
             [len(side.areas), side.areas.sum(), side.areas @ side.dice, side.areas @ side.hausdorff]
@@ -121,9 +121,10 @@ class ImageComparison:
 
     @property
     def touched_by_empty_rule(self) -> bool:
-        """Whether a side has no object, so that our rule for it decides and not the contest's definition.
+        """Whether one side has no object, so that the contest's definition does not apply and ours does.
 
-        Both empty: F1 and Dice 1, Hausdorff 0. One empty: F1 and Dice 0, Hausdorff the image's diagonal.
+        If both sides are empty, F1 and Dice are 1 and Hausdorff is 0. If one is empty, F1 and Dice are 0 and Hausdorff
+        is the image's diagonal.
         """
         return len(self.truth.areas) == 0 or len(self.prediction.areas) == 0
 
@@ -131,19 +132,20 @@ class ImageComparison:
 def compare(
     truth: IntArray, prediction: IntArray, *, hausdorff: bool = True, only: Collection[str] | None = None
 ) -> ImageComparison:
-    """Return the comparison of one image.
+    """Return the comparison of the predicted label map of one image with the true one.
 
-    Labels may have gaps; an object is all pixels of one label, and is neither split nor joined.
+    An object is all pixels of one label; it is neither split nor joined. Label numbers may be missing.
 
     Args:
         truth: integer[H, W], instance label map, 0 is background, below 0 not annotated; see `where_annotated`.
         prediction: integer[H, W], instance label map, 0 is background.
-        hausdorff: Whether distances are wanted, most of the work. Without, they are NaN, and what is made of them too.
-        only: Which of the plug-ins' metrics of label maps are wanted; None for all.
+        hausdorff: Whether to compute Hausdorff distances, which take most of the time. If not, they and metrics made of
+            them are NaN.
+        only: Names of the plug-ins' metrics of label maps to compute; None for all.
 
     Raises:
-        PluginError: A plug-in's metric raised something.
-        ValueError: Shapes differ, or a side is not a label map (integers of two dimensions, none below 0).
+        PluginError: A plug-in's metric raised an error.
+        ValueError: The shapes differ, or a side is no label map (integers of two dimensions, none below 0).
     """
     if truth.shape != prediction.shape:
         raise ValueError(
@@ -174,10 +176,10 @@ def compare(
 
 
 def pooled(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
-    """Return the metrics of the whole set: counts summed, objects weighted by their area over the whole set.
+    """Return the metrics of a set of images: counts are added up, and objects weighted by area over the whole set.
 
     Args:
-        comparisons: At least one image.
+        comparisons: The comparisons of at least one image.
 
     Returns:
         `f1`: 2 TP / (2 TP + FP + FN).
@@ -189,7 +191,7 @@ def pooled(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
         1. Then `ap50`, `ap`, `pq` and `aji`, and the plug-ins' metrics, NaN where there is none.
 
     Raises:
-        ValueError: No image.
+        ValueError: There is no image.
     """
     if not comparisons:
         raise ValueError("metrics need at least one compared image, got none")
@@ -198,13 +200,13 @@ def pooled(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
 
 
 def from_sums(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Return the metrics of many sets of images at once, by the definitions of `pooled`.
+    """Return the metrics of many sets of images, defined as for `pooled`, by name.
 
     Args:
         sums: float64[..., 25 + 2k], `ImageComparison.sums` summed over the images of each set.
 
     Returns:
-        float64[...] by the names of `metric_names`.
+        float64[...], by the names that `metric_names` returns.
     """
     tp, shared_px, *of_sides = np.moveaxis(sums[..., :_NUM_OFFICIAL], -1, 0)
     num, area, dice, hausdorff = (np.stack(pair) for pair in zip(of_sides[:4], of_sides[4:], strict=True))
@@ -272,10 +274,10 @@ def _value(name: str, metric: Metric, *arguments: Any) -> float:
 
 
 def mean(comparisons: Sequence[ImageComparison]) -> dict[str, float]:
-    """Return the same metrics as `pooled`, worked out for each image alone and averaged over the images.
+    """Return the metrics of each image alone, averaged over the images; the same metrics as `pooled`.
 
     Raises:
-        ValueError: No image.
+        ValueError: There is no image.
     """
     if not comparisons:
         raise ValueError("metrics need at least one compared image, got none")

@@ -27,14 +27,14 @@ def set_distances(
     pairs: NDArray[np.int64],
     positions: NDArray[np.int64],
 ) -> None:
-    """Set the squared Hausdorff distances of pairs whose first object is a speck.
+    """Compute the squared Hausdorff distances of pairs whose first object is small, and write them into `squared`.
 
     Args:
-        squared: int64[k], written to at `positions`; -1 where the pair needs a distance transform.
-        specks: Holds the first object of each pair.
-        others: Holds the second object of each pair.
-        pairs: int64[k, 2].
-        positions: Numbers of the pairs to measure.
+        squared: int64[k], written at `positions`; -1 where a pair needs a distance transform.
+        specks: The label map's objects that contain the first object of each pair.
+        others: The label map's objects that contain the second object of each pair.
+        pairs: int64[k, 2], the numbers of both objects of each pair.
+        positions: Indices of the pairs to measure.
     """
     ordered = positions[np.argsort(pairs[positions, 1], kind="stable")]
     changes = np.flatnonzero(np.diff(pairs[ordered, 1])) + 1

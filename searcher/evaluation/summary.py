@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from searcher.evaluation import official_metrics
 from searcher.evaluation.bootstrap import Interval, interval, resampled_sums
+from searcher.evaluation.class_metrics import ClassSummary, class_metrics, confusion
 from searcher.evaluation.counts import count_metrics, count_sums
 from searcher.evaluation.glas import poster
 from searcher.evaluation.glas.poster import PosterMetrics
@@ -25,7 +26,7 @@ _UNKNOWN_STRATUM = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMetrics:
-    """The measurements of one image."""
+    """The measurements of one image: its comparison, poster metrics and time."""
 
     id: str
     comparison: ImageComparison
@@ -38,15 +39,17 @@ class ImageMetrics:
     """The poster's own metrics, where they are wanted."""
     seconds: float | None = None
     """Time that predicting took, where it was measured."""
+    classes: NDArray[np.float64] | None = None
+    """What the image adds to the metrics of classes, see `class_sums`; None where they are not measured."""
 
     @property
     def num_true(self) -> int:
-        """Objects in the truth."""
+        """Number of true objects."""
         return len(self.comparison.truth_areas)
 
     @property
     def num_predicted(self) -> int:
-        """Objects in the prediction."""
+        """Number of predicted objects."""
         return len(self.comparison.prediction_areas)
 
     @cached_property
@@ -57,7 +60,7 @@ class ImageMetrics:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its interval; None where it is not defined."""
+    """A figure and its interval; each is None if it is not defined."""
 
     value: float | None
     low: float | None
@@ -75,11 +78,11 @@ class StratumSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a method reached on one set of images, such as test A.
+    """All metrics of a method on one set of images, such as test A.
 
-    Intervals are 95% percentile intervals over resampled patients, or over images where a patient is unknown
-    (`searcher.evaluation.bootstrap`); a single one has none. The keys of `pooled`, `mean` and both parts of
-    `intervals` are `official_metrics.metric_names()`.
+    Intervals are 95% percentile intervals over resampled patients (`searcher.evaluation.bootstrap`). If any patient is
+    unknown, all intervals are over images instead. With a single patient, they are (None, None). The keys of `pooled`,
+    `mean` and both parts of `intervals` are `official_metrics.metric_names()`.
     """
 
     images: tuple[ImageMetrics, ...]
@@ -96,31 +99,34 @@ class Summary:
     strata: Mapping[str, StratumSummary]
     """By name; empty where no image's stratum is known. Images without one are `unknown` if others have one."""
 
+    classes: ClassSummary | None = None
+    """How well classes were told apart; None where they were not measured."""
+
     @property
     def num_images(self) -> int:
-        """Images of the set."""
+        """Number of images in the set."""
         return len(self.images)
 
     @property
     def num_patients(self) -> int | None:
-        """Number of patients, whom the intervals resample; None if any is unknown: then they resample images."""
+        """Number of patients, over whom the intervals are; None if one is unknown: then intervals are over images."""
         return len({image.patient for image in self.images}) if _are_known(self.images) else None
 
     @property
     def num_touched_by_empty_rule(self) -> int:
-        """Images with no object on one side, which our rule decides and not the contest's definition."""
+        """Number of images without object on one side, to which the contest's definition does not apply."""
         return sum(image.comparison.touched_by_empty_rule for image in self.images)
 
     @property
     def seconds_per_image(self) -> dict[str, float] | None:
-        """Median and mean of the images' times; None unless all were timed."""
+        """Median and mean time of an image in seconds, by name; None unless all images were timed."""
         times = [image.seconds for image in self.images if image.seconds is not None]
         if len(times) < len(self.images):
             return None
         return {"median": statistics.median(times), "mean": statistics.fmean(times)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, the shape that docs/metrics.md shows; what is not finite is None."""
+        """Return plain values for JSON, in the form that docs/metrics.md shows; NaN and infinity become None."""
         found: dict[str, Any] = {
             "num_images": self.num_images,
             "pooled": dict(self.pooled),
@@ -139,6 +145,8 @@ class Summary:
             found["num_patients"] = self.num_patients
         if self.poster is not None:
             found["poster"] = dict(self.poster)
+        if self.classes is not None:
+            found["classes"] = self.classes.to_dict()
         if self.strata:
             found["strata"] = {name: asdict(stratum) for name, stratum in self.strata.items()}
         if self.seconds_per_image is not None:
@@ -148,27 +156,41 @@ class Summary:
         return plain
 
 
-def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed: int = 0) -> Summary:
-    """Return all figures of a set of images.
+def summarise(
+    images: Sequence[ImageMetrics],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    class_names: Sequence[str] = (),
+) -> Summary:
+    """Return all metrics of a set of images, with intervals.
 
     Args:
-        images: At least one.
-        num_resamples: Resamples of the patients, or of the images, that the intervals are taken from.
-        seed: Of the resamples.
+        images: The measurements of at least one image.
+        num_resamples: Number of resampled sets for the intervals.
+        seed: Seed of the resampling.
+        class_names: Names of the classes, if they are measured; each image then has its `classes`.
 
     Raises:
-        ValueError: No image.
+        ValueError: There is no image.
     """
     comparisons = [image.comparison for image in images]
     pooled, mean = official_metrics.pooled(comparisons), official_metrics.mean(comparisons)
     sums = np.stack([comparison.sums for comparison in comparisons])
     alone = official_metrics.from_sums(sums)
     counted = count_sums([image.num_true for image in images], [image.num_predicted for image in images])
-    columns = [sums, np.stack([alone[name] for name in official_metrics.metric_names()], axis=1), counted]
+    of_classes = [image.classes for image in images if class_names and image.classes is not None]
+    class_sums = np.stack(of_classes) if of_classes else np.zeros((len(images), 0))
+    columns = [
+        sums,
+        np.stack([alone[name] for name in official_metrics.metric_names()], axis=1),
+        counted,
+        class_sums,
+    ]
     # One draw for all figures, so that they can be compared resample by resample.
     drawn, drawn_images, num_units = _drawn(images, np.concatenate(columns, axis=1), num_resamples, seed)
     ends = np.cumsum([part.shape[1] for part in columns])
-    drawn_sums, drawn_alone, drawn_counts = np.split(drawn, ends[:-1], axis=1)
+    drawn_sums, drawn_alone, drawn_counts, drawn_classes = np.split(drawn, ends[:-1], axis=1)
     means = dict(zip(official_metrics.metric_names(), drawn_alone.T / drawn_images, strict=True))
     count_draws = count_metrics(drawn_counts)
     posters = [image.poster for image in images if image.poster is not None]
@@ -186,6 +208,19 @@ def summarise(images: Sequence[ImageMetrics], *, num_resamples: int = 2000, seed
         },
         poster=asdict(poster.mean(posters)) if len(posters) == len(images) else None,
         strata=_strata(images),
+        classes=_of_classes(class_sums, drawn_classes, class_names, num_units) if of_classes else None,
+    )
+
+
+def _of_classes(
+    sums: NDArray[np.float64], drawn: NDArray[np.float64], names: Sequence[str], num_units: int
+) -> ClassSummary:
+    total = sums.sum(axis=0)
+    return ClassSummary(
+        names=tuple(names),
+        pooled={name: float(value) for name, value in class_metrics(total, names).items()},
+        intervals=_intervals(class_metrics(drawn, names), num_units),
+        confusion=confusion(total, len(names)),
     )
 
 

@@ -25,7 +25,7 @@ class ImageKind:
 
     @property
     def is_colour(self) -> bool:
-        """Whether networks take 8 bit colour as it is: bright field, whose colours mean something."""
+        """Whether networks use 8 bit colour images with unchanged values, as from bright-field microscopes."""
         return (self.channels, self.dtype, self.normalisation.kind) == (_RGB, "uint8", "fixed")
 
     def __str__(self) -> str:
@@ -35,21 +35,22 @@ class ImageKind:
         )
 
     def takes(self, channels: int) -> bool:
-        """Return whether an image of so many channels fits: as many, or grey in place of three equal ones."""
+        """Return whether an image with `channels` channels can be used: the networks' number, or grey for colour."""
         return channels == self.channels or (channels == 1 and self.channels == _RGB)
 
     def fitted(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Return an image [h, w, c] that `takes` its channels, with the networks' number of them."""
+        """Return an image [h, w, C] with the networks' number of channels: a grey one is repeated three times."""
         if image.shape[2] == self.channels:
             return image
         assert self.takes(image.shape[2]), (image.shape, self)
         return np.repeat(image, self.channels, axis=2)
 
     def normalised(self, image: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return an image with the values and the number of channels that networks see.
+        """Return an image with the values and the number of channels that the networks expect.
 
         Args:
-            image: uint8 or uint16[H, W, c], where `takes(c)` is true. The whole image: percentiles need all pixels.
+            image: uint8 or uint16[H, W, c], for which `takes(c)` is true. It must be the whole image: percentiles need
+                all pixels.
 
         Returns:
             uint8[H, W, `channels`]; `image` itself where nothing changes.

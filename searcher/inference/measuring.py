@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.store import Store
 from searcher.evaluation import official_metrics
+from searcher.evaluation.class_metrics import class_sums, table_of
 from searcher.evaluation.glas import poster
 from searcher.evaluation.official_metrics import ImageComparison
 from searcher.evaluation.summary import ImageMetrics, Summary, summarise
 from searcher.inference.predictor import Output, Predictor
+from searcher.models.values import Prediction
 
 __all__ = ["Seen", "compare_instances", "measure_images", "measure_split", "see_all"]
 
@@ -23,7 +25,7 @@ _NUM_THREADS = 2
 
 @dataclass(frozen=True)
 class Seen:
-    """An image as the models see it, and the truth about it."""
+    """The models' output for one image, and the true label map."""
 
     id: str
     stratum: str
@@ -33,6 +35,8 @@ class Seen:
     """int32[H, W], instance label map."""
     seconds: float
     """Time that the models took."""
+    classes: NDArray[np.int32] | None = None
+    """int32[L], class by label of `truth`, 0 where it is not known; None where classes are not measured."""
     patient: str = ""
     """Whose it is; empty where unknown."""
 
@@ -43,13 +47,13 @@ def see_all(
     indices: Sequence[int],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Seen]:
-    """Return the predictor's output for some images of a store.
+    """Return the models' output for some images of a store, with the true label maps.
 
     Args:
-        predictor: The models.
-        store: Normalised images, and label maps.
-        indices: Which of them.
-        progress: Receives the number of finished ones and of all.
+        predictor: The predictor with the models.
+        store: The store with normalised images and label maps.
+        indices: Indices of the images.
+        progress: Called with the numbers of finished and of all images.
     """
     seen = []
     for num_done, index in enumerate(indices, start=1):
@@ -61,7 +65,18 @@ def see_all(
         output = predictor.see(image)
         seconds = time.perf_counter() - started
         patient = sample.group if sample.group != sample.id else ""
-        seen.append(Seen(sample.id, sample.stratum, output, truth, seconds, patient))
+        is_classed = bool(predictor.num_classes and store.class_names)
+        seen.append(
+            Seen(
+                id=sample.id,
+                stratum=sample.stratum,
+                output=output,
+                truth=truth,
+                seconds=seconds,
+                classes=store.classes(index) if is_classed else None,
+                patient=patient,
+            )
+        )
         if progress is not None:
             progress(num_done, len(indices))
     return seen
@@ -70,13 +85,13 @@ def see_all(
 def compare_instances(
     predictor: Predictor, seen: Sequence[Seen], *, hausdorff: bool = True, only: Collection[str] | None = None
 ) -> list[ImageComparison]:
-    """Return the comparison of each image with its truth, instances cut as `predictor.postprocess` says.
+    """Return the comparison of each image's predicted instances with the true ones.
 
     Args:
-        predictor: The models.
-        seen: What they see of the images.
-        hausdorff: Whether distances are wanted; see `compare`.
-        only: Which of the plug-ins' metrics of label maps are wanted; None for all.
+        predictor: The predictor; its `postprocess` says how instances are cut.
+        seen: The models' output for each image.
+        hausdorff: Whether to compute Hausdorff distances; see `compare`.
+        only: Names of the plug-ins' metrics of label maps to compute; None for all.
     """
 
     def compared(each: Seen) -> ImageComparison:
@@ -89,21 +104,22 @@ def compare_instances(
 
 
 def measure_split(predictor: Predictor, seen: Sequence[Seen]) -> Summary:
-    """Return all figures of a set of images, at least one, with the time of seeing and cutting each."""
+    """Return all metrics of a set of at least one image, with the time that each image took."""
     return summarise(measure_images(predictor, seen))
 
 
 def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageMetrics]:
-    """Return all figures of each image, with the time of seeing and cutting it.
+    """Return all metrics of each image, with the time that the models and post-processing took.
 
     Args:
-        predictor: The models.
-        seen: What they see of the images.
+        predictor: The predictor; its `postprocess` says how instances are cut.
+        seen: The models' output for each image.
     """
     results = []
     for each in seen:
         started = time.perf_counter()
-        labels = predictor.cut(each.output).labels
+        found = predictor.cut(each.output)
+        labels = found.labels
         seconds = each.seconds + time.perf_counter() - started
         results.append(
             ImageMetrics(
@@ -111,8 +127,15 @@ def measure_images(predictor: Predictor, seen: Sequence[Seen]) -> list[ImageMetr
                 stratum=each.stratum,
                 patient=each.patient,
                 comparison=official_metrics.compare(each.truth, labels),
-                poster=poster.compare(each.truth, labels),
+                poster=poster.compare_as_poster(each.truth, labels),
                 seconds=seconds,
+                classes=_class_sums(each, found, predictor.num_classes),
             )
         )
     return results
+
+
+def _class_sums(seen: Seen, found: Prediction, num_classes: int) -> NDArray[np.float64] | None:
+    if seen.classes is None:
+        return None
+    return class_sums(seen.truth, seen.classes, found.labels, table_of(found.classes), num_classes)

@@ -10,19 +10,19 @@ __all__ = ["autocast", "default_device", "resolve_precision"]
 
 
 def default_device() -> torch.device:
-    """Return the first CUDA device, or the CPU where there is none."""
+    """Return the first CUDA device, or the CPU if there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def resolve_precision(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
-    """Return the format that matrix products and convolutions run in. Weights are float32 always.
+    """Return the number format for matrix products and convolutions. Weights are always float32.
 
     Args:
-        precision: `auto` takes bfloat16 on CUDA devices whose hardware has it, float32 elsewhere.
-        device: Device that trains.
+        precision: `auto` means bfloat16 on CUDA devices that support it, otherwise float32.
+        device: Device to compute on.
 
     Raises:
-        UserError: bfloat16 is configured for a CUDA device without it.
+        UserError: `bfloat16` is requested on a CUDA device that does not support it.
     """
     if precision == "float32" or (precision == "auto" and device.type != "cuda"):
         return torch.float32
@@ -42,5 +42,5 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Return the context that forward passes run in; it does nothing for float32."""
+    """Return a context manager for forward passes in a number format; it does nothing for float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searcher.data_pipeline.datasets.samples import Pixels
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.tiling import apply_tiled, tiles_seen
 from searcher.exceptions import UserError
 from searcher.inference.image_kind import ImageKind
@@ -25,22 +25,23 @@ Output = NDArray[np.float32] | Detections
 
 
 class Predictor:
-    """Shows images to trained models, which it puts into evaluation mode, and cuts instances from what they say.
+    """Runs one or several trained models on images, and cuts instances from their output.
 
-    Seeing is expensive and cutting is cheap. So they are two steps, and tuning the cutting sees once.
+    The models are put into eval mode. `see` runs the models, which is slow. `cut` makes instances of their output,
+    which is fast. So tuning runs the models once, and cuts many times.
 
     Args:
-        models: At least one, on the device. The maps of an ensemble are averaged: its models must be dense and have the
-            same maps.
-        device: Where they are.
+        models: At least one model, on the device. The maps of several models are averaged; these must be dense and have
+            maps of the same kind.
+        device: Device of the models.
         dtype: Format of the forward pass, see `resolve_precision`.
-        tta: Whether each sees all 8 turned and mirrored versions of an image, and the mean is taken; for dense models.
-        tile_px: Side of the overlapping tiles that dense models see; 0 as `tiles_seen` says.
-        tile_overlap_px: Overlap of neighbouring tiles, below `tile_px`.
-        kind: What images they take; who shows them normalises them first.
+        tta: Whether to average the maps of all 8 turned and mirrored versions of an image; for dense models only.
+        tile_px: Side of the overlapping tiles for dense models, in pixels; 0 for the rule of `tiles_seen`.
+        tile_overlap_px: Overlap of neighbouring tiles in pixels, below `tile_px`.
+        kind: The kind of images that the models expect. The caller normalises the images.
 
     Raises:
-        UserError: The models cannot be asked together, or not with `tta`.
+        UserError: The models cannot be used together, or not with `tta`.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Predictor:
 
     @property
     def postprocess(self) -> PostprocessSettings:
-        """From maps or detections to instances: the first model's."""
+        """The settings by which maps or detections become instances: those of the first model."""
         return self._models[0].postprocess
 
     @postprocess.setter
@@ -89,32 +90,37 @@ class Predictor:
 
     @property
     def postprocess_keys(self) -> tuple[str, ...]:
-        """The settings that matter to these models."""
+        """The names of the settings that affect these models."""
         return self._models[0].postprocess_keys
 
     @property
     def tuning_candidates(self) -> Mapping[str, Sequence[Any]]:
-        """Values that tuning tries for these models in place of its usual ones: the first model's."""
+        """The values that tuning tries for these models instead of the usual ones, by setting."""
         return self._models[0].tuning_candidates
 
     @property
+    def num_classes(self) -> int:
+        """Number of classes of objects that the models tell apart; 0 for none."""
+        return self._models[0].num_classes
+
+    @property
     def is_dense(self) -> bool:
-        """Whether the models say something of every pixel, so that large images can be shown tile by tile."""
+        """Whether the models predict maps with a value for every pixel, so that large images can be tiled."""
         return bool(self._dense)
 
     @property
     def tile_px(self) -> int:
-        """Side of the tiles that dense models see; 0 for whole images."""
+        """Side of the tiles for dense models, in pixels; 0 for whole images."""
         return self._tile_px
 
     @property
     def tile_overlap_px(self) -> int:
-        """Overlap of neighbouring tiles."""
+        """Overlap of neighbouring tiles, in pixels."""
         return self._tile_overlap_px
 
     @torch.no_grad()
     def see_tile(self, tile: Pixels) -> Output:
-        """Return the maps, or the detections, of a tile of any size that the models see at once.
+        """Return the maps, or the detections, of a tile, from one pass of the models over it.
 
         Args:
             tile: uint8[H, W, C], normalised.
@@ -128,7 +134,7 @@ class Predictor:
 
     @torch.no_grad()
     def see(self, image: Pixels) -> Output:
-        """Return the maps of an image, or what is detected in it.
+        """Return the maps of an image, or the detections in it; large images are processed in tiles.
 
         Args:
             image: uint8[H, W, C], normalised; see `kind`.
@@ -142,11 +148,11 @@ class Predictor:
         return apply_tiled(self._maps, image, tile_px=tile_px, overlap_px=overlap_px)
 
     def instance_maps(self, maps: NDArray[np.float32]) -> InstanceMaps:
-        """Return what dense models' maps say; see `DenseModel.instance_maps`."""
+        """Return the foreground map and the seed map in dense models' maps; see `DenseModel.instance_maps`."""
         return self._dense[0].instance_maps(maps)
 
     def cut(self, output: Output) -> Prediction:
-        """Return the instances in what was seen of an image, following `postprocess`."""
+        """Return the instances in the output for one image, cut with the settings in `postprocess`."""
         model = self._models[0]
         if isinstance(output, Detections):
             assert isinstance(model, DetectionModel), type(model)

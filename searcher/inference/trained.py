@@ -25,7 +25,7 @@ __all__ = ["TrainedNetwork", "predictor_of", "uses_tta"]
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """Weights, and how they were trained and tuned."""
+    """The weights of a trained network, its configuration, and its tuned post-processing."""
 
     config: TrialConfig
     """What they were trained with."""
@@ -44,16 +44,16 @@ class TrainedNetwork:
         tuned: Mapping[str, Any] | None,
         dtype: str = "uint8",
     ) -> Self:
-        """Return the network whose configuration and tuning are plain values, as files hold them.
+        """Return a trained network from plain values, such as a checkpoint or a bundle contains.
 
         Args:
-            config: The configuration of the trial, as `TrialConfig.to_dict` gives it.
+            config: Configuration of the trial, from `TrialConfig.to_dict`.
             weights: The network's state dictionary.
-            tuned: As `Tuned.to_dict` gives it; None for a network that was not tuned.
-            dtype: Of the images that the network takes, `uint8` or `uint16`.
+            tuned: Tuned post-processing, from `Tuned.to_dict`; None for a network that was not tuned.
+            dtype: Type of the images that the network expects, `uint8` or `uint16`.
 
         Raises:
-            ValueError: They are of another version of searcher; one line.
+            ValueError: The values are of another version of searcher; one line.
         """
         with _one_line():
             known = TrialConfig.model_validate(config)
@@ -68,19 +68,19 @@ class TrainedNetwork:
 
     @property
     def postprocess(self) -> PostprocessSettings:
-        """The way to instances: as tuned for these weights, or else as configured."""
+        """The settings of post-processing: the tuned ones, or without tuning those of the configuration."""
         return self.config.postprocess if self.tuned is None else self.tuned.postprocess
 
     @property
     def kind(self) -> ImageKind:
-        """What images it was trained on."""
+        """The kind of images on which the network was trained."""
         return ImageKind(self.config.model.channels, self.dtype, self.config.data.normalised_by)
 
     def model(self, device: torch.device) -> SegmentationModel:
-        """Return a model with these weights, in evaluation mode.
+        """Return a model with these weights on a device, in eval mode.
 
         Raises:
-            ValueError: The weights do not fit this version's model, or are no finite numbers; one line.
+            ValueError: The weights do not fit this version's model, or are not finite numbers; one line.
         """
         with _one_line():
             model = build_model(self.config.model, self.postprocess)
@@ -91,7 +91,7 @@ class TrainedNetwork:
 
 
 def uses_tta(networks: Sequence[TrainedNetwork]) -> bool:
-    """Return whether all were tuned for the mean of 8 turned and mirrored views."""
+    """Return whether all networks were tuned for the mean of 8 turned and mirrored views."""
     return all(network.tuned is not None and network.tuned.tta for network in networks)
 
 
@@ -102,25 +102,31 @@ def predictor_of(
     device: torch.device,
     tta: bool | None = None,
 ) -> Predictor:
-    """Return what predicts with one network or with several together, as they were tuned.
+    """Return a predictor of one network, or of several together, with the settings for which they were tuned.
 
-    Precision and tiles are those that the first was validated with. Several cut instances by the median of what was
-    tuned for each, see `agreed`.
+    Precision and tiles are those with which the first network was validated. Several networks cut instances with the
+    median of their tuned settings, see `agreed`.
 
     Args:
-        networks: At least one.
-        models: Their models, on the device, as `TrainedNetwork.model` gives them.
-        device: Where to predict.
-        tta: Whether to take the mean of 8 views; None: if all were tuned for it.
+        networks: At least one network.
+        models: The networks' models, on the device, from `TrainedNetwork.model`.
+        device: Device to predict on.
+        tta: Whether to average 8 turned and mirrored views; None to do so if all networks were tuned for it.
 
     Raises:
-        UserError: They cannot be asked together, or not with `tta`.
+        UserError: The networks cannot be used together, or not with `tta`.
     """
     kinds = {network.kind: None for network in networks}
     if len(kinds) > 1:
         raise UserError(
             "an ensemble needs networks that were trained on images of the same kind, got "
             f"{' and '.join(map(str, kinds))}; take those of one kind"
+        )
+    classes = {network.config.model.class_names: None for network in networks}
+    if len(classes) > 1:
+        raise UserError(
+            "an ensemble needs networks that were trained on the same classes, got "
+            f"{' and '.join(', '.join(names) or 'none' for names in classes)}; take those of the same classes"
         )
     train = networks[0].config.train
     predictor = Predictor(

@@ -52,7 +52,7 @@ _LEAST_GAIN = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """The tuned way to instances, which travels with the checkpoint that it was tuned for."""
+    """Tuned settings of post-processing, stored in the checkpoint for which they were tuned."""
 
     postprocess: PostprocessSettings
     tta: bool
@@ -67,15 +67,15 @@ class Tuned:
     num_images: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as a checkpoint holds them."""
+        """Return plain values, for a checkpoint."""
         return {**vars(self), "postprocess": self.postprocess.model_dump()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Tuned":
-        """Return what `to_dict` gave.
+        """Return the tuned settings from the result of `to_dict`.
 
         Raises:
-            TypeError, ValueError: It gave something else.
+            TypeError, ValueError: The values are something else.
         """
         tuned = cls(**{**values, "postprocess": PostprocessSettings.model_validate(values["postprocess"])})
         for name in ("value_before", "value"):
@@ -93,7 +93,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class MeasuredSettings:
-    """A metric of a set of images."""
+    """The value of a metric on a set of images, with one setting of post-processing."""
 
     value: float
     cost: float
@@ -102,9 +102,9 @@ class MeasuredSettings:
     """float64[N]: of the set without each of its images."""
 
     def error_against(self, other: "MeasuredSettings") -> float:
-        """Return the standard error of the difference of the two, by the jackknife; 0 of a single image.
+        """Return the standard error of the difference between two measurements, by the jackknife.
 
-        Efron and Stein 1981, The jackknife estimate of variance.
+        It is 0 for a single image. Efron and Stein 1981, The jackknife estimate of variance.
         """
         num = len(self.costs_without)
         if num < 2:
@@ -114,14 +114,17 @@ class MeasuredSettings:
 
 
 def tuning_target(metric: str, objective: Objective) -> str:
-    """Return what to tune for, one of `TUNING_TARGETS` or a plug-in's metric.
+    """Return the metric to tune for: one of `TUNING_TARGETS`, or a plug-in's metric.
 
     Args:
-        metric: One of them, or `objective`.
-        objective: The study's; where it does not depend on post-processing, as `loss`, `object_dice` takes its place.
+        metric: Name of a metric, or `objective`.
+        objective: The study's objective, used for `objective`. If it does not depend on post-processing, like `loss`,
+            `object_dice` is used instead.
     """
     if metric != "objective":
         return metric
+    if objective.name == "mpq":  # post-processing moves objects, not their classes
+        return "pq"
     return objective.name if objective.name in {*OFFICIAL, *metrics_of_plugins()} else "object_dice"
 
 
@@ -133,15 +136,15 @@ def tune_postprocess(
     tta: bool = False,
     on_measured: Callable[[], None] | None = None,
 ) -> tuple[Tuned, MeasuredSettings]:
-    """Return the settings that give the best metric on some images, from `predictor.postprocess` on, and the metric.
+    """Return the settings of post-processing with the best metric on some images, and the measured metric.
 
-    The predictor's settings are the tuned ones afterwards.
+    The search starts from `predictor.postprocess`, which holds the tuned settings afterwards.
 
     Args:
-        predictor: What cuts instances.
-        seen: Images that the models were not trained on, at least one.
-        target: What to tune for, one of `TUNING_TARGETS` or a plug-in's metric.
-        tta: Whether they were seen with test-time augmentation; for the record.
+        predictor: The predictor that cuts instances.
+        seen: The models' output for at least one image on which they were not trained.
+        target: Metric to tune for, one of `TUNING_TARGETS` or a plug-in's metric.
+        tta: Whether the output is the mean of 8 views; only recorded.
         on_measured: Called after each setting that was measured.
     """
     known: dict[PostprocessSettings, MeasuredSettings] = {}
@@ -202,11 +205,11 @@ def _measured(sums: NDArray[np.float64], target: str) -> MeasuredSettings:
 
 
 def choose_views(one: tuple[Tuned, MeasuredSettings], eight: tuple[Tuned, MeasuredSettings]) -> Tuned:
-    """Return the tuning for the mean of 8 views, or that for one view where it is better by more than chance.
+    """Return the tuning for the mean of 8 views, unless that for one view is significantly better.
 
     Args:
-        one: What `tune_postprocess` found for one view of each image.
-        eight: What it found for the mean of 8 views, for the same network, images and metric.
+        one: The result of `tune_postprocess` for one view of each image.
+        eight: The result for the mean of 8 views, for the same network, images and metric.
     """
     (tuned, measured), (tuned_of_eight, measured_of_eight) = one, eight
     loss = measured_of_eight.cost - measured.cost
@@ -216,10 +219,11 @@ def choose_views(one: tuple[Tuned, MeasuredSettings], eight: tuple[Tuned, Measur
 
 
 def agreed(settings: Sequence[PostprocessSettings]) -> PostprocessSettings:
-    """Return what the members of an ensemble, each tuned on its own images, agree on: the median of each setting.
+    """Return the median of each setting over the members of an ensemble, each tuned on its own images.
 
     Args:
-        settings: One for each member, at least one. Of an even number, the lower of the two in the middle counts.
+        settings: Settings of each member, at least one. With an even number, the lower of the two middle values is
+            used.
     """
     fields = PostprocessSettings.model_fields
     middle = (len(settings) - 1) // 2

@@ -33,10 +33,10 @@ _COMMON_KEYWORDS = frozenset({"dbname", "host", "hostaddr", "password", "port", 
 
 
 class DatabaseAddress:
-    """Where a study database lies. Its text never shows a password, nor does a pickle, which is refused.
+    """The address of a study database. Its text never shows a password, and it cannot be pickled.
 
     Args:
-        url: SQLite's or PostgreSQL's, as `parse_url` makes it.
+        url: URL of SQLite or PostgreSQL, from `parse_url`.
     """
 
     __slots__ = ("_url",)
@@ -46,33 +46,33 @@ class DatabaseAddress:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is an SQLite file; otherwise it is PostgreSQL."""
+        """Whether the database is an SQLite file; otherwise it is in PostgreSQL."""
         return self._url.drivername == _SQLITE
 
     @property
     def sqlite_path(self) -> str:
-        """The SQLite file's path, as it was written."""
+        """Path of the SQLite file, as the user wrote it."""
         assert self.is_sqlite
         return str(self._url.database)
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What stands behind the `?` of the URL, passwords among it."""
+        """The options after the `?` of the URL, including passwords."""
         return self._url.query
 
     @property
     def holds_secret(self) -> bool:
-        """Whether a password is in it."""
+        """Whether the address contains a password."""
         return bool(self._url.password) or any(_is_secret(key) for key in self._url.query)
 
     def connect_arguments(self) -> dict[str, Any]:
-        """Return what the database's driver module is to be called with, the password among it."""
+        """Return the arguments for the database driver's `connect`, including the password."""
         dialect = self._url.get_dialect()()
         _, arguments = dialect.create_connect_args(self._url)
         return dict(arguments)
 
     def without_secrets(self, text: str) -> str:
-        """Return a text, an error's say, with the passwords in it replaced."""
+        """Return a text, such as an error message, with this address's passwords replaced by `***`."""
         options = [str(value) for key, value in self._url.query.items() if _is_secret(key)]
         for secret in filter(None, [str(self._url.password or ""), *options]):
             for written in (secret, quote(secret, safe="")):
@@ -101,10 +101,10 @@ class DatabaseAddress:
 def parse_url(text: str | DatabaseAddress) -> DatabaseAddress:
     """Return the address for `--db` or `SEARCHER_DB`: a URL, libpq's `host=.. dbname=..`, or an SQLite file's path.
 
-    No part of what cannot be read is shown: a password may stand anywhere in it.
+    The message of an error never shows the text, because it may contain a password.
 
     Raises:
-        DatabaseError: None of the three.
+        DatabaseError: The text is none of the three.
     """
     if isinstance(text, DatabaseAddress):
         return text
@@ -130,10 +130,10 @@ def parse_url(text: str | DatabaseAddress) -> DatabaseAddress:
 
 
 def holds_secret(text: str) -> bool:
-    """Return whether an address, for `--db` or `SEARCHER_DB`, has a password in it.
+    """Return whether an address, for `--db` or `SEARCHER_DB`, contains a password.
 
     Raises:
-        DatabaseError: It is none.
+        DatabaseError: The text is no address.
     """
     return parse_url(text).holds_secret
 

@@ -14,11 +14,15 @@ __all__ = ["damage_of", "find_checkpoint", "listed_damage"]
 
 
 def find_checkpoint(storage_root: Path, record: CheckpointRecord) -> Path | None:
-    """Return the file with a record's bytes, None if there is none.
+    """Return the file with a recorded checkpoint's bytes, None if there is none.
 
-    The record's own name is tried first, then the other files of its folder. A worker that was stopped between writing
-    a checkpoint and reporting it has renamed the recorded one. Below the mirror of an object store, a missing file is
+    The record's own name is tried first, then the other files of its folder: a worker that was stopped between writing
+    a checkpoint and reporting it has renamed the recorded file. In the mirror of an object store, a missing file is
     downloaded.
+
+    Args:
+        storage_root: Folder of the storage root on this machine.
+        record: The checkpoint's record, with its digest.
 
     Raises:
         UserError: The record names a file outside the storage root.
@@ -35,7 +39,7 @@ def find_checkpoint(storage_root: Path, record: CheckpointRecord) -> Path | None
 
 
 def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
-    """Return the fault of a record's file, None if its bytes are there.
+    """Return what is wrong with a recorded checkpoint's file, as a phrase; None if the file is intact.
 
     Raises:
         UserError: The record names a file outside the storage root.
@@ -54,7 +58,7 @@ def damage_of(storage_root: Path, record: CheckpointRecord) -> str | None:
 
 
 def listed_damage(listing: Mapping[str, ObjectFacts], record: CheckpointRecord) -> str | None:
-    """Return the difference between a record and the listing of an object store, None for none. Reads no content."""
+    """Return the difference between a record and an object store's listing, as a phrase; None for none."""
     facts = listing.get(record.uri)
     if facts is None:
         return "missing"

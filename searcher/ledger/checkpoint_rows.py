@@ -16,7 +16,7 @@ __all__ = ["ResumePoint", "newest_whole", "read_digests", "write_checkpoint"]
 
 @dataclass(frozen=True, kw_only=True)
 class ResumePoint:
-    """Where a retry resumes."""
+    """The checkpoint from which a retry resumes, and the checkpoints found damaged on the way."""
 
     checkpoint: CheckpointRecord | None
     """Whole and verified; None if there is none to go on from."""
@@ -29,13 +29,13 @@ class ResumePoint:
 
 
 def write_checkpoint(database: Database, study_id: int, number: int, record: CheckpointRecord) -> None:
-    """Write down a trial's newest checkpoint of its kind; the last before it becomes the `previous` one.
+    """Record a trial's newest checkpoint of its kind in the database; the earlier `last` becomes `previous`.
 
     Args:
         database: The study database.
-        study_id: Of the study's row in our tables.
-        number: Of the trial.
-        record: The checkpoint.
+        study_id: Id of the study's row in our tables.
+        number: Number of the trial.
+        record: The checkpoint's record.
     """
     with database.write() as session:
         rows = session.scalars(sa.select(CheckpointRow).where(*_of_trial(study_id, number)))
@@ -56,12 +56,12 @@ def write_checkpoint(database: Database, study_id: int, number: int, record: Che
 
 
 def read_digests(database: Database, study_id: int, number: int) -> dict[str, str]:
-    """Return the SHA-256 of a trial's checkpoints by kind, of those that were given up too.
+    """Return the SHA-256 of a trial's checkpoints by kind, including checkpoints whose files were deleted.
 
     Args:
         database: The study database.
-        study_id: Of the study's row in our tables.
-        number: Of the trial.
+        study_id: Id of the study's row in our tables.
+        number: Number of the trial.
     """
     with database.read() as session:
         rows = session.scalars(sa.select(CheckpointRow).where(*_of_trial(study_id, number)))
@@ -71,13 +71,14 @@ def read_digests(database: Database, study_id: int, number: int) -> dict[str, st
 def newest_whole(
     database: Database, study_id: int, numbers: Iterable[int], storage_root: Path
 ) -> ResumePoint:
-    """Return the newest whole checkpoint of several trials, and write down those that are damaged.
+    """Return the newest intact checkpoint of several trials, and record damaged ones as such.
 
     Args:
         database: The study database.
-        study_id: Our number of the study.
-        numbers: The trials; an earlier one here comes before a later one.
-        storage_root: Where the study's files lie. Each checkpoint is read there and compared with its digest.
+        study_id: Id of the study's row in our tables.
+        numbers: Numbers of the trials; all checkpoints of a trial are tried before the next trial.
+        storage_root: Folder of the storage root on this machine. Each checkpoint is read there and compared with its
+            digest.
     """
     damages: list[str] = []
     for number in numbers:

@@ -11,9 +11,10 @@ __all__ = ["database_now"]
 
 
 class database_now(FunctionElement[Any]):  # noqa: N801  an SQL function
-    """The present moment by the database's clock, in UTC without a zone, to the millisecond or better.
+    """SQL expression for the present moment by the database's clock, in UTC without a zone.
 
-    For what is compared across hosts: when a lease was renewed, and how long ago that is.
+    It is used for times that are compared across hosts, such as when a lease was renewed and how long ago that is. Its
+    resolution is a millisecond or better.
     """
 
     type = sa.DateTime()

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger import engine as engines
 from searcher.ledger.address import DatabaseAddress
-from searcher.ledger.guard import Guard
+from searcher.ledger.guard import TransactionGuard
 from searcher.ledger.lock_holder import lock_holder
 from searcher.ledger.migrations import check_revision, upgrade
 from searcher.ledger.optuna_tables import open_optuna_storage
@@ -28,7 +28,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Connection:
-    """An open study database: its transactions, and its errors in one line. Never sent to a worker.
+    """An open study database, with its transactions. Errors are one line. It is never sent to a worker.
 
     Use as a context manager, or `close` it. Safe to use from several threads.
     """
@@ -36,24 +36,24 @@ class Connection:
     def __init__(self, address: DatabaseAddress, engine: Engine, *, may_write: bool = True) -> None:
         self.address = address
         self.engine = engine
-        self.guard = Guard(address)
+        self.guard = TransactionGuard(address)
         self.guard.opened()
         self.guard.attach(engine)
         self._may_write = may_write
 
     @classmethod
     def open(cls, address: DatabaseAddress | str, *, create: bool = False, may_write: bool = True) -> Self:
-        """Return the open database.
+        """Return an open connection to a database.
 
         Args:
             address: The database's address, or its text.
-            create: Make the file and the tables where they are missing, and upgrade those of an older version.
-            may_write: Whether anything can be written. Without it the database refuses all writes, Optuna's included.
-                Needed when other people's code gets the database.
+            create: Whether to create missing files and tables, and to upgrade tables of an older version.
+            may_write: Whether writes are allowed. Without it the database refuses all writes, even Optuna's. Use it if
+                code of others gets the database.
 
         Raises:
-            DatabaseError: It cannot be reached or used, or it holds no studies and must not be created. A newer version
-                wrote it, or an older one and `create` is off. Nothing is changed then.
+            DatabaseError: The database cannot be reached or used, has no studies and must not be created, or was
+                written by a newer version (or by an older one, and `create` is off). Nothing is changed then.
         """
         assert may_write or not create
         address = engines.parse_url(address)
@@ -74,19 +74,19 @@ class Connection:
 
     @staticmethod
     def probe(address: DatabaseAddress | str) -> None:
-        """Check, without creating anything, that a study can be written here.
+        """Check that a study could be written to a database, without creating anything.
 
         Raises:
-            DatabaseError: It cannot be reached or used.
+            DatabaseError: The database cannot be reached or used.
         """
         engines.probe(engines.parse_url(address))
 
     @cached_property
     def optuna_storage(self) -> optuna.storages.RDBStorage:
-        """Optuna's view of the same database.
+        """Optuna's storage on the same database.
 
         Raises:
-            DatabaseError: Its tables are missing, or of another version of Optuna.
+            DatabaseError: Optuna's tables are missing, or of another version of Optuna.
         """
         with self.errors("read"):
             storage = self._open_storage(create=False)
@@ -100,7 +100,7 @@ class Connection:
         return storage
 
     def close(self) -> None:
-        """Give back all connections."""
+        """Close all connections."""
         self.engine.dispose()
         if "optuna_storage" in self.__dict__:
             self.optuna_storage.engine.dispose()
@@ -119,10 +119,10 @@ class Connection:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Run one transaction that writes; commits at the end, rolls back on an error.
+        """Context manager for a transaction that writes: commits at the end, rolls back on an error.
 
         Raises:
-            DatabaseError: The database refuses, or is away.
+            DatabaseError: The database refuses, or cannot be reached.
         """
         engine = self.engine.execution_options(writes=True)
         with self.errors("written"), Session(engine, expire_on_commit=False) as session, session.begin():
@@ -130,24 +130,24 @@ class Connection:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Run one transaction that only reads.
+        """Context manager for a transaction that only reads.
 
         Raises:
-            DatabaseError: The database refuses, or is away.
+            DatabaseError: The database refuses, or cannot be reached.
         """
         with self.errors("read"), Session(self.engine) as session:
             yield session
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
-        """Turn each error of SQLAlchemy and Optuna inside into one line.
+        """Context manager that turns errors of SQLAlchemy and Optuna into errors of ours, one line each.
 
         Args:
-            what: What failed, such as `written`.
+            what: The failed action in the message, such as `written`.
 
         Raises:
-            DatabaseAwayError: The database is away, locked or full now, and may be back later.
-            DatabaseError: It refuses.
+            DatabaseAwayError: The database cannot be reached, is locked or is full now, and may be back later.
+            DatabaseError: The database refuses.
         """
         try:
             yield
@@ -166,16 +166,16 @@ class Connection:
         """Check that the database can be written now.
 
         Raises:
-            DatabaseAwayError: It is away or locked.
+            DatabaseAwayError: The database cannot be reached, or is locked.
         """
         with self.write() as session:
             session.execute(sa.text("SELECT 1"))
 
     def check_writable(self) -> None:
-        """Check that this user may write, before work with a result to write.
+        """Check that this user may write to the database, before work whose result is written to it.
 
         Raises:
-            DatabaseError: The user or the disk may only read, or the database is away.
+            DatabaseError: User or disk may only read, or the database cannot be reached.
         """
         with self.write() as session:  # no row is changed, but the database asks for every permission
             session.execute(sa.update(StudyRow).where(sa.false()).values(name=StudyRow.name))

@@ -24,9 +24,9 @@ __all__ = ["Database", "checkpoint_record", "value_of"]
 
 
 class Database(Connection):
-    """The one truth of all studies. Held by the driver and by commands; never sent to a worker.
+    """The study database, which is the only record of all studies. Used by the driver and by commands.
 
-    Use as a context manager, or `close` it. Safe to use from several threads.
+    Use it as a context manager, or `close` it. Safe to use from several threads. It is never sent to a worker.
     """
 
     _has_checked_optunas_tables = False
@@ -37,16 +37,16 @@ class Database(Connection):
             return list(session.scalars(sa.select(StudyRow.name).order_by(StudyRow.id)))
 
     def storage_roots(self) -> list[str]:
-        """Return the studies' storage roots, folders and URIs, that of the newest study first, each once."""
+        """Return the storage roots of all studies, folders or URIs, each once, that of the newest study first."""
         with self.read() as session:
             roots = session.scalars(sa.select(StudyRow.storage_root).order_by(StudyRow.id.desc()))
             return list(dict.fromkeys(roots))
 
     def study_row(self, name: str) -> StudyRow:
-        """Return a study's row.
+        """Return the row of a study in our tables.
 
         Raises:
-            UnknownStudyError: There is no such study; the message names the nearest.
+            UnknownStudyError: There is no such study; the message suggests a similar name.
         """
         with self.read() as session:
             row = session.scalar(sa.select(StudyRow).where(StudyRow.name == name))
@@ -58,7 +58,7 @@ class Database(Connection):
         raise UnknownStudyError(f"--study {name}: must be a study of {self.address}; {remedy}")
 
     def study(self, name: str) -> StudyRecord:
-        """Return how far a study is.
+        """Return a study with the number of its trials in each state and its last launch.
 
         Raises:
             UnknownStudyError: There is no such study.
@@ -90,7 +90,7 @@ class Database(Connection):
         )
 
     def launched_before_s(self, name: str) -> float:
-        """Return the seconds that a study's launches took, but for the newest.
+        """Return the total duration of a study's launches in seconds, without the newest.
 
         Raises:
             UnknownStudyError: There is no such study.
@@ -109,7 +109,7 @@ class Database(Connection):
         return sum((max(0.0, each.total_seconds()) for each in took), 0.0)
 
     def detached_launches(self) -> list[tuple[str, LaunchRecord]]:
-        """Return all launches whose driver is or was a Ray job, each with its study's name, the newest first."""
+        """Return all launches submitted as Ray jobs, running or ended, each with its study's name, the newest first."""
         detached = (
             sa.select(StudyRow.name, LaunchRow, database_now())
             .join(StudyRow, StudyRow.id == LaunchRow.study_id)
@@ -120,7 +120,7 @@ class Database(Connection):
             return [(name, _launch_record(row, now)) for name, row, now in session.execute(detached)]
 
     def results(self, name: str) -> list[ResultRecord]:
-        """Return parameters and values of a study's COMPLETE trials, by number. It reads much less than `trials`.
+        """Return parameters and values of a study's COMPLETE trials, by number; much faster than `trials`.
 
         Raises:
             UnknownStudyError: There is no such study.
@@ -131,11 +131,11 @@ class Database(Connection):
             return read_results(session.connection(), optuna_id)
 
     def trials(self, name: str, numbers: Collection[int] | None = None) -> list[TrialRecord]:
-        """Return trials of a study with all that is known of them, by number.
+        """Return trials of a study with everything known about them, ordered by number.
 
         Args:
-            name: The study.
-            numbers: Which; None for all. One that the study does not have is left out.
+            name: Name of the study.
+            numbers: Numbers of the trials; None for all. Unknown numbers are ignored.
 
         Raises:
             UnknownStudyError: There is no such study.
@@ -162,24 +162,24 @@ class Database(Connection):
         ]
 
     def checkpoint_with(self, sha256: str) -> CheckpointRecord | None:
-        """Return the checkpoint with a digest, of whichever study; None if none is recorded."""
+        """Return the record of the checkpoint with a digest, from any study; None if there is none."""
         with self.read() as session:
             query = sa.select(CheckpointRow).where(CheckpointRow.sha256 == sha256)
             row = session.scalar(query.order_by(CheckpointRow.removed_at.is_not(None), CheckpointRow.id))
         return None if row is None else checkpoint_record(row)
 
     def versions(self, name: str) -> list[dict[str, Any]]:
-        """Return the versions of each launch of a study, the oldest first."""
+        """Return the versions of packages and plug-ins in each launch of a study, the oldest first."""
         study_id = self.study_row(name).id
         with self.read() as session:
             query = sa.select(LaunchRow.versions).where(LaunchRow.study_id == study_id)
             return list(session.scalars(query.order_by(LaunchRow.id)))
 
     def optuna_study_id(self, name: str) -> int:
-        """Return Optuna's own number of a study that is in our tables.
+        """Return Optuna's id of a study that is in our tables.
 
         Raises:
-            StudyConflictError: It was deleted from Optuna's tables, by its dashboard or a script.
+            StudyConflictError: The study was deleted from Optuna's tables, by its dashboard or a script.
         """
         self._check_optunas_tables()
         with self.read() as session:
@@ -201,10 +201,10 @@ class Database(Connection):
             self.optuna_storage  # noqa: B018  which is opened when it is needed
 
     def directions(self, name: str) -> list[Direction]:
-        """Return the directions of a study's objectives.
+        """Return the direction of each of a study's objectives.
 
         Raises:
-            StudyConflictError: It was deleted from Optuna's tables.
+            StudyConflictError: The study was deleted from Optuna's tables.
         """
         study_id = self.optuna_study_id(name)
         with self.read() as session:
@@ -213,7 +213,7 @@ class Database(Connection):
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """Return a trial's objective, the first where there are several; of a pruned trial that of its last epoch."""
+    """Return a trial's first objective; for a pruned trial, that of its last epoch. None if it has no value."""
     if trial.values is not None:
         return float(trial.values[0])
     if trial.state == TrialState.PRUNED and trial.last_step is not None:
@@ -240,7 +240,7 @@ def _trial_record(
 
 
 def checkpoint_record(row: CheckpointRow) -> CheckpointRecord:
-    """Return a checkpoint's row as plain values."""
+    """Return a checkpoint's row as a record of plain values."""
     return CheckpointRecord(
         kind=row.kind,
         epoch=row.epoch,
@@ -262,4 +262,5 @@ def _launch_record(row: LaunchRow, now: datetime) -> LaunchRecord:
         ended_at=row.ended_at,
         outcome="lost" if row.ended_at is None and driver_is_gone(row, now) else row.outcome,
         job=row.job,
+        reason=row.reason,
     )

@@ -21,7 +21,7 @@ _BLOCK_BYTES = 512  # of `st_blocks`, on every POSIX system
 
 @dataclass(frozen=True, kw_only=True)
 class Freed:
-    """The checkpoints of a study that were removed, and those that are still there."""
+    """The result of deleting checkpoints of a study: which were deleted, and which are still there."""
 
     study: str
     removed: tuple[str, ...]
@@ -41,7 +41,7 @@ class Freed:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What the trials of a study need."""
+    """The trials and files of a study whose checkpoints must be kept."""
 
     at_work: frozenset[int]
     """Trials that may be writing: nothing of theirs is touched."""
@@ -65,7 +65,7 @@ class _File:
 
     @classmethod
     def at(cls, path: Path) -> "_File | None":
-        """Return a file or link of that name, None for anything else."""
+        """Return the file or link at a path; None for anything else."""
         try:
             found = path.lstat()
         except FileNotFoundError:  # its writer renamed or removed it just now
@@ -89,18 +89,18 @@ class FolderPlan:
     def decide(
         self, numbers: Iterable[int], records: Mapping[int, Sequence[CheckpointRow]], rules: Rules
     ) -> None:
-        """Decide about the files and records of trials.
+        """Decide which checkpoint files and records of some trials are deleted.
 
         Args:
-            numbers: Of the trials.
-            records: The rows of their checkpoints that were not given up, by trial.
-            rules: What must stay.
+            numbers: Numbers of the trials.
+            records: Rows of the trials' checkpoints that are not deleted yet, by trial.
+            rules: The trials and files to keep.
         """
         for number in numbers:
             _plan_trial(self, rules, self.root, self.study, number, records.get(number, []))
 
     def remove(self) -> None:
-        """Remove what goes."""
+        """Delete the files in `going`."""
         gone: list[_File] = []
         for file in self.going:
             try:
@@ -113,7 +113,7 @@ class FolderPlan:
         self.going = gone
 
     def freed(self) -> Freed:
-        """Return what went and what stayed."""
+        """Return which files were deleted and which are still there."""
         names: dict[tuple[int, int], int] = {}
         for file in self.going:
             names[file.inode] = names.get(file.inode, 0) + 1
@@ -131,7 +131,10 @@ class FolderPlan:
 
 @dataclass
 class ObjectPlan:
-    """The objects of an object store that are removed, and those that stay. Checkpoints are named by their digests."""
+    """Plan for a study's checkpoints in an object store: `decide` sorts them, `remove` deletes those in `going`.
+
+    In an object store, checkpoints are named by their digests.
+    """
 
     study: str
     root: Path
@@ -146,12 +149,12 @@ class ObjectPlan:
     def decide(
         self, numbers: Iterable[int], records: Mapping[int, Sequence[CheckpointRow]], rules: Rules
     ) -> None:
-        """Decide about the checkpoints of trials, after one look at what is there.
+        """Decide which checkpoints of some trials are deleted, after listing the object store once.
 
         Args:
-            numbers: Of the trials.
-            records: The rows of their checkpoints that were not given up, by trial.
-            rules: What must stay.
+            numbers: Numbers of the trials.
+            records: Rows of the trials' checkpoints that are not deleted yet, by trial.
+            rules: The trials and files to keep.
         """
         try:
             found = self.storage.list(self.study)
@@ -177,7 +180,7 @@ class ObjectPlan:
             ]
 
     def remove(self) -> None:
-        """Remove what goes, and this machine's copies."""
+        """Delete the objects in `going`, and this machine's copies of them."""
         for name in list(self.going):
             try:
                 self.storage.remove(name)
@@ -187,7 +190,7 @@ class ObjectPlan:
                 self.problems.append(str(error))
 
     def freed(self) -> Freed:
-        """Return what went and what stayed."""
+        """Return which objects were deleted and which are still there."""
         return Freed(
             study=self.study,
             removed=tuple(self.going),

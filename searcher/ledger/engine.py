@@ -44,15 +44,16 @@ _POSTGRES_OPTIONS: dict[str, Any] = {
 
 
 def connect(address: DatabaseAddress, *, create: bool) -> Engine:
-    """Return an engine that has reached its database.
+    """Return an engine, after reaching the database once.
 
     Args:
-        address: From `parse_url`.
-        create: Make an SQLite file that does not exist. Without it, a missing file is an error, so that a
-            command that only reads leaves no empty database behind.
+        address: Address of the database, from `parse_url`.
+        create: Whether to create a missing SQLite file. Without it, a missing file is an error, so that a command that
+            only reads creates no empty database.
 
     Raises:
-        DatabaseError: The database cannot be reached or used; the password is masked.
+        DatabaseError: The database cannot be used; the message shows no password. If it cannot be reached now, the
+            error is a DatabaseAwayError.
     """
     if address.is_sqlite:
         check_file(_path(address), create=create)
@@ -73,22 +74,22 @@ def connect(address: DatabaseAddress, *, create: bool) -> Engine:
 
 
 def bare_url(address: DatabaseAddress) -> str:
-    """Return the URL that engines on this database are made with: it says which kind it is, and nothing else."""
+    """Return the URL for creating engines: it only names the kind of database, without address or password."""
     return f"sqlite:///{quote(str(_path(address)))}" if address.is_sqlite else "postgresql+psycopg://"
 
 
 def engine_arguments(address: DatabaseAddress) -> dict[str, Any]:
-    """Return the keyword arguments that every engine on this database is made with, Optuna's too.
+    """Return the keyword arguments for creating engines on a database, Optuna's engine included.
 
-    The engine itself holds no address, and so no password. What the address says, such as `?connect_timeout=3`, goes
-    before what is ours. Values that are written show in no message.
+    The engine itself contains no address, and so no password. Options in the address, such as `?connect_timeout=3`,
+    override ours. Values that are written appear in no message.
     """
     arguments: dict[str, Any] = {"creator": _creator(address), "hide_parameters": True}
     return arguments if address.is_sqlite else arguments | {"pool_pre_ping": True}
 
 
 def only_reading(engine: Engine) -> None:
-    """Make the database refuse all writes of an engine from now on.
+    """Make the database refuse all writes through an engine from now on.
 
     SQLite's `query_only`, not its `mode=ro`: that cannot open a file with a write-ahead log that no writer has open.
     """
@@ -104,10 +105,10 @@ def only_reading(engine: Engine) -> None:
 
 
 def write_ahead(engine: Engine) -> None:
-    """Make an SQLite file keep a write-ahead log, so that readers never block the driver; kept in the file.
+    """Switch an SQLite file to a write-ahead log, so that readers never block the driver. The setting is stored.
 
     Raises:
-        SQLAlchemyError: The file is locked by others all the time.
+        SQLAlchemyError: Other processes keep the file locked.
     """
     if engine.dialect.name != "sqlite":
         return
@@ -128,7 +129,7 @@ def probe(address: DatabaseAddress) -> None:
     """Check that a database can be created or reached, without creating it.
 
     Raises:
-        DatabaseError: It cannot.
+        DatabaseError: The database can be neither created nor reached.
     """
     if address.is_sqlite:
         check_file(_path(address), create=True)
@@ -137,7 +138,7 @@ def probe(address: DatabaseAddress) -> None:
 
 
 def reason(error: BaseException, address: DatabaseAddress) -> str:
-    """Return the database's own words in one line, without the password."""
+    """Return the database's error message in one line, without the password."""
     cause = (
         error if isinstance(error, SQLAlchemyError) else error.__cause__ or error
     )  # Optuna wraps its errors

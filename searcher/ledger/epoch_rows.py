@@ -14,13 +14,13 @@ __all__ = ["read_epochs", "write_epoch"]
 def write_epoch(
     database: Database, study_id: int, number: int, epoch: int, metrics: Mapping[str, float | None]
 ) -> None:
-    """Write down one epoch of a trial; a second one of the same number changes nothing.
+    """Record the metrics of one epoch of a trial; nothing happens if the epoch is recorded already.
 
     Args:
         database: The study database.
-        study_id: Our number of the study.
-        number: The trial.
-        epoch: Counted from 1.
+        study_id: Id of the study's row in our tables.
+        number: Number of the trial.
+        epoch: Number of the epoch, from 1.
         metrics: Values by name; a value that is not finite is stored as missing.
     """
     where = (EpochRow.study_id == study_id, EpochRow.trial == number, EpochRow.epoch == epoch)
@@ -35,12 +35,12 @@ def write_epoch(
 def read_epochs(
     database: Database, study_id: int, number: int, *, up_to: int | None = None
 ) -> dict[int, dict[str, float]]:
-    """Return the metrics of a trial's epochs by number, in their order; up to an epoch, or all.
+    """Return the metrics of a trial's epochs by the epoch's number, in order.
 
     Args:
         database: The study database.
-        study_id: Of the study's row in our tables.
-        number: Of the trial.
+        study_id: Id of the study's row in our tables.
+        number: Number of the trial.
         up_to: The last epoch to read; None for all.
     """
     chosen = sa.select(EpochRow.epoch, EpochRow.metrics).where(

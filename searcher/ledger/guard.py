@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.sqlite_file import FileIdentity
 
-__all__ = ["BUSY_TIMEOUT_S", "Guard"]
+__all__ = ["BUSY_TIMEOUT_S", "TransactionGuard"]
 
 BUSY_TIMEOUT_S = 5
 """How long one statement waits for another process's lock. The driver waits longer, and logs it."""
@@ -34,8 +34,8 @@ class _Fence:
     refuse: Callable[[bool], Exception]
 
 
-class Guard:
-    """The checks of one open database, shared by its engines."""
+class TransactionGuard:
+    """Checks every transaction of an open database: same file, and the lease still ours. Shared by its engines."""
 
     def __init__(self, address: DatabaseAddress) -> None:
         self._address = address
@@ -43,24 +43,24 @@ class Guard:
         self._fences: dict[int, _Fence] = {}
 
     def opened(self) -> None:
-        """Note which file was opened: from now on the path must name it."""
+        """Remember which file was opened: from now on the path must lead to that file."""
         if self._address.is_sqlite:
             self._file = FileIdentity.of(Path(self._address.sqlite_path).absolute())
 
     def fence(self, launch_id: int, refuse: Callable[[bool], Exception]) -> None:
-        """Let nothing be written any more unless a launch is without an end, from now until `unfence`.
+        """From now until `unfence`, allow writes only while a launch has not ended.
 
-        The launch's row is locked until the writing transaction has ended. A takeover ends the launch, so it comes
+        The launch's row is locked until the writing transaction has ended. A takeover ends the launch, so it happens
         completely before or completely after the transaction.
 
         Args:
-            launch_id: The number of the launch; a later launch has a higher one.
+            launch_id: Id of the launch; a later launch has a higher one.
             refuse: Called with True if the launch is in the database; returns the error to raise.
         """
         self._fences[launch_id] = _Fence(launch_id, refuse)
 
     def unfence(self, launch_id: int) -> None:
-        """Let be written again without the launch."""
+        """Remove the condition that `fence` set for a launch."""
         self._fences.pop(launch_id, None)
 
     def attach(self, engine: Engine) -> None:

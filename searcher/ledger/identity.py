@@ -12,15 +12,15 @@ _NORMALISATION = "data.normalisation"
 
 
 def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[str]:
-    """Return in what a study file and data differ from the study in the database, one line each.
+    """Return the differences between a study file with its data and the study in the database, one line each.
 
-    A key that a newer version added and the database lacks counts as its default. The default of a new key is always
-    the earlier behaviour.
+    A key that a newer version added and the database lacks counts with its default. That is always the earlier
+    behaviour.
 
     Args:
-        row: The study in the database.
-        spec: The study as its file has it now.
-        data_fingerprint: Of the data that are given now.
+        row: The row of the study in our tables.
+        spec: The study file now.
+        data_fingerprint: Fingerprint of the data now.
     """
     new = spec.identity()
     model = str(new["model.name"])
@@ -41,9 +41,9 @@ def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[s
 
 
 def left_to_data_before(row: StudyRow, spec: StudySpec) -> str | None:
-    """Return the difference of a study file that fixes what the study in the database leaves to its images.
+    """Return a difference if a study file sets the normalisation that the stored study leaves to its images.
 
-    `differences` takes it for none, since it is how a study from before normalisation goes on. Others may have trials
+    `differences` allows it, because studies from before normalisation continue like this. Other studies may have trials
     on normalised images.
     """
     if _NORMALISATION in row.identity or spec.identity().get(_NORMALISATION) != "fixed":

@@ -36,9 +36,9 @@ _IN_DOUBT: set[tuple[DatabaseAddress, int]] = set()
 
 
 class Lease:
-    """The right to drive a study, held from `acquire` to `release` or the end of the process.
+    """The right to drive a study, from `acquire` to `release` or the end of the process.
 
-    A thread of its own renews it and checks for a request to stop. No error of the database ends that thread.
+    A thread of its own renews the lease and checks for requests to stop. No error of the database ends that thread.
     """
 
     def __init__(self, database: Database, study_name: str, launch_id: int) -> None:
@@ -46,6 +46,7 @@ class Lease:
         self._database = database
         self._launch_id = launch_id
         self._outcome = "failed"
+        self._reason: str | None = None
         self._problem: SearcherError | None = None
         self._when_lost = _Once()
         self._when_stopped = _Once()
@@ -58,15 +59,15 @@ class Lease:
 
     @classmethod
     def acquire(cls, database: Database, study_name: str, *, job: str | None = None) -> Self:
-        """Return the lease on a study; takes `takeover.WATCH_S` where only a silent holder's silence can tell.
+        """Return the lease on a study. It may wait `takeover.WATCH_S` seconds to see whether a silent holder is gone.
 
         Args:
-            database: With the study.
-            study_name: The study.
-            job: The Ray job that this process is the driver of, to be written down.
+            database: The study database.
+            study_name: Name of the study.
+            job: Id of the Ray job of which this process is the driver, for the record; None if it is no job.
 
         Raises:
-            StudyConflictError: Another driver holds it; the message gives host, process, age and the remedy.
+            StudyConflictError: Another driver holds the lease; the message gives host, process, age and the remedy.
         """
         study_id = database.study_row(study_name).id
         in_doubt = (database.address, study_id)
@@ -85,7 +86,7 @@ class Lease:
 
     @staticmethod
     def refuse_if_held(database: Database, study_name: str) -> None:
-        """Refuse early, changing nothing and waiting for nothing, where `acquire` would refuse at once.
+        """Raise an error if `acquire` would fail at once; changes nothing and waits for nothing.
 
         Raises:
             StudyConflictError: Another driver holds the lease.
@@ -94,45 +95,58 @@ class Lease:
             if driver_state(launch, now) == "alive":
                 raise takeover.refusal(study_name, launch, now)
 
-    def ends_as(self, outcome: str) -> None:
-        """Record the outcome of the launch, `finished` or `interrupted`. It counts as `failed` until then."""
-        self._outcome = outcome
+    def ends_as(self, outcome: str, reason: str | None = None) -> None:
+        """Set the outcome of the launch, `finished` or `interrupted`. Without it, the outcome is `failed`.
+
+        Args:
+            outcome: How it ends.
+            reason: Why it ends before the study's budget is used; None where there is nothing to say.
+        """
+        self._outcome, self._reason = outcome, reason
+
+    def uses(self, gpus: float) -> None:
+        """Record how many GPUs each trial of this launch uses.
+
+        Args:
+            gpus: The number of GPUs.
+        """
+        self._update(gpus=gpus)
 
     @property
     def is_lost(self) -> bool:
-        """Whether another driver has taken the study over, after this one was silent for too long."""
+        """Whether another driver has taken over the study, because this one was silent for too long."""
         return self._problem is not None
 
     @property
     def problem(self) -> SearcherError | None:
-        """Why this driver may not go on, None while it may."""
+        """The error that says why this driver must stop; None while it may continue."""
         return self._problem
 
     def check(self) -> None:
-        """Look now whether the study is still this driver's, for one that the database was away from.
+        """Check now whether the study is still this driver's, after the database could not be reached.
 
         Raises:
-            StudyConflictError: Another driver has taken it over.
-            DatabaseAwayError: The database is still away.
+            StudyConflictError: Another driver has taken over the study.
+            DatabaseAwayError: The database still cannot be reached.
         """
         self._look()
         if self._problem is not None:
             raise self._problem
 
     def on_lost(self, act: Callable[[], None]) -> None:
-        """Call `act` once, from the lease's thread, should another driver take the study over."""
+        """Set a function to call once, in the lease's thread, if another driver takes over the study."""
         self._when_lost.act = act
 
     def on_stop(self, act: Callable[[], None]) -> None:
-        """Call `act` once, from the lease's thread, when someone asks this launch to stop (`searcher stop`)."""
+        """Set a function to call once, in the lease's thread, if `searcher stop` asks this launch to end."""
         self._when_stopped.act = act
 
     def release(self, *, give_up_after_s: float = 20.0) -> None:
-        """Write down the end of the launch and let another driver have the study.
+        """Record the end of the launch, so that another driver can have the study.
 
         Args:
-            give_up_after_s: How long to try while the database is away. The next launch then sees by itself that
-                this process is gone.
+            give_up_after_s: Seconds to try while the database cannot be reached. After that, the next launch notices by
+                itself that this process is gone.
         """
         self._release_by = time.monotonic() + give_up_after_s
         self._wake.set()
@@ -223,7 +237,7 @@ class Lease:
                 self._is_released = True
                 return
             try:
-                self._update(ended_at=database_now(), outcome=self._outcome)
+                self._update(ended_at=database_now(), outcome=self._outcome, reason=self._reason)
                 self._database.guard.unfence(self._launch_id)
                 self._is_released = True
             except DatabaseReplacedError as error:  # the launch is not in there, and the driver says so

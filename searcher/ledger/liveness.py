@@ -24,14 +24,14 @@ _PROC = Path("/proc")
 
 
 def own_process() -> tuple[str, float]:
-    """Return this process's space, where its number means this process, and its start in seconds within it."""
+    """Return the namespace in which this process's number is valid, and the process's start time in seconds."""
     start = _start_and_state(os.getpid())
     assert start is not None, "this process exists"
     return _process_space(), start[0]
 
 
 def driver_state(launch: LaunchRow, now: datetime) -> Literal["alive", "gone", "uncertain"]:
-    """Return the state of the driver of a launch without an end.
+    """Return whether the driver of a launch without an end is alive, gone or uncertain.
 
     Args:
         launch: The launch.
@@ -45,7 +45,7 @@ def driver_state(launch: LaunchRow, now: datetime) -> Literal["alive", "gone", "
 
 
 def driver_is_gone(launch: LaunchRow, now: datetime) -> bool:
-    """Return whether a launch without an end seems to have lost its driver: good enough to show, not to act on.
+    """Return whether the driver of a launch without an end seems to be gone. For display; not safe to act on.
 
     Args:
         launch: The launch.

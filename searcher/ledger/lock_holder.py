@@ -28,7 +28,7 @@ _LONGEST = sa.text(
 
 
 def lock_holder(engine: Engine, address: DatabaseAddress) -> str | None:
-    """Return a text with the holders of locks on the database's tables, and their duration; None if that is unknown."""
+    """Return a phrase that names the process that holds locks on the database, and for how long; None if unknown."""
     if address.is_sqlite:
         return _holder_of_file(Path(address.sqlite_path).absolute())
     with contextlib.suppress(sa.exc.SQLAlchemyError), engine.connect() as connection:

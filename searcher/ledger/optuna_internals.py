@@ -16,33 +16,33 @@ from optuna.trial import FrozenTrial, TrialState
 __all__ = [
     "add_trial",
     "begun_trial",
+    "id_of_study",
+    "id_of_trial",
     "migrations_folder",
     "models",
     "revise_trial",
-    "storage_of",
-    "study_number",
-    "trial_number",
+    "storage_of_study",
     "trial_times",
 ]
 
 
-def study_number(study: optuna.Study) -> int:
-    """Return Optuna's number of a study, by which its storage knows it."""
+def id_of_study(study: optuna.Study) -> int:
+    """Return the id of a study in Optuna's storage."""
     return study._study_id
 
 
-def storage_of(study: optuna.Study) -> BaseStorage:
-    """Return the storage that a study reads and writes: Optuna's own, which keeps finished trials in memory."""
+def storage_of_study(study: optuna.Study) -> BaseStorage:
+    """Return the storage that an Optuna study reads and writes; it keeps finished trials in memory."""
     return study._storage
 
 
-def trial_number(trial: FrozenTrial | optuna.Trial) -> int:
-    """Return Optuna's number of a trial, by which its storage knows it; `trial.number` counts within a study."""
+def id_of_trial(trial: FrozenTrial | optuna.Trial) -> int:
+    """Return the id of a trial in Optuna's storage; `trial.number` is its number within the study."""
     return trial._trial_id
 
 
 def trial_times() -> tuple[Any, Any]:
-    """Return the columns with a trial's beginning and end in UTC; the documented ones turn them into local time."""
+    """Return the columns with a trial's start and end in UTC; Optuna's documented ones convert to local time."""
     return models.TrialModel._datetime_start_utc, models.TrialModel._datetime_complete_utc
 
 
@@ -52,10 +52,10 @@ def migrations_folder() -> Path:
 
 
 def add_trial(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Add a trial to a study in memory without copying it.
+    """Add a trial to a study in memory without copying the trial.
 
-    Optuna copies every trial that it takes in, with the distribution of every parameter. That was most of the time of a
-    relaunch's first proposal. The caller must leave the trial alone afterwards.
+    Optuna copies every added trial, with the distribution of every parameter. That was most of the time of a relaunch's
+    first proposal. The caller must not change the trial afterwards.
     """
     trial.__class__ = _SharedTrial
     study.add_trial(trial)
@@ -67,21 +67,21 @@ class _SharedTrial(FrozenTrial):
 
 
 def begun_trial(study: optuna.Study, number: int) -> optuna.Trial:
-    """Return the handle of a study's running trial, by which it reports, whoever began it."""
+    """Return the `optuna.Trial` of a study's running trial, with which its values are reported."""
     return optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
 
 
 def revise_trial(study: optuna.Study, number: int, value: float | None, notes: Mapping[str, Any]) -> None:
     """Change the value and user attributes of a finished trial of a study in memory.
 
-    Optuna has no call for it: it takes what a trial has reached for final. Samplers read the trials that its storage
-    in memory holds, and these are changed.
+    Optuna has no function for this, because it treats a trial's value as final. Samplers read the trials in its storage
+    in memory, which are changed here.
 
     Args:
         study: A study in memory.
-        number: Of the trial.
-        value: Its new value; None if it has come to nothing, so that it is FAIL.
-        notes: User attributes to set; the others stay.
+        number: Number of the trial.
+        value: The new value; None to make the trial FAIL.
+        notes: User attributes to set; others stay.
     """
     trial = study.get_trials(deepcopy=False)[number]
     trial.value = value

@@ -32,7 +32,7 @@ class _Storage(optuna.storages.RDBStorage):
     """Optuna's storage, which would carry its connections' password into a pickle, and reads trials slowly."""
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """Return a trial by its number in the database, as Optuna does.
+        """Return the trial with an id, like Optuna's own method.
 
         Raises:
             KeyError: There is no such trial.
@@ -68,15 +68,15 @@ class _Storage(optuna.storages.RDBStorage):
 
 
 def open_optuna_storage(address: DatabaseAddress, *, create: bool) -> optuna.storages.RDBStorage:
-    """Return Optuna's view of a database.
+    """Return Optuna's storage on a database.
 
     Args:
-        address: From `parse_url`.
-        create: Make Optuna's tables where they are missing.
+        address: Address of the database, from `parse_url`.
+        create: Whether to create missing tables.
 
     Raises:
         DatabaseError: The tables are of another version of Optuna.
-        SQLAlchemyError, StorageInternalError: The database refuses, or is away.
+        SQLAlchemyError, StorageInternalError: The database refuses, or cannot be reached.
     """
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
@@ -108,7 +108,7 @@ def _storage(address: DatabaseAddress, *, create: bool, checks: bool) -> _Storag
 
 
 def are_of_this_optuna(connection: sa.Connection) -> bool:
-    """Return whether Optuna's tables are there, and of the revision that this Optuna has."""
+    """Return whether Optuna's tables exist and have the revision of the installed Optuna."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return False
     version = sa.table("alembic_version", sa.column("version_num", sa.String))

@@ -20,7 +20,16 @@ from optuna.trial import FrozenTrial, TrialState
 from searcher.ledger.optuna_internals import models, trial_times
 from searcher.ledger.records import ResultRecord
 
-__all__ = ["count_states", "find_study", "read_directions", "read_results", "read_trial", "read_trials"]
+__all__ = [
+    "TrialTimes",
+    "count_states",
+    "find_study",
+    "read_directions",
+    "read_results",
+    "read_times",
+    "read_trial",
+    "read_trials",
+]
 
 _MOST_IDS = 1000
 """How many numbers one statement may have; databases have limits of their own."""
@@ -31,27 +40,27 @@ _Query = sa.Select[Any]
 
 
 def find_study(connection: sa.Connection, name: str) -> int | None:
-    """Return Optuna's number of a study, None if it has none of that name."""
+    """Return Optuna's id of the study with a name; None if there is none."""
     study = models.StudyModel
     return connection.scalar(sa.select(study.study_id).where(study.study_name == name))
 
 
 def read_directions(connection: sa.Connection, study_id: int) -> list[StudyDirection]:
-    """Return the directions of a study's objectives, in their order."""
+    """Return the direction of each of a study's objectives, in their order."""
     table = models.StudyDirectionModel
     query = sa.select(table.direction).where(table.study_id == study_id).order_by(table.objective)
     return list(connection.scalars(query))
 
 
 def count_states(connection: sa.Connection, study_id: int) -> dict[str, int]:
-    """Return how many trials of a study are in each state that any is in."""
+    """Return the number of a study's trials in each state; states without trials are left out."""
     trial = models.TrialModel
     query = sa.select(trial.state, sa.func.count()).where(trial.study_id == study_id).group_by(trial.state)
     return {state.name: count for state, count in connection.execute(query)}
 
 
 def read_results(connection: sa.Connection, study_id: int) -> list[ResultRecord]:
-    """Return only parameters and values of a study's COMPLETE trials, by number."""
+    """Return number, parameters and values of a study's COMPLETE trials, ordered by number."""
     trial = models.TrialModel
     chosen = sa.and_(trial.study_id == study_id, trial.state == TrialState.COMPLETE)
     queries = _about(chosen)
@@ -72,6 +81,50 @@ def read_results(connection: sa.Connection, study_id: int) -> list[ResultRecord]
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrialTimes:
+    """When a trial began and ended, in UTC, as times without a zone."""
+
+    number: int
+    state: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    is_retry: bool
+    """Whether it has epochs of another trial."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the trial counts towards the budget: it is COMPLETE or PRUNED."""
+        return self.state in ("COMPLETE", "PRUNED")
+
+
+def read_times(connection: sa.Connection, study_id: int) -> list[TrialTimes]:
+    """Return when the trials of a study began and ended, in the order of their numbers.
+
+    This is much faster than `read_trials`.
+
+    Args:
+        connection: A connection in a transaction of its own.
+        study_id: Optuna's number of the study.
+    """
+    trial, user = models.TrialModel, models.TrialUserAttributeModel
+    retries = set(
+        connection.scalars(
+            sa.select(user.trial_id)
+            .join(trial, trial.trial_id == user.trial_id)
+            .where(trial.study_id == study_id, user.key == "retry_of")
+        )
+    )
+    query = sa.select(trial.trial_id, trial.number, trial.state, *trial_times())
+    rows = connection.execute(query.where(trial.study_id == study_id).order_by(trial.number))
+    return [
+        TrialTimes(
+            number=number, state=state.name, started_at=started, ended_at=ended, is_retry=trial_id in retries
+        )
+        for trial_id, number, state, started, ended in rows
+    ]
+
+
 def read_trials(
     connection: sa.Connection,
     study_id: int,
@@ -82,18 +135,18 @@ def read_trials(
     after_id: int | None = None,
     in_utc: bool = False,
 ) -> list[FrozenTrial]:
-    """Return trials of a study, by number, as Optuna's own reader would.
+    """Return trials of a study as Optuna's own objects, ordered by number.
 
     Args:
-        connection: In a transaction of its own.
-        study_id: Optuna's number of the study.
-        states: In which states; None for all.
-        numbers: Which; None for all.
-        ids: Which, by Optuna's number in the database, in addition to those after `after_id`.
-        after_id: Only those with a higher number in the database, and `ids`; None for all. If `ids` are more than a
-            statement takes, all since the lowest of them.
-        in_utc: Give times in UTC, with their zone. Otherwise they are in local time without a zone, as Optuna has them,
-            where an hour of each autumn comes twice.
+        connection: Connection in a transaction of its own.
+        study_id: Optuna's id of the study.
+        states: States of the trials; None for all.
+        numbers: Numbers of the trials; None for all.
+        ids: Ids of trials to return in addition to those after `after_id`.
+        after_id: Return only trials with a higher id, and those in `ids`; None for all. If there are too many `ids` for
+            a statement, all trials from the lowest of them on are returned.
+        in_utc: Whether times are in UTC, with their zone. Otherwise they are in local time without a zone, as in
+            Optuna, where an hour of each autumn occurs twice.
     """
     trial = models.TrialModel
     chosen: _Chosen = trial.study_id == study_id
@@ -114,7 +167,7 @@ def read_trials(
 
 
 def read_trial(connection: sa.Connection, trial_id: int) -> FrozenTrial | None:
-    """Return one trial by Optuna's number in the database, as Optuna's own reader would; None if there is none."""
+    """Return the trial with an id, as Optuna's own object; None if there is none."""
     found = _read(connection, _about_one(), {"trial_id": trial_id}, in_utc=False)
     return found[0] if found else None
 

@@ -66,7 +66,7 @@ safer error."""
 
 
 def is_lock(error: BaseException) -> bool:
-    """Return whether an error says that another process holds a lock."""
+    """Return whether an error means that another process holds a lock on the database."""
     return any(
         _sqlstate(link) in (_LOCK_NOT_AVAILABLE, _DEADLOCK)
         or (
@@ -78,11 +78,11 @@ def is_lock(error: BaseException) -> bool:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether an error says that the database is away, locked or full now, and may be there again later.
+    """Return whether an error means that the database cannot be reached, is locked or is full now, but may recover.
 
-    Looks through what wraps the driver's error: SQLAlchemy, Optuna's `StorageInternalError`, our own
-    `DatabaseError`. The outermost link that tells decides: a violated constraint is none, even if it came up while
-    an outage was handled. Wrong passwords, unknown databases and programming errors are none.
+    The errors wrapped in the error are examined too: SQLAlchemy's, Optuna's `StorageInternalError`, our
+    `DatabaseError`. The outermost one that is clear decides. A violated constraint is no outage, even if it occurred
+    while an outage was handled. Wrong passwords, unknown databases and programming errors are none.
     """
     verdicts = (_verdict(link) for link in _chain(error))
     return next((verdict for verdict in verdicts if verdict is not None), False)
@@ -125,7 +125,7 @@ def _verdict(error: BaseException) -> bool | None:
 
 
 def postgres_error(error: BaseException) -> "psycopg.Error | None":
-    """Return an error of PostgreSQL's driver, which is optional, as that; None for any other."""
+    """Return an error as an error of psycopg, if it is one; None for any other. psycopg is optional."""
     driver = sys.modules.get("psycopg")  # what was never imported raised nothing
     if driver is None or not isinstance(error, driver.Error):
         return None

@@ -16,7 +16,7 @@ __all__ = ["ancestors", "evaluations", "exports", "record_evaluations", "record_
 
 
 def ancestors(database: Database, name: str) -> list[Ancestor]:
-    """Return the studies that a study began from, the nearest first; up to one that was deleted.
+    """Return the studies from which a study is derived, the nearest first, up to one that was deleted.
 
     Raises:
         UnknownStudyError: There is no such study.
@@ -40,12 +40,12 @@ def ancestors(database: Database, name: str) -> list[Ancestor]:
 
 
 def record_exports(database: Database, study: str, records: Sequence[ExportRecord]) -> None:
-    """Record the bundles that were made of a study's trials. Their checkpoints are never removed to free space.
+    """Record the bundles made of a study's trials. The checkpoints in them are then never deleted by `searcher gc`.
 
     Args:
         database: The study database.
-        study: The study's name.
-        records: One for each network of a bundle.
+        study: Name of the study.
+        records: One record for each network of a bundle.
     """
     study_id = database.study_row(study).id
     with database.write() as session:
@@ -71,15 +71,16 @@ def record_evaluations(
     data_fingerprint: str,
     splits: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write down what trials of a study, several as one ensemble, reached on a data set.
+    """Record the metrics of trials of a study on a data set; several trials are one ensemble.
 
     Args:
         database: The study database.
         study: Name of the study.
         trials: Digest of each trial's checkpoint, by number.
-        data_source: Folder of the data set.
-        data_fingerprint: Its fingerprint.
-        splits: Metrics of each split; `trials` is added, so that an ensemble is told from its members.
+        data_source: Folder or URI of the data set.
+        data_fingerprint: Fingerprint of the data set.
+        splits: Metrics of each split. The trials' numbers are added to them, so that an ensemble differs from its
+            members.
     """
     study_id = database.study_row(study).id
     with database.write() as session:
@@ -99,7 +100,7 @@ def record_evaluations(
 
 
 def exports(database: Database, study: str) -> list[ExportRecord]:
-    """Return the bundles made from a study, the oldest first."""
+    """Return the records of the bundles made from a study, the oldest first."""
     study_id = database.study_row(study).id
     with database.read() as session:
         rows = session.scalars(
@@ -119,7 +120,7 @@ def exports(database: Database, study: str) -> list[ExportRecord]:
 
 
 def evaluations(database: Database, study: str) -> list[EvaluationRecord]:
-    """Return the figures of a study's trials on data sets, the oldest first."""
+    """Return the recorded metrics of a study's trials on data sets, the oldest first."""
     study_id = database.study_row(study).id
     with database.read() as session:
         query = sa.select(EvaluationRow).where(EvaluationRow.study_id == study_id).order_by(EvaluationRow.id)

@@ -31,10 +31,10 @@ _Result = TypeVar("_Result", bound=ResultRecord)
 
 
 def best_trial(study: StudyRecord, trials: Sequence[_Result]) -> _Result | None:
-    """Return the COMPLETE trial with the best value, the earliest of equals; None if none is complete.
+    """Return the COMPLETE trial with the best value, the earliest of equal ones; None if no trial is COMPLETE.
 
-    Pruned trials do not compete: their value was measured after fewer epochs. In a rerank, the best run of the
-    candidate with the best mean: a single lucky run does not win.
+    Pruned trials do not compete: their value was measured after fewer epochs. In a rerank, it is the best run of the
+    candidate with the best mean, so that a single lucky run does not win.
     """
     objective = Objective(study.objective)
     complete = [trial for trial in trials if trial.state == "COMPLETE" and trial.value is not None]
@@ -46,7 +46,7 @@ def best_trial(study: StudyRecord, trials: Sequence[_Result]) -> _Result | None:
 
 
 def best_location(study: StudyRecord, trial: TrialRecord) -> str | None:
-    """Return the recorded path or URI of a trial's best checkpoint; None if it was never written or was removed.
+    """Return the recorded path or URI of a trial's best checkpoint; None if it was never written or was deleted.
 
     Raises:
         UserError: The path lies outside the storage root; a URI is not checked.
@@ -60,10 +60,10 @@ def best_location(study: StudyRecord, trial: TrialRecord) -> str | None:
 
 
 def best_checkpoint(study: StudyRecord, trial: TrialRecord) -> Path | None:
-    """Return the file of a trial's best checkpoint on this machine; None if it was never written or was removed.
+    """Return the file of a trial's best checkpoint on this machine; None if it was never written or was deleted.
 
     Raises:
-        UserError: It lies outside the storage root, or cannot be fetched from the object store.
+        UserError: The file is outside the storage root, or cannot be downloaded from the object store.
     """
     location = best_location(study, trial)
     if location is None or not storage_at(study.storage_root).is_remote:
@@ -81,7 +81,7 @@ def best_checkpoint(study: StudyRecord, trial: TrialRecord) -> Path | None:
 def values_by_candidate(
     runs: Iterable[tuple[Mapping[str, Any], float | None]],
 ) -> dict[int, list[float]]:
-    """Return the values of a rerank's runs by candidate; nothing for a study that is none.
+    """Return the values of a rerank's runs by candidate; empty for a study that is no rerank.
 
     Args:
         runs: Parameters and value of each COMPLETE trial.
@@ -94,11 +94,11 @@ def values_by_candidate(
 
 
 def runs_of(best: ResultRecord, results: Sequence[ResultRecord]) -> list[int]:
-    """Return the numbers of all COMPLETE runs of the best trial's candidate; in a study that is no rerank, its own.
+    """Return the numbers of all COMPLETE runs of the best trial's candidate; without a rerank, the best trial's own.
 
     Args:
-        best: As `best_trial` gives it.
-        results: Of the study.
+        best: The result of `best_trial`.
+        results: All results of the study.
     """
     if CANDIDATE not in best.params:
         return [best.number]
@@ -106,7 +106,7 @@ def runs_of(best: ResultRecord, results: Sequence[ResultRecord]) -> list[int]:
 
 
 def best_compromises(study: StudyRecord, trials: Sequence[_Result]) -> list[_Result]:
-    """Return the COMPLETE trials that no other one beats in all objectives, the best of the first objective first."""
+    """Return the COMPLETE trials that no other trial beats in all objectives, ordered by the first objective."""
     complete = [
         trial for trial in trials if trial.state == "COMPLETE" and len(trial.values) == len(study.directions)
     ]
@@ -118,12 +118,12 @@ def best_compromises(study: StudyRecord, trials: Sequence[_Result]) -> list[_Res
 def rerank_standings(
     study: StudyRecord, trials: Sequence[ResultRecord], candidates: "Sequence[Candidate]"
 ) -> list[Standing]:
-    """Return what each candidate of a rerank reached, the best mean first.
+    """Return the result of each candidate of a rerank, the best mean first.
 
     Args:
-        study: The rerank.
+        study: The rerank study.
         trials: Its trials, in any state.
-        candidates: What it trains again.
+        candidates: The parent's trials that the rerank trains again.
     """
     values = values_by_candidate((trial.params, trial.value) for trial in trials if trial.state == "COMPLETE")
     return standings(candidates, values, Objective(study.objective))

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import DatabaseReplacedError
 from searcher.ledger.database import Database
-from searcher.ledger.optuna_internals import study_number
+from searcher.ledger.optuna_internals import id_of_study
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retry_policy import RetryPolicy
 from searcher.ledger.study_note import launch_text, read_note, study_text, write_note
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class WrittenTrial:
-    """The rows of a running trial that this driver has written, to write them again if the database lost them."""
+    """The data of a running trial that this driver has written, to write them again if the database lost them."""
 
     params: Mapping[str, Value]
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -36,9 +36,9 @@ class WrittenTrial:
 
 
 def retried(method: _Step) -> _Step:
-    """Let a step of the ledger wait while the database is away, and begin again when it is back.
+    """Decorator for methods that write: if the database cannot be reached, wait and call the method again.
 
-    So every step must have the same result if an earlier call was recorded in part, or completely but without its
+    So every such method must give the same result if an earlier call was recorded in part, or completely but without
     confirmation.
     """
 
@@ -58,20 +58,20 @@ def retried(method: _Step) -> _Step:
 
 
 class RecordedStudy:
-    """A registered study, read through Optuna and through our tables.
+    """A study in the database, read through Optuna and through our tables.
 
-    A read waits while the database is away, if `retry_policy` says so.
+    While the database cannot be reached, reads wait as `retry_policy` says.
 
     Args:
-        database: Open, with the study registered.
+        database: The open database, with the study registered.
         spec: The study.
-        sampler: What proposes parameters; None takes Optuna's default.
-        retry_policy: What to do while the database is away; None raises.
+        sampler: Sampler that proposes parameters; None for Optuna's default.
+        retry_policy: How to wait while the database cannot be reached; None to raise an error.
 
     Raises:
         UnknownStudyError: The study is not registered.
-        StudyConflictError: Any method, when the study was deleted from Optuna's tables.
-        DatabaseAwayError: Any method, when `retry_policy` gives up.
+        StudyConflictError: Any method, if the study was deleted from Optuna's tables.
+        DatabaseAwayError: Any method, if `retry_policy` gives up.
     """
 
     def __init__(
@@ -98,17 +98,15 @@ class RecordedStudy:
 
     @retried
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Return the study's trials in the given states, or all."""
+        """Return the study's trials in the given states; all if none is given."""
         return self.optuna_study.get_trials(deepcopy=False, states=states or None)
 
     @retried
     def trial(self, number: int) -> FrozenTrial:
-        """Return a trial as the database has it now."""
+        """Return a trial in its present state in the database."""
         storage = self.database.optuna_storage
         try:
-            trial_id = storage.get_trial_id_from_study_id_trial_number(
-                study_number(self.optuna_study), number
-            )
+            trial_id = storage.get_trial_id_from_study_id_trial_number(id_of_study(self.optuna_study), number)
             found = storage.get_trial(trial_id)
         except KeyError:
             self.database.optuna_study_id(self.spec.name)
@@ -123,11 +121,11 @@ class RecordedStudy:
         """Check that every trial that this driver knows as finished has the same state in the database.
 
         Raises:
-            DatabaseReplacedError: An older copy took the database's place.
+            DatabaseReplacedError: The database was replaced by an older copy.
         """
         states = {
             trial.number: trial.state
-            for trial in self.database.optuna_storage.get_all_trials(study_number(self.optuna_study))
+            for trial in self.database.optuna_storage.get_all_trials(id_of_study(self.optuna_study))
         }
         lost = [
             str(t.number) for t in self.trials() if t.state.is_finished() and states.get(t.number) != t.state
@@ -142,11 +140,11 @@ class RecordedStudy:
         )
 
     def num_done(self) -> int:
-        """Return how much of the budget is used: COMPLETE and PRUNED trials."""
+        """Return the number of COMPLETE and PRUNED trials, which count for the budget."""
         return len(self.trials(TrialState.COMPLETE, TrialState.PRUNED))
 
     def trained_before(self, number: int) -> int | None:
-        """Return the number of an earlier trial with equal parameters that ran to an end or runs, or None."""
+        """Return the number of another COMPLETE, PRUNED or RUNNING trial with equal parameters; None without one."""
         params = self.trial(number).params
         for other in self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
             if other.number != number and other.params == params:
@@ -155,11 +153,11 @@ class RecordedStudy:
 
     @retried
     def checkpoint_with(self, sha256: str) -> CheckpointRecord | None:
-        """Return the checkpoint with a digest, whichever study wrote it; None if none is recorded."""
+        """Return the record of the checkpoint with a digest, from any study; None if there is none."""
         return self.database.checkpoint_with(sha256)
 
     def ancestors(self, number: int) -> list[int]:
-        """Return the trials that a trial is a retry of, newest first."""
+        """Return the numbers of the trials of which a trial is a retry, newest first."""
         found: list[int] = []
         retry_of = self.trial(number).user_attrs.get("retry_of")
         while retry_of is not None:
@@ -169,7 +167,7 @@ class RecordedStudy:
 
     @retried
     def queued_twice(self, number: int) -> bool:
-        """Return whether a retry was queued before, by a step whose confirmation was lost."""
+        """Return whether an earlier trial is a retry of the same trial, as after a step with a lost confirmation."""
         retry_of = self.trial(number).user_attrs.get("retry_of")
         return retry_of is not None and any(
             other.number < number and other.user_attrs.get("retry_of") == retry_of for other in self.trials()
@@ -178,16 +176,16 @@ class RecordedStudy:
     # ---- what people read --------------------------------------------------------------------------------
 
     def note_launch(self, command: str, *, num_images: int, num_training_images: int) -> None:
-        """Add this launch to the study's note in Optuna dashboard, and name the objectives there.
+        """Add this launch to the study's note in Optuna dashboard, and set the objectives' names there.
 
-        What is in the note stays, a person's words among it.
+        The rest of the note stays, including text written by users.
 
         Args:
-            command: What was typed, empty where nothing was.
-            num_images: Of the data set.
-            num_training_images: Of those, how many are there to train and validate on.
+            command: Command line that the user typed; empty if there was none.
+            num_images: Number of images in the data set.
+            num_training_images: Number of them for training and validation.
         """
-        storage, study_id = self.database.optuna_storage, study_number(self.optuna_study)
+        storage, study_id = self.database.optuna_storage, id_of_study(self.optuna_study)
         before = self._with_retries(lambda: read_note(storage, study_id))
         row = self._with_retries(lambda: self.database.study_row(self.spec.name))
         launch = self._with_retries(self._newest_launch)

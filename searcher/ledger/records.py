@@ -22,7 +22,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRecord:
-    """A checkpoint that a trial has written."""
+    """The record of a checkpoint that a trial has written."""
 
     kind: str
     """`last`, `previous` (the last before it) or `best`."""
@@ -41,7 +41,7 @@ class CheckpointRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRecord:
-    """One trial: what was tried, and what it reached."""
+    """One trial: its number, state, parameters and values."""
 
     number: int
     state: str
@@ -55,7 +55,7 @@ class ResultRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord(ResultRecord):
-    """All that is known of one trial: how far it came, what became of it, and what it left."""
+    """One trial with everything known about it: epochs, notes, checkpoints and times."""
 
     epochs: Mapping[int, Mapping[str, float]]
     """All metrics by epoch, counted from 1."""
@@ -69,12 +69,12 @@ class TrialRecord(ResultRecord):
 
     @property
     def num_epochs(self) -> int:
-        """Epochs that were reported."""
+        """Number of reported epochs."""
         return max(self.epochs, default=0)
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from start to end, None while it runs."""
+        """Time from start to end in seconds; None while the trial runs."""
         if self.started_at is None or self.ended_at is None:
             return None
         return (self.ended_at - self.started_at).total_seconds()
@@ -92,7 +92,7 @@ class TrialRecord(ResultRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchRecord:
-    """One driver's run of a study."""
+    """One launch of a study: its process, times and outcome."""
 
     host: str
     pid: int
@@ -103,6 +103,8 @@ class LaunchRecord:
     """`finished`, `interrupted`, `failed`, `lost` or, by `doctor --fix`, `mended`; None while it runs."""
     job: str | None = None
     """Submission id of the Ray job that its driver is."""
+    reason: str | None = None
+    """Why it ended before the study's budget was used; None where nothing is known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -112,7 +114,7 @@ class LaunchRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """A study in the database and how far it is."""
+    """A study in the database, and how far it is."""
 
     name: str
     objective: str
@@ -132,12 +134,12 @@ class StudyRecord:
 
     @property
     def num_trials(self) -> int:
-        """Trials in any state."""
+        """Number of trials in any state."""
         return sum(self.counts.values())
 
     @property
     def num_done(self) -> int:
-        """Trials that count towards the budget."""
+        """Number of trials that count for the budget."""
         return self.counts.get("COMPLETE", 0) + self.counts.get("PRUNED", 0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,7 +151,7 @@ class StudyRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRecord:
-    """A trial that went into a bundle."""
+    """A trial whose network was exported to a bundle."""
 
     trial: int
     epoch: int
@@ -168,7 +170,7 @@ class ExportRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
-    """What a trial's checkpoint reached on one split of a data set."""
+    """The metrics of a trial's checkpoint on one split of a data set."""
 
     trial: int
     checkpoint_sha256: str

@@ -23,7 +23,7 @@ __all__ = ["Registration"]
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """What a launch says that its study is."""
+    """The study that a launch wants to run, with its data and storage root."""
 
     spec: StudySpec
     data_source: str
@@ -33,10 +33,10 @@ class Registration:
     """Why images are normalised by percentiles, where that is left to the data and so decided; else empty."""
 
     def check(self, database: Database | None) -> None:
-        """Check that the study can be launched with this database. Changes nothing.
+        """Check that the study can be launched with a database. Changes nothing.
 
         Args:
-            database: The study database, None if it is still to be made.
+            database: The study database; None if it does not exist yet.
 
         Raises:
             StudyConflictError: The study exists with another objective, configuration, space or data; the message names
@@ -86,10 +86,10 @@ class Registration:
         return folder.is_dir() and any(folder.glob("trial-*"))
 
     def register(self, database: Database) -> None:
-        """Make the study if it is not there. Changes no existing one.
+        """Create the study in the database if it does not exist. An existing one is not changed.
 
         Raises:
-            StudyConflictError: As `check`; or Optuna has a study of that name with the other direction.
+            StudyConflictError: As for `check`; or Optuna has a study of that name with the other direction.
         """
         self.check(database)
         spec = self.spec
@@ -122,7 +122,7 @@ class Registration:
                 self._check_row(session)
 
     def begin_launch(self, database: Database) -> None:
-        """Write down what may change between launches. Hold the lease: another driver may be running."""
+        """Update the study's row with what may change between launches. The caller must hold the lease."""
         with database.write() as session:
             row = session.scalars(sa.select(StudyRow).where(StudyRow.name == self.spec.name)).one()
             for column, value in self._changeable().items():

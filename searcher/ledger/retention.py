@@ -26,23 +26,23 @@ def collect(
     dry_run: bool = False,
     trials: Collection[int] | None = None,
 ) -> Freed:
-    """Remove a study's checkpoint files that nothing needs; a driver may be at work on it.
+    """Delete a study's checkpoint files that nothing needs, also while a driver runs, and return what was freed.
 
-    These files are kept: all of a RUNNING trial; all of a trial that a WAITING or RUNNING retry resumes from; `best` of
-    the best trials; and every file whose bytes an export or a child study refers to. Logs, histories and configurations
-    are never removed, nor files that searcher did not write. A record is marked before its file goes: after a crash
-    between the two, the next call removes the file.
+    Kept are: all files of a RUNNING trial; all files of a trial from which a WAITING or RUNNING retry resumes; `best`
+    of the best trials; and every file that an export or a child study uses. Logs, histories, configurations and files
+    that searcher did not write are never deleted. A record is marked before its file is deleted: after a crash between
+    the two, the next call deletes the file.
 
     Args:
         database: The study database.
-        study_name: The study.
-        keep_best: Number of the best COMPLETE trials whose `best` is kept; None keeps that of every trial.
-        dry_run: Change nothing, and say what would be done.
-        trials: Numbers to look at; None looks at all.
+        study_name: Name of the study.
+        keep_best: Number of best COMPLETE trials whose `best` is kept; None to keep that of every trial.
+        dry_run: Whether to delete nothing, and only return what would be deleted.
+        trials: Numbers of the trials to process; None for all.
 
     Raises:
-        UserError: There is no such study, its trials were deleted from Optuna's tables, or its checkpoints do
-            not lie on this machine.
+        UserError: There is no such study, its trials were deleted from Optuna's tables, or its checkpoints are not on
+            this machine.
     """
     row = database.study_row(study_name)
     frozen = frozen_trials(database, study_name)
@@ -71,7 +71,7 @@ def collect(
 
 
 def needed_to_go_on(trials: Sequence[FrozenTrial]) -> frozenset[int]:
-    """Return the trials that a WAITING or RUNNING trial retries: it resumes from their checkpoints."""
+    """Return the numbers of the trials from whose checkpoints a WAITING or RUNNING retry resumes."""
     retried = {trial.number: trial.user_attrs.get("retry_of") for trial in trials}
     needed: set[int] = set()
     for trial in trials:

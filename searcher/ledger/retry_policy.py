@@ -18,14 +18,14 @@ DEFAULT_LIMIT_S = 24 * 3600.0
 
 
 class RetryPolicy:
-    """Tries again until the database answers.
+    """Repeats a step until the database can be reached again.
 
     Args:
-        say: Told once that the database is away and once that it is back.
-        stop: Set when a person wants the launch to end; the waiting then ends at once.
-        before_again: Called when the database seems to be back, before the step begins again; what it raises ends
-            the waiting. A driver that was cut off for long may not be the study's driver any more.
-        limit_s: Seconds to wait at most.
+        say: Receives a line when the database cannot be reached, and one when it is back.
+        stop: Event that is set when the user ends the launch; then the waiting ends at once.
+        before_again: Called when the database seems to be back, before the step is repeated; an error that it raises
+            ends the waiting. After a long outage, another driver may have the study.
+        limit_s: Longest time to wait, in seconds.
     """
 
     def __init__(

@@ -39,14 +39,14 @@ _LOCAL_FUSE = frozenset(
 
 
 def check_file(path: Path, *, create: bool) -> None:
-    """Check that a file is, or can become, an SQLite database on a local disk.
+    """Check that a path is, or can become, an SQLite database on a local disk.
 
     Args:
-        path: Absolute.
-        create: Whether it may be missing, and must be writable.
+        path: Absolute path of the file.
+        create: Whether the file may be missing, and must be writable.
 
     Raises:
-        DatabaseError: It cannot be used.
+        DatabaseError: The file cannot be used.
     """
     where = f"--db {path}"
     try:
@@ -79,12 +79,12 @@ def check_file(path: Path, *, create: bool) -> None:
 
 
 def reading_uri(path: Path) -> str | None:
-    """Return SQLite's own address for reading a file that cannot be written; None where it can be written.
+    """Return the SQLite URI for reading a file that this user cannot write; None if the file is writable.
 
-    In write-ahead mode even a reader writes files next to the database, unless nobody else has it open.
+    In write-ahead mode even a reader writes files next to the database, unless no other process has it open.
 
     Raises:
-        DatabaseError: Its last driver did not close it, so that a part lies in a log that cannot be read.
+        DatabaseError: The last driver did not close the database, so that a part of it is in a log that cannot be read.
     """
     path = path.resolve()
     if _is_writable(path):
@@ -106,7 +106,7 @@ def reading_uri(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """Which file a path named when it was opened."""
+    """The identity (device and inode) of the file to which a path led when it was opened."""
 
     path: Path
     log: Path
@@ -116,15 +116,15 @@ class FileIdentity:
 
     @classmethod
     def of(cls, path: Path) -> "FileIdentity":
-        """Return the identity of a file that is there."""
+        """Return the identity of an existing file."""
         found = path.stat()
         return cls(path, Path(f"{path.resolve()}-wal"), found.st_dev, found.st_ino)
 
     def check(self) -> None:
-        """Check that the path still names that file: what is written into another, or into none, is lost.
+        """Check that the path still leads to the same file. Writes to another file, or to a deleted one, would be lost.
 
         Raises:
-            DatabaseReplacedError: It does not.
+            DatabaseReplacedError: The path leads to another file, or to none.
         """
         try:
             found = self.path.stat()
@@ -137,16 +137,16 @@ class FileIdentity:
             raise _replaced(self.path, got)
 
     def log_inode(self) -> int | None:
-        """Return the inode of the file's write-ahead log, None for no such log."""
+        """Return the inode of the file's write-ahead log; None if there is no log."""
         with contextlib.suppress(OSError):
             return self.log.stat().st_ino
         return None
 
     def check_log(self, inode: int | None) -> None:
-        """Check that the write-ahead log is still the one that a connection, still open, writes into.
+        """Check that the write-ahead log is still the one with `inode`, into which an open connection writes.
 
         Raises:
-            DatabaseReplacedError: It is not.
+            DatabaseReplacedError: The log is another file, or is missing.
         """
         if inode is not None and self.log_inode() != inode:
             raise _replaced(self.path, "another write-ahead log, or none, beside it")

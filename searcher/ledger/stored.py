@@ -12,10 +12,10 @@ __all__ = ["load_stored_plugins", "stored_spec"]
 
 
 def load_stored_plugins(row: StudyRow) -> None:
-    """Import the plug-ins of a study, before its checkpoints are opened.
+    """Import the plug-ins that a study in the database uses, before its checkpoints are opened.
 
     Raises:
-        StudyFileError: One cannot be imported.
+        StudyFileError: A plug-in cannot be imported.
     """
     problems = Problems(f"study {row.name}", ())
     try:
@@ -30,10 +30,12 @@ def load_stored_plugins(row: StudyRow) -> None:
 
 
 def stored_spec(row: StudyRow) -> StudySpec:
-    """Return the study with the settings of its last launch. Before revision 0002, without what its command line set.
+    """Return a study from the database, with the settings of its last launch.
+
+    Databases before revision 0002 lack the values that the command line set.
 
     Raises:
-        StudyFileError: This version of searcher cannot read it.
+        StudyFileError: This version of searcher cannot read the stored file.
     """
     overrides = dict(row.overrides or {}) | {"study.name": row.name}
     return parse_study(

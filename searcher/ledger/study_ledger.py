@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from searcher.ledger.checkpoint_rows import ResumePoint, newest_whole, read_digests, write_checkpoint
 from searcher.ledger.disposal import Freed
 from searcher.ledger.epoch_rows import read_epochs, write_epoch
-from searcher.ledger.optuna_internals import storage_of, trial_number
+from searcher.ledger.optuna_internals import id_of_trial, storage_of_study
 from searcher.ledger.recorded_study import RecordedStudy, WrittenTrial, retried
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retention import collect
@@ -28,7 +28,7 @@ MAX_RETRIES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """What a new trial is to have."""
+    """The parameters and notes of a trial to start."""
 
     params: Mapping[str, Value]
     notes: Mapping[str, Any]
@@ -36,17 +36,17 @@ class Proposal:
 
 
 class StudyLedger(RecordedStudy):
-    """The driver's pen. One per study at a time: hold the `Lease` while writing.
+    """Writes a study's progress to the database, for its driver, which must hold the `Lease`.
 
-    Every method is one step that leaves the database true; a state always lands after what it rests on. A step
-    may be repeated: with `retry_policy`, it is, until the database takes it.
+    Every method is one step after which the database is consistent; a state is written after everything that it depends
+    on. Steps may be repeated: with `retry_policy`, they are repeated until the database has accepted them.
     """
 
     # ---- beginning a trial -----------------------------------------------------------------------------
 
     @retried
     def enqueue(self, points: Sequence[Mapping[str, Value]]) -> None:
-        """Queue the known-good points of the study file that are not in the study yet."""
+        """Queue the known-good points of the study file that the study does not have yet."""
         for point in points:
             self.optuna_study.enqueue_trial(dict(point), user_attrs={"enqueued": True}, skip_if_exists=True)
 
@@ -54,14 +54,15 @@ class StudyLedger(RecordedStudy):
     def begin_trial(
         self, running: Collection[int], propose: Callable[[], Proposal] | None = None
     ) -> tuple[int, dict[str, Value]]:
-        """Draw the next trial and return its number and parameters: a queued one, retries first, otherwise a new one.
+        """Start the next trial, and return its number and parameters.
 
-        An outage in the middle may leave trials whose numbers nobody received. They become FAIL, and their parameters
-        are queued again.
+        Queued trials come first, retries before others; without any, a new trial is proposed. An outage in the middle
+        may leave RUNNING trials whose numbers nobody received. These become FAIL, and their parameters are queued
+        again.
 
         Args:
-            running: The trials that the driver knows to be running; every other is such a leftover.
-            propose: Says what a new one has; None asks Optuna's sampler.
+            running: Numbers of the trials that the driver knows to be running; all others are such leftovers.
+            propose: Function that returns the parameters of a new trial; None to use Optuna's sampler.
         """
         self.database.ping()  # Optuna would try silently, and each of its tries may leave another trial
         if propose is not None and not self.trials(TrialState.WAITING):
@@ -72,7 +73,7 @@ class StudyLedger(RecordedStudy):
         if trial.number in self._written:
             raise self._set_back(f"trial {trial.number} must be in the database, but is gone")
         self._written[trial.number] = WrittenTrial(
-            storage_of(self.optuna_study).get_trial(trial_number(trial)).params
+            storage_of_study(self.optuna_study).get_trial(id_of_trial(trial)).params
         )
         for left in self.trials(TrialState.RUNNING):
             if left.number != trial.number and left.number not in running:
@@ -83,9 +84,9 @@ class StudyLedger(RecordedStudy):
         """Begin the first queued retry. Optuna would take what was queued first, which may use up the budget."""
         for trial in self.trials(TrialState.WAITING):
             if "retry_of" in trial.user_attrs and self.database.optuna_storage.set_trial_state_values(
-                trial_number(trial), TrialState.RUNNING
+                id_of_trial(trial), TrialState.RUNNING
             ):
-                return optuna.Trial(self.optuna_study, trial_number(trial))
+                return optuna.Trial(self.optuna_study, id_of_trial(trial))
         return None
 
     @retried
@@ -94,24 +95,24 @@ class StudyLedger(RecordedStudy):
         trial = self.trial(number)
         for key, value in notes.items():
             if value is not None and trial.user_attrs.get(key) != value:
-                self.database.optuna_storage.set_trial_user_attr(trial_number(trial), key, value)
+                self.database.optuna_storage.set_trial_user_attr(id_of_trial(trial), key, value)
 
     @retried
     def resume_point(self, number: int, storage_root: Path) -> ResumePoint:
-        """Return the newest whole checkpoint that a retry can go on from, and write down those that are damaged.
+        """Return the newest intact checkpoint from which a retry can resume, and record damaged ones as such.
 
-        Looked at are the checkpoints of the trials that it retries; each is read and compared with its digest.
+        The checkpoints of all trials that it retries are read and compared with their digests.
         """
         return newest_whole(self.database, self.study_id, self.ancestors(number), storage_root)
 
     @retried
     def inherit(self, number: int, retry_of: int, *, up_to_epoch: int) -> None:
-        """Give a retry the epochs of the trial that it resumes, so that its curve is complete.
+        """Copy the epochs of an interrupted trial to its retry, so that the retry's learning curve is complete.
 
         Args:
-            number: Of the retry.
-            retry_of: Number of the trial that it resumes.
-            up_to_epoch: The last epoch that it resumes after, from 1.
+            number: Number of the retry.
+            retry_of: Number of the trial that the retry resumes.
+            up_to_epoch: Number of the last epoch to copy, from 1.
         """
         epochs = read_epochs(self.database, self.study_id, retry_of, up_to=up_to_epoch)
         for epoch, metrics in epochs.items():
@@ -121,12 +122,12 @@ class StudyLedger(RecordedStudy):
 
     @retried
     def report(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Write down one epoch of a running trial; a second report of the same epoch changes nothing.
+        """Record the metrics of one epoch of a running trial; nothing happens if the epoch is recorded already.
 
         Args:
-            number: Of the trial.
-            epoch: From 1.
-            metrics: By name; the objective is one of them.
+            number: Number of the trial.
+            epoch: Number of the epoch, from 1.
+            metrics: Metrics by name, including the objective.
         """
         if number in self._written:
             self._written[number].epochs[epoch] = dict(metrics)
@@ -135,27 +136,27 @@ class StudyLedger(RecordedStudy):
         if epoch not in trial.intermediate_values:
             value = metrics[self.spec.objective.name]
             self.database.optuna_storage.set_trial_intermediate_value(
-                trial_number(trial), epoch, math.nan if value is None else float(value)
+                id_of_trial(trial), epoch, math.nan if value is None else float(value)
             )
 
     @retried
     def checkpoint(self, number: int, checkpoint: CheckpointRecord) -> None:
-        """Write down a trial's newest checkpoint of its kind; the last before it becomes the `previous` one."""
+        """Record a trial's newest checkpoint of its kind; the earlier `last` becomes `previous`."""
         if number in self._written:
             self._written[number].checkpoints[checkpoint.kind] = checkpoint
         write_checkpoint(self.database, self.study_id, number, checkpoint)
 
     @retried
     def attach(self, number: int, names: Sequence[str], storage_root: Path) -> None:
-        """Keep files of a running trial's folder as its artifacts, in Optuna's store for the storage root.
+        """Copy files in a running trial's folder to Optuna's artifact store in the storage root, for its dashboard.
 
         Args:
-            number: The trial. One that has ended already has its artifacts.
-            names: The files' names.
-            storage_root: Where the study's files lie.
+            number: Number of the trial. Nothing happens if it has ended.
+            names: Names of the files.
+            storage_root: Folder of the storage root on this machine.
 
         Raises:
-            OSError: A file could not be kept; those before it are.
+            OSError: A file could not be copied; those before it were.
         """
         trial = self.trial(number)
         if not trial.state.is_finished():
@@ -173,14 +174,14 @@ class StudyLedger(RecordedStudy):
         stop_reason: str,
         tuned: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record the end of a finished trial.
+        """Record that a trial is COMPLETE.
 
         Args:
-            number: The trial.
-            value: Its best objective.
-            best_epoch: The epoch that had it.
-            stop_reason: Why it ended.
-            tuned: The tuned settings of its best checkpoint; they become a note.
+            number: Number of the trial.
+            value: Best value of the objective.
+            best_epoch: Number of the epoch with that value.
+            stop_reason: Reason for the trial's end.
+            tuned: Tuned settings of the best checkpoint, stored as a note; None if it was not tuned.
         """
         if self._is_ended(number):
             return
@@ -196,7 +197,7 @@ class StudyLedger(RecordedStudy):
 
     @retried
     def prune(self, number: int, epoch: int) -> None:
-        """End a trial that the scheduler stopped after an epoch; its value is its last report."""
+        """Record that the scheduler stopped a trial after an epoch: PRUNED, with the value of its last report."""
         if self._is_ended(number):
             return
         self._write_again(number)
@@ -214,20 +215,21 @@ class StudyLedger(RecordedStudy):
         counts: bool = True,
         micro_batches: int | None = None,
     ) -> bool:
-        """End a trial that could not go on; queue its parameters again if asked and not tried too often.
+        """Record that a trial is FAIL; if `retry` is set and it was not tried too often, queue its parameters again.
 
-        The retry is queued first and found again by `retry_of`. So a crash between the two steps neither loses nor
-        doubles it.
+        The retry is queued first, and is found again by its note `retry_of`. So a crash between the two steps neither
+        loses nor doubles it.
 
         Args:
-            number: The trial.
-            reason: Becomes its `fail_reason`.
+            number: Number of the trial.
+            reason: The reason, stored as `fail_reason`.
             retry: Whether to queue its parameters again.
-            counts: Whether this was one of the attempts that `MAX_RETRIES` limits.
-            micro_batches: Parts of a batch that the retry computes one after the other; None as before.
+            counts: Whether this attempt counts for the limit `MAX_RETRIES`.
+            micro_batches: Number of parts of a batch that the retry processes one after the other; None for the same as
+                before.
 
         Returns:
-            Whether it was queued again.
+            Whether the parameters were queued again.
         """
         trial = self.trial(number)
         attempt = int(trial.user_attrs.get("attempt", 0))
@@ -248,14 +250,14 @@ class StudyLedger(RecordedStudy):
         return again
 
     def reconcile(self, reason: str, *, counts: bool = True) -> list[int]:
-        """Turn trials that a former driver left RUNNING into FAIL and queue their parameters again.
+        """Record trials that an earlier driver left RUNNING as FAIL, and queue their parameters again.
 
         Args:
-            reason: Becomes their `fail_reason`.
-            counts: Whether this was one of the attempts that `MAX_RETRIES` limits; a person's Ctrl-C is not.
+            reason: The reason, stored as `fail_reason`.
+            counts: Whether these attempts count for the limit `MAX_RETRIES`; after a user's Ctrl-C they do not.
 
         Returns:
-            The numbers of the trials that were left.
+            The numbers of the trials.
         """
         left = self.trials(TrialState.RUNNING)
         for trial in left:
@@ -264,11 +266,11 @@ class StudyLedger(RecordedStudy):
 
     @retried
     def collect(self, number: int, *, keep_best: int | None) -> Freed:
-        """Remove the checkpoints that are no longer needed after a trial is COMPLETE or PRUNED.
+        """Delete the checkpoints that are not needed any more after a trial became COMPLETE or PRUNED.
 
         Args:
-            number: The trial that has ended.
-            keep_best: Number of the best trials whose best checkpoint is kept; None keeps that of every trial.
+            number: Number of the trial.
+            keep_best: Number of best trials whose best checkpoint is kept; None to keep that of every trial.
         """
         return collect(
             self.database,

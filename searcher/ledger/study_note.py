@@ -23,18 +23,18 @@ _PIECE_LENGTH = 2045
 
 
 def read_note(storage: optuna.storages.BaseStorage, study_id: int) -> str:
-    """Return a study's note, empty if there is none."""
+    """Return a study's note in Optuna dashboard; empty if there is none."""
     pieces = _pieces(storage.get_study_system_attrs(study_id))
     return "".join(pieces[number] for number in sorted(pieces))
 
 
 def write_note(storage: optuna.storages.BaseStorage, study_id: int, text: str) -> None:
-    """Replace a study's note. Done twice, it is the same.
+    """Replace a study's note in Optuna dashboard.
 
     Args:
-        storage: Optuna's.
-        study_id: Optuna's.
-        text: Markdown.
+        storage: Optuna's storage.
+        study_id: Optuna's id of the study.
+        text: The note, as Markdown.
     """
     attrs = storage.get_study_system_attrs(study_id)
     before = _pieces(attrs)
@@ -49,13 +49,13 @@ def write_note(storage: optuna.storages.BaseStorage, study_id: int, text: str) -
 
 
 def study_text(row: StudyRow, spec: StudySpec, *, num_images: int, num_training_images: int) -> str:
-    """Return the note about a study as Markdown, written once.
+    """Return the first part of a study's note as Markdown, which is written once.
 
     Args:
-        row: The study in the database.
-        spec: Its file.
-        num_images: Of its data set, all splits.
-        num_training_images: Of those, how many are there to train and validate on.
+        row: The row of the study in our tables.
+        spec: The study.
+        num_images: Number of images in the data set, in all splits.
+        num_training_images: Number of them for training and validation.
     """
     objectives = ", ".join(
         f"{name}, {direction}d"
@@ -78,11 +78,11 @@ def study_text(row: StudyRow, spec: StudySpec, *, num_images: int, num_training_
 
 
 def launch_text(launch: LaunchRow, command: str) -> str:
-    """Return the note about one launch, as a line of a Markdown list.
+    """Return the line of a study's note about one launch, as Markdown.
 
     Args:
-        launch: The launch in the database.
-        command: What was typed; it holds no password, which the command line refuses.
+        launch: The row of the launch in our tables.
+        command: Command line that the user typed. It contains no password.
     """
     versions = ", ".join(f"{name} {version}" for name, version in sorted(launch.versions.items()))
     revision = f"revision {_code(launch.git_revision)}, " if launch.git_revision else ""

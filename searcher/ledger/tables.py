@@ -19,7 +19,7 @@ __all__ = [
 
 
 def utc_now() -> datetime:
-    """Return the present moment in UTC, without a zone: what both databases store alike."""
+    """Return the present moment in UTC without a zone, the form that both databases store."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
@@ -38,7 +38,7 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """What a study is: its file, its identity, its data, and the study that it began from."""
+    """A study: its file, identity, data, and the study that it is derived from."""
 
     __tablename__ = "searcher_studies"
 
@@ -67,7 +67,7 @@ class StudyRow(Base):
 
 
 class LaunchRow(Base):
-    """One driver's run of a study. The row without an end is the lease on the study."""
+    """One launch of a study. The row without an end is the lease on the study."""
 
     __tablename__ = "searcher_launches"
 
@@ -83,6 +83,10 @@ class LaunchRow(Base):
     renewed_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(sa.String(20))
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    """Why it ended before the study's budget was used: what failed, the hours, a small gain. None: from before 0005."""
+    gpus: Mapped[float | None] = mapped_column(sa.Double)
+    """GPUs of each of its trials; None: from before 0005, or no trial began."""
     stop_requested_at: Mapped[datetime | None]
     """When `searcher stop` asked the driver to end."""
     job: Mapped[str | None] = mapped_column(sa.String(200))
@@ -106,7 +110,7 @@ class EpochRow(Base):
 
 
 class CheckpointRow(Base):
-    """The newest checkpoint of each kind that a trial has written: `last`, the `previous` last, `best`."""
+    """The newest checkpoint of each kind that a trial has written: `last`, `previous` or `best`."""
 
     __tablename__ = "searcher_checkpoints"
     __table_args__ = (sa.UniqueConstraint("study_id", "trial", "kind"),)
@@ -144,7 +148,7 @@ class ExportRow(Base):
 
 
 class EvaluationRow(Base):
-    """What a trial's checkpoint reached on one split of a data set."""
+    """The metrics of a trial's checkpoint on one split of a data set."""
 
     __tablename__ = "searcher_evaluations"
 

@@ -24,15 +24,15 @@ WATCH_S = 25.0
 
 
 def gone_drivers(database: Database, study_id: int, study_name: str) -> dict[int, datetime]:
-    """Return the launches without an end whose driver is gone, each with its last renewal.
+    """Return the launches without an end whose driver is gone, as the time of their last renewal by launch id.
 
     Args:
         database: The study database.
-        study_id: Of the study's row in our tables.
-        study_name: For messages.
+        study_id: Id of the study's row in our tables.
+        study_name: Name of the study, for messages.
 
     Raises:
-        StudyConflictError: One of the drivers is alive.
+        StudyConflictError: A driver of the study is alive.
     """
     gone = {}
     for launch, now in open_launches(database, study_id):
@@ -51,7 +51,7 @@ def gone_drivers(database: Database, study_id: int, study_name: str) -> dict[int
 
 
 def begun_before(database: Database, study_id: int) -> int | None:
-    """Return the launch that this process has begun without hearing of it, None for none."""
+    """Return the id of the launch that this process began without receiving the confirmation; None without one."""
     for launch, now in open_launches(database, study_id):
         is_ours = (launch.process_space, launch.pid) == (own_process()[0], os.getpid())
         if is_ours and driver_state(launch, now) == "alive":
@@ -60,12 +60,12 @@ def begun_before(database: Database, study_id: int) -> int | None:
 
 
 def refusal(study_name: str, launch: LaunchRow, now: datetime) -> StudyConflictError:
-    """Return the error that refuses a second driver while a launch has one.
+    """Return the error for a second driver while a launch is running.
 
     Args:
-        study_name: The study.
-        launch: The one at work.
-        now: The database's time.
+        study_name: Name of the study.
+        launch: The launch that is running.
+        now: The present moment by the database's clock.
     """
     age = max(timedelta(0), now - launch.started_at)
     return StudyConflictError(
@@ -100,16 +100,16 @@ def _watched_state(database: Database, launch: LaunchRow) -> Literal["alive", "g
 
 
 def take_over(database: Database, study_id: int, gone: dict[int, datetime], job: str | None) -> int | None:
-    """End the launches of drivers that are gone and begin one.
+    """End the launches of drivers that are gone, begin a new one, and return its id.
 
     Args:
         database: The study database.
-        study_id: Of the study's row in our tables.
+        study_id: Id of the study's row in our tables.
         gone: Launches whose drivers are gone, with their last renewal; see `gone_drivers`.
-        job: Ray's identifier of the job that this driver is; None for a driver that is none.
+        job: Id of the Ray job of which this process is the driver; None if it is no job.
 
     Returns:
-        The new launch, None if a driver came or came back in between: then nothing is changed.
+        The id of the new launch; None if a driver came or came back meanwhile, in which case nothing was changed.
     """
     launch = this_launch(study_id, job)
     with database.write() as session:

@@ -35,7 +35,12 @@ _RECORDED_VERSIONS = (
 
 
 def this_launch(study_id: int, job: str | None) -> LaunchRow:
-    """Return a launch of a study by this process, which begins now by the database's clock; `job`: its Ray job."""
+    """Return the row of a new launch of a study by this process; it starts now, by the database's clock.
+
+    Args:
+        study_id: Id of the study's row in our tables.
+        job: Id of the Ray job of which this process is the driver; None if it is no job.
+    """
     process_space, process_started = own_process()
     return LaunchRow(
         study_id=study_id,
@@ -66,10 +71,10 @@ def _plugin_versions() -> dict[str, str]:
 
 
 def changed_plugins(launches: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return one line for each plug-in whose files are not those that trials of the study were trained with.
+    """Return a line for each plug-in whose files differ from those with which earlier trials were trained.
 
     Args:
-        launches: What each launch ran with, oldest first, this one last; see `Database.versions`.
+        launches: Versions of each launch, oldest first and this one last; see `Database.versions`.
     """
     lines = []
     *before, now = launches

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from searcher.atomic_files import link_or_copy
-from searcher.ledger.optuna_internals import trial_number
+from searcher.ledger.optuna_internals import id_of_trial
 from searcher.storage.mirror import fetch, push
 from searcher.study.layout import ARTIFACTS, trial_folder
 
@@ -27,21 +27,21 @@ OTHER_MIMETYPE = "application/octet-stream"
 def keep_artifacts(
     storage: BaseStorage, study: str, trial: FrozenTrial, names: Sequence[str], storage_root: Path
 ) -> None:
-    """Keep files of a running trial's folder in Optuna's store for the storage root, and name them in the database.
+    """Copy files in a running trial's folder to Optuna's artifact store in the storage root, and record them.
 
-    Like `optuna.artifacts.upload_artifact`, with two differences. The identifier depends on the file and its trial
-    only, so a repeated step finds its own. And the file is written before its row, so the database names only files
-    that exist.
+    It does the same as `optuna.artifacts.upload_artifact`, with two differences. The identifier depends only on the
+    file and its trial, so a repeated step finds its own file. And the file is written before its row, so the database
+    names only files that exist.
 
     Args:
-        storage: Optuna's, of the study database.
-        study: The study's name.
-        trial: The trial, as the database has it.
-        names: The files' names.
-        storage_root: Where the study's files lie.
+        storage: Optuna's storage on the study database.
+        study: Name of the study.
+        trial: The trial, from the database.
+        names: Names of the files.
+        storage_root: Folder of the storage root on this machine.
 
     Raises:
-        OSError: A file could not be kept; those before it are.
+        OSError: A file could not be copied; those before it were.
         StorageError: The object store cannot be reached or used.
     """
     if not names:
@@ -57,5 +57,5 @@ def keep_artifacts(
         mimetype = mimetypes.guess_type(name)[0] or OTHER_MIMETYPE
         about = ArtifactMeta(artifact_id=artifact_id, filename=name, mimetype=mimetype, encoding=None)
         storage.set_trial_system_attr(
-            trial_number(trial), ATTRIBUTE_PREFIX + artifact_id, json.dumps(asdict(about))
+            id_of_trial(trial), ATTRIBUTE_PREFIX + artifact_id, json.dumps(asdict(about))
         )

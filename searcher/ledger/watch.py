@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Launch:
-    """A launch as it is now."""
+    """A launch in its present state: its row, and whether its driver is gone."""
 
     row: LaunchRow
     driver_is_gone: bool
@@ -34,13 +34,13 @@ class Launch:
 
     @property
     def is_running(self) -> bool:
-        """Whether its driver is at work."""
+        """Whether the launch has not ended and its driver is not gone."""
         return self.row.ended_at is None and not self.driver_is_gone
 
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """How far a trial is, in what matters to somebody who waits for it."""
+    """The state of a trial, why it ended, and the number of its retry."""
 
     state: str
     """Optuna's: WAITING, RUNNING, COMPLETE, PRUNED or FAIL."""
@@ -51,17 +51,17 @@ class TrialEnd:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing changes any more."""
+        """Whether the state is final."""
         return self.state not in ("WAITING", "RUNNING")
 
 
 def newest_launch(database: Database, name: str, *, launch_id: int | None = None) -> Launch | None:
-    """Return a study's newest launch, or the one with a given number; None if there is none.
+    """Return a study's newest launch, or the one with an id; None if there is none.
 
     Args:
         database: The study database.
-        name: The study.
-        launch_id: Number of the launch; None for the newest.
+        name: Name of the study.
+        launch_id: Id of the launch; None for the newest.
 
     Raises:
         UnknownStudyError: There is no such study.
@@ -77,9 +77,9 @@ def newest_launch(database: Database, name: str, *, launch_id: int | None = None
 
 
 def newest_launch_of_job(database: Database, job: str) -> tuple[str, Launch] | None:
-    """Return the newest launch that a Ray job's driver holds or held, and its study; None if there is none yet.
+    """Return the newest launch by a Ray job's driver, with its study's name; None if there is none yet.
 
-    With parents, a driver holds one launch after the other.
+    With `--with-parents`, a driver has one launch after the other.
     """
     query = sa.select(StudyRow.name, LaunchRow, database_now()).join(
         LaunchRow, LaunchRow.study_id == StudyRow.id
@@ -95,9 +95,9 @@ def newest_launch_of_job(database: Database, job: str) -> tuple[str, Launch] | N
 
 
 def study_worked_on_for(database: Database, name: str) -> str | None:
-    """Return the study whose launch a Ray job that was submitted for `name` holds now: its own, or a parent's.
+    """Return the name of the study that a Ray job submitted for `name` is running now: `name` itself, or a parent.
 
-    None if there is no such job, or if it holds none. The second happens for moments between two studies.
+    None if there is no such job, or if it is between two studies for a moment.
     """
     running = sa.select(LaunchRow.job).where(LaunchRow.ended_at.is_(None), LaunchRow.job.is_not(None))
     with database.read() as session:
@@ -110,14 +110,14 @@ def study_worked_on_for(database: Database, name: str) -> str | None:
 
 
 def request_stop(database: Database, launch_id: int) -> None:
-    """Ask the driver of a launch to end it; a launch that has ended by now is left as it is."""
+    """Ask the driver of a launch to end it; nothing happens if the launch has ended."""
     running = (LaunchRow.id == launch_id, LaunchRow.ended_at.is_(None), LaunchRow.stop_requested_at.is_(None))
     with database.write() as session:
         session.execute(sa.update(LaunchRow).where(*running).values(stop_requested_at=utc_now()))
 
 
 def frozen_trials(database: Database, name: str) -> list[FrozenTrial]:
-    """Return all trials of a study as Optuna has them, by number.
+    """Return all trials of a study as Optuna's own objects, ordered by number.
 
     Raises:
         StudyConflictError: The study was deleted from Optuna's tables.
@@ -129,12 +129,12 @@ def frozen_trials(database: Database, name: str) -> list[FrozenTrial]:
 
 
 def trial_end(database: Database, name: str, number: int) -> TrialEnd | None:
-    """Return how far a trial is, None if the study has none of that number.
+    """Return the state of a trial; None if the study has no such trial.
 
     Args:
         database: The study database.
-        name: The study.
-        number: Of the trial.
+        name: Name of the study.
+        number: Number of the trial.
 
     Raises:
         StudyConflictError: The study was deleted from Optuna's tables.

@@ -11,14 +11,14 @@ __all__ = ["chain", "parent_name", "parent_spec"]
 
 
 def chain(spec: StudySpec, database: Database | None) -> list[StudySpec]:
-    """Return a study behind all studies that it comes from, the oldest first, as their files are.
+    """Return a study and all studies from which it is derived, the oldest first, as their files are now.
 
     Args:
         spec: The study.
-        database: Knows parents that were launched before, and with what settings.
+        database: The study database, with the settings of parents that were launched before; None without one.
 
     Raises:
-        UserError: A parent is no study, or they go in a circle.
+        UserError: A parent is no study, or the parents form a circle.
     """
     found = [spec]
     while found[0].parent is not None:
@@ -35,10 +35,10 @@ def chain(spec: StudySpec, database: Database | None) -> list[StudySpec]:
 
 
 def parent_spec(spec: StudySpec, database: Database | None) -> StudySpec:
-    """Return the parent of a study that has one: as its last launch set it, or else as its file is.
+    """Return the parent of a study: with the settings of its last launch, or else as its file is.
 
     Raises:
-        UserError: There is no such study, neither as a file nor in the database.
+        UserError: The parent exists neither as a file nor in the database.
     """
     assert spec.parent is not None
     named = spec.parent.study

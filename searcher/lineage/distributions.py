@@ -10,7 +10,7 @@ __all__ = ["distribution"]
 
 
 def distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
-    """Return a domain's distribution in Optuna's tables: the original one, if the domain was narrowed."""
+    """Return a range or choice as Optuna's distribution: the original one, if it was narrowed."""
     recorder = _Recorder()
     domain.suggest(recorder, "")
     assert recorder.heard is not None

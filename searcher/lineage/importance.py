@@ -17,16 +17,16 @@ _QUANTILE = 0.25
 
 
 def importances(space: SearchSpace, trials: Sequence[Tried], direction: Direction) -> dict[str, float]:
-    """Return each parameter's importance, 0 to 1; those of the parameters that every trial has add up to 1.
+    """Return the importance of each parameter, 0 to 1; those of the parameters that all trials have add up to 1.
 
-    The method is PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255); the best quarter of the trials counts as good. A
-    parameter that only some trials have is measured among those, with the parameters that they all have. A parameter
-    of fewer than 8 trials is left out.
+    The method is PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255), with the best quarter of the trials as good ones.
+    A parameter that only some trials have is measured among those, together with the parameters that they all have. A
+    parameter that fewer than 8 trials have is left out.
 
     Args:
-        space: What was searched.
-        trials: Those with a value count.
-        direction: Of the objective.
+        space: The space that was searched.
+        trials: The trials; those without a value are ignored.
+        direction: Direction of the objective.
     """
     shares: dict[str, float] = {}
     complete = [trial for trial in trials if trial.value is not None]

@@ -16,7 +16,7 @@ __all__ = ["Imports", "parents_trials"]
 
 @dataclass(frozen=True, kw_only=True)
 class Imports:
-    """Trials of the parent inside the narrowed space; the study's own are not among them."""
+    """Trials of the parent study that are inside the narrowed space, and a message about them."""
 
     trials: Sequence[TrialRecord]
     """With the parameters that this study searches."""
@@ -25,15 +25,15 @@ class Imports:
 
 
 def parents_trials(spec: StudySpec, database: Database, *, data_fingerprint: str) -> Imports:
-    """Return the parent's COMPLETE and PRUNED trials whose values mean the same in this study.
+    """Return the parent's COMPLETE and PRUNED trials whose values are valid in this study, too.
 
-    That holds for a trial on the same data, by code that gives a value the same meaning, with a configuration that this
-    study could choose. It does not hold for the best trial, which this study trains again.
+    They are trials on the same data, with code that computes values in the same way, and with a configuration that this
+    study could choose. The parent's best trial is left out, because this study trains it again.
 
     Args:
         spec: The study.
         database: Where the parent is.
-        data_fingerprint: Of this study's data.
+        data_fingerprint: Fingerprint of this study's data.
     """
     nothing = Imports(trials=(), message=None)
     if spec.parent is None or spec.parent.how != "refine" or not spec.parent.import_trials:

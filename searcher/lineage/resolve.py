@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class ParentStudy:
-    """A study that was launched, as the one to go on from."""
+    """A launched study from which another one is derived, with its trials."""
 
     spec: StudySpec
     """As its last launch had it."""
@@ -44,18 +44,18 @@ class ParentStudy:
 
     @property
     def complete(self) -> list[TrialRecord]:
-        """Finished trials with a value, the best first."""
+        """The COMPLETE trials with a value, the best first."""
         objective = Objective(self.record.objective)
         complete = [each for each in self.trials if each.state == "COMPLETE" and each.value is not None]
         return sorted(complete, key=lambda each: (objective.cost(each.value or 0.0), each.number))
 
 
 def read_parent_study(database: Database, name: str) -> ParentStudy:
-    """Return a study of the database as a parent.
+    """Return a study from the database as a parent.
 
     Raises:
         UnknownStudyError: There is no such study.
-        StudyFileError: This version of searcher cannot read its text.
+        StudyFileError: This version of searcher cannot read its stored file.
     """
     return ParentStudy(
         spec=stored_spec(database.study_row(name)), record=database.study(name), trials=database.trials(name)
@@ -63,17 +63,17 @@ def read_parent_study(database: Database, name: str) -> ParentStudy:
 
 
 def resolve(spec: StudySpec, database: Database | None, *, storage_root: Path) -> StudySpec:
-    """Return a study with all that it takes from its parent; as it is, where it takes nothing or has it already.
+    """Return a study completed with everything that it takes from its parent; unchanged if there is nothing to take.
 
     Args:
-        spec: The study file, with what the command line sets.
-        database: The study database, None if it is still to be made.
-        storage_root: Where this study's checkpoints are to lie.
+        spec: The study file, with the command line's values.
+        database: The study database; None if it does not exist yet.
+        storage_root: Folder of the storage root on this machine, for this study's checkpoints.
 
     Raises:
         UserError: The parent was not launched, is another kind of study, or has too few COMPLETE or usable trials. Or
             its checkpoint is gone.
-        StudyFileError: The two contradict each other.
+        StudyFileError: Study and parent contradict each other.
     """
     if spec.parent is None:
         return spec
@@ -96,7 +96,7 @@ def resolve(spec: StudySpec, database: Database | None, *, storage_root: Path) -
 
 
 def is_enough(spec: StudySpec, database: Database | None) -> bool:
-    """Return whether a study's parent has as many COMPLETE trials as it needs; of a study without parent, True."""
+    """Return whether a study's parent has enough COMPLETE trials; True for a study without a parent."""
     if spec.parent is None:
         return True
     name = parent_name(spec)
@@ -108,18 +108,18 @@ def is_enough(spec: StudySpec, database: Database | None) -> bool:
 def check_beginning(
     spec: StudySpec, database: Database | None, *, storage_root: Path, data_fingerprint: str
 ) -> None:
-    """Check that a resolved study can begin: on its parent's data, and from a checkpoint that is there and whole.
+    """Check that a resolved study can begin: with its parent's data, and with an intact checkpoint to start from.
 
-    A parent that is gone is not asked.
+    A parent that was deleted is not checked.
 
     Args:
         spec: The resolved study.
         database: The study database; None where there is none yet.
         storage_root: Folder of the storage root on this machine.
-        data_fingerprint: Of the data of this launch.
+        data_fingerprint: Fingerprint of the data of this launch.
 
     Raises:
-        StudyConflictError: The data are others.
+        StudyConflictError: The data differ from the parent's.
         UserError: The checkpoint is missing or damaged.
     """
     if spec.parent is not None and database is not None and spec.parent.study in database.study_names():
@@ -161,11 +161,11 @@ class Narrowing:
     """Importance by parameter; unknown ones are left out."""
 
     def study(self, template: StudySpec, *, header: Sequence[str] = ()) -> StudySpec:
-        """Return the narrowed study, each parameter with its old range, its importance and its reason above it.
+        """Return the narrowed study, with a comment on each parameter: its old range, importance and reason.
 
         Args:
             template: Settings that differ from the parent.
-            header: Lines above the file.
+            header: Comment lines at the top of the file.
         """
         reasons = {}
         for each in self.refinement.parameters:
@@ -179,10 +179,10 @@ class Narrowing:
 
 
 def narrow(parent: ParentStudy) -> Narrowing:
-    """Return a study's space, narrowed to its best trials.
+    """Return a study's search space narrowed to its best trials, with the importance of each parameter.
 
     Raises:
-        UserError: It has no COMPLETE trial, or searched nothing.
+        UserError: The study has no COMPLETE trial, or searched no parameter.
     """
     name, space = parent.record.name, parent.spec.space
     if not parent.complete:
@@ -201,7 +201,7 @@ def narrow(parent: ParentStudy) -> Narrowing:
 
 
 def importances_of(study: ParentStudy) -> dict[str, float]:
-    """Return how much each searched parameter mattered, see `importances`."""
+    """Return the importance of each searched parameter, see `importances`."""
     return importances(study.spec.space, _tried(study.trials), Objective(study.record.objective).direction)
 
 

@@ -25,6 +25,7 @@ from searcher.orchestration.listener import StudyListener
 from searcher.orchestration.preflight import check_disk, check_weights
 from searcher.orchestration.run_context import RunContext
 from searcher.orchestration.signals import Stop, stop_on_signals
+from searcher.orchestration.trials.time_budget import check_gpu_hours
 from searcher.orchestration.trials.trial_workspace import AWAY_LIMIT_S
 from searcher.plugins import plugin_sources
 from searcher.storage.mirror import root_text, storage_of
@@ -36,22 +37,22 @@ __all__ = ["LaunchResult", "launch"]
 
 
 def launch(run: RunContext, *, database: DatabaseAddress | str, listener: StudyListener) -> LaunchResult:
-    """Run a study until its budget is used, or until it is interrupted; every launch continues it.
+    """Run a study until its budget is used or it is interrupted, and return the result; later launches resume it.
 
-    All checks come before the database is made or changed.
+    All checks come before the database is created or changed.
 
     Args:
-        run: The study, its data and its storage root; resources are decided here.
-        database: The study database, or the text that says where it lies; made where it is missing.
-        listener: Told of the progress.
+        run: The study, its data and its storage root; the resources are decided here.
+        database: Address of the study database, or its text; created if it is missing.
+        listener: Receives the progress.
 
     Raises:
-        StudyConflictError: The study is another one than the database has, or another driver runs it.
+        StudyConflictError: The study differs from the one in the database, or another driver runs it.
         DatabaseError: The database cannot be used.
-        UserError: The cluster cannot be reached or can never place a trial, or a node lacks the data or the storage
-            folder. The disk, or a trial's part of a GPU, is too small. Pretrained weights are missing, or the trials'
-            first checkpoint is damaged.
-        SearcherError: The search broke off.
+        UserError: The cluster cannot be reached or can never run a trial, or a node lacks the data or the storage
+            folder. The disk, or a trial's share of a GPU, is too small. Pretrained weights are missing, or the
+            checkpoint from which trials start is damaged.
+        SearcherError: The search ended early.
     """
     plugin_sources()  # what no worker can import is refused before anything begins
     study = _registration(run)
@@ -103,6 +104,7 @@ def _resources(run: RunContext, listener: StudyListener, num_remaining: int) -> 
             plugins=plugin_sources(),
             say=listener.info,
         )
+    check_gpu_hours(spec, resources.gpus)
     check_gpu_share(spec, resources, data=data, fingerprint=fingerprint, say=listener.info)
     return resources
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,16 +22,16 @@ _SHARE_EVERY_S = 15.0
 
 
 class LaunchLog:
-    """A `StudyListener` that writes each message into a file and passes it on. Use as a context manager.
+    """A `StudyListener` that writes each message to a log file and passes it on. Use it as a context manager.
 
-    All launches of a study share the file. One that cannot be written, on a full disk say, is said once and does
-    not disturb the launch.
+    All launches of a study use the same file. If it cannot be written, for example because the disk is full, a message
+    is shown once and the launch continues.
 
     Args:
-        path: The file; made with its folder when the first line comes.
-        listener: A listener that receives the same messages.
-        origin: The object store that the file is put into, every few seconds and at the end; None for no such store.
-        name: What the file is called there.
+        path: The file; created with its folder when the first line comes.
+        listener: Another listener that receives the same messages.
+        origin: Object store to which the file is copied every few seconds and at the end; None for none.
+        name: Name of the file in the object store.
     """
 
     def __init__(
@@ -58,17 +58,27 @@ class LaunchLog:
         if self._has_begun:
             self._share(at_once=True)
 
-    def study_opened(self, *, budget: int, num_done: int, best: float | None, spent_s: float) -> None:
-        """Write where the study stands; see `StudyListener.study_opened`."""
+    def study_opened(
+        self,
+        *,
+        budget: int,
+        num_done: int,
+        best: float | None,
+        spent_s: float,
+        earlier: Sequence[tuple[int, float]] = (),
+    ) -> None:
+        """Log how many trials of the study are done; see `StudyListener.study_opened`."""
         self._write(
             f"launched: {num_done} of {budget} trials done" + ("" if best is None else f", best {best:g}")
         )
-        self._listener.study_opened(budget=budget, num_done=num_done, best=best, spent_s=spent_s)
+        self._listener.study_opened(
+            budget=budget, num_done=num_done, best=best, spent_s=spent_s, earlier=earlier
+        )
 
     def trial_started(
         self, number: int, params: Mapping[str, Value], *, first_epoch: int, num_epochs: int
     ) -> None:
-        """Write a trial's parameters; see `StudyListener.trial_started`."""
+        """Log the trial's parameters; see `StudyListener.trial_started`."""
         shown = ", ".join(f"{name}={value}" for name, value in params.items())
         begins = (
             f"goes on after epoch {first_epoch} of {num_epochs}" if first_epoch else f"{num_epochs} epochs"
@@ -77,31 +87,31 @@ class LaunchLog:
         self._listener.trial_started(number, params, first_epoch=first_epoch, num_epochs=num_epochs)
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
-        """Write an epoch's value; see `StudyListener.epoch_done`."""
+        """Log the epoch's value; see `StudyListener.epoch_done`."""
         self._write(f"trial {number} epoch {epoch}: {value:g}")
         self._listener.epoch_done(number, epoch, value)
 
-    def trial_does(self, number: int, doing: Doing) -> None:
-        """Pass it on; it is nothing to be kept."""
-        self._listener.trial_does(number, doing)
+    def trial_does(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
+        """Pass the message on without logging it; see `StudyListener.trial_does`."""
+        self._listener.trial_does(number, doing, epoch, value)
 
     def trial_ended(self, number: int, state: str, *, value: float | None, reason: str | None) -> None:
-        """Write a trial's state and why it ended; see `StudyListener.trial_ended`."""
+        """Log the trial's state and why it ended; see `StudyListener.trial_ended`."""
         shown = "" if value is None else f" {value:g}"
         self._write(f"trial {number} {state}{shown}: {reason}")
         self._listener.trial_ended(number, state, value=value, reason=reason)
 
     def info(self, text: str) -> None:
-        """Write what a person should know."""
+        """Log a message for the user."""
         self._write(text)
         self._listener.info(text)
 
     def note(self, text: str) -> None:
-        """Write what a person was told before the log began."""
+        """Log a message that the user received before the log began."""
         self._write(text)
 
     def ended(self, outcome: str, problem: str | None) -> None:
-        """Write how the launch ended."""
+        """Log the outcome of the launch."""
         self._write(outcome if problem is None else f"{outcome}: {problem}")
 
     def _write(self, text: str) -> None:

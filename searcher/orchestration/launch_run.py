@@ -1,5 +1,6 @@
 """One launch from the moment that it holds the lease: repair, search, record how it ended."""
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -14,8 +15,10 @@ from searcher.exceptions import (
     SearcherError,
     StudyConflictError,
 )
+from searcher.ledger.forecast import Forecast
 from searcher.ledger.lease import Lease
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.ledger.study_progress import earlier_trials
 from searcher.ledger.this_launch import changed_plugins
 from searcher.lineage.imports import parents_trials
 from searcher.orchestration.cluster.code_digest import code_digest
@@ -40,7 +43,7 @@ __all__ = ["LaunchResult", "LaunchRun"]
 
 @dataclass(frozen=True)
 class LaunchResult:
-    """How a launch ended."""
+    """The result of a launch: its outcome, and how many trials are done."""
 
     outcome: str
     """`finished`, `interrupted` or `failed`."""
@@ -51,10 +54,12 @@ class LaunchResult:
     """Why it failed."""
     was_signalled: bool = False
     """Whether Ctrl-C or another signal ended it."""
+    reason: str | None = None
+    """Why it finished before the budget was used: its hours, or a small expected gain."""
 
 
 class LaunchRun:
-    """One launch from the moment that it holds the lease."""
+    """A launch that holds the lease: it repairs the study's state, searches, and records its outcome."""
 
     def __init__(
         self,
@@ -73,9 +78,12 @@ class LaunchRun:
         self._log = log
         self._stop = stop
         self._mirror: MlflowMirror | None = None
+        self._began = time.monotonic()
+        self._forecast = Forecast()
+        self._reason: str | None = None
 
     def run(self) -> LaunchResult:
-        """Repair the state that the last driver left, search, and record how it ended."""
+        """Repair the state that the last driver left, search, record the outcome, and return the result."""
         budget = self._spec.study.trials
         try:
             self._open()
@@ -96,7 +104,7 @@ class LaunchRun:
                 )
             raise
         outcome, num_done = self._conclude(problem)
-        return LaunchResult(outcome, num_done, budget, problem, self._stop.was_signalled)
+        return LaunchResult(outcome, num_done, budget, problem, self._stop.was_signalled, self._reason)
 
     def _open(self) -> None:
         """Leave nothing RUNNING and queue the known-good points."""
@@ -113,8 +121,15 @@ class LaunchRun:
         best = min(complete, key=self._spec.objective.cost, default=None)
         assert ledger.retry_policy is not None
         spent_s = ledger.retry_policy(lambda: ledger.database.launched_before_s(self._spec.name))
+        earlier = ledger.retry_policy(lambda: earlier_trials(ledger.database, self._spec.name))
+        for num_epochs, took_s in earlier:
+            self._forecast.earlier(num_epochs, took_s)
         self._log.study_opened(
-            budget=self._spec.study.trials, num_done=ledger.num_done(), best=best, spent_s=spent_s
+            budget=self._spec.study.trials,
+            num_done=ledger.num_done(),
+            best=best,
+            spent_s=spent_s,
+            earlier=earlier,
         )
 
     def _note(self) -> None:
@@ -160,7 +175,11 @@ class LaunchRun:
             stop=self._stop,
             proposer=self._proposer(),
             on_trial_ended=None if self._mirror is None else self._mirror.wake,
+            forecast=self._forecast,
+            began=self._began,
         )
+        assert self._ledger.retry_policy is not None
+        self._ledger.retry_policy(lambda: self._lease.uses(resources.gpus))
         scheduler = build_scheduler(self._spec, self._ledger.trials(TrialState.COMPLETE, TrialState.PRUNED))
         try:
             watch = NodeWatch(resources, search.end, self._log.info)
@@ -168,7 +187,7 @@ class LaunchRun:
                 search,
                 scheduler,
                 watch,
-                HangWatch(search, self._log.info, seen=self._log.trial_does),
+                HangWatch(search, self._log.info, seen=search.seen),
                 self._stop,
             )
         except TuneError as error:  # its text is a whole traceback, whose last line says what it was
@@ -178,6 +197,7 @@ class LaunchRun:
             ours = error if isinstance(error, AssertionError) else None
             raise self._broke_off(f"{type(error).__name__}: {cause_of(str(error))}", ours) from error
         self._raise_fatal(search)
+        self._reason = search.ended_because
         return search.problem
 
     def _raise_fatal(self, search: StudySearch) -> None:
@@ -219,7 +239,8 @@ class LaunchRun:
             return "failed", 0
         if self._mirror is not None:
             self._mirror.close()
-        outcome = "finished" if num_done >= spec.study.trials else "failed" if problem else "interrupted"
-        self._lease.ends_as(outcome)
-        self._log.ended(outcome, problem)
+        is_done = num_done >= spec.study.trials or self._reason is not None
+        outcome = "finished" if is_done else "failed" if problem else "interrupted"
+        self._lease.ends_as(outcome, problem or self._reason)
+        self._log.ended(outcome, problem or self._reason)
         return outcome, num_done

@@ -34,13 +34,13 @@ _PICTURES = (".jpg", ".png")
 
 
 class MlflowMirror:
-    """Copies in a thread of its own: a server that is slow or away holds up no trial and fails none.
+    """Copies finished trials to MLflow in a separate thread, so that a slow or missing server delays no trial.
 
     Args:
         database: The study database.
-        study: The study's name; becomes the experiment's.
-        storage_root: Where the trials' folders are.
-        say: Told what a person should know; once for each kind of problem.
+        study: Name of the study, also of the MLflow experiment.
+        storage_root: Folder of the storage root on this machine.
+        say: Receives lines for the user, one for each kind of problem.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class MlflowMirror:
     def start(
         cls, database: Database, study: str, storage_root: Path, say: Callable[[str], None]
     ) -> Self | None:
-        """Return a mirror, or None where MLflow is not configured, or not installed, which is said.
+        """Return a started mirror; None if MLflow is not configured, or not installed (which is reported).
 
         Args:
             database: The study database, which is only read.
-            study: The study's name.
+            study: Name of the study.
             storage_root: Folder of the storage root on this machine.
-            say: Receives a line for people.
+            say: Receives lines for the user.
         """
         if not os.environ.get(_URI):
             return None
@@ -83,11 +83,11 @@ class MlflowMirror:
         return cls(database, study, storage_root, say)
 
     def wake(self) -> None:
-        """Copy what has ended by now, soon."""
+        """Make the thread copy newly finished trials soon."""
         self._wake.set()
 
     def close(self) -> None:
-        """Copy the rest; give up after a while with a line in the log."""
+        """Copy the remaining trials, and end the thread; after a while it gives up with a line in the log."""
         self._is_closing = True
         self._wake.set()
         self._thread.join(_LAST_WAIT_S)

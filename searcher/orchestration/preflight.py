@@ -22,19 +22,19 @@ _RESERVE_BYTES = 64 * 2**20
 
 
 def check_disk(spec: StudySpec, storage_root: Path, *, num_remaining: int, num_concurrent: int) -> None:
-    """Check that the storage root's disk has room for the checkpoints of the trials that remain.
+    """Check that the storage root's disk has room for the checkpoints of the remaining trials.
 
-    It counts all files of the trials that run at a time, and the best one of each trial that is kept. Each has the size
-    for the largest configuration of the space.
+    All files of the trials that run at the same time are counted, and the best one of each trial that is kept. Each has
+    the size for the largest configuration of the space.
 
     Args:
         spec: The study.
         storage_root: Folder of the checkpoints; may not exist yet.
-        num_remaining: Trials of the budget that are still to run.
-        num_concurrent: Trials that the cluster could run at a time.
+        num_remaining: Number of trials of the budget that are still to run.
+        num_concurrent: Number of trials that the cluster could run at the same time.
 
     Raises:
-        UserError: It has not.
+        UserError: There is too little room.
     """
     keep = spec.resources.keep_best
     num_kept = min(num_remaining, keep) if keep else num_remaining
@@ -53,13 +53,13 @@ def check_disk(spec: StudySpec, storage_root: Path, *, num_remaining: int, num_c
 
 
 def check_weights(spec: StudySpec) -> None:
-    """Fetch the pretrained weights that the study may want to this machine, where they are not there yet.
+    """Download the pretrained weights that trials of a study may need, if they are not on this machine.
 
     Args:
         spec: The study.
 
     Raises:
-        UserError: Some cannot be had; the message names the file and where to put it.
+        UserError: Weights are missing and cannot be downloaded; the message names the file and where to put it.
     """
     keys = [f"model.{key}" for key in spec.trial_config({}).model.pretrained_keys]
     if not keys:

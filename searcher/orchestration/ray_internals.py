@@ -49,18 +49,18 @@ def head_address(address: str) -> str:
     """Return HOST:PORT of a cluster's head in Ray's own form, with `auto` resolved.
 
     Raises:
-        ConnectionError, ValueError, OSError: It is none.
+        ConnectionError, ValueError, OSError: There is no cluster at the address.
     """
     return str(services.canonicalize_bootstrap_address_or_die(address))
 
 
 def version_of_head(address: str, *, timeout_s: float) -> str:
-    """Return the version of the Ray whose head listens at HOST:PORT, by one call.
+    """Return the Ray version of the cluster head that listens at HOST:PORT, with a single call.
 
     Raises:
-        grpc.RpcError: Nobody answers, or somebody else does.
-        AuthenticationError, RuntimeError, OSError: The token or the certificates that the environment names are not
-            there.
+        grpc.RpcError: Nothing answers at the address, or another server does.
+        AuthenticationError, RuntimeError, OSError: The token or the certificates that the environment names are
+            missing.
     """
     with init_grpc_channel(address, ray_constants.GLOBAL_GRPC_OPTIONS) as channel:
         head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
@@ -69,9 +69,9 @@ def version_of_head(address: str, *, timeout_s: float) -> str:
 
 
 def dashboard_of(head: str) -> str | None:
-    """Return HOST:PORT of the dashboard of the cluster with that head, None for none.
+    """Return HOST:PORT of the dashboard of the cluster with a head; None if it has none.
 
-    Ray's documented way to ask retries for 40 s where there is none.
+    Ray's documented function would retry for 40 s without a dashboard.
     """
     client = GcsClient(address=head)
     where = client.internal_kv_get(
@@ -81,7 +81,7 @@ def dashboard_of(head: str) -> str | None:
 
 
 def node_groups() -> Sequence[Any]:
-    """Return the groups of nodes that the cluster's autoscaler may start, as far as it has told the cluster.
+    """Return the groups of nodes that the cluster's autoscaler may start, if it has reported them to the cluster.
 
     Each has `name`, `resources` and `max_count`.
     """
@@ -93,13 +93,13 @@ def node_groups() -> Sequence[Any]:
 
 
 def start_local(folder: Path, *, num_cpus: int | None, object_store_bytes: int, logging_level: int) -> None:
-    """Start a cluster that writes into a folder and is to listen on loopback, see `loopback_only`; and join it.
+    """Start a local Ray cluster that writes into a folder, and join it. Use it inside `loopback_only`.
 
     Args:
-        folder: Where Ray writes its sockets and logs.
-        num_cpus: CPU cores that the cluster has; None for those of the machine.
-        object_store_bytes: Size of Ray's object store.
-        logging_level: Of Ray's logger, as in `logging`.
+        folder: Folder for Ray's sockets and logs.
+        num_cpus: Number of CPU cores of the cluster; None for those of the machine.
+        object_store_bytes: Size of Ray's object store in bytes.
+        logging_level: Level of Ray's logger, as in `logging`.
     """
     ray.init(
         address="local",
@@ -115,11 +115,11 @@ def start_local(folder: Path, *, num_cpus: int | None, object_store_bytes: int, 
 
 @contextmanager
 def loopback_only() -> Iterator[None]:
-    """Make Ray keep the loopback address that it is given.
+    """Context manager in which Ray uses the loopback address that it is given.
 
-    Ray 2.60 turns 127.0.0.1 into the machine's outward address and listens on all addresses. It does not on Windows or
-    macOS, where it supports no clusters. Ray reads its own switch for that at import, too early for a process that may
-    also join a cluster. So this sets it for this process and its children.
+    Ray 2.60 would replace 127.0.0.1 by the machine's outward address and listen on all addresses, except on Windows and
+    macOS, where it supports no clusters. Ray reads its own switch for that when it is imported, too early for a process
+    that may also join a cluster. So this sets the switch for this process and its children.
     """
     name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     before, constant_before = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
@@ -138,13 +138,13 @@ def loopback_only() -> Iterator[None]:
 
 
 def kill_worker(actor: str) -> None:
-    """Kill a worker by Ray's identifier: at once for its driver, within seconds also where its process is stopped.
+    """Kill a worker with an actor id, also if its process is stopped, which takes seconds.
 
     Args:
-        actor: The identifier in hexadecimal digits.
+        actor: Ray's id of the actor, in hexadecimal digits.
 
     Raises:
-        RayError, ValueError: It has ended meanwhile.
+        RayError, ValueError: The worker has ended meanwhile.
     """
     worker.global_worker.core_worker.kill_actor(ActorID.from_hex(actor), True)
 
@@ -174,10 +174,11 @@ def actors_begin(*, in_new_workers: bool) -> Iterator[None]:
 
 @contextmanager
 def task_failures_turned(turn: Callable[[Any, Exception], Exception]) -> Iterator[None]:
-    """Let Ray Tune meet another exception than the one with which a task of an actor failed, while the body runs.
+    """Context manager in which Ray Tune receives another exception than the one with which an actor's task failed.
 
     Args:
-        turn: Called with the actor's handle, None if it is gone, and the exception; returns what Ray Tune is to meet.
+        turn: Function called with the actor's handle (None if it is gone) and the exception; returns the exception for
+            Ray Tune.
     """
     from ray.air.execution._internal.actor_manager import RayActorManager  # imports Ray Tune, seconds
 
@@ -199,25 +200,25 @@ def task_failures_turned(turn: Callable[[Any, Exception], Exception]) -> Iterato
 
 
 def write_key(key: bytes, value: bytes, *, namespace: bytes) -> None:
-    """Write a value, in place of the one before.
+    """Write a value to the key-value store of the cluster's head, replacing an earlier one.
 
     Args:
-        key: Under which the value is found.
-        value: The bytes.
-        namespace: Which keeps keys of other programs apart.
+        key: Key of the value.
+        value: The value.
+        namespace: Namespace of the key, which separates it from keys of other programs.
 
     Raises:
-        RayError, RuntimeError, OSError: The head is away; so it is below.
+        RayError, RuntimeError, OSError: The head cannot be reached.
     """
     _internal_kv_put(key, value, overwrite=True, namespace=namespace)
 
 
 def read_key(key: bytes, *, namespace: bytes) -> bytes | None:
-    """Return the value of a key, None for none."""
+    """Return the value of a key in the head's key-value store; None if there is none."""
     value: bytes | None = _internal_kv_get(key, namespace=namespace)
     return value
 
 
 def forget_key(key: bytes, *, namespace: bytes) -> None:
-    """Remove a key."""
+    """Delete a key from the head's key-value store."""
     _internal_kv_del(key, namespace=namespace)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.datasets.synthetic import SYNTHETIC
 from searcher.data_pipeline.store import Store
 from searcher.ledger.records import CheckpointRecord
 from searcher.orchestration.cluster.resources import TrialResources
@@ -15,7 +15,7 @@ __all__ = ["RunContext"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """One launch. Nothing in it changes; what is decided later makes a new one with `dataclasses.replace`."""
+    """The settings of one launch: the study, its data, and what was decided before the first trial. Never changed."""
 
     spec: StudySpec
     data: DataRequest
@@ -44,21 +44,21 @@ class RunContext:
 
     @property
     def is_joined(self) -> bool:
-        """Whether the cluster is one that others started, with other machines."""
+        """Whether the launch joins a cluster that others started, with other machines."""
         return self.address is not None
 
     @property
     def data_fingerprint(self) -> str:
-        """Of the data set."""
+        """Fingerprint of the data set."""
         return self.store.fingerprint
 
     @property
     def data_source(self) -> str:
-        """The data set's folder or URI, or what stands for synthetic glands."""
-        return self.data.folder or SyntheticGlands.name
+        """Folder or URI of the data set, or the name for synthetic glands."""
+        return self.data.folder or SYNTHETIC[self.data.synthetic.synthetic].name
 
     @property
     def trial_resources(self) -> TrialResources:
-        """What one trial reserves, once that is decided."""
+        """The resources that one trial reserves. Only available after they were decided."""
         assert self.resources is not None, "the cluster is not there yet"
         return self.resources

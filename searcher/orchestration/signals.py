@@ -15,7 +15,7 @@ _STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHU
 
 
 class Stop(threading.Event):
-    """Set when the launch is to end."""
+    """An event that is set when the launch is to end."""
 
     is_concluding = False
     """Whether it is being brought to its end. Then no signal breaks in: what runs must be written down."""
@@ -25,10 +25,11 @@ class Stop(threading.Event):
 
 @contextmanager
 def stop_on_signals(listener: StudyListener) -> Iterator[Stop]:
-    """Yield an event that the first SIGINT, SIGTERM or SIGHUP sets; the second raises KeyboardInterrupt.
+    """Context manager that yields an event which the first SIGINT, SIGTERM or SIGHUP sets.
 
-    A signal that is ignored stays so: SIGHUP under `nohup`, SIGINT in a shell script's background job. Outside the main
-    thread, where Python allows no handlers, the event is never set from here.
+    A second signal raises KeyboardInterrupt. A signal that is ignored stays ignored: SIGHUP under `nohup`, SIGINT in a
+    shell script's background job. Outside the main thread, where Python allows no handlers, signals do not set the
+    event.
     """
     stop = Stop()
     num_signals = 0
@@ -59,10 +60,10 @@ def stop_on_signals(listener: StudyListener) -> Iterator[Stop]:
 
 @contextmanager
 def signals_kept() -> Iterator[None]:
-    """Restore the earlier handlers afterwards. Ray sets handlers of its own when it starts.
+    """Context manager that restores the signal handlers at its end, because Ray installs handlers of its own.
 
-    Its first handler turns a SIGTERM into a SystemExit with that number, here into a KeyboardInterrupt. Its last one,
-    below Python, writes a stack trace to the terminal and ends the process at once (2.60).
+    Ray's first handler turns a SIGTERM into a SystemExit with that number; here it becomes a KeyboardInterrupt. Its
+    last handler, in C++, writes a stack trace to the terminal and ends the process at once (2.60).
     """
     is_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _STOPPING if is_main}

@@ -35,16 +35,17 @@ def run_tune(
     hang_watch: HangWatch,
     stop: threading.Event,
 ) -> None:
-    """Let Ray Tune run the trials; all that it writes itself goes to a scratch folder.
+    """Run the trials with Ray Tune; the files that it writes itself go to a scratch folder.
 
-    `tune.run` and not `Tuner`: the latter pickles its configuration, search algorithm included, to disk.
+    It uses `tune.run` and not `Tuner`, because the latter pickles its configuration, search algorithm included, to
+    disk.
 
     Args:
-        search: Proposes trials and takes their results.
-        scheduler: Stops weak trials.
-        watch: Looks after the nodes.
-        hang_watch: Looks after the workers.
-        stop: Set when the launch is to end.
+        search: Search algorithm, which proposes trials and receives their results.
+        scheduler: Scheduler, which stops weak trials.
+        watch: Callback that watches the nodes.
+        hang_watch: Callback that watches the workers.
+        stop: Event that is set when the launch is to end.
     """
     with (
         _quiet_ray(),

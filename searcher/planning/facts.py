@@ -1,27 +1,27 @@
 """What a plan needs to know of a data set, from its store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.annotations import annotation_facts
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.exposure import Choice, choose_for_store
+from searcher.data_pipeline.exposure import NormalisationChoice, choose_for_store
 from searcher.data_pipeline.store import Store
 from searcher.data_pipeline.unannotated import objects_only
 from searcher.training.data_defaults import statistics_of
 from searcher.training.dataset import given_validation, trained_on
 
-__all__ = ["DataFacts", "data_facts", "near_share"]
+__all__ = ["PlanningFacts", "data_facts", "near_share"]
 
 
 @dataclass(frozen=True)
-class DataFacts:
-    """Sizes and numbers of the images that are trained and validated on. All lengths are in pixels of the image.
+class PlanningFacts:
+    """Sizes and numbers of a data set's images and objects, for planning a study. Lengths are in pixels of the image.
 
-    The side of an object is that of the square with the area of its bounding box.
+    An object's side is that of the square with the area of its bounding box.
     """
 
     num_images: int
@@ -56,24 +56,26 @@ class DataFacts:
     """Names of the channels."""
     dtype: str
     """Type of the images' values, `uint8` or `uint16`."""
-    normalisation: Choice
+    normalisation: NormalisationChoice
     """What `data.normalisation = "auto"` means for them."""
+    classes: dict[str, int] = field(default_factory=dict)
+    """Objects of each class, in the order of their numbers; empty where none has a class."""
 
     @property
     def is_stained(self) -> bool:
-        """Whether the images are colour images in bright field, as of H&E."""
+        """Whether the images are bright-field colour images, such as H&E."""
         return (len(self.channels), self.dtype, self.normalisation.kind) == (3, "uint8", "fixed")
 
 
-def data_facts(store: Store, where: str) -> DataFacts:
-    """Return what a plan needs to know of a data set.
+def data_facts(store: Store, where: str) -> PlanningFacts:
+    """Return the sizes and numbers of a data set's training and validation images.
 
     Args:
-        store: The data set, prepared.
+        store: The store of the data set.
         where: The data set, for messages.
 
     Raises:
-        DataError: No image of it is to be trained on, or none holds an object.
+        DataError: No image is for training, or none holds an object.
     """
     indices = trained_on(store)
     if not indices:
@@ -93,7 +95,7 @@ def data_facts(store: Store, where: str) -> DataFacts:
     num_near = sum(
         near_share(objects_only(store.labels(index)), gap) * every[index].num_labels for index in indices
     )
-    return DataFacts(
+    return PlanningFacts(
         num_images=len(indices),
         num_patients=len({sample.group for sample in samples}),
         patients_are_known=any(sample.group != sample.id for sample in samples),
@@ -110,16 +112,17 @@ def data_facts(store: Store, where: str) -> DataFacts:
         near=float(num_near / num_objects),
         channels=tuple(store.channels),
         dtype=store.dtype,
+        classes=dict(zip(store.class_names, store.class_table.counts(indices).tolist(), strict=True)),
         normalisation=choose_for_store(store, indices),
     )
 
 
 def near_share(labels: NDArray[np.integer], gap_px: int) -> float:
-    """Return the part of the objects that have a pixel near a pixel of another object, 0..1.
+    """Return the share of objects that have a pixel near a pixel of another object, 0 to 1.
 
     Args:
         labels: integer[H, W], 0 background.
-        gap_px: Pixels are near that are at most so far apart along rows and along columns.
+        gap_px: Largest distance along rows and along columns at which two pixels are near, in pixels.
     """
     from scipy import ndimage
 

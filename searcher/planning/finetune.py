@@ -3,16 +3,17 @@
 from pathlib import Path
 
 from searcher.escaping import one_line
-from searcher.planning.facts import DataFacts
+from searcher.planning.facts import PlanningFacts
 from searcher.planning.plan import (
     Plan,
     Table,
     check_patients,
     folds_of,
-    held_out,
+    learn_classes,
     lines_of,
     objective_of,
     remarks_of,
+    validation_table,
 )
 from searcher.study.config import TrialConfig
 from searcher.study.spec import flat
@@ -22,36 +23,45 @@ __all__ = ["plan_finetuning"]
 
 _KEPT = ("augment", "model", "postprocess", "train", "tuning")
 """Tables of the bundle's network that the study has, too."""
-_DECIDED = {"model.channels", "tuning.metric"}
+_DECIDED = {
+    "model.channels",
+    "model.num_classes",
+    "model.class_names",
+    "model.class_weights",
+    "tuning.metric",
+}
+"""Keys that the data or the plan decide about."""
 _LR = {"low": 1e-5, "high": 1e-3, "log": True}
 _FIRST_LR = 1e-4
 _TRIALS = 4
 
 
 def plan_finetuning(
-    facts: DataFacts, config: TrialConfig, *, name: str, where: str, bundle: Path, num_cpus: int
+    facts: PlanningFacts, config: TrialConfig, *, name: str, where: str, bundle: Path, num_cpus: int
 ) -> Plan:
-    """Return a study that trains a bundle's network on.
+    """Return a plan of a study that trains a bundle's network further on other images.
 
     Args:
-        facts: Of the images that are trained and validated on.
-        config: What the network was trained with.
+        facts: Facts about the training and validation images.
+        config: Configuration with which the network was trained.
         name: Name of the study.
-        where: The data set, for the file's head and for messages.
-        bundle: The bundle's folder.
-        num_cpus: Cores of the machine.
+        where: The data set, for the file's header and for messages.
+        bundle: Folder of the bundle.
+        num_cpus: Number of CPU cores of the machine.
 
     Raises:
-        UserError: There is one image or one patient, so that nothing can be held out.
+        UserError: There is only one image or one patient, so that nothing can be held out.
     """
     check_patients(facts, where)
     where, folds = one_line(where), folds_of(facts)
-    data = held_out(facts, folds)
+    data = validation_table(facts, folds)
     data.add("samples_per_epoch", config.data.samples_per_epoch, "as the bundle")
     data.add("normalisation", config.data.normalised_by.kind, "the network saw such images")
     if config.data.normalisation == "percentile":
         data.add("low_percentile", config.data.low_percentile)
         data.add("high_percentile", config.data.high_percentile)
+    if config.data.learn_classes:
+        learn_classes(facts, data)
     tables = [
         Table("study")
         .add("name", name)

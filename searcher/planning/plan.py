@@ -13,7 +13,7 @@ from searcher.data_pipeline.tiling import MAX_WHOLE_PX
 from searcher.escaping import one_line
 from searcher.exceptions import UserError
 from searcher.models.sizes import contour_widths, distance_caps
-from searcher.planning.facts import DataFacts
+from searcher.planning.facts import PlanningFacts
 from searcher.study.toml_text import toml_value
 
 __all__ = [
@@ -21,11 +21,12 @@ __all__ = [
     "Table",
     "check_patients",
     "folds_of",
-    "held_out",
+    "learn_classes",
     "lines_of",
     "objective_of",
     "plan_study",
     "remarks_of",
+    "validation_table",
 ]
 
 _SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -48,19 +49,24 @@ _EPOCHS = {True: 8, False: 28}
 """Of a trial, with and without pretrained weights."""
 
 
+_SHOWN_CLASSES = 6
+_UNEVEN = 3
+"""A class that has so many times fewer objects than another may need crops of its own."""
+
+
 @dataclass
 class Table:
-    """A table of the study file: keys with values and the reasons for them."""
+    """A table of a study file: keys with values, and the reason for each."""
 
     name: str
     entries: list[tuple[str, Any, str]] = field(default_factory=list)
 
     def add(self, key: str, value: Any, why: str = "") -> Self:
-        """Add a key with its reason.
+        """Add a key with its value and reason, and return the table.
 
         Args:
-            key: Of the table.
-            value: As TOML has it.
+            key: Name of the key.
+            value: A value that TOML can hold.
             why: The reason, which becomes a comment; empty for none.
         """
         self.entries.append((key, value, why))
@@ -69,7 +75,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plan:
-    """Study files for a data set, as text."""
+    """One or two study files for a data set, as text, with remarks."""
 
     name: str
     """Name of the study."""
@@ -82,7 +88,7 @@ class Plan:
 
 
 def plan_study(
-    facts: DataFacts,
+    facts: PlanningFacts,
     *,
     name: str,
     where: str,
@@ -90,18 +96,18 @@ def plan_study(
     num_cpus: int,
     remarks: Sequence[str] = (),
 ) -> Plan:
-    """Return a study for a data set.
+    """Return a plan of a study for a data set.
 
     Args:
-        facts: Of the images that are trained and validated on.
-        name: Name of the study. The study that trains its winner on every fold is called NAME-folds.
-        where: The data set, for the file's head and for messages.
+        facts: Facts about the training and validation images.
+        name: Name of the study. A second study, which trains the best trial on every fold, is called NAME-folds.
+        where: The data set, for the file's header and for messages.
         has_imagenet: Whether the package with the encoder's pretrained weights is installed.
-        num_cpus: Cores of the machine.
-        remarks: What else there is to say of the data, one line each.
+        num_cpus: Number of CPU cores of the machine.
+        remarks: Further remarks on the data, one line each.
 
     Raises:
-        UserError: There is one image or one patient, so that nothing can be held out.
+        UserError: There is only one image or one patient, so that nothing can be held out.
     """
     check_patients(facts, where)
     where = one_line(where)
@@ -125,6 +131,7 @@ def plan_study(
         .add("postprocess", True, "cuts the best network's maps in many ways after each trial, in seconds")
         .add("metric", "object_f1+object_dice"),
         Table("space.optimizer").add("lr", {"low": 3e-4, "high": 5e-3, "log": True}),
+        _data_space(facts),
         _model_space(facts, scales, has_imagenet=has_imagenet),
         _augment_space(facts, crop),
     ]
@@ -134,18 +141,18 @@ def plan_study(
     return Plan(name, text, folds_text, (*remarks, *remarks_of(facts, name, folds)))
 
 
-def folds_of(facts: DataFacts) -> int:
-    """Return in how many folds the patients are validated on; 0 where a part of them is held out once."""
+def folds_of(facts: PlanningFacts) -> int:
+    """Return the number of folds for validation; 0 to hold out a part of the patients once."""
     if facts.has_validation or facts.num_patients >= _FEW_PATIENTS:
         return 0
     return min(facts.num_patients, _MOST_FOLDS)
 
 
-def check_patients(facts: DataFacts, where: str) -> None:
-    """Refuse data of which nothing can be held out.
+def check_patients(facts: PlanningFacts, where: str) -> None:
+    """Raise an error if nothing can be held out for validation.
 
     Raises:
-        UserError: There is one image or one patient.
+        UserError: There is only one image or one patient.
     """
     if facts.has_validation or facts.num_patients > 1:
         return
@@ -161,7 +168,7 @@ def check_patients(facts: DataFacts, where: str) -> None:
     )
 
 
-def _study(facts: DataFacts, name: str, where: str) -> Table:
+def _study(facts: PlanningFacts, name: str, where: str) -> Table:
     table = Table("study")
     table.add("name", name)
     table.add("description", f"U-Net planned for {where}, 20 trials")
@@ -175,8 +182,8 @@ def _study(facts: DataFacts, name: str, where: str) -> Table:
     return table
 
 
-def objective_of(facts: DataFacts) -> str:
-    """Return the metric that fits how many objects are in an image."""
+def objective_of(facts: PlanningFacts) -> str:
+    """Return the name of the objective that suits the number of objects in an image."""
     return "object_f1" if facts.objects_per_image > _MANY else "object_dice"
 
 
@@ -188,20 +195,49 @@ def _pruner() -> Table:
     return Table("pruner").add("name", "asha").add("grace_epochs", 3).add("reduction_factor", 3)
 
 
-def _data(facts: DataFacts, folds: int, batch: int) -> Table:
-    table = held_out(facts, folds)
+def _data(facts: PlanningFacts, folds: int, batch: int) -> Table:
+    table = validation_table(facts, folds)
     table.add("samples_per_epoch", _STEPS_PER_EPOCH * batch, f"{_STEPS_PER_EPOCH} steps of {batch} crops")
     table.add("normalisation", facts.normalisation.kind, facts.normalisation.reason)
+    learn_classes(facts, table)
     table.add("num_threads", 2)
     return table
 
 
-def held_out(facts: DataFacts, folds: int) -> Table:
-    """Return the table `data` with what is validated on.
+def learn_classes(facts: PlanningFacts, table: Table) -> None:
+    """Set `learn_classes` in the table `data`, if the objects have two or more classes.
 
     Args:
-        facts: Of the images.
-        folds: See `folds_of`.
+        facts: Facts about the data set.
+        table: The table to which the setting is added.
+    """
+    there = {name: num for name, num in facts.classes.items() if num}
+    if len(there) > 1:
+        counts = ", ".join(f"{one_line(name)} {num}" for name, num in list(there.items())[:_SHOWN_CLASSES])
+        more = ", .." if len(there) > _SHOWN_CLASSES else ""
+        table.add("learn_classes", True, f"objects have {len(there)} classes: {counts}{more}")
+
+
+def _is_uneven(facts: PlanningFacts) -> bool:
+    nums = [num for num in facts.classes.values() if num]
+    return len(nums) > 1 and max(nums) >= _UNEVEN * min(nums)
+
+
+def _data_space(facts: PlanningFacts) -> Table:
+    table = Table("space.data")
+    if _is_uneven(facts):
+        nums = [num for num in facts.classes.values() if num]
+        why = f"the most frequent class has {max(nums) / min(nums):.0f} times the objects of the rarest"
+        table.add("class_balance", {"choices": [0.0, 0.5]}, why)
+    return table
+
+
+def validation_table(facts: PlanningFacts, folds: int) -> Table:
+    """Return the table `data` of a study file, with the images that are used for validation.
+
+    Args:
+        facts: Facts about the training and validation images.
+        folds: The result of `folds_of`.
     """
     table = Table("data")
     unknown = f"{facts.num_images} images, patients unknown"
@@ -214,7 +250,7 @@ def held_out(facts: DataFacts, folds: int) -> Table:
     return table
 
 
-def _model(facts: DataFacts, seen_px: float, *, has_imagenet: bool) -> Table:
+def _model(facts: PlanningFacts, seen_px: float, *, has_imagenet: bool) -> Table:
     depth = min(5, max(2, int(math.log2(seen_px / 8))))
     table = Table("model")
     table.add("name", "unet")
@@ -234,12 +270,12 @@ def _model(facts: DataFacts, seen_px: float, *, has_imagenet: bool) -> Table:
     return table
 
 
-def _postprocess(facts: DataFacts) -> Table:
+def _postprocess(facts: PlanningFacts) -> Table:
     why = f"5% of {facts.num_objects} objects are smaller"
     return Table("postprocess").add("min_object_area_px", facts.small_area_px, why)
 
 
-def _train(facts: DataFacts, batch: int, *, has_imagenet: bool) -> Table:
+def _train(facts: PlanningFacts, batch: int, *, has_imagenet: bool) -> Table:
     table = Table("train")
     why = "pretrained weights need few" if has_imagenet else "random weights need many"
     table.add("epochs", _EPOCHS[has_imagenet], why)
@@ -252,7 +288,7 @@ def _train(facts: DataFacts, batch: int, *, has_imagenet: bool) -> Table:
     return table
 
 
-def _model_space(facts: DataFacts, scales: list[float], *, has_imagenet: bool) -> Table:
+def _model_space(facts: PlanningFacts, scales: list[float], *, has_imagenet: bool) -> Table:
     table = Table("space.model")
     encoders = ["efficientnet_lite0", "plain", "residual"] if has_imagenet else ["plain", "residual"]
     table.add("encoder", {"choices": encoders}, "" if has_imagenet else "no pretrained weights are installed")
@@ -281,7 +317,7 @@ def _model_space(facts: DataFacts, scales: list[float], *, has_imagenet: bool) -
     return table
 
 
-def _augment_space(facts: DataFacts, crop: int) -> Table:
+def _augment_space(facts: PlanningFacts, crop: int) -> Table:
     table = Table("space.augment")
     why = "colour images in bright field: strong varies the stain" if facts.is_stained else ""
     table.add("preset", {"choices": ["standard", "strong"]}, why)
@@ -292,7 +328,9 @@ def _augment_space(facts: DataFacts, crop: int) -> Table:
     return table
 
 
-def _first_point(facts: DataFacts, scales: list[float], crop: int, *, has_imagenet: bool) -> Iterator[str]:
+def _first_point(
+    facts: PlanningFacts, scales: list[float], crop: int, *, has_imagenet: bool
+) -> Iterator[str]:
     heads, width = _heads(facts), contour_widths(facts.narrow_px)
     head = "contour" if "contour" in heads else heads[0]
     point: dict[str, Any] = {"optimizer.lr": 1e-3}
@@ -308,13 +346,15 @@ def _first_point(facts: DataFacts, scales: list[float], crop: int, *, has_imagen
     point |= {"model.loss": "ce+dice", "model.border_weight": 0.0}
     point |= {"augment.preset": "strong" if facts.is_stained else "standard"}
     point |= {"augment.strength": 1.0, "augment.crop_px": crop}
+    if _is_uneven(facts):
+        point["data.class_balance"] = 0.5
     yield ""
     yield "# What usually works is tried first."
     yield "[[enqueue]]"
     yield from (f"{key} = {toml_value(value)}" for key, value in point.items())
 
 
-def _scales(facts: DataFacts) -> list[float]:
+def _scales(facts: PlanningFacts) -> list[float]:
     """Return the scale at which the median object has the side that networks see best, and those between it and 1."""
     wanted = _SIDE_PX / facts.side_px
     best = min(_SCALES, key=lambda scale: abs(math.log(scale / wanted)))
@@ -323,7 +363,7 @@ def _scales(facts: DataFacts) -> list[float]:
     return found if len(found) > 1 else [0.75, 1.0]
 
 
-def _crop_px(facts: DataFacts) -> int:
+def _crop_px(facts: PlanningFacts) -> int:
     """Return a crop in which several of the largest objects lie, within nine of ten images."""
     wanted = min(max(3 * facts.large_side_px, _SMALLEST_CROP_PX), _LARGEST_CROP_PX)
     rounded = math.ceil(wanted / _CROP_STEP_PX) * _CROP_STEP_PX
@@ -335,26 +375,26 @@ def _batch_size(seen_px: float) -> int:
     return int(2 ** min(5, max(1, round(math.log2(_STEP_PX / seen_px**2)))))
 
 
-def _heads(facts: DataFacts) -> list[str]:
+def _heads(facts: PlanningFacts) -> list[str]:
     has_inside = contour_widths(facts.narrow_px) is not None
     if facts.near < _NEAR:
         return ["binary", "contour"] if has_inside else ["binary", "distance"]
     return ["contour", "distance"] if has_inside else ["distance"]
 
 
-def _head_reason(facts: DataFacts) -> str:
+def _head_reason(facts: PlanningFacts) -> str:
     return f"{facts.near:.0%} of the objects have another one within {facts.gap_px} px" + (
         "" if contour_widths(facts.narrow_px) else "; the narrowest leave no room for a contour"
     )
 
 
-def remarks_of(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
+def remarks_of(facts: PlanningFacts, name: str, folds: int) -> Iterator[str]:
     """Yield warnings to read before the planned study is launched, one line each.
 
     Args:
-        facts: Of the data.
-        name: The study's name.
-        folds: Number of folds of the study that follows; 0 for none.
+        facts: Facts about the training and validation images.
+        name: Name of the study.
+        folds: Number of folds of the second study; 0 for none.
     """
     if not facts.patients_are_known and not facts.has_validation:
         yield (
@@ -370,7 +410,7 @@ def remarks_of(facts: DataFacts, name: str, folds: int) -> Iterator[str]:
         )
 
 
-def _folds_text(facts: DataFacts, name: str, where: str, folds: int) -> str:
+def _folds_text(facts: PlanningFacts, name: str, where: str, folds: int) -> str:
     head = f"# The best trials of {name}, planned for {where}, trained again on each of {folds} folds.\n"
     tables = [
         Table("study")
@@ -389,7 +429,7 @@ def _folds_text(facts: DataFacts, name: str, where: str, folds: int) -> str:
     return head + "\n".join(lines_of(tables)) + "\n"
 
 
-def _head(facts: DataFacts, where: str) -> Iterator[str]:
+def _head(facts: PlanningFacts, where: str) -> Iterator[str]:
     pixels = f"{facts.dtype.removeprefix('uint')} bit, channels {one_line(', '.join(facts.channels))}"
     yield f"# A first study for {where}, planned from its images; every value with its reason."
     yield "#"
@@ -398,7 +438,7 @@ def _head(facts: DataFacts, where: str) -> Iterator[str]:
 
 
 def lines_of(tables: list[Table]) -> Iterator[str]:
-    """Yield the lines of tables with their reasons."""
+    """Yield the lines of tables in a study file, with reasons as comments."""
     for table in tables:
         if table.entries:
             yield ""

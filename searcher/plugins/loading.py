@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -41,12 +40,12 @@ LOCK = threading.RLock()
 
 
 class PluginError(UserError):
-    """A plug-in that cannot be imported, or a part that clashes with another or is missing."""
+    """A plug-in cannot be imported, or a part clashes with another one or is missing."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A module whose parts are known now."""
+    """An imported module that registers parts."""
 
     origin: str
     """What a person calls it: the distribution and its version, the module's name, or the file as it was named."""
@@ -72,15 +71,17 @@ _importing: ContextVar[str] = ContextVar("importing", default="")
 
 
 def load_installed() -> None:
-    """Import the plug-ins of all installed distributions, once a process.
+    """Import the plug-ins of all installed distributions, once in a process.
 
-    A plug-in that fails to import does not stop the others; its error is shown when a part is unknown.
+    A plug-in that fails to import does not stop the others; its error is part of the message about an unknown part.
     """
     global _installed_done
     with LOCK:
         if _installed_done:
             return
         _installed_done = True
+        import importlib.metadata  # which imports what reads mail
+
         for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda each: each.value):
             version = entry.dist.version if entry.dist else ""
             distribution = entry.dist.name if entry.dist else ""
@@ -91,14 +92,15 @@ def load_installed() -> None:
 
 
 def load_plugins(names: Iterable[str], *, folder: Path) -> list[Plugin]:
-    """Import plug-ins that a study file or a caller names, and return them.
+    """Import plug-ins by name or path, and return them.
 
     Args:
-        names: A module's dotted name; or a path: what ends in `.py` or has a slash in it. A folder is a package.
-        folder: What relative paths are relative to.
+        names: The dotted name of a module, or a path: a text that ends in `.py` or contains a slash. A folder is
+            imported as a package.
+        folder: Folder to which relative paths are relative.
 
     Raises:
-        PluginError: Some cannot be imported, or register names that others have; one line for each.
+        PluginError: A plug-in cannot be imported, or registers a name that another has; one line for each.
     """
     found, problems = [], []
     for name in names:
@@ -112,20 +114,20 @@ def load_plugins(names: Iterable[str], *, folder: Path) -> list[Plugin]:
 
 
 def loaded_plugins() -> tuple[Plugin, ...]:
-    """Return the plug-ins that were imported in this process, in their order."""
+    """Return the plug-ins that were imported in this process, in the order of import."""
     return tuple(_PLUGINS.values())
 
 
 def broken_plugins() -> tuple[PluginError, ...]:
-    """Return why installed plug-ins could not be imported."""
+    """Return the errors of installed plug-ins that could not be imported."""
     return tuple(_BROKEN)
 
 
 def plugin_sources() -> tuple[str, ...]:
-    """Return what another process has to load, by `load_plugins`, to know the parts that this one knows.
+    """Return the arguments for `load_plugins` with which another process gets the same parts as this one.
 
     Raises:
-        PluginError: Parts were registered by the script or notebook itself, which no other process can import.
+        PluginError: The script or notebook itself registered parts, which no other process can import.
     """
     if "__main__" in _PLUGINS:
         raise PluginError(
@@ -136,12 +138,12 @@ def plugin_sources() -> tuple[str, ...]:
 
 
 def plugin_of(origin: str) -> Plugin | None:
-    """Return the plug-in that a part's origin names; None for a part of ours."""
+    """Return the plug-in with an origin; None for the origin of parts in this package."""
     return next((plugin for plugin in _PLUGINS.values() if plugin.origin == origin), None)
 
 
 def origin_of_module(module: str) -> str:
-    """Return the origin of a part that a module registers, which may have been imported by hand."""
+    """Return the origin of parts that a module registers; the module may have been imported without `load_plugins`."""
     if importing := _importing.get():
         return importing
     if module.partition(".")[0] == BUILT_IN:
@@ -154,10 +156,10 @@ def origin_of_module(module: str) -> str:
 
 
 def python_digest(path: Path) -> str:
-    """Return the SHA-256 of a Python file, or of all of a folder, as 64 hexadecimal digits.
+    """Return the SHA-256 of a Python file, or of all Python files in a folder, as 64 hexadecimal digits.
 
-    Names count as they are within the folder, and contents. An installed package and a checkout, where parts of it are
-    links, have the same digest in every place. One changed line makes another.
+    It covers the files' contents, and their names relative to the folder. So an installed package and a checkout have
+    the same digest, even if the checkout's parts are links.
     """
     digest = hashlib.sha256()
     files = {path.name: path}
@@ -245,6 +247,8 @@ def _module_of(path: Path, file: Path) -> ModuleType:
 
 
 def _distribution_of(package: str) -> tuple[str, str]:
+    import importlib.metadata
+
     for name in importlib.metadata.packages_distributions().get(package, []):
         return name, importlib.metadata.version(name)
     return "", ""

@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The parts of one kind, by name.
+    """The registered parts of one kind, such as models, by name.
 
     Args:
-        kind: What a part is called in messages, for instance "model".
-        key: Key of a study file that names one, for instance "model.name".
-        built_in: Name of each part of ours and the "module:attribute" that is it. The module is imported when the
-            part is first asked for.
+        kind: Name of the kind in messages, such as "model".
+        key: Key of a study file that names a part of this kind, such as "model.name".
+        built_in: For each part of this package, its name and its place "module:attribute". The module is imported when
+            the part is first used.
     """
 
     def __init__(self, kind: str, *, key: str, built_in: Mapping[str, str] | None = None) -> None:
@@ -37,7 +37,7 @@ class Registry(Generic[T]):
         _REGISTRIES.append(self)
 
     def register(self, name: str, part: T) -> T:
-        """Make a part known under a name, and return it.
+        """Register a part under a name, and return the part.
 
         Raises:
             PluginError: Another part has the name.
@@ -53,7 +53,7 @@ class Registry(Generic[T]):
         return part
 
     def known(self, name: str) -> bool:
-        """Say whether a name is known, if need be after importing the installed plug-ins."""
+        """Return whether a name is registered, if necessary after importing the installed plug-ins."""
         if name not in self._origins:
             load_installed()
         return name in self._origins
@@ -74,20 +74,20 @@ class Registry(Generic[T]):
         return self._parts[name]
 
     def names(self) -> tuple[str, ...]:
-        """Return all known names, ours first in their order, then those of plug-ins, sorted."""
+        """Return all registered names: those of this package in their order, then those of plug-ins, sorted."""
         load_installed()
         return self.names_so_far()
 
     def names_so_far(self) -> tuple[str, ...]:
-        """Return the names that are known without importing the installed plug-ins."""
+        """Return the registered names without importing the installed plug-ins."""
         return (*self._built_in, *sorted(self._origins.keys() - self._built_in.keys()))
 
     def built_in_names(self) -> tuple[str, ...]:
-        """Return the names that come with this package."""
+        """Return the names of the parts in this package."""
         return tuple(self._built_in)
 
     def origin(self, name: str) -> str:
-        """Return where a known part comes from: "searcher", or `Plugin.origin`."""
+        """Return the origin of a registered part: "searcher", or `Plugin.origin`."""
         return self._origins[name]
 
 
@@ -95,10 +95,10 @@ _REGISTRIES: list["Registry[Any]"] = []
 
 
 def parts_named(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parts of plug-ins that a configuration names, with their origins, by "KEY=NAME".
+    """Return the parts of plug-ins that a configuration uses, as origin by "KEY=NAME".
 
     Args:
-        values: The configuration by dotted key. A value may join names by `+`.
+        values: The configuration by dotted key. A value may be several names joined by `+`.
     """
     found = {}
     for registry in _REGISTRIES:
@@ -110,11 +110,11 @@ def parts_named(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_known(part: str) -> bool:
-    """Return whether a part is known, "KEY=NAME" as `parts_named` gives it; of a key that nobody has, True."""
+    """Return whether a part "KEY=NAME", from `parts_named`, is registered; True if no registry has the key."""
     key, _, name = part.partition("=")
     return all(registry.known(name) for registry in _REGISTRIES if registry.key == key)
 
 
 def registries() -> tuple["Registry[Any]", ...]:
-    """Return the registries of all kinds whose rooms were imported."""
+    """Return the registries of all kinds whose modules were imported."""
     return tuple(_REGISTRIES)

@@ -18,10 +18,10 @@ _VALUE_BITS = 16
 
 
 class Staining:
-    """Amounts of haematoxylin and eosin, and unstained pixels, by object.
+    """Gathers, for each object, the amounts of haematoxylin and eosin and the number of unstained pixels.
 
     Args:
-        num: Objects.
+        num: Number of objects.
     """
 
     def __init__(self, num: int) -> None:
@@ -29,11 +29,11 @@ class Staining:
         self._pale_px = np.zeros(num)
 
     def add(self, objects: NDArray[np.intp], group: NDArray[Any], pixels: NDArray[Any]) -> None:
-        """Add pixels of some objects.
+        """Add pixels of some objects to the sums.
 
         Args:
-            objects: Their indices, each with at least one pixel.
-            group: integer[n], place in `objects` that each pixel belongs to.
+            objects: Indices of the objects, each with at least one pixel.
+            group: integer[n], for each pixel the place in `objects` of the object that it belongs to.
             pixels: uint8[n, 3], RGB.
         """
         density = optical_density(pixels)
@@ -43,10 +43,10 @@ class Staining:
         self._pale_px[objects] += np.bincount(group, is_pale, len(objects))
 
     def columns(self, area_px: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        """Return the columns of the table, float64[n] or int64[n] each.
+        """Return the columns of the table of objects by name, float64[n] or int64[n] each.
 
         Args:
-            area_px: float64[n], pixels of each object.
+            area_px: float64[n], area of each object in pixels.
         """
         deviation = self._stain.deviation()
         return {
@@ -60,13 +60,13 @@ class Staining:
 
 
 class Intensities:
-    """Mean, deviation and median of each channel's values, by object.
+    """Gathers mean, deviation and median of each channel's values, for each object.
 
-    For the median, each different value of an object is kept with its number: some KB for an object and channel.
+    For the median, each different value of an object is kept with its count: some KB for an object and channel.
 
     Args:
-        num: Objects.
-        channels: Of the image.
+        num: Number of objects.
+        channels: Number of channels of the image.
     """
 
     def __init__(self, num: int, channels: int) -> None:
@@ -75,11 +75,11 @@ class Intensities:
         self._counts: list[list[NDArray[np.int64]]] = [[] for _ in range(channels)]
 
     def add(self, objects: NDArray[np.intp], group: NDArray[Any], pixels: NDArray[Any]) -> None:
-        """Add pixels of some objects.
+        """Add pixels of some objects to the sums.
 
         Args:
-            objects: Their indices, each with at least one pixel.
-            group: integer[n], place in `objects` that each pixel belongs to.
+            objects: Indices of the objects, each with at least one pixel.
+            group: integer[n], for each pixel the place in `objects` of the object that it belongs to.
             pixels: uint8 or uint16[n, C].
         """
         channels = [pixels[:, channel].astype(np.float64) for channel in range(pixels.shape[1])]
@@ -91,10 +91,10 @@ class Intensities:
             counts.append(num.astype(np.int64))
 
     def columns(self, area_px: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        """Return the columns of the table, float64[n] each.
+        """Return the columns of the table of objects by name, float64[n] each.
 
         Args:
-            area_px: float64[n], pixels of each object.
+            area_px: float64[n], area of each object in pixels.
         """
         deviation = self._moments.deviation()
         table: dict[str, NDArray[Any]] = {}

@@ -19,9 +19,9 @@ Mask = NDArray[np.uint8]
 
 
 class Components(NamedTuple):
-    """The components of a mask, numbered 1 to n by first pixel, row by row; index 0 is the rest.
+    """The connected components of a mask, numbered 1 to n by their first pixels, row by row; index 0 is background.
 
-    A pixel of the scratch array that they were written to belongs to component `number_of[its value]`.
+    A pixel with value v in the scratch array belongs to component `number_of[v]`.
     """
 
     number_of: NDArray[np.int32]
@@ -37,12 +37,12 @@ class Components(NamedTuple):
 
 
 def blocks_of(height: int, width: int, block_px: int) -> Iterator[Tile]:
-    """Yield the blocks that partition an image, row by row; those at its lower and right border may be smaller.
+    """Yield the blocks into which an image is divided, row by row; those at the lower and right border may be smaller.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        block_px: Side of a block.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        block_px: Side of a block, in pixels.
     """
     for y in range(0, height, block_px):
         for x in range(0, width, block_px):
@@ -57,14 +57,15 @@ def label_components(
     block_px: int,
     min_area_px: int = 0,
 ) -> Components:
-    """Find the components of a mask and write into `scratch` where they are.
+    """Return the connected components of a mask, and write their places into `scratch`.
 
     Args:
-        read_mask: Returns uint8[h, w], 0 or 1, of a block. Called once for each block, before the block is written.
+        read_mask: Function that returns the mask of a block, uint8[h, w], 0 or 1. Called once for each block, before
+            that is written.
         scratch: int32[H, W], overwritten.
         connectivity: 4 or 8.
-        block_px: Side of a block.
-        min_area_px: Smaller components are left out.
+        block_px: Side of a block, in pixels.
+        min_area_px: Leave out components with fewer pixels.
     """
     height, width = scratch.shape[:2]
     above = np.zeros(width + 2, np.int32)  # the last row of the blocks above, with a column on either side

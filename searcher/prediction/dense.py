@@ -42,7 +42,7 @@ array (up to a vector's length) in another way, which would differ in the last b
 
 
 class Blended(Closing):
-    """The maps of all tiles of an image, blended, in a scratch file. A context manager."""
+    """The maps of an image, blended from all tiles, in a scratch file. A context manager."""
 
     def __init__(
         self,
@@ -56,16 +56,16 @@ class Blended(Closing):
         self.height, self.width = maps.shape[:2]
 
     def close(self) -> None:
-        """Give the scratch file's room back."""
+        """Close the scratch file, which frees its disk space."""
         self._maps.close()
 
     def read(self, window: Tile, *, smoothing_sigma_px: float) -> InstanceMaps:
-        """Return what is known of a window, smoothed as the whole image would be."""
+        """Return the foreground map and the seed map of a window, smoothed like the whole image."""
         seen = self._grown(window, smoothing_sigma_px)
         rows, columns = seen.window
         total = np.ascontiguousarray(self._maps.read(seen).transpose(2, 0, 1))
         total /= np.outer(self._row_weights[rows], self._column_weights[columns])
-        probability, seed_map = self._instance_maps(total)
+        probability, seed_map, class_maps = self._instance_maps(total)
         inner = (
             slice(window.y - seen.y, window.y - seen.y + window.height),
             slice(window.x - seen.x, window.x - seen.x + window.width),
@@ -73,6 +73,7 @@ class Blended(Closing):
         return InstanceMaps(
             smooth(probability, smoothing_sigma_px)[inner],
             None if seed_map is None else smooth(seed_map, smoothing_sigma_px)[inner],
+            None if class_maps is None else class_maps[:, *inner],
         )
 
     def _grown(self, window: Tile, sigma_px: float) -> Tile:
@@ -99,15 +100,15 @@ def see_dense(
     selection: Selection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Blended:
-    """Return what a dense predictor says of an image, tile by tile.
+    """Return the maps of an image, predicted tile by tile and blended, in a scratch file.
 
     Args:
-        predictor: Of dense models. Its tiles are taken; one without them gets tiles of `default_tile_px`.
+        predictor: Predictor of dense models. If it has no tile size, `default_tile_px` is used.
         raster: The image.
-        folder: For scratch files: 4 bytes for each pixel and map.
-        default_tile_px: See `predictor`.
-        selection: Which tiles it sees; where it sees none, all probabilities are 0. None for all tiles.
-        progress: Receives the number of finished tiles and of all.
+        folder: Folder for the scratch file, which takes 4 bytes for each pixel and map.
+        default_tile_px: Side of the tiles in pixels, if the predictor has none.
+        selection: Chooses the tiles to predict; in the others all probabilities are 0. None for all tiles.
+        progress: Called with the numbers of finished and of all tiles.
 
     Raises:
         OSError: The scratch file could not be written.
@@ -151,16 +152,17 @@ def cut_blended(
     block_px: int = _BLOCK_PX,
     max_window_px: int = _MAX_WINDOW_PX,
 ) -> LabelMap:
-    """Return the instances of an image: those of `instances_from_maps` for the whole of it.
+    """Return the instances of an image, the same as `instances_from_maps` finds in the whole image.
 
     Labels follow the order of the instances' first pixels, row by row.
 
     Args:
-        blended: What is known of the image.
-        settings: How instances are cut.
-        folder: For scratch files: 4 bytes for each pixel.
-        block_px: Side of the blocks in which pieces of foreground are found.
-        max_window_px: Pixels of the largest piece's bounding box that is cut at once; see `searcher.prediction.giant`.
+        blended: The maps of the image.
+        settings: Settings of post-processing.
+        folder: Folder for scratch files, which take 4 bytes for each pixel.
+        block_px: Side of the blocks in which pieces of foreground are found, in pixels.
+        max_window_px: Largest bounding box, in pixels, of a piece of foreground that is cut at once; see
+            `searcher.prediction.giant`.
 
     Raises:
         OSError: The scratch file could not be written.
@@ -193,6 +195,7 @@ class _Cutter:
         self._max_window_px = max_window_px
         self._first_pixels: list[NDArray[np.int64]] = []
         self._scores: list[NDArray[np.float32]] = []
+        self._class_probabilities: list[NDArray[np.float32]] = []
         self._num_found = 0
 
     def cut(self) -> LabelMap:
@@ -213,7 +216,21 @@ class _Cutter:
         order = np.argsort(first_pixels)
         number_of = np.zeros(len(order) + 1, np.int32)
         number_of[order + 1] = np.arange(1, len(order) + 1)
-        return LabelMap(self._scratch, number_of, scores[order], sign=-1)
+        return LabelMap(
+            self._scratch,
+            number_of,
+            scores[order],
+            sign=-1,
+            class_probabilities=self._of_classes(order),
+        )
+
+    def _of_classes(self, order: NDArray[np.intp]) -> NDArray[np.float32] | None:
+        """Return float32[n, K] in the labels' order; None where classes were not learned."""
+        at_a_pixel = self._blended.read(Tile(0, 0, 1, 1), smoothing_sigma_px=0.0).class_maps
+        if at_a_pixel is None:
+            return None
+        nothing = np.zeros((0, len(at_a_pixel)), np.float32)
+        return np.concatenate([nothing, *self._class_probabilities])[order]
 
     def _find_pieces(self) -> Components:
         """Return the pieces of foreground that may be large enough, with holes filled if that is configured."""
@@ -255,13 +272,14 @@ class _Cutter:
             None
             if instance_maps.seed_map is None
             else np.where(is_here, instance_maps.seed_map, np.float32(0)),
+            instance_maps.class_maps,
         )
         smoothed = self._settings.model_copy(update={"smoothing_sigma_px": 0.0})
         found = instances_from_maps(alone, smoothed)
         if not len(found.scores):
             return
         self._write(window, found.labels)
-        self._keep(self._first_pixels_of(found, window), found.scores)
+        self._keep(self._first_pixels_of(found, window), found.scores, found.class_probabilities)
 
     def _cut_giant(self, pieces: Components, number: int, window: Tile) -> None:
         """Cut a piece that is too large to be looked at as a whole."""
@@ -272,10 +290,11 @@ class _Cutter:
             ),
             is_here=lambda part: self._piece_of(pieces, part) == number,
         )
-        first_pixels, scores = cut_giant(
-            giant, self._settings, self._folder, self._blended.width, self._write, block_px=self._block_px
+        self._keep(
+            *cut_giant(
+                giant, self._settings, self._folder, self._blended.width, self._write, block_px=self._block_px
+            )
         )
-        self._keep(first_pixels, scores)
 
     def _write(self, window: Tile, labels: NDArray[np.int32]) -> None:
         """Write instances int32[h, w], 1 to n, behind those that were found before; elsewhere the pieces stay."""
@@ -288,7 +307,14 @@ class _Cutter:
         rows, columns = np.divmod(first, window.width)
         return (rows + window.y) * self._blended.width + columns + window.x
 
-    def _keep(self, first_pixels: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+    def _keep(
+        self,
+        first_pixels: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        class_probabilities: NDArray[np.float32] | None,
+    ) -> None:
         self._first_pixels.append(first_pixels)
         self._scores.append(scores)
+        if class_probabilities is not None:
+            self._class_probabilities.append(class_probabilities)
         self._num_found += len(scores)

@@ -35,12 +35,12 @@ _EDGE_PX = 3.0
 
 
 class Detected(Closing):
-    """What was found in all tiles of an image; the masks in a scratch file. A context manager.
+    """The detections in all tiles of an image; their masks are in a scratch file. A context manager.
 
     Args:
-        height: Of the image.
-        width: Of the image.
-        folder: For the scratch file.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        folder: Folder for the scratch file.
     """
 
     def __init__(self, height: int, width: int, folder: Path) -> None:
@@ -51,14 +51,15 @@ class Detected(Closing):
         self._boxes: list[NDArray[np.float32]] = []
         self._scores: list[NDArray[np.float32]] = []
         self._is_cut: list[NDArray[np.bool_]] = []
+        self._of_classes: list[NDArray[np.float32]] = []
         self._mask_side = 0
 
     def close(self) -> None:
-        """Give the scratch file's room back."""
+        """Close the scratch file, which frees its disk space."""
         self._masks.close()
 
     def add(self, tile: Tile, found: Detections) -> None:
-        """Keep what was found in a tile, whose size is that of `found`."""
+        """Add the detections in a tile. The sizes of `found` and of the tile must agree."""
         assert found.size == (tile.height, tile.width), (found.size, tile)
         x1, y1, x2, y2 = found.boxes.T
         is_cut = (x1 < _EDGE_PX) & (tile.x > 0)
@@ -69,22 +70,29 @@ class Detected(Closing):
         self._boxes.append(found.boxes)
         self._scores.append(found.scores)
         self._is_cut.append(is_cut)
+        if found.class_probabilities is not None:
+            self._of_classes.append(found.class_probabilities)
         self._mask_side = found.masks.shape[-1]
         view = memoryview(np.ascontiguousarray(found.masks, np.float32).reshape(-1).view(np.uint8).data)
         while view:
             view = view[self._masks.write(view) :]
 
-    def cut(self, settings: PostprocessSettings, labels: ScratchArray[np.int32]) -> NDArray[np.float32]:
-        """Write the label map, labels 1 to n in the order in which pixels were given away; return scores float32[n].
+    def cut(
+        self, settings: PostprocessSettings, labels: ScratchArray[np.int32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Write the label map of the image, and return the scores of its instances, and their classes.
+
+        Returns:
+            Scores float32[n], and class probabilities float32[n, K]; None if classes were not learned.
 
         Args:
-            settings: See `instances_from_detections`.
-            labels: int32[H, W], all 0.
+            settings: Settings of post-processing, see `instances_from_detections`.
+            labels: int32[H, W], all 0; labels 1 to n are written, in the order in which detections got their pixels.
         """
         boxes = np.concatenate([np.zeros((0, 4), np.float32), *self._boxes])
         scores = np.concatenate([np.zeros(0, np.float32), *self._scores])
         is_cut = np.concatenate([np.zeros(0, np.bool_), *self._is_cut])
-        kept: list[float] = []
+        kept: list[int] = []
         for index in np.lexsort((-scores, is_cut)):
             if scores[index] <= settings.min_score:
                 continue
@@ -98,10 +106,11 @@ class Detected(Closing):
             there = labels.read(window)
             free = claim(mask, there, settings)
             if free is not None:
-                kept.append(scores[index])
+                kept.append(int(index))
                 there[free] = len(kept)
                 labels.write(window, there)
-        return np.array(kept, np.float32)
+        order = np.array(kept, np.int64)
+        return scores[order], np.concatenate(self._of_classes)[order] if self._of_classes else None
 
     def _mask(self, index: int) -> NDArray[np.float32]:
         num_bytes = self._mask_side**2 * np.dtype(np.float32).itemsize
@@ -124,13 +133,13 @@ def see_detections(
     The caller closes the result, which holds a scratch file. An image no larger than a tile is one tile.
 
     Args:
-        predictor: Of a model that finds instances one by one.
+        predictor: Predictor of a model that finds instances one by one.
         raster: The image.
-        folder: For scratch files.
-        tile_px: Side of a tile.
-        overlap_px: Least overlap of neighbours.
-        selection: Decides which tiles the model sees; None for all.
-        progress: Receives the number of tiles done, with those left out, and the number of all tiles.
+        folder: Folder for the scratch file.
+        tile_px: Side of a tile, in pixels.
+        overlap_px: Least overlap of neighbouring tiles, in pixels.
+        selection: Chooses the tiles to predict; None for all.
+        progress: Called with the numbers of finished (or skipped) and of all tiles.
 
     Raises:
         OSError: The scratch file could not be written.
@@ -153,20 +162,22 @@ def see_detections(
 
 
 def cut_detected(detected: Detected, settings: PostprocessSettings, folder: Path) -> LabelMap:
-    """Return the instances of an image; of one tile, those of `instances_from_detections`.
+    """Return the instances of an image; for a single tile, the same as `instances_from_detections`.
 
     Args:
-        detected: What was found.
-        settings: How instances are cut.
-        folder: For scratch files: 4 bytes for each pixel.
+        detected: The detections in the image.
+        settings: Settings of post-processing.
+        folder: Folder for scratch files, which take 4 bytes for each pixel.
 
     Raises:
         OSError: The scratch file could not be written.
     """
     labels = ScratchArray((detected.height, detected.width), np.int32, folder)
     try:
-        scores = detected.cut(settings, labels)
+        scores, of_classes = detected.cut(settings, labels)
     except BaseException:
         labels.close()
         raise
-    return LabelMap(labels, np.arange(len(scores) + 1, dtype=np.int32), scores, sign=1)
+    return LabelMap(
+        labels, np.arange(len(scores) + 1, dtype=np.int32), scores, sign=1, class_probabilities=of_classes
+    )

@@ -16,10 +16,10 @@ __all__ = [
     "Comparison",
     "Disagreement",
     "Mirrored",
-    "compare",
+    "compare_predictions",
     "disagreement_of",
+    "disputed_region",
     "read_mirrored",
-    "region_of",
 ]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -31,12 +31,12 @@ _MAX_CENTRES = 200
 
 
 class Mirrored(Closing):
-    """Another raster upside down, from right to left, or both.
+    """A raster that shows another one upside down, from right to left, or both.
 
     Args:
-        source: The raster; stays open.
-        rows: Whether the last row comes first.
-        columns: Whether the last column comes first.
+        source: The other raster; it stays open.
+        rows: Whether rows are in reverse order.
+        columns: Whether columns are in reverse order.
     """
 
     def __init__(self, source: Raster, *, rows: bool, columns: bool) -> None:
@@ -46,19 +46,19 @@ class Mirrored(Closing):
         self.header, self.pixel_size_um = source.header, source.pixel_size_um
 
     def read(self, window: Tile) -> NDArray[np.uint8]:
-        """Return the pixels [h, w, C] of a window."""
+        """Return the pixels of a window, [h, w, C]."""
         there = _mirrored(window, self.height, self.width, rows=self._rows, columns=self._columns)
         return _turned(self._source.read(there), rows=self._rows, columns=self._columns)
 
 
 def read_mirrored(labels: LabelMap, window: Tile, *, rows: bool, columns: bool) -> NDArray[np.int32]:
-    """Return the labels int32[h, w] of a window of an image whose `Mirrored` one they are of.
+    """Return the labels of a window of an image, int32[h, w], from the label map of its mirrored version.
 
     Args:
         labels: Label map of the mirrored image.
-        window: In the image that is not mirrored.
-        rows: Whether the last row comes first in the mirrored one.
-        columns: Whether the last column comes first in the mirrored one.
+        window: The window, in the image that is not mirrored.
+        rows: Whether rows are in reverse order in the mirrored version.
+        columns: Whether columns are in reverse order in the mirrored version.
     """
     there = _mirrored(window, labels.height, labels.width, rows=rows, columns=columns)
     return _turned(labels.read(there), rows=rows, columns=columns)
@@ -79,7 +79,7 @@ def _turned(array: NDArray[_Scalar], *, rows: bool, columns: bool) -> NDArray[_S
 
 @dataclass(frozen=True)
 class Comparison:
-    """One other prediction of an image, next to ours."""
+    """The comparison of one other prediction of an image with ours."""
 
     best_iou: NDArray[np.float64]
     """float64[n], of each of our n objects: its largest IoU with an object of the other prediction."""
@@ -89,7 +89,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How much predictions of an image disagree. 0: they are the same; 1: none has an object of another one."""
+    """How much predictions of an image disagree: 0 if they are the same, 1 if no object is in two of them."""
 
     of_objects: NDArray[np.float64]
     """float64[n]: 1 minus the mean, over the other predictions, of the object's best IoU there."""
@@ -102,17 +102,17 @@ class Disagreement:
 
     @property
     def of_image(self) -> float:
-        """The mean over our objects and the missed ones, which count 1; 0 where there is no object."""
+        """Mean disagreement over our objects and the missed ones (which count 1); 0 without any object."""
         num = len(self.of_objects) + self.num_missed
         return float((self.of_objects.sum() + self.num_missed) / num) if num else 0.0
 
 
-def compare(ours: LabelMap, theirs: Callable[[Tile], NDArray[np.int32]]) -> Comparison:
-    """Return how another prediction compares with ours, block by block.
+def compare_predictions(ours: LabelMap, theirs: Callable[[Tile], NDArray[np.int32]]) -> Comparison:
+    """Return the comparison of another prediction of an image with ours, computed block by block.
 
     Args:
-        ours: Our objects, 1 to n.
-        theirs: Returns the other's labels of a window, int32[h, w], 1 to m.
+        ours: Label map of our objects, 1 to n.
+        theirs: Function that returns the other prediction's labels of a window, int32[h, w], 1 to m.
     """
     pairs: dict[tuple[int, int], int] = {}
     our_areas = np.zeros(len(ours) + 1, np.int64)
@@ -147,27 +147,27 @@ def _with_moments(sums: NDArray[np.float64], labels: NDArray[np.int32], block: T
 
 
 def disagreement_of(comparisons: Sequence[Comparison]) -> Disagreement:
-    """Return how much a prediction and others of the same image disagree.
+    """Return how much our prediction of an image disagrees with others.
 
     Args:
-        comparisons: With each of the others, at least one.
+        comparisons: The comparison with each of the others, at least one.
     """
     missed = np.concatenate([each.missed_at for each in comparisons])
     best = np.mean([each.best_iou for each in comparisons], axis=0)
     return Disagreement(1.0 - best, len(missed) / len(comparisons), missed, len(comparisons))
 
 
-def region_of(
+def disputed_region(
     found: Disagreement, centres: NDArray[np.float64], height: int, width: int, *, side_px: int
 ) -> Tile:
-    """Return the window of an image in which predictions disagree most; the whole image where it is no larger.
+    """Return the window of an image in which predictions disagree most; the whole image if it is not larger.
 
     Args:
-        found: How much they disagree.
+        found: The disagreement of the predictions.
         centres: float64[n, 2], row and column of the centre of each of our objects.
-        height: Of the image.
-        width: Of the image.
-        side_px: Side of the window.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        side_px: Side of the window, in pixels.
     """
     h, w = min(height, side_px), min(width, side_px)
     points = np.concatenate([centres.reshape(-1, 2), found.missed_at])

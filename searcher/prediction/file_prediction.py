@@ -3,12 +3,13 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from searcher.data_pipeline.exceptions import DataError
@@ -21,7 +22,7 @@ from searcher.prediction.detections import cut_detected, see_detections
 from searcher.prediction.geojson import write_geojson
 from searcher.prediction.images import Normalised, open_image
 from searcher.prediction.label_map import LabelMap
-from searcher.prediction.morphology import measure_objects
+from searcher.prediction.morphology import Column, measure_objects
 from searcher.prediction.outputs import (
     OUTPUTS,
     all_or_nothing,
@@ -37,6 +38,7 @@ from searcher.renamed import old_names
 
 __all__ = [
     "PIXEL_SIZES_UM",
+    "ClassFound",
     "FailedImage",
     "Options",
     "PredictedImage",
@@ -65,7 +67,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is wanted of every image."""
+    """Settings of a prediction that are the same for every image."""
 
     folder: Path
     """Where outputs go; scratch files, too."""
@@ -77,6 +79,8 @@ class Options:
     """Of `OUTPUTS`."""
     class_name: str = "Gland"
     """Class of the objects in GeoJSON."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes that the networks tell apart; empty: none, and `class_name` is that of every object."""
     threshold: float | None = None
     """Probability above which a pixel is foreground, or score above which a detection counts; None: as trained."""
     min_area_px: int | None = None
@@ -88,8 +92,27 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassFound:
+    """The objects of one class in an image."""
+
+    objects: int
+    area_px: int | None
+    """Of all of them; None where they were not measured."""
+
+    def to_dict(self, pixel_size_um: float | None) -> dict[str, Any]:
+        """Return plain values.
+
+        Args:
+            pixel_size_um: Side of a pixel; None where it is not known.
+        """
+        is_known = self.area_px is not None and pixel_size_um is not None
+        area_um2 = self.area_px * pixel_size_um**2 if is_known else None  # type: ignore[operator]
+        return {"objects": self.objects, "area_px": self.area_px, "area_um2": area_um2}
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictedImage:
-    """What was found in an image."""
+    """The result of predicting one image: its size, and number and area of the objects."""
 
     name: str
     """Its file's name."""
@@ -103,6 +126,8 @@ class PredictedImage:
     area_px: int | None
     """Of all objects; None where they were not measured."""
     seconds: float
+    classes: Mapping[str, "ClassFound"] = field(default_factory=dict)
+    """What was found of each class, by its name; empty where none were learned."""
     is_dark: bool = False
     """Whether networks that take an image as it is got one whose values are all low; see `Normalised.is_dark`."""
     glass_tiles: int = 0
@@ -110,20 +135,26 @@ class PredictedImage:
 
     @property
     def area_um2(self) -> float | None:
-        """Of all objects."""
+        """Area of all objects in square micrometres; None if the pixel size is not known."""
         if self.area_px is None or self.pixel_size_um is None:
             return None
         return self.area_px * self.pixel_size_um**2
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        values = {name: value for name, value in vars(self).items() if name not in ("is_dark", "glass_tiles")}
-        return values | {"area_um2": self.area_um2}
+        left_out = ("is_dark", "glass_tiles", "classes")
+        values = {name: value for name, value in vars(self).items() if name not in left_out}
+        values["area_um2"] = self.area_um2
+        if self.classes:
+            values["classes"] = {
+                name: found.to_dict(self.pixel_size_um) for name, found in self.classes.items()
+            }
+        return values
 
 
 @dataclass(frozen=True)
 class FailedImage:
-    """An image that could not be predicted."""
+    """An image that could not be predicted, and the reason."""
 
     name: str
     """Its file's name."""
@@ -141,17 +172,17 @@ def predict_images(
     done: Callable[[PredictedImage | FailedImage], None],
     progress: Progress | None = None,
 ) -> None:
-    """Predict images one after the other; a broken one is left out, and said.
+    """Predict images one after the other; a broken image does not stop the others.
 
     Args:
-        paths: Files of different names without extension.
+        paths: Image files whose names differ without their endings.
         predictor: The models.
-        options: What is wanted.
-        done: Receives the result of each.
-        progress: Receives the current task.
+        options: Settings that are the same for every image.
+        done: Called with the result of each image.
+        progress: Receives the progress within an image; None for nobody.
 
     Raises:
-        UserError: The disk is full, or does not work. What was done before is complete.
+        UserError: The disk is full or broken. The outputs of earlier images are complete.
     """
     for path in paths:
         done(
@@ -167,16 +198,16 @@ def predict_images(
 def guarded(
     path: Path, folder: Path, work: Callable[[], _Result], *, remedy: str = "make room"
 ) -> "_Result | FailedImage":
-    """Return what comes of an image; of a broken one, why.
+    """Return the result of work on an image; for a broken image, a `FailedImage` with the reason.
 
     Args:
-        path: The image.
-        folder: Where outputs go, for the message.
-        work: What is done with the image.
-        remedy: Where the disk fails.
+        path: The image file.
+        folder: Folder of the outputs, for messages.
+        work: Function that does the work.
+        remedy: Remedy in the message if the disk is full.
 
     Raises:
-        UserError: The disk is full, or does not work.
+        UserError: The disk is full or broken.
     """
     try:
         return work()
@@ -218,13 +249,13 @@ def _unforeseen(path: Path, error: Exception) -> str:
 def predict_image(
     path: Path, predictor: Predictor, options: Options, progress: Progress | None = None
 ) -> PredictedImage:
-    """Predict an image and write what is wanted of it.
+    """Predict an image, write the wanted outputs, and return the result.
 
     Args:
-        path: The image's file.
+        path: The image file.
         predictor: The networks.
-        options: What to write, where, and how to cut the image.
-        progress: Receives what is done, and how much of it; None for nobody.
+        options: What to write, where, and how to cut instances.
+        progress: Receives the progress; None for nobody.
 
     Raises:
         UserError: The image cannot be used.
@@ -258,7 +289,7 @@ def predict_image(
             labels.resize(raster.height, raster.width)
             if options.region is not None:
                 keep_in_region(labels, options.region)
-            area_px = None
+            area_px, table = None, {}
             if {"csv", "geojson"} & {*written}:
                 table = measure_objects(
                     labels,
@@ -268,15 +299,18 @@ def predict_image(
                     is_stained=kind.is_colour,
                 )
                 area_px = int(table["area_px"].sum())
+                table |= _class_columns(labels, options.class_names)
             say("writing", 0, 1)
             if "labels" in written:
                 write_labels(written["labels"], labels, pixel_size_um)
             if "overlay" in written:
-                write_overlay(written["overlay"], labels, shown)
+                write_overlay(written["overlay"], labels, shown, options.class_names)
             if "csv" in written:
                 write_csv(written["csv"], table)
             if "geojson" in written:
-                write_geojson(written["geojson"], labels, table, options.class_name)
+                write_geojson(
+                    written["geojson"], labels, table, options.class_name, class_names=options.class_names
+                )
             if not is_unchanged():
                 raise UserError(
                     f"{path}: the file must stay as it is while it is read, got another one; predict it again"
@@ -290,6 +324,7 @@ def predict_image(
             objects=len(labels),
             area_px=area_px,
             seconds=round(time.monotonic() - began, 3),
+            classes=_found_by_class(labels, options.class_names, table.get("area_px")),
             is_dark=shown.is_dark,
             glass_tiles=selection.num_glass,
         )
@@ -304,26 +339,56 @@ def find_objects(
     settings: PostprocessSettings | None = None,
     selection: Selection | None = None,
 ) -> LabelMap:
-    """Return the objects in an image of any size, at the size that it has.
+    """Return the objects in an image of any size, as a label map of the image's size.
 
     Args:
         predictor: The models.
         raster: The image.
-        folder: For scratch files.
-        progress: Receives the number of finished tiles and of all.
-        settings: How instances are cut; None: as the models say.
-        selection: Which tiles the models see; None for all.
+        folder: Folder for scratch files.
+        progress: Called with the numbers of finished and of all tiles.
+        settings: Settings of post-processing; None for those of the models.
+        selection: Chooses the tiles to predict; None for all.
 
     Raises:
-        UserError: The image does not decode.
-        OSError: No room for scratch files.
+        UserError: The image cannot be decoded.
+        OSError: The disk is full.
     """
     settings = settings or predictor.postprocess
     if predictor.is_dense:
         with see_dense(predictor, raster, folder, selection=selection, progress=progress) as blended:
             return cut_blended(blended, settings, folder)
     with see_detections(predictor, raster, folder, selection=selection, progress=progress) as detected:
-        return cut_detected(detected, settings, folder)
+        labels = cut_detected(detected, settings, folder)
+    if predictor.num_classes and labels.class_probabilities is None:  # no tile was seen
+        labels.class_probabilities = np.zeros((len(labels), predictor.num_classes), np.float32)
+    return labels
+
+
+def _class_columns(labels: LabelMap, class_names: Sequence[str]) -> dict[str, Column]:
+    """Return the columns `class` and `class_probability` of the table of objects; none without classes."""
+    classes, probabilities = labels.classes, labels.class_probabilities
+    if classes is None or probabilities is None or not class_names:
+        return {}
+    return {
+        "class": np.array(class_names, object)[classes - 1],
+        "class_probability": probabilities.max(axis=1, initial=0),
+    }
+
+
+def _found_by_class(
+    labels: LabelMap, class_names: Sequence[str], areas: Column | None
+) -> dict[str, ClassFound]:
+    """Return what was found of each class, also of those without objects; nothing without classes."""
+    classes = labels.classes
+    if classes is None:
+        return {}
+    return {
+        name: ClassFound(
+            objects=int(np.count_nonzero(classes == number)),
+            area_px=None if areas is None else int(areas[classes == number].sum()),
+        )
+        for number, name in enumerate(class_names, start=1)
+    }
 
 
 def _settings(predictor: Predictor, options: Options, scale: float) -> PostprocessSettings:
@@ -360,15 +425,15 @@ def _check_pixel_size(path: Path, pixel_size_um: float | None) -> None:
 
 
 def resampling_scale(path: Path, pixel_size_um: float | None, trained_um: float | None) -> float:
-    """Return how many pixels the network is to see per pixel of an image; 1 where either's size is not known.
+    """Return the factor by which an image is resized for the network; 1 if a pixel size is not known.
 
     Args:
-        path: The image's file, for messages.
-        pixel_size_um: Side of the image's pixels in micrometres; None where it is not known.
-        trained_um: The same of the training images.
+        path: The image file, for messages.
+        pixel_size_um: Side of the image's pixels in micrometres; None if it is not known.
+        trained_um: Side of the training images' pixels in micrometres; None if it is not known.
 
     Raises:
-        UserError: The image's pixels are none that can be, or differ too much from those of the training.
+        UserError: The pixel size is implausible, or differs too much from that of the training images.
     """
     _check_pixel_size(path, pixel_size_um)
     if pixel_size_um is None or trained_um is None:

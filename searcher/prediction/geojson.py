@@ -3,7 +3,7 @@
 import json
 import math
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from searcher.data_pipeline.tiling import Tile
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import Column
 from searcher.prediction.outlines import Polygon, outline
+from searcher.report.class_colours import class_colour
 from searcher.report.overlays import PREDICTION_COLOUR
 
 __all__ = ["object_ids", "write_corrections", "write_geojson"]
@@ -23,8 +24,15 @@ _OBJECTS = uuid.uuid5(uuid.NAMESPACE_URL, "gland-searcher/objects")
 _REGION_COLOUR = (255, 200, 0)
 
 
-def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], class_name: str) -> None:
-    """Write the objects as QuPath reads them: a detection each, with id, outline, class and measurements.
+def write_geojson(
+    path: Path,
+    labels: LabelMap,
+    table: Mapping[str, Column],
+    class_name: str,
+    *,
+    class_names: Sequence[str] = (),
+) -> None:
+    """Write all objects as GeoJSON for QuPath: a detection each, with id, outline, class and measurements.
 
     The id is a UUID that follows from the file's name, the object's number and its bounding box.
 
@@ -33,17 +41,19 @@ def write_geojson(path: Path, labels: LabelMap, table: Mapping[str, Column], cla
     Args:
         path: The file to write.
         labels: The label map, read in windows.
-        table: Measurements by column, a value for each object in the order of its number.
+        table: Measurements by column, a value for each object in the order of the labels.
         class_name: Class of every object.
+        class_names: Names of the classes that were learned, each object's then being its own; empty: there are none.
     """
     # QuPath has the area itself, and places by the outline.
     columns = {
         name: column.tolist()
         for name, column in table.items()
-        if not name.startswith(("label", "bbox", "centroid"))
+        if not name.startswith(("label", "bbox", "centroid")) and name != "class"
     }
     measured = ({name: column[index] for name, column in columns.items()} for index in range(len(labels)))
-    _write(path, _features(path.stem, labels, table, class_name, "detection", range(len(labels)), measured))
+    classified = _classified(labels, class_name, class_names)
+    _write(path, _features(path.stem, labels, table, classified, "detection", range(len(labels)), measured))
 
 
 def write_corrections(
@@ -54,34 +64,37 @@ def write_corrections(
     *,
     region: Tile,
     disagreement: NDArray[np.float64],
+    class_names: Sequence[str] = (),
 ) -> None:
-    """Write a region to correct, and the objects in it, as annotations, which can be edited in QuPath.
+    """Write a region to correct and the objects in it as GeoJSON annotations, which QuPath can edit.
 
-    Each object has its `disagreement` as a measurement. `searcher data import` takes the corrected file back: outside
-    the region nothing is annotated.
+    Each object has its `disagreement` as a measurement. `searcher data import` imports the corrected file: outside the
+    region nothing is annotated.
 
     Args:
-        path: The file.
-        labels: All objects of the image.
-        table: What `measure_objects` found.
+        path: The file to write.
+        labels: Label map of the whole image.
+        table: The result of `measure_objects`.
         class_name: Class of the objects.
-        region: What a person looks at; an object is written, whole, if its bounding box meets it.
-        disagreement: float64[n], 0 to 1.
+        region: The region to correct. An object is written, whole, if its bounding box meets the region.
+        disagreement: float64[n], disagreement about each object, 0 to 1.
+        class_names: As for `write_geojson`.
     """
     met = [index for index, box in enumerate(_boxes(table)) if _meet(box, region)]
     measured = (
         {DISAGREEMENT: float(disagreement[index]), "score": float(table["score"][index])} for index in met
     )
-    objects = _features(path.stem, labels, table, class_name, "annotation", met, measured)
+    classified = _classified(labels, class_name, class_names)
+    objects = _features(path.stem, labels, table, classified, "annotation", met, measured)
     _write(path, (each for part in ([_region(region)], objects) for each in part))
 
 
 def object_ids(stem: str, table: Mapping[str, Column]) -> list[str]:
-    """Return the ids that the objects have in files of an image.
+    """Return the id of each object, as the GeoJSON files of an image have it.
 
     Args:
-        stem: The file's name without its last ending.
-        table: What `measure_objects` found.
+        stem: Name of the image file without its last ending.
+        table: The result of `measure_objects`.
     """
     return [
         str(uuid.uuid5(_OBJECTS, f"{stem!a}/{number}/{box.y},{box.x},{box.height},{box.width}"))
@@ -107,7 +120,7 @@ def _features(
     stem: str,
     labels: LabelMap,
     table: Mapping[str, Column],
-    class_name: str,
+    classified: Callable[[int], dict[str, Any]],
     object_type: str,
     wanted: Sequence[int],
     measured: Iterator[dict[str, float]],
@@ -121,12 +134,26 @@ def _features(
             "properties": {
                 "objectType": object_type,
                 "name": str(index + 1),
-                "classification": {"name": class_name, "color": list(PREDICTION_COLOUR)},
+                "classification": classified(index),
                 "measurements": {
                     name: _rounded(value) for name, value in values.items() if math.isfinite(value)
                 },
             },
         }
+
+
+def _classified(
+    labels: LabelMap, class_name: str, class_names: Sequence[str]
+) -> Callable[[int], dict[str, Any]]:
+    """Return what gives an object's classification by its index: its class if any were learned, else one for all."""
+    classes = labels.classes
+    if classes is None or not class_names:
+        return lambda _: {"name": class_name, "color": list(PREDICTION_COLOUR)}
+    by_number = [
+        {"name": name, "color": list(class_colour(number))}
+        for number, name in enumerate(class_names, start=1)
+    ]
+    return lambda index: by_number[classes[index] - 1]
 
 
 def _region(region: Tile) -> dict[str, Any]:

@@ -24,7 +24,10 @@ __all__ = ["Giant", "cut_giant"]
 
 
 class Giant(NamedTuple):
-    """A piece of foreground; windows are in the image's coordinates."""
+    """A connected piece of foreground that is too large for memory, with functions that read its maps.
+
+    All windows are in the image's coordinates.
+    """
 
     window: Tile
     """Its bounding box."""
@@ -45,19 +48,21 @@ def cut_giant(
     write: Write,
     *,
     block_px: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Cut a piece into instances, and say of each what its first pixel in the image is, and its mean probability.
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]:
+    """Cut a piece of foreground into instances, and return the first pixel and the mean probabilities of each.
 
     Args:
-        giant: The piece.
-        settings: How instances are cut.
-        folder: For scratch files: 8 bytes for each pixel of the bounding box.
-        width: Of the image; a first pixel is `row * width + column`.
-        write: Gets a window and its labels int32[h, w], 1 to n, 0 for none. Windows are written once.
-        block_px: Side of a window; its margin is a quarter of that.
+        giant: The piece of foreground.
+        settings: Settings of post-processing.
+        folder: Folder for scratch files, which take 8 bytes for each pixel of the bounding box.
+        width: Width of the image; a first pixel is `row * width + column`.
+        write: Function that receives a window and its labels int32[h, w], 1 to n, 0 for none. Each window is written
+            once.
+        block_px: Side of a window in pixels; its margin is a quarter of that.
 
     Returns:
-        int64[n] and float32[n].
+        The first pixels, int64[n]; the mean probabilities, float32[n]; and those of the classes, float32[n, K], None
+        if classes were not learned.
     """
     top, left, height, box_width = giant.window
     with (
@@ -72,16 +77,11 @@ def cut_giant(
         num_labels = flooding.run()
         tally = _Tally(num_labels)
         for block in blocks_of(height, box_width, block_px):
-            tally.add(
-                flooding.filled(block),
-                shifted.instance_maps(block).foreground_map,
-                _moved(block, top, left),
-                width,
-            )
-        number_of, first_pixels, scores = tally.close(settings.min_object_area_px)
+            tally.add(flooding.filled(block), shifted.instance_maps(block), _moved(block, top, left), width)
+        number_of, first_pixels, scores, of_classes = tally.close(settings.min_object_area_px)
         for block in blocks_of(height, box_width, block_px):
             write(_moved(block, top, left), number_of[flooding.filled(block)])
-        return first_pixels, scores
+        return first_pixels, scores, of_classes
 
 
 class _Flooding:
@@ -103,7 +103,7 @@ class _Flooding:
         self._is_one = False
 
     def run(self) -> int:
-        """Flood, and return the number of labels; not all need have pixels."""
+        """Flood the piece from its seeds, and return the number of labels; some labels may have no pixels."""
         settings = self._settings
         is_split = self._giant.instance_maps(Tile(0, 0, 1, 1)).seed_map is not None
         found = label_components(
@@ -131,7 +131,7 @@ class _Flooding:
         return num_seeds + len(rest.areas) - 1
 
     def filled(self, block: Tile) -> NDArray[np.int32]:
-        """Return the labels of a block with the instances' holes filled, if they are to be."""
+        """Return the labels of a block; holes of instances are filled if `fill_holes` is set."""
         if self._is_one:
             return self._giant.is_here(block).astype(np.int32)
         if not self._settings.fill_holes:
@@ -183,30 +183,43 @@ class _Flooding:
 
 
 class _Tally:
-    """First pixel, area and mean probability of labels, gathered window by window."""
+    """First pixel, area and mean probabilities of labels, gathered window by window."""
 
     def __init__(self, num_labels: int) -> None:
         self._first = np.full(num_labels + 1, np.iinfo(np.int64).max)
         self._areas = np.zeros(num_labels + 1, np.int64)
         self._totals = np.zeros(num_labels + 1)
+        self._of_classes: NDArray[np.float64] | None = None
 
-    def add(
-        self, labels: NDArray[np.int32], probability: NDArray[np.float32], window: Tile, width: int
-    ) -> None:
-        """Count a window of the image, which is `width` pixels wide."""
+    def add(self, labels: NDArray[np.int32], maps: InstanceMaps, window: Tile, width: int) -> None:
+        """Add the pixels of a window of the image to the sums; the image is `width` pixels wide."""
         flat, num = labels.ravel(), len(self._areas)
         self._areas += np.bincount(flat, minlength=num)
-        self._totals += np.bincount(flat, weights=probability.ravel(), minlength=num)
+        self._totals += np.bincount(flat, weights=maps.foreground_map.ravel(), minlength=num)
+        if maps.class_maps is not None:
+            if self._of_classes is None:
+                self._of_classes = np.zeros((num, len(maps.class_maps)))
+            for index, of_class in enumerate(maps.class_maps):
+                self._of_classes[:, index] += np.bincount(flat, of_class.ravel(), num)
         rows, columns = np.divmod(np.flatnonzero(flat), window.width)
         np.minimum.at(self._first, flat[flat > 0], (rows + window.y) * width + columns + window.x)
 
-    def close(self, min_area_px: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
-        """Return the number 1 to n of each label that is large enough, and first pixel and mean of each number."""
+    def close(
+        self, min_area_px: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the number of each label, and the first pixel and the mean probabilities of each number.
+
+        Labels below `min_area_px` get number 0, the others 1 to n. A first pixel is `row * width + column` in the
+        image. Means are those of foreground, float32[n], and of the classes, float32[n, K] or None.
+        """
         is_kept = self._areas >= max(1, min_area_px)
         is_kept[0] = False
         number_of = np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)
         scores = self._totals[is_kept] / self._areas[is_kept]
-        return number_of, self._first[is_kept], scores.astype(np.float32)
+        of_classes = None
+        if self._of_classes is not None:
+            of_classes = (self._of_classes[is_kept] / self._areas[is_kept, None]).astype(np.float32)
+        return number_of, self._first[is_kept], scores.astype(np.float32), of_classes
 
 
 def _moved(part: Tile, top: int, left: int) -> Tile:

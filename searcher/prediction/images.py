@@ -36,16 +36,16 @@ _NUM_SAMPLES = 4
 
 
 def open_image(path: Path, scratch_folder: Path, kind: ImageKind | None = None) -> Raster:
-    """Open an image as a raster of its own values; its pixels are read later, window by window.
+    """Return an image file as raster with its own values; pixels are read later, window by window.
 
     Args:
         path: The file.
-        scratch_folder: Where there is room for a large image that can only be decoded as a whole.
-        kind: What the models take; by default 8 bit colour.
+        scratch_folder: Folder with room for a large image that can only be decoded whole.
+        kind: The kind of images that the models expect; None for 8 bit colour.
 
     Raises:
-        DataError: The file does not decode, or is no image that the models take.
-        OSError: No room for it.
+        DataError: The file cannot be decoded, or is not of the expected kind.
+        OSError: The disk is full.
     """
     raster = open_raster(path, scratch_folder)
     try:
@@ -57,15 +57,15 @@ def open_image(path: Path, scratch_folder: Path, kind: ImageKind | None = None) 
 
 
 def require_kind(path: Path, header: ImageHeader, kind: ImageKind) -> None:
-    """Refuse an image that networks do not take.
+    """Raise an error if an image is not of the kind that networks expect.
 
     Args:
-        path: The image's file, for messages.
-        header: What the file says of itself.
-        kind: What the networks take.
+        path: The image file, for messages.
+        header: Header of the image.
+        kind: The kind of images that the networks expect.
 
     Raises:
-        DataError: It has other channels or another depth.
+        DataError: The image has other channels or another depth.
     """
     if kind.is_colour:
         require_rgb(path, header)
@@ -85,21 +85,21 @@ def require_kind(path: Path, header: ImageHeader, kind: ImageKind) -> None:
 
 
 def read_as_seen(path: Path, kind: ImageKind) -> NDArray[np.uint8]:
-    """Return a whole image as networks see it, uint8[H, W, C].
+    """Return a whole image as input for the networks, normalised: uint8[H, W, C].
 
     Raises:
-        DataError: The file does not decode, is no image that they take, or is too large to be read as a whole.
+        DataError: The file cannot be decoded, is not of the expected kind, or is too large to be read whole.
     """
     require_kind(path, read_header(path), kind)
     return kind.normalised(read_image(path))
 
 
 class Normalised(Closing):
-    """Another raster as the models see it, uint8[h, w, C]; grey in three equal channels where they take three.
+    """A raster that shows another one normalised for the models, uint8[h, w, C]; grey becomes three channels if needed.
 
     Args:
-        source: The raster; stays open. Percentiles take one pass over it.
-        kind: What the models take.
+        source: The other raster; it stays open. For percentiles it is read once as a whole.
+        kind: The kind of images that the models expect.
     """
 
     def __init__(self, source: Raster, kind: ImageKind) -> None:
@@ -112,7 +112,7 @@ class Normalised(Closing):
 
     @property
     def is_dark(self) -> bool:
-        """Whether networks that take colour as it is get a dark image, brightened or not."""
+        """Whether the image is dark although the models use colours unchanged; it may have been brightened."""
         if not self._kind.is_colour:
             return False
         if self._kind.normalisation.brightens_dark:  # the whole image was looked at
@@ -120,7 +120,7 @@ class Normalised(Closing):
         return is_dark(self._source)
 
     def read(self, window: Tile) -> NDArray[np.uint8]:
-        """Return uint8[h, w, C] of a window."""
+        """Return the pixels of a window, uint8[h, w, C]."""
         return self._kind.fitted(self._levels.apply(self._source.read(window)))
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from searcher.data_pipeline.scratch import Closing, ScratchArray
 from searcher.data_pipeline.tiling import Tile
+from searcher.models.values import likeliest
 from searcher.prediction.components import blocks_of
 
 __all__ = ["LabelMap"]
@@ -15,13 +16,14 @@ _BLOCK_PX = 2048
 
 
 class LabelMap(Closing):
-    """Instances 1 to n of an image, read window by window. A context manager: the scratch file goes with it.
+    """A label map of instances 1 to n in a scratch file, read window by window. A context manager.
 
     Args:
-        scratch: int32[h, w], values of any meaning.
-        number_of: int32[values], the instance of `abs(value)`, 0 for none. Values of the other sign are background.
-        sign: 1 or -1, the sign of values that mean instances.
+        scratch: int32[h, w], values from which labels are looked up.
+        number_of: int32[values], the label of `abs(value)`, 0 for none. Values with the other sign are background.
+        sign: Sign of values that belong to instances, 1 or -1.
         scores: float32[n], confidence in each instance, 0 to 1.
+        class_probabilities: float32[n, K], of each instance and class; None where classes were not learned.
     """
 
     def __init__(
@@ -31,28 +33,36 @@ class LabelMap(Closing):
         scores: NDArray[np.float32],
         *,
         sign: int,
+        class_probabilities: NDArray[np.float32] | None = None,
     ) -> None:
         self._scratch = scratch
         self._number_of = number_of
         self._sign = np.int32(sign)
         self.scores = scores
         """float32[n]; `scores[i]` belongs to label `i + 1`."""
+        self.class_probabilities = class_probabilities
+        """float32[n, K], in the same order; None where classes were not learned."""
         self.height, self.width = scratch.shape[:2]
         self._sizes_there = (self.height, self.width)
 
     def close(self) -> None:
-        """Give the scratch file's room back."""
+        """Close the scratch file, which frees its disk space."""
         self._scratch.close()
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    @property
+    def classes(self) -> NDArray[np.int32] | None:
+        """int32[n], the likeliest class of each instance, from 1; None where classes were not learned."""
+        return None if self.class_probabilities is None else likeliest(self.class_probabilities)
+
     def blocks(self) -> Iterator[Tile]:
-        """Yield windows that partition the image, row by row, each small enough for memory."""
+        """Yield windows that together cover the image once, row by row, each small enough for memory."""
         return blocks_of(self.height, self.width, _BLOCK_PX)
 
     def read(self, window: Tile) -> NDArray[np.int32]:
-        """Return the labels int32[h, w] of a window that overlaps the image; 0 is background or outside the image."""
+        """Return the labels of a window, int32[h, w]; 0 is background. The window may extend beyond the image."""
         inside = Tile(
             max(window.y, 0),
             max(window.x, 0),
@@ -68,9 +78,13 @@ class LabelMap(Closing):
         return padded
 
     def resize(self, height: int, width: int) -> None:
-        """Give the map another size: each pixel gets the instance at its centre. Those that get none go.
+        """Give the label map another size. Each pixel gets the instance at its centre.
 
-        The remaining ones are renumbered in the same order.
+        Instances that get no pixel are removed; the others are numbered again in the same order.
+
+        Args:
+            height: New height, in pixels.
+            width: New width, in pixels.
         """
         if (height, width) == (self.height, self.width):
             return
@@ -84,15 +98,17 @@ class LabelMap(Closing):
         self.keep(is_left)
 
     def keep(self, is_left: NDArray[np.bool_]) -> None:
-        """Leave some instances, numbered again in the same order.
+        """Remove all instances except some, which are numbered again in the same order.
 
         Args:
-            is_left: bool[n + 1], by label; that of background does not matter.
+            is_left: bool[n + 1], whether each label stays; the value for the background is ignored.
         """
         is_left[0] = False
         number_of = np.where(is_left, np.cumsum(is_left), 0).astype(np.int32)
         self._number_of = number_of[self._number_of]
         self.scores = self.scores[is_left[1:]]
+        if self.class_probabilities is not None:
+            self.class_probabilities = self.class_probabilities[is_left[1:]]
 
     def _read_inside(self, window: Tile) -> NDArray[np.int32]:
         if (self.height, self.width) == self._sizes_there:

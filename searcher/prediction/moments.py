@@ -14,7 +14,7 @@ __all__ = ["Moments"]
 
 @dataclass
 class Moments:
-    """For each object: the number of values, the means, and the matrix of summed products of deviations from them."""
+    """For each object: the number of values, their means, and the summed products of deviations from the means."""
 
     count: NDArray[np.float64]
     """float64[n]."""
@@ -25,14 +25,14 @@ class Moments:
 
     @classmethod
     def empty(cls, num: int, num_quantities: int) -> "Moments":
-        """Return the moments of nothing, of so many objects."""
+        """Return moments without any value, for `num` objects."""
         return cls(
             np.zeros(num), np.zeros((num, num_quantities)), np.zeros((num, num_quantities, num_quantities))
         )
 
     @classmethod
     def of(cls, group: NDArray[Any], num: int, *quantities: NDArray[Any]) -> "Moments":
-        """Return the moments of values that belong to groups 0 to num - 1, none of which is empty.
+        """Return the moments of values that are divided into groups 0 to `num` - 1; no group may be empty.
 
         Args:
             group: int[k], the group of each value, 0 to `num` - 1.
@@ -55,7 +55,7 @@ class Moments:
         return np.asarray(np.sqrt(variance), np.float64)
 
     def add(self, objects: NDArray[np.intp], other: "Moments") -> None:
-        """Join what was found of some objects."""
+        """Add the moments of further values of some objects."""
         before, both = self.count[objects], self.count[objects] + other.count
         apart = other.mean - self.mean[objects]
         weight = before * other.count / both

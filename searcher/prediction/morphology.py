@@ -40,15 +40,15 @@ def measure_objects(
     *,
     is_stained: bool = True,
 ) -> dict[str, Column]:
-    """Return a table of all objects, a column of n values for each name; docs/predict.md says what they mean.
+    """Return a table of all objects, an array of n values for each column; docs/predict.md explains the columns.
 
     Args:
-        labels: The objects, 1 to n.
-        raster: Their image, of the same size: uint8 RGB where `is_stained`, else any channels with their own values.
-        pixel_size_um: Side of a pixel; without it there are no columns in um.
-        progress: Receives the number of finished blocks and of all.
-        is_stained: Whether it is tissue in bright field, whose stains and lumens are measured; else each channel's
-            intensity is.
+        labels: Label map of the objects, 1 to n.
+        raster: The image, of the same size: uint8 RGB if `is_stained`, otherwise any channels with their own values.
+        pixel_size_um: Side of a pixel in micrometres; None for no columns in um.
+        progress: Called with the numbers of finished and of all blocks.
+        is_stained: Whether the image shows stained tissue in bright field: then stains and lumens are measured,
+            otherwise the intensity of each channel.
     """
     channels = raster.header.channels
     appearance = Staining(len(labels)) if is_stained else Intensities(len(labels), channels)

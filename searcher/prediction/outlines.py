@@ -21,9 +21,9 @@ _BLOCK_PX = 2048
 
 
 class Polygon(NamedTuple):
-    """A ring and the holes in it. No ring meets itself, and two rings have single points in common at most.
+    """A ring and the holes in it. No ring touches itself, and two rings touch in single points at most.
 
-    Its pixels are connected by their sides, so the points where rings meet never cut its interior in two.
+    The polygon's pixels are connected by their sides, so points where rings touch never divide its interior.
     """
 
     exterior: Ring
@@ -45,12 +45,12 @@ class _Corners(NamedTuple):
 
 
 def outline(labels: LabelMap, number: int, box: Tile) -> list[Polygon]:
-    """Return the polygons of an object, one for each part that is connected by pixels' sides.
+    """Return the outline of an object as polygons, one for each part that is connected by pixels' sides.
 
     Args:
-        labels: All objects.
-        number: Which of them.
-        box: Its bounding box, or a larger window.
+        labels: Label map of all objects.
+        number: Label of the object.
+        box: Bounding box of the object, or a larger window.
     """
     corners = _corners(labels, number, box)
     rings = [simple for ring in _trace(corners) for simple in _simple_rings(ring)]

@@ -23,10 +23,12 @@ from PIL import Image
 
 from searcher.data_pipeline.images import Raster
 from searcher.data_pipeline.tiling import Tile
+from searcher.escaping import csv_cell
 from searcher.exceptions import UserError
 from searcher.prediction.components import blocks_of
 from searcher.prediction.label_map import LabelMap
 from searcher.prediction.morphology import Column
+from searcher.report.class_colours import colour_table, with_legend
 from searcher.report.composite import composite
 from searcher.report.overlays import overlay
 
@@ -61,10 +63,10 @@ _OUTLINE_PX = 2
 
 
 def output_paths(folder: Path, stem: str, wanted: Sequence[str]) -> dict[str, Path]:
-    """Return the file of each wanted output of an image.
+    """Return the path of each wanted output of an image, by the output's name.
 
     Args:
-        folder: Where outputs go.
+        folder: Folder of the outputs.
         stem: The image's name without its ending.
         wanted: Names of outputs, keys of `OUTPUTS`.
     """
@@ -72,14 +74,14 @@ def output_paths(folder: Path, stem: str, wanted: Sequence[str]) -> dict[str, Pa
 
 
 def check_places(image: Path, paths: Mapping[str, Path]) -> None:
-    """Check that outputs can have their names, before the work that they take.
+    """Check that the outputs of an image can be written under their names, before the work for them begins.
 
     Args:
-        image: Whose outputs they are.
-        paths: As `output_paths` returns them.
+        image: The image file.
+        paths: The result of `output_paths`.
 
     Raises:
-        UserError: A name is too long for the file system, or a folder has it.
+        UserError: A name is too long for the file system, or is the name of a folder.
     """
     for path in paths.values():
         try:
@@ -102,13 +104,13 @@ def check_places(image: Path, paths: Mapping[str, Path]) -> None:
 
 @contextmanager
 def all_or_nothing(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
-    """Yield where to write files instead; they are moved to `paths` if the body ends well, and else removed.
+    """Yield temporary paths to write; they are renamed to `paths` if the `with` block succeeds, otherwise deleted.
 
     Args:
-        paths: At least one file; all in one folder.
+        paths: The final paths, at least one, all in one folder.
 
     Raises:
-        OSError: A file could not be made durable, or moved.
+        OSError: A file could not be flushed to disk or renamed.
     """
     first = next(iter(paths.values()))
     digest = hashlib.sha256(os.fsencode(first.name)).hexdigest()[:16]
@@ -137,7 +139,7 @@ def _move(written: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
 
 
 def write_labels(path: Path, labels: LabelMap, pixel_size_um: float | None) -> None:
-    """Write the label map as a TIFF, deflated, 16 bit where that is enough; in tiles if it is large.
+    """Write the label map as a compressed TIFF, with 16 bits if the labels fit; in tiles if it is large.
 
     Args:
         path: The file to write.
@@ -169,13 +171,15 @@ def write_labels(path: Path, labels: LabelMap, pixel_size_um: float | None) -> N
     )
 
 
-def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
-    """Write the image with the objects' outlines on it; reduced to a longer side of 4096 px at most.
+def write_overlay(path: Path, labels: LabelMap, raster: Raster, class_names: Sequence[str] = ()) -> None:
+    """Write the image with the objects' outlines as PNG, reduced to a longer side of at most 4096 px.
 
     Args:
-        path: The PNG.
-        labels: The objects.
-        raster: The image, normalised; of other channels than 3, see `composite`.
+        path: The PNG file.
+        labels: Label map of the objects.
+        raster: The image, normalised. With other than 3 channels it is shown as by `composite`.
+        class_names: Names of the classes that were learned. Outlines then have their colours, and a legend is below
+            the picture; empty: there are none.
     """
     factor = math.ceil(max(labels.height, labels.width) / _OVERLAY_PX)
     height, width = max(1, labels.height // factor), max(1, labels.width // factor)
@@ -194,15 +198,16 @@ def write_overlay(path: Path, labels: LabelMap, raster: Raster) -> None:
         shown[part.window] = np.asarray(block.reduce(factor) if factor > 1 else block)
         middle = slice(factor // 2 if min(labels.height, labels.width) >= factor else 0, None, factor)
         small[part.window] = labels.read(window)[middle, middle]
+    colours = None if labels.classes is None or not class_names else colour_table(labels.classes)
     for y in range(0, height, _OVERLAY_BAND_PX):  # drawing takes some 50 bytes for each pixel
         top, bottom = max(0, y - _OVERLAY_MARGIN_PX), min(height, y + _OVERLAY_BAND_PX + _OVERLAY_MARGIN_PX)
-        drawn = overlay(shown[top:bottom], None, small[top:bottom], width_px=_OUTLINE_PX)
+        drawn = overlay(shown[top:bottom], None, small[top:bottom], width_px=_OUTLINE_PX, colours=colours)
         pixels[y : y + _OVERLAY_BAND_PX] = drawn[y - top :][:_OVERLAY_BAND_PX]
-    Image.fromarray(pixels).save(path, "PNG")
+    Image.fromarray(pixels if colours is None else with_legend(pixels, class_names)).save(path, "PNG")
 
 
 def write_csv(path: Path, table: Mapping[str, Column]) -> None:
-    """Write a table, numbers with eight digits; nothing where there is no value."""
+    """Write a table of objects as CSV, numbers with eight digits; missing values are empty cells."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(table)
@@ -215,4 +220,4 @@ def write_csv(path: Path, table: Mapping[str, Column]) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.8g}" if math.isfinite(value) else ""
-    return str(value)
+    return csv_cell(value) if isinstance(value, str) else str(value)

@@ -20,14 +20,15 @@ _MARGIN_PX = 2
 
 
 class Resampled(Closing):
-    """Another raster at another size, each window as if the whole had been resized: seams of one grey level at most.
+    """A raster that shows another one at another size, resized window by window.
 
-    Bilinear. When it shrinks, each pixel is the weighted mean of all pixels that it replaces (a triangle as wide as two
-    of its pixels), so none is skipped.
+    The result equals that of resizing the whole image, up to one grey level at the windows' edges. Interpolation is
+    bilinear. When shrinking, each pixel is the weighted mean of all pixels that it replaces (a triangle twice as wide
+    as one new pixel), so none is skipped.
 
     Args:
-        source: The raster; stays open.
-        scale: Pixels of the new one per pixel of the source, from 1 / `MAX_SCALE` to `MAX_SCALE`.
+        source: The other raster; it stays open.
+        scale: Factor on height and width, from 1 / `MAX_SCALE` to `MAX_SCALE`.
     """
 
     def __init__(self, source: Raster, scale: float) -> None:
@@ -41,7 +42,7 @@ class Resampled(Closing):
         )
 
     def read(self, window: Tile) -> NDArray[np.uint8]:
-        """Return uint8[h, w, C] of a window."""
+        """Return the pixels of a window, uint8[h, w, C]."""
         top, bottom, y = _span(window.y, window.height, self.height, self._source.height)
         left, right, x = _span(window.x, window.width, self.width, self._source.width)
         pixels = self._source.read(Tile(y[0], x[0], y[1] - y[0], x[1] - x[0]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,10 @@ from searcher.prediction.disagreement import (
     Comparison,
     Disagreement,
     Mirrored,
-    compare,
+    compare_predictions,
     disagreement_of,
+    disputed_region,
     read_mirrored,
-    region_of,
 )
 from searcher.prediction.file_prediction import find_objects, resampling_scale
 from searcher.prediction.geojson import object_ids, write_corrections
@@ -32,7 +32,7 @@ __all__ = ["ReviewOptions", "ReviewedImage", "ReviewedObject", "Voice", "review_
 
 @dataclass(frozen=True)
 class Voice:
-    """One of the predictions that are compared: a network, and how its image is turned."""
+    """One of the predictions that are compared: a predictor, and how its image is mirrored."""
 
     predictor: Predictor
     rows: bool = False
@@ -43,7 +43,7 @@ class Voice:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewOptions:
-    """What is the same for every image."""
+    """Settings of a review that are the same for every image."""
 
     folder: Path
     """Where the GeoJSON files go; scratch files, too."""
@@ -53,13 +53,15 @@ class ReviewOptions:
     """Pixel size of the images; it overrides their files."""
     class_name: str
     """Class of the objects."""
+    class_names: tuple[str, ...] = field(default=(), kw_only=True)
+    """Names of the classes that the networks tell apart; empty: none."""
     region_px: int
     """Side of the region that is to be corrected; smaller images are corrected as a whole."""
 
 
 @dataclass(frozen=True)
 class ReviewedObject:
-    """An object, and how sure the networks are of it."""
+    """An object in a review, with its place, its score, and how much the networks disagree about it."""
 
     image: str
     id: str
@@ -75,7 +77,7 @@ class ReviewedObject:
 
 @dataclass(frozen=True)
 class ReviewedImage:
-    """An image, and how much the networks disagree about it."""
+    """An image in a review: how much the networks disagree about it, the region to correct, and its objects."""
 
     path: Path
     geojson: str
@@ -93,17 +95,17 @@ class ReviewedImage:
 def review_image(
     path: Path, predictor: Predictor, voices: Sequence[Voice], options: ReviewOptions
 ) -> ReviewedImage:
-    """Predict an image by each voice and all together, and write what a person is to correct.
+    """Predict an image by all networks together and by each voice, write its files to correct, and return the result.
 
     Args:
-        path: The image.
-        predictor: All networks together, as the bundle says.
-        voices: The predictions that are compared with it.
-        options: The same for every image.
+        path: The image file.
+        predictor: All networks together, with the settings in the bundle.
+        voices: The predictions to compare with that.
+        options: Settings that are the same for every image.
 
     Raises:
         UserError: The image cannot be used.
-        DataError: The file is no image that the networks take.
+        DataError: The file is not of the kind of images that the networks expect.
         OSError: Files cannot be written.
     """
     kind, folder = predictor.kind, options.folder
@@ -117,10 +119,16 @@ def review_image(
         found = disagreement_of([_compared(ours, voice, seen, raster, folder) for voice in voices])
         table = measure_objects(ours, shown if kind.is_colour else raster, None, is_stained=kind.is_colour)
         centres = np.stack([table["centroid_y_px"], table["centroid_x_px"]], axis=1).astype(np.float64)
-        region = region_of(found, centres, raster.height, raster.width, side_px=options.region_px)
+        region = disputed_region(found, centres, raster.height, raster.width, side_px=options.region_px)
         target = folder / f"{path.stem}.geojson"
         write_corrections(
-            target, ours, table, options.class_name, region=region, disagreement=found.of_objects
+            target,
+            ours,
+            table,
+            options.class_name,
+            region=region,
+            disagreement=found.of_objects,
+            class_names=options.class_names,
         )
         ids = object_ids(target.stem, table)
         scores = table["score"].tolist()
@@ -151,4 +159,4 @@ def _compared(ours: LabelMap, voice: Voice, seen: Raster, raster: Raster, folder
         read: Callable[[Tile], NDArray[np.int32]] = lambda window: read_mirrored(  # noqa: E731
             labels, window, rows=voice.rows, columns=voice.columns
         )
-        return compare(ours, read)
+        return compare_predictions(ours, read)

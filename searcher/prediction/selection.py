@@ -23,7 +23,7 @@ _MOST_TISSUE = 1e-3
 
 
 class Region:
-    """A part of an image.
+    """A part of an image, given by polygons.
 
     Args:
         geometry: Polygons in pixels of the image, (0, 0) the upper left corner of its first pixel.
@@ -34,18 +34,18 @@ class Region:
         shapely.prepare(geometry)
 
     def meets(self, window: Tile, scale: float = 1.0) -> bool:
-        """Return whether any of a window is in the region.
+        """Return whether a window overlaps the region.
 
         Args:
-            window: In pixels of the image times `scale`.
-            scale: Pixels that the network sees per pixel of the image.
+            window: The window, in pixels of the resized image.
+            scale: Factor by which the image was resized for the network.
         """
         left, top = window.x / scale, window.y / scale
         right, bottom = (window.x + window.width) / scale, (window.y + window.height) / scale
         return bool(shapely.intersects(self._geometry, shapely.box(left, top, right, bottom)))
 
     def mask(self, window: Tile) -> NDArray[np.bool_]:
-        """Return which pixels of a window have their centre in the region or on its border, bool[h, w]."""
+        """Return the pixels of a window whose centre lies in the region or on its border, bool[h, w]."""
         if not self.meets(window):
             return np.zeros((window.height, window.width), np.bool_)
         x, y = np.arange(window.x, window.x + window.width) + 0.5, np.arange(window.height) + window.y + 0.5
@@ -53,10 +53,10 @@ class Region:
 
 
 def read_region(text: str) -> Region:
-    """Return the region that a person gives: `x,y,width,height` in pixels, or a GeoJSON file of polygons.
+    """Return the region in a text: `x,y,width,height` in pixels, or the path of a GeoJSON file with polygons.
 
     Raises:
-        UserError: It is neither.
+        UserError: The text is neither.
     """
     parts = text.split(",")
     if len(parts) == 4:
@@ -82,7 +82,7 @@ def read_region(text: str) -> Region:
 
 @dataclass
 class Selection:
-    """What of an image networks are shown, tile by tile, and how many tiles they were not."""
+    """Chooses the tiles of an image that networks predict, and counts the tiles of glass that are skipped."""
 
     region: Region | None = None
     """None for the whole image."""
@@ -94,7 +94,7 @@ class Selection:
     """Tiles of glass so far."""
 
     def pixels(self, raster: Raster, tile: Tile) -> NDArray[np.uint8] | None:
-        """Return the pixels [h, w, C] of a tile of what networks see; None where they need not see it."""
+        """Return the pixels of a tile, [h, w, C]; None if the tile need not be predicted."""
         if self.region is not None and not self.region.meets(tile, self.scale):
             return None
         pixels: NDArray[np.uint8] = raster.read(tile)
@@ -105,10 +105,10 @@ class Selection:
 
 
 def is_glass(pixels: NDArray[np.uint8]) -> bool:
-    """Return whether a tile of an image in bright field is glass.
+    """Return whether a tile of a bright-field image shows only glass.
 
-    It is if at most one pixel of a thousand is tissue: has an optical density of 0.15 or more in red, green or blue
-    (Macenko et al. 2009; an intensity of 180 of 255 or less).
+    It does if at most one pixel in a thousand is tissue, that is, has an optical density of 0.15 or more in red, green
+    or blue (Macenko et al. 2009; an intensity of 180 of 255 or less).
 
     Args:
         pixels: uint8[h, w, 3], RGB.
@@ -120,7 +120,7 @@ def is_glass(pixels: NDArray[np.uint8]) -> bool:
 
 
 def keep_in_region(labels: LabelMap, region: Region) -> None:
-    """Leave the objects that have more than half of their pixels in a region, whole; the others go."""
+    """Remove the objects that have half of their pixels or more outside a region; the others stay whole."""
     num_in, num_all = np.zeros(len(labels) + 1, np.int64), np.zeros(len(labels) + 1, np.int64)
     for block in labels.blocks():
         found = labels.read(block)
@@ -131,15 +131,15 @@ def keep_in_region(labels: LabelMap, region: Region) -> None:
 
 
 def require_inside(path: Path, raster: Raster, region: Region) -> None:
-    """Check that a region has a part in an image.
+    """Check that a region overlaps an image.
 
     Args:
-        path: The image's file, for the message.
+        path: The image file, for the message.
         raster: The image.
-        region: In pixels of the image.
+        region: The region, in pixels of the image.
 
     Raises:
-        UserError: It has none.
+        UserError: The region lies outside the image.
     """
     if not region.meets(Tile(0, 0, raster.height, raster.width)):
         raise UserError(

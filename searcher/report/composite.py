@@ -18,14 +18,14 @@ COLOURS = (
 
 
 def composite(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image in colour.
+    """Return an image of any number of channels in colour, for display.
 
     Args:
         image: uint8[H, W, C], normalised.
 
     Returns:
         uint8[H, W, 3]: the image itself for 3 channels, grey for one. Otherwise the sum of the channels, each in its
-        colour of `COLOURS`, clipped at 255.
+        own colour from `COLOURS`, clipped at 255.
     """
     channels = image.shape[2]
     if channels == 3:

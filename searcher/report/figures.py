@@ -60,7 +60,7 @@ _SIZE_IN = (4.6, 3.1)
 
 
 def dice_distribution(split: SplitReport) -> str:
-    """Return a histogram of the images' object Dice as SVG, the strata stacked, their mean as a line."""
+    """Return a histogram of the images' object Dice as SVG, with the strata stacked and the mean as a line."""
     with matplotlib.rc_context(_SETTINGS):
         figure, axes = _new_figure()
         groups = _by_stratum(split)
@@ -95,7 +95,7 @@ def dice_distribution(split: SplitReport) -> str:
 
 
 def count_scatter(split: SplitReport) -> str:
-    """Return how many objects were found in each image against how many there are, as SVG."""
+    """Return a scatter plot of the predicted against the true number of objects in each image, as SVG."""
     with matplotlib.rc_context(_SETTINGS):
         figure, axes = _new_figure()
         images = split.summary["images"]
@@ -125,10 +125,10 @@ def count_scatter(split: SplitReport) -> str:
 
 
 def training_curves(members: Sequence[ReportMember]) -> dict[str, str]:
-    """Return by name the curves of the loss and of the objective over the epochs, as SVG.
+    """Return curves of the loss and of the objective over the epochs as SVG, by name.
 
     Args:
-        members: Those with a history are drawn; without any, nothing is returned.
+        members: The networks; those without a history are not drawn. Without any history, the result is empty.
     """
     drawn = [(number, member) for number, member in enumerate(members) if member.history]
     if not drawn:

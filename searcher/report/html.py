@@ -14,7 +14,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from searcher.evaluation.glas.contest import ENTRIES, NUM_IMAGES, POSTER, SINCE, Entry, Ranked, ranked
+from searcher.evaluation.glas.contest import ENTRIES, NUM_IMAGES, POSTER, SINCE, ContestEntry, Ranked, ranked
 from searcher.report import figures
 from searcher.report.composite import composite
 from searcher.report.model import EvaluationReport, Example, SplitReport
@@ -55,7 +55,7 @@ _MINUS = "−"
 
 
 def render(report: EvaluationReport) -> str:
-    """Return the page."""
+    """Return the report page of an evaluation as HTML."""
     environment = templates()
     environment.filters.update(
         capital=capital,
@@ -158,8 +158,8 @@ class _Contest:
     """The contest's table."""
 
     rows: Sequence[Ranked]
-    since: Sequence[Entry]
-    ours: Entry | None
+    since: Sequence[ContestEntry]
+    ours: ContestEntry | None
     """Our row, None where nothing was measured on the contest's images."""
     missing: Sequence[str]
     """Test sets that were not measured."""
@@ -182,7 +182,7 @@ def _contest(report: EvaluationReport) -> _Contest:
     for key, _, _ in _METRICS:
         a, b = (measured[name][key] if name in measured else None for name in NUM_IMAGES)
         pairs[key] = (a, b)
-    ours = Entry(report.method, pairs["f1"], pairs["object_dice"], pairs["object_hausdorff"], "ours")
+    ours = ContestEntry(report.method, pairs["f1"], pairs["object_dice"], pairs["object_hausdorff"], "ours")
     return _Contest(
         rows=ranked([*ENTRIES, ours] if measured else ENTRIES),
         since=SINCE,

@@ -15,7 +15,7 @@ __all__ = ["DataSet", "EvaluationReport", "Example", "ReportMember", "SplitRepor
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Example:
-    """An image that is shown with its outlines."""
+    """An image that the report shows with outlines."""
 
     id: str
     reason: str
@@ -30,7 +30,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitReport:
-    """What was measured on one split."""
+    """The metrics of one split, and example images."""
 
     name: str
     """As the data set calls it, such as `testA`."""
@@ -42,7 +42,7 @@ class SplitReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportMember:
-    """One network of those that predicted together, and how it came to be."""
+    """One network of an evaluated ensemble, and how it was trained."""
 
     study: str | None
     """None for a checkpoint of which nothing else is known."""
@@ -67,7 +67,7 @@ class ReportMember:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """The images that were measured on."""
+    """The data set on which the networks were evaluated."""
 
     name: str
     fingerprint: str
@@ -80,7 +80,7 @@ class DataSet:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
-    """Everything that the page shows."""
+    """Everything that the report page of an evaluation shows."""
 
     method: str
     """What to call the network or networks in a table."""
@@ -100,14 +100,15 @@ class EvaluationReport:
 
 
 def choose_examples(images: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return which images to show and why, by id. They are the best, an average and the worst one by object Dice, and
-    the worst by object Hausdorff distance.
+    """Return the images to show as examples, as the reason by image id.
+
+    They are the best, an average and the worst image by object Dice, and the worst by object Hausdorff distance.
 
     Args:
         images: The `images` of a summary, at least one.
 
     Returns:
-        The reasons in that order; of an image that is chosen twice, both. Of equals the first image is taken.
+        The reasons in that order. An image that is chosen twice has both reasons. Of equal images, the first is chosen.
     """
     mean = sum(image["object_dice"] for image in images) / len(images)
     chosen = (

@@ -38,12 +38,12 @@ large image."""
 
 
 def line_width_px(shape: tuple[int, ...]) -> int:
-    """Return how wide an outline is drawn in an image of this height and width: at least 2 pixels."""
+    """Return the width of outlines for an image of this height and width, in pixels, at least 2."""
     return max(2, round(max(shape[:2]) / _LONGEST_PER_WIDTH))
 
 
 def truth_width_px(width_px: int) -> int:
-    """Return how wide the truth is drawn below a prediction of a width, so that both show where they agree."""
+    """Return the width of the truth's outline below a prediction's, so that both are visible where they agree."""
     return width_px + 2 * _edge_px(width_px)
 
 
@@ -51,18 +51,19 @@ def _edge_px(width_px: int) -> int:
     return max(1, width_px // 3)
 
 
-def outlines(labels: LabelMap, colour: Colour, *, width_px: int) -> NDArray[np.uint8]:
-    """Return a picture of the objects' outlines alone, to lay over the image.
+def outlines(labels: LabelMap, colour: Colour | NDArray[np.uint8], *, width_px: int) -> NDArray[np.uint8]:
+    """Return a picture of the objects' outlines only, to be laid over the image.
 
-    An outline is drawn inwards from the object's own border, so that touching objects keep one each.
+    An outline is drawn inside the object's border, so that touching objects have separate outlines.
 
     Args:
         labels: integer[H, W], instance label map, 0 is background, below 0 not annotated.
-        colour: Of the line, RGB.
-        width_px: Of the line; a dark edge of a third of it, at least a pixel, is on both of its sides.
+        colour: Of the line, RGB; or uint8[n + 1, 3], that of each label.
+        width_px: Width of the line in pixels. On both sides it gets a dark edge of a third of the width, at least a
+            pixel.
 
     Returns:
-        uint8[H, W, 4], RGBA; alpha is 0 away from outlines.
+        uint8[H, W, 4], RGBA; alpha is 0 outside the outlines.
     """
     labels = objects_only(labels)
     edge = _edge_px(width_px)
@@ -72,23 +73,30 @@ def outlines(labels: LabelMap, colour: Colour, *, width_px: int) -> NDArray[np.u
     casing = (depth > width_px) & (depth <= width_px + edge)
     outside = cv2.dilate(line.astype(np.uint8), _disc(edge)).astype(bool) & (depth == 0) & (labels == 0)
     picture[casing | outside] = (*_CASING, _CASING_ALPHA)
-    picture[line] = (*colour, 255)
+    picture[line, :3] = colour[labels[line]] if isinstance(colour, np.ndarray) else colour
+    picture[line, 3] = 255
     return picture
 
 
 def overlay(
-    image: NDArray[np.uint8], truth: LabelMap | None, prediction: LabelMap, *, width_px: int | None = None
+    image: NDArray[np.uint8],
+    truth: LabelMap | None,
+    prediction: LabelMap,
+    *,
+    width_px: int | None = None,
+    colours: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return the image with the outlines of what was found in it, and of what is true.
+    """Return an image with the outlines of the predicted and the true objects.
 
     Args:
-        image: uint8[H, W, C], normalised; shown as `composite` says.
-        truth: integer[H, W], instance label map; None where nobody knows.
-        prediction: integer[H, W], the same.
-        width_px: Of the lines; None chooses by the image's size, see `line_width_px`.
+        image: uint8[H, W, C], normalised; converted by `composite`.
+        truth: integer[H, W], label map of the true objects; None if it is not known.
+        prediction: integer[H, W], label map of the predicted objects.
+        width_px: Width of the lines in pixels; None to choose it by the image's size, see `line_width_px`.
+        colours: uint8[n + 1, 3], the line's colour of each predicted label; None: all alike.
 
     Returns:
-        uint8[H, W, 3], RGB. The prediction lies on top, the truth is wider, so that both show where they agree.
+        uint8[H, W, 3], RGB. The prediction is on top and the truth is wider, so that both are visible where they agree.
 
     Raises:
         ValueError: The shapes differ.
@@ -102,7 +110,7 @@ def overlay(
     drawn = composite(image).astype(np.float32)
     for labels, colour, width in (
         (truth, TRUTH_COLOUR, truth_width_px(width_px)),
-        (prediction, PREDICTION_COLOUR, width_px),
+        (prediction, PREDICTION_COLOUR if colours is None else colours, width_px),
     ):
         if labels is None:
             continue

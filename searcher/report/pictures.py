@@ -25,11 +25,11 @@ _LONGEST_SIDE_PX = 1024
 
 
 def learning_curve(history: Sequence[Mapping[str, float | None]], *, best_epoch: int) -> bytes:
-    """Return losses and metrics by epoch as PNG.
+    """Return a picture of losses and metrics by epoch as PNG.
 
     Args:
-        history: Metrics of each epoch, and `epoch`, as `read_history` gives them.
-        best_epoch: The epoch to mark.
+        history: Metrics of each epoch with its number `epoch`, from `read_history`.
+        best_epoch: Number of the epoch to mark.
     """
     from matplotlib.figure import Figure
 
@@ -48,12 +48,12 @@ def overlay_jpeg(
     truth: NDArray[np.integer[Any]] | None,
     prediction: NDArray[np.integer[Any]],
 ) -> bytes:
-    """Return an image with the outlines of prediction and truth, as a JPEG of at most 1024 px.
+    """Return an image with the outlines of prediction and truth, as a JPEG of at most 1024 x 1024 px.
 
     Args:
         image: uint8[H, W, C], normalised.
-        truth: integer[H, W], instance label map; None where it is unknown.
-        prediction: integer[H, W], the same.
+        truth: integer[H, W], label map of the true objects; None if it is not known.
+        prediction: integer[H, W], label map of the predicted objects.
     """
     picture = Image.fromarray(overlay(image, truth, prediction))
     picture.thumbnail((_LONGEST_SIDE_PX, _LONGEST_SIDE_PX))

@@ -38,7 +38,7 @@ _LABEL_LENGTH = 14
 
 @dataclass(frozen=True, kw_only=True)
 class TriedTrial:
-    """A trial that was begun."""
+    """A trial in the pictures of a study."""
 
     number: int
     state: str
@@ -54,7 +54,7 @@ class TriedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPicture:
-    """A study as it is drawn."""
+    """The data that the pictures of a study show."""
 
     name: str
     objectives: Sequence[str]
@@ -71,27 +71,27 @@ class StudyPicture:
 
     @property
     def objective(self) -> str:
-        """The first objective in words."""
+        """Name of the first objective in words."""
         return metric_words(self.objectives[0])
 
     @property
     def complete(self) -> list[TriedTrial]:
-        """Finished trials with a value."""
+        """The COMPLETE trials with a value."""
         return [each for each in self.trials if each.state == "COMPLETE" and each.value is not None]
 
     @property
     def pruned(self) -> list[TriedTrial]:
-        """Trials that the scheduler stopped, with the value they had by then."""
+        """The PRUNED trials with a value, which is that of their last epoch."""
         return [each for each in self.trials if each.state == "PRUNED" and each.value is not None]
 
     @property
     def title(self) -> str:
-        """Name and summary."""
+        """Name of the study, and the summary."""
         return f"{self.name}: {self.summary}"
 
     @property
     def summary(self) -> str:
-        """Numbers of trials, and the best."""
+        """A line with the number of trials in each state, and the best value."""
         counts: dict[str, int] = {}
         for trial in self.trials:
             counts[trial.state] = counts.get(trial.state, 0) + 1
@@ -103,14 +103,14 @@ class StudyPicture:
 
     @property
     def front(self) -> list[TriedTrial]:
-        """Of several objectives: the COMPLETE trials that no other one beats in all, in the order of the first."""
+        """The COMPLETE trials that no other trial beats in all objectives, ordered by the first objective."""
         complete = [each for each in self.complete if len(each.values) == len(self.directions)]
         found = [complete[n] for n in pareto_front([each.values for each in complete], self.directions)]
         return sorted(found, key=lambda each: each.values[0])
 
     @property
     def panels(self) -> dict[str, str | None]:
-        """The pictures by title, each with the sentence that stands where there is nothing to draw, else None."""
+        """The titles of the pictures; for each, None, or the sentence shown instead if there is nothing to draw."""
         panels = {
             "Optimisation history": self._no_history,
             "Parameter importances": self._no_importances,
@@ -145,9 +145,10 @@ class StudyPicture:
 
 
 def colour_of(goodness: float) -> str:
-    """Return the colour of a trial from the worst, 0, to the best, 1.
+    """Return the colour of a trial, from 0 for the worst to 1 for the best, as hexadecimal text.
 
-    Of cividis, made for colour-blind readers, without its ends, which fade on dark and on white paper.
+    The colours are from cividis, made for colour-blind readers, without its ends, which fade on dark and on white
+    paper.
     """
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
@@ -156,7 +157,7 @@ def colour_of(goodness: float) -> str:
 
 
 def running_best(picture: StudyPicture) -> list[tuple[int, float]]:
-    """Return the best value so far of the COMPLETE trials, by number."""
+    """Return, for each COMPLETE trial in the order of numbers, its number and the best value so far."""
     better: Callable[[float, float], float] = max if picture.directions[0] == "maximize" else min
     best: list[tuple[int, float]] = []
     for trial in picture.complete:
@@ -167,7 +168,7 @@ def running_best(picture: StudyPicture) -> list[tuple[int, float]]:
 
 @dataclass(frozen=True)
 class Axis:
-    """One of several parallel axes, from 0 to 1."""
+    """One of several parallel axes; positions on it are from 0 to 1."""
 
     name: str
     ticks: Sequence[tuple[float, str]]
@@ -177,7 +178,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Lines:
-    """Parallel axes: one for each parameter, then one for each objective."""
+    """The axes of a parallel-coordinates plot: one for each parameter, then one for each objective."""
 
     axes: Sequence[Axis]
     trials: Sequence[TriedTrial]
@@ -187,7 +188,7 @@ class Lines:
 
 
 def parallel_axes(picture: StudyPicture) -> Lines:
-    """Return the axes that the trials are drawn across."""
+    """Return the axes of the parallel-coordinates plot, and the trials' positions on them."""
     values = {
         each.number: each.value for each in (*picture.pruned, *picture.complete) if each.value is not None
     }

@@ -29,7 +29,7 @@ __all__ = ["study_page"]
 
 
 def study_page(picture: StudyPicture) -> str:
-    """Return a page with all panels; the mouse shows which trial is which."""
+    """Return a web page with all pictures of a study; pointing at a trial shows its number."""
     panels = [
         (title, absence, None if absence else Markup(_div(_TRACED[title](picture), f"panel-{number}")))
         for number, (title, absence) in enumerate(picture.panels.items(), start=1)

@@ -43,7 +43,7 @@ _SETTINGS: Any = {  # Matplotlib types its keys one by one
 
 
 def study_png(picture: StudyPicture) -> bytes:
-    """Return one picture with all panels, as a PNG."""
+    """Return all pictures of a study as one PNG."""
     panels = picture.panels
     with matplotlib.rc_context(_SETTINGS):
         rows = (len(panels) + 1) // 2

@@ -12,9 +12,9 @@ __all__ = ["templates"]
 
 
 def templates() -> jinja2.Environment:
-    """Return the templates. Every text is escaped: names come from study files, folders and image files.
+    """Return the environment of the pages' templates, which escapes every text from outside.
 
-    What would reorder a line, or is no character, is written out as on a terminal.
+    Control characters, and characters that change the direction of text, are written out as on a terminal.
     """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -28,13 +28,13 @@ _FILES = "files"
 def open_data(
     text: str, cache: Path, *, strict: bool = True, progress: Callable[[int, int], None] | None = None
 ) -> SampleSource:
-    """Return the data set that lies in a folder, or in an object store, from which it is fetched first.
+    """Return the data set in a folder or an object store, after downloading new files from the latter.
 
     Args:
-        text: A folder's path or an object store's URI.
+        text: Folder or object store's URI of the data set.
         cache: Folder of data stores and mirrors.
         strict: See `open_dataset`.
-        progress: Called with (files fetched, files to fetch) after each file; never if all are in the mirror.
+        progress: Called with (files downloaded, files to download) after each file; not called if none is needed.
 
     Raises:
         DataError: The folder is missing, empty or of no known layout, or files in it are unusable, see `strict`.

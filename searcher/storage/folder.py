@@ -13,11 +13,11 @@ __all__ = ["FolderStorage"]
 
 
 class FolderStorage:
-    """The files below a folder. A `Storage`.
+    """A storage root that is a folder; a `Storage`.
 
     Args:
-        root: The folder; need not exist.
-        option: What named it, for messages.
+        root: The folder; it need not exist.
+        option: The option that named the folder, for messages.
     """
 
     is_remote: ClassVar[bool] = False
@@ -34,14 +34,14 @@ class FolderStorage:
 
     @property
     def text(self) -> str:
-        """The folder's path."""
+        """Path of the folder."""
         return str(self.root)
 
     def check_use(self) -> None:
-        """Check that the folder can be written, or made.
+        """Check that the folder is writable, or can be created.
 
         Raises:
-            StorageError: It cannot.
+            StorageError: It is not writable and cannot be created.
         """
         existing = next(place for place in [self.root, *self.root.parents] if place.exists())
         if not existing.is_dir():
@@ -54,24 +54,24 @@ class FolderStorage:
             )
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content, None if there is none that can be read."""
+        """Return a file's content; None if there is no readable file."""
         try:
             return (self.root / name).read_bytes()
         except OSError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Make or replace a file, and the folders that it lies in.
+        """Create or replace a file, atomically, and create missing folders.
 
         Raises:
-            OSError: It could not be written; what was there is untouched.
+            OSError: The file could not be written; an existing file is unchanged.
         """
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda writer: writer.write(content))
 
     def list(self, folder: str = "") -> dict[str, ObjectFacts]:
-        """Return all files below a folder, by name relative to the root."""
+        """Return size and time of all files in and below a folder, by name relative to the root."""
         found = {}
         for parent, _, names in os.walk(
             self.root / folder, followlinks=True
@@ -86,11 +86,11 @@ class FolderStorage:
         return found
 
     def remove(self, name: str) -> None:
-        """Remove a file. One that is gone already is fine."""
+        """Delete a file; a missing file is no error."""
         (self.root / name).unlink(missing_ok=True)
 
     def discard(self, folder: str) -> None:
-        """Remove a folder, and the root if it is empty and was not there when this was made."""
+        """Delete a folder; and the root, if it is empty and did not exist when this object was created."""
         shutil.rmtree(self.root / folder, ignore_errors=True)
         if not self._was_there:
             try:

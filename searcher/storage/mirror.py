@@ -34,10 +34,10 @@ _ORIGIN = ".origin"
 
 
 def cache_dir() -> Path:
-    """Return the folder of data stores and mirrors: `SEARCHER_CACHE`, or the user's cache folder.
+    """Return the folder for data stores and mirrors: `SEARCHER_CACHE`, or one in the user's cache folder.
 
     Raises:
-        UserError: Neither is set, and this user has no home.
+        UserError: The variable is not set, and this user has no home folder.
     """
     chosen = read_setting("SEARCHER_CACHE")
     if chosen:
@@ -59,37 +59,37 @@ def _home() -> Path:
 
 
 def named_root(option: str, text: str) -> str:
-    """Return a root in the form that every process on every machine can use, and that the database has.
+    """Return a storage root or data folder in the form that is valid on every machine and stored in the database.
 
     Args:
-        option: What named it, for messages.
-        text: A folder's path or an object store's URI, as a person typed it.
+        option: The option that named it, for messages.
+        text: Folder or object store's URI, as the user wrote it.
 
     Raises:
-        StorageError: It is a URI that holds a secret, or none that pyarrow knows.
+        StorageError: The text is a URI that contains a secret, or that pyarrow does not support.
     """
     return normal_uri(option, text) if is_object_uri(text) else str(Path(text).absolute())
 
 
 def storage_at(text: str) -> Storage:
-    """Return the storage that a root, as the database has it, names. No mirror is made for it."""
+    """Return the storage for a root as stored in the database. Creates no mirror."""
     return _store(text) if is_object_uri(text) else FolderStorage(Path(text))
 
 
 def storage_of(root: Path) -> Storage:
-    """Return the storage that this machine's folder of a root belongs to: the folder itself, or what it mirrors."""
+    """Return the storage for a local folder: an object store if the folder is its mirror, or the folder itself."""
     return _origin_of(root) or FolderStorage(root)
 
 
 def local_root(text: str, cache: Path | None = None) -> Path:
-    """Return this machine's folder for a storage root.
+    """Return the folder on this machine for a storage root: the folder itself, or the mirror of an object store.
 
     Args:
-        text: The root as the database has it: a folder's path, or an object store's URI.
-        cache: Folder for mirrors; None takes `cache_dir()`.
+        text: The root as stored in the database: a folder or an object store's URI.
+        cache: Folder for mirrors; None for `cache_dir()`.
 
     Raises:
-        StorageError: The mirror cannot be made.
+        StorageError: The mirror cannot be created.
     """
     if not is_object_uri(text):
         return Path(text)
@@ -113,17 +113,17 @@ def _origin_of(root: Path) -> ObjectStore | None:
 
 
 def root_text(root: Path) -> str:
-    """Return a storage root as the database has it and people name it: the reverse of `local_root`."""
+    """Return the storage root of a local folder, as stored in the database: the reverse of `local_root`."""
     return _origin_text(root) or str(root)
 
 
 def fetch(root: Path, name: str, *, sha256: str | None = None) -> bool:
-    """Bring one file of a mirror up to date; return whether the object store has it, and with that digest.
+    """Download one file of a mirror if it changed; return whether the object store has it, with the digest.
 
     Args:
-        root: The mirror; of any other folder nothing is done.
-        name: The file, relative to the root.
-        sha256: Digest that it must have.
+        root: Folder of the mirror. For any other folder, only the file's existence is returned.
+        name: Path of the file, relative to the root.
+        sha256: Digest that the file must have; None for any.
 
     Raises:
         StorageError: The object store cannot be reached or used.
@@ -135,15 +135,17 @@ def fetch(root: Path, name: str, *, sha256: str | None = None) -> bool:
 
 
 def fetch_folder(root: Path, folder: str, suffixes: Collection[str]) -> None:
-    """Update the files of one folder of a mirror that have one of the suffixes. `.pt` files are named by their content.
+    """Download the changed files of a folder in a mirror that have one of the endings.
+
+    Existing `.pt` files are not downloaded again, because their names contain their digests.
 
     Args:
-        root: Folder of the mirror; another folder is left as it is.
-        folder: Name below it.
-        suffixes: Such as `.csv`.
+        root: Folder of the mirror. For any other folder, nothing happens.
+        folder: Path of the folder, relative to the root.
+        suffixes: Endings of the files, such as `.csv`.
 
     Raises:
-        StorageError: As `fetch`.
+        StorageError: See `fetch`.
     """
     origin = _origin_of(root)
     if origin is None:
@@ -156,10 +158,10 @@ def fetch_folder(root: Path, folder: str, suffixes: Collection[str]) -> None:
 
 
 def push(root: Path, name: str) -> None:
-    """Put a file of a mirror into its object store; of any other folder nothing is done.
+    """Upload a file of a mirror to its object store. For any other folder, nothing happens.
 
     Raises:
-        StorageError: As `fetch`.
+        StorageError: See `fetch`.
         OSError: The file cannot be read.
     """
     origin = _origin_of(root)

@@ -52,16 +52,16 @@ _REFUSED = {
 
 
 def is_object_uri(text: str) -> bool:
-    """Return whether a text names an object store and not a folder."""
+    """Return whether a text is the URI of an object store rather than a folder."""
     return _URI.match(text) is not None
 
 
 def below(root: str, name: str) -> str:
-    """Return the path or URI of what lies below a storage root.
+    """Return the path or URI of a file below a storage root.
 
     Args:
-        root: A folder's path or an object store's URI.
-        name: Relative to it.
+        root: Folder or object store's URI.
+        name: Path of the file, relative to the root.
     """
     if not is_object_uri(root):
         return f"{root}/{name}"
@@ -70,15 +70,15 @@ def below(root: str, name: str) -> str:
 
 
 def normal_uri(option: str, text: str) -> str:
-    """Return the URI of a prefix as it is written down, without what makes no difference.
+    """Return the URI of a folder in an object store in a normal form, without parts that make no difference.
 
     Args:
-        option: What named it, for messages.
-        text: As a person typed it.
+        option: The option that named it, for messages.
+        text: The URI, as the user wrote it.
 
     Raises:
-        StorageError: It holds a secret, which the process list would show and the database keep; or pyarrow does not
-            know it. The message shows no secret.
+        StorageError: The URI contains a secret, which the process list and the database would show; or pyarrow does not
+            support it. The message shows no secret.
     """
     try:
         parts = urllib.parse.urlsplit(text)
@@ -120,15 +120,15 @@ def _holds_key(parts: urllib.parse.SplitResult) -> bool:
 
 
 class ObjectStore:
-    """The objects below a prefix, by their names relative to it. A `Storage`; a pickle holds the URI alone.
+    """The objects below a URI in an object store, by names relative to it; a `Storage`.
 
-    An object is complete or missing at any moment. Credentials come from the environment, as the store's own tools find
-    them.
+    At any moment an object is complete or missing. Credentials come from the environment, as for the store's own tools.
+    A pickle contains only the URI.
 
     Args:
-        uri: As `normal_uri` returns it.
-        option: What named it, for messages.
-        retry_for_s: Seconds to try again where the store is away; a refusal is final at once.
+        uri: The URI, from `normal_uri`.
+        option: The option that named it, for messages.
+        retry_for_s: Seconds to repeat requests while the store cannot be reached; a refusal is never repeated.
     """
 
     is_remote: ClassVar[bool] = True
@@ -154,16 +154,16 @@ class ObjectStore:
         return self.uri
 
     def check_uri(self) -> None:
-        """Check that pyarrow knows the URI. Asks no server, but for the region of an S3 bucket that has none.
+        """Check that pyarrow supports the URI. No server is contacted, except for the region of an S3 bucket.
 
         Raises:
-            StorageError: It does not.
+            StorageError: pyarrow does not support the URI.
         """
         with self._said():
             _ = self._place
 
     def check_use(self) -> None:
-        """Write an object, read it, and remove it.
+        """Check the store by writing, reading and deleting an object.
 
         Raises:
             StorageError: The store cannot be reached or used.
@@ -177,10 +177,10 @@ class ObjectStore:
         self.remove(name)
 
     def read(self, name: str) -> bytes | None:
-        """Return an object's content, None if there is none.
+        """Return an object's content; None if there is none.
 
         Raises:
-            StorageError: The store cannot be reached or used; so do all of the below.
+            StorageError: The store cannot be reached or used. All methods below raise it, too.
         """
 
         def act() -> bytes | None:
@@ -194,7 +194,7 @@ class ObjectStore:
         return self._try(act)
 
     def write(self, name: str, content: bytes) -> None:
-        """Make or replace an object."""
+        """Create or replace an object."""
 
         def act() -> None:
             filesystem, base = self._place
@@ -204,7 +204,7 @@ class ObjectStore:
         self._try(act)
 
     def upload(self, path: Path, name: str) -> WrittenFile:
-        """Make or replace an object by a file's content, and return that file with the digest of what was sent.
+        """Create or replace an object by a file's content, and return the digest and size of what was sent.
 
         Raises:
             OSError: The file cannot be read; then there is no object of that name.
@@ -234,15 +234,16 @@ class ObjectStore:
         return WrittenFile(path=path, sha256=digest.hexdigest(), num_bytes=num_bytes)
 
     def download(self, name: str, path: Path, *, sha256: str | None = None) -> WrittenFile | None:
-        """Replace a file atomically by an object; None if there is none, or none with that digest.
+        """Replace a file atomically by an object, and return the file's facts; None if there is no such object.
 
         Args:
-            name: Of the object, below the prefix.
+            name: Name of the object, relative to the URI.
             path: The file to replace.
-            sha256: The digest that the content must have, 64 hexadecimal digits; None takes any.
+            sha256: Digest that the content must have, 64 hexadecimal digits; with another digest the result is None.
+                None for any.
 
         Raises:
-            OSError: The file cannot be written; what was there is untouched.
+            OSError: The file cannot be written; an existing file is unchanged.
         """
         return self._try(lambda: self._download(name, path, sha256))
 
@@ -278,7 +279,7 @@ class ObjectStore:
         return WrittenFile(path=path, sha256=digest.hexdigest(), num_bytes=num_bytes)
 
     def list(self, folder: str = "") -> dict[str, ObjectFacts]:
-        """Return all objects below a folder, by name relative to the prefix; none where there is no such folder."""
+        """Return size and time of all objects below a folder, by name relative to the URI; empty if there are none."""
 
         def act() -> dict[str, ObjectFacts]:
             from pyarrow.fs import FileSelector, FileType
@@ -295,7 +296,7 @@ class ObjectStore:
         return self._try(act)
 
     def remove(self, name: str) -> None:
-        """Remove an object. One that is gone already is fine."""
+        """Delete an object; a missing object is no error."""
 
         def act() -> None:
             filesystem, base = self._place
@@ -305,7 +306,7 @@ class ObjectStore:
         self._try(act)
 
     def discard(self, folder: str) -> None:
-        """Remove all objects below a folder that this process made; says nothing if it cannot."""
+        """Delete all objects below a folder that this process created; a failure is ignored."""
         with contextlib.suppress(StorageError):
             for name in self.list(folder):
                 self.remove(name)

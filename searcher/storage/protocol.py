@@ -8,7 +8,7 @@ __all__ = ["ObjectFacts", "Storage"]
 
 @dataclass(frozen=True)
 class ObjectFacts:
-    """What a listing says of a file."""
+    """Size and time of a file in a listing."""
 
     num_bytes: int
     modified_ns: int
@@ -16,13 +16,13 @@ class ObjectFacts:
 
 
 class Storage(Protocol):
-    """Files by their names relative to a root, `STUDY/trial-0007/best.pt` say. Threads may share one.
+    """The files of a storage root, by names relative to it such as `STUDY/trial-0007/best.pt`. Threads may share one.
 
-    A file is complete or missing at any moment.
+    At any moment a file is complete or missing.
 
     Raises:
         StorageError: Any method: the store cannot be reached or used.
-        OSError: Any method of a folder: the system refuses.
+        OSError: Any method of a folder: the operating system refuses.
     """
 
     is_remote: ClassVar[bool]
@@ -34,22 +34,24 @@ class Storage(Protocol):
 
     @property
     def text(self) -> str:
-        """The root as the database has it: a folder's path or an object store's URI."""
+        """The root as stored in the database: a folder or an object store's URI."""
 
     def check_use(self) -> None:
-        """Check that files can be written, or that the folder can be made."""
+        """Check that files can be written, or that the folder can be created."""
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content, None if there is none."""
+        """Return a file's content; None if there is none."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Make or replace a file, and the folders that it lies in."""
+        """Create or replace a file, and create missing folders."""
 
     def list(self, folder: str = "") -> dict[str, ObjectFacts]:
-        """Return all files below a folder, by name relative to the root; none where there is no such folder."""
+        """Return size and time of all files in and below a folder, by name relative to the root; empty if there are
+        none.
+        """
 
     def remove(self, name: str) -> None:
-        """Remove a file. One that is gone already is fine."""
+        """Delete a file; a missing file is no error."""
 
     def discard(self, folder: str) -> None:
-        """Remove a folder that this process made, and the root if that was made for it; says nothing if it cannot."""
+        """Delete a folder that this process created, and the root if that was created for it; a failure is ignored."""

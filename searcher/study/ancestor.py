@@ -8,7 +8,7 @@ __all__ = ["Ancestor"]
 
 
 class Ancestor(Section):
-    """A study that another one began from."""
+    """A study from which another one is derived."""
 
     study: str
     """Its name."""

@@ -28,10 +28,10 @@ def shipped_studies() -> list[str]:
 
 
 def load_study(name_or_path: str, overrides: Mapping[str, Value] | None = None) -> StudySpec:
-    """Return a validated study, shipped (by name) or of the user's own (a path that ends in .toml).
+    """Return a validated study: a shipped one by name, or one of the user's own by a path that ends in .toml.
 
     Raises:
-        UnknownStudyError: Neither a shipped study nor a file.
+        UnknownStudyError: There is neither a shipped study of that name nor such a file.
         StudyFileError: The file is not a valid study.
     """
     text, source = _read(name_or_path)

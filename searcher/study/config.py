@@ -7,7 +7,7 @@ Its canonical hash is what proves that the trainer applied what the sampler aske
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -21,15 +21,17 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from searcher.data_pipeline.augment import AUGMENTATIONS
 from searcher.data_pipeline.exceptions import DataError
-from searcher.data_pipeline.normalisation import Normalisation
 from searcher.data_pipeline.pipeline_file import MAX_PIPELINE, read_pipeline
+from searcher.data_pipeline.presets import AUGMENTATIONS
 from searcher.models.settings import SETTINGS, ModelSettings, PostprocessSettings
 from searcher.parts import Options, PartSection, Section, one_of
 from searcher.plugins import Registry
 from searcher.study.objectives import METRICS
 from searcher.study.parts import OPTIMIZERS, SCHEDULES
+
+if TYPE_CHECKING:
+    from searcher.data_pipeline.normalisation import Normalisation
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -57,8 +59,20 @@ _MAX_SYNTHETIC_PX = 10**10
 _MAX_COVERAGE = 8
 """How often overlapping tiles may show a pixel to the network, along each axis."""
 
-_NEW_KEYS = {"normalisation", "low_percentile", "high_percentile"}
+_NEW_KEYS = {
+    "normalisation",
+    "low_percentile",
+    "high_percentile",
+    "learn_classes",
+    "class_balance",
+    "class_weighting",
+    "class_digest",
+    "synthetic",
+}
 """Keys of `data` that are written down only where they say something."""
+
+_OF_THE_DATA = ("channels", "num_classes", "class_names", "class_weights")
+"""Keys of `model` that are filled in from the data, whose fingerprint and classes are compared separately."""
 
 _TUNED_FOR = ("objective", "object_f1", "object_dice", "object_f1+object_dice", "ap50", "ap", "pq", "aji")
 """Values of `tuning.metric` other than a plug-in's metric."""
@@ -68,7 +82,7 @@ DEFAULT_MODEL = "unet"
 
 
 class DataConfig(Section):
-    """Which images are trained and validated on, and how they are streamed."""
+    """Settings of the data: which images are used for training and validation, and how they are streamed."""
 
     val_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
     """Part of the training images held out for validation, by patient. Unused when `folds` is set."""
@@ -89,8 +103,20 @@ class DataConfig(Section):
     """What becomes 0 by `percentile`."""
     high_percentile: float = Field(default=99.8, ge=0.0, le=100.0)
     """What becomes 255 by `percentile`."""
+    learn_classes: bool = False
+    """Learn what each object is, besides where it is. The data must name the classes of objects."""
+    class_balance: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Part of the crops that are taken around an object, each class being aimed at equally often. 0 takes crops from
+    anywhere. Needs `learn_classes`."""
+    class_weighting: float = Field(default=1.0, ge=0.0, le=1.0)
+    """How much more the loss of rare classes counts: 1 is inversely to their number of training objects, a factor of 10
+    at most from the mean; 0 counts all alike. Needs `learn_classes`."""
+    class_digest: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of the classes of the data's objects. Not to be chosen: it is filled in where classes are learned."""
+    synthetic: Literal["glands", "nuclei"] = "glands"
+    """What is drawn when the study runs without `--data`: `glands`, or `nuclei` of two classes."""
     synthetic_images: int = Field(default=40, ge=4, le=1_000_000)
-    """Synthetic gland images to draw when the study runs without `--data`."""
+    """Synthetic images to draw when the study runs without `--data`."""
     synthetic_size_px: int = Field(default=192, ge=64, le=16_384)
     """Side length of a synthetic image."""
     synthetic_seed: int = Field(default=0, ge=0, le=MAX_SEED)
@@ -98,7 +124,7 @@ class DataConfig(Section):
 
     @property
     def split(self) -> dict[str, int | float]:
-        """The keys that decide which images are validated on, with their values: one split is as good as its equal."""
+        """The keys that decide which images are used for validation, with their values."""
         by_fold = ("folds", "fold", "split_seed")
         return {
             key: getattr(self, key)
@@ -106,20 +132,30 @@ class DataConfig(Section):
         }
 
     @property
-    def normalised_by(self) -> Normalisation:
-        """How images are normalised. In a resolved configuration `auto` is of a time without normalisation: `fixed`."""
+    def normalised_by(self) -> "Normalisation":
+        """The rule of normalisation. A resolved configuration with `auto` is from before normalisation: `fixed`."""
+        from searcher.data_pipeline.normalisation import Normalisation  # NumPy, which no study file needs
+
         kind = "fixed" if self.normalisation == "auto" else self.normalisation
         return Normalisation(kind, self.low_percentile, self.high_percentile)
 
     @model_serializer(mode="wrap")
     def _without_new_defaults(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Return plain values, without the keys of normalisation at their defaults: digests stay what they were."""
+        """Return plain values, without newer keys at their defaults: digests stay what they were."""
         values: dict[str, Any] = as_usual(self)
         return {
             key: value
             for key, value in values.items()
             if key not in _NEW_KEYS or value != type(self).model_fields[key].default
         }
+
+    @model_validator(mode="after")
+    def _classes_are_learned(self) -> "DataConfig":
+        for key in ("class_balance", "class_weighting", "class_digest"):
+            value = getattr(self, key)
+            if not self.learn_classes and value != type(self).model_fields[key].default:
+                raise ValueError(f"{key} needs learn_classes=true, got {key}={value} learn_classes=False")
+        return self
 
     @model_validator(mode="after")
     def _percentiles_are_in_order(self) -> "DataConfig":
@@ -152,7 +188,7 @@ class DataConfig(Section):
 
 
 class AugmentConfig(PartSection):
-    """What happens to an image before the network sees it in training."""
+    """Settings of the augmentation: how a training image is changed before the network gets it."""
 
     registry: ClassVar[Registry[Any]] = AUGMENTATIONS
     named_by: ClassVar[str] = "preset"
@@ -203,7 +239,7 @@ class AugmentConfig(PartSection):
 
 
 class OptimizerConfig(PartSection):
-    """How weights follow gradients. Weight decay never applies to norms and biases."""
+    """Settings of the optimiser. Weight decay never applies to norms and biases."""
 
     registry: ClassVar[Registry[Any]] = OPTIMIZERS
 
@@ -230,7 +266,7 @@ class OptimizerConfig(PartSection):
 
 
 class ScheduleConfig(PartSection):
-    """How the learning rate changes over the training steps."""
+    """Settings of the learning-rate schedule over the training steps."""
 
     registry: ClassVar[Registry[Any]] = SCHEDULES
 
@@ -249,7 +285,7 @@ class ScheduleConfig(PartSection):
 
 
 class TrainConfig(Section):
-    """The training loop."""
+    """Settings of the training loop."""
 
     epochs: int = Field(default=20, ge=1, le=100_000)
     """Epochs of a trial that is neither pruned nor stopped."""
@@ -290,7 +326,7 @@ class TrainConfig(Section):
 
 
 class TuningConfig(Section):
-    """What is tuned on the validation images once a trial is trained, and travels with its best checkpoint."""
+    """Settings of the tuning after training: what is tuned on the validation images and stored with `best.pt`."""
 
     postprocess: bool = False
     """Tune `[postprocess]`: nothing is trained for it, it takes seconds."""
@@ -308,7 +344,7 @@ class TuningConfig(Section):
 
 
 class WarmStartConfig(Section):
-    """Training on from another trial's checkpoint, with another configuration."""
+    """Settings for starting from another trial's checkpoint, with another configuration."""
 
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """Digest of the checkpoint whose weights training begins from; empty: from none."""
@@ -349,7 +385,7 @@ def _model_of(value: Any) -> ModelSettings:
 
 
 class TrialConfig(Section):
-    """The resolved configuration of one trial."""
+    """The complete configuration of one trial: everything that affects its training."""
 
     data: DataConfig = DataConfig()
     """Images and stream."""
@@ -379,18 +415,28 @@ class TrialConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _model_learns_classes(self) -> "TrialConfig":
+        if self.data.learn_classes and not self.model.learns_classes:
+            raise ValueError(
+                f"data.learn_classes needs a model that learns classes, got model.name={self.model.name!r}; take unet "
+                "or mask_rcnn, or set data.learn_classes=false"
+            )
+        return self
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as nested plain values, as stored in checkpoints and the database."""
+        """Return the configuration as nested plain values, the form in checkpoints and the database."""
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Return the SHA-256 of the canonical JSON form, 64 hexadecimal digits.
+        """Return the SHA-256 of the configuration's canonical JSON, 64 hexadecimal digits.
 
-        Without the images' channels: they belong to the data, whose fingerprint is compared separately. And without
+        Without the images' channels and classes: they belong to the data, which are compared separately. And without
         `data.normalisation = "fixed"`, which is what every trial had before there was another.
         """
         values = self.to_dict()
-        values["model"].pop("channels", None)
+        for key in _OF_THE_DATA:
+            values["model"].pop(key, None)
         if self.data.normalisation == "fixed":
             del values["data"]["normalisation"]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))

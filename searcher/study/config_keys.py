@@ -13,12 +13,21 @@ from searcher.study.config import TrialConfig
 
 __all__ = ["config_fields", "field_bounds", "models_with", "option_owners"]
 
+_OF_THE_DATA = {
+    "model.channels",
+    "model.num_classes",
+    "model.class_names",
+    "model.class_weights",
+    "data.class_digest",
+}
+"""Keys that are not to be chosen: the data decide about them."""
+
 
 def config_fields(model: str) -> dict[str, tuple[Any, str]]:
-    """Return every key of a configuration with that model by its dotted name, with its type and description.
+    """Return the type and description of every key of a trial configuration, by dotted name.
 
     Args:
-        model: A model's name; another text gives the keys of all models.
+        model: Name of a model, whose keys are included; any other text includes the keys of all models.
     """
     fields: dict[str, tuple[Any, str]] = {}
     for table, info in TrialConfig.model_fields.items():
@@ -26,8 +35,8 @@ def config_fields(model: str) -> dict[str, tuple[Any, str]]:
         sections: list[Any] = of_models if table == "model" else [info.annotation]
         for section in sections:
             for key, field in section.model_fields.items():
-                if (table, key) == ("model", "channels"):
-                    continue  # the data decide about it
+                if f"{table}.{key}" in _OF_THE_DATA:
+                    continue
                 fields[f"{table}.{key}"] = (field.annotation, field.description or "")
     for prefix, options in _all_options():
         for key, field in options.model_fields.items():
@@ -36,10 +45,10 @@ def config_fields(model: str) -> dict[str, tuple[Any, str]]:
 
 
 def option_owners(key: str) -> dict[str, list[str]]:
-    """Return which parts have an option: the key that names them, with their names; empty for another key.
+    """Return the parts that have an option: their names, by the key that selects them; empty for other keys.
 
     Args:
-        key: A dotted key, `optimizer.options.beta` or `model.options.tversky.alpha` say.
+        key: A dotted key, such as `optimizer.options.beta` or `model.options.tversky.alpha`.
     """
     table, _, leaf = key.partition(".options.")
     if table == "model":
@@ -74,12 +83,12 @@ def _all_options() -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 def field_bounds(model: str, key: str) -> tuple[float | None, float | None]:
-    """Return the lowest and the highest value that a numeric key can have; None where there is no limit.
+    """Return the smallest and the largest value of a numeric key; None where there is no limit.
 
-    Where a limit itself is excluded, as 0 for a learning rate, it is the next number on the allowed side.
+    If a limit itself is excluded, as 0 for a learning rate, the result is the next number on the allowed side.
 
     Args:
-        model: The model's name, for keys under `model`.
+        model: Name of the model, for keys under `model`.
         key: A dotted key.
     """
     table, _, leaf = key.partition(".")
@@ -102,5 +111,5 @@ def field_bounds(model: str, key: str) -> tuple[float | None, float | None]:
 
 
 def models_with(key: str) -> list[str]:
-    """Return the models that have a key, `model.depth` say; none for a key that is not about the model."""
+    """Return the names of the models that have a key such as `model.depth`; empty for a key of another table."""
     return [name for name in SETTINGS.names() if key.removeprefix("model.") in SETTINGS[name].model_fields]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from searcher.study.config import TrialConfig
-from searcher.study.plugin_names import joined
+from searcher.study.plugin_names import each_once
 from searcher.study.reader import parse_study
 from searcher.study.refine import Refinement
 from searcher.study.space import SearchSpace, Value
@@ -32,18 +32,18 @@ def refined(
     reasons: Mapping[str, str],
     header: Sequence[str] = (),
 ) -> StudySpec:
-    """Return a study of what the parent's best trials leave of its space.
+    """Return a study that searches the narrowed space that the parent's best trials suggest.
 
     Args:
-        template: What is to be different from the parent; a key that it fixes is not searched.
-        parent: The parent.
-        refinement: What is left of its space.
-        incumbent: Parameters of its best trial, which is tried first.
-        reasons: Of the refinement, by parameter.
-        header: Lines above the file.
+        template: The study file: settings that differ from the parent. Keys that it fixes are not searched.
+        parent: The parent study.
+        refinement: The narrowed space.
+        incumbent: Parameters of the parent's best trial, which is tried first.
+        reasons: Reason of each change, by parameter.
+        header: Comment lines at the top of the file.
 
     Raises:
-        StudyFileError: The two contradict each other.
+        StudyFileError: Template and parent contradict each other.
     """
     fixed = {key: value for key, value in parent.fixed.items() if key not in template.space} | dict(
         template.fixed
@@ -66,12 +66,12 @@ def reranked(template: StudySpec, parent: StudySpec, candidates: Sequence[Candid
     """Return a study that trains some of the parent's trials again, each several times.
 
     Args:
-        template: What is to be different from the parent.
-        parent: The parent.
-        candidates: Its trials, the best first.
+        template: The study file: settings that differ from the parent.
+        parent: The parent study.
+        candidates: The parent's trials to train again, the best first.
 
     Raises:
-        StudyFileError: The two contradict each other.
+        StudyFileError: Template and parent contradict each other.
     """
     section = _parent(template)
     fixed = {**parent.fixed, **template.fixed}
@@ -95,20 +95,20 @@ def reranked(template: StudySpec, parent: StudySpec, candidates: Sequence[Candid
 def finetuned(
     template: StudySpec, parent: StudySpec, config: TrialConfig, *, trial: int, sha256: str
 ) -> StudySpec:
-    """Return a study whose trials go on from a checkpoint.
+    """Return a study whose trials start from a checkpoint of the parent.
 
-    The parent's configuration stays, so images that validated it are not trained on now. But optimiser and learning
-    rate start again, and keys of the file have priority.
+    The parent's configuration is kept, so images that it validated on are not trained on now. But optimiser and
+    learning rate have their defaults, and keys of the study file have priority.
 
     Args:
-        template: What is to be different.
-        parent: The parent.
-        config: What the checkpoint was trained with.
-        trial: The parent's trial.
+        template: The study file: settings that differ from the parent.
+        parent: The parent study.
+        config: Configuration with which the checkpoint was trained.
+        trial: Number of the parent's trial.
         sha256: Digest of the checkpoint.
 
     Raises:
-        StudyFileError: The two contradict each other.
+        StudyFileError: Template and parent contradict each other.
     """
     was = flat(config.model_dump(mode="json", exclude_defaults=True)) | {"model.name": config.model.name}
     kept = {
@@ -129,14 +129,14 @@ def finetuned(
 
 
 def inherited(template: StudySpec, parent: StudySpec) -> StudySpec:
-    """Return a study with its own search space. Keys that its file leaves out have the parent's values.
+    """Return a study with the search space of its file, and the parent's values for keys that the file leaves out.
 
     Args:
-        template: The study file, with nothing open.
-        parent: The parent.
+        template: The study file, which has a search space.
+        parent: The parent study.
 
     Raises:
-        StudyFileError: The two contradict each other.
+        StudyFileError: Template and parent contradict each other.
     """
     fixed = {key: value for key, value in parent.fixed.items() if key not in template.space} | dict(
         template.fixed
@@ -152,11 +152,11 @@ def inherited(template: StudySpec, parent: StudySpec) -> StudySpec:
 
 
 def as_stored(template: StudySpec, stored: StudySpec) -> StudySpec:
-    """Return the study with what it had taken from its parent when it began.
+    """Return a study with everything that it took from its parent when it began, as the database has it.
 
     Args:
-        template: The study file as it is now.
-        stored: The study as the database has it.
+        template: The study file now.
+        stored: The study in the database.
 
     Raises:
         StudyFileError: The two contradict each other.
@@ -236,7 +236,7 @@ def _completed(
         space=space,
         enqueue=tuple(enqueue),
         parent=parent,
-        plugins=tuple(joined(plugins, template.plugins)),
+        plugins=tuple(each_once(plugins, template.plugins)),
     )
     return parse_study(
         write_study(draft, header=header, reasons=reasons),

@@ -6,16 +6,16 @@ _PREFIX = "searcher-"
 
 
 def job_name(study: str, unique: str) -> str:
-    """Return the name of a job.
+    """Return the name of the Ray job for a detached launch.
 
     Args:
-        study: The study to launch.
-        unique: Without a hyphen; one study is launched again and again.
+        study: Name of the study.
+        unique: Text that distinguishes launches of the same study; without a hyphen.
     """
     return f"{_PREFIX}{study}-{unique}"
 
 
 def study_of_job_name(job: str) -> str | None:
-    """Return the study that a job was submitted for; None for a job that somebody else named."""
+    """Return the name of the study for which a Ray job was submitted; None for a job of others."""
     study = job.removeprefix(_PREFIX).rpartition("-")[0] if job.startswith(_PREFIX) else ""
     return study or None

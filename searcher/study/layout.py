@@ -18,15 +18,15 @@ STORAGE_MARK = "storage.mark"
 
 
 def trial_folder(study: str, number: int) -> str:
-    """Return a trial's folder, relative to the storage root."""
+    """Return the path of a trial's folder, relative to the storage root."""
     return f"{study}/trial-{number:04d}"
 
 
 def inside(storage_root: Path, relative: str) -> Path:
-    """Return the path of a file below the storage root, links followed.
+    """Return the absolute path of a file below the storage root, with links resolved.
 
     Raises:
-        UserError: It lies elsewhere: the database, or a link in the folder, was tampered with.
+        UserError: The file is elsewhere: the database, or a link in the folder, was tampered with.
     """
     path = (storage_root / relative).resolve()
     if not path.is_relative_to(storage_root.resolve()):

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 from searcher.plugins import PluginError, Registry
 
 __all__ = [
+    "CLASS_METRICS",
     "COSTS",
     "METRICS",
     "OFFICIAL",
@@ -37,7 +38,7 @@ Direction = Literal["minimize", "maximize"]
 
 
 class Counts(NamedTuple):
-    """What a metric of counts is made from, summed over a set of images."""
+    """The counts, summed over a set of images, from which a metric is computed."""
 
     tp: float
     """Predicted objects that cover more than half of the true object that they share the most pixels with."""
@@ -55,7 +56,7 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a set of images."""
+    """A metric of a set of images: its direction, and for plug-ins the function that computes it."""
 
     direction: Direction
     """Whether smaller or larger is better."""
@@ -85,10 +86,15 @@ METRICS: Registry[Metric] = Registry(
         "ap": f"{__name__}:HIGHER",
         "pq": f"{__name__}:HIGHER",
         "aji": f"{__name__}:HIGHER",
+        "mpq": f"{__name__}:HIGHER",
+        "class_accuracy": f"{__name__}:HIGHER",
     },
 )
 """Every validation metric. Definitions of ours: `searcher.evaluation.official_metrics`; from `ap50` on,
 `searcher.evaluation.instances`."""
+
+CLASS_METRICS = ("mpq", "class_accuracy")
+"""Those of ours that there are only where classes are learned; see `searcher.evaluation.class_metrics`."""
 
 COSTS: Registry[Metric] = Registry(
     "cost", key="study.secondary_objectives", built_in={"seconds_per_image": f"{__name__}:LOWER"}
@@ -128,15 +134,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def register_metric(name: str, direction: Direction, *, of: Literal["counts", "maps"]) -> Callable[[F], F]:
-    """Return the decorator that makes a metric known.
+    """Return a decorator that registers a function as a metric under a name, for a plug-in.
+
+    The function returns a number, or NaN if the metric is undefined.
 
     Args:
-        name: What study files, tables and databases call it: letters, digits and underscores.
-        direction: Whether to `minimize` or `maximize` it.
-        of: What the decorated function takes, see `Metric.of`. It returns a number, NaN where there is none.
+        name: Name of the metric in study files, tables and databases: letters, digits and underscores.
+        direction: Whether to `minimize` or `maximize` the metric.
+        of: What the function takes: `counts` or `maps`, see `Metric.of`.
 
     Raises:
-        PluginError: The name is taken or none, or the direction is neither.
+        PluginError: The name is taken or invalid, or the direction is neither.
     """
     if not name.isidentifier() or name in _TAKEN or name.startswith(("loss", "train_loss_")):
         raise PluginError(
@@ -156,27 +164,32 @@ def register_metric(name: str, direction: Direction, *, of: Literal["counts", "m
 
 
 def metrics_of_plugins() -> dict[str, Metric]:
-    """Return the metrics that plug-ins brought, by name."""
+    """Return the metrics registered by plug-ins, by name."""
     ours = METRICS.built_in_names()
     return {name: METRICS[name] for name in METRICS.names() if name not in ours}
 
 
 def official_name(name: str) -> str:
-    """Return what `searcher.evaluation.official_metrics` calls one of `OFFICIAL` or a plug-in's metric."""
+    """Return the name of a metric in `searcher.evaluation.official_metrics`.
+
+    Only the names of the official metrics differ there; plug-ins' metrics have the same name.
+
+    Only the names of the official metrics differ there; plug-ins' metrics have the same name.
+    """
     return OFFICIAL.get(name, name)
 
 
 def direction_of(name: str) -> Direction:
-    """Return whether larger or smaller values of one of `METRICS` or `COSTS` are better."""
+    """Return whether a metric or cost, by name, is to be minimized or maximized."""
     return (COSTS if COSTS.known(name) else METRICS)[name].direction
 
 
 def pareto_front(points: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[int]:
-    """Return the indices of the points that no other one beats: as good everywhere, and better somewhere.
+    """Return the indices of the points that no other point beats, that is, equals everywhere and exceeds somewhere.
 
     Args:
-        points: One value for each direction; a NaN is beaten by everything.
-        directions: Whether larger or smaller is better.
+        points: The points, one value for each direction; a NaN is beaten by everything.
+        directions: For each value, whether it is to be minimized or maximized.
     """
     signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
     costs = [
@@ -199,10 +212,10 @@ def pareto_front(points: Sequence[Sequence[float]], directions: Sequence[Directi
 
 @dataclass(frozen=True)
 class Objective:
-    """The metric a study optimises; its direction follows from its name.
+    """The metric that a study optimises, with its direction.
 
     Raises:
-        PluginError: Nobody knows the metric.
+        PluginError: There is no such metric.
     """
 
     name: str
@@ -213,16 +226,16 @@ class Objective:
 
     @property
     def direction(self) -> Direction:
-        """Whether smaller or larger is better."""
+        """Whether the metric is to be minimized or maximized."""
         return METRICS[self.name].direction
 
     @property
     def worst(self) -> float:
-        """A value that any finite one improves on."""
+        """A value that is worse than any finite one: infinity or its negative."""
         return math.inf if self.direction == "minimize" else -math.inf
 
     def cost(self, value: float) -> float:
-        """Return the value turned so that smaller is better, for sorting."""
+        """Return a value with its sign changed if larger is better, so that smaller is better; for sorting."""
         return value if self.direction == "minimize" else -value
 
     def better(self, value: float, than: float) -> bool:

@@ -48,7 +48,7 @@ ones would have reached."""
 
 @dataclass(frozen=True)
 class Sampler(Part[Any]):
-    """A sampler of Optuna's interface."""
+    """A registered sampler, whose `build` returns an object with Optuna's sampler interface."""
 
     several_objectives: bool = False
     """Whether it can look for compromises between several objectives."""
@@ -89,30 +89,37 @@ PRUNERS: Registry[Part[Any]] = Registry(
 
 
 def register_optimizer(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
-    """Return the decorator that makes an optimiser known.
+    """Return a decorator that registers an optimiser under a name, for a plug-in.
+
+    The decorated class or function is called with parameter groups, as torch's optimisers are, and by name with `lr`,
+    its own options, and those of `momentum`, `nesterov` and `weight_decay` that its signature has. The groups already
+    say which parameters decay.
 
     Args:
-        name: What a study file calls it.
-        options: Its own settings, derived from `searcher.parts.Section`, each with a default: the keys of
-            `optimizer.options`.
+        name: Name of the optimiser in study files.
+        options: Class of the optimiser's own settings, derived from `searcher.parts.Section`, each with a default: the
+            keys of `optimizer.options`.
 
-    The decorated class or function takes parameter groups, as torch's optimisers do, and by name: `lr`, and of
-    `momentum`, `nesterov` and `weight_decay` those that its signature has, and its options. The groups say already
-    which parameters decay.
+    Raises:
+        PluginError: The name is taken, or `options` is no such class.
     """
     return _decorator(OPTIMIZERS, name, options)
 
 
 def register_schedule(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
-    """Return the decorator that makes a learning-rate schedule known.
+    """Return a decorator that registers a learning-rate schedule under a name, for a plug-in.
+
+    The decorated subclass of `searcher.training.schedules.Schedule` is called with its own options, and with those of
+    `config` (all of `[schedule]`), `num_steps` (optimiser steps after warm-up), `steps_per_epoch` and `objective` that
+    its signature has.
 
     Args:
-        name: What a study file calls it.
-        options: Its own settings, the keys of `schedule.options`.
+        name: Name of the schedule in study files.
+        options: Class of the schedule's own settings, derived from `searcher.parts.Section`, each with a default: the
+            keys of `schedule.options`.
 
-    The decorated subclass of `searcher.training.schedules.Schedule` takes, of `config` (all of `[schedule]`),
-    `num_steps` (optimiser steps after warm-up), `steps_per_epoch` and `objective`, those that its signature has, and
-    its options.
+    Raises:
+        PluginError: The name is taken, or `options` is no such class.
     """
     return _decorator(SCHEDULES, name, options)
 
@@ -124,17 +131,21 @@ def register_sampler(
     several_objectives: bool = False,
     stopped: Stopped = "predicted",
 ) -> Callable[[F], F]:
-    """Return the decorator that makes a sampler known.
+    """Return a decorator that registers a sampler under a name, for a plug-in.
+
+    The decorated class or function returns an object with Optuna's sampler interface. It is called with its own
+    options, and with those of `seed` (another one at each launch), `study_seed` (always the same), `n_startup_trials`
+    and `space` (the `SearchSpace` with its conditions) that its signature has.
 
     Args:
-        name: What a study file calls it.
-        options: Its own settings, the keys of `search.options`.
-        several_objectives: Whether it can look for compromises between several objectives.
-        stopped: What it makes of trials that were stopped early.
+        name: Name of the sampler in study files.
+        options: Class of the sampler's own settings, derived from `searcher.parts.Section`, each with a default: the
+            keys of `search.options`.
+        several_objectives: Whether the sampler can optimise several objectives.
+        stopped: How trials that were stopped early are passed to the sampler; see `Stopped`.
 
-    The decorated class or function of Optuna's interface takes, of `seed` (another one at each launch), `study_seed`
-    (the study's, always the same), `n_startup_trials` and `space` (the `SearchSpace` that is searched, with its
-    conditions), those that its signature has, and its options.
+    Raises:
+        PluginError: The name is taken, or `options` is no such class.
     """
 
     def register(build: F) -> F:
@@ -145,15 +156,20 @@ def register_sampler(
 
 
 def register_pruner(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
-    """Return the decorator that makes a pruner known.
+    """Return a decorator that registers a pruner under a name, for a plug-in.
+
+    The decorated class or function is called with its own options, and with those of `grace_epochs`,
+    `reduction_factor`, `max_epochs` and `mode` ("min" or "max") that its signature has. It returns an object with
+    Optuna's pruner interface, or a scheduler of Ray Tune. A pruner gets every epoch of every trial, and decides from
+    `grace_epochs` on.
 
     Args:
-        name: What a study file calls it.
-        options: Its own settings, the keys of `pruner.options`.
+        name: Name of the pruner in study files.
+        options: Class of the pruner's own settings, derived from `searcher.parts.Section`, each with a default: the
+            keys of `pruner.options`.
 
-    The decorated class or function takes, of `grace_epochs`, `reduction_factor`, `max_epochs` and `mode` ("min" or
-    "max"), those that its signature has, and its options. It returns a pruner of Optuna's interface, which is told of
-    every epoch of every trial and asked from `grace_epochs` on, or a scheduler of Ray Tune's.
+    Raises:
+        PluginError: The name is taken, or `options` is no such class.
     """
     return _decorator(PRUNERS, name, options)
 

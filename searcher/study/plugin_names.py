@@ -10,7 +10,7 @@ from searcher.study.problems import Problems
 from searcher.study.toml_text import TomlError, read_toml, shown
 from searcher.text_files import read_text
 
-__all__ = ["PLUGINS", "joined", "load_named", "study_folder"]
+__all__ = ["PLUGINS", "each_once", "load_named", "study_folder"]
 
 PLUGINS = "plugins"
 """The key, which lies above all tables."""
@@ -22,36 +22,38 @@ _MAX_PARENTS = 100
 def load_named(
     document: Mapping[str, Any], origin: str, problems: Problems, *, stored: bool
 ) -> tuple[str, ...]:
-    """Import the plug-ins that a study file and its parents' files name; return how other processes import them.
+    """Import the plug-ins that a study file and its parents' files name, and return their sources for other processes.
 
     Args:
         document: The study file.
-        origin: What finds the file again; relative paths are relative to its folder.
-        problems: Takes what is wrong.
+        origin: Path or name of the study file; relative paths are relative to its folder.
+        problems: Receives the problems.
         stored: Whether the text comes from the database. Then a plug-in that is missing on this machine is skipped,
-            because its parts may come from elsewhere, such as `--plugin`. Who uses one that is missing gets a message.
+            because its parts may come from elsewhere, such as `--plugin`; using a missing part is an error later.
     """
     sources: list[str] = []
     for names, folder in _named(document, origin, problems):
         for name in names:
             try:
-                sources = joined(sources, [plugin.source for plugin in load_plugins([name], folder=folder)])
+                sources = each_once(
+                    sources, [plugin.source for plugin in load_plugins([name], folder=folder)]
+                )
             except PluginError as error:
                 if stored and not (folder / name).exists() and ("/" in name or name.endswith(".py")):
-                    sources = joined(sources, [str(folder / name)])
+                    sources = each_once(sources, [str(folder / name)])
                     continue
                 for problem in error.problems:
                     problems.add(PLUGINS, problem.removeprefix(f"{PLUGINS}: "))
     return tuple(sources)
 
 
-def joined(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """Return the names of both, each once."""
+def each_once(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Return the names in both lists, each once."""
     return list(dict.fromkeys([*first, *second]))
 
 
 def study_folder(origin: str) -> Path:
-    """Return what paths in a study file are relative to: its folder, or the current one for a text without a file."""
+    """Return the folder to which paths in a study file are relative: its own, or the working folder without a file."""
     return Path(origin).parent if origin.endswith(".toml") and Path(origin).is_absolute() else Path.cwd()
 
 

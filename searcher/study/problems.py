@@ -12,18 +12,23 @@ from searcher.suggestions import suggestion
 
 __all__ = ["Problems", "remedy_for", "rule_of"]
 
-_OPTIONS = {"study.trials": "--trials", "train.epochs": "--epochs"}
+_OPTIONS = {
+    "study.trials": "--trials",
+    "study.hours": "--hours",
+    "study.gpu_hours": "--gpu-hours",
+    "train.epochs": "--epochs",
+}
 """Keys for which the command line has an option of its own."""
 _MAX_PROBLEMS = 30
 """Nobody reads more, and finding what a hundred thousand wrong keys might have meant takes minutes."""
 
 
 class Problems:
-    """The problems of one study file: where, the rule, the value, the remedy.
+    """Collects the problems of one study file, each with place, rule, value and remedy.
 
     Args:
-        source: The file, for messages.
-        overrides: Keys that the command line sets; their problems name its option instead of the file.
+        source: The study file, for messages.
+        overrides: Keys that the command line sets; their problems name the option instead of the file.
     """
 
     def __init__(self, source: str, overrides: Collection[str]) -> None:
@@ -36,14 +41,14 @@ class Problems:
         return len(self.lines)
 
     def mention(self, key: str) -> bool:
-        """Return whether a problem with a key was noted."""
+        """Return whether a problem with exactly this key was added before; adds none."""
         return key in self._keys
 
     def add(self, key: str, message: str) -> None:
-        """Note a problem with a key.
+        """Add a problem with a key.
 
         Raises:
-            StudyFileError: There are many already; all that were noted.
+            StudyFileError: There are too many problems; the message lists those added so far.
         """
         where = _OPTIONS.get(key, f"--set {key}") if key in self.overrides else f"{self.source}: {key}"
         self.lines.append(f"{where}: {message}")
@@ -54,12 +59,12 @@ class Problems:
     def add_validation(
         self, error: ValidationError, fields: Mapping[str, Mapping[str, str]], prefix: str = ""
     ) -> None:
-        """Note everything that pydantic found.
+        """Add all problems in an error of pydantic.
 
         Args:
-            error: What it raised.
-            fields: By table, its fields with their descriptions.
-            prefix: The table that was validated, empty for all of them.
+            error: The error.
+            fields: Description of each field, by table and name.
+            prefix: Name of the table that was validated; empty for all tables.
         """
         for item in error.errors():
             loc = [prefix, *map(str, item["loc"])] if prefix else [*map(str, item["loc"])]
@@ -68,12 +73,12 @@ class Problems:
 
 
 def remedy_for(key: str, name: str, known: Collection[str]) -> str:
-    """Return a hint for an unknown key: a model or another table that has it, or what `suggestion` finds.
+    """Return the remedy for an unknown key: the model or table that has this key, or a similar key.
 
     Args:
-        key: The dotted key.
-        name: The key or its last part, for `suggestion` to compare with `known`.
-        known: The names that there are.
+        key: The unknown dotted key.
+        name: The part of the key that is compared with `known`.
+        known: The known names.
     """
     table, _, leaf = key.rpartition(".")
     models = models_with(key) if table == "model" else []
@@ -84,12 +89,12 @@ def remedy_for(key: str, name: str, known: Collection[str]) -> str:
 
 
 def rule_of(item: Any, siblings: Mapping[str, str], key: str = "") -> str:
-    """Return rule, value and remedy of one pydantic error.
+    """Return the rule, value and remedy of one pydantic error, as the text of a message.
 
     Args:
-        item: One of pydantic's errors.
-        siblings: The fields of the table that it is in, with their descriptions.
-        key: The dotted key that it is about.
+        item: One entry of the error's list.
+        siblings: Description of each field in the same table.
+        key: The dotted key.
     """
     leaf = str(item["loc"][-1]) if item["loc"] else ""
     value = item["input"]

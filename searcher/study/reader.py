@@ -12,8 +12,9 @@ from searcher.exceptions import StudyFileError
 from searcher.models.parts import KINDS
 from searcher.study.config import DEFAULT_MODEL, TrialConfig
 from searcher.study.config_keys import config_fields
+from searcher.study.objectives import CLASS_METRICS
 from searcher.study.parts import SAMPLERS
-from searcher.study.plugin_names import PLUGINS, joined, load_named, study_folder
+from searcher.study.plugin_names import PLUGINS, each_once, load_named, study_folder
 from searcher.study.problems import Problems
 from searcher.study.renamed_keys import with_new_names
 from searcher.study.rerank import CANDIDATE
@@ -53,20 +54,21 @@ def parse_study(
     overrides: Mapping[str, Any] | None = None,
     stored: bool = False,
 ) -> StudySpec:
-    """Return the study that a file describes, with the overrides of the command line applied.
+    """Return the study in the text of a study file, with the command line's values applied.
 
-    The plug-ins that it names are imported first: they bring models and other parts with keys of their own.
-    An override of a searched parameter fixes it: it leaves the space and the enqueued points.
+    The plug-ins that the file names are imported first, because they add models and other parts with keys of their own.
+    If the command line sets a searched parameter, the parameter is fixed: it leaves the space and the enqueued points.
 
     Args:
-        text: The study file, TOML.
-        source: What to call it in messages.
-        origin: What finds the file again, see `StudySpec.origin`; None takes `source`.
-        overrides: Values by dotted key, e.g. {"train.epochs": 3}. `plugins` comes in addition to the file's.
+        text: Content of the study file, TOML.
+        source: Name of the file in messages.
+        origin: Path or name with which the file is found again, see `StudySpec.origin`; None for `source`.
+        overrides: Values of the command line by dotted key, such as {"train.epochs": 3}; None for none. `plugins` are
+            added to the file's.
         stored: Whether the text comes from the database; see `load_named`.
 
     Raises:
-        StudyFileError: One line per problem: where, the rule, the value.
+        StudyFileError: The file is invalid; one line for each problem.
     """
     try:
         document = read_toml(text)
@@ -114,12 +116,24 @@ def parse_study(
                 f"must not be given for a rerank, whose trials are candidates times replicates, {_runs(parent)}, "
                 f"got {shown(given)}; set parent.best or parent.replicates",
             )
+    if not problems:
+        _check_classes_are_learned(sections["study"], fixed, problems)
     if not problems and sections["study"].secondary_objectives:
         sampler = sections["search"].sampler
         if not SAMPLERS[sampler].several_objectives:
             problems.add(
                 "search.sampler",
                 f"must know several objectives, got {sampler!r}; take fast-gp, tpe, gp, qmc or random",
+            )
+    search = sections["search"]
+    if search is not None and search.stop_if_gain_below:
+        several = bool(sections["study"] and sections["study"].secondary_objectives)
+        how = None if parent is None else parent.how
+        if several or how == "rerank" or (not space.parameters and how != "refine"):
+            problems.add(
+                "search.stop_if_gain_below",
+                f"must be for a search by one objective, got {search.stop_if_gain_below:g} for "
+                f"{'several objectives' if several else 'a study that searches nothing'}; remove it",
             )
     if problems and stored:
         _say_what_is_gone(plugins, problems)
@@ -145,7 +159,7 @@ def parse_study(
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of `KEY=VALUE` on the command line: a TOML value, otherwise the text itself."""
+    """Return the value in `KEY=VALUE` of the command line: a TOML value, or the text itself if it is none."""
     try:
         document = read_toml(f"value = {text}")
     except TomlError:
@@ -182,13 +196,28 @@ def _with_pipeline(
     return {key: content}
 
 
+def _check_classes_are_learned(study: StudySection, fixed: Mapping[str, Any], problems: Problems) -> None:
+    """Refuse a metric of classes as an objective where none are learned."""
+    for key, names in (
+        ("objective", [study.objective]),
+        ("secondary_objectives", study.secondary_objectives),
+    ):
+        of_classes = [name for name in names if name in CLASS_METRICS]
+        if of_classes and not fixed.get("data.learn_classes", False):
+            problems.add(
+                f"study.{key}",
+                f"must be metrics that are measured, got {of_classes[0]}, which needs data.learn_classes = true; "
+                "set that, or take another metric",
+            )
+
+
 def _runs(parent: ParentSection) -> int:
     """Return how many trials a rerank has."""
     return (len(parent.candidates) or parent.best) * parent.replicates
 
 
 def setting_words(settings: Mapping[str, Value]) -> list[str]:
-    """Return the words of a command line that set these keys: `--set`, `train.epochs=3`, and so on."""
+    """Return the words of a command line that set these keys, such as `--set` and `train.epochs=3`."""
     return [word for key, value in settings.items() for word in ("--set", f"{key}={_typed(value)}")]
 
 
@@ -217,7 +246,7 @@ def _apply(overrides: Mapping[str, Any], document: dict[str, Any], problems: Pro
     for key, value in overrides.items():
         own = document.get(key, [])
         if key == PLUGINS and isinstance(own, list) and isinstance(value, list):
-            document[key] = joined(own, value)
+            document[key] = each_once(own, value)
             continue
         *tables, leaf = key.split(".")
         if len(tables) >= _MAX_KEY_PARTS:

@@ -39,7 +39,7 @@ _TINY = 1e-100
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """A trial that was COMPLETE or PRUNED."""
+    """A COMPLETE or PRUNED trial of the search that is refined; a pruned one has no value."""
 
     number: int
     params: Mapping[str, Value]
@@ -49,7 +49,7 @@ class Tried:
 
 @dataclass(frozen=True, kw_only=True)
 class Refined:
-    """What became of one parameter."""
+    """The change of one parameter's range or choices, and the reason."""
 
     name: str
     old: Domain
@@ -59,7 +59,7 @@ class Refined:
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement:
-    """A narrowed space, and why."""
+    """A narrowed search space, with the change of each parameter and the trials that decided."""
 
     space: SearchSpace
     parameters: tuple[Refined, ...]
@@ -69,13 +69,13 @@ class Refinement:
 
 
 def refine(space: SearchSpace, trials: Sequence[Tried], objective: Objective, *, model: str) -> Refinement:
-    """Return the part of a space that the best trials leave.
+    """Return a search space narrowed to the region of the best trials.
 
     Args:
-        space: What was searched.
-        trials: The search's trials, at least one with a value.
-        objective: Which values are better.
-        model: The model's name, which decides how far a range may be widened.
+        space: The space that was searched.
+        trials: The trials of the search, at least one with a value.
+        objective: The study's objective.
+        model: Name of the model, which decides how far a range may be widened.
     """
     complete = [trial for trial in trials if trial.value is not None]
     assert complete

@@ -23,14 +23,14 @@ _logged: set[str] = set()
 def with_new_names(
     document: dict[str, Any], overrides: Mapping[str, Any], problems: Problems, *, stored: bool
 ) -> dict[str, Any]:
-    """Rename the old keys of a document, in place, and return the overrides with new keys.
+    """Rename old keys in a study file, in place, and return the command line's values with new keys.
 
-    One line in the log names all old keys. A study that is read from the database logs nothing.
+    One line in the log names all old keys, unless the study is read from the database.
 
     Args:
-        document: The study file as TOML reads it.
+        document: Content of the study file.
         overrides: Values of the command line by dotted key.
-        problems: Takes keys that are given under both names.
+        problems: Receives keys that are given under both names.
         stored: Whether the study comes from the database.
     """
     found: dict[str, str] = {}

@@ -16,7 +16,7 @@ CANDIDATE = "parent.trial"
 
 
 class Candidate(Section):
-    """A trial of the parent that is trained again."""
+    """A trial of the parent study that is trained again."""
 
     trial: int
     """Its number."""
@@ -28,7 +28,7 @@ class Candidate(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What a candidate reached when it was trained again."""
+    """The result of a candidate: its value in the search, and its values when it was trained again."""
 
     trial: int
     """Number of the parent's trial."""
@@ -43,7 +43,7 @@ class Standing:
 
     @property
     def drop(self) -> float | None:
-        """The search's value less the mean."""
+        """The value in the search minus the mean of the new values; None without new values."""
         return None if self.mean is None else self.search_value - self.mean
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,9 +52,10 @@ class Standing:
 
 
 def ranking(values: Mapping[int, Sequence[float]], objective: Objective) -> list[int]:
-    """Return the candidates that have values, the best mean first; but those with fewer runs than the most come later.
+    """Return the candidates with values, the best mean first; candidates with fewer runs than others come last.
 
-    A run that failed may have been an unlucky one: without it the mean is too good. Of equals the lower number wins.
+    A missing run may have failed because it was a bad one; without it the mean is too good. Of equal candidates, the
+    one with the lower number comes first.
     """
     most = max(map(len, values.values()), default=0)
     means = {number: objective.cost(statistics.fmean(runs)) for number, runs in values.items() if runs}
@@ -64,12 +65,12 @@ def ranking(values: Mapping[int, Sequence[float]], objective: Objective) -> list
 def standings(
     candidates: "Sequence[Candidate]", values: Mapping[int, Sequence[float]], objective: Objective
 ) -> list[Standing]:
-    """Return all candidates in the order of `ranking`, those without any run last.
+    """Return the results of all candidates in the order of `ranking`; candidates without any run come last.
 
     Args:
-        candidates: What was trained again.
+        candidates: The candidates.
         values: The objective of each COMPLETE run, by candidate.
-        objective: Which values are better.
+        objective: The study's objective.
     """
     order = ranking(values, objective)
     found = [

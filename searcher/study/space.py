@@ -37,7 +37,7 @@ Value = bool | int | float | str
 
 
 class Suggester(Protocol):
-    """The part of `optuna.Trial` that a space needs."""
+    """The methods of `optuna.Trial` that a search space uses to draw values."""
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> float:
         """Return a float in [low, high].
@@ -46,7 +46,7 @@ class Suggester(Protocol):
             name: Dotted key of the parameter.
             low: The lowest value.
             high: The highest value.
-            step: Distance of the values from `low` on; None for no grid.
+            step: Distance between the values, starting from `low`; None for any value.
             log: Whether values are drawn on a logarithmic scale.
         """
 
@@ -57,7 +57,7 @@ class Suggester(Protocol):
             name: Dotted key of the parameter.
             low: The lowest value.
             high: The highest value.
-            step: Distance of the values from `low` on.
+            step: Distance between the values, starting from `low`.
             log: Whether values are drawn on a logarithmic scale.
         """
 
@@ -68,7 +68,7 @@ class Suggester(Protocol):
 
 @dataclass(frozen=True)
 class FloatRange:
-    """All floats from `low` to `high`, on a logarithmic scale or a grid of `step` if asked."""
+    """A range of floats from `low` to `high`, with a logarithmic scale or a grid of `step` if set."""
 
     low: float
     high: float
@@ -78,12 +78,12 @@ class FloatRange:
     """Lowest and highest value before it was narrowed, None if it was not."""
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
-        """Return a value drawn by `suggester`, of the whole range."""
+        """Return a value of the original range, drawn by `suggester`."""
         low, high = self.original_range or (self.low, self.high)
         return suggester.suggest_float(name, low, high, step=self.step, log=self.log)
 
     def contains(self, value: Value) -> bool:
-        """Return whether `value` can be drawn."""
+        """Return whether a value is in the range, and on its grid."""
         if isinstance(value, bool | str):
             return False
         if self.step is None:
@@ -93,15 +93,15 @@ class FloatRange:
         return -1e-8 < steps < most + 1e-8 and abs(steps - round(steps)) < 1e-8
 
     def edges(self) -> list[Value]:
-        """Return the extreme values."""
+        """Return the smallest and the largest value."""
         return [self.low, self.high]
 
     def narrowed(self) -> "FloatRange":
-        """Return the range without the whole one that it came from."""
+        """Return the narrowed range, without its original range."""
         return replace(self, original_range=None)
 
     def widened(self) -> "FloatRange":
-        """Return the whole range."""
+        """Return the original range; the range itself if it was not narrowed."""
         low, high = self.original_range or (self.low, self.high)
         return replace(self, low=low, high=high, original_range=None)
 
@@ -112,7 +112,7 @@ class FloatRange:
 
 @dataclass(frozen=True)
 class IntRange:
-    """Integers from `low` to `high`, both included, on a logarithmic scale or a grid of `step` if asked."""
+    """A range of integers from `low` to `high`, both included, with a logarithmic scale or a grid of `step` if set."""
 
     low: int
     high: int
@@ -122,25 +122,25 @@ class IntRange:
     """Lowest and highest value before it was narrowed, None if it was not."""
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
-        """Return a value drawn by `suggester`, of the whole range."""
+        """Return a value of the original range, drawn by `suggester`."""
         low, high = self.original_range or (self.low, self.high)
         return suggester.suggest_int(name, low, high, step=self.step, log=self.log)
 
     def contains(self, value: Value) -> bool:
-        """Return whether `value` can be drawn."""
+        """Return whether a value is in the range, and on its grid."""
         is_int = isinstance(value, int) and not isinstance(value, bool)
         return is_int and self.low <= value <= self.high and (value - self.low) % self.step == 0  # type: ignore[operator]
 
     def edges(self) -> list[Value]:
-        """Return the extreme values."""
+        """Return the smallest and the largest value."""
         return [self.low, self.high]
 
     def narrowed(self) -> "IntRange":
-        """Return the range without the whole one that it came from."""
+        """Return the narrowed range, without its original range."""
         return replace(self, original_range=None)
 
     def widened(self) -> "IntRange":
-        """Return the whole range."""
+        """Return the original range; the range itself if it was not narrowed."""
         low, high = self.original_range or (self.low, self.high)
         return replace(self, low=low, high=high, original_range=None)
 
@@ -151,19 +151,19 @@ class IntRange:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a list of values."""
+    """A list of values of which one is chosen."""
 
     choices: tuple[Value, ...]
     original_range: tuple[Value, ...] | None = None
     """The choices before it was narrowed, None if it was not."""
 
     def suggest(self, suggester: Suggester, name: str) -> Value:
-        """Return a value drawn by `suggester`, of the whole list."""
+        """Return a value of the original list, drawn by `suggester`."""
         value: Value = suggester.suggest_categorical(name, self.original_range or self.choices)
         return value
 
     def contains(self, value: Value) -> bool:
-        """Return whether `value` can be drawn; 1, 1.0 and true are three different values."""
+        """Return whether a value is in the list; 1, 1.0 and true are three different values."""
         return any(value == choice and type(value) is type(choice) for choice in self.choices)
 
     def edges(self) -> list[Value]:
@@ -171,11 +171,11 @@ class Choice:
         return list(self.choices)
 
     def narrowed(self) -> "Choice":
-        """Return the list without the whole one that it came from."""
+        """Return the narrowed list, without its original list."""
         return Choice(self.choices)
 
     def widened(self) -> "Choice":
-        """Return the whole list."""
+        """Return the original list; the list itself if it was not narrowed."""
         return Choice(self.original_range or self.choices)
 
     def __str__(self) -> str:
@@ -192,13 +192,13 @@ Domain = FloatRange | IntRange | Choice
 
 @dataclass(frozen=True)
 class Condition:
-    """A parameter is searched only where another one has one of some values."""
+    """The condition that a parameter is searched only if another parameter has one of certain values."""
 
     parent: str
     values: tuple[Value, ...]
 
     def holds(self, chosen: Mapping[str, Value]) -> bool:
-        """Return whether the parent was chosen, and as one of the values."""
+        """Return whether the other parameter was chosen, with one of the values."""
         return self.parent in chosen and chosen[self.parent] in self.values
 
     def __str__(self) -> str:
@@ -207,20 +207,20 @@ class Condition:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One searched key of the trial configuration."""
+    """A searched key of the trial configuration, with its range or choices and its conditions."""
 
     name: str
     domain: Domain
     when: tuple[Condition, ...] = ()
 
     def active(self, chosen: Mapping[str, Value]) -> bool:
-        """Return whether the parameter is searched, given what was chosen before it."""
+        """Return whether the parameter is searched, given the values chosen before it."""
         return all(condition.holds(chosen) for condition in self.when)
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The parameters of a study, each after those that it depends on."""
+    """The searched parameters of a study, each after those on which it depends."""
 
     parameters: tuple[Parameter, ...]
 
@@ -235,31 +235,31 @@ class SearchSpace:
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether any parameter has a part of what it once had."""
+        """Whether at least one parameter was narrowed."""
         return any(parameter.domain.original_range is not None for parameter in self.parameters)
 
     def narrow(self) -> "SearchSpace":
-        """Return the narrowed part alone, without what it came from."""
+        """Return the narrowed space, without the original ranges."""
         return self._with_domains(lambda domain: domain.narrowed())
 
     def widened(self) -> "SearchSpace":
-        """Return the whole space."""
+        """Return the original space; an equal one if nothing was narrowed."""
         return self._with_domains(lambda domain: domain.widened())
 
     def _with_domains(self, change: Callable[[Domain], Domain]) -> "SearchSpace":
         return SearchSpace(tuple(replace(each, domain=change(each.domain)) for each in self.parameters))
 
     def contains(self, params: Mapping[str, Value]) -> bool:
-        """Return whether these are values for exactly the active parameters, each in its range or list."""
+        """Return whether there is a value for each active parameter and no other, each in its range or list."""
         active = [parameter for parameter in self.parameters if parameter.active(params)]
         return {parameter.name for parameter in active} == set(params) and all(
             parameter.domain.contains(params[parameter.name]) for parameter in active
         )
 
     def suggest(self, suggester: Suggester) -> dict[str, Value]:
-        """Return a value for every active parameter, drawn in the order of their dependence.
+        """Return a value for every active parameter, drawn in the order of dependence.
 
-        Drawn of the whole space, if this is a part of one.
+        Values are drawn from the original space, if this one was narrowed.
         """
         chosen: dict[str, Value] = {}
         for parameter in self.parameters:
@@ -268,7 +268,7 @@ class SearchSpace:
         return chosen
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the space as plain values, for the identity of a study."""
+        """Return the space as plain values, for the study's identity."""
         return {
             parameter.name: {
                 "range": str(parameter.domain),

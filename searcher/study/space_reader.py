@@ -36,13 +36,13 @@ _RANGE_KEYS = {"low", "high", "log", "step", "choices", "when", "original_range"
 
 
 class SpaceReader:
-    """Turns tables of ranges and choices into a `SearchSpace`.
+    """Reads the tables of ranges and choices in a study file as a `SearchSpace`.
 
     Args:
-        problems: Takes what is wrong.
-        fixed: The configuration keys that have one value.
-        overrides: The keys that the command line fixed; they leave the space and the enqueued points.
-        model: Name of the study's model, which decides what keys there are under `model`.
+        problems: Receives the problems.
+        fixed: Configuration keys with a fixed value.
+        overrides: Keys that the command line fixed; they leave the space and the enqueued points.
+        model: Name of the study's model, which decides which keys exist under `model`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SpaceReader:
         self._config_fields = config_fields(model)
 
     def space(self, table: Mapping[str, Any]) -> SearchSpace:
-        """Return the space that a table describes."""
+        """Return the search space in a table."""
         parameters: dict[str, Parameter] = {}
         for name, entry in entries(table):
             key = f"space.{name}"
@@ -76,7 +76,12 @@ class SpaceReader:
                     "must not be searched: every model has parameters of its own; "
                     "write a study for each and compare their best trials",
                 )
-            elif name.startswith("data.synthetic_"):
+            elif name == "data.learn_classes":
+                self._problem(
+                    key,
+                    "must not be searched: trials with and without classes have other metrics; set it under [data]",
+                )
+            elif name == "data.synthetic" or name.startswith("data.synthetic_"):
                 self._problem(
                     key, "must not be searched: a study's images are drawn once; set it under [data]"
                 )
@@ -340,7 +345,7 @@ class SpaceReader:
         return SearchSpace(tuple(ordered.values()))
 
     def points(self, enqueue: Any, space: SearchSpace) -> tuple[dict[str, Value], ...]:
-        """Return the enqueued points, without what is not searched."""
+        """Return the enqueued points, without keys that are not searched."""
         if not isinstance(enqueue, list) or any(not isinstance(point, dict) for point in enqueue):
             self._problem("enqueue", f"must be a list of tables, got {shown(enqueue)}; write [[enqueue]]")
             return ()
@@ -376,7 +381,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and value of every entry; a table with a range key is one entry."""
+    """Yield the dotted name and value of every entry of nested tables; a table with a range counts as a value."""
     for key, value in table.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and not (set(value) & {*_RANGE_KEYS, *RENAMED_IN_RANGES}):

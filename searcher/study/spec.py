@@ -33,7 +33,7 @@ __all__ = [
 
 
 class StudySection(Section):
-    """What is searched for, and how long."""
+    """Settings of the study itself: name, objective and budget."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")
     """Name of the study in the database and of its folder in the storage root."""
@@ -46,6 +46,11 @@ class StudySection(Section):
     Checkpoints, pruning and children go by `objective` alone."""
     trials: int = Field(default=20, ge=1, le=1_000_000)
     """Budget: trials that end COMPLETE or PRUNED. Failed ones do not count. May be raised later."""
+    hours: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
+    """Hours that one launch may take, in addition to `trials`: no trial begins that is not expected to end within them.
+    Running trials then go on to their end. The next launch has as many again. 0: no limit."""
+    gpu_hours: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
+    """Hours of all trials of one launch together, times GPUs of a trial, in the same way. 0: no limit."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Seed of the sampler, of 32 bits as Optuna's samplers take it."""
 
@@ -60,7 +65,7 @@ class StudySection(Section):
 
 
 class SearchSection(PartSection):
-    """Which sampler proposes the trials."""
+    """Settings of the sampler that proposes trials."""
 
     registry: ClassVar[Registry[Any]] = SAMPLERS
     named_by: ClassVar[str] = "sampler"
@@ -71,6 +76,9 @@ class SearchSection(PartSection):
     startup_trials: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = 10
     """Trials drawn at random before all but `random` and `qmc` begin to learn from results; stopped ones count. `auto`
     is half as many as there are searched parameters."""
+    stop_if_gain_below: float = Field(default=0.0, ge=0.0, le=1_000_000.0)
+    """The study ends when another trial is expected to improve the objective by less than this. That is the expected
+    improvement of the best proposal of `fast-gp`'s process, with any sampler, from 10 trials on. 0: never."""
     exploration: float = Field(default=0.1, ge=0.0, le=1.0)
     """Part of the trials that look anywhere in the whole space, where the study's space was narrowed."""
     options: Options = Field(default={}, validate_default=True)
@@ -78,7 +86,7 @@ class SearchSection(PartSection):
 
 
 class ParentSection(Section):
-    """The study that this one continues, and how."""
+    """Settings for deriving a study from another one: from which, and how."""
 
     study: str
     """A shipped study, a .toml file in the same folder, or a study of the database."""
@@ -103,12 +111,12 @@ class ParentSection(Section):
 
     @property
     def needed(self) -> int:
-        """COMPLETE trials that the parent must have."""
+        """Number of COMPLETE trials that the parent must have."""
         return self.min_complete or {"refine": 10, "rerank": self.best, "finetune": 1}[self.how]
 
 
 class PrunerSection(PartSection):
-    """Which trials are stopped early."""
+    """Settings of the pruner that stops weak trials early."""
 
     registry: ClassVar[Registry[Any]] = PRUNERS
 
@@ -128,7 +136,7 @@ _LEAST_GPUS = 1e-4
 
 
 class ResourcesSection(Section):
-    """What one trial occupies. Not part of what a study means: may change between launches."""
+    """The resources of a trial. They are not part of the study's identity and may change between launches."""
 
     cpus: float = Field(default=1.0, ge=0.01, le=10_000.0)
     """CPU cores of a trial."""
@@ -165,7 +173,7 @@ class ResourcesSection(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class StudySpec:
-    """A study: what to search, how to train what was chosen, for how long."""
+    """The validated content of a study file, with the command line's values."""
 
     source: str
     """Where it was read from, for messages."""
@@ -202,7 +210,7 @@ class StudySpec:
 
     @property
     def has_own_space(self) -> bool:
-        """Whether the file says what is searched; a rerank's space follows from its candidates."""
+        """Whether the file defines the search space; a rerank's is derived from its candidates."""
         return self.parent is None or self.parent.how != "rerank"
 
     @property
@@ -217,14 +225,21 @@ class StudySpec:
 
     @property
     def directions(self) -> list[Direction]:
-        """Of the objective, then of the further ones."""
+        """Direction of the objective, then of the secondary objectives."""
         return [direction_of(name) for name in (self.study.objective, *self.study.secondary_objectives)]
 
+    @property
+    def max_epochs(self) -> int:
+        """Largest number of epochs that a trial of the study can have."""
+        if "train.epochs" in self.space:
+            return max(int(edge) for edge in self.space["train.epochs"].domain.widened().edges())
+        return self.trial_config({}).train.epochs
+
     def trial_config(self, params: Mapping[str, Value]) -> TrialConfig:
-        """Return the configuration of a trial with these parameters.
+        """Return the configuration of a trial with given parameters.
 
         Raises:
-            StudyFileError: The parameters contradict one another.
+            StudyFileError: The parameters contradict each other.
         """
         chosen = dict(params)
         again = chosen.pop(CANDIDATE, None)
@@ -238,9 +253,9 @@ class StudySpec:
             raise StudyFileError(problems.lines) from error
 
     def identity(self) -> dict[str, Any]:
-        """Return what must stay the same for all trials of a study, as flat plain values.
+        """Return everything that must be the same for all trials of a study, as flat plain values.
 
-        That is what gives a trial's value its meaning: objective, configuration and space. The budget,
+        These are the values that give a trial's result its meaning: objective, configuration and space. Budget,
         sampler, pruner, resources, enqueued points and description may change between launches.
         """
         base = TrialConfig.model_validate(nested(self.fixed)).to_dict()
@@ -271,10 +286,10 @@ class StudySpec:
 
 
 def default_identity(model: str = DEFAULT_MODEL) -> dict[str, Any]:
-    """Return the configuration that a study file which says nothing has, as flat plain values.
+    """Return the configuration of a study file without any setting, as flat plain values.
 
     Args:
-        model: The name of its model, which such a file may have to say.
+        model: Name of the model.
     """
     return flat(TrialConfig.model_validate({"model": {"name": model}}).to_dict())
 

@@ -28,10 +28,10 @@ _BETWEEN_KEYS = re.compile(r"[\n,=\[\]{}]")
 
 
 class TomlError(ValueError):
-    """A text that is no TOML, or is beyond what a study file can sensibly hold.
+    """A text is not TOML, or contains more than a study file can sensibly contain.
 
     Args:
-        problems: Each with the key, where there is one, the rule and the value.
+        problems: The problems, each with key (if there is one), rule and value.
     """
 
     def __init__(self, *problems: str) -> None:
@@ -40,10 +40,10 @@ class TomlError(ValueError):
 
 
 def read_toml(text: str) -> dict[str, Any]:
-    """Return the tables of a TOML text, whose values are finite numbers, texts, truth values, lists and tables.
+    """Return the tables in a TOML text; values are finite numbers, texts, truth values, lists and tables.
 
     Raises:
-        TomlError: It is no TOML, or holds anything else.
+        TomlError: The text is not TOML, or contains other values.
     """
     _check_shape(text)
     try:
@@ -65,7 +65,7 @@ def read_toml(text: str) -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: as Python writes it, a date as TOML does, but never long."""
+    """Return a value as text for messages: as in Python, dates as in TOML, cut off if it is long."""
     try:
         text = value.isoformat() if isinstance(value, datetime.date | datetime.time) else repr(value)
     except (RecursionError, ValueError):

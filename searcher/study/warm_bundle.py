@@ -18,15 +18,15 @@ _MAX_BYTES = 64 << 20
 def with_bundle(
     document: dict[str, Any], origin: str, problems: Problems, *, stored: bool
 ) -> dict[str, Value]:
-    """Put the bundle's whole path and the digest of its first network's weights into a study's document.
+    """Set the absolute path of a study's bundle, and the digest of its first network's weights, in its document.
 
-    They are returned as overrides, which are stored with the study: a bundle that changes later is refused.
+    Both are returned as values to store with the study, so that a bundle that changes later is refused.
 
     Args:
-        document: The study file; changed in place.
-        origin: Where it was found; a relative path begins at its folder.
-        problems: Takes what is wrong.
-        stored: Whether the text comes from the database, with both in its overrides.
+        document: Content of the study file; changed in place.
+        origin: Path of the study file; a relative path is relative to its folder.
+        problems: Receives the problems.
+        stored: Whether the text comes from the database, which has both values already.
     """
     table = document.get("warm_start")
     named = table.get("bundle") if isinstance(table, dict) else None

@@ -14,12 +14,12 @@ __all__ = ["write_study"]
 def write_study(
     spec: StudySpec, *, header: Sequence[str] = (), reasons: Mapping[str, str] | None = None
 ) -> str:
-    """Return a study file that reads as the study.
+    """Return the text of a study file that describes a study.
 
     Args:
-        spec: The study. Its own text and what the command line had set are not looked at: this is their sum.
-        header: Lines of the comment at the top.
-        reasons: Comments above searched parameters, by name; a line break begins another line.
+        spec: The study. Its original text and the command line's values are already included in it.
+        header: Comment lines at the top.
+        reasons: Comments above searched parameters, by name; a line break starts another comment line. None for none.
     """
     lines = [f"# {line}".rstrip() for line in header]
     if spec.plugins:

@@ -10,14 +10,14 @@ _DIGITS = set("0123456789abcdef")
 
 
 def check_dataset(source: SampleSource, *, max_images: int = 20) -> None:
-    """Check that a data set keeps the promises of `searcher.data_pipeline.datasets.samples.SampleSource`.
+    """Check that a data set does what `SampleSource` demands.
 
     Args:
-        source: The data set, as a layout opens it.
-        max_images: How many of its images are read, evenly spread over them.
+        source: The opened data set.
+        max_images: Largest number of images to read, evenly spread over the data set.
 
     Raises:
-        AssertionError: It breaks one; the message says which.
+        AssertionError: The data set breaks a rule; the message says which.
     """
     assert isinstance(source, SampleSource), (
         f"must have all members of SampleSource, got {type(source).__name__}"

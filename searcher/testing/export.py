@@ -22,16 +22,16 @@ _DIGEST = "0" * 64
 
 
 def check_export(name: str, *, num_networks: int = 1) -> None:
-    """Check that a format writes a tiny U-Net, alone and with a bundle, and does not change the network.
+    """Check that an export format writes a small U-Net, alone and with a bundle, without changing the network.
 
     Args:
-        name: What `searcher export --as` calls it.
-        num_networks: More than one make an ensemble.
+        name: Name of the format in `searcher export --as`.
+        num_networks: Number of networks; more than one are an ensemble.
 
     Raises:
-        AssertionError: It does not; the message says what.
-        UserError: The format refuses such networks.
-        PluginError: It raised something else, or wrote what no format may write.
+        AssertionError: The check failed; the message says why.
+        UserError: The format refuses these networks.
+        PluginError: The format raised another error, or wrote files that are not allowed.
     """
     networks = _networks(num_networks)
     check = EXPORTS[name].check

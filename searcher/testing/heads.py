@@ -14,14 +14,14 @@ _SIZE = (40, 56)
 
 
 def check_head(head: type[Head] | str, *, options: HeadOptions | None = None) -> None:
-    """Check that a head's targets, losses, maps and instance_maps belong together.
+    """Check that a head's targets, losses, maps and instances agree with each other.
 
     Args:
-        head: Its class or its name.
-        options: How it is trained, `of_parts` with settings of its own; None takes the defaults.
+        head: The head's class or name.
+        options: How the head is trained, with its own settings in `of_parts`; None for the defaults.
 
     Raises:
-        AssertionError: They do not; the message says what.
+        AssertionError: The check failed; the message says why.
     """
     made = (
         build_head(head, options or HeadOptions())
@@ -66,7 +66,8 @@ def _check_maps(head: Head) -> None:
     )
     whole = head.instance_maps(maps[0].numpy())
     part = head.instance_maps(maps[0, :, 10:20, 5:30].numpy())
-    for name, values, some in zip(("foreground_map", "seed_map"), whole, part, strict=True):
+    for name in ("foreground_map", "seed_map"):
+        values, some = getattr(whole, name), getattr(part, name)
         if values is None or some is None:
             _claim(
                 name == "seed_map" and values is some is None,

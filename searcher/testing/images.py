@@ -28,12 +28,12 @@ LABELS: dict[str, NDArray[np.int32]] = {
 
 
 def discs(size: tuple[int, int], *circles: tuple[int, int, int], channels: int = 3) -> Sample:
-    """Return dark discs on a light, noisy ground, and their labels from 1.
+    """Return an image of dark discs on a light, noisy background, and its label map with labels from 1.
 
     Args:
-        size: Height and width.
-        circles: Row, column and radius of each, in pixels.
-        channels: Of the image.
+        size: Height and width of the image, in pixels.
+        circles: Row, column and radius of each disc, in pixels.
+        channels: Number of channels of the image.
     """
     labels = np.zeros(size, np.int32)
     for label, (y, x, radius) in enumerate(circles, start=1):
@@ -44,18 +44,18 @@ def discs(size: tuple[int, int], *circles: tuple[int, int, int], channels: int =
 
 
 def batch_of(*samples: Sample) -> TensorBatch:
-    """Return images of one size with their labels as a batch."""
+    """Return a batch of images of the same size, with their label maps."""
     images, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*samples, strict=True))
     return TensorBatch(images, labels)
 
 
 def few_images(num: int = 4, *, touching: bool, channels: int = 3) -> TensorBatch:
-    """Return up to four images of 48 by 64 pixels, the second of them empty, for a model to learn by heart.
+    """Return a batch of up to four images of 48 x 64 pixels, the second one without objects, for a quick training.
 
     Args:
-        num: How many.
+        num: Number of images.
         touching: Whether two of the objects touch.
-        channels: Of the images.
+        channels: Number of channels of the images.
     """
     pair = ((24, 18, 10), (24, 38, 9)) if touching else ((24, 20, 13),)
     circles = (pair, (), ((14, 14, 9), (32, 44, 11)), ((12, 12, 7), (12, 40, 8), (36, 28, 8)))

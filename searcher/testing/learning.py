@@ -13,13 +13,15 @@ _LOOK_EVERY = 10
 
 
 def f1_by_heart(model: SegmentationModel, batch: TensorBatch, *, lr: float, num_steps: int) -> float:
-    """Train with Adam, and return the object F1 on the batch itself: 1 as soon as it is, else that after the last step.
+    """Train a model on a batch with Adam, and return its object F1 on the same batch.
+
+    Training ends as soon as the F1 is 1.
 
     Args:
-        model: Is left in evaluation mode.
+        model: The model; it is in eval mode afterwards.
         batch: Images and their labels.
-        lr: Adam's rate.
-        num_steps: At most so many.
+        lr: Learning rate of Adam.
+        num_steps: Largest number of steps.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     truth, f1 = batch.labels.numpy(), 0.0

@@ -15,14 +15,14 @@ _SURE = 12.0
 
 
 def check_loss(loss: type[Loss] | str, **options: Any) -> None:
-    """Check that a loss is finite with finite gradients, and smaller for what is right than for what is wrong.
+    """Check that a loss is finite, has finite gradients, and is smaller for right predictions than for wrong ones.
 
     Args:
-        loss: Its class or its name.
-        options: Settings of its own that differ from their defaults.
+        loss: The loss' class or name.
+        options: Own settings of the loss that differ from their defaults.
 
     Raises:
-        AssertionError: It is not; the message says what.
+        AssertionError: The check failed; the message says why.
     """
     made = LOSSES[loss].made(options=options) if isinstance(loss, str) else loss(**options)
     half = torch.zeros((2, 1, 8, 8))

@@ -15,11 +15,11 @@ def check_metric(name: str) -> None:
     """Check a registered metric on small label maps: perfect, shifted, partly missed, invented and empty ones.
 
     Args:
-        name: What study files call it, one of `searcher.study.objectives.METRICS` but `loss`.
+        name: Name of the metric in study files, a key of `searcher.study.objectives.METRICS` except `loss`.
 
     Raises:
-        AssertionError: It breaks a promise; the message says which.
-        PluginError: Nobody knows it, or it raised something or returned no number.
+        AssertionError: The metric breaks a rule; the message says which.
+        PluginError: There is no such metric, or it raised an error or did not return a number.
     """
     direction = direction_of(name)
     assert METRICS.known(name), f"{name}: must be a metric of label maps, got a cost"

@@ -40,17 +40,17 @@ SIZES = (
 
 
 class Subject:
-    """A model with its settings, to be checked.
+    """A model and its settings, for the checks below.
 
     Args:
-        settings: What it is built with.
+        settings: Settings of the model.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
         self.settings = settings
 
     def fresh(self) -> SegmentationModel:
-        """Return a newly built model, always with the same weights."""
+        """Return a newly built model, each time with the same weights."""
         torch.manual_seed(0)
         return build_model(self.settings, PostprocessSettings())
 
@@ -59,24 +59,33 @@ class Subject:
         return self.fresh()
 
     def model(self) -> SegmentationModel:
-        """Return a model of its own with the weights that `fresh` gives; copying takes less time than building."""
+        """Return a copy of a model with the weights that `fresh` returns; copying is faster than building."""
         return copy.deepcopy(self._built)
 
     def batch(self, size: tuple[int, int], *images: tuple[tuple[int, int, int], ...]) -> TensorBatch:
-        """Return images with the channels that the model takes; of each, its discs: row, column, radius."""
-        return batch_of(*(discs(size, *circles, channels=self.settings.channels) for circles in images))
+        """Return a batch of images with the model's channels; an image is given by its discs: row, column, radius."""
+        batch = batch_of(*(discs(size, *circles, channels=self.settings.channels) for circles in images))
+        return self.with_classes(batch)
+
+    def with_classes(self, batch: TensorBatch) -> TensorBatch:
+        """Return a batch with a class for each label, unknown for some, if the model learns classes."""
+        num = self.settings.num_classes
+        if not num:
+            return batch
+        table = torch.arange(int(batch.labels.max()) + 1) % (num + 1)
+        return batch._replace(classes=table.expand(len(batch.labels), -1))
 
 
 def check_model(model: type[SegmentationModel] | str, *, learns: bool = True, **settings: Any) -> None:
-    """Check that a registered model does what training, validation, prediction and bundles rely on.
+    """Check that a registered model does what training, validation, prediction and bundles demand.
 
     Args:
-        model: Its class or its name.
-        learns: Whether to check too that it learns four small images by heart, which takes seconds.
-        settings: Parameters that differ from `ModelSettings.small`. Check a model with several of them.
+        model: The model's class or name.
+        learns: Whether to check, too, that the model learns four small images by heart, which takes seconds.
+        settings: Settings that differ from `ModelSettings.small`. Check a model with several of them.
 
     Raises:
-        AssertionError: It does not; the message begins with the check and says what.
+        AssertionError: A check failed; the message begins with the check's name and says why.
     """
     kind = SETTINGS[model] if isinstance(model, str) else settings_of(model)
     subject = Subject(kind(**{**kind.small, **settings}))
@@ -91,7 +100,7 @@ def check_model(model: type[SegmentationModel] | str, *, learns: bool = True, **
 
 
 def model_checks() -> tuple[Callable[[Subject], None], ...]:
-    """Return the checks of `check_model` but `check_learns`, each of which takes a `Subject`."""
+    """Return the checks of `check_model` except `check_learns`; each takes a `Subject`."""
     return (
         check_settings,
         check_any_size,
@@ -111,11 +120,19 @@ def model_checks() -> tuple[Callable[[Subject], None], ...]:
         check_channels_last,
         check_maps,
         check_postprocess_replaced,
+        check_classes,
     )
 
 
 def check_settings(subject: Subject) -> None:
-    """Settings come back from their plain values, and unknown keys are refused."""
+    """Check that settings survive conversion to JSON and back, and other rules of `ModelSettings`.
+
+    `has_maps` must be true exactly for a `DenseModel`, `small` must have only names of settings, and each number must
+    have bounds.
+
+    Raises:
+        AssertionError: A check fails.
+    """
     settings = subject.settings
     kind = type(settings)
     _claim(
@@ -139,11 +156,11 @@ def check_settings(subject: Subject) -> None:
 
 
 def check_any_size(subject: Subject, *, sizes: Sequence[tuple[tuple[int, int], int]] = SIZES) -> None:
-    """It trains on and predicts images of any size, in batches of any size.
+    """Check that the model trains on and predicts images of any size, in batches of any size.
 
     Args:
         subject: The model.
-        sizes: Height and width, and size of the batch.
+        sizes: The sizes to check: height and width, and number of images.
     """
     channels = subject.settings.channels
     for size, batch_size in sizes:
@@ -152,22 +169,22 @@ def check_any_size(subject: Subject, *, sizes: Sequence[tuple[tuple[int, int], i
         labels = torch.randint(0, 3, (batch_size, *size), dtype=torch.int32, generator=generator)
         model = subject.model()
         about = f"{batch_size} images of {size[0]} x {size[1]} px"
-        _check_trains(model, TensorBatch(images, labels), about)
+        _check_trains(model, subject.with_classes(TensorBatch(images, labels)), about)
         _check_predicts(model.eval(), images, about)
 
 
 def check_any_labels(subject: Subject) -> None:
-    """It trains on images without objects, with one, with many, with large labels."""
+    """Check that the model trains on images without objects, with one, with many, and with large labels."""
     for name, labels in LABELS.items():
         noise = np.random.default_rng(0).integers(0, 60, (*labels.shape, subject.settings.channels))
         image = np.where(labels[..., None] > 0, 90 + noise, 190 + noise).astype(np.uint8)
-        batch, model = batch_of((image, labels)), subject.model()
+        batch, model = subject.with_classes(batch_of((image, labels))), subject.model()
         _check_trains(model, batch, name)
         _check_predicts(model.eval(), batch.images, name)
 
 
 def check_validation_loss(subject: Subject) -> None:
-    """In evaluation mode a loss needs no graph, is the same again, and changes no weight or statistic."""
+    """Check that losses in eval mode need no gradients, are reproducible, and change no weight or statistic."""
     batch, model = subject.batch((32, 32), ((16, 16, 8),)), subject.model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval()
@@ -180,14 +197,14 @@ def check_validation_loss(subject: Subject) -> None:
 
 
 def check_prediction_repeats(subject: Subject) -> None:
-    """In evaluation mode the same image has the same prediction."""
+    """Check that in eval mode the same image gets the same prediction again."""
     images = subject.batch((40, 56), ((12, 12, 8), (28, 40, 9))).images
     model = subject.model().eval()
     _check_equal(model.predict(images)[0], model.predict(images)[0], "two predictions of one image")
 
 
 def check_batch_or_alone(subject: Subject) -> None:
-    """An image gets the same labels alone and in a batch, except in less than 0.1% of its pixels."""
+    """Check that an image gets the same labels alone and in a batch, except in less than 0.1% of its pixels."""
     model = subject.model().eval()
     images = subject.batch((40, 56), ((12, 12, 8),), ((28, 40, 9), (9, 9, 5))).images
     together, alone = model.predict(images)[1], model.predict(images[1:])[0]
@@ -198,7 +215,7 @@ def check_batch_or_alone(subject: Subject) -> None:
 
 
 def check_inputs_stay(subject: Subject) -> None:
-    """Images and labels are not written into."""
+    """Check that the model does not change its input images and labels."""
     batch, model = subject.batch((32, 32), ((16, 16, 8),)), subject.model()
     images, labels = batch.images.clone(), batch.labels.clone()
     model.training_step(batch)
@@ -208,14 +225,17 @@ def check_inputs_stay(subject: Subject) -> None:
 
 
 def check_same_seed(subject: Subject) -> None:
-    """Weights are drawn from torch's global generator alone."""
+    """Check that weights depend only on the seed of torch's global generator."""
     first, second = subject.fresh().state_dict(), subject.fresh().state_dict()
     other = [name for name, value in first.items() if not torch.equal(value, second[name])]
     _claim(not other, f"the same seed must give the same weights, got others in {other}")
 
 
 def check_state_round_trip(subject: Subject) -> None:
-    """Trained, saved, loaded as data alone, by torch and as safetensors: it predicts the same."""
+    """Check that a trained model predicts the same after its weights were saved and loaded.
+
+    The weights are saved by torch and as safetensors, and loaded as data only.
+    """
     from safetensors.torch import load, save
 
     model = subject.model()
@@ -240,7 +260,7 @@ def check_state_round_trip(subject: Subject) -> None:
 
 
 def check_parts(subject: Subject) -> None:
-    """Encoder and head are two ends of the model, without a parameter in common, and something is left to train."""
+    """Check that encoder and head have no parameter in common, and that there are other parameters between them."""
     model = subject.model()
     own = {id(parameter) for parameter in model.parameters()}
     encoder, head = ({id(p) for part in end for p in part.parameters()} for end in model.parts())
@@ -254,7 +274,7 @@ def check_parts(subject: Subject) -> None:
 
 
 def check_frozen_ends(subject: Subject) -> None:
-    """It trains with either end frozen."""
+    """Check that the model trains with its encoder or its head frozen."""
     for end in ("encoder", "head"):
         model = subject.model()
         for part in getattr(model.parts(), end):
@@ -263,7 +283,7 @@ def check_frozen_ends(subject: Subject) -> None:
 
 
 def check_transferable(subject: Subject) -> None:
-    """What is taken over from another model of the same settings is among what fits, and is all that is learned."""
+    """Check that `transferable` returns all fitting parameters, and nothing that does not fit."""
     model, settings = subject.model(), type(subject.settings)()
     taken = model.transferable(model.state_dict().keys(), settings)
     learned = {name for name, _ in model.named_parameters()}
@@ -275,7 +295,7 @@ def check_transferable(subject: Subject) -> None:
 
 
 def check_postprocess_keys(subject: Subject) -> None:
-    """The settings that can be tuned are settings of post-processing, each once, with candidates that are valid."""
+    """Check that the settings to tune are settings of post-processing, each once, with valid candidates."""
     model = subject.model()
     keys, candidates = model.postprocess_keys, model.tuning_candidates
     unknown = {*keys} - {*PostprocessSettings.model_fields}
@@ -289,7 +309,10 @@ def check_postprocess_keys(subject: Subject) -> None:
 
 
 def check_compiles(subject: Subject) -> None:
-    """Compiling in place changes no name and no loss. Dynamo traces alone: no compiler of the machine is needed."""
+    """Check that compiling the model in place changes no name and no loss.
+
+    The model is only traced by Dynamo, so no compiler is needed on the machine.
+    """
     torch._dynamo.reset()  # it gives up on a function after a few versions, those of earlier checks included
     batch = subject.batch((32, 48), ((16, 16, 8),))
     plain, compiled = subject.model().eval(), subject.model().eval()
@@ -303,7 +326,7 @@ def check_compiles(subject: Subject) -> None:
 
 
 def check_autocast(subject: Subject) -> None:
-    """Under autocast, losses and probabilities are float32 anyway."""
+    """Check that losses and probabilities are float32 under autocast."""
     batch, model = subject.batch((32, 32), ((16, 16, 8),)), subject.model()
     with torch.autocast("cpu", torch.bfloat16):
         _check_trains(model, batch, "under autocast")
@@ -313,7 +336,7 @@ def check_autocast(subject: Subject) -> None:
 
 
 def check_channels_last(subject: Subject) -> None:
-    """In memory with the channels last it computes the same."""
+    """Check that the model computes the same with the channels-last memory format."""
     batch, model = subject.batch((32, 48), ((16, 16, 8),)), subject.model().eval()
     with torch.no_grad():
         expected = model.training_step(batch)
@@ -325,7 +348,7 @@ def check_channels_last(subject: Subject) -> None:
 
 
 def check_maps(subject: Subject) -> None:
-    """Of a dense model: maps lie in 0 to 1, and their instances are the prediction, so that tiles can be joined."""
+    """Check that a dense model's maps are in 0 to 1, and that its prediction is made from these maps."""
     model = subject.model().eval()
     if not isinstance(model, DenseModel):
         return
@@ -342,7 +365,7 @@ def check_maps(subject: Subject) -> None:
 
 
 def check_postprocess_replaced(subject: Subject) -> None:
-    """Post-processing may be replaced at any time."""
+    """Check that post-processing settings may be replaced at any time."""
     images, model = subject.batch((40, 56), ((12, 12, 8),)).images, subject.model().eval()
     model.postprocess = PostprocessSettings(min_object_area_px=40 * 56 + 1)
     prediction = model.predict(images)[0]
@@ -355,14 +378,14 @@ def check_postprocess_replaced(subject: Subject) -> None:
 def check_learns(
     subject: Subject, *, lr: float = 0.01, num_steps: int = 150, touching: bool = False, num_images: int = 4
 ) -> None:
-    """Losses, targets and post-processing belong together: it learns a few small images by heart.
+    """Check that the model learns a few small images by heart, so that losses, targets and post-processing agree.
 
     Args:
         subject: The model.
-        lr: Adam's learning rate.
-        num_steps: Steps at most.
+        lr: Learning rate of Adam.
+        num_steps: Largest number of steps.
         touching: Whether two of the objects touch.
-        num_images: How many images, 1 to 4.
+        num_images: Number of images, 1 to 4.
     """
     model = subject.model()
     model.postprocess = PostprocessSettings(min_object_area_px=10)
@@ -373,6 +396,29 @@ def check_learns(
         f1 == 1.0,
         f"it must find every object of the images that it was trained on, got an object F1 of {f1:.3f}",
     )
+
+
+def check_classes(subject: Subject) -> None:
+    """Check the loss of classes: it exists exactly if the model learns classes, and depends on known objects only.
+
+    It must be 0 where no class is known, and must not change any other loss.
+    """
+    num, model = subject.settings.num_classes, subject.model().eval()
+    batch = subject.batch((48, 56), ((12, 12, 8), (30, 40, 9), (36, 12, 7)))
+    _claim(
+        model.num_classes == num, f"num_classes must be that of its settings, {num}, got {model.num_classes}"
+    )
+    with torch.no_grad():
+        losses = model.training_step(batch)
+        unknown = model.training_step(batch._replace(classes=None))
+    _claim(
+        ("class" in losses) == bool(num), f"a loss 'class' must be there if classes are, got {sorted(losses)}"
+    )
+    if num:
+        of_class = float(unknown["class"])
+        _claim(of_class == 0, f"where no class is known, their loss must be 0, got {of_class}")
+        rest = all(torch.equal(losses[name], loss) for name, loss in unknown.items() if name != "class")
+        _claim(rest, "what is known of classes must change no other loss")
 
 
 def _check_trains(model: SegmentationModel, batch: TensorBatch, about: str) -> None:
@@ -402,7 +448,8 @@ def _check_predicts(model: SegmentationModel, images: torch.Tensor, about: str) 
     predictions = model.predict(images)
     _claim(len(predictions) == len(images), f"{about}: predict must return one prediction per image")
     for prediction in predictions:
-        labels, scores = prediction
+        _check_probabilities(model, prediction, about)
+        labels, scores = prediction.labels, prediction.scores
         _claim(
             labels.shape == images.shape[1:3],
             f"{about}: labels must have the image's size, got {labels.shape}",
@@ -415,6 +462,23 @@ def _check_predicts(model: SegmentationModel, images: torch.Tensor, about: str) 
         )
         _claim(scores.dtype == np.float32, f"{about}: scores must be float32, got {scores.dtype}")
         _claim(bool(((scores > 0) & (scores <= 1)).all()), f"{about}: scores must lie above 0 and up to 1")
+
+
+def _check_probabilities(model: SegmentationModel, prediction: Prediction, about: str) -> None:
+    """Check that each object has a probability of each class, and these add up to 1; nothing without classes."""
+    found, num = prediction.class_probabilities, model.num_classes
+    if found is None or not num:
+        _claim(
+            found is None and not num, f"{about}: there must be probabilities of classes if it learns them"
+        )
+        return
+    shape = (len(prediction.scores), num)
+    _claim(found.shape == shape, f"{about}: class_probabilities must be {shape}, got {found.shape}")
+    _claim(found.dtype == np.float32, f"{about}: class_probabilities must be float32, got {found.dtype}")
+    _claim(
+        bool((found >= 0).all()) and bool((abs(found.sum(axis=1) - 1) < 1e-3).all()),
+        f"{about}: the probabilities of an object's classes must add up to 1",
+    )
 
 
 def _check_equal(one: Prediction, other: Prediction, what: str) -> None:

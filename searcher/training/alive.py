@@ -9,8 +9,10 @@ Doing = Literal["beginning", "epoch", "data", "building", "step", "validation", 
 
 
 class Alive(Protocol):
-    """Receives the sign that a trial is still running. Called from the trainer's thread, often: it must return at
-    once."""
+    """A function that is called while a trial runs, to show that it is alive.
+
+    The trainer's thread calls it after every step, so it must return at once.
+    """
 
     def __call__(self, doing: Doing, detail: str) -> None:
         """Take in what is done next.
@@ -23,4 +25,4 @@ class Alive(Protocol):
 
 
 def silent(doing: Doing, detail: str) -> None:
-    """Tell nobody."""
+    """Do nothing: the default for callers that need no sign of life."""

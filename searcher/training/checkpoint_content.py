@@ -25,10 +25,10 @@ _MAX_COUNT = 1 << 53
 
 
 def check_size(path: Path, num_bytes: int) -> None:
-    """Check a file's size before anything of it is read.
+    """Check that a checkpoint's file is not too large, before it is read.
 
     Raises:
-        CheckpointError: It is too large.
+        CheckpointError: The file is too large.
     """
     if num_bytes > _MAX_BYTES:
         raise CheckpointError(
@@ -37,15 +37,15 @@ def check_size(path: Path, num_bytes: int) -> None:
 
 
 def check_archive(path: Path, file: BinaryIO, num_bytes: int) -> None:
-    """Check the size that an archive states for itself, before reading it.
+    """Check that a file is an archive whose records are stored unpacked and no larger than the file.
 
     Args:
         path: The file, for messages.
         file: The open file.
-        num_bytes: Its size.
+        num_bytes: Size of the file.
 
     Raises:
-        CheckpointError: It is no archive, or its records are packed or larger than the file.
+        CheckpointError: The file is no such archive.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -66,15 +66,15 @@ def check_archive(path: Path, file: BinaryIO, num_bytes: int) -> None:
 
 
 def read_content(path: Path, file: BinaryIO, num_bytes: int) -> object:
-    """Return what a checkpoint's file holds, its tensors on the CPU.
+    """Return the content of a checkpoint's file, with tensors on the CPU.
 
     Args:
         path: The file, for messages.
         file: The open file.
-        num_bytes: Its size, for messages.
+        num_bytes: Size of the file, for messages.
 
     Raises:
-        CheckpointError: torch cannot read it, or it holds more than tensors and plain values.
+        CheckpointError: torch cannot read the file, or it holds other things than tensors and plain values.
     """
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
@@ -86,7 +86,7 @@ def read_content(path: Path, file: BinaryIO, num_bytes: int) -> object:
 
 
 def check_records(path: Path, file: BinaryIO) -> None:
-    """Check the checksums inside a file, which torch writes but does not look at.
+    """Check the checksums inside a checkpoint's file, which torch writes but does not check.
 
     Raises:
         CheckpointError: A record was changed.
@@ -106,10 +106,10 @@ def check_records(path: Path, file: BinaryIO) -> None:
 
 
 def check_fields(path: Path, fields: Mapping[str, Any]) -> None:
-    """Check the type of each part of a checkpoint.
+    """Check the type of each field of a checkpoint.
 
     Raises:
-        CheckpointError: Of the first that is not what it must be.
+        CheckpointError: A field has a wrong type; the message names the first.
     """
     for name, value in fields.items():
         what, is_valid = _RULES[name]

@@ -27,14 +27,13 @@ _STEP_BYTES = 4
 
 
 def checkpoint_bytes(config: TrialConfig) -> int:
-    """Return the size in bytes that a checkpoint file of a configuration will have, within 5% and some KiB.
+    """Return the estimated size of a trial's checkpoint file in bytes, accurate to 5% and some KiB.
 
-    The network is built without memory for its weights, so the answer comes at once for any size. Counted are
-    weights and buffers, once more if the configuration keeps an average, the optimiser's state, and the overhead
-    of the file.
+    The network is built without memory for its weights, so the estimate is fast for any size. It counts weights and
+    buffers (twice if the configuration keeps an average), the optimiser's state, and the file's overhead.
 
     Args:
-        config: Resolved configuration.
+        config: Configuration of the trial, with sizes and channels resolved.
     """
     network = _network(config.model, config.warm_start)
     num_copies = 2 if config.train.ema_decay else 1

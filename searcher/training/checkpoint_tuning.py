@@ -32,15 +32,15 @@ def tune_checkpoint(
     device: torch.device,
     alive: Alive = silent,
 ) -> Tuned:
-    """Return the best way from a checkpoint's output to instances, for one view of an image or the mean of 8.
+    """Return the best settings of post-processing for a checkpoint, for one view of an image or the mean of 8.
 
     Args:
-        file: The checkpoint. Nothing is written.
-        config: What it was trained with.
-        objective: What to tune for, if `config.tuning` does not say.
-        store: Prepared images.
-        device: Where to predict.
-        alive: Told after every image, and every setting that was measured.
+        file: The checkpoint, which is not changed.
+        config: Configuration of the checkpoint's trial.
+        objective: The study's objective, which is tuned for unless `config.tuning` names another metric.
+        store: The store with the normalised images.
+        device: Device to predict on.
+        alive: Called after every image, and after every setting that was measured.
 
     Raises:
         CheckpointError: The file cannot be read.
@@ -60,19 +60,21 @@ def tune_together(
     tta: bool,
     alive: Alive = silent,
 ) -> Tuned:
-    """Return the best way to instances that networks have in common, each asked about the images it was validated on.
+    """Return the best common settings of post-processing for several networks.
 
-    The networks of several folds are tuned on all images so, none of which its network was trained on. What they say
-    alone is less smooth than the mean of them all will be. If several networks were validated on an image, as those of
-    several seeds, their mean is used, as in prediction.
+    Each network predicts the images on which it was validated. So networks of several folds are tuned on all images,
+    none of which the predicting network was trained on. A single network's maps are less smooth than the mean of all
+    will be. If several networks were validated on the same image, for example those of several seeds, the mean of their
+    maps is used.
 
     Args:
-        networks: Models of the same kind on the device, with what they were trained with; at least one.
-        target: What to tune for, one of `TUNING_TARGETS`.
-        store: Prepared images, those that they were trained on among them.
-        device: Where to predict.
-        tta: Whether to predict by the mean of 8 views, unless one view is significantly better.
-        alive: Told after every image, and every setting that was measured.
+        networks: At least one network: the trial's configuration, and the model on the device. All models are of the
+            same kind.
+        target: Metric to tune for, one of `TUNING_TARGETS`.
+        store: The store with the normalised images, including those on which the networks were trained.
+        device: Device to predict on.
+        tta: Whether to use the mean of 8 views, unless one view is significantly better.
+        alive: Called after every image, and after every setting that was measured.
     """
     groups = _by_validated(store, [config for config, _ in networks])
     by_views: list[tuple[Tuned, MeasuredSettings]] = []

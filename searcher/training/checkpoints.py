@@ -39,7 +39,7 @@ FORMAT = "searcher-checkpoint-1"
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A checkpoint on disk."""
+    """A checkpoint's file: path, digest, size, and the epoch and value in it."""
 
     path: Path
     sha256: str
@@ -53,7 +53,7 @@ class CheckpointFile:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State of a trial at the end of an epoch."""
+    """The state of a trial at the end of an epoch, complete enough to resume from."""
 
     config: dict[str, Any]
     """Resolved configuration, `TrialConfig.to_dict()`. What has no normalisation is older: `fixed`."""
@@ -99,7 +99,7 @@ class Checkpoint:
     """Side of a pixel of the training images in micrometres; None where unknown, or where they differ in scale."""
 
     def weights(self) -> dict[str, Any]:
-        """Return the weights that were validated: the average's if there is one, otherwise the trained ones."""
+        """Return the weights that were validated: the moving average if there is one, otherwise the trained ones."""
         if self.ema is None:
             return self.model
         weights: dict[str, Any] = self.ema["weights"]
@@ -107,10 +107,10 @@ class Checkpoint:
 
     @property
     def meaning(self) -> str:
-        """Digest of the configuration as this version understands it.
+        """The digest of the configuration, as this version of searcher reads it.
 
-        A key that a newer version added counts as its default, which is always the earlier behaviour. So checkpoints
-        stay usable after an upgrade.
+        Keys that newer versions added get their defaults, which are always the earlier behaviour. So checkpoints stay
+        usable after an upgrade.
         """
         chosen = {table: dict(keys) for table, keys in self.config.items() if isinstance(keys, dict)}
         for key in self.left_to_data:
@@ -126,22 +126,23 @@ class Checkpoint:
 
     @property
     def best_epoch(self) -> int:
-        """Epoch of the best value so far, 0 if there is none."""
+        """Number of the epoch with the best value so far, from 1; 0 if there is none."""
         return int(self.progress["best_epoch"])
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
-    """Write a checkpoint atomically.
+    """Write a checkpoint atomically, and return the file's digest and size.
 
     Args:
-        checkpoint: What to write.
-        path: Where; an existing file is replaced once the new one is safely on disk.
+        checkpoint: The state to write.
+        path: The file; an existing one is replaced when the new one is on disk.
 
     Returns:
-        The file with size and digest of the bytes written.
+        The written file.
 
     Raises:
-        CheckpointError: It could not be written (disk full, say); the file that was there is untouched.
+        CheckpointError: The file could not be written, for example because the disk is full; an existing file is
+            unchanged.
     """
     content = {"format": FORMAT} | {
         field.name: getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint)
@@ -163,10 +164,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> CheckpointFile:
 
 
 def publish_checkpoint(file: CheckpointFile, path: Path) -> CheckpointFile:
-    """Make a checkpoint available under a second name too, replacing what is there atomically.
+    """Make a checkpoint's file available under a second path too, by a link or a copy, and return that file.
 
     Raises:
-        CheckpointError: It could not be linked or copied; the file that was there is untouched.
+        CheckpointError: The file could not be linked or copied; an existing file at `path` is unchanged.
     """
     if file.path.absolute() != path.absolute():
         try:
@@ -182,21 +183,21 @@ def publish_checkpoint(file: CheckpointFile, path: Path) -> CheckpointFile:
 def load_checkpoint(
     path: Path, *, config_digest: str | None = None, sha256: str | None = None
 ) -> tuple[Checkpoint, CheckpointFile]:
-    """Read a checkpoint, its tensors on the CPU. Nothing in the file is executed.
+    """Return the checkpoint in a file, with tensors on the CPU. Nothing in the file is executed.
 
     `sha256` detects a changed byte. Without it, the checksums inside the file do, which torch writes but does not
     check.
 
     Args:
-        path: The file.
-        config_digest: `TrialConfig.digest()` that it must have been trained with; None takes any.
-        sha256: Digest that the file must have; None takes any.
+        path: The checkpoint's file.
+        config_digest: The `TrialConfig.digest()` that the checkpoint's configuration must have; None for any.
+        sha256: Digest that the file must have; None for any.
 
     Returns:
-        The checkpoint, and the file it came from.
+        The checkpoint, and the facts about its file.
 
     Raises:
-        CheckpointError: The file is missing, damaged, no checkpoint, or another one than asked for.
+        CheckpointError: The file is missing or damaged, is no checkpoint, or has another digest or configuration.
     """
     try:
         with path.open("rb") as file:

@@ -7,8 +7,9 @@ import numpy as np
 from searcher.data_pipeline.annotations import annotation_facts, problem_of
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.store import Store
-from searcher.data_pipeline.unannotated import remark_on
+from searcher.data_pipeline.unannotated import unannotated_remark
 from searcher.study.config import TrialConfig
+from searcher.training.class_check import class_remarks
 from searcher.training.data_defaults import fitted_sizes
 from searcher.training.dataset import SAME_SCALE, DataRequest, split_store
 from searcher.training.object_sizes import size_remarks, taken_sizes
@@ -20,16 +21,16 @@ _SHOWN = 5
 
 
 def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[str]:
-    """Return what a person should know of the data before training, one line each.
+    """Return remarks about a data set that the user should know before training, one line each.
 
     Args:
-        store: The data set, prepared.
-        request: Where it came from.
-        config: What is trained on it, as far as it is known by now.
+        store: The store of the data set.
+        request: The data set as the user named it.
+        config: Configuration of the trials, as far as it is known.
 
     Raises:
-        DataError: Its labels are no label maps, no training or no validation image holds an object, or it cannot be
-            split.
+        DataError: The label maps are something else, no training or no validation image holds an object, or the data
+            set cannot be split.
     """
     where = request.folder or "synthetic glands"
     split = split_store(store, config.data)
@@ -42,6 +43,7 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
                 f"{where}: {name} images must hold objects, got no object in any of {len(indices)}; "
                 "check how the label maps were written, or the split"
             )
+    remarks += class_remarks(store, where, config)
     found = [
         patients_remark(store, split.train + split.val),
         pixel_sizes_remark(store, split.train + split.val),
@@ -62,26 +64,31 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
 def _partial_remark(store: Store, where: str, indices: Sequence[int]) -> str | None:
     """Return a line if some images are annotated in part; None if none is."""
     maps = (store.labels(index) for index in indices)
-    return remark_on(where, [float((each >= 0).mean()) if each.dtype.kind == "i" else 1.0 for each in maps])
+    return unannotated_remark(
+        where, [float((each >= 0).mean()) if each.dtype.kind == "i" else 1.0 for each in maps]
+    )
 
 
 def reading_remarks(store: Store) -> list[str]:
-    """Return what was decided where the data set's files leave it open, one line each; the first few of many."""
+    """Return the decisions that were made where the data set's files are ambiguous, one line each.
+
+    If there are many, the last line says how many are left out.
+    """
     more = len(store.remarks) - _SHOWN
     rest = [f"and {more} remarks more on the files; searcher data inspect shows them all"] if more > 0 else []
     return [*store.remarks[:_SHOWN], *rest]
 
 
 def check_annotations(store: Store, request: DataRequest, indices: Sequence[int]) -> list[str]:
-    """Return what is odd about the label maps of some images, one line each; nothing where a person vouches for them.
+    """Return doubts about the label maps of some images, one line each; none if the user said what they hold.
 
     Args:
-        store: The data set, prepared.
-        request: Where it came from.
-        indices: Which images, judged together.
+        store: The store of the data set.
+        request: The data set as the user named it.
+        indices: Indices of the images, which are judged together.
 
     Raises:
-        DataError: The evidence is clear that they are no label maps.
+        DataError: The evidence is clear that the files are no label maps.
     """
     if request.folder is None or request.view.labels_are:
         return []
@@ -96,7 +103,7 @@ def check_annotations(store: Store, request: DataRequest, indices: Sequence[int]
 
 
 def patients_remark(store: Store, indices: Sequence[int]) -> str | None:
-    """Return a line if nobody said whose the images are; None if somebody did."""
+    """Return a line if the data set does not name the images' patients; None if it does."""
     samples = [store.samples[index] for index in indices]
     if any(sample.group != sample.id for sample in samples):
         return None
@@ -107,7 +114,7 @@ def patients_remark(store: Store, indices: Sequence[int]) -> str | None:
 
 
 def pixel_sizes_remark(store: Store, indices: Sequence[int]) -> str | None:
-    """Return a line if the images' pixel sizes differ, or are known of a part only; None if all is one scale."""
+    """Return a line if the images' pixel sizes differ, or only some are known; None otherwise."""
     sizes: dict[float, list[str]] = {}
     without: list[str] = []
     for index in indices:

@@ -13,6 +13,7 @@ from searcher.exceptions import UserError
 from searcher.models.settings import MAX_CHANNELS, ObjectStatistics
 from searcher.models.settings_base import auto_keys, with_sizes
 from searcher.study.config import TrialConfig
+from searcher.training.class_data import with_classes
 
 __all__ = [
     "fitted_sizes",
@@ -21,7 +22,7 @@ __all__ = [
     "object_statistics",
     "sizes_of",
     "statistics_of",
-    "with_channels",
+    "with_image_channels",
     "with_sizes_of",
 ]
 
@@ -36,52 +37,59 @@ _TABLES = ("model", "postprocess")
 def fitted_to_data(
     config: TrialConfig, store: Store, indices: Sequence[int], resumed: Mapping[str, Any] | None = None
 ) -> TrialConfig:
-    """Return the configuration with the values that it leaves to the data, and log them.
+    """Return the configuration with the values that it leaves to the data, computed from the images; they are logged.
 
-    The values depend on the configuration (its split defines the training images) and the data's fingerprint. A
-    checkpoint has both. So a trial's digest stays that of the configuration that the sampler chose. The values are in
-    the checkpoint, with the weights that need them.
+    The values depend only on the configuration (its split defines the training images) and the data's fingerprint,
+    which are both in a checkpoint. So the trial's digest stays that of the sampler's configuration. The checkpoint
+    holds the values, with the weights that need them.
 
     Args:
-        config: As the sampler chose it.
-        store: Images and label maps.
-        indices: Which of them are trained on.
-        resumed: Configuration in the checkpoint that the trial resumes from; its sizes are kept.
+        config: Configuration from the sampler.
+        store: The store with images and label maps.
+        indices: Indices of the training images.
+        resumed: Configuration in the checkpoint from which the trial resumes; its sizes are kept. None for a new trial.
 
     Raises:
-        UserError: The model is to have other channels than the images, or they have too many.
+        UserError: The model is configured for other channels than the images have, or they have too many.
     """
     if resumed is not None:
         config = _with_values(config, {key: _value_in(resumed, key) for key in left_to_objects(config)})
-    return _with_objects(with_channels(config, store), store, indices)
+    fitted = _with_objects(with_image_channels(config, store), store, indices)
+    with_names = with_classes(fitted, store, indices)
+    if with_names is not fitted:
+        model = with_names.model
+        logger.info(
+            "from the classes: %s; weights %s", ", ".join(model.class_names), model.class_weights or "1"
+        )
+    return with_names
 
 
 def left_to_objects(config: TrialConfig) -> tuple[str, ...]:
-    """Return the dotted keys whose value is `"auto"`, a size in pixels that follows from the objects."""
+    """Return the dotted keys that are `"auto"`: sizes in pixels that are computed from the objects."""
     return tuple(f"{table}.{key}" for table in _TABLES for key in auto_keys(getattr(config, table)))
 
 
 def sizes_of(config: TrialConfig, fitted: TrialConfig) -> dict[str, float]:
-    """Return the sizes in pixels that a configuration leaves to the data, by dotted key.
+    """Return the sizes in pixels that were computed from the objects, by dotted key.
 
     Args:
-        config: As the sampler chose it.
-        fitted: The same, as `fitted_to_data` returned it.
+        config: Configuration from the sampler.
+        fitted: The same configuration after `fitted_to_data`.
     """
     return {key: _value_in(vars(fitted), key) for key in left_to_objects(config)}
 
 
 def with_sizes_of(config: TrialConfig, fitted: TrialConfig) -> TrialConfig:
-    """Return a configuration with its sizes in pixels as numbers, and nothing else fitted; see `sizes_of`."""
+    """Return a configuration with the computed sizes in pixels, and nothing else filled in; see `sizes_of`."""
     return _with_values(config, sizes_of(config, fitted))
 
 
 def fitted_sizes(config: TrialConfig, facts: Sequence[LabelFacts]) -> TrialConfig:
-    """Return a configuration with its sizes in pixels as numbers.
+    """Return a configuration in which sizes in pixels that are `"auto"` are computed from label maps.
 
     Args:
-        config: As the sampler chose it, or with the defaults of what is searched.
-        facts: Of the label maps of the training images.
+        config: Configuration from the sampler, or one with defaults for searched parameters.
+        facts: Counts of the training images' label maps.
     """
     return _with_sizes(config, statistics_of(facts))
 
@@ -107,11 +115,11 @@ def _value_in(tables: Mapping[str, Any], dotted: str) -> float:
     return value
 
 
-def with_channels(config: TrialConfig, store: Store) -> TrialConfig:
-    """Return the configuration whose model has the images' channels.
+def with_image_channels(config: TrialConfig, store: Store) -> TrialConfig:
+    """Return the configuration with the images' number of channels in the model.
 
     Raises:
-        UserError: The model is to have other channels than the images, or they have too many.
+        UserError: The model is configured for other channels than the images have, or they have too many.
     """
     num, wanted = len(store.channels), config.model.channels
     if num > MAX_CHANNELS:
@@ -154,18 +162,18 @@ def _with_objects(config: TrialConfig, store: Store, indices: Sequence[int]) -> 
 
 
 def object_statistics(store: Store, indices: Sequence[int]) -> ObjectStatistics | None:
-    """Return how large the objects of some images are and how many lie in one; None where there are none.
+    """Return sizes and numbers of the objects in some images; None if there is no object.
 
     Args:
-        store: Label maps.
-        indices: Which of them.
+        store: The store with the label maps.
+        indices: Indices of the images.
     """
     facts = annotation_facts(store)
     return statistics_of([facts[index] for index in indices])
 
 
 def statistics_of(facts: Sequence[LabelFacts]) -> ObjectStatistics | None:
-    """Return how large the objects of label maps are and how many lie in one; None where there are none."""
+    """Return sizes and numbers of the objects in label maps; None if there is no object."""
     areas = np.array([area for each in facts for area in each.areas], np.int64)
     if not len(areas):
         return None

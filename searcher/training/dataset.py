@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from searcher.data_pipeline.datasets.samples import SampleSource
-from searcher.data_pipeline.datasets.synthetic import SyntheticGlands
+from searcher.data_pipeline.datasets.synthetic import SYNTHETIC
 from searcher.data_pipeline.datasets.view import DataView, viewed
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.splits import Split, split_by_group
-from searcher.data_pipeline.store import Store, prepare_store
+from searcher.data_pipeline.store import Store, find_classes, prepare_store
 from searcher.exceptions import StorageError
 from searcher.storage.fetched_data import open_data
 from searcher.study.config import DataConfig
+from searcher.training.class_data import classed
 
 __all__ = [
     "SAME_SCALE",
@@ -34,22 +35,22 @@ SAME_SCALE = 1.25
 
 @dataclass(frozen=True)
 class DataRequest:
-    """A data set and where its store lies. Plain values: no open file, no image."""
+    """A data set as the user named it, and the folder of its store. Plain values, which can be sent to workers."""
 
     folder: str | None
-    """The data set's folder, or the URI of one in an object store; None for synthetic glands."""
+    """The data set's folder, or the URI of one in an object store; None for synthetic images."""
     cache_dir: str
     """Folder of the stores on every node."""
     synthetic: DataConfig
-    """Size and seed of the synthetic glands."""
+    """Kind, size and seed of synthetic images, and which classes are learned."""
     view: DataView = field(default_factory=DataView)
     """How the folder's labels, patients and pixel sizes are read."""
 
     def source(self, progress: Callable[[int, int], None] | None = None) -> SampleSource:
-        """Return the data set itself, fetched to this machine where it lies in an object store.
+        """Return the data set, after downloading it if it is in an object store.
 
         Raises:
-            DataError: The folder is missing, empty, holds no data set that is known, or cannot be fetched.
+            DataError: The folder is missing, empty, of no known layout, or cannot be downloaded.
         """
         if self.folder is not None:
             try:
@@ -57,54 +58,68 @@ class DataRequest:
                 return viewed(source, self.view)
             except StorageError as error:
                 raise DataError(str(error)) from error
-        return SyntheticGlands(
+        return SYNTHETIC[self.synthetic.synthetic](
             num_images=self.synthetic.synthetic_images,
             size_px=self.synthetic.synthetic_size_px,
             seed=self.synthetic.synthetic_seed,
         )
 
     def prepare(self, progress: Callable[[int, int], None] | None = None) -> Store:
-        """Return the store, built from the data set if it is not there yet.
+        """Return the data set's store, building it first if it does not exist.
 
         Raises:
             DataError: An image or annotation cannot be used.
         """
-        return prepare_store(self.source(progress), Path(self.cache_dir), progress=progress)
+        source, learned = self.source(progress), self.synthetic.learn_classes
+        store = prepare_store(source, Path(self.cache_dir), progress=progress, with_classes=learned)
+        if learned and not store.class_names:
+            made = " (--labels-are makes objects of its own)" if self.view.labels_are else ""
+            raise DataError(
+                f"--data {self.folder}: data.learn_classes needs the class of each object, got none{made}; add "
+                "objects.csv (image, label, class), or set data.learn_classes=false"
+            )
+        return store
 
     def open(self, fingerprint: str) -> Store:
-        """Return the store that the driver prepared; a node that lacks it builds its own.
+        """Return the store with a fingerprint, which the driver prepared; a node without it builds its own.
 
         Raises:
-            DataError: This node's folder holds other data than the driver's.
+            DataError: The data folder on this node holds other data than the driver's.
         """
         path = Path(self.cache_dir) / fingerprint
-        store = Store.open(path) if path.is_dir() else self.prepare()
+        is_there = path.is_dir() and self._has_classes(path)
+        store = Store.open(path) if is_there else self.prepare()
         if store.fingerprint != fingerprint:
             raise DataError(
                 f"--data {self.folder}: must hold the same files on every node, "
                 f"got {store.fingerprint[:12]} where the driver has {fingerprint[:12]}; copy the folder anew"
             )
-        return store
+        return classed(store, self.synthetic)
+
+    def _has_classes(self, path: Path) -> bool:
+        """Return whether a store has the classes that the driver has, or none are learned."""
+        digest = self.synthetic.class_digest
+        return not digest or find_classes(path, digest) is not None
 
 
 def given_validation(store: Store) -> list[int]:
-    """Return the images that the data set itself sets aside for validation, ascending; empty where it does not."""
+    """Return the indices of the images in the data set's own validation split, ascending; empty without one."""
     return sorted(index for name in VALIDATION for index in store.indices(name))
 
 
 def trained_on(store: Store) -> list[int]:
-    """Return the images that trials train and validate on, over all folds, ascending."""
+    """Return the indices of all images used for training or validation in any fold, ascending."""
     return sorted([*store.indices("train"), *given_validation(store)])
 
 
 def split_store(store: Store, config: DataConfig) -> Split:
-    """Return which images of a store are trained on, and which are validated on. No patient is in both.
+    """Return the indices of the training and of the validation images. No patient is in both.
 
-    The data set's own split `val` (or `valid`, `validation`) is validated on; folds are made of it and `train`
-    together. Without one, validation takes a part of `train`.
+    If the data set has a split `val` (or `valid`, `validation`), that is used for validation; folds are made of it and
+    `train` together. Without one, a part of `train` is used for validation.
 
     Raises:
-        DataError: They cannot be split so.
+        DataError: The images cannot be split as configured.
     """
     train, given = store.indices("train"), given_validation(store)
     if not train:
@@ -126,7 +141,7 @@ def split_store(store: Store, config: DataConfig) -> Split:
 
 
 def common_pixel_size(store: Store, indices: Sequence[int]) -> float | None:
-    """Return the median pixel size of some images in micrometres; None where one is unknown or they differ in scale."""
+    """Return the median pixel size of some images in micrometres; None if one is unknown or they differ in scale."""
     sizes = [store.samples[index].pixel_size_um for index in indices]
     known = [size for size in sizes if size is not None]
     if not known or len(known) < len(sizes) or max(known) > SAME_SCALE * min(known):

@@ -2,8 +2,11 @@
 
 import contextlib
 import ctypes
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from searcher.data_pipeline.batch import Batch
 from searcher.models.values import TensorBatch
@@ -15,14 +18,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_to_share(device: torch.device, share: float) -> None:
-    """Let this process's tensors have no more than a share of a GPU's memory, so that its neighbours keep theirs.
+    """Limit this process to a share of a GPU's memory, so that trials on the same GPU keep theirs.
 
-    What goes beyond fails with torch's `OutOfMemoryError`, as on a GPU that is full. Only torch's allocator is held to
-    it: the CUDA context, about 0.5 GiB, is extra. Nothing is done for a whole GPU, or for the CPU.
+    An allocation beyond the share fails with torch's `OutOfMemoryError`, as on a full GPU. Only torch's allocator is
+    limited: the CUDA context needs about 0.5 GiB in addition. Nothing happens for a share of 1 or on the CPU.
 
     Args:
-        device: That the trial trains on.
-        share: Part of its memory, above 0 and up to 1.
+        device: Device that the trial trains on.
+        share: Share of the device's memory, above 0 and up to 1.
     """
     assert 0.0 < share <= 1.0, share
     if device.type == "cuda" and share < 1.0:
@@ -30,12 +33,12 @@ def keep_to_share(device: torch.device, share: float) -> None:
 
 
 def keep_freed_memory(device: torch.device) -> None:
-    """Let this process keep what it frees, for the next step, where it trains on the CPU.
+    """Make this process keep freed memory for the next step, if it trains on the CPU.
 
-    By default glibc gets every tensor of a few MB from the system and returns it at once. Each of its pages is then
+    By default glibc requests every tensor of a few MB from the system and returns it at once. Its pages are then
     cleared and mapped again in every step, which takes a tenth of a step (tests/benchmarks/freed_memory.py). The next
     step needs the same memory, so the process's peak hardly grows. But the memory stays allocated until the process
-    ends. Other allocators than glibc's are left alone.
+    ends. Other allocators than glibc's are not changed.
     """
     if device.type == "cpu":
         with contextlib.suppress(OSError, AttributeError):  # no glibc
@@ -50,10 +53,19 @@ def _index(device: torch.device) -> int:
 
 
 def to_device(batch: Batch, device: torch.device) -> TensorBatch:
-    """Return the batch as uint8 and int32 tensors on the device; on the CPU they are views of its buffers."""
+    """Return a batch as tensors on a device, uint8 images and int32 labels; on the CPU they are views of the batch."""
     images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
     if device.type == "cuda":
         # Page-locked memory lets the copy run beside the GPU's work, and frees the stream's buffers at once.
         images = images.pin_memory().to(device, non_blocking=True)
         labels = labels.pin_memory().to(device, non_blocking=True)
-    return TensorBatch(images=images, labels=labels)
+    classes = None if batch.classes is None else _padded(batch.classes).to(device)
+    return TensorBatch(images=images, labels=labels, classes=classes)
+
+
+def _padded(classes: Sequence[NDArray[np.int32]]) -> torch.Tensor:
+    """Return int64[B, L], the tables of a batch's images as one, as long as the longest; 0 is no class."""
+    padded = torch.zeros((len(classes), max(len(table) for table in classes)), dtype=torch.int64)
+    for row, table in zip(padded, classes, strict=True):
+        row[: len(table)] = torch.from_numpy(table)
+    return padded

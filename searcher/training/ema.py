@@ -13,17 +13,16 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class WeightAverage(Generic[M]):
-    """A copy of a network whose weights trail the trained ones.
+    """A copy of a network that holds the exponential moving average of the trained weights.
 
-    After the n-th update (counted from 1) `average += (1 - d) (weights - average)` with
-    `d = min(decay, (1 + n) / (10 + n))`: the ramp of TensorFlow's `ExponentialMovingAverage(num_updates)`, so
-    that a trial of few steps is not left with an average of mostly its initial weights. Floating-point buffers (batch
-    norm's running statistics) are averaged too, because average weights have other activations than trained ones. Other
-    buffers are copied.
+    The n-th update, from 1, is `average += (1 - d) (weights - average)` with `d = min(decay, (1 + n) / (10 + n))`: the
+    ramp of TensorFlow's `ExponentialMovingAverage(num_updates)`, so that a trial of few steps is not left with an
+    average of mostly its initial weights. Floating-point buffers (batch norm's running statistics) are averaged too,
+    because average weights have other activations than trained ones. Other buffers are copied.
 
     Args:
-        model: Network to follow; copied, and best not compiled yet.
-        decay: Largest decay, in (0, 1).
+        model: Network to average; it is copied. It should not be compiled yet.
+        decay: Largest decay of the average, in (0, 1).
     """
 
     def __init__(self, model: M, *, decay: float) -> None:
@@ -36,7 +35,7 @@ class WeightAverage(Generic[M]):
 
     @torch.no_grad()
     def update(self, model: M) -> None:
-        """Move the average towards the weights of `model`."""
+        """Update the average with the present weights of `model`."""
         self._num_updates += 1
         decay = min(self._decay, (1 + self._num_updates) / (10 + self._num_updates))
         # All at once: one by one they are hundreds of kernels on a GPU.
@@ -51,7 +50,7 @@ class WeightAverage(Generic[M]):
         return {"weights": self.model.state_dict(), "num_updates": self._num_updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Restore the average from the result of `state_dict`."""
         self.model.load_state_dict(state["weights"])
         self._num_updates = int(state["num_updates"])
 

@@ -21,13 +21,12 @@ _PATTERN = f"{_PREFIX}.out.tfevents.*"
 class EventFile:
     """A TensorBoard event file with one point per metric and epoch.
 
-    It has the content of `metrics.jsonl`, and is rewritten from it when a run begins or resumes. So an interrupted run
-    has every epoch once, without those that it lost. A file that cannot be written is said once in the log and does not
-    disturb the run.
+    The content is that of `metrics.jsonl`, from which the file is written again when a run starts or resumes. So an
+    interrupted run has every epoch once. If the file cannot be written, that is logged once and the run continues.
 
     Args:
-        folder: Of the run. Event files that are there are replaced.
-        history: The epochs so far, as `read_history` gives them.
+        folder: Folder of the run. Existing event files in it are replaced.
+        history: Metrics of the epochs so far, from `read_history`.
     """
 
     def __init__(self, folder: Path, history: Sequence[Mapping[str, float | None]]) -> None:
@@ -44,7 +43,7 @@ class EventFile:
             self._give_up(error)
 
     def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add an epoch; it is in the file when this returns."""
+        """Write the metrics of an epoch to the file, and flush it."""
         if self._writer is None:
             return
         try:

@@ -52,7 +52,7 @@ _OURS = "searcher"
 
 @dataclass(frozen=True)
 class TrialFailure:
-    """Why a trial failed."""
+    """The reason why a trial failed, for the user, and its cause, from which the driver decides what to do."""
 
     reason: str
     """One line, with the place in the code unless the error is one of ours, which says where itself."""
@@ -61,13 +61,13 @@ class TrialFailure:
 
 
 def diagnose(error: BaseException) -> TrialFailure:
-    """Return why a trial failed.
+    """Return the reason and the cause of a trial's failure.
 
-    The cause is searched along the whole chain of `__cause__` and `__context__`. For a checkpoint that could not be
-    written, that is a `CheckpointError`, and below it the system's error with the reason.
+    The cause is searched along the chain of `__cause__` and `__context__`. For example, a checkpoint that could not be
+    written raises `CheckpointError`; the system's error in its chain gives the cause.
 
     Args:
-        error: What ended the trial.
+        error: The exception that ended the trial.
     """
     causes = (_cause(each) for each in _chain(error))
     cause: Cause = next((cause for cause in causes if cause is not None), "trial")

@@ -23,18 +23,18 @@ logger = logging.getLogger(__name__)
 
 
 class Finishing:
-    """Tunes and draws the best checkpoint of a trained trial, each once.
+    """Tunes post-processing for the best checkpoint of a trained trial and draws its worst images, each once.
 
-    Neither costs a trained trial: a failure is logged and kept in `tuning_problem` or `pictures_problem`.
+    A failure of either does not fail the trial: it is logged and kept in `tuning_problem` or `pictures_problem`.
 
     Args:
         config: The trial's configuration.
-        objective: Metric that decided which checkpoint is best.
+        objective: Metric by which the best checkpoint was chosen.
         store: The normalised images.
-        folder: The run's folder.
-        device: Where the network is rebuilt.
-        random: The trial's random state; building a model draws weights, which are then replaced.
-        alive: Told what is done next.
+        folder: Folder of the run.
+        device: Device for the network, which is built again.
+        random: The trial's random state. Building a model draws weights, which are then replaced.
+        alive: Called with the next step.
         free_memory: Called before a network is built.
     """
 
@@ -67,13 +67,13 @@ class Finishing:
         self.pictures_problem: str | None = None
 
     def tune(self, best_epoch: int) -> None:
-        """Tune the way from the best checkpoint's output to instances, and write it into that checkpoint.
+        """Tune post-processing for the best checkpoint, and write the settings into that checkpoint.
 
         Args:
-            best_epoch: 0 if the objective never had a value.
+            best_epoch: Number of the best epoch; 0 if the objective never had a value.
 
         Raises:
-            OSError: The disk is full: a reason to stop the study and go on later, from the last checkpoint.
+            OSError: The disk is full. The study should stop then, and resume later from the last checkpoint.
         """
         if self.tuned is not None or self.tuning_problem is not None:
             return
@@ -103,12 +103,12 @@ class Finishing:
             self.tuning_problem = failure.reason
 
     def draw(self, val_indices: Sequence[int], num_images: int, best_epoch: int) -> None:
-        """Draw the worst validation images of the best checkpoint, and the learning curve.
+        """Draw the validation images with the worst predictions of the best checkpoint, and the learning curve.
 
         Args:
-            val_indices: The validation images.
-            num_images: How many of them to draw.
-            best_epoch: 0 if the objective never had a value.
+            val_indices: Indices of the validation images.
+            num_images: Number of images to draw.
+            best_epoch: Number of the best epoch; 0 if the objective never had a value.
         """
         if self._has_drawn:
             return

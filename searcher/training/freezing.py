@@ -22,7 +22,7 @@ RUNNING_NORMS = (
 
 
 class Frozen(NamedTuple):
-    """What keeps its values."""
+    """The names of frozen parameters and buffers, and the frozen normalisation layers."""
 
     names: frozenset[str]
     """Of parameters and floating-point buffers, as in the state dictionary."""
@@ -31,14 +31,14 @@ class Frozen(NamedTuple):
 
 
 def freeze(model: SegmentationModel, what: Literal["none", "encoder", "all_but_head"]) -> Frozen:
-    """Let layers of a model require no gradients from now on; an optimiser built afterwards leaves them out.
+    """Freeze layers of a model: their parameters require no gradients, so an optimiser built later skips them.
 
     Args:
-        model: Its `parts` say which layers are meant.
-        what: `encoder`, or all layers but the head's.
+        model: The model; its `parts` define encoder and head.
+        what: `none`, `encoder`, or `all_but_head` for all layers except the head's.
 
     Returns:
-        What is frozen by this, parameters among it that required no gradients before.
+        What is frozen now, including parameters that required no gradients before.
     """
     modules = _modules(model, what)
     tensors: list[Tensor] = []

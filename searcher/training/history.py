@@ -17,17 +17,17 @@ logger = logging.getLogger(__name__)
 
 
 def append_epoch(path: Path, epoch: int, metrics: Mapping[str, float]) -> None:
-    """Add one epoch's line, on disk when this returns. Values that are not finite become null.
+    """Append one epoch's line to a history, and flush it to disk. Values that are not finite become null.
 
-    A last line that a kill cut short is taken away first.
+    An incomplete last line, left by a kill, is removed first.
 
     Args:
-        path: The history, made where it is missing.
-        epoch: From 1.
-        metrics: By name.
+        path: The history; created if it is missing.
+        epoch: Number of the epoch, from 1.
+        metrics: Metrics by name.
 
     Raises:
-        OSError: It could not be written, the disk is full, say. The lines that were there stay, and no part of
+        OSError: The line could not be written, for example because the disk is full. Earlier lines stay, and no part of
             the new one.
     """
     values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
@@ -46,10 +46,10 @@ def append_epoch(path: Path, epoch: int, metrics: Mapping[str, float]) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float | None]]:
-    """Return the lines of a history in their order; an empty list if there is none.
+    """Return the epochs of a history in order, a dictionary each; an empty list if there is no history.
 
-    A last line cut short by a kill is left out: its epoch has no checkpoint, and will be trained again. So is a
-    damaged line further up, with a warning.
+    An incomplete last line, left by a kill, is skipped: its epoch has no checkpoint and is trained again. A damaged
+    line further up is skipped, too, with a warning.
 
     Raises:
         OSError: The file cannot be read.
@@ -70,7 +70,7 @@ def read_history(path: Path) -> list[dict[str, float | None]]:
 
 
 def truncate_history(source: Path, path: Path, *, last_epoch: int) -> None:
-    """Make `path` the history of `source` up to and with `last_epoch`. Both may be the same file.
+    """Write the lines of the history `source` up to and including `last_epoch` to `path`, which may be the same file.
 
     Args:
         source: The history to read.
@@ -78,7 +78,7 @@ def truncate_history(source: Path, path: Path, *, last_epoch: int) -> None:
         last_epoch: The last epoch to keep, from 1.
 
     Raises:
-        OSError: It could not be read or written; `path` is as before.
+        OSError: A file could not be read or written; `path` is unchanged.
     """
     lines = [json.dumps(line) for line in read_history(source) if int(line["epoch"] or 0) <= last_epoch]
     write_atomically(path, lambda writer: writer.write("".join(f"{line}\n" for line in lines).encode()))

@@ -25,7 +25,7 @@ __all__ = ["Learner"]
 
 
 class Learner:
-    """A network, its weights' average, its optimiser and its learning rate.
+    """The network of a trial, with the average of its weights, its optimiser and its learning rate.
 
     The network is built with the global random generators. Its convolutions are channels-last, the layout of the images
     and of tensor cores. On the CPU that is 3 to 10% faster than contiguous ones
@@ -39,21 +39,22 @@ class Learner:
     batch. Batch norm then uses mean and variance of each part, and updates its running ones once per part. Soft Dice,
     a ratio of sums over the batch, becomes the mean of the parts' ratios. Dropout always draws other numbers.
 
-    Layers that `warm_start.freeze` names keep their weights, and their norms stay in eval mode.
+    Layers frozen by `warm_start.freeze` keep their weights, and their norms stay in eval mode.
 
     Args:
-        config: Resolved configuration.
-        objective: What the plateau schedule watches.
+        config: Configuration of the trial, with sizes and channels resolved.
+        objective: Metric that the plateau schedule watches.
         device: Device to train on.
-        dtype: Format of the forward pass, see `resolve_precision`.
+        dtype: Number format of the forward pass, see `resolve_precision`.
         steps_per_epoch: Optimiser steps of one epoch.
-        micro_batches: Parts of a batch, at least 1; a batch of fewer images has a part for each.
-        pretrained: Begin from the weights that the model's settings name, if any. Not wanted by who loads a state.
-        parent: Checkpoint of another trial to begin from; what does not fit is fresh or pretrained. The average of the
-            weights begins from the same ones.
+        micro_batches: Number of parts of a batch, at least 1; a batch with fewer images has one part for each image.
+        pretrained: Whether to start from the pretrained weights that the model's settings name. False if a state is
+            loaded afterwards.
+        parent: Checkpoint of another trial to start from, or None. Tensors that do not fit stay fresh or pretrained.
+            The average of the weights starts from the same weights.
 
     Raises:
-        UserError: Pretrained weights are missing or do not fit. Nothing of the checkpoint fits, a layer to freeze does
+        UserError: Pretrained weights are missing or do not fit. Or no tensor of the parent fits, a layer to freeze does
             not, or its optimiser cannot be kept.
     """
 
@@ -84,7 +85,12 @@ class Learner:
         self.transfer: Transfer | None = None
         """What was taken over from the other trial's checkpoint, None if there was none."""
         if parent is not None:
-            self.transfer = warm_start(self.model, parent.checkpoint, settings=parent.settings)
+            self.transfer = warm_start(
+                self.model,
+                parent.checkpoint,
+                settings=parent.settings,
+                class_names=config.model.class_names,
+            )
         frozen = freeze(self.model, config.warm_start.freeze)
         if self.transfer is not None:
             refuse_fresh(frozen.names, self.transfer, freeze=config.warm_start.freeze)
@@ -110,15 +116,15 @@ class Learner:
 
     @property
     def evaluated(self) -> SegmentationModel:
-        """The network to validate: the weights' average if there is one."""
+        """The network to validate: the average if there is one, otherwise the trained network."""
         return self.model if self.average is None else self.average.model
 
     def learn(self, batch: TensorBatch) -> dict[str, float]:
         """Make one optimiser step on a batch and return its losses before the step, by name.
 
         Raises:
-            NonFiniteLossError: A loss, or the norm of the gradients that is to be clipped, is NaN or
-                infinite. The weights are as before.
+            NonFiniteLossError: A loss is NaN or infinite, or the norm of the gradients is, if it is to be clipped. The
+                weights are unchanged.
         """
         self.model.train()
         for norm in self._frozen_norms:
@@ -170,7 +176,7 @@ class Learner:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return `step`, `model`, `ema`, `optimizer` and `schedule` as a checkpoint holds them."""
+        """Return the entries `step`, `model`, `ema`, `optimizer` and `schedule` of a checkpoint."""
         return {
             "step": self.num_steps,
             "model": self.model.state_dict(),
@@ -180,7 +186,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned for the same configuration.
+        """Restore the learner from the result of `state_dict` for the same configuration.
 
         Raises:
             RuntimeError, ValueError, KeyError: The state is of another network or optimiser.
@@ -204,6 +210,7 @@ def _parts(batch: TensorBatch, num_parts: int) -> Iterator[tuple[TensorBatch, fl
     """Yield views of a batch's parts, at least one image each, their sizes at most 1 apart, and their shares."""
     num_images = len(batch.images)
     num_parts = min(num_parts, num_images)
-    split = zip(batch.images.tensor_split(num_parts), batch.labels.tensor_split(num_parts), strict=True)
-    for images, labels in split:
-        yield TensorBatch(images=images, labels=labels), len(images) / num_images
+    images, labels = batch.images.tensor_split(num_parts), batch.labels.tensor_split(num_parts)
+    classes = [None] * num_parts if batch.classes is None else batch.classes.tensor_split(num_parts)
+    for part in map(TensorBatch, images, labels, classes):
+        yield part, len(part.images) / num_images

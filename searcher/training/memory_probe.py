@@ -47,7 +47,7 @@ _NAMED = (*_DECIDING, "train.batch_size", "train.ema_decay", "augment.crop_px")
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryUse:
-    """What a configuration takes while it trains and validates."""
+    """The memory that training and validation with one configuration need on a device."""
 
     device_name: str
     """Of the GPU, or `CPU`."""
@@ -65,12 +65,12 @@ class MemoryUse:
 
     @property
     def share(self) -> float:
-        """The part of the device that it needs, with the margin; above 1 where a whole one is not enough for that."""
+        """The share of the device's memory that a trial needs, with a margin; above 1 if the whole is not enough."""
         return (1.0 + MARGIN) * self.peak_bytes / self.total_bytes
 
     @property
     def num_trials(self) -> int:
-        """How many such trials fit on the device at a time; 0 if not even one does."""
+        """Number of trials of this configuration that fit on the device together; 0 if not even one does."""
         if not self.fits:
             return 0
         num = max(1, int(1.0 / self.share))
@@ -80,12 +80,12 @@ class MemoryUse:
 
     @property
     def gpus(self) -> float:
-        """What to set `resources.gpus` to, so that `num_trials` share a GPU; 1 where they cannot."""
+        """The value for `resources.gpus` with which `num_trials` trials share a GPU; 1 if they cannot share."""
         return _rounded_down(1.0 / max(1, self.num_trials))
 
     @property
     def memory_gib(self) -> float:
-        """What to set `resources.memory_gib` to: the main memory with the margin, in steps of half a GiB."""
+        """The value for `resources.memory_gib`: main memory with a margin, in steps of half a GiB."""
         return math.ceil((1.0 + MARGIN) * self.host_bytes / 2**29) / 2
 
 
@@ -95,7 +95,7 @@ def _rounded_down(fraction: float) -> float:
 
 @dataclass(frozen=True)
 class MeasuredTrial:
-    """A configuration of a study and what it takes."""
+    """A configuration of a study, and the memory that it needs."""
 
     params: Mapping[str, Value]
     """What is searched."""
@@ -103,19 +103,20 @@ class MeasuredTrial:
 
     @property
     def deciding(self) -> dict[str, Value]:
-        """Those of the parameters that are worth naming where memory is the matter."""
+        """The parameters that affect the memory most, by name."""
         return {name: value for name, value in self.params.items() if name.startswith(_NAMED)}
 
 
 class MemoryMeter:
-    """Measures configurations one after the other, in a process of its own that leaves nothing behind.
+    """Measures the memory of configurations one after the other, in a separate process.
 
-    The process has imported this one's plug-ins. Of a GPU the memory is emptied in between. Use as a context manager.
+    The process imports the same plug-ins as this one. A GPU's memory is emptied between measurements. Use it as a
+    context manager.
 
     Args:
-        store: Folder of the data's store.
-        device: Device to measure on; None takes CUDA where there is one.
-        within_s: Seconds after which a measurement is taken for hanging.
+        store: Folder of the data set's store.
+        device: Device to measure on; None for CUDA if there is a GPU, otherwise the CPU.
+        within_s: Seconds after which a measurement is taken to hang.
     """
 
     def __init__(self, store: Path, *, device: str | None = None, within_s: float = _ANSWER_WITHIN_S) -> None:
@@ -140,10 +141,10 @@ class MemoryMeter:
         self._stack.close()
 
     def measure(self, config: TrialConfig) -> MemoryUse:
-        """Return what a configuration takes. That it takes more than there is, is an answer too.
+        """Return the memory that a configuration needs. If the device has too little, `fits` is false.
 
         Raises:
-            SearcherError: It could not be measured for another reason.
+            SearcherError: The measurement failed for another reason.
         """
         process = self._process or self._begin()
         assert process.stdin is not None
@@ -203,24 +204,24 @@ def largest_trial(
     device: str | None = None,
     heard: Callable[[MeasuredTrial], None] = lambda _: None,
 ) -> MeasuredTrial:
-    """Return the trial of a study's space that takes most memory, as far as some steps of a few show.
+    """Return the trial of a study's search space that needs most memory, found by a few training steps of each.
 
-    All numbers of the space are at their largest. Non-numeric parameters, such as the normalisation, are changed one
-    after the other, and so are numbers where 0 leaves the choice to the model. A change is kept if it takes more
-    memory.
+    All numbers of the space are set to their largest values. Non-numeric parameters, such as the normalisation, are
+    changed one after the other, and so are numbers where 0 leaves the choice to the model. A change is kept if it needs
+    more memory.
 
     Args:
         spec: The study.
-        store: Folder of its data's store.
-        device: Device to measure on; None takes CUDA where there is one.
-        heard: Told of everything that was measured, at once.
+        store: Folder of the data set's store.
+        device: Device to measure on; None for CUDA if there is a GPU, otherwise the CPU.
+        heard: Called with each measurement as soon as it is done.
 
     Returns:
-        The largest, or the first that does not fit the whole device.
+        The largest trial, or the first one that does not fit on the whole device.
 
     Raises:
-        SearcherError: It could not be measured.
-        StudyFileError: The space's largest values contradict one another.
+        SearcherError: A measurement failed.
+        StudyFileError: The largest values of the space contradict each other.
     """
     chosen: dict[str, Value] = {}
     largest: MeasuredTrial | None = None
@@ -250,7 +251,7 @@ def largest_trial(
 
 
 def params_and_use(measured: MeasuredTrial) -> str:
-    """Return in one line what was measured, and what it takes."""
+    """Return a line with the parameters of a measured trial and the memory that it needs."""
     use = measured.use
     named = (
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"

@@ -26,6 +26,7 @@ from searcher.inference.precision import default_device, resolve_precision
 from searcher.plugins import load_plugins
 from searcher.study.config import TrialConfig
 from searcher.study.objectives import Objective
+from searcher.training.class_data import classed
 from searcher.training.data_defaults import fitted_to_data
 from searcher.training.dataset import split_store
 from searcher.training.device import keep_freed_memory, to_device
@@ -44,26 +45,26 @@ _LARGEST_CONTEXT_BYTES = 2**30
 
 
 def run_heaviest_steps(config: TrialConfig, store: Store, *, device: torch.device) -> None:
-    """Make the steps that take most memory: two of training, then a validation, then one more of training.
+    """Run the steps of a trial that need most memory: two of training, a validation, and one more of training.
 
-    The optimiser has its state from the first step on, so the second step takes more. After a validation, whose images
-    have another size, memory is fragmented differently. Network, average, optimiser and number format are the trial's;
-    weights are random, which need none from the network. A batch has as many synthetic glands as fit, so the heads of
-    detectors get nearly as much as they can take. The result may be a few percent below that of a training. Validated
-    is the largest of the validation images.
+    The optimiser has its state from the first step on, so the second step needs more. After a validation, whose images
+    have another size, memory is fragmented differently. Network, average, optimiser and number format are the trial's.
+    Weights are random, so none are downloaded. A batch is filled with synthetic glands, so that the heads of detectors
+    get nearly as many objects as they can handle. The validation uses the largest validation image. The result may be a
+    few percent below the memory of a real training.
 
     Args:
-        config: Of the trial.
-        store: The decoded data set.
-        device: Where to train.
+        config: Configuration of the trial.
+        store: The store of the data set.
+        device: Device to train on.
 
     Raises:
-        Exception: The error of the training; without memory, one that `diagnose` recognises.
+        Exception: An error of the training; `diagnose` recognises a lack of memory.
     """
     keep_freed_memory(device)  # as a trial does
     dtype = resolve_precision(config.train.precision, device)
     pixels = pixels_of(config, store)
-    store = normalised(store, pixels.normalisation)
+    store = normalised(classed(store, config.data), pixels.normalisation)
     split = split_store(store, config.data)
     calm = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": _LEARNING_RATE})})
     learner = Learner(
@@ -83,19 +84,22 @@ def run_heaviest_steps(config: TrialConfig, store: Store, *, device: torch.devic
         tile_px=config.train.eval_tile_px,
         tile_overlap_px=config.train.eval_tile_overlap_px,
     )
-    batch = _batch(config)
+    batch = _batch(config, len(store.class_names))
     for _ in range(2):
         learner.learn(to_device(batch, device))
     validator.validate(learner.evaluated, epoch=1)
     learner.learn(to_device(batch, device))
 
 
-def _batch(config: TrialConfig) -> Batch:
+def _batch(config: TrialConfig, num_classes: int) -> Batch:
     size_px, num = config.augment.crop_px, config.train.batch_size
     images, labels = zip(
         *map(SyntheticGlands(num_images=num, size_px=size_px, seed=0).read, range(num)), strict=True
     )
-    return Batch(np.stack(images), np.stack(labels), tuple(map(str, range(num))))
+    classes = None
+    if num_classes:  # in turn: which object has which makes no difference
+        classes = tuple((np.arange(each.max() + 1, dtype=np.int32) - 1) % num_classes + 1 for each in labels)
+    return Batch(np.stack(images), np.stack(labels), tuple(map(str, range(num))), classes)
 
 
 class _Gpu:
@@ -118,7 +122,7 @@ class _Gpu:
         torch.cuda.reset_peak_memory_stats(self._device)
 
     def peak_bytes(self) -> int:
-        """Return the most that torch has reserved, and the memory of the context with its kernels."""
+        """Return the largest memory that torch has reserved, plus that of the CUDA context, in bytes."""
         free, total = torch.cuda.mem_get_info(self._device)
         beside = total - free - torch.cuda.memory_reserved(self._device) - self.others_bytes
         return int(torch.cuda.max_memory_reserved(self._device)) + max(0, beside)

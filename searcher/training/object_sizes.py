@@ -16,12 +16,12 @@ _TOLERATED = 0.05
 
 
 def taken_sizes(config: TrialConfig, fitted: TrialConfig, facts: Sequence[LabelFacts]) -> list[str]:
-    """Return one line with the sizes in pixels that follow from the training objects; none where none is left open.
+    """Return a line with the sizes in pixels that were computed from the training objects; empty if there are none.
 
     Args:
-        config: Its settings; those that are searched have their defaults.
-        fitted: The same with sizes, see `fitted_sizes`.
-        facts: Of the label maps of the training images.
+        config: Configuration of the study; searched parameters have their defaults.
+        fitted: The same configuration with sizes, see `fitted_sizes`.
+        facts: Counts of the training images' label maps.
     """
     sizes, objects = sizes_of(config, fitted), statistics_of(facts)
     if not sizes or objects is None:
@@ -34,11 +34,11 @@ def taken_sizes(config: TrialConfig, fitted: TrialConfig, facts: Sequence[LabelF
 
 
 def size_remarks(config: TrialConfig, facts: Sequence[LabelFacts]) -> list[str]:
-    """Return one line for each setting that would lose over 5% of the training objects, with one that does not.
+    """Return a line for each setting that would lose over 5% of the training objects, with a value that would not.
 
     Args:
-        config: Its settings; those that are searched have their defaults.
-        facts: Of the label maps of the training images.
+        config: Configuration of the study; searched parameters have their defaults.
+        facts: Counts of the training images' label maps.
     """
     areas = np.array([area for each in facts for area in each.areas], np.int64)
     sides = np.array([min(extent) for each in facts for extent in each.extents], np.int64)

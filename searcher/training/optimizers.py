@@ -19,18 +19,18 @@ adamw: Part[Optimizer] = Part(AdamW)
 
 
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the trainable parameters as optimiser groups: decayed kernels, and undecayed norms and biases.
+    """Return the trainable parameters in two optimiser groups: kernels with weight decay, norms and biases without.
 
     Decay keeps a kernel from growing. A norm's scale or a bias, which are one-dimensional, does not need it (He et al.
     2019, arXiv 1812.01187, section 3.1).
 
     Args:
-        module: Network; parameters that require no gradient are left out.
-        weight_decay: Decay of every parameter with two dimensions or more.
+        module: The network; parameters that require no gradient are left out.
+        weight_decay: Weight decay of parameters with two or more dimensions.
 
     Returns:
-        At most two groups, each with `params` and `weight_decay`; an empty one is left out. The order of the
-        parameters is the module's, so that an optimiser's saved state fits again.
+        At most two groups, each with `params` and `weight_decay`; an empty group is left out. Parameters keep the
+        module's order, so that an optimiser's saved state fits again.
     """
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
@@ -41,14 +41,14 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """Return the configured optimiser over the module's trainable parameters.
+    """Return the configured optimiser for the module's trainable parameters.
 
     Args:
-        module: Network, already on the device that it trains on.
-        config: Name, learning rate, weight decay, momentum, and options of a plug-in's.
+        module: The network, already on its device.
+        config: Name, learning rate, weight decay, momentum, and options of a plug-in's optimiser.
 
     Returns:
-        The optimiser; its learning rate is the peak that a schedule multiplies.
+        The optimiser; its learning rate is the peak, which a schedule multiplies by a factor.
     """
     groups = parameter_groups(module, weight_decay=config.weight_decay)
     forget_compiler()

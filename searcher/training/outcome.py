@@ -12,7 +12,7 @@ StopReason = Literal["epochs", "plateau", "reporter"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended of itself."""
+    """The result of a trial that ended regularly: why, its best epoch and value, its tuning and pictures."""
 
     stop_reason: StopReason
     epoch: int

@@ -34,21 +34,22 @@ def draw_worst_images(
     num_images: int,
     alive: Alive = silent,
 ) -> list[str]:
-    """Draw what a checkpoint finds in the validation images with the lowest object Dice, the worst first.
+    """Write pictures of the validation images with the lowest object Dice, the worst first, and return their names.
 
-    Instances are cut as in the validation of its epoch, not as tuned afterwards: they go with the trial's value.
+    Instances are cut as in the epoch's validation, not with the tuned settings, so that they agree with the trial's
+    value.
 
     Args:
         file: The checkpoint.
-        store: Prepared images.
-        val_indices: Those that it was not trained on.
-        device: Where to predict.
-        folder: Where the pictures go, as JPEG; their names hold rank, object Dice and the image's id.
-        num_images: How many to draw at most.
-        alive: Told before every image.
+        store: The store with the normalised images.
+        val_indices: Indices of the validation images.
+        device: Device to predict on.
+        folder: Folder for the pictures, JPEG files; their names hold rank, object Dice and the image's id.
+        num_images: Largest number of images to draw.
+        alive: Called before every image.
 
     Returns:
-        The files' names.
+        The names of the files.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
@@ -68,18 +69,18 @@ def draw_worst_images(
 def draw_learning_curve(
     history: Sequence[Mapping[str, float | None]], folder: Path, *, best_epoch: int
 ) -> list[str]:
-    """Draw losses and metrics by epoch as PNG.
+    """Write a picture of losses and metrics by epoch, and return its name in a list.
 
     Args:
-        history: Metrics of each epoch, and `epoch`, as `read_history` gives them.
-        folder: Where the picture goes.
-        best_epoch: The epoch to mark.
+        history: Metrics of each epoch with its number `epoch`, from `read_history`.
+        folder: Folder for the picture, a PNG file.
+        best_epoch: Number of the epoch to mark.
 
     Returns:
-        The file's name.
+        The name of the file.
 
     Raises:
-        OSError: It could not be written.
+        OSError: The file could not be written.
     """
     _write(folder / LEARNING_CURVE, learning_curve(history, best_epoch=best_epoch))
     return [LEARNING_CURVE]

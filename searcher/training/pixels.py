@@ -19,7 +19,7 @@ _JITTERED = ("standard", "strong")
 
 @dataclass(frozen=True)
 class PixelFacts:
-    """How a trial's images are seen."""
+    """The channels, type and normalisation of a trial's images."""
 
     normalisation: Normalisation
     """Resolved: `auto` is no kind."""
@@ -32,23 +32,23 @@ class PixelFacts:
 
     @property
     def are_photographs(self) -> bool:
-        """Whether three channels are the colours of a photograph in bright field, and not dyes."""
+        """Whether the three channels are the colours of a bright-field photograph, and not dyes."""
         return ImageKind(len(self.channels), self.dtype, self.normalisation).is_colour
 
     def in_config(self, config: TrialConfig) -> TrialConfig:
-        """Return a trial's configuration with what was left to the images filled in."""
+        """Return a trial's configuration with normalisation and channels filled in from the images."""
         kind = self.normalisation.kind
         model = config.model.model_copy(update={"channels": len(self.channels)})
         data = config.data.model_copy(update={"normalisation": kind})
         return config.model_copy(update={"data": data, "model": model})
 
     def left_to_data(self, config: TrialConfig) -> tuple[str, ...]:
-        """Return the keys that `in_config` fills in."""
+        """Return the dotted keys that `in_config` fills in."""
         left = ["data.normalisation"] if config.data.normalisation == "auto" else []
         return (*left, "model.channels") if len(self.channels) != 3 else tuple(left)
 
     def remarks(self, config: TrialConfig) -> list[str]:
-        """Return what a person should know, one line each; nothing for photographs."""
+        """Return remarks on the images for the user, one line each; none for photographs."""
         if self.are_photographs:
             return []
         since = f", since {self.reason}" if self.reason else ""
@@ -64,12 +64,13 @@ class PixelFacts:
 
 
 def pixels_of(config: TrialConfig, store: Store, resumed: Mapping[str, Any] | None = None) -> PixelFacts:
-    """Return how a trial's images are seen.
+    """Return the channels, type and normalisation of a trial's images.
 
     Args:
-        config: As the sampler chose it.
-        store: As prepared.
-        resumed: Configuration in the checkpoint that the trial resumes from; its values are kept.
+        config: Configuration from the sampler.
+        store: The store of the data set, not normalised.
+        resumed: Configuration in the checkpoint from which the trial resumes; its values are kept. None for a new
+            trial.
     """
     data = config.data
     reason = ""

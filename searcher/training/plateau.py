@@ -8,10 +8,10 @@ __all__ = ["PlateauCounter"]
 
 
 class PlateauCounter:
-    """Remembers the best value of an objective and counts the epochs since the last improvement.
+    """Counts the epochs since an objective last improved, and keeps its best value.
 
     Args:
-        objective: Metric and direction. Only strict improvement counts, and NaN is never one.
+        objective: Metric and direction. Only a strict improvement counts; NaN is never one.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -24,7 +24,7 @@ class PlateauCounter:
         """Epochs since the last improvement, or since `restart`."""
 
     def update(self, epoch: int, value: float) -> bool:
-        """Take in an epoch's value and return whether it is the best so far."""
+        """Record an epoch's value, and return whether it is the best so far."""
         if self._objective.better(value, self.best_value):
             self.best_value, self.best_epoch, self.num_bad_epochs = value, epoch, 0
             return True
@@ -32,11 +32,11 @@ class PlateauCounter:
         return False
 
     def restart(self) -> None:
-        """Begin counting again; the best value stays."""
+        """Set the count to 0; the best value stays."""
         self.num_bad_epochs = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain values from which `load_state_dict` continues."""
+        """Return the state as plain values, for `load_state_dict`."""
         return {
             "best_value": self.best_value,
             "best_epoch": self.best_epoch,
@@ -44,7 +44,7 @@ class PlateauCounter:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Restore the state from the result of `state_dict`."""
         self.best_value = float(state["best_value"])
         self.best_epoch = int(state["best_epoch"])
         self.num_bad_epochs = int(state["num_bad_epochs"])

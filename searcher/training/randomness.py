@@ -12,15 +12,15 @@ __all__ = ["RandomState"]
 
 
 class RandomState:
-    """State of the global generators (torch, CUDA, numpy, Python) as one trial left them.
+    """The state of the global random generators (torch, CUDA, numpy, Python) for one trial.
 
-    Dropout and initialisation draw from the global generators. Inside `active()` these continue where the
-    trial left off; outside, they are as they were before. So nothing that a reporter, a logger or a second
-    trainer in the same process draws changes what a trial trains.
+    Dropout and initialisation draw from the global generators. Inside `active()`, these continue with the trial's
+    state; outside, they keep the state of the process. So draws by a reporter, a logger or a second trainer do not
+    change a trial's training.
 
     Args:
-        seed: Any number from 0; the four generators get unrelated seeds derived from it.
-        device: Device that the trial trains on; its CUDA generator is kept if it is one.
+        seed: Any number from 0. The four generators get unrelated seeds derived from it.
+        device: Device that the trial trains on; on CUDA, its generator is included.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class RandomState:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Make this the state of the global generators until the block ends."""
+        """Context manager in which the global generators have this state; changes are kept for the next time."""
         with _preserved(self._device):
             _restore(self._state, self._device)
             try:
@@ -43,11 +43,11 @@ class RandomState:
                 self._state = _capture(self._device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state outside of `active`, as tensors and plain values."""
+        """Return the state as tensors and plain values. Do not call it inside `active`."""
         return self._state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned, also on another device."""
+        """Restore the state from the result of `state_dict`, also on another device."""
         self._state = {**self._state, **{key: value for key, value in state.items() if value is not None}}
 
 

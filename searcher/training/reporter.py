@@ -8,7 +8,7 @@ __all__ = ["Decision", "NullReporter", "Reporter"]
 
 
 class Decision(Enum):
-    """What a reporter wants after an epoch."""
+    """A reporter's decision after an epoch: continue or stop."""
 
     CONTINUE = "continue"
     """Train another epoch."""
@@ -17,10 +17,10 @@ class Decision(Enum):
 
 
 class Reporter(Protocol):
-    """Receives every epoch's metrics.
+    """Receives every epoch's metrics, and decides whether training continues.
 
-    The trainer calls it from its own thread, exactly once per epoch and in their order. The epoch's checkpoint is then
-    on disk. An exception of the reporter ends the trial and passes through unchanged.
+    The trainer calls it from its own thread, once for each epoch, in order. The epoch's checkpoint is on disk by then.
+    An exception raised by the reporter ends the trial and is passed on unchanged.
     """
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:
@@ -37,7 +37,7 @@ class Reporter(Protocol):
 
 
 class NullReporter:
-    """Says nothing to anybody and never stops a trial."""
+    """A reporter that ignores the metrics and never stops a trial."""
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:  # noqa: ARG002
         """Return `Decision.CONTINUE`."""

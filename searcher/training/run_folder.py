@@ -34,13 +34,13 @@ _HISTORY = "metrics.jsonl"
 
 
 class RunFolder:
-    """A folder with `last.pt`, `best.pt`, `config.json` and `metrics.jsonl`, made if it does not exist.
+    """The folder of a run, with `last.pt`, `best.pt`, `config.json` and `metrics.jsonl`; created if it is missing.
 
     The driver may have been stopped before it received the newest epoch. So the files that this epoch replaced stay
     until the next one. `previous.pt` is the last checkpoint before `last.pt`. If the epoch was the best so far,
-    `previous-best.pt` is the best one before `best.pt`. Names of the same checkpoint are hard links where the file
-    system has them. Then at most three files have the size of a checkpoint, with the one that is being written;
-    otherwise five.
+    `previous-best.pt` is the best one before `best.pt`. Several names of one checkpoint are hard links if the file
+    system supports them. Then the folder needs room for three checkpoints at most, including the one being written;
+    otherwise for five.
 
     An epoch's line is written before its checkpoint. On resuming, the lines after the checkpoint are dropped. So a run
     that was killed at any moment has every epoch exactly once after it resumed.
@@ -51,7 +51,7 @@ class RunFolder:
         path: The folder.
 
     Raises:
-        CheckpointError: It could not be made.
+        CheckpointError: The folder could not be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,8 +67,8 @@ class RunFolder:
         """Prepare the folder for a new run.
 
         Raises:
-            CheckpointError: The folder holds a checkpoint of an earlier run, which is left alone, or a file
-                could not be written.
+            CheckpointError: The folder holds a checkpoint of an earlier run, which stays unchanged; or a file could not
+                be written.
         """
         self._refuse_if(self._checkpoints())
         self._sweep()
@@ -76,18 +76,18 @@ class RunFolder:
         self._truncate_history(self.path / _HISTORY, last_epoch=0)
 
     def resume(self, config: TrialConfig, checkpoint: Checkpoint, file: CheckpointFile) -> None:
-        """Prepare the folder to go on after a checkpoint, which may lie in another run's folder.
+        """Prepare the folder to resume after a checkpoint, which may be in another run's folder.
 
-        History and best checkpoint are copied from the checkpoint's folder, otherwise from this folder. Killed at any
-        moment, it can be done again.
+        History and best checkpoint are copied from the checkpoint's folder, otherwise taken from this folder. If it is
+        interrupted by a kill, it can be called again.
 
         Args:
-            config: Of the trial.
-            checkpoint: The content to resume from.
-            file: Where that content is, with its digest.
+            config: Configuration of the trial.
+            checkpoint: The content of the checkpoint.
+            file: The checkpoint's file, with its digest.
 
         Raises:
-            CheckpointError: The folder holds another configuration's checkpoint, a file could not be written, or the
+            CheckpointError: The folder holds a checkpoint of another configuration, a file could not be written, or the
                 checkpoint was replaced meanwhile. No checkpoint is lost.
         """
         if not self._is_mine(file) and self._config() != config.to_dict():
@@ -106,23 +106,23 @@ class RunFolder:
         self._check_history(checkpoint.epoch)
 
     def history(self) -> list[dict[str, float | None]]:
-        """Return the metrics of the epochs so far, as `read_history` gives them."""
+        """Return the metrics of the epochs so far, from `read_history`."""
         return read_history(self.path / _HISTORY)
 
     def add_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Append an epoch's metrics to the history.
 
         Raises:
-            CheckpointError: They could not be written; the lines before are as they were.
+            CheckpointError: The line could not be written; earlier lines are unchanged.
         """
         with _writing(self.path / _HISTORY):
             append_epoch(self.path / _HISTORY, epoch, metrics)
 
     def save(self, checkpoint: Checkpoint, *, is_best: bool) -> None:
-        """Write the last checkpoint, keep the one before it, and make the new one the best too if it is.
+        """Write a checkpoint as `last.pt`, keep the previous one, and publish it as `best.pt` if it is the best.
 
         Raises:
-            CheckpointError: It could not be written; the previous one and the best so far are still there.
+            CheckpointError: The checkpoint could not be written; the previous and the best one are still there.
         """
         # The epoch before this one has been reported, so the best that it replaced is not needed any more.
         with _writing(self.path / _PREVIOUS_BEST):
@@ -134,13 +134,14 @@ class RunFolder:
             self.best = publish_checkpoint(self.last, self.path / _BEST)
 
     def add_to_best(self, tuned: Mapping[str, Any]) -> None:
-        """Rewrite the best checkpoint with the tuned settings of post-processing.
+        """Write the best checkpoint again, with tuned settings of post-processing added.
 
-        The last epoch is not reported yet. So the earlier best checkpoint stays as `previous-best.pt`. If it is also
-        the last checkpoint, it has that name anyway, and the best one before it keeps `previous-best.pt`.
+        The driver may not have received the last epoch yet. So the earlier best checkpoint stays as `previous-best.pt`.
+        If the best is also the last checkpoint, its earlier version is still `last.pt`, and `previous-best.pt` stays
+        the best one before.
 
         Raises:
-            CheckpointError: It could not be read or written; the best so far is still there.
+            CheckpointError: The checkpoint could not be read or written; the best so far is still there.
         """
         assert self.best is not None
         best, _ = load_checkpoint(self.best.path, sha256=self.best.sha256)

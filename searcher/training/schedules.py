@@ -18,24 +18,24 @@ logger = logging.getLogger(__name__)
 
 
 def warmup_factor(step: int, *, num_warmup_steps: int) -> float:
-    """Return the linear warm-up's share of the peak rate, in (0, 1].
+    """Return the factor of the linear warm-up for a step, as a share of the peak rate, in (0, 1].
 
     The line starts at 0 one step before the first, so no step has a rate of 0. It reaches 1 at step `num_warmup_steps`,
-    the first of the schedule proper.
+    the first after the warm-up.
     """
     return min(1.0, (step + 1) / (num_warmup_steps + 1))
 
 
 def cosine_factor(step: int, *, num_steps: int, floor: float) -> float:
-    """Return half a cosine from 1 at step 0 to `floor` at `num_steps`, one step past the last.
+    """Return the factor of a cosine schedule for a step: from 1 at step 0 to `floor` at step `num_steps`.
 
-    `floor + (1 - floor) (1 + cos(pi step / num_steps)) / 2`, and `floor` from `num_steps` on (Loshchilov &
-    Hutter 2017, arXiv 1608.03983, eq. 5, without restarts).
+    It is `floor + (1 - floor) (1 + cos(pi step / num_steps)) / 2`, and `floor` from `num_steps` on (Loshchilov & Hutter
+    2017, arXiv 1608.03983, eq. 5, without restarts).
 
     Args:
-        step: From 0.
-        num_steps: Steps of the half cosine.
-        floor: The factor at its end, 0 to 1.
+        step: Number of the step, from 0.
+        num_steps: Number of steps of the half cosine.
+        floor: The factor at the end, 0 to 1.
     """
     if step >= num_steps:
         return floor
@@ -43,32 +43,32 @@ def cosine_factor(step: int, *, num_steps: int, floor: float) -> float:
 
 
 class Schedule:
-    """The share of the peak rate at every step after warm-up: the base class of schedules, constant by itself."""
+    """The base class of learning-rate schedules after warm-up. By itself it is constant."""
 
     def factor(self, step: int) -> float:
-        """Return the share of the peak rate.
+        """Return the factor on the peak rate for a step.
 
         Args:
-            step: Optimiser steps since the end of warm-up, 0 at the first and during warm-up.
+            step: Number of steps since the end of warm-up; 0 at the first and during warm-up.
         """
         del step
         return 1.0
 
     def end_epoch(self, epoch: int, value: float, *, is_warm_up: bool) -> None:
-        """Take in the objective's value of an epoch.
+        """Called at the end of each epoch with the objective's value. Does nothing by default.
 
         Args:
-            epoch: Counted from 1.
-            value: The objective.
-            is_warm_up: Whether the epoch was one of warm-up, to its last step.
+            epoch: Number of the epoch, from 1.
+            value: Value of the objective.
+            is_warm_up: Whether warm-up lasted to the epoch's last step.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain values from which `load_state_dict` continues; nothing where the step decides alone."""
+        """Return the state as plain values, for `load_state_dict`; empty if the factor depends on the step only."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Restore the state from the result of `state_dict`."""
 
 
 class _Cosine(Schedule):
@@ -116,19 +116,18 @@ plateau: Part[Schedule] = Part(_Plateau)
 
 
 class LearningRate:
-    """The learning rate as a function of the step: a linear warm-up, then the configured schedule.
+    """The learning rate at every step: a linear warm-up, then the configured schedule.
 
-    `constant` and `cosine` depend on the step alone. `plateau` also depends on the objective's values so far,
-    which `end_epoch` takes in: after `plateau_patience` epochs without improvement the rate is multiplied by
-    `plateau_factor`, not below `min_lr_fraction` of the peak, and counting begins again. Epochs of warm-up do
-    not count against it.
+    `constant` and `cosine` depend on the step only. `plateau` also depends on the objective's values, passed to
+    `end_epoch`. After `plateau_patience` epochs without improvement the rate is multiplied by `plateau_factor`, but not
+    below `min_lr_fraction` of the peak, and counting restarts. Epochs of warm-up do not count.
 
     Args:
-        config: Shape, warm-up, floor.
-        peak: Learning rate that warm-up reaches.
+        config: The settings of schedule, warm-up and floor.
+        peak: Learning rate at the end of warm-up.
         steps_per_epoch: Optimiser steps of one epoch.
         num_epochs: Epochs of the whole training.
-        objective: What `plateau` watches.
+        objective: Metric that `plateau` watches.
     """
 
     def __init__(
@@ -162,7 +161,7 @@ class LearningRate:
             )
 
     def at(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0 over the whole training."""
+        """Return the learning rate at a step, which is counted from 0 over the whole training."""
         shape = self._schedule.factor(max(0, step - self._num_warmup_steps))
         return self._peak * warmup_factor(step, num_warmup_steps=self._num_warmup_steps) * shape
 
@@ -174,15 +173,15 @@ class LearningRate:
         return lr
 
     def end_epoch(self, epoch: int, value: float) -> None:
-        """Take in the objective's value of an epoch, counted from 1. Of ours only `plateau` changes by it."""
+        """Record the objective's value of an epoch, from 1. Of the built-in schedules, only `plateau` uses it."""
         self._schedule.end_epoch(
             epoch, value, is_warm_up=epoch * self._steps_per_epoch <= self._num_warmup_steps
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain values from which `load_state_dict` continues."""
+        """Return the state as plain values, for `load_state_dict`."""
         return self._schedule.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Restore the state from the result of `state_dict`."""
         self._schedule.load_state_dict(state)

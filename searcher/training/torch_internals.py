@@ -23,10 +23,11 @@ _ASKS = _use_grad_for_differentiable(lambda: None).__code__
 
 
 def forget_compiler() -> None:
-    """Let optimisers be made, saved and loaded without torch's compiler.
+    """Make torch's optimisers work without importing torch's compiler.
 
-    Each of these methods is to be left alone by the compiler, and imports it to say so: for 3 s of a processor, in
-    every process that trains. None of ours is ever called by compiled code, where that would matter.
+    Their methods for building, saving and loading import the compiler only to exclude themselves from it. The import
+    takes 3 s of processor time in every process that trains. searcher never calls them from compiled code, where the
+    exclusion would matter.
     """
     for name in _NAMES:
         function = inspect.unwrap(getattr(Optimizer, name))
@@ -35,10 +36,10 @@ def forget_compiler() -> None:
 
 
 def spare_compiler(optimizer: Optimizer) -> None:
-    """Let an optimiser make its steps without torch's compiler, for the same reason; its hooks stay.
+    """Make an optimiser's `step` work without importing torch's compiler; its hooks stay. See `forget_compiler`.
 
     Args:
-        optimizer: Changed in place if its step is made as torch's own are; another's is its own affair.
+        optimizer: Changed in place if its `step` is built like torch's own; others are left unchanged.
     """
     hooked: Any = type(optimizer).step
     asking: Any = getattr(hooked, "__wrapped__", None)

@@ -11,10 +11,10 @@ __all__ = ["trained_model", "trained_network"]
 
 
 def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
-    """Return a checkpoint's network: the weights that were validated.
+    """Return the trained network of a checkpoint, with the weights that were validated.
 
     Raises:
-        CheckpointError: Its configuration is of another version of searcher.
+        CheckpointError: The configuration is of another version of searcher.
     """
     try:
         return TrainedNetwork.from_plain(
@@ -25,16 +25,16 @@ def trained_network(checkpoint: Checkpoint) -> TrainedNetwork:
 
 
 def trained_model(checkpoint: Checkpoint, *, device: torch.device) -> SegmentationModel:
-    """Return the model with the weights that were validated, in evaluation mode.
+    """Return the model of a checkpoint, with the weights that were validated, in eval mode.
 
-    It cuts instances as tuned for those weights, or else as configured.
+    Its post-processing has the tuned settings, or without tuning those of the configuration.
 
     Args:
         checkpoint: As loaded.
-        device: Where the model is to be.
+        device: Device for the model.
 
     Raises:
-        CheckpointError: Its configuration or its weights are of another version of searcher.
+        CheckpointError: Configuration or weights are of another version of searcher.
     """
     network = trained_network(checkpoint)
     try:

@@ -17,9 +17,10 @@ from searcher.data_pipeline.stream import BatchStream
 from searcher.exceptions import CheckpointError, UserError
 from searcher.inference.precision import default_device, resolve_precision
 from searcher.study.config import DataConfig, TrialConfig
-from searcher.study.objectives import Objective
+from searcher.study.objectives import CLASS_METRICS, Objective
 from searcher.training.alive import Alive, silent
 from searcher.training.checkpoints import Checkpoint, CheckpointFile, load_checkpoint
+from searcher.training.class_data import classed, with_class_digest, with_classes
 from searcher.training.data_defaults import fitted_to_data, left_to_objects, sizes_of, with_sizes_of
 from searcher.training.dataset import common_pixel_size, split_store
 from searcher.training.device import keep_freed_memory, keep_to_share, to_device
@@ -46,34 +47,34 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains the network of one configuration and keeps its checkpoints.
+    """Trains the network of one trial, and writes its checkpoints.
 
-    Everything random follows from `config.train.seed` (the split: `config.data.split_seed`). Two trainers of the same
-    configuration, data and device compute the same losses, and so does one that resumes. On the CPU they are equal bit
-    by bit for the same number of torch threads. The process's random generators are left as they were.
+    Everything random follows from `config.train.seed` (the split: `config.data.split_seed`). Two trainers with the same
+    configuration, data and device compute the same losses, also if one of them resumes. On the CPU the losses are equal
+    bit by bit for the same number of torch threads. The process's random generators are restored.
 
-    A trial that fails closes its trainer. Not to be used from several threads at once.
+    The trainer is closed when the trial fails. Do not use it from several threads at once.
 
     Args:
-        config: Resolved configuration.
-        objective: Metric that decides which checkpoint is best, and about plateaus.
-        store: Prepared images.
+        config: Configuration from the sampler.
+        objective: Metric by which the best checkpoint is chosen, and which plateaus are about.
+        store: The store of the data set.
         run_dir: Folder for `last.pt`, `best.pt`, `config.json`, `metrics.jsonl`; see `RunFolder`. A new run
             refuses a folder that holds an earlier one's checkpoint.
-        device: Device to train on; None takes CUDA where there is one.
+        device: Device to train on; None for CUDA if there is a GPU, otherwise the CPU.
         resume_from: Checkpoint to resume from, in this folder or another, with the same configuration, data and
             objective; None starts a new training.
-        resume_sha256: Digest that the checkpoint must have; None takes any.
-        warm_start: Checkpoint of another trial to begin from, with the digest `config.warm_start.sha256`. It is needed
-            if that is set and the trial does not resume; otherwise None. The layer above knows where it is.
-        micro_batches: Parts of a batch that go through the network one after the other, to save memory; see
-            `Learner` for what stays equal. No part of the configuration: a checkpoint may be resumed with
-            another number. With 1, nothing is split. Validation, an image at a time, takes what it takes.
-        device_share: Part of a GPU's memory that the process may have, 1 for all of it; see `keep_to_share`. No part of
-            the configuration.
-        num_pictures: Of the worst validation images, drawn once the trial is trained, with its learning curve; with 0,
-            nothing is drawn. No part of the configuration either.
-        alive: Told what is done next, before every step, image and file: what has to watch for a trial that hangs.
+        resume_sha256: Digest that the checkpoint must have; None for any.
+        warm_start: Checkpoint of another trial to start from, with the digest `config.warm_start.sha256`. Required if
+            that is set and the trial does not resume; otherwise None.
+        micro_batches: Number of parts of a batch that go through the network one after the other, to save memory; see
+            `Learner`. 1 for whole batches. Not part of the configuration: a checkpoint may be resumed with another
+            number. Validation is not affected.
+        device_share: Share of a GPU's memory that the process may use, 1 for all; see `keep_to_share`. Not part of the
+            configuration.
+        num_pictures: Number of worst validation images that are drawn after training, with the learning curve; 0 for
+            none. Not part of the configuration.
+        alive: Called before every step, image and file with the next action, so that a hanging trial can be noticed.
 
     Raises:
         CheckpointError: The checkpoint cannot be continued, or the folder holds another run.
@@ -100,7 +101,12 @@ class Trainer:
     ) -> None:
         assert resume_sha256 is None or resume_from is not None, resume_sha256
         assert warm_start is None or (config.warm_start.sha256 and resume_from is None), warm_start
-        self.config = config
+        if objective.name in CLASS_METRICS and not config.data.learn_classes:
+            raise UserError(
+                f"study.objective: must be a metric that is measured, got {objective.name}; set data.learn_classes=true"
+            )
+        store = classed(store, config.data)
+        self.config = config = with_class_digest(config, store)
         self.objective = objective
         self.epoch = 0
         """Epochs trained."""
@@ -165,7 +171,7 @@ class Trainer:
         split = split_store(self._store, config.data)
         self._val_indices = split.val
         fitted = fitted_to_data(config, self._store, split.train, resumed)
-        self._fitted = with_sizes_of(config, fitted)
+        self._fitted = with_classes(with_sizes_of(config, fitted), self._store, split.train)
         self._pixel_size_um = common_pixel_size(self._store, split.train)
         self._stream = BatchStream(
             self._store,
@@ -182,6 +188,8 @@ class Trainer:
             ),
             seed=train.seed,
             num_threads=config.data.num_threads,
+            with_classes=config.data.learn_classes,
+            class_balance=config.data.class_balance,
         )
         self._resources.callback(self._stream.close)
         self._validator = Validator(
@@ -228,32 +236,32 @@ class Trainer:
 
     @property
     def learner(self) -> Learner:
-        """The network and what trains it. Not there any more after `close`."""
+        """The network and its optimiser. Not available after `close`."""
         assert self._learner is not None, "the trainer is closed, or has begun to tune"
         return self._learner
 
     @property
     def transfer(self) -> Transfer | None:
-        """What the trial took over from another's checkpoint; None if it did not, or resumed later."""
+        """The tensors that the trial took over from another trial's checkpoint; None without one, or after resuming."""
         return self._transfer
 
     @property
     def sizes(self) -> dict[str, float]:
-        """Sizes in pixels that the configuration leaves to the objects, by dotted key; fitted to them."""
+        """The sizes in pixels that were computed from the objects, by dotted key."""
         return sizes_of(self.config, self._fitted)
 
     @property
     def last_checkpoint(self) -> CheckpointFile | None:
-        """Checkpoint of the last epoch, None before the first."""
+        """The file of the last epoch's checkpoint; None before the first."""
         return self._folder.last
 
     @property
     def best_checkpoint(self) -> CheckpointFile | None:
-        """Checkpoint of the best epoch, None before the first that has a value."""
+        """The file of the best epoch's checkpoint; None before the first epoch with a value."""
         return self._folder.best
 
     def fit(self, reporter: Reporter) -> Outcome:
-        """Train until the trial is over.
+        """Train until the trial ends, and return its outcome.
 
         Raises:
             As `step`.
@@ -263,9 +271,9 @@ class Trainer:
         return outcome
 
     def step(self, reporter: Reporter) -> Outcome | None:
-        """Train one epoch, validate, write the checkpoints, and report; after the last one, tune if configured.
+        """Train one epoch, validate, write the checkpoints, and report; after the last epoch, tune if configured.
 
-        Nothing is trained or reported if the trial is over already, as when it resumed from its last epoch.
+        If the trial has ended already, for example when it resumed from its last epoch, nothing is trained or reported.
 
         Args:
             reporter: Receives the epoch's metrics. `train_loss` is the mean over the images; a model with several
@@ -274,7 +282,7 @@ class Trainer:
                 validation), `train_images_per_s`, `eval_s`.
 
         Returns:
-            How the trial ended, or None if it continues.
+            The outcome if the trial has ended; None if it continues.
 
         Raises:
             NonFiniteLossError: A loss became NaN or infinite. Weights and checkpoints are the last good ones.
@@ -431,7 +439,7 @@ class Trainer:
         )
 
     def close(self) -> None:
-        """Stop the stream's threads and let go of the network and its device memory. Safe to call again."""
+        """Stop the stream's threads, and free the network and its device memory. May be called again."""
         self._resources.close()
         self._learner = None
         if self._device.type == "cuda":

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from searcher.exceptions import UserError
 from searcher.models.base import SegmentationModel
+from searcher.models.class_branch import CLASS_BRANCH
 from searcher.models.settings import ModelSettings
 from searcher.study.config import DataConfig, TrialConfig
 from searcher.training.checkpoints import Checkpoint, load_checkpoint
@@ -39,7 +40,7 @@ _MAX_NAMES = 20
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of the tensors of model and checkpoint, by their names in the state dictionary."""
+    """Which tensors a warm start loaded from a checkpoint and which not, by their names in the state dictionary."""
 
     epoch: int
     """Epochs that the checkpoint was trained."""
@@ -53,7 +54,7 @@ class Transfer:
     """In both, but it is the settings or the data that decide, so the model's own stay."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return counts and, as far as they are few, names as plain values; not those of the loaded ones."""
+        """Return counts, and the names of tensors that were not loaded (the first few), as plain values."""
         return {
             "epoch": self.epoch,
             "num_loaded": len(self.loaded),
@@ -67,7 +68,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class ParentCheckpoint:
-    """The checkpoint that a trial begins from, and the settings of the trial's own model."""
+    """The checkpoint that a trial starts from, and the model settings of that trial."""
 
     checkpoint: Checkpoint
     settings: ModelSettings
@@ -75,7 +76,7 @@ class ParentCheckpoint:
 
     @property
     def lineage(self) -> tuple[dict[str, Any], ...]:
-        """The `Checkpoint.lineage` of a trial that begins from it."""
+        """The value of `Checkpoint.lineage` for a trial that starts from this checkpoint."""
         checkpoint = self.checkpoint
         data = DataConfig.model_validate(checkpoint.config.get("data", {}))
         own = {"data_fingerprint": checkpoint.data_fingerprint, "split": data.split}
@@ -83,32 +84,32 @@ class ParentCheckpoint:
 
 
 def read_parent_checkpoint(path: Path, config: TrialConfig, *, data_fingerprint: str) -> ParentCheckpoint:
-    """Return the checkpoint that a trial begins from.
+    """Return the checkpoint that a trial starts from, read from its file.
 
     Args:
-        path: The file; its digest must be `config.warm_start.sha256`.
-        config: The trial's, as the sampler chose it.
-        data_fingerprint: Of the images that the trial trains on.
+        path: The checkpoint's file; its digest must be `config.warm_start.sha256`.
+        config: Configuration of the trial, from the sampler.
+        data_fingerprint: Fingerprint of the images that the trial trains on.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or another one.
-        UserError: The checkpoint, or one that it began from, was trained on images that the trial validates on.
+        CheckpointError: The file is missing or damaged, or has another digest.
+        UserError: The checkpoint, or one before it in its lineage, was trained on images that the trial validates on.
     """
     checkpoint, _ = load_checkpoint(path, sha256=config.warm_start.sha256)
     return _checked(path, checkpoint, config, data_fingerprint)
 
 
 def read_parent_bundle(path: Path, config: TrialConfig, *, data_fingerprint: str) -> ParentCheckpoint:
-    """Return the first network of a bundle as the checkpoint that a trial begins from.
+    """Return the first network of a bundle as the checkpoint that a trial starts from.
 
     Args:
         path: Folder of the bundle; the digest of the network's weights must be `config.warm_start.sha256`.
-        config: The trial's, as the sampler chose it.
-        data_fingerprint: Of the images that the trial trains on.
+        config: Configuration of the trial, from the sampler.
+        data_fingerprint: Fingerprint of the images that the trial trains on.
 
     Raises:
-        UserError: The folder is no whole bundle, or another one; or the network was trained on images that the trial
-            validates on.
+        UserError: The folder is no intact bundle, or has other weights; or the network was trained on images that the
+            trial validates on.
     """
     from searcher.bundle.load import load_bundle
 
@@ -174,23 +175,33 @@ def _refuse_leakage(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, An
 _UNUSED = "(unused)"
 
 
-def warm_start(model: SegmentationModel, checkpoint: Checkpoint, *, settings: ModelSettings) -> Transfer:
-    """Load a checkpoint's validated weights into a model, each tensor whose name and shape fit.
+def warm_start(
+    model: SegmentationModel,
+    checkpoint: Checkpoint,
+    *,
+    settings: ModelSettings,
+    class_names: Sequence[str] = (),
+) -> Transfer:
+    """Load a checkpoint's validated weights into a model, for each tensor whose name and shape fit.
 
     Args:
-        model: With fresh or pretrained weights, which the tensors that do not fit keep.
-        checkpoint: Of any trial.
-        settings: The model's as they were chosen, before what they leave to the data was filled in.
+        model: The model, with fresh or pretrained weights, which stay in tensors that do not fit.
+        checkpoint: A checkpoint of any trial.
+        settings: The model's settings as chosen, before values were filled in from the data.
+        class_names: The classes that the model learns. Other classes' branch is not taken over.
 
     Returns:
-        What was loaded and what was not.
+        Which tensors were loaded and which were not.
 
     Raises:
-        UserError: No parameter of the model fits. It is as before.
+        UserError: No tensor of the model fits; the model is unchanged.
     """
     own, theirs = model.state_dict(), checkpoint.weights()
     fitting = [name for name in own if name in theirs and theirs[name].shape == own[name].shape]
     taken = model.transferable(fitting, settings)
+    classes_there = tuple(checkpoint.config.get("model", {}).get("class_names", ()))
+    if classes_there != tuple(class_names):
+        taken = {name for name in taken if not name.startswith(CLASS_BRANCH)}
     transfer = Transfer(
         epoch=checkpoint.epoch,
         loaded=tuple(name for name in fitting if name in taken),
@@ -212,6 +223,12 @@ def warm_start(model: SegmentationModel, checkpoint: Checkpoint, *, settings: Mo
             "warm start: the checkpoint's images have %s channels, these have %d; the first layer begins anew",
             before,
             channels,
+        )
+    if classes_there and classes_there != tuple(class_names):
+        logger.warning(
+            "warm start: the checkpoint's classes are %s, these are %s; the class branch begins anew",
+            ", ".join(classes_there),
+            ", ".join(class_names) or "none",
         )
     for what, names in (
         ("loaded", transfer.loaded),
@@ -236,15 +253,15 @@ def _some(names: Sequence[str]) -> str:
 
 
 def refuse_fresh(frozen: frozenset[str], transfer: Transfer, *, freeze: str) -> None:
-    """Make sure that no layer is frozen whose weights are not the checkpoint's.
+    """Raise an error if a frozen layer has weights that are not the checkpoint's.
 
     Args:
-        frozen: Names of what is frozen.
-        transfer: What was loaded.
-        freeze: `warm_start.freeze`, for the message.
+        frozen: Names of the frozen tensors.
+        transfer: The result of `warm_start`.
+        freeze: Value of `warm_start.freeze`, for the message.
 
     Raises:
-        UserError: One is.
+        UserError: A frozen layer has fresh or pretrained weights.
     """
     fresh = [f"{name} ({shapes})" for name, shapes in transfer.reset.items() if name in frozen]
     if fresh:
@@ -258,18 +275,19 @@ def refuse_fresh(frozen: frozenset[str], transfer: Transfer, *, freeze: str) -> 
 def keep_optimizer(
     optimizer: Optimizer, checkpoint: Checkpoint, config: TrialConfig, transfer: Transfer
 ) -> None:
-    """Let a fresh optimiser go on with a checkpoint's state: moments and counters, not its rate, decay and momentum.
+    """Load a checkpoint's optimiser state into a fresh optimiser: moments and counters, not rate, decay or momentum.
 
-    With an average of weights, the parameters are the average, the moments those of the weights that it follows.
+    If the checkpoint has an average of weights, the model starts from the average, while the moments belong to the
+    trained weights.
 
     Args:
-        optimizer: Of the model that the checkpoint's weights were loaded into.
-        checkpoint: Where the state is.
-        config: The trial's.
-        transfer: What was loaded.
+        optimizer: Optimiser of the model into which the checkpoint's weights were loaded.
+        checkpoint: The checkpoint with the state.
+        config: Configuration of the trial.
+        transfer: The result of `warm_start`.
 
     Raises:
-        UserError: The state does not fit: another optimiser, reset parameters, or other layers are frozen.
+        UserError: The state does not fit: another optimiser, tensors that were not loaded, or other frozen layers.
     """
     was = checkpoint.config.get("optimizer", {}).get("name")
     if was != config.optimizer.name:

@@ -95,3 +95,30 @@ def test_the_report_is_json_and_progress_is_told() -> None:
     assert plain["splits"]["testA"]["num_images"] == 2
     assert plain["splits"]["train"]["strata"] == {"benign": 2, "malignant": 2}
     assert calls == [(n, 6) for n in range(1, 7)]
+
+
+def test_classes_are_counted_by_split_and_odd_names_are_remarked(tmp_path: Path) -> None:
+    from searcher.data_pipeline.datasets.drawing import write_drawn
+    from searcher.data_pipeline.datasets.synthetic import SyntheticNuclei
+
+    source = SyntheticNuclei(num_images=4, size_px=64, seed=0, num_test_images=1)
+    write_drawn(source, tmp_path / "drawn")
+    folder = open_dataset(tmp_path / "drawn")
+    train = [index for index, sample in enumerate(folder.samples) if sample.split == "train"]
+    names = [name for index in train for name in folder.read_annotated(index)[1].classes.values()]
+    report = inspect_dataset(folder, labels_are_said=True)
+    assert report.splits["train"].classes == {
+        name: names.count(name) for name in ("epithelial", "lymphocyte")
+    }
+    assert not [line for line in report.remarks if "class" in line]
+    (tmp_path / "drawn" / "dataset.toml").write_text('classes = ["epithelial", "Lympho cyte", "plasma"]\n')
+    table = tmp_path / "drawn" / "objects.csv"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([rows[0], *(f"{row.rpartition(',')[0]}," for row in rows[1:3]), *rows[3:]]))
+    odd = inspect_dataset(open_dataset(tmp_path / "drawn"), labels_are_said=True)
+    assert odd.splits["testA"].classes.get("", 0) + odd.splits["train"].classes.get("", 0) == 2
+    said = [line for line in odd.remarks if "class" in line]
+    assert any(
+        "objects.csv has the class 'lymphocyte', which dataset.toml does not name" in line for line in said
+    )
+    assert any("no object has the class 'plasma'" in line for line in said)

@@ -70,7 +70,7 @@ def test_what_comes_out_is_what_the_augmentation_makes_of_the_named_sample(
     augmentation = build_augmentation("none", crop_px=32)
     with BatchStream(source, range(5), batch_size=3, augmentation=augmentation, seed=0) as batches:
         for batch in batches.epoch(0):
-            for image, labels, name in zip(*batch, strict=True):
+            for image, labels, name in zip(*batch[:3], strict=True):
                 number = int(name.removeprefix("item_"))
                 y, x = divmod(int(labels[0, 0]) - 1, 70 + number)
                 assert np.array_equal(image, items[number][0][y : y + 32, x : x + 32])

@@ -28,11 +28,26 @@ LEARNING = {"unet": (0.01, 80), "mask_rcnn": (0.003, 60)}
 VARIANTS = {
     "unet": [
         {},
-        {"norm": "batch", "loss": "dice", "dropout": 0.3, "depth": 1},
-        {"norm": "group", "loss": "bce+dice", "upsampling": "bilinear", "channels": 4, "input_scale": 1.5},
+        {"norm": "batch", "loss": "dice", "dropout": 0.3, "depth": 1, "num_classes": 1},
+        {
+            "norm": "group",
+            "loss": "bce+dice",
+            "upsampling": "bilinear",
+            "channels": 4,
+            "input_scale": 1.5,
+            "num_classes": 2,
+            "class_weights": (0.5, 2.0),
+        },
         {"base_channels": 1, "depth": 5, "norm": "batch", "head": "contour", "loss": "ce+dice"},
         {"base_channels": 1, "depth": 5, "norm": "group", "encoder": "residual", "border_weight": 2.0},
-        {"head": "distance", "loss": "focal", "border_weight": 10.0, "deep_supervision": True},
+        {
+            "head": "distance",
+            "loss": "focal",
+            "border_weight": 10.0,
+            "deep_supervision": True,
+            "num_classes": 5,
+            "class_names": tuple("abcde"),
+        },
         {"encoder": "residual", "head": "contour", "loss": "focal+dice", "input_scale": 0.5, "norm": "batch"},
         {"encoder": "resnet18", "depth": 5, "norm": "group", "head": "distance", "channels": 1},
         {"encoder": "efficientnet_lite0", "depth": 3, "norm": "batch", "head": "contour", "loss": "ce"},
@@ -47,6 +62,8 @@ VARIANTS = {
             "version": "v2",
             "input_scale": 0.5,
             "channels": 4,
+            "num_classes": 2,
+            "class_weights": (0.5, 2.0),
         },
         # As built, without the weights.
         {
@@ -56,6 +73,7 @@ VARIANTS = {
             "input_scale": 0.0,
             "min_size_px": 64,
             "version": "v2",
+            "num_classes": 5,
         },
     ],
 }

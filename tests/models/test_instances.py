@@ -38,7 +38,7 @@ def rectangle(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
 
 
 def test_a_full_mask_fills_its_box():
-    labels, scores = cut(detections(([2, 1, 7, 5], 0.75)))
+    labels, scores, *_ = cut(detections(([2, 1, 7, 5], 0.75)))
     np.testing.assert_array_equal(labels, rectangle(2, 1, 7, 5))
     assert scores == [0.75]
 
@@ -54,7 +54,7 @@ def test_what_reaches_beyond_the_image_is_cut():
 
 
 def test_the_higher_score_keeps_the_pixels_and_the_lower_label():
-    labels, scores = cut(detections(([0, 0, 4, 8], 0.6), ([2, 0, 8, 8], 0.9)))
+    labels, scores, *_ = cut(detections(([0, 0, 4, 8], 0.6), ([2, 0, 8, 8], 0.9)))
     np.testing.assert_array_equal(labels == 1, rectangle(2, 0, 8, 8))
     np.testing.assert_array_equal(labels == 2, rectangle(0, 0, 2, 8))
     assert scores == pytest.approx([0.9, 0.6])
@@ -85,7 +85,7 @@ def test_the_area_is_counted_where_pixels_are_left():
 
 def test_one_that_is_too_small_leaves_its_pixels_to_the_next():
     found = detections(([2, 2, 4, 4], 0.9), ([0, 0, 8, 8], 0.6))
-    labels, scores = cut(found, min_object_area_px=5)
+    labels, scores, *_ = cut(found, min_object_area_px=5)
     np.testing.assert_array_equal(labels, rectangle(0, 0, 8, 8))
     assert scores == pytest.approx([0.6])
 
@@ -112,7 +112,7 @@ def test_the_threshold_moves_the_border_between_two_cells():
 
 
 def test_nothing_found():
-    labels, scores = cut(detections())
+    labels, scores, *_ = cut(detections())
     assert labels.shape == SIZE
     assert not labels.any()
     assert scores == []

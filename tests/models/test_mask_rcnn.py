@@ -15,7 +15,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, roi_align
 
-from searcher.models.detector import Sampler
+from searcher.models.detector import BoxSampler
 from searcher.models.mask_rcnn import MaskRCNN
 from searcher.models.settings import MaskRCNNSettings, ObjectStatistics, PostprocessSettings
 from searcher.models.values import TensorBatch
@@ -112,7 +112,7 @@ def aligned_targets(masks, boxes, matched, size):
 def test_with_the_same_random_numbers_the_losses_are_torchvisions(pair, monkeypatch):
     monkeypatch.setattr(roi_heads, "project_masks_on_boxes", aligned_targets)
     ours, theirs = pair
-    images, labels = batch()
+    images, labels, _ = batch()
     torch.manual_seed(3)
     found = ours.train().training_step(TensorBatch(images, labels))
     torch.manual_seed(3)
@@ -131,7 +131,7 @@ def test_with_the_same_random_numbers_the_losses_are_torchvisions(pair, monkeypa
 
 def test_what_is_found_is_what_torchvision_finds(pair):
     ours, theirs = pair
-    images, _ = batch()
+    images, _, _ = batch()
     theirs.transform = GeneralizedRCNNTransform(64, 96, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.no_grad():
         expected = theirs.eval()([image.permute(2, 0, 1) / 255 for image in images])
@@ -174,7 +174,7 @@ def test_the_inputs_size(size, settings, expected):
 
 def test_a_box_is_found_at_the_images_own_resolution():
     """Twice as large an input, the same boxes: what the network's boxes are scaled by is undone."""
-    images, _ = batch()
+    images, _, _ = batch()
     model = small(input_scale=2.0).eval()
     for found in model.detect(images):
         assert found.boxes[:, 2].max() <= 96
@@ -225,7 +225,7 @@ def test_training_draws_from_the_global_generator():
 
 
 def test_an_image_without_an_instance_has_no_loss_but_of_what_should_not_be_found():
-    images, labels = batch()
+    images, labels, _ = batch()
     losses = small().training_step(TensorBatch(images, torch.zeros_like(labels)))
     assert losses["rpn_box"] == losses["box"] == losses["mask"] == 0
     assert losses["objectness"] > 0
@@ -234,7 +234,7 @@ def test_an_image_without_an_instance_has_no_loss_but_of_what_should_not_be_foun
 
 def test_slivers_change_no_loss():
     """One pixel wide or high in the network's input is nothing to learn a mask from."""
-    images, labels = batch()
+    images, labels, _ = batch()
     with_slivers = labels.clone()
     with_slivers[0, 0, :50], with_slivers[1, :, 95] = 50, 60
     model = everything().eval()
@@ -246,7 +246,7 @@ def test_slivers_change_no_loss():
 
 def test_the_sampler_takes_at_most_its_part_of_positive_ones_and_fills_up_with_negative_ones():
     classes = [torch.tensor([1] * 10 + [0] * 10 + [-1] * 10), torch.tensor([1, 0, 0, -1] + [-1] * 26)]
-    positive, negative = Sampler(8, 0.5)(classes)
+    positive, negative = BoxSampler(8, 0.5)(classes)
     assert [each.count_nonzero().item() for each in positive] == [4, 1]
     assert [each.count_nonzero().item() for each in negative] == [4, 2]
     for chosen, candidates, value in ((positive, classes, 1), (negative, classes, 0)):

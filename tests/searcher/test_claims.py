@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from searcher.claims import claimed, new_folder
+from searcher.claims import claimed, free_folder
 from searcher.exceptions import UserError
 
 HOLDER = """
@@ -25,7 +25,7 @@ with claimed(Path(sys.argv[1]), "--out"):
 def test_processes_that_ask_for_one_name_get_folders_of_their_own(tmp_path: Path):
     wanted = tmp_path / "runs" / "train-20260101-000000"
     with multiprocessing.get_context("fork").Pool(4) as pool:
-        folders = pool.map(new_folder, [wanted] * 40)
+        folders = pool.map(free_folder, [wanted] * 40)
     assert sorted(folders) == sorted(
         [wanted, *(wanted.with_name(f"{wanted.name}-{n}") for n in range(2, 41))]
     )

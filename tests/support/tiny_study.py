@@ -94,7 +94,7 @@ class RecordingListener:
         if self._on_epoch is not None:
             self._on_epoch(number, epoch)
 
-    def trial_does(self, number, doing):
+    def trial_does(self, number, doing, epoch, value):
         self.done.setdefault(number, []).append(doing)
 
     def trial_ended(self, number, state, *, value, reason):

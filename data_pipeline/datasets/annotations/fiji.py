@@ -24,7 +24,7 @@ _WITH_AREA = {_TYPE.POLYGON, _TYPE.RECT, _TYPE.OVAL, _TYPE.FREEHAND, _TYPE.TRACE
 
 
 def is_fiji(path: Path) -> bool:
-    """Return whether a file is a `.roi`, or a `.zip` whose first entry is one."""
+    """Return whether a file is an ImageJ `.roi` file, or a `.zip` that contains one."""
     if path.suffix.lower() == ".roi":
         return True
     if not starts_with(path, 4).startswith(b"PK"):
@@ -37,10 +37,12 @@ def is_fiji(path: Path) -> bool:
 
 
 def read_fiji(path: Path, _height: int, _width: int) -> tuple[list[Shape], tuple[str, ...]]:
-    """Return the objects of an image, and remarks on what is not used. ROI groups are classes.
+    """Return the objects in an ImageJ file, and remarks on the parts of the file that are not used.
+
+    The group of a region of interest becomes the object's class. Height and width of the image are not needed.
 
     Raises:
-        DataError: The file is damaged, would fill the memory, or an object of it cannot be used.
+        DataError: The file is damaged, would fill the memory, or holds an object that cannot be used.
     """
     shapes: list[Shape] = []
     num_left_out = 0

@@ -28,7 +28,7 @@ _KINDS = ("Feature", "FeatureCollection")
 
 @dataclass(frozen=True)
 class GeoJson:
-    """What a file says."""
+    """The objects, annotated regions and ignored areas of one GeoJSON file, and remarks on it."""
 
     shapes: list[Shape]
     """The objects."""
@@ -41,16 +41,16 @@ class GeoJson:
 
 
 def is_geojson(path: Path) -> bool:
-    """Return whether a file begins as GeoJSON does, or as a plain list of features, as QuPath writes it as well."""
+    """Return whether a file starts like GeoJSON, or like a plain list of features, which QuPath writes as well."""
     start = starts_with(path)
     return start[:1] in (b"{", b"[") and (b'"Feature' in start or path.suffix.lower() == ".geojson")
 
 
 def read_geojson(path: Path) -> GeoJson:
-    """Return the objects of a file.
+    """Return the objects and regions that a GeoJSON file describes.
 
     Raises:
-        DataError: It is no GeoJSON, or an object of it cannot be used.
+        DataError: The file is not GeoJSON, or holds an object that cannot be used.
     """
     features = _features(path, read_json(path))
     objects = [_object_type(feature) in _OBJECT_TYPES for feature in features]
@@ -155,12 +155,16 @@ def _polygons(path: Path, name: str, geometry: dict[str, Any]) -> Sequence[Any] 
 
 
 def may_have_ignored(path: Path) -> bool:
-    """Return whether a file has areas of the class `Ignore*`, by its bytes."""
+    """Return whether the text `Ignore*` occurs in a file, so that it may have areas of QuPath's class of that name."""
     return b"Ignore*" in path.read_bytes()
 
 
 def rectangle(region: Shape) -> tuple[int, int, int, int] | None:
-    """Return top, left, bottom, right of a rectangular region, in whole pixels inside it; None of another one."""
+    """Return a rectangular region as (top, left, bottom, right), rounded to whole pixels; None if it is no rectangle.
+
+    Args:
+        region: A region of interest.
+    """
     left, top, right, bottom = (float(value) for value in shapely.bounds(region.region))
     if abs(shapely.area(region.region) - (right - left) * (bottom - top)) > 0.01 * shapely.area(
         region.region

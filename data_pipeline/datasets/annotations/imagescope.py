@@ -20,24 +20,25 @@ _WITHOUT_AREA = ("3", "4", "5")  # arrow, ruler, pointer
 
 
 def is_imagescope(path: Path) -> bool:
-    """Return whether a file begins as ImageScope's do."""
+    """Return whether a file starts like the XML of Aperio ImageScope."""
     return b"<Annotations" in starts_with(path)
 
 
 def pixel_size_of(path: Path) -> float | None:
-    """Return the side of a pixel in micrometres that a file states, None where it states none."""
+    """Return the side of a pixel in micrometres that an ImageScope file states; None if it states none."""
     match = _PIXEL_SIZE.search(starts_with(path))
     size = float(match[1]) if match is not None else 0.0
     return size if 0 < size < 100 else None
 
 
 def read_imagescope(path: Path, _height: int, _width: int) -> tuple[list[Shape], tuple[str, ...]]:
-    """Return the objects of an image, and remarks on what is not used.
+    """Return the objects in an ImageScope file, and remarks on the parts of the file that are not used.
 
-    A layer's name, where it has one, is the class of its regions. Negative regions are cut out of the layer's others.
+    The name of a layer becomes the class of the layer's regions. Negative regions are cut out of the layer's other
+    regions. Height and width of the image are not needed.
 
     Raises:
-        DataError: It is no file of ImageScope's, or an object of it cannot be used.
+        DataError: The file is not ImageScope's XML, or holds an object that cannot be used.
     """
     root = read_xml(path)
     if root.tag != "Annotations":

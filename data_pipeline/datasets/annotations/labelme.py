@@ -27,7 +27,7 @@ _WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
 def is_labelme(path: Path) -> bool:
-    """Return whether a file begins as LabelMe's do."""
+    """Return whether a file starts like the JSON of LabelMe."""
     start = starts_with(path)
     return start.startswith(b"{") and any(
         key in start for key in (b'"shapes"', b'"flags"', b'"imagePath"', b'"imageData"')
@@ -35,15 +35,16 @@ def is_labelme(path: Path) -> bool:
 
 
 def read_labelme(path: Path, height: int, width: int) -> tuple[list[Shape], tuple[str, ...]]:
-    """Return the objects of an image, and remarks on what is not used.
+    """Return the objects in a LabelMe file, and remarks on the parts of the file that are not used.
 
     Args:
         path: The annotation file.
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
 
     Raises:
-        DataError: It is no file of LabelMe's, of an image of another size, or an object of it cannot be used.
+        DataError: The file is not LabelMe's, belongs to an image of another size, or holds an object that cannot be
+            used.
     """
     document = read_json(path)
     items = document.get("shapes") if isinstance(document, dict) else None
@@ -73,7 +74,7 @@ def read_labelme(path: Path, height: int, width: int) -> tuple[list[Shape], tupl
 
 
 def joined(parts: list[Shape]) -> Shape:
-    """Return the object that consists of several shapes with regions; of one alone, that one."""
+    """Return one object made of several shapes, the union of their regions; the shape itself if there is only one."""
     if len(parts) == 1:
         return parts[0]
     regions = [part.region for part in parts if part.region is not None]
@@ -89,14 +90,14 @@ def joined(parts: list[Shape]) -> Shape:
 def ellipse(
     x: float, y: float, radius_x: float, radius_y: float, angle_deg: float = 0
 ) -> NDArray[np.float64]:
-    """Return float64[N, 2], corners of an ellipse around (x, y), turned clockwise on a screen.
+    """Return the corners of a polygon that approximates an ellipse around (x, y): float64[N, 2] as (x, y).
 
     Args:
-        x: Of the centre, in pixels to the right.
-        y: Of the centre, in pixels downwards.
+        x: Column of the centre, in pixels.
+        y: Row of the centre, in pixels.
         radius_x: Half axis along x before the turn, in pixels.
         radius_y: Half axis along y before the turn, in pixels.
-        angle_deg: Clockwise turn, in degrees.
+        angle_deg: Turn in degrees, clockwise on a screen.
     """
     turn, angle = np.linspace(0, 2 * math.pi, _CIRCLE_CORNERS, endpoint=False), math.radians(angle_deg)
     along, across = radius_x * np.cos(turn), radius_y * np.sin(turn)

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES
 from searcher.data_pipeline.datasets.annotations.text_files import starts_with
 from searcher.data_pipeline.exceptions import DataError
@@ -20,17 +20,17 @@ _ID_KEYS = ("id", "inst_id")
 
 
 def is_matlab(path: Path) -> bool:
-    """Return whether a file begins as MATLAB's do."""
+    """Return whether a file starts like a MATLAB file."""
     return starts_with(path, 128).startswith(b"MATLAB")
 
 
 def read_matlab(path: Path, height: int, width: int) -> Annotation:
-    """Return the label map of an image, and the class of each object for which the file has one.
+    """Return the label map in a MATLAB file, and the class of each object for which the file has one.
 
     Args:
-        path: The file.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        path: The MATLAB file.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
 
     Raises:
         DataError: The file cannot be read, is of version 7.3, or has no `inst_map` of the image's size. Or that map
@@ -71,10 +71,14 @@ def read_matlab(path: Path, height: int, width: int) -> Annotation:
 
 
 def check_numbers(where: str, values: NDArray[Any]) -> NDArray[np.int32]:
-    """Return a label map of any number type as int32.
+    """Return a label map as int32[H, W], after checking its values.
+
+    Args:
+        where: The file, for messages.
+        values: The label map, of any number type.
 
     Raises:
-        DataError: Not whole numbers from 0 on, or too many of them.
+        DataError: The values are not whole numbers from 0 on, or there are more than `MAX_SHAPES` objects.
     """
     if values.dtype.kind not in "biuf":
         raise DataError(f"{where}: a label map must hold numbers, got {values.dtype}; save it again")

@@ -6,31 +6,20 @@ pixels do, too. Where objects overlap, the smaller one keeps the pixels, and of 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape
 from searcher.data_pipeline.exceptions import DataError
 
-__all__ = ["Annotation", "covered", "paint"]
+__all__ = ["Annotation", "covered", "paint"]  # Annotation: plug-ins of earlier releases look for it here
 
 _CHUNK_PX = 1 << 20
 """Pixels of a large object that are looked at together: bounds the memory."""
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """The label map of an image, and what its file says of the objects."""
-
-    labels: NDArray[np.int32]
-    """int32[H, W], 0 background, -1 not annotated, objects numbered from 1."""
-    classes: dict[int, str] = field(default_factory=dict)
-    """Class by label, of the objects that have one."""
-    remarks: tuple[str, ...] = ()
-    """What was decided where the file leaves it open: one line each, naming the file."""
 
 
 @dataclass
@@ -43,18 +32,19 @@ class _Window:
 
 
 def paint(shapes: Sequence[Shape], height: int, width: int, where: str) -> Annotation:
-    """Return the label map of an image's objects, numbered from 1 in the order of `shapes`.
+    """Return the label map of an image in which the given shapes are painted, numbered from 1 in their order.
 
-    Objects that cover no pixel's centre, or lie wholly below others, are left out with a remark.
+    Where shapes overlap, the smaller one is on top. Shapes that cover no pixel's centre, or are wholly covered by
+    others, are left out with a remark.
 
     Args:
         shapes: The objects; parts outside the image are cut off.
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
         where: The annotation file, for messages.
 
     Raises:
-        DataError: An object that lies wholly outside the image, or more objects than an image may have.
+        DataError: A shape lies wholly outside the image, or there are more shapes than an image may have.
     """
     if len(shapes) > MAX_SHAPES:
         raise DataError(
@@ -86,13 +76,16 @@ def paint(shapes: Sequence[Shape], height: int, width: int, where: str) -> Annot
 
 
 def covered(shapes: Sequence[Shape], height: int, width: int, where: str) -> NDArray[np.bool_]:
-    """Return which pixels any of some areas has, bool[height, width]. Arguments and errors as for `paint`.
+    """Return the pixels that at least one of the areas covers: bool[height, width].
 
     Args:
-        shapes: As for `paint`.
-        height: As for `paint`.
-        width: As for `paint`.
-        where: As for `paint`.
+        shapes: The areas.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        where: The annotation file, for messages.
+
+    Raises:
+        DataError: As for `paint`.
     """
     return paint(shapes, height, width, where).labels > 0
 

@@ -24,7 +24,7 @@ _MAX_DOUBT = 0.05
 
 @dataclass(frozen=True)
 class Shape:
-    """One object. Either `region` or `mask` is set."""
+    """One object of an annotation file, as polygons (`region`) or as pixels (`mask`)."""
 
     name: str
     """Where in its file it stands, such as `feature 3`."""
@@ -45,21 +45,21 @@ class Shape:
 
 
 def polygon_shape(where: str, name: str, category: str, polygons: Sequence[Sequence[Any]]) -> Shape:
-    """Return the object that consists of polygons.
+    """Return the object that consists of the given polygons.
 
-    An outline that crosses itself is filled wherever it goes round (the nonzero rule). One drawn as thin as a
-    line has the pixels whose centres it meets, and fewer than three points have none.
+    An outline that crosses itself is filled by the nonzero rule. A polygon as thin as a line covers the pixels whose
+    centres it touches. One with fewer than three points covers none.
 
     Args:
         where: The file, for messages.
-        name: The object, for messages.
-        category: Its class.
-        polygons: Each a list of rings; the first of them is the outline, the others are holes; a ring is a list of
-            (x, y, ..).
+        name: Name of the object, for messages.
+        category: Class of the object; empty for none.
+        polygons: Each polygon is a list of rings: the outline, then the holes. A ring is a list of points (x, y, ..) in
+            pixels.
 
     Raises:
-        DataError: No numbers, numbers that are not finite or far too large, or an outline that crosses itself so that
-            its inside is ambiguous.
+        DataError: Coordinates are no numbers, not finite or far too large, or an outline crosses itself so that its
+            inside is ambiguous.
     """
     if not polygons:
         raise DataError(f"{where}: {name}: must have an outline, got none; draw it again or remove it")
@@ -79,14 +79,14 @@ def polygon_shape(where: str, name: str, category: str, polygons: Sequence[Seque
 
 
 def mask_shape(name: str, category: str, mask: NDArray[np.bool_], *, top: int = 0, left: int = 0) -> Shape:
-    """Return the object that consists of the pixels of a mask, cut to its bounding box.
+    """Return the object that consists of the given pixels, its mask cropped to its bounding box.
 
     Args:
-        name: Of the object, for messages.
-        category: Its class; empty for none.
-        mask: bool[h, w], its pixels.
-        top: Row of the image at which the mask begins.
-        left: Column of the image at which the mask begins.
+        name: Name of the object, for messages.
+        category: Class of the object; empty for none.
+        mask: bool[h, w], true on the object's pixels.
+        top: Row of the mask's first pixel in the image.
+        left: Column of the mask's first pixel in the image.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):

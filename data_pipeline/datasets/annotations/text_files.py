@@ -16,10 +16,10 @@ _MAX_DEPTH = 100
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
-        DataError: It is unreadable, larger than 1 GiB, cut off, or no JSON.
+        DataError: The file is unreadable, larger than 1 GiB, cut off, or not JSON.
     """
     text = _bytes(path)
     try:
@@ -33,11 +33,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """Return the root of an XML file.
+    """Return the root element of an XML file.
 
     Raises:
-        DataError: It is unreadable, larger than 1 GiB, cut off, nested too deep, or no XML. Or it has a document type
-            definition, which can expand without end or name other files.
+        DataError: The file is unreadable, larger than 1 GiB, cut off, nested too deep, or not XML. Or it has a document
+            type definition, which can expand without end or name other files.
     """
     text = _bytes(path)
     parser = ElementTree.XMLParser(target=_Builder(path))
@@ -56,7 +56,7 @@ def read_xml(path: Path) -> ElementTree.Element:
 
 
 def starts_with(path: Path, num_bytes: int = 4096) -> bytes:
-    """Return the first bytes of a file, without a byte order mark and blanks; nothing where it cannot be read."""
+    """Return the first bytes of a file, without byte order mark and leading blanks; none if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(num_bytes).removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -21,7 +21,14 @@ __all__ = ["export_cellpose"]
 def export_cellpose(
     images: Iterator[Exported], folder: Path, *, channels: tuple[str, ...], losses: Losses
 ) -> None:
-    """Write a data set as Cellpose trains on it; see `Exporter`."""
+    """Write a data set in the layout that Cellpose trains on.
+
+    Args:
+        images: The images, one by one.
+        folder: Folder to write into.
+        channels: Names of the images' channels.
+        losses: Receives what the format cannot hold.
+    """
     del channels
     for image in note_lost_names(images, losses):
         path = write_image(folder / image.sample.split, image.sample.id, image.pixels)

@@ -20,7 +20,14 @@ _WITHOUT_CLASS = "object"
 def export_coco(
     images: Iterator[Exported], folder: Path, *, channels: tuple[str, ...], losses: Losses
 ) -> None:
-    """Write a data set as COCO; see `Exporter`. What is not annotated is a crowd of the category of that name."""
+    """Write a data set as COCO. Pixels that are not annotated become a crowd, in a category of its own.
+
+    Args:
+        images: The images, one by one.
+        folder: Folder to write into.
+        channels: Names of the images' channels.
+        losses: Receives what the format cannot hold.
+    """
     del channels, losses
     documents: dict[str, dict[str, Any]] = {}
     categories: dict[str, int] = {}

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searcher.data_pipeline.datasets.canonical import check_name
-from searcher.data_pipeline.datasets.samples import Pixels, Sample, SampleSource
+from searcher.data_pipeline.datasets.samples import Sample, SampleSource
 from searcher.data_pipeline.datasets.writing import new_folder
 from searcher.data_pipeline.exceptions import DataError
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import is_partial, objects_only
 
 __all__ = [
@@ -29,7 +30,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Exported:
-    """One image on its way."""
+    """One image of a data set that is being exported: its pixels, label map and classes."""
 
     sample: Sample
     pixels: Pixels
@@ -40,7 +41,7 @@ class Exported:
     """Class by label, of the objects that have one."""
 
     def objects(self) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.bool_]]]:
-        """Yield the number of each object, its bounding box, and which pixels of that are its own."""
+        """Yield, for each object, its label, its bounding box as slices, and a mask of its pixels in the box."""
         from scipy import ndimage
 
         numbers, compact = np.unique(objects_only(self.labels), return_inverse=True)
@@ -51,23 +52,32 @@ class Exported:
 
     @property
     def numbers(self) -> list[int]:
-        """Labels of the objects, ascending."""
+        """The labels of the image's objects, ascending."""
         found: list[int] = np.unique(self.labels[self.labels > 0]).tolist()
         return found
 
 
 class Losses:
-    """What a format cannot hold, by reason."""
+    """Collects what a format cannot hold: for each reason, the images that lose something."""
 
     def __init__(self) -> None:
         self._images: dict[str, list[str]] = {}
 
     def add(self, what: str, image: str) -> None:
-        """Note that an image loses something."""
+        """Note that an image loses something in the exported format.
+
+        Args:
+            what: What is lost, a sentence for the report.
+            image: Name of the image.
+        """
         self._images.setdefault(what, []).append(image)
 
     def lines(self, where: str) -> list[str]:
-        """Return one line for each reason."""
+        """Return one line for each kind of loss, with the first few images and their number.
+
+        Args:
+            where: The data set, for the lines.
+        """
         return [
             f"{where}: {what}, in {', '.join(images[:_SHOWN])}{', ..' if len(images) > _SHOWN else ''} "
             f"({len(images)} images)"
@@ -76,7 +86,7 @@ class Losses:
 
 
 class Exporter(Protocol):
-    """Writes a data set in one format."""
+    """A function that writes a data set in one format."""
 
     def __call__(
         self, images: Iterator[Exported], folder: Path, *, channels: tuple[str, ...], losses: Losses
@@ -93,7 +103,7 @@ class Exporter(Protocol):
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What became of a data set."""
+    """The result of an export: the counts, and what was left out."""
 
     source: str
     """Where it lies."""
@@ -127,20 +137,21 @@ def export_dataset(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
-    """Write a data set in a format of other programs. What cannot be read is left out, and the report names it.
+    """Write a data set in a format of another program, and return a report.
 
-    All is written next to the folder and renamed: interrupted, nothing is left of it.
+    Images that cannot be read are left out, and the report names them. The folder is written under a temporary name
+    next to its place and then renamed: an interrupted export leaves nothing.
 
     Args:
         source: The data set; open it with `strict=False` to have unusable files left out.
-        where: Where it lies, for the report.
-        folder: Must be new or empty.
-        name: Of the format.
-        exporter: Writes it.
+        where: Path or URI of the data set, for the report.
+        folder: Folder to write; must be new or empty.
+        name: Name of the format, for the report.
+        exporter: Function that writes the format.
         progress: Called with (images done, images in all).
 
     Raises:
-        DataError: The folder is taken or cannot be written, or no image can be read.
+        DataError: The folder is not empty or cannot be written, or no image can be read.
     """
     count, losses = _Count(problems=list(getattr(source, "problems", ()))), Losses()
     with new_folder(folder) as target:
@@ -174,14 +185,26 @@ def _images(
 
 
 def without_unannotated(image: Exported, losses: Losses) -> NDArray[np.int32]:
-    """Return the label map for a format that takes every pixel as annotated: background where nobody looked."""
+    """Return the label map for a format without unannotated pixels: they become background, which is noted as a loss.
+
+    Args:
+        image: The image.
+        losses: Receives the loss.
+    """
     if is_partial(image.labels):
         losses.add("what is not annotated becomes background", image.sample.id)
     return objects_only(image.labels)
 
 
 def note_lost_names(images: Iterable[Exported], losses: Losses) -> Iterator[Exported]:
-    """Yield images, and note which of them lose the classes of their objects."""
+    """Yield the images unchanged, and note a loss for each image whose objects have classes.
+
+    For formats that cannot hold the objects' classes.
+
+    Args:
+        images: The images, one by one.
+        losses: Receives the losses.
+    """
     for image in images:
         if image.classes:
             losses.add("the objects' classes are lost", image.sample.id)

@@ -20,7 +20,14 @@ _IGNORED = "Ignore*"
 def export_geojson(
     images: Iterator[Exported], folder: Path, *, channels: tuple[str, ...], losses: Losses
 ) -> None:
-    """Write a data set as GeoJSON; see `Exporter`. Pixels that are not annotated are an area of the class `Ignore*`."""
+    """Write a data set as GeoJSON for QuPath. Pixels that are not annotated become an area of the class `Ignore*`.
+
+    Args:
+        images: The images, one by one.
+        folder: Folder to write into.
+        channels: Names of the images' channels.
+        losses: Receives what the format cannot hold.
+    """
     del channels
     (folder / "labels").mkdir()
     for image in images:
@@ -52,7 +59,13 @@ def _moved(region: shapely.Geometry, box: tuple[slice, slice]) -> shapely.Geomet
 
 
 def region_of(mask: NDArray[np.bool_]) -> shapely.Geometry:
-    """Return the outline of pixels bool[H, W] along their edges, holes included; filled, it is exactly the pixels."""
+    """Return the outline of a mask along the edges of its pixels, holes included.
+
+    Filling the outline gives exactly the mask's pixels again.
+
+    Args:
+        mask: bool[H, W].
+    """
     padded = np.pad(mask.astype(np.int8), ((0, 0), (1, 1)))
     steps = np.diff(padded, axis=1)
     rows, starts = np.nonzero(steps == 1)  # runs of pixels, row by row; of each row as many starts as ends

@@ -21,7 +21,14 @@ _OBJECT, _IGNORED = 1, 2
 def export_nnunet(
     images: Iterator[Exported], folder: Path, *, channels: tuple[str, ...], losses: Losses
 ) -> None:
-    """Write a data set as nnU-Net trains on it; see `Exporter`. What is not annotated has the label `ignore`."""
+    """Write a data set in the layout that nnU-Net trains on. Pixels that are not annotated get the label `ignore`.
+
+    Args:
+        images: The images, one by one.
+        folder: Folder to write into.
+        channels: Names of the images' channels.
+        losses: Receives what the format cannot hold.
+    """
     num_training, is_partial = 0, False
     for image in note_lost_names(images, losses):
         ending = "Ts" if image.sample.split.startswith("test") else "Tr"

@@ -25,5 +25,5 @@ ExporterT = TypeVar("ExporterT", bound=Exporter)
 
 
 def register_data_format(name: str) -> Callable[[ExporterT], ExporterT]:
-    """Return the decorator that makes a format known; what it decorates is an `Exporter`."""
+    """Return a decorator that registers an `Exporter` as a data format under a name, for a plug-in."""
     return lambda exporter: DATA_FORMATS.register(name, exporter)  # type: ignore[return-value]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
 from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
@@ -21,10 +21,10 @@ _CONIC_CLASSES = ("", "neutrophil", "epithelial", "lymphocyte", "plasma", "eosin
 
 
 def open_pannuke(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in PanNuke's folds, `images.npy` and `masks.npy` of each, None if there are none.
+    """Return the data set in PanNuke's folds, each with `images.npy` and `masks.npy`; None if there are none.
 
     Raises:
-        DataError: Files that are missing, cut off, or of other shapes.
+        DataError: Files are missing, cut off, or of other shapes.
     """
     found = sorted(path for path in _below(root, "masks.npy"))
     if not found:
@@ -44,12 +44,12 @@ def open_pannuke(root: Path, *, strict: bool) -> LayoutSource | None:
 
 
 def open_conic(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in CoNIC's `images.npy` and `labels.npy`, None if they are not there.
+    """Return the data set in CoNIC's `images.npy` and `labels.npy`; None if these files are not there.
 
-    `patch_info.csv` names the image that each patch was cut from, which counts as its patient.
+    `patch_info.csv` names the image from which each patch was cut. That image counts as the patch's patient.
 
     Raises:
-        DataError: Files that are cut off, or of other shapes.
+        DataError: The files are cut off, or of other shapes.
     """
     found = [path for path in _below(root, "labels.npy") if path.with_name("images.npy").is_file()]
     if not found:

@@ -32,10 +32,10 @@ _SPLIT = re.compile(r"(train|val|valid|validation|test)(?![a-z])", re.I)
 
 
 def open_coco(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set that COCO files below a folder describe, None if there are none.
+    """Return the data set that COCO files in or below a folder describe; None if there are none.
 
     Raises:
-        DataError: Missing images, unusable files (`strict` only).
+        DataError: Images are missing, or files are unusable (`strict` only).
     """
     files = [path for path in json_files(root) if _holds(path, _KEYS)]
     if not files:
@@ -47,7 +47,12 @@ def open_coco(root: Path, *, strict: bool) -> LayoutSource | None:
 
 
 def json_files(root: Path, ending: str = "*.json") -> list[Path]:
-    """Return the files of that ending in a folder, and in the folders in it."""
+    """Return the files with a given ending in a folder and up to two levels below it, sorted, without hidden ones.
+
+    Args:
+        root: The folder.
+        ending: Pattern of the file names.
+    """
     found = [*root.glob(ending), *root.glob(f"*/{ending}"), *root.glob(f"*/*/{ending}")]
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 

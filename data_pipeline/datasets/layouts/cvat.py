@@ -20,10 +20,10 @@ _WITHOUT_AREA = ("polyline", "points", "tag", "skeleton", "cuboid")
 
 
 def open_cvat(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set that CVAT's files below a folder describe, None if there are none.
+    """Return the data set that CVAT's XML files in or below a folder describe; None if there are none.
 
     Raises:
-        DataError: Missing images, unusable files (`strict` only).
+        DataError: Images are missing, or files are unusable (`strict` only).
     """
     files = [path for path in json_files(root, "*.xml") if b"<annotations" in starts_with(path)]
     if not files:

@@ -49,7 +49,7 @@ _IMAGE_ENDING = re.compile(r"[_.-](img|image)$", re.I)
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A data file with what its folders and name tell: split, image, and whether it is an annotation."""
+    """A data file, with the facts that its folders and name tell: split, image name, image or annotation."""
 
     path: Path
     split: str
@@ -65,15 +65,19 @@ class FoundFile:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What an image and its annotation share."""
+        """The split, folders and name that an image has in common with its annotation."""
         return (self.split, *self.parts, self.stem)
 
 
 def scan(root: Path, suffixes: Iterable[str]) -> list[FoundFile]:
-    """Return the files below a folder that have one of the endings, in a stable order; hidden ones are left out.
+    """Return the files in and below a folder that have one of the endings, sorted; hidden files are left out.
+
+    Args:
+        root: The folder.
+        suffixes: The endings, such as `.png`, in small letters.
 
     Raises:
-        DataError: More files than a data set can have.
+        DataError: There are more files than a data set can have.
     """
     wanted = frozenset(suffixes)
     found: list[FoundFile] = []
@@ -92,9 +96,12 @@ def scan(root: Path, suffixes: Iterable[str]) -> list[FoundFile]:
 
 
 def samples_of(images: list[FoundFile]) -> list[Sample]:
-    """Return a sample for each image, named after its file and the folders that not all share.
+    """Return a sample for each image. Its name is made of the file's name and the folders that differ between images.
 
-    Nobody knows the patients.
+    Every image is its own group, because the patients are not known.
+
+    Args:
+        images: The image files.
     """
     by_place = zip(*(image.parts for image in images), strict=False)
     num_common = len(list(takewhile(lambda parts: len(set(parts)) == 1, by_place)))
@@ -111,11 +118,11 @@ def samples_of(images: list[FoundFile]) -> list[Sample]:
 
 
 def find_image(images: list[FoundFile], wanted: str) -> list[FoundFile]:
-    """Return the images that a name of another program's can mean: those whose path ends as the name does.
+    """Return the image files that a name in an annotation file may mean: those whose path ends like the name.
 
     Args:
-        images: What there is.
-        wanted: A name, or a path or URL on the machine where it was annotated.
+        images: All image files of the data set.
+        wanted: A file name, or a path or URL on the machine where the image was annotated.
     """
     parts = [
         same_name(part)

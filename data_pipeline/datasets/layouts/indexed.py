@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation, covered, paint
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
+from searcher.data_pipeline.datasets.annotations.painting import covered, paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape
 from searcher.data_pipeline.datasets.layouts.folder_scan import FoundFile, find_image, samples_of, scan
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
-from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, read_data_image
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import marked_outside
 
 __all__ = ["Record", "open_indexed", "read_records"]
@@ -19,7 +20,7 @@ __all__ = ["Record", "open_indexed", "read_records"]
 
 @dataclass(frozen=True)
 class Record:
-    """One image of an annotation file."""
+    """One image that an annotation file lists, and its shapes."""
 
     index: Path
     """The annotation file."""
@@ -38,7 +39,12 @@ class Record:
 def read_records(
     files: Iterable[Path], read: Callable[[Path], list[Record]]
 ) -> tuple[list[Record], list[str]]:
-    """Return the images of all annotation files, and what is wrong with the files that cannot be used."""
+    """Return the images that all annotation files list, and the problems of files that cannot be used, one line each.
+
+    Args:
+        files: The annotation files.
+        read: Reads one of them; raises DataError for an unusable one.
+    """
     records: list[Record] = []
     problems: list[str] = []
     for path in files:
@@ -52,19 +58,19 @@ def read_records(
 def open_indexed(
     root: Path, kind: str, records: Sequence[Record], problems: Sequence[str], *, strict: bool
 ) -> LayoutSource:
-    """Return the data set of the images that annotation files name.
+    """Return the data set of the images that annotation files list.
 
-    Images that no file names are left out with a remark: nobody says that they hold no object.
+    Images that no annotation file lists are left out, with a remark: they may hold objects that nobody drew.
 
     Args:
         root: The data set's folder.
-        kind: What the annotation files are called in messages.
-        records: One for each image that they name.
-        problems: What is wrong with files that were read before, in a line each.
-        strict: Whether a problem is an error; otherwise the images are left out.
+        kind: Name of the layout, such as `coco`.
+        records: The images that the annotation files list.
+        problems: Problems of the annotation files, one line each.
+        strict: Whether a problem is an error; otherwise the images concerned are left out.
 
     Raises:
-        DataError: Images that are missing, named twice, or of another size; unusable files (`strict` only).
+        DataError: Images are missing, listed twice, or of another size, or files are unusable (`strict` only).
     """
     images = [file for file in scan(root, IMAGE_SUFFIXES) if not file.is_label or file.is_image]
     found: list[FoundFile] = []

@@ -34,10 +34,10 @@ _KINDS = (
 
 
 def open_label_studio(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set that Label Studio's files below a folder describe, None if there are none.
+    """Return the data set that Label Studio's JSON files in or below a folder describe; None if there are none.
 
     Raises:
-        DataError: Missing images, unusable files (`strict` only).
+        DataError: Images are missing, or files are unusable (`strict` only).
     """
     files = [path for path in json_files(root) if _is_export(path)]
     if not files:

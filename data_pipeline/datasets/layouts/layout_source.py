@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.contents import Contents
 from searcher.data_pipeline.datasets.folder_source import FolderSource
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, PixelKind, check_alike, kind_of, read_header
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import check_annotated
 
 __all__ = ["Entry", "LayoutSource"]
@@ -25,7 +26,7 @@ _WITH_PIXEL_SIZE = IMAGE_SUFFIXES - {".png", ".jpg", ".jpeg", ".bmp"}
 
 @dataclass(frozen=True)
 class Entry:
-    """A sample and where it comes from."""
+    """A sample of a data set, its files, and a function that reads it."""
 
     sample: Sample
     files: tuple[Path, ...]
@@ -39,19 +40,20 @@ class Entry:
 
 
 class LayoutSource(FolderSource):
-    """A `SampleSource` of entries.
+    """A data set in a folder, given as a list of entries; a `SampleSource`.
 
     Args:
         root: The dataset's folder.
         kind: Name of the layout.
-        entries: The samples found in it, in their order.
-        problems: What the layout found wrong, one line each.
-        strict: Raise when anything is wrong. Otherwise keep the lines in `problems`, for inspection.
-        pixel_size_um: Side of a pixel, None where the layout does not say; then TIFF files say it themselves.
-        remarks: What was decided where the layout leaves it open, one line each.
+        entries: The samples found in the folder, in their order.
+        problems: Problems that the layout found, one line each.
+        strict: Whether to raise an error for any problem. Otherwise the lines are in `problems`.
+        pixel_size_um: Side of a pixel in micrometres; None if the layout does not say it. Then it is read from TIFF
+            files.
+        remarks: Decisions made where the layout is ambiguous, one line each.
 
     Raises:
-        DataError: All problems, one line each (`strict` only); no sample and nothing that explains it.
+        DataError: All problems, one line each (`strict` only); or there is neither a sample nor a problem.
     """
 
     def __init__(
@@ -94,16 +96,16 @@ class LayoutSource(FolderSource):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What was decided where files leave it open, in what was read so far: one line each."""
+        """Decisions made where the files read so far are ambiguous, one line each."""
         return self._remarks + tuple(
             line for index in sorted(self._remarks_of) for line in self._remarks_of[index]
         )
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of every file's content and every sample's names; where the folder lies is no part.
+        """Return the SHA-256 of all files' contents and all samples' names. The folder's path does not affect it.
 
         Raises:
-            DataError: A file that cannot be read.
+            DataError: A file cannot be read.
         """
         digest = hashlib.sha256(self.kind.encode())
         digests: dict[Path, bytes] = {}  # one file may describe all samples
@@ -122,16 +124,16 @@ class LayoutSource(FolderSource):
         """Return image `dtype`[H, W, C] and instance label map int32[H, W] of `samples[index]`.
 
         Raises:
-            DataError: A file does not decode, or cannot be used.
+            DataError: A file cannot be decoded, or cannot be used.
         """
         image, annotation = self.read_annotated(index)
         return image, annotation.labels
 
     def read_annotated(self, index: int) -> tuple[Pixels, Annotation]:
-        """Return the image, and its annotation with the objects' classes.
+        """Return an image, and its annotation: the label map, and the objects' classes.
 
         Raises:
-            DataError: A file does not decode, or cannot be used.
+            DataError: A file cannot be decoded, or cannot be used.
         """
         entry = self._entries[index]
         with self._contents.unchanged(*entry.files):

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.text_files import read_json
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import (
     IMAGE_SUFFIXES,
@@ -29,6 +29,7 @@ from searcher.data_pipeline.images import (
     read_image,
     read_labels,
 )
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import marked_value
 
 __all__ = ["open_nnunet"]
@@ -38,11 +39,11 @@ _IMAGE_NAME = re.compile(r"(.+)_(\d{4})")
 
 
 def open_nnunet(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in a folder of nnU-Net's, None if it is none.
+    """Return the data set in a folder in nnU-Net's layout; None if the folder has another layout.
 
     Raises:
-        DataError: Images without label map, volumes, several classes, unusable files (`strict` only, but for the
-            classes).
+        DataError: The data set has several classes. Or, `strict` only, there are images without label map, volumes, or
+            unusable files.
     """
     if not ((root / "dataset.json").is_file() and (root / "imagesTr").is_dir()):
         return None

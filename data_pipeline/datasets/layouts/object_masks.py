@@ -4,22 +4,23 @@ from pathlib import Path
 
 import numpy as np
 
-from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
+from searcher.data_pipeline.datasets.annotations.painting import paint
 from searcher.data_pipeline.datasets.annotations.shapes import MAX_SHAPES, Shape, mask_shape
 from searcher.data_pipeline.datasets.layouts.folder_scan import FoundFile, samples_of, scan
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
-from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, read_data_image, read_labels
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = ["open_object_masks"]
 
 
 def open_object_masks(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in a folder of `NAME/images/NAME.png` and `NAME/masks/*.png`, None if it is none.
+    """Return the data set in a folder of `NAME/images/NAME.png` and `NAME/masks/*.png`; None for another layout.
 
     Raises:
-        DataError: An image without masks or the reverse, unusable files (`strict` only).
+        DataError: An image has no masks or the reverse, or files are unusable (`strict` only).
     """
     if not any(_is_case(folder) for folder in _folders(root)):
         return None

@@ -8,12 +8,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.matlab import check_numbers
-from searcher.data_pipeline.datasets.annotations.painting import Annotation
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
-from searcher.data_pipeline.datasets.samples import Pixels, Sample
+from searcher.data_pipeline.datasets.samples import Sample
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import PixelKind, as_data
+from searcher.data_pipeline.pixel_arrays import Pixels
 
 __all__ = ["open_ome_zarr"]
 
@@ -34,7 +35,7 @@ class _Image:
 
     @property
     def kind(self) -> PixelKind | None:
-        """Channels and depth; None for an image that is not taken."""
+        """Channels and depth of the image; None for a type of pixels that is not supported."""
         sizes = dict(zip(self.axes, self.array.shape, strict=True))
         channels = int(sizes.get("c", 1))
         if self.array.dtype == np.uint8:
@@ -42,10 +43,10 @@ class _Image:
         return PixelKind(channels, "uint16") if self.array.dtype == np.uint16 else None
 
     def plane(self) -> NDArray[Any]:
-        """Return [Y, X], or [Y, X, C] where there are channels.
+        """Return the image's pixels: [Y, X], or [Y, X, C] with several channels.
 
         Raises:
-            DataError: Several planes or times, or chunks that do not decode.
+            DataError: The image has several planes or times, or chunks that cannot be decoded.
         """
         sizes = dict(zip(self.axes, self.array.shape, strict=True))
         for axis, what in (("t", "times"), ("z", "planes")):
@@ -66,10 +67,14 @@ class _Image:
 
 
 def open_ome_zarr(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in a folder of OME-Zarr images, or the one of a single image; None if it holds none.
+    """Return the data set in a folder of OME-Zarr images, or of one such image; None if there is none.
+
+    Several planes and damaged chunks are noticed when a sample is read. Without `strict`, images that cannot be used
+    are left out and listed in `problems`.
 
     Raises:
-        DataError: Images without label map, damaged or of several planes (`strict` only).
+        DataError: An image has no label map or damaged metadata, or a label map has no image (`strict` only); or no
+            image can be used.
     """
     images, label_maps = _find(root)
     if not images:

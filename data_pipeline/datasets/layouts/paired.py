@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 from searcher.data_pipeline.datasets.annotations.fiji import is_fiji, read_fiji
 from searcher.data_pipeline.datasets.annotations.geojson import (
     is_geojson,
@@ -24,13 +25,13 @@ from searcher.data_pipeline.datasets.annotations.imagescope import (
 )
 from searcher.data_pipeline.datasets.annotations.labelme import is_labelme, read_labelme
 from searcher.data_pipeline.datasets.annotations.matlab import is_matlab, read_matlab
-from searcher.data_pipeline.datasets.annotations.painting import Annotation, covered, paint
+from searcher.data_pipeline.datasets.annotations.painting import covered, paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape
 from searcher.data_pipeline.datasets.layouts.folder_scan import FoundFile, samples_of, scan
 from searcher.data_pipeline.datasets.layouts.layout_source import Entry, LayoutSource
-from searcher.data_pipeline.datasets.samples import Pixels
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_data_image, read_labels
+from searcher.data_pipeline.pixel_arrays import Pixels
 from searcher.data_pipeline.unannotated import marked_outside
 
 __all__ = ["open_paired"]
@@ -52,10 +53,10 @@ class _Format:
 
 
 def open_paired(root: Path, *, strict: bool) -> LayoutSource | None:
-    """Return the data set in a folder of images with an annotation file each, None if it holds nothing of that kind.
+    """Return the data set in a folder of images with an annotation file each; None if there are no such pairs.
 
     Raises:
-        DataError: Images without annotation or the reverse, unusable files (`strict` only).
+        DataError: Images have no annotation or the reverse, or files are unusable (`strict` only).
     """
     files = scan(root, {*IMAGE_SUFFIXES, *(suffix for kind in _FORMATS for suffix in kind.suffixes)})
     by_suffix: dict[str, list[FoundFile]] = defaultdict(list)

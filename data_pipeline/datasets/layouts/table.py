@@ -13,7 +13,7 @@ __all__ = ["LAYOUTS", "Opener", "open_layout", "register_layout"]
 
 
 class Opener(Protocol):
-    """Opens folders of one layout."""
+    """A function that opens the data set in a folder if the folder has one particular layout."""
 
     def __call__(self, root: Path, *, strict: bool) -> "SampleSource | None":
         """Return the data set in a folder, None if it is of another layout.
@@ -51,15 +51,19 @@ OpenerT = TypeVar("OpenerT", bound=Opener)
 
 
 def register_layout(name: str) -> Callable[[OpenerT], OpenerT]:
-    """Return the decorator that makes a layout known; what it decorates is an `Opener`."""
+    """Return a decorator that registers an `Opener` as a layout under a name, for a plug-in."""
     return lambda opener: LAYOUTS.register(name, opener)  # type: ignore[return-value]
 
 
 def open_layout(root: Path, *, strict: bool) -> "SampleSource | None":
-    """Return the data set in a folder of one of the layouts, or in the only folder in it; None if it is of none.
+    """Return the data set in a folder, or in its only subfolder, if the layout is a registered one; None otherwise.
+
+    Args:
+        root: The folder.
+        strict: Whether an unusable file is an error.
 
     Raises:
-        DataError: Files in it are unusable (`strict` only), or nothing in it is usable.
+        DataError: Files are unusable (`strict` only), or nothing in the folder is usable.
     """
     names, ours = LAYOUTS.names(), LAYOUTS.built_in_names()
     for name in (*(each for each in names if each not in ours), *ours):

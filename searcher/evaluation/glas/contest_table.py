@@ -9,7 +9,7 @@ from searcher.evaluation.glas.contest import (
     NUM_IMAGES,
     POSTER,
     SINCE,
-    Entry,
+    ContestEntry,
     Pair,
     Ranked,
     Source,
@@ -26,13 +26,13 @@ SINCE_TITLE = "Published since, by the contest's metrics; the authors' figures"
 
 @dataclass(frozen=True, kw_only=True)
 class ContestTable:
-    """Where methods stand among the challenge's entries."""
+    """The challenge's table with further methods in it, and remarks on the ranking."""
 
     contest: tuple[Ranked, ...]
     """The contest's ten entries and ours, by rank sum."""
-    poster: tuple[Entry, ...]
+    poster: tuple[ContestEntry, ...]
     """The poster's two rows, and ours by the poster's own metrics where those were measured."""
-    since: tuple[Entry, ...]
+    since: tuple[ContestEntry, ...]
     """What was published since."""
     remarks: tuple[str, ...]
     """What a reader has to know about the rows, one line each."""
@@ -50,10 +50,13 @@ class ContestTable:
 
 
 def contest_table(measured: Sequence[MeasuredSet]) -> ContestTable:
-    """Return the contest's table with a row for each method, of its pooled figures.
+    """Return the challenge's table with an additional row for each measured method, ranked by its pooled figures.
 
-    Sets of one method are one row. Where a method was not measured on both test sets, all rows are ranked by the
-    columns that all of them have.
+    Measured sets with the same method name are one row. If a method was not measured on both test sets, all rows are
+    ranked by the columns that all of them have.
+
+    Args:
+        measured: The measured test sets.
 
     Raises:
         UserError: A method has two figures for one test set, or the methods have no test set in common.
@@ -90,12 +93,12 @@ def contest_table(measured: Sequence[MeasuredSet]) -> ContestTable:
     )
 
 
-def _entry(method: str, figures: Mapping[str, Figures | None], source: Source) -> Entry:
+def _entry(method: str, figures: Mapping[str, Figures | None], source: Source) -> ContestEntry:
     def pair(column: str) -> Pair:
         a, b = (getattr(figures.get(split), column, None) for split in TEST_SETS)
         return a, b
 
-    return Entry(method, pair("f1"), pair("object_dice"), pair("object_hausdorff"), source)
+    return ContestEntry(method, pair("f1"), pair("object_dice"), pair("object_hausdorff"), source)
 
 
 def _remarks(by_method: dict[str, dict[str, MeasuredSet]]) -> list[str]:
@@ -120,8 +123,8 @@ def _remarks(by_method: dict[str, dict[str, MeasuredSet]]) -> list[str]:
     return lines
 
 
-def figure_texts(row: Ranked | Entry) -> list[str]:
-    """Return the six figures as texts, with the rank behind where the row has one; empty where not measured."""
+def figure_texts(row: Ranked | ContestEntry) -> list[str]:
+    """Return the six figures of a row as texts, with the rank in brackets; empty if a figure is missing."""
     entry, ranks = (row.entry, row.ranks) if isinstance(row, Ranked) else (row, (None,) * 6)
     return [
         "" if value is None else f"{value:.3f}" if rank is None else f"{value:.3f} ({rank})"
@@ -130,7 +133,7 @@ def figure_texts(row: Ranked | Entry) -> list[str]:
 
 
 def to_markdown(table: ContestTable) -> str:
-    """Return the table as Markdown; rows of ours are bold."""
+    """Return the table as Markdown, with the measured methods in bold."""
     head = [
         "method",
         *(f"{name} {split}" for name in ("F1", "object Dice", "object Hausdorff") for split in "AB"),
@@ -152,7 +155,7 @@ def to_markdown(table: ContestTable) -> str:
     return "\n".join(parts[:2]) + "".join(parts[2:])
 
 
-def _markdown(head: Sequence[str], rows: Sequence[tuple[Entry, Sequence[str]]]) -> str:
+def _markdown(head: Sequence[str], rows: Sequence[tuple[ContestEntry, Sequence[str]]]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for entry, figures in rows:
         mark = "**" if entry.source == "ours" else ""

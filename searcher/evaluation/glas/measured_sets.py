@@ -26,7 +26,7 @@ _MAX_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class Figures:
-    """The three figures that a method has in the table, for one test set."""
+    """The three figures of a method on one test set, as the challenge's table has them."""
 
     f1: float
     object_dice: float
@@ -36,7 +36,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredSet:
-    """What a method reached on one of the challenge's test sets."""
+    """The figures of a method on one of the challenge's test sets, and the file they come from."""
 
     method: str
     split: str
@@ -53,14 +53,14 @@ class MeasuredSet:
 
 
 def read_measured_sets(path: Path, method: str | None = None) -> list[MeasuredSet]:
-    """Return a file's figures of the challenge's test sets; other splits are skipped.
+    """Return the figures in a file for the challenge's test sets; other splits are skipped.
 
     Args:
-        path: A file of `searcher evaluate --json` or `searcher metrics --json`.
-        method: A name for it; without one, the file's own.
+        path: A file that `searcher evaluate --json` or `searcher metrics --json` wrote.
+        method: Name of the method; None for the name in the file.
 
     Raises:
-        UserError: It is something else, or says nothing about a test set.
+        UserError: The file is something else, or holds no test set of the challenge.
     """
     record = _read(path)
     schema = record.get("schema")

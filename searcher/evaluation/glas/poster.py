@@ -18,7 +18,7 @@ from searcher.evaluation.annotated import where_annotated
 from searcher.evaluation.hausdorff import pair_hausdorff
 from searcher.evaluation.labelled_objects import IntArray, LabelledObjects, overlaps
 
-__all__ = ["PosterMetrics", "compare", "mean"]
+__all__ = ["PosterMetrics", "compare_as_poster", "mean"]
 
 POSTER_SIZE_PX = 512
 """Side length the poster squashed its images and masks to."""
@@ -26,7 +26,7 @@ POSTER_SIZE_PX = 512
 
 @dataclass(frozen=True)
 class PosterMetrics:
-    """One image's metrics, or their means."""
+    """The metrics of the DTU poster for one image, or their means over images."""
 
     f1: float
     """Pixel Dice of the whole binary masks; 1 if both are empty."""
@@ -41,15 +41,17 @@ class PosterMetrics:
     """The smaller number of objects by the larger; 0 if a side has none."""
 
 
-def compare(truth: IntArray, prediction: IntArray, *, size_px: int | None = POSTER_SIZE_PX) -> PosterMetrics:
-    """Return the metrics of one image.
+def compare_as_poster(
+    truth: IntArray, prediction: IntArray, *, size_px: int | None = POSTER_SIZE_PX
+) -> PosterMetrics:
+    """Return the metrics of the DTU poster for one image.
 
-    Labels only matter as foreground: both sides' objects are their 8-connected components.
+    The label maps only define the foreground: the objects of both sides are its 8-connected components.
 
     Args:
         truth: integer[H, W], 0 is background, below 0 not annotated; see `where_annotated`.
         prediction: integer[H, W], 0 is background.
-        size_px: Side length both are squashed to first, by nearest neighbour; None leaves them as they are.
+        size_px: Side of the square to which both are resized first, by nearest neighbour; None to keep their size.
 
     Raises:
         ValueError: The shapes differ.
@@ -76,8 +78,11 @@ def compare(truth: IntArray, prediction: IntArray, *, size_px: int | None = POST
 def mean(metrics: Sequence[PosterMetrics]) -> PosterMetrics:
     """Return the mean of each metric over images.
 
+    Args:
+        metrics: The metrics of at least one image.
+
     Raises:
-        ValueError: No image.
+        ValueError: There is no image.
     """
     if not metrics:
         raise ValueError("metrics need at least one compared image, got none")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from searcher.data_pipeline.datasets import SyntheticGlands
+from searcher.data_pipeline.datasets.synthetic import is_synthetic
 from searcher.exceptions import UserError
 from searcher.ledger.checkpoint_files import damage_of, find_checkpoint, listed_damage
 from searcher.ledger.database import checkpoint_record
@@ -31,7 +31,9 @@ __all__ = ["checkpoints"]
 def checkpoints(
     examined: ExaminedStudy, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[Finding]:
-    """Compare every record with the bytes on disk; reads all checkpoints of the study, from an object store none.
+    """Yield a finding for each recorded checkpoint whose bytes differ from the record.
+
+    All checkpoints of the study are read; in an object store, only their listing is.
 
     Args:
         examined: The study.
@@ -204,6 +206,6 @@ def _train_again(examined: ExaminedStudy, number: int) -> str | None:
     words = ["searcher", "train", "--study", row.spec_source]
     if not storage_at(row.storage_root).is_remote:  # a single trial is kept in a folder
         words += ["--storage", row.storage_root]
-    if row.data_source != SyntheticGlands.name:
+    if not is_synthetic(row.data_source):
         words += ["--data", row.data_source]
     return shlex.join([*words, *setting_words(settings)])

@@ -22,7 +22,7 @@ _OTHER_NAME = "or begin another study with --set study.name=NAME"
 
 
 def drift(examined: ExaminedStudy) -> Iterator[Finding]:
-    """Compare the study in the database with the text it holds, and with the file that the last launch named."""
+    """Yield a finding for each difference between the study in the database, its stored text, and its file now."""
     stored: list[str] = []
     try:
         spec = stored_spec(examined.row)

@@ -16,7 +16,7 @@ __all__ = ["living_driver", "lost_launches", "orphaned_trials"]
 
 
 def living_driver(examined: ExaminedStudy) -> Iterator[Finding]:
-    """Report who drives the study now. Nothing of it is fixed then."""
+    """Yield a finding if a driver runs the study now; nothing of the study is fixed then."""
     driver = examined.driver
     if driver is not None:
         yield Finding(
@@ -31,7 +31,7 @@ def living_driver(examined: ExaminedStudy) -> Iterator[Finding]:
 
 
 def lost_launches(examined: ExaminedStudy) -> Iterator[Finding]:
-    """Find launches that never said how they ended."""
+    """Yield a finding for each launch without an end whose driver is gone."""
     for launch in examined.lost_launches:
         yield Finding(
             kind="launch",
@@ -45,7 +45,7 @@ def lost_launches(examined: ExaminedStudy) -> Iterator[Finding]:
 
 
 def orphaned_trials(examined: ExaminedStudy) -> Iterator[Finding]:
-    """Find trials that are RUNNING in the database without a driver."""
+    """Yield a finding if trials are RUNNING in the database although no driver runs the study."""
     running = [n for n, trial in (examined.trials or {}).items() if trial.state.name == "RUNNING"]
     if running and examined.driver is None:
         yield Finding(

@@ -25,14 +25,16 @@ __all__ = ["examine", "open_database"]
 
 
 def open_database(address: DatabaseAddress | str, *, fix: bool) -> tuple[Database | None, list[Finding]]:
-    """Return an existing database, upgraded if it is older and may be; None if it is older and may not.
+    """Return an existing database, upgraded if it is old and `fix` is set, and findings about it.
+
+    The database is None if it is old and `fix` is not set.
 
     Args:
-        address: Where it lies.
-        fix: Upgrade it.
+        address: Address of the database.
+        fix: Whether to upgrade an old database.
 
     Raises:
-        DatabaseError: It cannot be reached or used, or is of a newer version.
+        DatabaseError: The database cannot be reached or used, or is of a newer version.
     """
     try:
         database = Database.open(address)
@@ -68,14 +70,14 @@ def examine(
     fix: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
-    """Return the faults and remarks of all studies of a database; with `fix`, after fixing what can be fixed.
+    """Return what is wrong with the studies of a database; with `fix`, after fixing what can be fixed.
 
     Args:
         database: The study database.
-        study: The one to look at; None looks at all.
+        study: Name of one study; None for all.
         cache_dir: Folder of the data stores.
-        fix: Mend.
-        progress: Called with (checkpoints compared, checkpoints in all) of the study that is looked at.
+        fix: Whether to fix what can be fixed.
+        progress: Called with (checkpoints compared, checkpoints in all) of the study being examined.
 
     Raises:
         UnknownStudyError: There is no such study.

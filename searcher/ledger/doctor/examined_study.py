@@ -19,7 +19,7 @@ __all__ = ["ExaminedStudy"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExaminedStudy:
-    """A study's rows, trials and driver."""
+    """A study that the doctor examines: its rows, trials and driver, read once."""
 
     database: Database
     row: StudyRow
@@ -34,7 +34,7 @@ class ExaminedStudy:
 
     @classmethod
     def read(cls, database: Database, name: str) -> "ExaminedStudy":
-        """Return a study as it is now.
+        """Return a study in its present state.
 
         Raises:
             UnknownStudyError: There is no such study.
@@ -72,22 +72,22 @@ class ExaminedStudy:
 
     @property
     def root(self) -> Path:
-        """The storage root's folder on this machine."""
+        """Folder of the storage root on this machine."""
         return local_root(self.row.storage_root)
 
     @property
     def is_done(self) -> bool:
-        """Whether the budget is used, so no further launch is needed."""
+        """Whether the budget is used, so that no further launch is needed."""
         states = [trial.state.name for trial in (self.trials or {}).values()]
         return states.count("COMPLETE") + states.count("PRUNED") >= self.row.budget
 
     def knows_by_now(self, number: int) -> bool:
-        """Return whether the database has a trial, be it one that was begun after this was read."""
+        """Return whether the database has a trial now, even one that started after this study was read."""
         if self.trials is not None and number in self.trials:
             return True
         return any(trial.number == number for trial in frozen_trials(self.database, self.name))
 
     def state_of(self, number: int) -> str | None:
-        """Return a trial's state, None where Optuna does not know it."""
+        """Return a trial's state; None if it is not in Optuna's tables."""
         trial = (self.trials or {}).get(number)
         return None if trial is None else trial.state.name

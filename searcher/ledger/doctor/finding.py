@@ -14,7 +14,7 @@ State = Literal["mendable", "mended", "left", "noted"]
 
 @dataclass(kw_only=True)
 class Finding:
-    """What was found, in words for the person who runs the study."""
+    """One fault or remark that the doctor found, described for the user, and perhaps a function that fixes it."""
 
     kind: str
     """`database`, `driver`, `launch`, `trial`, `checkpoint`, `drift`, `lineage`, `folder`, `leftover` or `store`."""
@@ -40,11 +40,11 @@ class Finding:
 
     @property
     def is_open(self) -> bool:
-        """Whether something is left to do."""
+        """Whether the fault is not fixed."""
         return self.state in ("mendable", "left")
 
     def apply(self) -> None:
-        """Fix it, if it can be fixed."""
+        """Fix the fault, if it can be fixed."""
         if self.fix is None:
             return
         try:
@@ -56,7 +56,7 @@ class Finding:
                 self.state, self.remedy = "mended", done
 
     def postpone(self, reason: str) -> None:
-        """Leave it for later."""
+        """Mark the fault as not fixed, for a reason."""
         if self.fix is not None and self.is_cured:
             self.state, self.remedy = "left", reason
 

@@ -14,7 +14,7 @@ __all__ = ["optunas_half", "parent"]
 
 
 def optunas_half(examined: ExaminedStudy) -> Iterator[Finding]:
-    """Find trials that only our tables know: Optuna's dashboard can delete a study."""
+    """Yield a finding if Optuna's tables lack the study or trials of it, for example deleted in the dashboard."""
     name = examined.name
     if examined.trials is None:
         yield Finding(
@@ -39,7 +39,7 @@ def optunas_half(examined: ExaminedStudy) -> Iterator[Finding]:
 
 
 def parent(examined: ExaminedStudy) -> Iterator[Finding]:
-    """Report that the study's parent, or its first checkpoint, is gone. The lineage itself stays recorded."""
+    """Yield a finding if the study's parent, or its first checkpoint, was deleted. The lineage stays recorded."""
     row = examined.row
     if row.parent_study is None:
         return

@@ -10,12 +10,13 @@ __all__ = ["bad_stores"]
 
 
 def bad_stores(cache_dir: Path, *, fingerprint: str | None = None) -> Iterator[Finding]:
-    """Find damaged stores, those that cannot be compared, and those that cannot be opened although no process builds
-    them.
+    """Yield a finding for each store that is damaged, unfinished, or without digests.
+
+    Stores that a process is building now are left out.
 
     Args:
         cache_dir: Folder of all stores.
-        fingerprint: The data set to look for; None looks at all.
+        fingerprint: Fingerprint of one data set; None for all.
     """
     for leftover in find_leftovers(cache_dir, fingerprint=fingerprint):
         yield _finding(leftover)

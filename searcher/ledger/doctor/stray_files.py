@@ -17,7 +17,7 @@ _TRIAL = re.compile(r"trial-(\d{4,})")
 
 
 def unknown_trials(examined: ExaminedStudy) -> Iterator[Finding]:
-    """Find folders of trials that the study in the database does not have."""
+    """Yield a finding for each folder of a trial that the study in the database does not have."""
     if examined.trials is None:
         return
     for path in _trial_folders(examined.root / examined.name):
@@ -34,7 +34,7 @@ def unknown_trials(examined: ExaminedStudy) -> Iterator[Finding]:
 
 
 def half_written(examined: ExaminedStudy) -> Iterator[Finding]:
-    """Find files that a writer had begun when it was killed."""
+    """Yield a finding if there are unfinished files that a killed process left."""
     if examined.driver is not None:
         return
     files = [
@@ -57,7 +57,7 @@ def half_written(examined: ExaminedStudy) -> Iterator[Finding]:
 
 
 def foreign_studies(database: Database) -> Iterator[Finding]:
-    """Name studies in the storage roots that the database does not know: of another database, perhaps."""
+    """Yield a finding for each study in the storage roots that the database lacks; it may be of another database."""
     with database.read() as session:
         rows = session.execute(sa.select(StudyRow.name, StudyRow.storage_root)).all()
     names = {name for name, _ in rows}

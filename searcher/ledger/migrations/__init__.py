@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).parent
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring our tables to a revision, creating them in a new database; in one transaction, so all or nothing."""
+    """Migrate our tables to a revision, creating them in a new database, in one transaction."""
     if revision == "head" and _current(engine) == _revisions()[-1]:
         return  # without waiting for a lock
     from alembic import command  # a third of a second to import, and a database is seldom new or old
@@ -30,15 +30,15 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 
 
 def check_revision(engine: Engine, *, where: str, may_upgrade: bool) -> None:
-    """Check that our tables are of a revision that this version of searcher can use; changes nothing.
+    """Check that our tables have a revision that this version of searcher can use; changes nothing.
 
     Args:
-        engine: On the database.
-        where: The database, for the message; such as `--db study.db`.
-        may_upgrade: Whether tables that are missing or older are fine.
+        engine: Engine of the database.
+        where: The database in messages, such as `--db study.db`.
+        may_upgrade: Whether missing or older tables are allowed.
 
     Raises:
-        DatabaseError: They are newer; or missing or older, and may not be made or upgraded.
+        DatabaseError: The tables are newer; or missing or older, and `may_upgrade` is false.
     """
     current, known = _current(engine), _revisions()
     head = known[-1]

@@ -7,7 +7,7 @@ from searcher.ledger.migrations import VERSION_TABLE
 from searcher.ledger.tables import Base
 
 _ADVISORY_LOCK = 7_355_608_031
-"""Any number, the same in every version: whoever upgrades holds PostgreSQL's advisory lock of this number."""
+"""Any number, the same in every version: an upgrade holds the PostgreSQL advisory lock with this number."""
 
 _LOCK_TIMEOUT = "30s"
 

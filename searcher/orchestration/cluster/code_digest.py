@@ -16,15 +16,15 @@ _PACKAGE = Path(__file__).parents[2]
 
 
 def code_digest(plugins: Sequence[str] = ()) -> str:
-    """Return the digest of this process's code with that of its plug-ins, 64 hexadecimal digits.
+    """Return the digest of the code of this process and of some plug-ins, 64 hexadecimal digits.
 
-    The files are those that were imported, in any folder. Our own are read at the first call only.
+    It covers the files that were imported, in any folder. Our own files are read only at the first call.
 
     Args:
-        plugins: What the driver has imported, see `plugin_sources`.
+        plugins: The plug-ins that the driver has imported, see `plugin_sources`.
 
     Raises:
-        PluginError: One cannot be imported here.
+        PluginError: A plug-in cannot be imported here.
     """
     if not plugins:
         return _own_digest()

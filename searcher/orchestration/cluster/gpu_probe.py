@@ -32,21 +32,21 @@ def check_gpu_share(
     say: Callable[[str], None],
     device: str | None = None,
 ) -> None:
-    """Check that a study's largest trial fits its part of a GPU, on one node with each kind of GPU.
+    """Check that a study's largest trial fits in its share of a GPU, on one node for each kind of GPU.
 
-    Nothing is measured where trials do not share a GPU, nor for nodes that are still to come. If all GPUs of a node are
-    in use, it waits some minutes and then skips the node. Each trial is limited to its part in any case.
+    Nothing is measured if trials do not share a GPU, nor on nodes that start later. If all GPUs of a node are in use,
+    the check waits some minutes and then skips the node. In any case, each trial is limited to its share.
 
     Args:
         spec: The study.
-        resources: What a trial gets.
+        resources: Resources of one trial.
         data: The data set; a node without its store builds it.
-        fingerprint: Of the driver's data.
-        say: Told what was measured, and if it takes long.
-        device: Device to measure on; None takes CUDA, and measures nothing on a node where torch finds none.
+        fingerprint: Fingerprint of the driver's data.
+        say: Receives the result, and a line if the measurement takes long.
+        device: Device to measure on; None for CUDA. Nodes on which torch finds no GPU are skipped.
 
     Raises:
-        UserError: It does not fit; the message says which part it would fit. Or it could not be measured.
+        UserError: The trial does not fit; the message says which share would be enough. Or the measurement failed.
     """
     if resources.device_share == 1.0:
         return

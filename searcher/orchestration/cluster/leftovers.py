@@ -29,11 +29,11 @@ _LOOK_EVERY_S = 0.1
 
 @contextmanager
 def ended_with_this_process(folder: Path) -> Iterator[None]:
-    """End all processes of a session when the body ends, or this process does, however.
+    """Context manager: all processes of a session are killed when the body ends, or when this process ends in any way.
 
     Args:
-        folder: The session's scratch folder, which is removed then. Its processes have the path in their command line
-            or, as `SEARCHER_SCRATCH`, in their environment; this process has neither.
+        folder: Scratch folder of the session, which is deleted then. The session's processes have the path in their
+            command line or, as `SEARCHER_SCRATCH`, in their environment; this process has neither.
     """
     from searcher.child_environment import child_environment  # not where this file is run by itself
 
@@ -61,14 +61,14 @@ def ended_with_this_process(folder: Path) -> Iterator[None]:
 
 
 def end_processes(folder: str, *, within_s: float = _WITHIN_S) -> list[psutil.Process]:
-    """Kill every process of a session of this user, and those that they start meanwhile.
+    """Kill all of this user's processes of a session, including those started meanwhile, and return the survivors.
 
     Args:
-        folder: The session's scratch folder.
-        within_s: For how long to try.
+        folder: Scratch folder of the session.
+        within_s: Seconds to keep trying.
 
     Returns:
-        Those that are still there: the system keeps a process that waits for a disk.
+        The processes that still exist: the system keeps a process that waits for a disk.
     """
     give_up_at = time.monotonic() + within_s
     while found := [*_of_session(folder)]:

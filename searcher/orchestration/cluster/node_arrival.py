@@ -18,18 +18,17 @@ _LOOK_EVERY_S = 1.0
 
 
 def resources_once_there(wanted: ResourcesSection, say: Callable[[str], None]) -> TrialResources:
-    """Return the resources that one trial reserves on a joined cluster, as `trial_resources` does, after waiting for
-    nodes.
+    """Return the resources that one trial reserves, after waiting for nodes of the cluster if some are still to come.
 
-    A launch waits in two cases. Only a head without CPUs is up, as after `ray up` or at the beginning of a Slurm job.
-    Or the autoscaler is starting nodes. Else what is there is all, and what it lacks is said at once.
+    See `trial_resources`. A launch waits in two cases: only a head without CPUs is up, as after `ray up` or at the
+    beginning of a Slurm job; or the autoscaler is starting nodes. Otherwise a lack is an error at once.
 
     Args:
-        wanted: The study's.
-        say: Told once that it waits, and for what.
+        wanted: The resources in the study file.
+        say: Receives a line when the waiting begins.
 
     Raises:
-        UserError: No node that has come, or may come, has as much.
+        UserError: No node that has come, or may come, has these resources.
     """
     give_up_at = time.monotonic() + GIVE_UP_AFTER_S
     is_said = False

@@ -64,19 +64,19 @@ def check_nodes(
     plugins: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> None:
-    """Check every node that could run a trial, and let each build its store of the data where it has none.
+    """Check every node that could run a trial, and build the store of the data on nodes that lack it.
 
     Args:
-        resources: What a trial needs.
-        storage_root: The folder that must be the same one on every node; it is made if it is missing. Or the mirror of
-            an object store that all nodes must reach.
-        data: The data set, whose store each node builds once, under a lock.
-        fingerprint: Of the driver's data.
-        plugins: What the driver has imported, see `plugin_sources`.
-        say: Told what a person should know.
+        resources: Resources of one trial.
+        storage_root: Folder that must be the same on every node; created if it is missing. Or the mirror of an object
+            store that all nodes must reach.
+        data: The data set, whose store is built once on each node.
+        fingerprint: Fingerprint of the driver's data.
+        plugins: The plug-ins that the driver has imported, see `plugin_sources`.
+        say: Receives lines for the user.
 
     Raises:
-        UserError: Some cannot run trials of the study; one line for each.
+        UserError: Some nodes cannot run trials of the study; one line for each.
     """
     nodes = nodes_for(resources)
     with _probe_folder(storage_root) as (folder, nonce):
@@ -104,10 +104,10 @@ def check_nodes(
 
 
 def mark_storage(storage_root: Path, study: str) -> str:
-    """Write a new mark into the study's folder and return it, for `check_storage` on nodes that come later.
+    """Write a new random mark to the study's folder, and return it. `check_storage` uses it on later nodes.
 
     Raises:
-        UserError: It cannot be written.
+        UserError: The mark cannot be written.
     """
     mark = secrets.token_hex(16)
     try:
@@ -120,13 +120,13 @@ def mark_storage(storage_root: Path, study: str) -> str:
 
 
 def check_code(job: TrialJob) -> None:
-    """Import a trial's plug-ins, and check that this node trains with the driver's code.
+    """Import a trial's plug-ins on this node, and check that its code is the driver's.
 
-    A launch on one machine asks for no digest.
+    In a launch on one machine, the code is not compared.
 
     Raises:
-        NodeError: It has other code, or lacks a plug-in.
-        PluginError: This machine lacks a plug-in, which was there when the driver began.
+        NodeError: This node has other code, or lacks a plug-in.
+        PluginError: In a launch on one machine, a plug-in is missing although the driver had imported it.
     """
     problem = _import_problem(job.plugins)
     if problem is not None and job.code_digest is None:
@@ -140,10 +140,10 @@ def check_code(job: TrialJob) -> None:
 
 
 def check_storage(job: TrialJob) -> None:
-    """Check that this node's storage folder is the driver's. A launch on one machine has no mark.
+    """Check that the storage folder on this node is the driver's. A launch on one machine needs no check.
 
     Raises:
-        NodeError: It is not.
+        NodeError: It is another folder.
     """
     if job.storage_mark is None:
         return
@@ -166,8 +166,8 @@ def open_store(job: TrialJob) -> Store:
     """Return the store of a trial's data on this node.
 
     Raises:
-        NodeError: This node of a cluster lacks the data, or has others.
-        DataError: This machine does.
+        NodeError: This node of a cluster lacks the data, or has other data.
+        DataError: The same, in a launch on one machine.
     """
     try:
         return job.data.open(job.data_fingerprint)

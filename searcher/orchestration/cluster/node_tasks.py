@@ -22,17 +22,17 @@ def ask_nodes(
     within_s: float | None = None,
     say: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Run a task once on every node, at the same time, and return what each one answers.
+    """Run a function once on each of several nodes, at the same time, and return the results by node.
 
     Args:
-        nodes: Ray's identifier of each, and a name for people.
-        task: Called with `args` and the node's identifier.
-        args: Plain values.
-        within_s: For how long to wait for the answers, None for as long as it takes.
-        say: Called if the answers take long.
+        nodes: Name of each node for messages, by Ray's id of it.
+        task: Function to run; it is called with `args` and the node's id.
+        args: Arguments for the function, plain values.
+        within_s: Longest time to wait for the results, in seconds; None for no limit.
+        say: Called if the results take long; None for nobody.
 
     Returns:
-        The answers by node, or in a text why there is none; nodes that have left the cluster are left out.
+        The results by node; a text with the reason if a node gives none. Nodes that have left the cluster are left out.
     """
     # No CPU: it must not wait for a trial of somebody else's to end.
     remote = ray.remote(num_cpus=0, max_retries=0)(task)
@@ -45,12 +45,12 @@ def ask_nodes(
 
 
 def on_node(node: str) -> NodeAffinitySchedulingStrategy:
-    """Return how Ray is told to run something on this node and no other."""
+    """Return the Ray scheduling strategy for running something on a node with this id, and on no other."""
     return NodeAffinitySchedulingStrategy(node, soft=False)
 
 
 def answer_of(reference: Any, within_s: float | None = None) -> Any:
-    """Return the answer of a node's task, a text with the reason if there is none, or `GONE`."""
+    """Return the result of a node's task; a text with the reason if there is none; `GONE` if the node has left."""
     try:
         return ray.get(reference, timeout=None if within_s is None else 0)
     except (NodeDiedError, TaskUnschedulableError):

@@ -17,12 +17,12 @@ GIVE_UP_AFTER_S = 900.0
 
 
 class NodeWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Ends the run when nothing runs and no node that is left could run a trial. Ray Tune itself waits silently.
+    """Ray Tune callback that ends the run if no trial runs and no node could run one. Ray Tune would wait forever.
 
     Args:
-        resources: What one trial needs.
-        end: Ends the run, with the reason.
-        say: Told once per loss, and when a node is there again.
+        resources: Resources of one trial.
+        end: Called with the reason to end the run.
+        say: Receives a line when no node is left, and one when a node is back.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class NodeWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
         self._lost_since: float | None = None
 
     def on_step_end(self, iteration: int, trials: Sequence[Trial], **_: Any) -> None:  # noqa: ARG002
-        """Look at the cluster every few seconds; see `ray.tune.Callback.on_step_end`."""
+        """Check the cluster every few seconds; see `ray.tune.Callback.on_step_end`."""
         now = time.monotonic()
         if now < self._next_look:
             return

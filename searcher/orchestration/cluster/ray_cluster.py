@@ -39,13 +39,13 @@ TOKEN_REMEDY = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with
 
 @contextmanager
 def ray_cluster(address: str | None = None) -> Iterator[None]:
-    """Join the cluster at `address`, or start one on this machine and stop it at the end.
+    """Context manager that joins the Ray cluster at `address`, or starts one on this machine and stops it at the end.
 
-    A cluster of our own listens on loopback only and has no dashboard. It keeps its files in a scratch folder, and
-    inherits none of this process's secrets. One that was joined is left as it was found.
+    A cluster of our own listens on loopback only and has no dashboard. Its files are in a scratch folder, and it
+    inherits no secret of this process. A joined cluster is left unchanged.
 
     Raises:
-        UserError: There is no cluster at the address, or it refuses this process. Or one of our own could not write its
+        UserError: There is no cluster at the address, or it refuses this process. Or our own cluster cannot write its
             files, or does not start.
     """
     if ray.is_initialized():  # a notebook's own; it would be shut down at the end
@@ -189,13 +189,14 @@ def _no_token(error: Exception) -> UserError:
 
 
 def check_reachable(address: str | None) -> None:
-    """Knock at the head of a cluster and ask it for its version, in one call.
+    """Check that a cluster's head can be reached and has our version of Ray, with a single call.
 
-    With a wrong token or another server at the address, Ray itself tries for 20 to 80 s. It writes its attempts to the
-    terminal, and then may end the process (2.60).
+    With a wrong token, or another server at the address, Ray itself would try for 20 to 80 s, write its attempts to the
+    terminal, and perhaps end the process (2.60).
 
     Raises:
-        UserError: Nobody answers, it is not the address of a cluster's head, or it takes another token or version.
+        UserError: Nothing answers, the address is not that of a cluster's head, or the head requires another token or
+            version.
     """
     if address is None:
         return

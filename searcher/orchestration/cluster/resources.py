@@ -31,7 +31,7 @@ _KIND_OF_GPU = "accelerator_type:"
 
 @dataclass(frozen=True)
 class TrialResources:
-    """The resources that Ray reserves for one trial, or that a node has."""
+    """The resources that Ray reserves for one trial, or those of a node."""
 
     cpus: float
     gpus: float
@@ -39,16 +39,16 @@ class TrialResources:
 
     @property
     def device_share(self) -> float:
-        """Part of its GPU's memory that a trial may have: 1 unless trials share a GPU."""
+        """The share of a GPU's memory that a trial may use: 1 unless trials share a GPU."""
         return self.gpus if 0.0 < self.gpus < 1.0 else 1.0
 
     def to_ray(self) -> dict[str, float]:
-        """Return Ray's own names; nothing for what is not needed."""
+        """Return the resources by Ray's names; resources of 0 are left out."""
         optional = {"gpu": self.gpus, "memory": float(self.memory_bytes)}
         return {"cpu": self.cpus} | {name: amount for name, amount in optional.items() if amount}
 
     def holds(self, wanted: "TrialResources") -> bool:
-        """Return whether a node that has this could run such a trial, once it is idle."""
+        """Return whether an idle node with these resources could run a trial that needs `wanted`."""
         return (
             self.cpus >= wanted.cpus and self.gpus >= wanted.gpus and self.memory_bytes >= wanted.memory_bytes
         )
@@ -86,8 +86,7 @@ def trial_resources(wanted: ResourcesSection) -> TrialResources:
     """Return the resources that one trial reserves on the running cluster.
 
     All resources of a node count, not only the free ones, because a trial waits for a busy node. Nodes that an
-    autoscaler may still start count too, if it has reported its node groups to the cluster. No autoscaler of Ray 2.60
-    does.
+    autoscaler may start count, too, if it has reported its node groups to the cluster. No autoscaler of Ray 2.60 does.
 
     Raises:
         UserError: No node has these resources and none may come, so the first trial would wait forever.
@@ -120,23 +119,22 @@ def trial_resources(wanted: ResourcesSection) -> TrialResources:
 
 
 def has_workers() -> bool:
-    """Return whether some node that is there takes trials at all: the head of a cluster mostly has no CPUs."""
+    """Return whether some present node has CPUs for trials; the head of a cluster usually has none."""
     return any(offer.cpus for _, offer in _alive())
 
 
 def can_place(resources: TrialResources) -> bool:
-    """Return whether some node that is there, once it is idle, could run a trial."""
+    """Return whether some present node could run a trial when it is idle."""
     return any(offer.holds(resources) for _, offer in _alive())
 
 
 def nodes_for(resources: TrialResources) -> dict[str, str]:
-    """Return the nodes that are there and could run a trial: Ray's identifier of each, and a name for people."""
+    """Return the present nodes that could run a trial: a name for messages, by Ray's id of the node."""
     return {node["NodeID"]: _name(node) for node, offer in _alive() if offer.holds(resources)}
 
 
 def node_of_each_gpu(resources: TrialResources) -> dict[str, str]:
-    """Return one node for every kind of GPU, of the present nodes that could run a trial, in the form of
-    `nodes_for`."""
+    """Return one node for each kind of GPU among the present nodes that could run a trial, like `nodes_for`."""
     kinds: dict[str, dict[str, Any]] = {}
     for node, offer in _alive():
         if offer.gpus and offer.holds(resources):
@@ -146,14 +144,14 @@ def node_of_each_gpu(resources: TrialResources) -> dict[str, str]:
 
 
 def num_places(resources: TrialResources) -> int:
-    """Return how many trials the nodes that are there now have room for, once they are idle."""
+    """Return how many trials the present nodes could run at the same time when they are idle."""
     return sum(offer.times(resources) for _, offer in _alive())
 
 
 def num_concurrent(wanted: ResourcesSection, resources: TrialResources) -> int:
-    """Return how many trials can run at a time on the cluster that is running, and as far as it may grow.
+    """Return how many trials the cluster could run at the same time, including nodes that it may still start.
 
-    Where it may grow without limit, that is `sys.maxsize` or more.
+    It is `sys.maxsize` or more if the cluster may grow without limit.
     """
     fitting = max(
         num_places(resources), sum(group.at_most * group.offer.times(resources) for group in _to_come())

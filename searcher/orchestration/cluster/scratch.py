@@ -33,13 +33,13 @@ _RAYS = "r"
 
 @contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Yield an empty folder; it is gone afterwards, and so are those of killed processes.
+    """Context manager that yields a new empty folder, and deletes it at the end, with those of killed processes.
 
-    Nobody but this user may enter it.
+    Only this user may enter the folder.
 
     Args:
-        parent: Its parent folder, on this machine's own disk or in a folder that no other machine uses. It is made if
-            it is missing. None takes the folder for temporary files.
+        parent: Folder in which it is created, on this machine's own disk or used by no other machine; created if it is
+            missing. None for the folder for temporary files.
     """
     if parent is None:
         parent = temporary_folder()
@@ -54,10 +54,10 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def temporary_folder() -> Path:
-    """Return the folder for temporary files: TMPDIR, or what the system has for it.
+    """Return the folder for temporary files: TMPDIR, or the system's.
 
     Raises:
-        UserError: None of them is there and can be written.
+        UserError: None of these folders exists and is writable.
     """
     try:
         return Path(tempfile.gettempdir())
@@ -69,7 +69,7 @@ def temporary_folder() -> Path:
 
 
 def homeless() -> bool:
-    """Return whether this user has no home: neither `HOME` nor an entry in /etc/passwd."""
+    """Return whether this user has no home folder: neither `HOME` nor an entry in /etc/passwd."""
     try:
         Path.home()
     except RuntimeError:
@@ -78,7 +78,7 @@ def homeless() -> bool:
 
 
 def give_home() -> None:
-    """Let this process and its children have a scratch folder for their home, until this process ends.
+    """Use a scratch folder as home of this process and its children, until this process ends.
 
     Ray (2.60) expands `~` when it is imported and keeps a token there; torch asks for the user's name.
     """
@@ -90,13 +90,14 @@ def give_home() -> None:
 
 @contextmanager
 def short_scratch_folder() -> Iterator[Path]:
-    """Yield an empty folder for Ray, whose path is short enough for Ray's sockets.
+    """Context manager that yields an empty folder for Ray, with a path short enough for Ray's sockets.
 
-    Ray makes it and its content writable for everybody (mode 0777). So it is in a folder that only this user may enter.
-    The folder for temporary files is taken if its path is short enough and it has room, else `/tmp`.
+    Ray makes the folder and its content writable for everybody (mode 0777), so it is in a folder that only this user
+    may enter. It is in the folder for temporary files if the path is short enough and there is room, otherwise in
+    `/tmp`.
 
     Raises:
-        UserError: The paths of both are too long, or neither can be written or has room.
+        UserError: Both paths are too long, not writable, or without room.
     """
     problems = []
     for parent in dict.fromkeys([temporary_folder(), Path("/tmp")]):

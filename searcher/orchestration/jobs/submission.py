@@ -35,7 +35,7 @@ _SERVER_PROBLEM = "Request failed with status code 5"
 
 @dataclass
 class Job:
-    """A job of a cluster, seen from anywhere that reaches the cluster's dashboard."""
+    """A Ray job, accessed through its cluster's dashboard."""
 
     id: str
     """The submission id, which `ray job` takes too."""
@@ -45,10 +45,10 @@ class Job:
     _num_read: int = 0
 
     def read(self) -> str:
-        """Return the output of its driver since the last call.
+        """Return the output of the job's driver since the last call.
 
         Raises:
-            UserError: The cluster does not answer.
+            UserError: The cluster does not respond.
         """
         with _Errors(self.dashboard):
             text: str = self._client.get_job_logs(self.id)
@@ -56,20 +56,20 @@ class Job:
         return added
 
     def is_over(self) -> bool:
-        """Return whether it has ended, however.
+        """Return whether the job has ended, successfully or not.
 
         Raises:
-            UserError: The cluster does not answer.
+            UserError: The cluster does not respond.
         """
         with _Errors(self.dashboard):
             status: JobStatus = self._client.get_job_status(self.id)
         return bool(status.is_terminal())
 
     def exit_code(self) -> int | None:
-        """Return its driver's exit code; None while it runs, and where it never began.
+        """Return the exit code of the job's driver; None while it runs, or if it never started.
 
         Raises:
-            UserError: The cluster does not answer.
+            UserError: The cluster does not respond.
         """
         with _Errors(self.dashboard):
             code: int | None = self._client.get_job_info(self.id).driver_exit_code
@@ -77,18 +77,19 @@ class Job:
 
 
 def submit(address: str, study: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Job:
-    """Let a cluster run `searcher` on its head node, and return the job.
+    """Run `searcher` on the head node of a cluster as a Ray job, and return the job.
 
-    Its `searcher` is the first on the PATH with which Ray was started there, otherwise the one next to this Python.
+    The job uses the `searcher` that is first on the PATH with which Ray was started there, otherwise the one next to
+    this Python.
 
     Args:
         address: HOST:PORT of the cluster's head, or the URL of its dashboard.
         study: Name of the study; part of the job's name.
-        arguments: Of `searcher`. Everybody who reaches the dashboard can read them.
-        environment: Variables for the driver; in the same way.
+        arguments: Command-line arguments of `searcher`. Everybody who reaches the dashboard can read them.
+        environment: Environment variables for the driver, equally readable.
 
     Raises:
-        UserError: The cluster cannot be reached, has no job API, or takes another token.
+        UserError: The cluster cannot be reached, has no job API, or requires another token.
     """
     client, dashboard = _client(address)
     if "://" not in address:
@@ -116,10 +117,10 @@ def submit(address: str, study: str, arguments: Sequence[str], environment: Mapp
 
 
 def find_job(address: str, job: str) -> Job:
-    """Return a job by its id.
+    """Return the job with an id.
 
     Raises:
-        UserError: The cluster cannot be reached, takes another token, or does not know the job.
+        UserError: The cluster cannot be reached, requires another token, or has no such job.
     """
     client, dashboard = _client(address)
     with _Errors(dashboard):
@@ -128,7 +129,7 @@ def find_job(address: str, job: str) -> Job:
 
 
 def current_job() -> str | None:
-    """Return the id of the job whose driver this process is; None if it is no job."""
+    """Return the id of the Ray job of which this process is the driver; None if it is no job."""
     config = json.loads(os.environ.get(JOB_CONFIG_VARIABLE) or "{}")
     job = config.get("metadata", {}).get("job_submission_id")
     return None if job is None else str(job)

@@ -25,12 +25,12 @@ _NORMAL = 1.4826
 
 
 def running_best(curve: Mapping[int, float], num_epochs: int, *, is_whole: bool) -> Array:
-    """Return the highest value up to each epoch, float[num_epochs], NaN after the last report.
+    """Return the best value up to each epoch of a trial, float[num_epochs], NaN after the last report.
 
     Args:
-        curve: Value by epoch, from 1 on; higher is better, values that are not finite do not count.
-        num_epochs: Epochs of the longest trial.
-        is_whole: Whether the trial finished; then its best value also stands for later epochs.
+        curve: Value by epoch, from 1; higher is better, values that are not finite are ignored.
+        num_epochs: Number of epochs of the longest trial.
+        is_whole: Whether the trial finished; then its best value is also used for later epochs.
     """
     found = np.full(num_epochs, np.nan)
     last = 0
@@ -46,12 +46,12 @@ def running_best(curve: Mapping[int, float], num_epochs: int, *, is_whole: bool)
 
 
 def predicted_finals(best: Array) -> tuple[Array, Array]:
-    """Return what each trial would reach by the last epoch, float[N], and its standard deviation, float[N].
+    """Return the predicted best value of each trial at the last epoch, and its standard deviation, float[N] each.
 
     The deviation is 0 for a trial that finished; both are NaN for one without a value.
 
     Args:
-        best: Rows of `running_best`, float[N, E].
+        best: float[N, E], the result of `running_best` for each trial.
     """
     num_epochs = best.shape[1]
     has_value = ~np.isnan(best)

@@ -16,13 +16,13 @@ _SIDE = math.sqrt(0.5)
 
 
 class Encoding:
-    """Encodes a search space.
+    """Converts parameters of a search space to points of numbers, and back.
 
-    A point is float[D], a place for each parameter in the order of the space. Of a range it is 0 .. 1, on the scale
-    of its sampling. Of a choice it is the index. It is NaN if the condition of the parameter does not hold.
+    A point is float[D], a number for each parameter in the order of the space. For a range it is 0 .. 1, on the range's
+    scale; for a choice it is the index. It is NaN if the condition of the parameter does not hold.
 
     Args:
-        space: What is searched.
+        space: The search space.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -42,12 +42,12 @@ class Encoding:
         ]
 
     def at(self, units: Array) -> Array:
-        """Return points of the unit cube, float[N, D], with choices' places as indices."""
+        """Return points, float[N, D], for positions in the unit cube: the numbers of choices become indices."""
         counts = self.num_choices
         return np.where(counts > 0, np.minimum(np.floor(units * counts), np.maximum(counts - 1, 0)), units)
 
     def points(self, params: Sequence[Mapping[str, Value]]) -> Array:
-        """Return configurations as points, float[N, D]; a value outside its range lies at its edge."""
+        """Return sets of parameters as points, float[N, D]; a value outside its range is moved to the nearest end."""
         found = np.full((len(params), len(self.parameters)), np.nan)
         for row, chosen in zip(found, params, strict=True):
             for num, parameter in enumerate(self.parameters):
@@ -56,7 +56,7 @@ class Encoding:
         return found
 
     def snapped(self, points: Array) -> Array:
-        """Return points moved to what can be chosen, with NaN where a condition does not hold."""
+        """Return points moved to the nearest values that can be chosen, with NaN where a condition does not hold."""
         points = points.copy()
         for num, parameter in enumerate(self.parameters):
             if (places := self._grids[num]) is not None:
@@ -72,7 +72,7 @@ class Encoding:
         return points
 
     def params(self, point: Array) -> dict[str, Value]:
-        """Return a point as a configuration."""
+        """Return the parameters of a point."""
         return {
             each.name: _value(each.domain, float(place))
             for each, place in zip(self.parameters, point, strict=True)
@@ -80,7 +80,10 @@ class Encoding:
         }
 
     def columns(self, points: Array) -> Array:
-        """Return points as a kernel compares them, float[N, C]: choices become columns, NaN the middle."""
+        """Return points in the form that the kernel compares, float[N, C].
+
+        Each value of a choice has a column of its own; NaN becomes the middle of the range.
+        """
         found = np.zeros((len(points), len(self.groups)))
         first = 0
         for num, count in enumerate(self.num_choices):

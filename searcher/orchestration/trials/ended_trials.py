@@ -9,26 +9,26 @@ __all__ = ["EndedTrials"]
 
 
 class EndedTrials(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Empties what Ray Tune remembers of a trial once it has ended.
+    """Ray Tune callback that frees the memory that Ray Tune uses for trials that have ended.
 
-    Ray Tune (2.60) keeps three copies of its configuration, its last result and averages of every metric. It needs them
-    to restore a run and for its result tables. We use neither, the database has it all, and a driver of thousands of
-    trials would grow by them.
+    Ray Tune (2.60) keeps three copies of a trial's configuration, its last result and averages of every metric, for
+    restoring a run and for result tables. We use neither, because the database has everything, and a driver of
+    thousands of trials would grow.
     """
 
     def __init__(self) -> None:
         self._ended: list[Trial] = []
 
     def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:
-        """Remember it: callbacks that are called after this one may still read it."""
+        """Note the trial, to free its memory later: callbacks that are called after this one may still read it."""
         self._ended.append(trial)
 
     def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
-        """Remember it, for the same reason."""
+        """Note the trial, to free its memory later."""
         self._ended.append(trial)
 
     def on_step_end(self, **_: Any) -> None:
-        """Empty those that were remembered."""
+        """Free the memory of the noted trials."""
         while self._ended:
             trial = self._ended.pop()
             trial.config, trial.evaluated_params, trial._Trial__unresolved_config = {}, {}, {}

@@ -52,12 +52,12 @@ _NUM_FINER, _FINER_WIDTHS = 16, (0.1, 0.03, 0.01)
 
 
 class FastGPSampler(BaseSampler):
-    """Proposes points of a search space by Gaussian process.
+    """An Optuna sampler that proposes points by a Gaussian process; `fast-gp` in study files.
 
     Args:
-        space: What is searched.
-        n_startup_trials: Trials of a scrambled Sobol sequence before it learns.
-        seed: Of all that is random.
+        space: The search space.
+        n_startup_trials: Number of trials from a scrambled Sobol sequence before the process is used.
+        seed: Seed of everything random.
     """
 
     def __init__(self, space: SearchSpace, *, n_startup_trials: int, seed: int) -> None:
@@ -71,14 +71,14 @@ class FastGPSampler(BaseSampler):
         self._num_fitted = 0
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return all parameters; those whose condition does not hold are not asked for."""
+        """Return the distributions of all parameters, including those whose condition may not hold."""
         del study, trial
         return dict(self._distributions)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return a value for every parameter whose conditions hold.
+        """Return a proposed value for every parameter whose conditions hold.
 
         See `optuna.samplers.BaseSampler.sample_relative`.
         """
@@ -101,7 +101,7 @@ class FastGPSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return a random value, of a parameter that the space did not have.
+        """Return a random value for a parameter that is not in the search space.
 
         See `optuna.samplers.BaseSampler.sample_independent`.
         """
@@ -111,6 +111,31 @@ class FastGPSampler(BaseSampler):
         self, directions: Sequence[StudyDirection], told: list[FrozenTrial], running: list[FrozenTrial]
     ) -> Array:
         """Return the point with the highest expected improvement, float[D]."""
+        point, _, _ = self._searched(directions, told, running)
+        return point
+
+    def gain(self, study: Study) -> float | None:
+        """Return the expected improvement by the best proposal; None if there are too few trials.
+
+        It is in units of the objective.
+
+        Args:
+            study: A study with one objective.
+        """
+        told = [
+            each
+            for each in study.get_trials(deepcopy=False)
+            if each.state == TrialState.COMPLETE and math.isfinite(each.values[0])
+        ]
+        if len(told) < max(2, self._num_startup):
+            return None
+        _, log_gain, scale = self._searched(study.directions, told, [])
+        return math.exp(log_gain) * scale
+
+    def _searched(
+        self, directions: Sequence[StudyDirection], told: list[FrozenTrial], running: list[FrozenTrial]
+    ) -> tuple[Array, float, float]:
+        """Return the best point, the logarithm of its expected improvement, and what its unit is worth."""
         signs = [1.0 if each == StudyDirection.MAXIMIZE else -1.0 for each in directions]
         objectives = np.array([each.values for each in told]) * signs
         values = objectives[:, 0] if len(signs) == 1 else self._weighed(objectives)
@@ -120,7 +145,7 @@ class FastGPSampler(BaseSampler):
             )
             told, values = [told[num] for num in kept], values[kept]
         spreads = np.array([float(each.user_attrs.get(STD, 0.0)) for each in told])
-        values, spreads = _standardised(values, spreads)
+        values, spreads, scale = _standardised(values, spreads)
         encoding = self._encoding
         points = encoding.points([each.params for each in told])
         posterior = self._posterior(encoding.columns(points), values, spreads)
@@ -136,7 +161,7 @@ class FastGPSampler(BaseSampler):
                 encoding.groups,
                 posterior.theta,
             )
-        return self._best(posterior, incumbent, points[np.argsort(-means)[:5]])
+        return *self._best(posterior, incumbent, points[np.argsort(-means)[:5]]), scale
 
     def _weighed(self, objectives: Array) -> Array:
         """Return one value for several objectives, by new weights each time: ParEGO (Knowles 2006), float[N]."""
@@ -157,7 +182,7 @@ class FastGPSampler(BaseSampler):
             self._num_fitted = num
         return given(columns, values, spreads, self._encoding.groups, self._theta)
 
-    def _best(self, posterior: Posterior, incumbent: float, best_trials: Array) -> Array:
+    def _best(self, posterior: Posterior, incumbent: float, best_trials: Array) -> tuple[Array, float]:
         encoding = self._encoding
         anywhere = encoding.at(self._rng.random((_NUM_ANYWHERE, len(encoding.parameters))))
         near = [self._near(best_trials, width, _NUM_NEAR) for width in _NEAR_WIDTHS]
@@ -168,7 +193,8 @@ class FastGPSampler(BaseSampler):
             finer = encoding.snapped(self._near(candidates[order], width, _NUM_FINER))
             candidates = np.concatenate([candidates[order], finer])
             scores = np.concatenate([scores[order], self._scores(posterior, finer, incumbent)])
-        return np.asarray(candidates[int(np.argmax(scores))])
+        best = int(np.argmax(scores))
+        return np.asarray(candidates[best]), float(scores[best])
 
     def _near(self, points: Array, width: float, count: int) -> Array:
         """Return points, `count` for each, with some of their places moved; one that has none gets one at random."""
@@ -184,12 +210,12 @@ class FastGPSampler(BaseSampler):
         return _log_expected_improvement((mean - incumbent) / std) + np.log(std)
 
 
-def _standardised(values: Array, spreads: Array) -> tuple[Array, Array]:
-    """Return values, cut below, and their spreads in units of the values' standard deviation."""
+def _standardised(values: Array, spreads: Array) -> tuple[Array, Array, float]:
+    """Return values, cut below, and their spreads in units of the values' standard deviation; and that one."""
     lower, middle = np.quantile(values, [0.25, 0.5])
     values = np.maximum(values, middle - _CUT * (values.max() - lower))
     scale = max(float(np.std(values)), 1e-12)
-    return (values - values.mean()) / scale, np.minimum(spreads / scale, _LARGEST_SPREAD)
+    return (values - values.mean()) / scale, np.minimum(spreads / scale, _LARGEST_SPREAD), scale
 
 
 def _log_expected_improvement(z: Array) -> Array:

@@ -24,10 +24,10 @@ class _Search(Protocol):
 
     @property
     def running(self) -> Mapping[str, int]:
-        """Ray's identifiers of the trials that run, and their numbers."""
+        """The numbers of the running trials, by Ray's ids."""
 
     def expect_loss(self, number: int, why: str) -> None:
-        """Take note of why a trial's worker is about to be gone."""
+        """Record why a trial's worker is about to be killed."""
 
 
 @dataclass
@@ -41,17 +41,18 @@ class _Silence:
 
 
 class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Kills the worker of a trial whose heartbeat has stopped for longer than the worker said that it may.
+    """Ray Tune callback that kills the worker of a trial without a heartbeat for longer than the worker's own limit.
 
-    Time in which the driver itself stood still, in a machine that was paused say, does not count.
+    Time in which the driver itself stood still, for example on a paused machine, does not count.
 
     Args:
-        search: The search algorithm.
-        say: Told at half of the time, and when a worker is killed.
-        seen: Told what each trial does, every few seconds.
-        read: Returns a trial's newest beat.
-        kill: Kills the worker with that identifier of Ray's.
-        clock: Returns seconds.
+        search: The search algorithm, which knows the running trials.
+        say: Receives a line at half of the limit, and one when a worker is killed.
+        seen: Called every few seconds with each trial's present action, its newest measured epoch and the objective
+            after that; 0 and None before the first.
+        read: Function that returns a trial's newest heartbeat.
+        kill: Function that kills the worker with an actor id.
+        clock: Function that returns seconds.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
         search: _Search,
         say: Callable[[str], None],
         *,
-        seen: Callable[[int, Doing], None] = lambda _number, _doing: None,
+        seen: Callable[[int, Doing, int, float | None], None] = lambda *_: None,
         read: Callable[[int], Beat | None] = read_beat,
         kill: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -70,7 +71,7 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
         self._silences: dict[int, _Silence] = {}
 
     def on_step_end(self, **_: Any) -> None:
-        """Look at all trials every few seconds."""
+        """Check the heartbeats of all running trials every few seconds."""
         now = self._clock()
         passed_s = now - self._looked_at
         if passed_s < _LOOK_EVERY_S:
@@ -82,7 +83,7 @@ class HangWatch(tune.Callback):  # type: ignore[misc]  # ray ships no types
             beat = self._read(number)
             if beat is not None:
                 if beat.doing is not None:
-                    self._seen(number, beat.doing)
+                    self._seen(number, beat.doing, beat.epoch, beat.value)
                 self._look(number, beat, min(passed_s, 2 * _LOOK_EVERY_S))
 
     def _forget(self, numbers: Iterable[int]) -> None:

@@ -31,7 +31,7 @@ _OF_ANY_FIRST = 6.0
 
 @dataclass(frozen=True)
 class Beat:
-    """A sign of life."""
+    """A heartbeat of a worker: its present action, and how long that may take."""
 
     count: int
     """How many there were before."""
@@ -43,15 +43,20 @@ class Beat:
     """Ray's identifier of the worker, in hexadecimal digits."""
     doing: Doing | None = None
     """The kind of what is done; None while it waits for its driver."""
+    epoch: int = 0
+    """The newest epoch whose value the worker knows, 0 before the first. The driver may not have it yet."""
+    value: float | None = None
+    """The objective after that epoch."""
 
 
 class Heartbeat:
-    """Writes the signs of life of one trial. An `Alive`.
+    """Writes the heartbeats of one trial; an `Alive`.
 
     Args:
-        number: The trial's.
-        limit_s: What the study allows for a step; 0 for no limit: then nothing is written.
-        extra_s: Seconds that writing files may take beyond that, as a worker waits for an object store.
+        number: Number of the trial.
+        limit_s: The study's time limit for a step in seconds; 0 for no limit, then nothing is written.
+        extra_s: Additional seconds for writing files, because a worker waits for an object store that cannot be
+            reached.
     """
 
     def __init__(self, number: int, limit_s: float, *, extra_s: float = 0.0) -> None:
@@ -63,6 +68,8 @@ class Heartbeat:
         self._begun_at = 0.0
         self._beat: Beat | None = None
         self._count = 0
+        self._epoch = 0
+        self._value: float | None = None
         self._written = -1
         self._writing = threading.Lock()
         self._closed = threading.Event()
@@ -81,15 +88,24 @@ class Heartbeat:
         if has_waited:  # at once: a worker that stops now must not be taken for one that waits for its driver
             self._write()
 
+    def measured(self, epoch: int, value: float) -> None:
+        """Include an epoch's value in the next heartbeats: the driver gets the report itself only after later steps.
+
+        Args:
+            epoch: Number of the epoch, from 1.
+            value: Value of the objective after the epoch.
+        """
+        self._epoch, self._value = epoch, value
+
     def wait(self) -> None:
-        """Say that the worker waits for its driver: at once, since the driver may be slow to come back."""
+        """Write a heartbeat that says that the worker waits for its driver; immediately, as the wait may be long."""
         self._note_time(time.monotonic())
         self._doing = None
         self._next("waiting for its driver", 0.0)
         self._write()
 
     def limit_of(self, doing: Doing) -> float:
-        """Return after how many seconds without a sign of life such a thing is taken for hanging."""
+        """Return the seconds without heartbeat after which an action is taken to hang."""
         longest = self._longest.get(doing)
         if longest is None:
             limit_s = self._limit_s * _OF_FIRST.get(doing, _OF_ANY_FIRST)
@@ -98,7 +114,7 @@ class Heartbeat:
         return limit_s + (self._extra_s if doing == "files" else 0.0)
 
     def close(self) -> None:
-        """Write nothing more. Safe to call again."""
+        """Stop writing heartbeats. May be called again."""
         self._closed.set()
         if self._thread is not None:
             self._thread.join(_WRITE_EVERY_S)
@@ -109,7 +125,7 @@ class Heartbeat:
 
     def _next(self, detail: str, limit_s: float) -> None:
         self._count += 1
-        self._beat = Beat(self._count, detail, limit_s, self._actor, self._doing)
+        self._beat = Beat(self._count, detail, limit_s, self._actor, self._doing, self._epoch, self._value)
 
     def _keep_writing(self) -> None:
         while not self._closed.wait(_WRITE_EVERY_S):
@@ -127,7 +143,7 @@ class Heartbeat:
 
 
 def read_beat(number: int) -> Beat | None:
-    """Return a trial's newest sign of life, in the driver; None if there is none, or the cluster's head is away."""
+    """Return a trial's newest heartbeat, for the driver; None if there is none, or the head cannot be reached."""
     with suppress(RayError, RuntimeError, OSError):
         text = read_key(_key(number), namespace=_NAMESPACE)
         return None if text is None else Beat(**json.loads(text))
@@ -135,7 +151,7 @@ def read_beat(number: int) -> Beat | None:
 
 
 def forget_beat(number: int) -> None:
-    """Remove a trial's signs of life, in the driver."""
+    """Delete a trial's heartbeats, for the driver."""
     if not ray.is_initialized():
         return
     with suppress(RayError, RuntimeError, OSError):

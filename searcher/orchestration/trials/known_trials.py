@@ -32,15 +32,15 @@ STD = "std"
 
 
 class KnownTrials:
-    """The trials that a sampler learns from. They have numbers of their own.
+    """The trials from which an Optuna sampler learns, as a study in memory with its own numbers.
 
     Args:
-        space: What can be proposed; trials outside it are not for the sampler.
-        sampler: Proposes trials.
-        stopped: What it is told of a stopped trial.
-        directions: Of the objectives.
-        num_epochs: Epochs of the longest trial.
-        grace_epochs: Epochs after which a running trial's value is predicted.
+        space: The search space; trials outside it are not passed to the sampler.
+        sampler: Sampler that proposes trials.
+        stopped: How stopped trials are passed to the sampler.
+        directions: Direction of each objective.
+        num_epochs: Number of epochs of the longest trial.
+        grace_epochs: Number of epochs after which a running trial's value is predicted.
     """
 
     def __init__(
@@ -73,27 +73,27 @@ class KnownTrials:
         self._is_changed = False
 
     def ask(self) -> tuple[int, dict[str, Value]]:
-        """Return the number of a new running trial and the parameters that the sampler proposes."""
-        self._revise()
+        """Return the number of a new running trial, and the parameters that the sampler proposes."""
+        self.revise()
         trial = self.study.ask()
         return trial.number, self._space.suggest(trial)
 
     def remarks(self, number: int) -> dict[str, Any]:
-        """Return what the sampler wrote down about a trial when it proposed it, for `began`.
+        """Return what the sampler stored about a trial when it proposed it, as an argument for `began`.
 
-        Numbers and lists of numbers alone: `CmaEsSampler` writes its state as a pickle in a text, which no database
-        may bring back. It learns the generations again from their trials.
+        Only numbers and lists of numbers are returned. `CmaEsSampler` stores its state as a pickle in a text, which
+        must not be loaded from a database. It learns the generations again from their trials.
         """
         written = self.study.get_trials(deepcopy=False)[number].system_attrs
         return {key: value for key, value in written.items() if _is_numeric(value)}
 
     def began(self, params: Mapping[str, Value], remarks: Mapping[str, Any] | None = None) -> int:
-        """Take in a running trial that this sampler did not propose and return its number.
+        """Add a running trial that this sampler did not propose, and return its number.
 
         Args:
-            params: Its parameters.
-            remarks: What the sampler of an earlier launch wrote down about it. Samplers that breed one generation
-                from another, `NSGAIISampler` and `CmaEsSampler`, find the generations by it.
+            params: Parameters of the trial.
+            remarks: What the sampler of an earlier launch stored about the trial; None for nothing. Samplers that breed
+                generations, such as `NSGAIISampler` and `CmaEsSampler`, need it to find them.
         """
         return self._add(TrialState.RUNNING, params, remarks)
 
@@ -105,14 +105,14 @@ class KnownTrials:
         by_epoch: Mapping[int, float | None],
         remarks: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take in a trial of an earlier launch or of a parent; arguments as of `began` and `ended`.
+        """Add a trial of an earlier launch or of a parent study.
 
         Args:
-            params: As for `began`.
-            state: As for `ended`.
-            values: As for `ended`.
-            by_epoch: As for `ended`.
-            remarks: As for `began`.
+            params: Parameters of the trial.
+            state: State of the trial.
+            values: All objectives of a COMPLETE trial.
+            by_epoch: The first objective after each epoch, from 1.
+            remarks: See `began`.
         """
         curve = _finite(by_epoch)
         if state == TrialState.COMPLETE:
@@ -143,7 +143,7 @@ class KnownTrials:
         return number
 
     def failed(self, number: int) -> None:
-        """Take in that a running trial came to nothing."""
+        """Record that a running trial failed."""
         if number in self._predicted:
             self._predicted.remove(number)
             self._curves.pop(number)
@@ -153,11 +153,11 @@ class KnownTrials:
             self.study.tell(number, state=TrialState.FAIL)
 
     def reached(self, number: int, by_epoch: Mapping[int, float | None]) -> None:
-        """Take in how far a running trial has come.
+        """Record the values of a running trial so far.
 
         Args:
-            number: The trial.
-            by_epoch: The first objective after each epoch, from 1 on.
+            number: Number of the trial.
+            by_epoch: The first objective after each epoch, from 1.
         """
         curve = _finite(by_epoch)
         if self._predicts and curve and max(curve) >= self._grace_epochs:
@@ -166,13 +166,13 @@ class KnownTrials:
     def ended(
         self, number: int, state: TrialState, values: Sequence[float], by_epoch: Mapping[int, float | None]
     ) -> None:
-        """Take in the end of a running trial.
+        """Record the end of a running trial.
 
         Args:
-            number: The trial.
+            number: Number of the trial.
             state: COMPLETE, PRUNED, or FAIL.
-            values: All objectives of a COMPLETE one.
-            by_epoch: The first objective after each epoch, from 1 on.
+            values: All objectives of a COMPLETE trial.
+            by_epoch: The first objective after each epoch, from 1.
         """
         curve = _finite(by_epoch)
         if state == TrialState.COMPLETE:
@@ -201,7 +201,7 @@ class KnownTrials:
         self._predict(number, curve)
 
     def _predict(self, number: int, curve: Mapping[int, float]) -> None:
-        """Give a trial that has not come to its end a predicted value."""
+        """Give a trial that has not finished a predicted value."""
         self._predicted.add(number)
         self._keep(number, curve, is_whole=False)
 
@@ -217,8 +217,8 @@ class KnownTrials:
         self._curves[number] = running_best(better, self._num_epochs, is_whole=is_whole)
         self._is_changed = True
 
-    def _revise(self) -> None:
-        """Predict again what the stopped trials would have reached."""
+    def revise(self) -> None:
+        """Update the predicted final values of the stopped trials."""
         if not self._is_changed or not self._predicted:
             return
         self._is_changed = False

@@ -26,9 +26,9 @@ _SENTENCE = re.compile(r"(?<=\.) ")
 
 @contextmanager
 def each_loss_is_its_trials() -> Iterator[None]:
-    """Let every error of a trial's actor, of any class, be that trial's while the body runs.
+    """Context manager in which an error of an actor fails only the actor's own trial.
 
-    Ray Tune (2.60) ends the whole run when a task of an actor fails with anything but `RayActorError` or
+    Ray Tune (2.60) would end the whole run if a task of an actor fails with anything but `RayActorError` or
     `RayTaskError`: the `OutOfMemoryError` of its memory monitor, a lost object, a lost owner.
     """
     with task_failures_turned(_as_a_lost_actor):
@@ -46,7 +46,7 @@ def _as_a_lost_actor(actor: Any, exception: Exception) -> Exception:
 
 
 def last_error(trial: Trial) -> str:
-    """Return the newest error of a trial in Ray Tune's words, of several lines; empty if there is none to read."""
+    """Return the newest error of a trial as Ray Tune reports it, several lines; empty if there is none."""
     try:
         text = Path(trial.error_file).read_text(errors="replace")
     except (OSError, TypeError):
@@ -55,13 +55,12 @@ def last_error(trial: Trial) -> str:
 
 
 def cause_of(error: str) -> str:
-    """Return in one line why a worker is gone, from Ray's words about it.
+    """Return the reason why a worker was lost, in one line, from Ray's error message.
 
-    Ray puts identifiers first and the cause last; the text of an exception stands below its traceback, between colour
-    codes.
+    Ray puts ids first and the cause last; an exception's text is below its traceback, between colour codes.
 
     Args:
-        error: Ray's text of the error.
+        error: Ray's error message.
     """
     text = _COLOUR.sub("", error)
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]

@@ -14,7 +14,7 @@ __all__ = ["TrialJob", "TrialMessage"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrialJob:
-    """Everything a worker needs to run one trial."""
+    """Everything that a worker needs to run one trial."""
 
     number: int
     config: Mapping[str, Any]
@@ -50,7 +50,7 @@ class TrialJob:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialMessage:
-    """One epoch's report, or the failure that ended the trial."""
+    """The report of one epoch, or the failure that ended the trial, from a worker to the driver."""
 
     epoch: int = 0
     metrics: Mapping[str, float] | None = None

@@ -16,7 +16,6 @@ from searcher.ledger.records import TrialRecord
 from searcher.ledger.study_ledger import Proposal, StudyLedger
 from searcher.orchestration.trials.known_trials import KnownTrials
 from searcher.orchestration.trials.samplers import build_sampler
-from searcher.orchestration.trials.scheduler import max_epochs
 from searcher.study.parts import SAMPLERS
 from searcher.study.space import SearchSpace, Value
 from searcher.study.spec import StudySpec
@@ -30,25 +29,25 @@ _MAX_KNOWN = 10
 
 
 def is_needed(spec: StudySpec, imported: Sequence[TrialRecord]) -> bool:
-    """Return whether a study needs an `Proposer`; otherwise its sampler proposes trials, on the study's own tables.
+    """Return whether a study needs a `Proposer`; otherwise its sampler proposes trials from Optuna's tables directly.
 
-    Narrowed studies need one, and studies with trials of a parent or with several objectives. So do samplers that
-    learn from COMPLETE trials alone: they get predicted values of the stopped ones.
+    A proposer is needed for narrowed studies, with trials of a parent, and with several objectives. It is also needed
+    for samplers that learn from COMPLETE trials only: they get predicted values of the stopped ones.
 
     Args:
         spec: The study.
-        imported: The parent's trials inside its space.
+        imported: The parent's trials that are inside the study's space.
     """
     predicts = SAMPLERS[spec.search.sampler].stopped == "predicted"
     return bool(imported or spec.space.is_narrowed or spec.study.secondary_objectives or predicts)
 
 
 class Proposer:
-    """Proposes the trials of a study.
+    """Proposes the trials of a study whose sampler works on a study in memory.
 
     Args:
-        ledger: Of the study.
-        imported: The parent's trials inside the narrowed space.
+        ledger: The study in the database.
+        imported: The parent's trials that are inside the narrowed space.
     """
 
     def __init__(self, ledger: StudyLedger, imported: Sequence[TrialRecord]) -> None:
@@ -62,7 +61,7 @@ class Proposer:
             build_sampler(spec, num_trials=num_trials, space=self._box),
             stopped=SAMPLERS[spec.search.sampler].stopped,
             directions=spec.directions,
-            num_epochs=max_epochs(spec),
+            num_epochs=spec.max_epochs,
             grace_epochs=spec.pruner.grace_epochs,
         )
         seed = spec.study.seed * 7919 + num_trials

@@ -14,13 +14,13 @@ __all__ = ["build_sampler", "cmaes", "fast_gp", "gp", "qmc", "random", "tpe"]
 
 
 def build_sampler(spec: StudySpec, *, num_trials: int, space: SearchSpace | None = None) -> BaseSampler:
-    """Return the study's sampler.
+    """Return a new sampler as the study file configures it.
 
     Args:
         spec: The study.
-        num_trials: Trials already in the study. The seed depends on it, so a relaunch does not propose the first
-            launch's random points again. Sobol points follow one sequence in the database instead.
-        space: What it proposes; None takes the study's whole space.
+        num_trials: Number of trials already in the study. The seed depends on it, so that a relaunch does not propose
+            the first launch's random points again. Sobol points continue one sequence in the database instead.
+        space: Search space to sample from; None for the study's whole space.
     """
     seed, search = spec.study.seed, spec.search
     space = spec.space.widened() if space is None else space

@@ -13,18 +13,18 @@ from searcher.parts import Part
 from searcher.study.parts import PRUNERS
 from searcher.study.spec import StudySpec
 
-__all__ = ["asha", "build_scheduler", "max_epochs", "none"]
+__all__ = ["asha", "build_scheduler", "none"]
 
 
 def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> TrialScheduler:
-    """Return the study's scheduler.
+    """Return a new scheduler as the study file configures it: it decides which trials are pruned.
 
     Args:
         spec: The study.
-        past_trials: Finished trials of earlier launches. A new scheduler gets the curves of earlier trials. Otherwise
-            it would let every trial of a relaunch pass as if it were the first.
+        past_trials: Finished trials of earlier launches, whose values the new scheduler takes into account. Otherwise
+            it would let every trial of a relaunch pass like the first.
     """
-    num_epochs, pruner = max_epochs(spec), spec.pruner
+    num_epochs, pruner = spec.max_epochs, spec.pruner
     if pruner.grace_epochs >= num_epochs:
         return FIFOScheduler()
     scheduler = PRUNERS[pruner.name].made(
@@ -42,13 +42,6 @@ def build_scheduler(spec: StudySpec, past_trials: Iterable[FrozenTrial]) -> Tria
     return scheduler
 
 
-def max_epochs(spec: StudySpec) -> int:
-    """Return the epochs of a study's longest trial."""
-    if "train.epochs" in spec.space:
-        return max(int(edge) for edge in spec.space["train.epochs"].domain.widened().edges())
-    return spec.trial_config({}).train.epochs
-
-
 class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
     """ASHA that knows what trials did before it: those of earlier launches, and a retry's inherited epochs.
 
@@ -56,13 +49,13 @@ class _ResumingASHA(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Add a new trial, with the epochs that it resumes from; decisions on them are not repeated."""
+        """Add a new trial, with the epochs from which it resumes; these are not decided again."""
         super().on_trial_add(tune_controller, trial)
         for epoch, value in sorted(trial.config["job"].past_values.items()):
             self.on_trial_result(tune_controller, trial, {"epoch": epoch, "objective": value})
 
     def replay(self, trial: FrozenTrial) -> None:
-        """Take in a finished trial of an earlier launch."""
+        """Add a finished trial of an earlier launch."""
         job = SimpleNamespace(past_values=trial.intermediate_values)
         stand_in = SimpleNamespace(trial_id=f"past-{trial.number}", config={"job": job})
         self.on_trial_add(None, stand_in)
@@ -83,14 +76,14 @@ class _OptunaPruning(FIFOScheduler):  # type: ignore[misc]
         self._running: dict[str, optuna.Trial] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Add a new trial, with the epochs that it resumes from; decisions on them are not repeated."""
+        """Add a new trial, with the epochs from which it resumes; these are not decided again."""
         super().on_trial_add(tune_controller, trial)
         self._running[trial.trial_id] = self._study.ask()
         for epoch, value in sorted(trial.config["job"].past_values.items()):
             self._running[trial.trial_id].report(value, epoch)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Add an epoch and return whether the trial continues."""
+        """Record an epoch, and return whether the trial continues."""
         del tune_controller
         if "objective" not in result:
             return str(TrialScheduler.CONTINUE)
@@ -102,24 +95,24 @@ class _OptunaPruning(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Add a finished trial."""
+        """Record that a trial has finished."""
         super().on_trial_complete(tune_controller, trial, result)
         if "objective" in result and trial.trial_id in self._running:
             self._running[trial.trial_id].report(result["objective"], result["epoch"])
             self._end(trial, TrialState.COMPLETE, result["objective"])
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Take in a trial that failed."""
+        """Record that a trial has failed."""
         super().on_trial_error(tune_controller, trial)
         self._end(trial, TrialState.FAIL)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Take in a trial that is gone."""
+        """Record that a trial was removed."""
         super().on_trial_remove(tune_controller, trial)
         self._end(trial, TrialState.FAIL)
 
     def replay(self, trial: FrozenTrial) -> None:
-        """Take in a finished trial of an earlier launch."""
+        """Add a finished trial of an earlier launch."""
         curve = {
             epoch: value for epoch, value in sorted(trial.intermediate_values.items()) if value is not None
         }

@@ -3,7 +3,7 @@
 Ray 2.60's own `OptunaSearch` records trials that the scheduler stopped as COMPLETE, drops every trial's last
 report, and leaves failed ones RUNNING. Here each trial gets the state that it earned:
 
-    the trainer came to its end         COMPLETE, with stop_reason
+    the trainer finished                COMPLETE, with stop_reason
     the scheduler stopped it            PRUNED, with its epoch
     the trainer failed                  FAIL, with fail_reason
     it ran out of memory                FAIL, and once more in two halves of a batch
@@ -20,15 +20,18 @@ does: it is kept in `fatal`, and the run ends.
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import optuna
+from optuna.trial import TrialState
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from searcher.exceptions import StorageError, StudyFileError
+from searcher.ledger.forecast import Forecast
 from searcher.ledger.study_ledger import StudyLedger
 from searcher.orchestration.cluster.resources import num_places
 from searcher.orchestration.listener import StudyListener
@@ -37,11 +40,13 @@ from searcher.orchestration.trials.lost_workers import OUT_OF_MEMORY, cause_of, 
 from searcher.orchestration.trials.messages import TrialJob, TrialMessage
 from searcher.orchestration.trials.proposer import Proposer
 from searcher.orchestration.trials.summary_of_failures import summary_of_failures
+from searcher.orchestration.trials.time_budget import TimeBudget
 from searcher.storage.mirror import root_text
 from searcher.study.config import TrialConfig
 from searcher.study.layout import trial_folder
 from searcher.study.space import Value
 from searcher.study.spec import StudySpec
+from searcher.training.alive import Doing
 from searcher.training.failures import TrialFailure
 from searcher.training.outcome import Outcome
 
@@ -76,15 +81,17 @@ def _contained(call: _Call) -> _Call:
 
 
 class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
-    """Asks Optuna for trials up to the study's budget and records what becomes of them.
+    """Ray Tune search algorithm: requests trials from Optuna up to the study's budget, and records their results.
 
     Args:
         ledger: The study in the database.
-        run: The launch; its resources are decided.
-        listener: Told of the progress.
-        stop: Set when the launch is to end.
-        proposer: Proposes the trials of a narrowed study; None leaves proposals to Optuna.
-        on_trial_ended: Called after a trial's state is in the database.
+        run: The settings of the launch; its resources are decided.
+        listener: Receives the progress.
+        stop: Event that is set when the launch is to end.
+        proposer: Proposes the trials; None to use the study's sampler directly.
+        on_trial_ended: Called after a trial's final state is in the database.
+        forecast: Knows the epochs of earlier launches; None begins one.
+        began: When the launch began, in seconds of `time.monotonic`; None for now.
     """
 
     def __init__(
@@ -96,8 +103,12 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         stop: threading.Event,
         proposer: Proposer | None = None,
         on_trial_ended: Callable[[], None] | None = None,
+        forecast: Forecast | None = None,
+        began: float | None = None,
     ) -> None:
         super().__init__()
+        self.ended_because: str | None = None
+        """Why the study ended before its budget was used, hours or a small gain; None if it did not."""
         self.problem: str | None = None
         """Why the search ended before its budget, None if it did not."""
         self.broken = False
@@ -113,6 +124,18 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
         self._expected_losses: dict[int, str] = {}
         self._num_done = ledger.num_done()
+        self._forecast = forecast or Forecast()
+        self._time = TimeBudget(
+            ledger.spec,
+            gpus=run.trial_resources.gpus,
+            forecast=self._forecast,
+            began=time.monotonic() if began is None else began,
+        )
+        self._has_outlook = False
+        self._gain_after: tuple[int, float | None] = (
+            -1,
+            None,
+        )  # trials that were done, and what was expected
         self._failures: list[tuple[Mapping[str, Value], str]] = []  # in a row: parameters and reason
 
     @property
@@ -123,19 +146,54 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     @_contained
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next trial's configuration, None to wait, or `FINISHED`."""
+        """Return the configuration of the next trial for Ray Tune; None to wait; `FINISHED` at the end."""
         remaining = self._spec.study.trials - self._num_done
         if remaining <= 0 or self._stop.is_set() or self.problem is not None:
             return str(Searcher.FINISHED)
+        places = self._num_places()
         # One more than there is room for: it waits, and an autoscaler sees that there is need of a node.
-        at_most = self._spec.resources.max_concurrent or num_places(self._run.trial_resources) + 1
+        at_most = self._spec.resources.max_concurrent or places + 1
         if len(self._running) >= min(remaining, at_most):
             return None
+        self._say_outlook()
+        why = self._time.refusal(max(1, places)) or self._small_gain()
+        if why is not None:
+            if self._running:  # one that fails is tried again, and one that is stopped early leaves time
+                return None
+            self.ended_because = why
+            return str(Searcher.FINISHED)
         job = self._next_job()
         if job is None:
             return None
         self._running[trial_id] = job.number
         return {"job": job, "num_threads": max(1, int(self._spec.resources.cpus))}
+
+    def _num_places(self) -> int:
+        return self._spec.resources.max_concurrent or num_places(self._run.trial_resources)
+
+    def _say_outlook(self) -> None:
+        """Say once how long the study takes: before the first trial if earlier launches tell, else once epochs do."""
+        if self._has_outlook:
+            return
+        outlook = self._time.outlook(self._spec.study.trials - self._num_done, self._num_places())
+        if outlook is not None:
+            self._has_outlook = True
+            self._listener.info(outlook)
+
+    def _small_gain(self) -> str | None:
+        """Return that another trial is not worth it, None if it is, or if one is queued."""
+        least = self._spec.search.stop_if_gain_below
+        if not least or self._ledger.trials(TrialState.WAITING):
+            return None
+        if self._gain_after[0] != self._num_done:
+            from searcher.orchestration.trials.gain import expected_gain  # scipy.stats takes a second
+
+            self._gain_after = self._num_done, expected_gain(self._spec, self._ledger.trials())
+        gain = self._gain_after[1]
+        if gain is None or gain >= least:
+            return None
+        name = self._spec.objective.name
+        return f"search.stop_if_gain_below={least:g}: another trial is expected to gain {gain:.2g} of {name}"
 
     def _next_job(self) -> TrialJob | None:
         study = self._ledger.optuna_study
@@ -188,6 +246,12 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         elif resume.damages:
             self._listener.info(f"trial {number}: no checkpoint is whole, training from the start")
         trial = ledger.trial(number)
+        self._forecast.started(
+            number,
+            first_epoch=0 if checkpoint is None else checkpoint.epoch,
+            num_epochs=config.train.epochs,
+            now=time.monotonic(),
+        )
         self._listener.trial_started(
             number,
             params,
@@ -226,7 +290,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Write down a trial's last epoch, then its state; see `ray.tune.search.Searcher.on_trial_complete`."""
+        """Record a trial's last epoch, then its state; see `ray.tune.search.Searcher.on_trial_complete`."""
         if error or result is None or "message" not in result:
             return  # ErrorCallback follows with the reason; a trial that never ran is left to reconciliation
         number = self._running[trial_id]
@@ -260,7 +324,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     @_contained
     def errored(self, trial_id: str, reason: str) -> None:
-        """Write down a trial whose worker is gone; it is tried again."""
+        """Record that a trial's worker was lost; the trial's parameters are queued again."""
         number = self._running.pop(trial_id, None)
         if number is None or self._ledger.trial(number).state.is_finished():
             return
@@ -272,22 +336,29 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     @property
     def running(self) -> Mapping[str, int]:
-        """Ray's identifiers of the trials that were handed out and have not ended, and their numbers."""
+        """The numbers of the trials that were started and have not ended, by Ray's ids."""
         return self._running
 
+    def seen(self, number: int, doing: Doing, epoch: int, value: float | None) -> None:
+        """Record what a trial's worker is doing; see `StudyListener.trial_does`."""
+        self._forecast.begun(number, time.monotonic())
+        self._listener.trial_does(number, doing, epoch, value)
+
     def expect_loss(self, number: int, why: str) -> None:
-        """Take note of why a trial's worker is about to be gone; Ray will only say that it was killed."""
+        """Record why a trial's worker is about to be killed; Ray will only report that it was."""
         self._expected_losses[number] = why
 
     def end(self, problem: str) -> None:
-        """End the run because of something outside the trials."""
+        """End the launch, because of a problem that makes further trials pointless."""
         self.problem, self.broken = problem, True
 
     def _record(self, number: int, message: TrialMessage) -> None:
         # The epoch before its checkpoint: a retry inherits the epochs up to a checkpoint, so they must be there.
         if message.metrics is not None:
             self._ledger.report(number, message.epoch, message.metrics)
+            self._forecast.epoch_done(number, message.epoch, time.monotonic())
             self._listener.epoch_done(number, message.epoch, self._value(message))
+            self._say_outlook()
         self._ledger.note(
             number,
             node=message.node or None,
@@ -315,6 +386,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
 
     def _ended(self, number: int, state: str, *, value: float | None, reason: str) -> None:
         """Notify the listeners."""
+        self._forecast.ended(number, time.monotonic(), is_done=state != "FAIL")
         self._listener.trial_ended(number, state, value=value, reason=reason)
         if self._on_trial_ended is not None:
             self._on_trial_ended()
@@ -364,19 +436,19 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     # ---- Ray saves nothing of us -----------------------------------------------------------------------
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Save nothing: the database is the one truth, and Ray would pickle our connection to it."""
+        """Do nothing: the database has everything, and Ray would pickle our connection to it."""
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:  # noqa: ARG002
-        """Refuse: a relaunch opens the study instead."""
+        """Raise an error: a study is resumed by launching it again."""
         raise RuntimeError("a study is continued by launching it again, not by restoring Ray Tune's files")
 
 
 class ErrorCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Brings the search algorithm the reason of an errored trial, which Ray gives to callbacks only."""
+    """Ray Tune callback that passes the reason of a trial's error to the search algorithm, which Ray does not do."""
 
     def __init__(self, search: StudySearch) -> None:
         self._search = search
 
     def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
-        """Pass on why a trial's worker is gone."""
+        """Pass the reason why a trial's worker was lost to the search algorithm."""
         self._search.errored(trial.trial_id, cause_of(last_error(trial)))

@@ -12,10 +12,12 @@ _VARYING = re.compile(r"\b[0-9a-f]{12,}\b|[-+]?\d+(\.\d+)*([eE][-+]?\d+)?|\b(nan
 
 
 def summary_of_failures(failures: Sequence[tuple[Mapping[str, Value], str]]) -> str:
-    """Return in one line what failures share: the reason, numbers and identifiers aside, and parameters of equal value.
+    """Return a line that says what failed trials have in common: the reason, and parameters of equal value.
+
+    Numbers and ids in the reasons are ignored when they are compared.
 
     Args:
-        failures: Parameters and reason of each failed trial; at least one.
+        failures: Parameters and reason of at least one failed trial.
     """
     kinds = {_VARYING.sub("#", reason): reason for _, reason in reversed(failures)}  # the first of each kind
     reasons = [*kinds.values()][::-1]

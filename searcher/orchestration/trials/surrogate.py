@@ -29,7 +29,7 @@ _JITTER = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Posterior:
-    """A fitted process; values are standardised."""
+    """A fitted Gaussian process; its values are standardised."""
 
     points: Array
     """float[N, C], encoded."""
@@ -62,15 +62,15 @@ def fitted(
     *,
     num_steps: int = 30,
 ) -> Array:
-    """Return the hyperparameters of the highest posterior density, float[P + 2]; see `Posterior.theta`.
+    """Return the hyperparameters with the highest posterior density, float[P + 2]; see `Posterior.theta`.
 
     Args:
-        points: float[N, C], encoded.
-        values: float[N], standardised.
-        spreads: float[N]: standard deviation of each value, in addition to the common noise.
-        groups: int[C]: the parameter that a column belongs to.
-        start: Where to begin, the last fit say; None for the prior's middle.
-        num_steps: At most.
+        points: float[N, C], points of the trials, from `Encoding.columns`.
+        values: float[N], standardised values of the trials.
+        spreads: float[N], standard deviation of each value, in addition to the common noise.
+        groups: int[C], the parameter to which each column belongs.
+        start: Hyperparameters to start from, such as those of the last fit; None for the middle of the prior.
+        num_steps: Largest number of optimiser steps.
     """
     num = int(groups.max()) + 1
     parts = [points[:, groups == each] for each in range(num)]
@@ -88,14 +88,15 @@ def fitted(
 
 
 def given(points: Array, values: Array, spreads: Array, groups: Indices, theta: Array) -> Posterior:
-    """Return the process with these hyperparameters that explains values; arguments as of `fitted`.
+    """Return the Gaussian process with given hyperparameters, conditioned on the trials' values.
 
     Args:
-        points: As for `fitted`.
-        values: As for `fitted`.
-        spreads: As for `fitted`.
-        groups: As for `fitted`.
-        theta: float64[number of groups + 2], logarithms: length scales, then the variances of signal and noise.
+        points: float[N, C], points of the trials, from `Encoding.columns`.
+        values: float[N], standardised values of the trials.
+        spreads: float[N], standard deviation of each value, in addition to the common noise.
+        groups: int[C], the parameter to which each column belongs.
+        theta: float64[number of groups + 2], logarithms of the length scales, then of the variances of signal and
+            noise.
     """
     scaled = points / np.exp(theta[:-2])[groups]
     covariance = _matern(scaled, scaled) * math.exp(theta[-2])

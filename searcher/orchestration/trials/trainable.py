@@ -40,23 +40,30 @@ _LEFT_BEHIND_LIMIT_BYTES = 64 * 2**20
 
 
 class _LastReport:
-    """A reporter that keeps the newest report for the driver, whose scheduler decides between two steps."""
+    """A reporter that keeps the newest report for the driver, whose scheduler decides between two steps.
 
-    def __init__(self) -> None:
+    Args:
+        objective: Name of the metric that the heartbeat carries at once, before a trial is tuned.
+        heartbeat: The trial's.
+    """
+
+    def __init__(self, objective: str, heartbeat: Heartbeat) -> None:
+        self._objective, self._heartbeat = objective, heartbeat
         self.epoch = 0
         self.metrics: Mapping[str, float] = {}
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> Decision:
-        """Keep the report and go on."""
+        """Keep the epoch's metrics, and return `Decision.CONTINUE`."""
         self.epoch, self.metrics = epoch, dict(metrics)
+        self._heartbeat.measured(epoch, metrics[self._objective])
         return Decision.CONTINUE
 
 
 class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no types
-    """One trial at a time; `reuse_actors` hands it the next one through `reset_config`."""
+    """The Ray Tune actor that trains trials, one after the other; `reset_config` gives it the next one."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the first job. Nothing is built yet, so that every failure of a trial is met in `step`."""
+        """Receive the first trial's job. Nothing is built yet, so that every failure of a trial occurs in `step`."""
         self._heartbeat = Heartbeat(config["job"].number, 0.0)
         self._beat_for(config["job"])  # before what takes seconds to import
         import torch
@@ -66,11 +73,11 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next job.
+        """Receive the next trial's job, and return True.
 
         Raises:
-            RuntimeError: The last trial left device memory behind. It raises instead of returning False: for False, Ray
-                2.60 fails a trial without a call of the search algorithm or a callback.
+            RuntimeError: The last trial did not free its device memory. Returning False would not do: Ray 2.60 then
+                fails a trial without calling the search algorithm or a callback.
         """
         import torch
 
@@ -85,7 +92,11 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch and return it as a message."""
+        """Train one epoch, and return its message in a dictionary for Ray Tune.
+
+        The dictionary has `message` (a `TrialMessage`), `done`, and `epoch` and `objective` if the epoch has metrics.
+        An error of the training is not raised: it is in the message.
+        """
         self._heartbeat("epoch", "an epoch's beginning")
         try:
             message = self._train_epoch()
@@ -100,7 +111,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         return result
 
     def cleanup(self) -> None:
-        """Release stream, model and device memory."""
+        """Free the stream, the model and the device memory."""
         self._end()
 
     def _beat_for(self, job: TrialJob) -> None:
@@ -112,7 +123,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]  # ray ships no type
     def _begin(self, config: dict[str, Any]) -> None:
         self._job: TrialJob = config["job"]
         self._trainer: Trainer | None = None
-        self._reporter = _LastReport()
+        self._reporter = _LastReport(self._job.objective, self._heartbeat)
         self._log: logging.Handler | None = None
         self._workspace: TrialWorkspace | None = None
 

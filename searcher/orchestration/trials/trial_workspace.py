@@ -31,7 +31,7 @@ _TO_GO_ON = (".pt", ".jsonl")
 
 
 def trial_workspace(job: TrialJob) -> "TrialWorkspace":
-    """Return the place of a job's trial on this node."""
+    """Return the workspace of a job's trial on this node."""
     root = local_root(job.storage_root, Path(job.data.cache_dir))
     storage = storage_of(root)
     if not storage.is_remote:
@@ -42,11 +42,11 @@ def trial_workspace(job: TrialJob) -> "TrialWorkspace":
 
 
 class TrialWorkspace:
-    """The trial's folder below the storage root: what is written there is where it belongs.
+    """The folder in which a worker trains a trial. Here it is the trial's own folder in the storage root.
 
     Args:
-        job: The trial.
-        root: This machine's folder of the storage root.
+        job: The trial's job.
+        root: Folder of the storage root on this machine.
     """
 
     def __init__(self, job: TrialJob, root: Path) -> None:
@@ -56,10 +56,10 @@ class TrialWorkspace:
         """Folder to train in."""
 
     def find(self, record: CheckpointRecord) -> Path:
-        """Return the file with a record's bytes, byte for byte, on this machine.
+        """Return the file with a recorded checkpoint's bytes on this machine.
 
         Raises:
-            CheckpointError: It is not there any more.
+            CheckpointError: The file is missing or has changed.
         """
         path = find_checkpoint(self.root, record)
         if path is None:
@@ -70,18 +70,18 @@ class TrialWorkspace:
         return path
 
     def find_to_go_on(self, record: CheckpointRecord) -> Path:
-        """Return the file as `find` does, with the other files that its trial left in the same folder.
+        """Return the file like `find`, after making the trial's other files available in the same folder.
 
         Raises:
-            CheckpointError: It is not there any more.
+            CheckpointError: The file is missing or has changed.
         """
         return self.find(record)
 
     def kept(self, files: Mapping[str, "CheckpointFile"]) -> tuple[CheckpointRecord, ...]:
-        """Return the records of checkpoints, by kind, which are where they are kept when this returns.
+        """Return the records of checkpoints, by kind, after storing the files in the storage root.
 
         Raises:
-            StorageError: They could not be brought there.
+            StorageError: The files could not be stored.
         """
         return tuple(self._record(kind, file, self._name(file)) for kind, file in files.items())
 
@@ -99,7 +99,7 @@ class TrialWorkspace:
         )
 
     def close(self) -> None:
-        """Leave the place. Safe to call again."""
+        """Leave the workspace. May be called again."""
 
 
 class _ObjectPlace(TrialWorkspace):

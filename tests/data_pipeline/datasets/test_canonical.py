@@ -145,6 +145,6 @@ def test_more_labels_than_16_bits_hold(tmp_path: Path) -> None:
 
 
 def lab_annotation(labels: lab.Labels) -> object:
-    from searcher.data_pipeline.datasets.annotations.painting import Annotation
+    from searcher.data_pipeline.datasets.annotations.annotation import Annotation
 
     return Annotation(labels)

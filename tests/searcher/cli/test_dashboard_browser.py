@@ -77,6 +77,13 @@ def pictured_study(run_folder: Path, tmp_path: Path) -> StoredStudy:
     return study
 
 
+def shown_buttons(browser: Browser) -> set[str]:
+    """Return the icons of the buttons on a page that a person sees, without those of its menu."""
+    icons = "Array.from(document.querySelectorAll('button [data-testid]'))"
+    seen = browser.evaluate(f"{icons}.filter(i => i.getClientRects().length).map(i => i.dataset.testid)")
+    return set(seen) - {"MenuIcon", "ChevronLeftIcon"}
+
+
 @contextmanager
 def started(
     folder: Path, *options: str, is_terminal: bool = False
@@ -107,8 +114,13 @@ def test_a_study_its_trial_and_its_pictures_are_seen_and_nothing_can_be_deleted(
         url = re.search(r"dashboard: (http://127\.0\.0\.1:\d+)\n", printed)[1]
         browser.open(f"{url}/dashboard")
         browser.wait_for(STUDY_IS_LISTED)
+        assert shown_buttons(browser) == {"RefreshIcon"}
+        assert browser.evaluate("!!document.querySelector('[data-testid=DeleteIcon]')"), (
+            "it is there, and hidden"
+        )
         browser.open(f"{url}/dashboard/studies/1/note")
         browser.wait_for("document.body.innerText.includes('searcher launch --study unet-demo')")
+        assert shown_buttons(browser) == set()
         browser.open(f"{url}/dashboard/studies/1/trials?numbers=0")
         browser.wait_for("document.body.innerText.includes('Trial 0')")
         widths = (
@@ -118,6 +130,8 @@ def test_a_study_its_trial_and_its_pictures_are_seen_and_nothing_can_be_deleted(
         browser.wait_for(f"{widths}.length == 4")
         assert sorted(browser.evaluate(widths)) == [*[IMAGE_PX] * 3, CURVE_PX]
         assert "learning-curve.png" in browser.text()
+        assert shown_buttons(browser) <= {"FilterListIcon", "FullscreenIcon"}
+        assert "Upload" not in browser.text()
         if SCREENSHOT:
             browser.screenshot(Path(SCREENSHOT))
         status, reason = browser.evaluate(

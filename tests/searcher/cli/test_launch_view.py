@@ -8,10 +8,10 @@ import pytest
 from tiny_study import tiny
 
 from searcher.cli import launch_view
-from searcher.cli.forecast import Forecast
 from searcher.cli.launch_view import LaunchView
 from searcher.cli.terminal import _Console
 from searcher.cli.trial_lines import TrialLine, packed, trial_lines
+from searcher.ledger.forecast import Forecast
 
 PARAMS = {
     "optimizer.name": "adamw",
@@ -110,7 +110,7 @@ def test_a_trial_says_what_it_does_and_a_queued_one_takes_no_time(monkeypatch):
     for doing in (None, "beginning", "data", "step", "validation", "files", "tuning", "pictures"):
         now += 10.0
         if doing is not None:
-            view.trial_does(0, doing)
+            view.trial_does(0, doing, 0, None)
         with (terminal := _Console(width=100, force_terminal=True)).capture() as captured:
             terminal.print(view._render())
         line = re.sub(r"\x1b\[[0-9;]*m", "", captured.get()).split("\n")[2].split()
@@ -126,7 +126,7 @@ def test_a_trial_says_what_it_does_and_a_queued_one_takes_no_time(monkeypatch):
         ("TUNING", "0:01:00"),
     ]
     view.trial_ended(0, "COMPLETE", value=0.5, reason="epochs")
-    view.trial_does(0, "step")  # of a beat from before
+    view.trial_does(0, "step", 3, 0.4)  # of a beat from before
     assert view._trials[0].state == "COMPLETE"
 
 
@@ -136,6 +136,20 @@ def test_without_a_terminal_every_epoch_is_a_line(monkeypatch, capsys):
     view.trial_started(0, PARAMS, first_epoch=0, num_epochs=3)
     view.epoch_done(0, 2, 0.25)
     assert capsys.readouterr().out == "trial 0 epoch 2/3 loss 0.2500\n"
+
+
+def test_the_last_epoch_is_shown_once_and_before_the_trial_is_tuned(monkeypatch, capsys):
+    view = LaunchView(tiny())
+    monkeypatch.setattr(launch_view, "console", _Console(width=160))
+    view.trial_started(0, PARAMS, first_epoch=0, num_epochs=3)
+    view.epoch_done(0, 2, 0.25)
+    view.trial_does(0, "tuning", 3, 0.125)
+    assert capsys.readouterr().out.splitlines() == [
+        "trial 0 epoch 2/3 loss 0.2500",
+        "trial 0 epoch 3/3 loss 0.1250",
+    ]
+    view.epoch_done(0, 3, 0.125)
+    assert capsys.readouterr().out == ""
 
 
 def test_the_time_left_is_that_of_the_epochs_over_the_places():

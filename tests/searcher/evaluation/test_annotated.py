@@ -44,7 +44,7 @@ def test_the_metrics_are_those_of_the_annotated_part() -> None:
     assert found["pixel_dice"] == 2 * 6 / (6 + 8)
     assert metrics.official(TRUTH, FOUND) == {name: found[name] for name in METRICS}
     assert metrics.instances(TRUTH, FOUND)["ap50"] == 2 / 3
-    assert poster.compare(TRUTH, FOUND, size_px=None).f1 == 2 * 6 / (6 + 8)
+    assert poster.compare_as_poster(TRUTH, FOUND, size_px=None).f1 == 2 * 6 / (6 + 8)
     same = pooled([compare(TRUTH, np.maximum(TRUTH, 0))])
     assert (same["f1"], same["object_hausdorff"]) == (1.0, 0.0)
 

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from searcher.evaluation.glas.contest import ENTRIES, POSTER, SINCE, Entry, ranked
+from searcher.evaluation.glas.contest import ENTRIES, POSTER, SINCE, ContestEntry, ranked
 
 
 def entry(method, f1, dice, hausdorff):
-    return Entry(method, f1, dice, hausdorff, "ours")
+    return ContestEntry(method, f1, dice, hausdorff, "ours")
 
 
 def test_equal_figures_share_the_better_rank():

@@ -147,7 +147,7 @@ def test_times_and_posters_metrics_are_told_where_all_images_have_them():
         ImageMetrics(
             id=str(seconds),
             comparison=compare(truth, truth),
-            poster=poster.compare(truth, truth),
+            poster=poster.compare_as_poster(truth, truth),
             seconds=seconds,
         )
         for seconds in (1.0, 2.0, 6.0)

@@ -12,12 +12,12 @@ from optuna.trial import TrialState, create_trial
 from searcher.ledger.optuna_internals import (
     add_trial,
     begun_trial,
+    id_of_study,
+    id_of_trial,
     migrations_folder,
     models,
     revise_trial,
-    storage_of,
-    study_number,
-    trial_number,
+    storage_of_study,
     trial_times,
 )
 
@@ -33,34 +33,34 @@ def study(tmp_path: Path) -> optuna.Study:
 
 
 def test_a_study_has_the_number_by_which_its_storage_knows_it(study):
-    storage = storage_of(study)
-    assert study_number(study) == storage.get_study_id_from_name("second") == 2
+    storage = storage_of_study(study)
+    assert id_of_study(study) == storage.get_study_id_from_name("second") == 2
 
 
 def test_a_trial_has_the_number_by_which_its_storage_knows_it_begun_or_read(study):
     trial = study.ask()
-    assert (trial.number, trial_number(trial)) == (0, 2)
-    assert trial_number(study.get_trials()[0]) == 2
+    assert (trial.number, id_of_trial(trial)) == (0, 2)
+    assert id_of_trial(study.get_trials()[0]) == 2
 
 
 def test_the_storage_of_a_study_sees_what_was_just_drawn(study):
     trial = study.ask()
     trial.suggest_float("x", 0.0, 1.0)
-    assert storage_of(study).get_trial(trial_number(trial)).params == {"x": 0.25}
+    assert storage_of_study(study).get_trial(id_of_trial(trial)).params == {"x": 0.25}
 
 
 def test_the_columns_with_a_trials_times_are_in_utc(study):
     study.tell(study.ask(), 1.0)
     (trial,) = study.get_trials()
-    query = sa.select(*trial_times()).where(models.TrialModel.trial_id == trial_number(trial))
-    with storage_of(study)._backend.engine.connect() as connection:
+    query = sa.select(*trial_times()).where(models.TrialModel.trial_id == id_of_trial(trial))
+    with storage_of_study(study)._backend.engine.connect() as connection:
         began, ended = connection.execute(query).one()
     assert began.replace(tzinfo=UTC) == trial.datetime_start.astimezone(UTC)
     assert ended.replace(tzinfo=UTC) == trial.datetime_complete.astimezone(UTC)
 
 
 def test_the_newest_migration_is_the_revision_that_optuna_asks_for(study):
-    head = storage_of(study)._backend.get_head_version()
+    head = storage_of_study(study)._backend.get_head_version()
     assert (migrations_folder() / f"{head}_.py").exists() or (migrations_folder() / f"{head}.py").exists()
 
 

@@ -62,13 +62,13 @@ def test_expected_improvement_is_exact_near_and_smooth_far_away():
 
 def test_the_loss_of_a_diverged_trial_is_cut_and_a_poor_value_of_a_settled_search_is_not():
     losses = np.array([-1.0, -2.0, -3.0, -4.0, -1e10])
-    values, _ = _standardised(losses, np.zeros(5))
+    values, *_ = _standardised(losses, np.zeros(5))
     cut = np.array(
         [-1.0, -2.0, -3.0, -4.0, -33.0]
     )  # the median less 10 times from -1 to the lower quartile, -4
     assert values == pytest.approx((cut - cut.mean()) / cut.std())
     settled = np.array([0.5, 0.6, 0.7, 0.9, 0.9, 0.9, 0.9])
-    values, spreads = _standardised(settled, np.full(7, 0.1))
+    values, spreads, _ = _standardised(settled, np.full(7, 0.1))
     assert values == pytest.approx((settled - settled.mean()) / settled.std())
     assert spreads == pytest.approx(0.1 / settled.std())
 

@@ -68,11 +68,11 @@ def test_a_stopped_heartbeat_is_said_at_half_time_and_killed_once_with_its_reaso
 
 
 def test_what_a_trial_does_is_passed_on_and_waiting_is_nothing_to_show():
-    watched = Watched(replace(beat(1), doing="validation"))
+    watched = Watched(replace(beat(1), doing="validation", epoch=2, value=0.5))
     watched.pass_seconds(5)
     watched.beat = replace(beat(2, 0.0), doing=None)
     watched.pass_seconds(5)
-    assert watched.seen == [(7, "validation")]
+    assert watched.seen == [(7, "validation", 2, 0.5)]
 
 
 def test_a_slow_trial_goes_on():

@@ -86,6 +86,19 @@ def test_a_study_ends_with_its_budget_and_every_epoch_in_the_database(
         assert (folder / "trial.log").stat().st_size > 0
         assert len(list(folder.glob("events.out.tfevents.*"))) == 1, "TensorBoard's"
     assert not any(pictures.values()), "a trial that was stopped has no pictures"
+    hours_end_a_study_that_can_be_gone_on_with(launch_tiny, tmp_path)
+
+
+def hours_end_a_study_that_can_be_gone_on_with(launch_tiny, tmp_path):
+    """The epochs of the launch before say that no trial can end within a thousandth of a second."""
+    result, listener, trials = launch_tiny(tiny(study__trials=8, study__hours=1e-7))
+    assert (result.outcome, result.num_done, result.budget, len(trials)) == ("finished", 6, 8, 6)
+    assert result.reason is not None
+    assert result.reason.startswith("study.hours=1e-07: another trial takes about 0:00:")
+    assert any(line.startswith("forecast: an epoch takes ") for line in listener.lines), listener.lines
+    with Database.open(str(tmp_path / "s.db")) as database:
+        launch = database.study("tiny").last_launch
+    assert (launch.outcome, launch.reason) == ("finished", result.reason)
 
 
 def kept_by_ray_tune() -> list[dict[str, object]]:

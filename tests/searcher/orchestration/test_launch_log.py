@@ -10,7 +10,7 @@ from searcher.orchestration.launch_log import LaunchLog
 
 
 def speak(log: LaunchLog) -> None:
-    log.study_opened(budget=4, num_done=1, best=0.5, spent_s=60.0)
+    log.study_opened(budget=4, num_done=1, best=0.5, spent_s=60.0, earlier=[(4, 9.0)])
     log.trial_started(1, {"optimizer.lr": 0.01}, first_epoch=2, num_epochs=4)
     log.epoch_done(1, 3, 0.25)
     log.trial_ended(1, "COMPLETE", value=0.25, reason="epochs")
@@ -34,7 +34,7 @@ def test_what_is_heard_is_written_with_its_time_and_passed_on(tmp_path):
         "the database is back after 63 s, going on",
         "finished",
     ]
-    assert heard.opened == {"budget": 4, "num_done": 1, "best": 0.5, "spent_s": 60.0}
+    assert heard.opened == {"budget": 4, "num_done": 1, "best": 0.5, "spent_s": 60.0, "earlier": [(4, 9.0)]}
     assert heard.epochs == [(1, 3)]
     assert heard.lines == [
         "start 1 after 2",

@@ -5,14 +5,14 @@ from importlib.resources import files
 
 import pytest
 
-from searcher.data_pipeline.exposure import Choice
+from searcher.data_pipeline.exposure import NormalisationChoice
 from searcher.exceptions import UserError
-from searcher.planning.facts import DataFacts
+from searcher.planning.facts import PlanningFacts
 from searcher.planning.plan import plan_study
 from searcher.study.reader import parse_study
 
 RGB = ("red", "green", "blue")
-GLANDS = DataFacts(
+GLANDS = PlanningFacts(
     num_images=85,
     num_patients=15,
     patients_are_known=True,
@@ -29,7 +29,7 @@ GLANDS = DataFacts(
     near=0.28,
     channels=RGB,
     dtype="uint8",
-    normalisation=Choice("fixed", "images are 8 bit on a bright background (median 215 of 255)"),
+    normalisation=NormalisationChoice("fixed", "images are 8 bit on a bright background (median 215 of 255)"),
 )
 NUCLEI = replace(
     GLANDS,
@@ -130,7 +130,7 @@ def test_a_given_validation_split_is_obeyed():
 
 
 def test_fluorescence_is_normalised_and_keeps_its_colours():
-    choice = Choice("percentile", "images have 16 bit")
+    choice = NormalisationChoice("percentile", "images have 16 bit")
     _, spec = planned(replace(NUCLEI, channels=("DAPI", "CD3\n[x]"), dtype="uint16", normalisation=choice))
     assert spec.fixed["data.normalisation"] == "percentile"
     assert spec.enqueue[0]["augment.preset"] == "standard"
@@ -159,3 +159,16 @@ def test_odd_sizes_still_make_a_valid_study_whose_first_point_is_in_its_space(od
     _, spec = planned(replace(GLANDS, **odd), where='a "b"\n[study]\x1b', num_cpus=1)
     spec.trial_config(spec.enqueue[0])
     assert set(spec.enqueue[0]) <= {each.name for each in spec.space.parameters}
+
+
+def test_classes_are_learned_where_objects_have_two_or_more():
+    plan, spec = planned(replace(NUCLEI, classes={"epithelial": 900, "lymphocyte": 400, "plasma": 0}))
+    assert spec.fixed["data.learn_classes"] is True
+    assert "learn_classes = true  # objects have 2 classes: epithelial 900, lymphocyte 400" in plan.text
+    assert "data.class_balance" not in searched(spec)
+    _, spec = planned(replace(NUCLEI, classes={"epithelial": 900, "lymphocyte": 300}))
+    assert searched(spec)["data.class_balance"] == (0.0, 0.5)
+    assert spec.enqueue[0]["data.class_balance"] == 0.5
+    for classes in ({}, {"nucleus": 900}, {"nucleus": 900, "other": 0}):
+        _, spec = planned(replace(NUCLEI, classes=classes))
+        assert "data.learn_classes" not in spec.fixed

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 class Painted(DenseModel):
-    """Red is the probability, green the seed map, if it has one."""
+    """Red is the probability, green the seed map, if it has one, blue the probability of the first of two classes."""
 
     postprocess_keys = ()
     kind_of_maps = "painted"
@@ -39,10 +39,12 @@ class Painted(DenseModel):
         raise NotImplementedError
 
     def predict_maps(self, images):
-        return images[..., : 1 + self.has_seed_map].permute(0, 3, 1, 2).float() / 255
+        red, green, blue = images.permute(3, 0, 1, 2).float() / 255
+        of_place = [red, green] if self.has_seed_map else [red]
+        return torch.stack([*of_place, blue, 1 - blue], dim=1)
 
     def instance_maps(self, maps):
-        return InstanceMaps(maps[0], maps[1] if self.has_seed_map else None)
+        return InstanceMaps(maps[0], maps[1] if self.has_seed_map else None, maps[-2:])
 
 
 def painting(height: int, width: int, seed: int, grain: float) -> np.ndarray:
@@ -67,8 +69,21 @@ def cut_both_ways(image, model, tmp_path, *, tile_px, overlap_px, block_px, max_
     ):
         labels = found.read(Tile(0, 0, *image.shape[:2]))
         scores = found.scores
+        if isinstance(model, Painted):
+            assert found.class_probabilities.shape == (len(scores), 2)
+        if isinstance(model, Painted) and np.array_equal(whole.labels, labels):
+            np.testing.assert_allclose(found.class_probabilities, whole.class_probabilities, atol=1e-6)
+            assert_mean_of_blue(image, labels, found.class_probabilities)
     assert not list(tmp_path.iterdir()), "scratch files have no name"
     return whole, labels, scores
+
+
+def assert_mean_of_blue(image, labels, class_probabilities):
+    """Of every object, as scipy counts it."""
+    numbers = np.arange(1, len(class_probabilities) + 1)
+    expected = ndimage.mean(image[..., 2] / 255, labels, numbers) if len(numbers) else np.zeros(0)
+    np.testing.assert_allclose(class_probabilities[:, 0], expected, atol=1e-5)
+    np.testing.assert_allclose(class_probabilities.sum(axis=1), 1, atol=1e-6)
 
 
 POSTPROCESS = st.fixed_dictionaries(
@@ -123,7 +138,7 @@ def test_windows_are_smoothed_as_the_whole_image_is_to_the_last_bit(tmp_path, si
                 y, x = int(rng.integers(height)), int(rng.integers(width))
                 window = Tile(y, x, int(rng.integers(1, height - y + 1)), int(rng.integers(1, width - x + 1)))
                 seen = blended.read(window, smoothing_sigma_px=sigma_px)
-                for part, expected in zip(seen, whole, strict=True):
+                for part, expected in zip(seen[:2], whole, strict=True):
                     np.testing.assert_array_equal(part, expected[window.window])
 
 

@@ -9,10 +9,10 @@ from searcher.data_pipeline.tiling import Tile
 from searcher.prediction.disagreement import (
     Comparison,
     Mirrored,
-    compare,
+    compare_predictions,
     disagreement_of,
+    disputed_region,
     read_mirrored,
-    region_of,
 )
 
 
@@ -31,8 +31,8 @@ OTHERS_ONLY = with_squares((15, 25, 2, 4))
 
 def test_of_each_object_the_best_overlap_counts_and_what_is_missed_counts_one(tmp_path):
     with mapped(OURS, tmp_path) as ours:
-        shifted = compare(ours, lambda window: SAME_AND_SHIFTED[window.window])
-        others = compare(ours, lambda window: OTHERS_ONLY[window.window])
+        shifted = compare_predictions(ours, lambda window: SAME_AND_SHIFTED[window.window])
+        others = compare_predictions(ours, lambda window: OTHERS_ONLY[window.window])
     assert shifted.best_iou == pytest.approx([1.0, 8 / 24])
     assert shifted.missed_at.tolist() == [[12.0, 14.0]]  # the shifted one, whose IoU is below one half
     assert others.best_iou.tolist() == [0.0, 0.0]
@@ -46,8 +46,13 @@ def test_of_each_object_the_best_overlap_counts_and_what_is_missed_counts_one(tm
 def test_nothing_anywhere_is_no_disagreement_and_missing_all_is_the_most(tmp_path):
     nothing = np.zeros((20, 30), np.int32)
     with mapped(nothing, tmp_path) as ours:
-        assert disagreement_of([compare(ours, lambda window: nothing[window.window])]).of_image == 0.0
-        assert disagreement_of([compare(ours, lambda window: OURS[window.window])]).of_image == 1.0
+        assert (
+            disagreement_of([compare_predictions(ours, lambda window: nothing[window.window])]).of_image
+            == 0.0
+        )
+        assert (
+            disagreement_of([compare_predictions(ours, lambda window: OURS[window.window])]).of_image == 1.0
+        )
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(False, False), (True, False), (False, True), (True, True)])
@@ -70,10 +75,10 @@ def test_the_region_is_where_most_disagreement_is():
     found = disagreement_of([Comparison(np.array([0.9, 0.2]), missed)])
     centres = np.array([[5.0, 5.0], [80.0, 85.0]])
     # The window of 30 px holds the three at the lower right, however it is centred on one of them.
-    region = region_of(found, centres, 100, 100, side_px=30)
+    region = disputed_region(found, centres, 100, 100, side_px=30)
     assert (region.height, region.width) == (30, 30)
     for row, column in [*missed, centres[1]]:
         assert region.y <= row < region.y + 30
         assert region.x <= column < region.x + 30
-    assert region_of(found, centres, 100, 100, side_px=200) == Tile(0, 0, 100, 100)
-    assert region_of(found, centres, 100, 300, side_px=200).height == 100
+    assert disputed_region(found, centres, 100, 100, side_px=200) == Tile(0, 0, 100, 100)
+    assert disputed_region(found, centres, 100, 300, side_px=200).height == 100

@@ -42,7 +42,7 @@ def split() -> SplitReport:
                 id=sample.id,
                 stratum=sample.stratum,
                 comparison=official_metrics.compare(truth, prediction),
-                poster=poster.compare(truth, prediction),
+                poster=poster.compare_as_poster(truth, prediction),
                 seconds=0.25 * (number + 1),
             )
         )

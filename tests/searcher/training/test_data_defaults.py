@@ -15,7 +15,7 @@ from searcher.training.data_defaults import (
     fitted_sizes,
     fitted_to_data,
     object_statistics,
-    with_channels,
+    with_image_channels,
 )
 from searcher.training.dataset import split_store
 from searcher.training.trainer import Trainer
@@ -101,7 +101,7 @@ def test_the_model_has_the_images_channels(caplog):
     store = SimpleNamespace(channels=("nuclei", "membranes"))
     config = TrialConfig()
     with caplog.at_level(logging.INFO):
-        fitted = with_channels(config, store)
+        fitted = with_image_channels(config, store)
     assert fitted.model.channels == 2
     assert "model.channels=2 (nuclei, membranes)" in caplog.text
     assert TrialConfig.model_validate(fitted.to_dict()) == fitted
@@ -111,14 +111,14 @@ def test_the_model_has_the_images_channels(caplog):
 def test_colour_changes_nothing_and_other_channels_than_the_datas_are_refused():
     colour = SimpleNamespace(channels=("red", "green", "blue"))
     config = TrialConfig()
-    assert with_channels(config, colour) is config
+    assert with_image_channels(config, colour) is config
     four = TrialConfig.model_validate({"model": {"channels": 4}})
     with pytest.raises(
         UserError, match=r"model\.channels: must be left to the data, whose images have 3, got 4"
     ):
-        with_channels(four, colour)
+        with_image_channels(four, colour)
     with pytest.raises(UserError, match=r"at most 64 channels, got 65"):
-        with_channels(config, SimpleNamespace(channels=("a",) * 65))
+        with_image_channels(config, SimpleNamespace(channels=("a",) * 65))
 
 
 LEFT = {

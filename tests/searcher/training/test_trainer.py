@@ -18,7 +18,7 @@ from searcher.data_pipeline.store import prepare_store
 from searcher.exceptions import CheckpointError, NonFiniteLossError
 from searcher.models.registry import names
 from searcher.study.config import TrialConfig
-from searcher.study.objectives import METRICS, Objective
+from searcher.study.objectives import CLASS_METRICS, METRICS, Objective
 from searcher.training import run_folder
 from searcher.training.checkpoints import load_checkpoint
 from searcher.training.history import read_history
@@ -45,7 +45,7 @@ def test_every_epoch_is_reported_once_with_every_metric(finished):
     _, _, reporter, outcome, _ = finished
     assert reporter.epochs == [1, 2, 3, 4]
     for report in reporter.reports:
-        assert report.keys() == {*METRICS.names(), "train_loss", "lr", *TIMINGS}
+        assert report.keys() == {*METRICS.names(), "train_loss", "lr", *TIMINGS} - {*CLASS_METRICS}
         assert all(type(value) is float and math.isfinite(value) for value in report.values())
         assert 0 < report["eval_s"] < report["epoch_s"]
     assert outcome.stop_reason == "epochs"
@@ -324,7 +324,8 @@ def test_failing_to_write_a_checkpoint_fails_the_trial(store, tiny, tmp_path, mo
 def test_an_outcome_is_a_value(finished):
     outcome = finished[3]
     assert dataclasses.replace(outcome) == outcome
-    assert without_timings([outcome.last_metrics])[0].keys() == {*METRICS.names(), "train_loss", "lr"}
+    epoch = without_timings([outcome.last_metrics])[0]
+    assert epoch.keys() == {*METRICS.names(), "train_loss", "lr"} - {*CLASS_METRICS}
 
 
 def test_a_trial_in_micro_batches_trains_like_a_whole_one_and_goes_on_with_another_number(

@@ -13,7 +13,8 @@ import tifffile
 from PIL import Image
 
 from searcher.data_pipeline import DataError, open_dataset
-from searcher.data_pipeline.datasets.annotations.painting import Annotation, paint
+from searcher.data_pipeline.datasets.annotations.annotation import Annotation
+from searcher.data_pipeline.datasets.annotations.painting import paint
 from searcher.data_pipeline.datasets.annotations.shapes import Shape, mask_shape, polygon_shape
 from searcher.data_pipeline.datasets.layouts.layout_source import LayoutSource
 
