@@ -54,7 +54,6 @@ _MODULES = (
     "torch.onnx",
     "yaml",
     "searcher.cli.launch",
-    "searcher.cli.forecast",
     "searcher.cli.terminal",
     "searcher.ledger.doctor",
     "searcher.ledger.migrations",

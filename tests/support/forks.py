@@ -2,8 +2,7 @@
 
 A launch imports for 7 s of a processor and a worker for 8 s, many times over. What is forked is a process of its own
 with its own number, environment and end, which signals, kills and faults meet as any other's. Not forked, but started
-as a user would: what runs under another clock, a Ray job's driver, and all that tests/docker, tests/cases and
-tests/packaging start.
+as a user would: what runs under another clock, a Ray job's driver, and all that tests/packaging starts.
 
 `fork_server.py` is what forks.
 """
