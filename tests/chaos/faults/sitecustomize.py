@@ -34,12 +34,13 @@ _FORKED = (
 )
 """Scripts whose processes are forked."""
 
-# A job's driver is what Ray started and stops.
+# A job's driver is what Ray started and stops; agents that take jobs start too, for SEARCHER_CHAOS_AGENTS_START.
 if "SEARCHER_CHAOS_FORKS" in os.environ and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
     _argv = [word for word in sys.orig_argv[1:] if word != "-u"]
     # With a page to show, Ray's dashboard starts further processes, by what it was itself started with.
     _shows_nothing = "/ray/dashboard/dashboard.py" in "".join(_argv[:1]) and "--disable-frontend" in _argv
-    if _shows_nothing or "".join(_argv[:1]).endswith(_FORKED):
+    _forked = _FORKED[:1] if "SEARCHER_CHAOS_AGENTS_START" in os.environ else _FORKED
+    if _shows_nothing or "".join(_argv[:1]).endswith(_forked):
         from hand_over import hand_over
 
         hand_over(_argv)
