@@ -9,6 +9,7 @@ from searcher.study.spec import StudySpec, default_identity
 __all__ = ["differences", "left_to_data_before"]
 
 _NORMALISATION = "data.normalisation"
+_CLASSES = "data.class_digest"
 
 
 def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[str]:
@@ -33,6 +34,11 @@ def differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> list[s
     lines = [
         f"{RENAMED.get(key, key)} was {_shown(old.get(key))}, got {_shown(new.get(key))}" for key in changed
     ]
+    if row.data_fingerprint == data_fingerprint and _CLASSES in changed:
+        old_digest, new_digest = (str(each.get(_CLASSES, "none"))[:12] for each in (old, new))
+        lines[changed.index(_CLASSES)] = (
+            f"the classes of the objects were {old_digest}, got others on the same images ({new_digest})"
+        )
     if row.data_fingerprint != data_fingerprint:
         lines.append(
             f"data was {row.data_source} ({row.data_fingerprint[:12]}), got other data ({data_fingerprint[:12]})"
@@ -54,5 +60,6 @@ def left_to_data_before(row: StudyRow, spec: StudySpec) -> str | None:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         when = f" when {', '.join(value['when'])}" if value.get("when") else ""
-        return f"{value['range']}{when}"
+        prior = f" prior {value['prior']}" if value.get("prior") else ""
+        return f"{value['range']}{when}{prior}"
     return "not set" if value is None else repr(value)

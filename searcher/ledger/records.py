@@ -131,6 +131,10 @@ class StudyRecord:
     counts: Mapping[str, int]
     """Number of trials by state."""
     last_launch: LaunchRecord | None
+    num_continued: int = 0
+    """Trials that are done and went on from another one to more epochs; they are none of the budget's."""
+    num_going_on: int = 0
+    """Of such trials, those that wait or run."""
 
     @property
     def num_trials(self) -> int:
@@ -140,7 +144,7 @@ class StudyRecord:
     @property
     def num_done(self) -> int:
         """Number of trials that count for the budget."""
-        return self.counts.get("COMPLETE", 0) + self.counts.get("PRUNED", 0)
+        return self.counts.get("COMPLETE", 0) + self.counts.get("PRUNED", 0) - self.num_continued
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -66,7 +66,7 @@ def plan_finetuning(
         Table("study")
         .add("name", name)
         .add("description", f"{one_line(bundle.name)}, trained on with {where}")
-        .add("objective", objective_of(facts))
+        .add("objective", objective_of(facts, classes=config.data.learn_classes))
         .add("trials", _TRIALS),
         Table("pruner").add("name", "none"),
         Table("resources").add("cpus", max(1, min(2, num_cpus)), "cores of one trial"),

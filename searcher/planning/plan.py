@@ -22,6 +22,7 @@ __all__ = [
     "check_patients",
     "folds_of",
     "learn_classes",
+    "learns_classes",
     "lines_of",
     "objective_of",
     "plan_study",
@@ -172,18 +173,24 @@ def _study(facts: PlanningFacts, name: str, where: str) -> Table:
     table = Table("study")
     table.add("name", name)
     table.add("description", f"U-Net planned for {where}, 20 trials")
-    table.add(
-        "objective",
-        objective_of(facts),
-        f"{facts.objects_per_image} objects in an image (median): "
-        + ("each counts the same" if objective_of(facts) == "object_f1" else "each counts by its area"),
-    )
+    of_area = "each counts the same" if facts.objects_per_image > _MANY else "each counts by its area"
+    why = f"{facts.objects_per_image} objects in an image (median): {of_area}"
+    if learns_classes(facts):
+        why = "where objects are and what they are, each class the same"
+    table.add("objective", objective_of(facts), why)
     table.add("trials", 20)
     return table
 
 
-def objective_of(facts: PlanningFacts) -> str:
-    """Return the name of the objective that suits the number of objects in an image."""
+def objective_of(facts: PlanningFacts, *, classes: bool = True) -> str:
+    """Return the name of the objective that suits the classes of the objects and their number in an image.
+
+    Args:
+        facts: Of the images.
+        classes: Whether classes are learned where the objects have several.
+    """
+    if classes and learns_classes(facts):
+        return "mpq"
     return "object_f1" if facts.objects_per_image > _MANY else "object_dice"
 
 
@@ -204,6 +211,11 @@ def _data(facts: PlanningFacts, folds: int, batch: int) -> Table:
     return table
 
 
+def learns_classes(facts: PlanningFacts) -> bool:
+    """Return whether objects have two or more classes."""
+    return sum(1 for num in facts.classes.values() if num) > 1
+
+
 def learn_classes(facts: PlanningFacts, table: Table) -> None:
     """Set `learn_classes` in the table `data`, if the objects have two or more classes.
 
@@ -212,7 +224,7 @@ def learn_classes(facts: PlanningFacts, table: Table) -> None:
         table: The table to which the setting is added.
     """
     there = {name: num for name, num in facts.classes.items() if num}
-    if len(there) > 1:
+    if learns_classes(facts):
         counts = ", ".join(f"{one_line(name)} {num}" for name, num in list(there.items())[:_SHOWN_CLASSES])
         more = ", .." if len(there) > _SHOWN_CLASSES else ""
         table.add("learn_classes", True, f"objects have {len(there)} classes: {counts}{more}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from searcher.data_pipeline.annotations import annotation_facts, problem_of
+from searcher.data_pipeline.datasets.synthetic import SYNTHETIC
 from searcher.data_pipeline.exceptions import DataError
 from searcher.data_pipeline.store import Store
 from searcher.data_pipeline.unannotated import unannotated_remark
@@ -32,7 +33,7 @@ def check_data(store: Store, request: DataRequest, config: TrialConfig) -> list[
         DataError: The label maps are something else, no training or no validation image holds an object, or the data
             set cannot be split.
     """
-    where = request.folder or "synthetic glands"
+    where = request.folder or SYNTHETIC[request.synthetic.synthetic].name
     split = split_store(store, config.data)
     remarks = reading_remarks(store)
     remarks += check_annotations(store, request, sorted([*split.train, *split.val]))

@@ -136,3 +136,14 @@ def test_a_shipped_study_goes_on_as_it_began_when_the_package_has_another_file(d
     own = replace(now, origin="/home/me/unet-demo.toml")
     assert as_it_began(own, row) is own
     assert as_it_began(began, row) is began
+
+
+def test_other_classes_on_the_same_images_are_refused(database):
+    learned = {"data__learn_classes": True}
+    register(database, spec(**learned, data__class_digest="a" * 64))
+    register(database, spec(**learned, data__class_digest="a" * 64))
+    with pytest.raises(
+        StudyConflictError,
+        match=r"the classes of the objects were aaaaaaaaaaaa, got others on the same images \(bbbbbbbbbbbb\)",
+    ):
+        register(database, spec(**learned, data__class_digest="b" * 64))

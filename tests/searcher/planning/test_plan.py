@@ -166,9 +166,11 @@ def test_classes_are_learned_where_objects_have_two_or_more():
     assert spec.fixed["data.learn_classes"] is True
     assert "learn_classes = true  # objects have 2 classes: epithelial 900, lymphocyte 400" in plan.text
     assert "data.class_balance" not in searched(spec)
+    assert spec.study.objective == "mpq"
     _, spec = planned(replace(NUCLEI, classes={"epithelial": 900, "lymphocyte": 300}))
     assert searched(spec)["data.class_balance"] == (0.0, 0.5)
     assert spec.enqueue[0]["data.class_balance"] == 0.5
     for classes in ({}, {"nucleus": 900}, {"nucleus": 900, "other": 0}):
         _, spec = planned(replace(NUCLEI, classes=classes))
         assert "data.learn_classes" not in spec.fixed
+        assert spec.study.objective == "object_f1"
