@@ -151,14 +151,15 @@ def kill_worker(actor: str) -> None:
 
 @contextmanager
 def actors_begin(*, in_new_workers: bool) -> Iterator[None]:
-    """Let Ray Tune's actors begin in workers that are up already, or each in a new one; without keys of AWS.
+    """Start Ray Tune's actors in idle workers, or each in a new one, while the context is open; without AWS keys.
 
     Ray Tune 2.60 gives its actors a variable for PyTorch Lightning and the driver's keys of AWS. Only new workers have
     them. Each imports Ray twice, while those that Ray has started in advance lie idle. Ray also puts the variables into
     a command line, which everybody on the machine can read. Each node has its own keys, see `node_probe`.
 
     Args:
-        in_new_workers: A GPU is chosen for a process before it uses one, so such a trial needs a new worker.
+        in_new_workers: Whether each actor needs a new worker. GPU trials do, since a process must choose its GPU before
+            it uses one.
     """
     from ray.tune.execution import class_cache  # imports Ray Tune, seconds
 
