@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from forks import receive, send
+from random_ids import keep_generator_unused
 
 _MODULES = (
     "aiohttp",
@@ -208,6 +209,7 @@ class _Server:
         for variable in _rays_variables(os.environ):
             del os.environ[variable]
         os.environ.update(variables)
+        keep_generator_unused()
         for module in modules:
             importlib.import_module(module)
         gc.collect()
