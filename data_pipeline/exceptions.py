@@ -9,7 +9,9 @@ __all__ = ["ChangedDataError", "DamagedStoreError", "DataError"]
 
 
 class DataError(ValueError):
-    """Images or annotations that cannot be used. The message says where, the rule, the value, the remedy.
+    """Raised for images or annotations that cannot be used.
+
+    The message names the file or setting, the rule, the value found and the remedy.
 
     A folder with several problems raises one error with one line per problem.
 

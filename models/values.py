@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
 
     @property
     def classes(self) -> NDArray[np.int32] | None:
-        """int32[n], the likeliest class of each object, 1 to K; None where classes were not learned."""
+        """int32[n], the most probable class of each object, 1 to K; None if the model learns no classes."""
         return None if self.class_probabilities is None else likeliest(self.class_probabilities)
 
 
@@ -69,7 +69,7 @@ class Detections(NamedTuple):
 
 
 def likeliest(class_probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Return int32[n], the class of the largest probability of each object, from 1; of equals, the first.
+    """Return the most probable class of each object: int32[n], from 1; the first one if several are equal.
 
     Args:
         class_probabilities: float32[n, K], K at least 1.

@@ -101,7 +101,7 @@ class SyntheticGlands(SyntheticSource):
 
 
 class SyntheticNuclei(SyntheticSource):
-    """Images of epithelial nuclei and lymphocytes that look like H&E, see `SyntheticSource`."""
+    """Synthetic images, similar to H&E, of epithelial nuclei and lymphocytes; see `SyntheticSource`."""
 
     kind = "synthetic nuclei"
     name = "synthetic nuclei"

@@ -43,7 +43,7 @@ class _ThreeArrays(NamedTuple):
 
 
 class FoundObjects(_ThreeArrays):
-    """The n objects found in an image: label map, scores and classes."""
+    """The n objects found in an image. It unpacks to label map, scores and classes."""
 
     class_probabilities: NDArray[np.float32] | None = None
     """float32[n, K], the probability of each class; None where the networks learned no classes."""
@@ -84,7 +84,7 @@ class LoadedBundle:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes that the networks tell apart, class 1 first; empty for none."""
+        """Names of the classes that the networks distinguish, class 1 first; empty if they learned none."""
         return self.bundle.class_names
 
     @property

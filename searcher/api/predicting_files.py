@@ -113,15 +113,15 @@ def _claimed_folder(folder: Path) -> Iterator[None]:
 
 
 def check_class_name(option: str, class_name: str | None, class_names: Sequence[str]) -> None:
-    """Refuse one class for all objects where the networks say of each which class it is of.
+    """Raise an error if one class is given for all objects, but the networks predict the class of each object.
 
     Args:
-        option: Its name, for the message.
-        class_name: What a person gave; None for nothing.
-        class_names: The classes that the networks tell apart.
+        option: Name of the option, for the message.
+        class_name: The class that the user gave; None if not given.
+        class_names: Names of the classes that the networks distinguish; empty if they learned none.
 
     Raises:
-        UserError: Both are there.
+        UserError: A class is given, and the networks learned classes.
     """
     if class_name is not None and class_names:
         raise UserError(

@@ -133,7 +133,7 @@ class PredictionsTable:
     Args:
         path: The file. No other process may write it meanwhile.
         todo: Names of the images to predict now. Their old rows are removed at once, since their outputs are replaced.
-        class_names: Names of the classes that the networks tell apart; each gets columns.
+        class_names: Names of the classes that the networks distinguish; each has columns of its own.
 
     Raises:
         UserError: The file could not be read or written.

@@ -57,7 +57,7 @@ class Bundle:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes that the networks tell apart, class 1 first; empty for none."""
+        """Names of the classes that the networks distinguish, class 1 first; empty if they learned none."""
         return self.networks[0].config.model.class_names
 
     @cached_property

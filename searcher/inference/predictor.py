@@ -100,7 +100,7 @@ class Predictor:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes of objects that the models tell apart; 0 for none."""
+        """Number of classes of objects that the models distinguish; 0 if they learned none."""
         return self._models[0].num_classes
 
     @property

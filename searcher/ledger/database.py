@@ -67,6 +67,7 @@ class Database(Connection):
         optuna_id = self.optuna_study_id(name)
         with self.read() as session:
             counts = count_states(session.connection(), optuna_id)
+            continued = count_states(session.connection(), optuna_id, with_note="continues")
             newest = (
                 sa.select(LaunchRow, database_now())
                 .where(LaunchRow.study_id == row.id)
@@ -87,6 +88,8 @@ class Database(Connection):
             created_at=row.created_at,
             counts=counts,
             last_launch=None if launch is None else _launch_record(*launch),
+            num_continued=continued.get("COMPLETE", 0) + continued.get("PRUNED", 0),
+            num_going_on=continued.get("WAITING", 0) + continued.get("RUNNING", 0),
         )
 
     def launched_before_s(self, name: str) -> float:

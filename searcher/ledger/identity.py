@@ -60,5 +60,6 @@ def left_to_data_before(row: StudyRow, spec: StudySpec) -> str | None:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         when = f" when {', '.join(value['when'])}" if value.get("when") else ""
-        return f"{value['range']}{when}"
+        prior = f" prior {value['prior']}" if value.get("prior") else ""
+        return f"{value['range']}{when}{prior}"
     return "not set" if value is None else repr(value)

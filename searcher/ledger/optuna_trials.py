@@ -52,10 +52,18 @@ def read_directions(connection: sa.Connection, study_id: int) -> list[StudyDirec
     return list(connection.scalars(query))
 
 
-def count_states(connection: sa.Connection, study_id: int) -> dict[str, int]:
-    """Return the number of a study's trials in each state; states without trials are left out."""
-    trial = models.TrialModel
+def count_states(connection: sa.Connection, study_id: int, *, with_note: str | None = None) -> dict[str, int]:
+    """Return the number of a study's trials in each state; states without trials are left out.
+
+    Args:
+        connection: In a transaction of its own.
+        study_id: Optuna's number of the study.
+        with_note: Key of a note; only trials that have it are counted. None to count all.
+    """
+    trial, user = models.TrialModel, models.TrialUserAttributeModel
     query = sa.select(trial.state, sa.func.count()).where(trial.study_id == study_id).group_by(trial.state)
+    if with_note is not None:
+        query = query.join(user, user.trial_id == trial.trial_id).where(user.key == with_note)
     return {state.name: count for state, count in connection.execute(query)}
 
 

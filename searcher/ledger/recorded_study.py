@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from searcher.exceptions import DatabaseReplacedError
 from searcher.ledger.database import Database
+from searcher.ledger.more_epochs import CONTINUES
 from searcher.ledger.optuna_internals import id_of_study
 from searcher.ledger.records import CheckpointRecord
 from searcher.ledger.retry_policy import RetryPolicy
@@ -140,14 +141,25 @@ class RecordedStudy:
         )
 
     def num_done(self) -> int:
-        """Return the number of COMPLETE and PRUNED trials, which count for the budget."""
-        return len(self.trials(TrialState.COMPLETE, TrialState.PRUNED))
+        """Return the number of trials that count towards the budget: COMPLETE or PRUNED, and not continued ones."""
+        return sum(
+            CONTINUES not in each.user_attrs for each in self.trials(TrialState.COMPLETE, TrialState.PRUNED)
+        )
+
+    def num_to_do(self) -> int:
+        """Return the number of unfinished trials: those left of the budget, and those continued to more epochs."""
+        going_on = self.trials(TrialState.WAITING, TrialState.RUNNING)
+        continued = sum(CONTINUES in each.user_attrs for each in going_on)
+        return max(0, self.spec.study.trials - self.num_done()) + continued
 
     def trained_before(self, number: int) -> int | None:
-        """Return the number of another COMPLETE, PRUNED or RUNNING trial with equal parameters; None without one."""
-        params = self.trial(number).params
+        """Return the number of another COMPLETE, PRUNED or RUNNING trial with equal parameters; None if there is none.
+
+        The trials that this one retries or continues are ignored.
+        """
+        params, own = self.trial(number).params, {number, *self.ancestors(number)}
         for other in self.trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
-            if other.number != number and other.params == params:
+            if other.number not in own and other.params == params:
                 return other.number
         return None
 

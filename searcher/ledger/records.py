@@ -131,6 +131,10 @@ class StudyRecord:
     counts: Mapping[str, int]
     """Number of trials by state."""
     last_launch: LaunchRecord | None
+    num_continued: int = 0
+    """Number of finished trials that continued another one to more epochs; they do not count towards the budget."""
+    num_going_on: int = 0
+    """Number of such trials that wait or run."""
 
     @property
     def num_trials(self) -> int:
@@ -140,7 +144,7 @@ class StudyRecord:
     @property
     def num_done(self) -> int:
         """Number of trials that count for the budget."""
-        return self.counts.get("COMPLETE", 0) + self.counts.get("PRUNED", 0)
+        return self.counts.get("COMPLETE", 0) + self.counts.get("PRUNED", 0) - self.num_continued
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from searcher.exceptions import StudyConflictError
 from searcher.ledger.database import Database
 from searcher.ledger.identity import differences, left_to_data_before
+from searcher.ledger.more_epochs import EPOCHS, check_more_epochs, is_raised
 from searcher.ledger.tables import CheckpointRow, StudyRow
 from searcher.ledger.this_launch import NORMALISES
 from searcher.storage.mirror import root_text, storage_of
@@ -52,6 +53,8 @@ class Registration:
                 known = self._check_row(session)
             if known:
                 database.optuna_study_id(name)
+                if is_raised(database.study_row(name), self.spec):
+                    check_more_epochs(database, self.spec)
                 self._refuse_mixture(database)
         if not known and self._holds_trials():
             root = root_text(self.storage_root)
@@ -127,6 +130,8 @@ class Registration:
             row = session.scalars(sa.select(StudyRow).where(StudyRow.name == self.spec.name)).one()
             for column, value in self._changeable().items():
                 setattr(row, column, value)
+            if is_raised(row, self.spec):
+                row.identity = {**row.identity, EPOCHS: self.spec.identity()[EPOCHS]}
 
     def _changeable(self) -> dict[str, object]:
         return {
@@ -169,6 +174,8 @@ class Registration:
 
 def _refuse_differences(row: StudyRow, spec: StudySpec, data_fingerprint: str) -> None:
     changed = differences(row, spec, data_fingerprint)
+    if is_raised(row, spec):  # `check_more_epochs` decides
+        changed = [each for each in changed if not each.startswith(f"{EPOCHS} was ")]
     if changed:
         raise _conflict(spec, changed)
 

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from searcher.ledger.checkpoint_rows import ResumePoint, newest_whole, read_digests, write_checkpoint
 from searcher.ledger.disposal import Freed
 from searcher.ledger.epoch_rows import read_epochs, write_epoch
+from searcher.ledger.more_epochs import CONTINUED, CONTINUES, EPOCHS, has_checkpoint, to_continue
 from searcher.ledger.optuna_internals import id_of_trial, storage_of_study
 from searcher.ledger.recorded_study import RecordedStudy, WrittenTrial, retried
 from searcher.ledger.records import CheckpointRecord
@@ -49,6 +50,38 @@ class StudyLedger(RecordedStudy):
         """Queue the known-good points of the study file that the study does not have yet."""
         for point in points:
             self.optuna_study.enqueue_trial(dict(point), user_attrs={"enqueued": True}, skip_if_exists=True)
+
+    @retried
+    def continue_best(self) -> list[int]:
+        """Queue the trials that are to be continued, if the study now has more epochs than before.
+
+        They are chosen once for each number of epochs, and recorded before the first is queued. So a launch after an
+        interrupted one continues the same trials.
+
+        Returns:
+            The numbers of the trials that were queued now, best first.
+        """
+        num_epochs = self.spec.max_epochs
+        if EPOCHS in self.spec.space or (self.spec.parent is not None and self.spec.parent.how == "rerank"):
+            return []
+        decided = dict(self.optuna_study.user_attrs.get(CONTINUED, {}))
+        if str(num_epochs) not in decided:
+            best = to_continue(self.trials(), self.spec.objective, num_epochs)
+            if not best:
+                return []
+            there = {each.number for each in self.database.trials(self.spec.name) if has_checkpoint(each)}
+            decided[str(num_epochs)] = [number for number in best if number in there]
+            self.optuna_study.set_user_attr(CONTINUED, decided)
+        taken = {trial.user_attrs.get("retry_of") for trial in self.trials()}
+        queued = [number for number in decided[str(num_epochs)] if number not in taken]
+        for number in queued:
+            trial = self.trial(number)
+            notes = {"retry_of": number, "attempt": 0, CONTINUES: number}
+            parts = trial.user_attrs.get("micro_batches")
+            self.optuna_study.enqueue_trial(
+                trial.params, user_attrs=notes | ({} if parts is None else {"micro_batches": parts})
+            )
+        return queued
 
     @retried
     def begin_trial(
@@ -243,6 +276,8 @@ class StudyLedger(RecordedStudy):
             parts = micro_batches or trial.user_attrs.get("micro_batches")
             if parts is not None:
                 notes["micro_batches"] = parts
+            if CONTINUES in trial.user_attrs:
+                notes[CONTINUES] = trial.user_attrs[CONTINUES]
             self.optuna_study.enqueue_trial(params, user_attrs=notes)
         self.note(number, fail_reason=reason)
         self.optuna_study.tell(number, state=TrialState.FAIL)

@@ -68,6 +68,7 @@ def study_text(row: StudyRow, spec: StudySpec, *, num_images: int, num_training_
         "data": f"{_code(row.data_source)}: {num_images} images, {num_training_images} to train and validate on; "
         f"fingerprint {_code(row.data_fingerprint)}",
         **_parent(spec),
+        **_priors(spec),
         "study file": _code(row.spec_source or spec.source),
         "checkpoints, logs": _code(f"{below(row.storage_root, row.name)}"),
     }
@@ -98,6 +99,15 @@ def _parent(spec: StudySpec) -> dict[str, str]:
     sha256 = spec.fixed.get("warm_start.sha256")
     begins = f"; begins from checkpoint {_code(str(sha256))}" if sha256 else ""
     return {"parent": f"{parent.study}, {parent.how}{trials}{begins}"}
+
+
+def _priors(spec: StudySpec) -> dict[str, str]:
+    known = [
+        f"{each.name} {each.prior!r} ({each.confidence})"
+        for each in spec.space.parameters
+        if each.prior is not None
+    ]
+    return {"priors": _code(", ".join(known))} if known else {}
 
 
 def _pieces(attrs: Mapping[str, Any]) -> dict[int, str]:

@@ -9,9 +9,11 @@ from searcher.exceptions import DatabaseAwayError, DatabaseError
 from searcher.ledger.address import DatabaseAddress
 from searcher.ledger.database import Database
 from searcher.ledger.lease import Lease
+from searcher.ledger.more_epochs import is_raised, to_continue
 from searcher.ledger.registration import Registration
 from searcher.ledger.retry_policy import RetryPolicy
 from searcher.ledger.study_ledger import StudyLedger
+from searcher.ledger.watch import frozen_trials
 from searcher.lineage.resolve import check_beginning
 from searcher.orchestration.cluster.gpu_probe import check_gpu_share
 from searcher.orchestration.cluster.node_arrival import resources_once_there
@@ -178,7 +180,13 @@ def _look(
         remaining = budget
         if study.spec.name in opened.study_names():
             Lease.refuse_if_held(opened, study.spec.name)
-            remaining = max(0, budget - opened.study(study.spec.name).num_done)
+            record = opened.study(study.spec.name)
+            remaining = max(0, budget - record.num_done) + record.num_going_on
+            if is_raised(opened.study_row(study.spec.name), study.spec):
+                chosen = to_continue(
+                    frozen_trials(opened, study.spec.name), study.spec.objective, study.spec.max_epochs
+                )
+                remaining += len(chosen)
         if remaining:
             _check_beginning(study, opened)
         held.push(on_error.pop_all())

@@ -89,7 +89,7 @@ class LaunchRun:
             self._open()
             self._note()
             problem = None
-            if self._run.resources is not None and self._ledger.num_done() < budget:
+            if self._run.resources is not None and self._ledger.num_to_do():
                 problem = self._search(self._run.resources)
         except BaseException as error:
             self._conclude(None if isinstance(error, KeyboardInterrupt) else type(error).__name__, error)
@@ -115,6 +115,12 @@ class LaunchRun:
             numbers = ", ".join(map(str, left))
             self._log.info(
                 f"a former launch left trial {numbers} running; now FAIL, and queued again where sensible"
+            )
+        going_on = ledger.continue_best()
+        if going_on:
+            self._log.info(
+                f"trial {', '.join(map(str, going_on))}: the best of those with fewer epochs; each goes on from its "
+                f"best checkpoint to epoch {self._spec.max_epochs}, with the learning rates of as many"
             )
         ledger.enqueue(self._spec.enqueue)
         complete = [trial.values[0] for trial in ledger.trials(TrialState.COMPLETE)]
@@ -226,20 +232,20 @@ class LaunchRun:
         """
         self._stop.is_concluding = True
         self._cluster.close()  # from here on nobody writes into a trial's folder
-        spec, ledger = self._spec, self._ledger
+        ledger = self._ledger
         try:
             if self._lease.problem is not None:  # nothing can be written any more
                 return "failed", 0
             ledger.reconcile("interrupted: the launch ended before the trial did", counts=False)
             ledger.check_whole()
-            num_done = ledger.num_done()
+            num_done, num_to_do = ledger.num_done(), ledger.num_to_do()
         except SearcherError as error:  # away, or the study was deleted: the next launch fixes it
             if raised is None or str(error) != str(raised):
                 self._log.info(f"could not write down the end of the launch: {error}")
             return "failed", 0
         if self._mirror is not None:
             self._mirror.close()
-        is_done = num_done >= spec.study.trials or self._reason is not None
+        is_done = num_to_do == 0 or self._reason is not None
         outcome = "finished" if is_done else "failed" if problem else "interrupted"
         self._lease.ends_as(outcome, problem or self._reason)
         self._log.ended(outcome, problem or self._reason)

@@ -22,6 +22,7 @@ from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _in
 
 __all__ = [
     "JOB_CONFIG_VARIABLE",
+    "actors_begin",
     "dashboard_of",
     "forget_key",
     "head_address",
@@ -146,6 +147,29 @@ def kill_worker(actor: str) -> None:
         RayError, ValueError: The worker has ended meanwhile.
     """
     worker.global_worker.core_worker.kill_actor(ActorID.from_hex(actor), True)
+
+
+@contextmanager
+def actors_begin(*, in_new_workers: bool) -> Iterator[None]:
+    """Let Ray Tune's actors begin in workers that are up already, or each in a new one; without keys of AWS.
+
+    Ray Tune 2.60 gives its actors a variable for PyTorch Lightning and the driver's keys of AWS. Only new workers have
+    them. Each imports Ray twice, while those that Ray has started in advance lie idle. Ray also puts the variables into
+    a command line, which everybody on the machine can read. Each node has its own keys, see `node_probe`.
+
+    Args:
+        in_new_workers: A GPU is chosen for a process before it uses one, so such a trial needs a new worker.
+    """
+    from ray.tune.execution import class_cache  # imports Ray Tune, seconds
+
+    before = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = set()
+    if not in_new_workers:
+        class_cache.DEFAULT_ENV_VARS = {}
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = before
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 from searcher.orchestration.cluster.node_watch import NodeWatch
 from searcher.orchestration.cluster.resources import num_places
 from searcher.orchestration.cluster.scratch import scratch_folder
+from searcher.orchestration.ray_internals import actors_begin
 from searcher.orchestration.trials.ended_trials import EndedTrials
 from searcher.orchestration.trials.hang_watch import HangWatch
 from searcher.orchestration.trials.lost_workers import each_loss_is_its_trials
@@ -50,6 +51,7 @@ def run_tune(
         _quiet_ray(),
         scratch_folder() as scratch,
         _variables_of_tune(num_places(watch.resources)),
+        actors_begin(in_new_workers=watch.resources.gpus > 0),
         each_loss_is_its_trials(),
     ):
         tune.run(

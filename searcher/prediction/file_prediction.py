@@ -93,17 +93,17 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFound:
-    """The objects of one class in an image."""
+    """The number and total area of the objects of one class in an image."""
 
     objects: int
     area_px: int | None
     """Of all of them; None where they were not measured."""
 
     def to_dict(self, pixel_size_um: float | None) -> dict[str, Any]:
-        """Return plain values.
+        """Return the number and areas of the objects as a dictionary that can be written as JSON.
 
         Args:
-            pixel_size_um: Side of a pixel; None where it is not known.
+            pixel_size_um: Side of a pixel in micrometres; None if it is not known.
         """
         is_known = self.area_px is not None and pixel_size_um is not None
         area_um2 = self.area_px * pixel_size_um**2 if is_known else None  # type: ignore[operator]

@@ -42,8 +42,8 @@ def write_geojson(
         path: The file to write.
         labels: The label map, read in windows.
         table: Measurements by column, a value for each object in the order of the labels.
-        class_name: Class of every object.
-        class_names: Names of the classes that were learned, each object's then being its own; empty: there are none.
+        class_name: Class of all objects if `class_names` is empty.
+        class_names: Names of the classes that the networks learned, class 1 first; each object then has its own class.
     """
     # QuPath has the area itself, and places by the outline.
     columns = {
@@ -75,10 +75,10 @@ def write_corrections(
         path: The file to write.
         labels: Label map of the whole image.
         table: The result of `measure_objects`.
-        class_name: Class of the objects.
+        class_name: Class of all objects if `class_names` is empty.
         region: The region to correct. An object is written, whole, if its bounding box meets the region.
         disagreement: float64[n], disagreement about each object, 0 to 1.
-        class_names: As for `write_geojson`.
+        class_names: Names of the classes that the networks learned; see `write_geojson`.
     """
     met = [index for index, box in enumerate(_boxes(table)) if _meet(box, region)]
     measured = (

@@ -54,7 +54,7 @@ class LabelMap(Closing):
 
     @property
     def classes(self) -> NDArray[np.int32] | None:
-        """int32[n], the likeliest class of each instance, from 1; None where classes were not learned."""
+        """int32[n], the most probable class of each instance, from 1; None if the network learned no classes."""
         return None if self.class_probabilities is None else likeliest(self.class_probabilities)
 
     def blocks(self) -> Iterator[Tile]:

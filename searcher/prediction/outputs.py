@@ -178,8 +178,8 @@ def write_overlay(path: Path, labels: LabelMap, raster: Raster, class_names: Seq
         path: The PNG file.
         labels: Label map of the objects.
         raster: The image, normalised. With other than 3 channels it is shown as by `composite`.
-        class_names: Names of the classes that were learned. Outlines then have their colours, and a legend is below
-            the picture; empty: there are none.
+        class_names: Names of the classes that the networks learned, class 1 first. If there are any, each outline has
+            its class's colour, and a legend is below the image.
     """
     factor = math.ceil(max(labels.height, labels.width) / _OVERLAY_PX)
     height, width = max(1, labels.height // factor), max(1, labels.width // factor)

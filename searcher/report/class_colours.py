@@ -31,16 +31,16 @@ _MOST_SIGNS = 40
 
 
 def class_colour(number: int) -> Colour:
-    """Return the colour of a class; after the last one they begin again.
+    """Return the colour of a class; the palette's colours are used again after the last one.
 
     Args:
-        number: Of the class, from 1.
+        number: Number of the class, from 1.
     """
     return _PALETTE[(number - 1) % len(_PALETTE)]
 
 
 def colour_table(classes: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Return uint8[n + 1, 3], the colour of each label.
+    """Return the colours of labels, indexed by label: uint8[n + 1, 3], black for background.
 
     Args:
         classes: int32[n], the class of each object, from 1.
@@ -50,14 +50,14 @@ def colour_table(classes: NDArray[np.int32]) -> NDArray[np.uint8]:
 
 
 def with_legend(picture: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.uint8]:
-    """Return a picture with the names of the classes in their colours below it. No pixel of the picture is covered.
+    """Return a picture with a legend below it: the name of each class next to its colour.
 
     Args:
         picture: uint8[H, W, 3].
-        names: Of the classes, the first one first.
+        names: Names of the classes, class 1 first.
 
     Returns:
-        uint8[H + legend, W, 3].
+        uint8[H + h, W, 3], where h is the height of the legend.
     """
     font = ImageFont.load_default(size=12)
     texts = [one_line(name)[:_MOST_SIGNS] for name in names]

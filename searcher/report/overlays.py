@@ -58,7 +58,7 @@ def outlines(labels: LabelMap, colour: Colour | NDArray[np.uint8], *, width_px: 
 
     Args:
         labels: integer[H, W], instance label map, 0 is background, below 0 not annotated.
-        colour: Of the line, RGB; or uint8[n + 1, 3], that of each label.
+        colour: Colour of all lines, RGB; or uint8[n + 1, 3], colours indexed by label.
         width_px: Width of the line in pixels. On both sides it gets a dark edge of a third of the width, at least a
             pixel.
 
@@ -93,7 +93,7 @@ def overlay(
         truth: integer[H, W], label map of the true objects; None if it is not known.
         prediction: integer[H, W], label map of the predicted objects.
         width_px: Width of the lines in pixels; None to choose it by the image's size, see `line_width_px`.
-        colours: uint8[n + 1, 3], the line's colour of each predicted label; None: all alike.
+        colours: uint8[n + 1, 3], colours of the outlines, indexed by predicted label; None for the same colour for all.
 
     Returns:
         uint8[H, W, 3], RGB. The prediction is on top and the truth is wider, so that both are visible where they agree.

@@ -48,7 +48,7 @@ def load_named(
 
 
 def each_once(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """Return the names in both lists, each once."""
+    """Return the names of both lists without duplicates, in order of first occurrence."""
     return list(dict.fromkeys([*first, *second]))
 
 

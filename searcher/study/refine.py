@@ -96,7 +96,9 @@ def refine(space: SearchSpace, trials: Sequence[Tried], objective: Objective, *,
         left[parameter.name] = new
         refined.append(Refined(name=parameter.name, old=parameter.domain, new=new, reason=reason))
     return Refinement(
-        space=SearchSpace(tuple(replace(each, domain=left[each.name]) for each in space.parameters)),
+        space=SearchSpace(
+            tuple(replace(each, domain=left[each.name], prior=None) for each in space.parameters)
+        ),
         parameters=tuple(refined),
         best=tuple(trial.number for trial in best),
         num_complete=len(complete),

@@ -14,15 +14,21 @@ A space that was narrowed keeps the one that it came from, for the few trials th
     name = { choices = ["adamw"], original_range = ["sgd", "adamw"] }
 
 Optuna's tables then have the whole space, so that both kinds of trials are of one study.
+
+What is known beforehand is a prior, the likely value, with a confidence of `low`, `medium` (the default) or `high`:
+
+    lr = { low = 1e-5, high = 1e-1, log = true, prior = 1e-3, confidence = "high" }
+    name = { choices = ["sgd", "adamw"], prior = "adamw" }
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 __all__ = [
     "Choice",
     "Condition",
+    "Confidence",
     "Domain",
     "FloatRange",
     "IntRange",
@@ -205,6 +211,10 @@ class Condition:
         return f"{self.parent} = {' | '.join(repr(value) for value in self.values)}"
 
 
+Confidence = Literal["low", "medium", "high"]
+"""How near to its prior a parameter's best value is thought to be."""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A searched key of the trial configuration, with its range or choices and its conditions."""
@@ -212,6 +222,10 @@ class Parameter:
     name: str
     domain: Domain
     when: tuple[Condition, ...] = ()
+    prior: Value | None = None
+    """The likely value; None where nothing is known."""
+    confidence: Confidence = "medium"
+    """In the prior."""
 
     def active(self, chosen: Mapping[str, Value]) -> bool:
         """Return whether the parameter is searched, given the values chosen before it."""
@@ -273,6 +287,11 @@ class SearchSpace:
             parameter.name: {
                 "range": str(parameter.domain),
                 "when": [str(condition) for condition in parameter.when],
+                **(
+                    {}
+                    if parameter.prior is None
+                    else {"prior": f"{parameter.prior!r} {parameter.confidence}"}
+                ),
             }
             for parameter in self.parameters
         }

@@ -33,6 +33,8 @@ _MAX_POINTS = 10_000
 _ROUNDING = 1e-9
 """0.3 - 0.1 is a little less than 0.2."""
 _RANGE_KEYS = {"low", "high", "log", "step", "choices", "when", "original_range"}
+_PRIOR_KEYS = {"prior", "confidence"}
+"""Allowed in addition to the keys of a range; alone they define no range."""
 
 
 class SpaceReader:
@@ -139,9 +141,10 @@ class SpaceReader:
 
     def _parameter(self, name: str, entry: dict[str, Any]) -> Parameter | None:
         key = f"space.{name}"
-        unknown = sorted(set(entry) - _RANGE_KEYS)
+        known = _RANGE_KEYS | _PRIOR_KEYS
+        unknown = sorted(set(entry) - known)
         if unknown:
-            self._problem(f"{key}.{unknown[0]}", f"unknown key; {suggestion(unknown[0], _RANGE_KEYS)}")
+            self._problem(f"{key}.{unknown[0]}", f"unknown key; {suggestion(unknown[0], known)}")
             return None
         domain: Domain | None = (
             self._choice(key, entry) if "choices" in entry else self._range(key, name, entry)
@@ -151,7 +154,27 @@ class SpaceReader:
             domain = self._with_original_range(key, domain, entry["original_range"])
         if domain is None or not self._edges_are_valid(key, name, domain.widened()):
             return None
-        return Parameter(name, domain, conditions)
+        return self._with_prior(key, Parameter(name, domain, conditions), entry)
+
+    def _with_prior(self, key: str, parameter: Parameter, entry: dict[str, Any]) -> Parameter | None:
+        """Return the parameter with what is known of it beforehand."""
+        prior, confidence = entry.get("prior"), entry.get("confidence", "medium")
+        if confidence not in ("low", "medium", "high"):
+            self._problem(f"{key}.confidence", f"must be low, medium or high, got {shown(confidence)}")
+        elif prior is None and "confidence" in entry:
+            self._problem(
+                f"{key}.confidence", f"must be in a prior, got {shown(confidence)} without one; add prior"
+            )
+        elif prior is None:
+            return parameter
+        elif not _is_plain(prior) or not parameter.domain.narrowed().contains(prior):
+            self._problem(
+                f"{key}.prior",
+                f"must be a value that can be drawn ({parameter.domain}), got {shown(prior)}; change it, or the range",
+            )
+        else:
+            return replace(parameter, prior=prior, confidence=confidence)
+        return None
 
     def _choice(self, key: str, entry: dict[str, Any]) -> Choice | None:
         choices = entry["choices"]
@@ -300,7 +323,7 @@ class SpaceReader:
                 elif not condition.holds({condition.parent: self._fixed_value(condition.parent)}):
                     resolved.pop(name, None)
             if name in resolved:
-                resolved[name] = Parameter(name, parameters[name].domain, tuple(open_conditions))
+                resolved[name] = replace(parameters[name], when=tuple(open_conditions))
         if len(resolved) < len(parameters):  # a dropped parameter can be another one's condition
             return self._resolve_conditions(
                 {name: p for name, p in resolved.items() if all(c.parent in resolved for c in p.when)}

@@ -75,6 +75,10 @@ def _entry(parameter: Parameter) -> dict[str, Any]:
             entry["step"] = domain.step
     if domain.original_range is not None:
         entry["original_range"] = list(domain.original_range)
+    if parameter.prior is not None:
+        entry["prior"] = parameter.prior
+        if parameter.confidence != "medium":
+            entry["confidence"] = parameter.confidence
     if parameter.when:
         entry["when"] = {condition.parent: list(condition.values) for condition in parameter.when}
     return entry

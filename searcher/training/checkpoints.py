@@ -107,10 +107,17 @@ class Checkpoint:
 
     @property
     def meaning(self) -> str:
-        """The digest of the configuration, as this version of searcher reads it.
+        """The digest of the configuration, as this version of searcher reads it; see `meaning_for`."""
+        return self.meaning_for(None)
+
+    def meaning_for(self, num_epochs: int | None) -> str:
+        """Return the digest of the configuration, as this version of searcher reads it.
 
         Keys that newer versions added get their defaults, which are always the earlier behaviour. So checkpoints stay
         usable after an upgrade.
+
+        Args:
+            num_epochs: Number of epochs that replaces the configuration's own; None to keep it.
         """
         chosen = {table: dict(keys) for table, keys in self.config.items() if isinstance(keys, dict)}
         for key in self.left_to_data:
@@ -119,6 +126,8 @@ class Checkpoint:
                 chosen.get(table, {}).pop(leaf, None)
             else:
                 chosen.setdefault(table, {})[leaf] = "auto"
+        if num_epochs is not None:
+            chosen.setdefault("train", {})["epochs"] = num_epochs
         try:
             return TrialConfig.model_validate(chosen).digest()
         except ValidationError:  # of another version altogether
@@ -181,7 +190,11 @@ def publish_checkpoint(file: CheckpointFile, path: Path) -> CheckpointFile:
 
 
 def load_checkpoint(
-    path: Path, *, config_digest: str | None = None, sha256: str | None = None
+    path: Path,
+    *,
+    config_digest: str | None = None,
+    sha256: str | None = None,
+    num_epochs: int | None = None,
 ) -> tuple[Checkpoint, CheckpointFile]:
     """Return the checkpoint in a file, with tensors on the CPU. Nothing in the file is executed.
 
@@ -192,6 +205,8 @@ def load_checkpoint(
         path: The checkpoint's file.
         config_digest: The `TrialConfig.digest()` that the checkpoint's configuration must have; None for any.
         sha256: Digest that the file must have; None for any.
+        num_epochs: Number of epochs of the configuration that has `config_digest`; the checkpoint's may have fewer.
+            None if they must be equal.
 
     Returns:
         The checkpoint, and the facts about its file.
@@ -214,7 +229,7 @@ def load_checkpoint(
     except OSError as error:
         raise CheckpointError(f"{path}: no checkpoint to read there: {error.strerror or error}") from error
     checkpoint = _validated(path, content)
-    if config_digest is not None and config_digest not in (checkpoint.config_digest, checkpoint.meaning):
+    if config_digest is not None and config_digest not in _digests(checkpoint, num_epochs):
         raise CheckpointError(
             f"{path}: a checkpoint continues only its own configuration, which must have digest "
             f"{config_digest[:12]}, got {checkpoint.config_digest[:12]}; start without it"
@@ -226,6 +241,16 @@ def load_checkpoint(
         epoch=checkpoint.epoch,
         value=checkpoint.value,
     )
+
+
+def _digests(checkpoint: Checkpoint, num_epochs: int | None) -> set[str]:
+    """Return the digests of the configurations that may resume from a checkpoint."""
+    found = {checkpoint.config_digest, checkpoint.meaning}
+    train = checkpoint.config.get("train")
+    own = train.get("epochs") if isinstance(train, dict) else None
+    if num_epochs is not None and isinstance(own, int) and own < num_epochs:
+        found.add(checkpoint.meaning_for(num_epochs))
+    return found
 
 
 def _validated(path: Path, content: object) -> Checkpoint:

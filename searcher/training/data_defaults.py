@@ -116,7 +116,7 @@ def _value_in(tables: Mapping[str, Any], dotted: str) -> float:
 
 
 def with_image_channels(config: TrialConfig, store: Store) -> TrialConfig:
-    """Return the configuration with the images' number of channels in the model.
+    """Return a configuration whose model has as many channels as a data set's images.
 
     Raises:
         UserError: The model is configured for other channels than the images have, or they have too many.

@@ -98,8 +98,9 @@ class DataRequest:
 
     def _has_classes(self, path: Path) -> bool:
         """Return whether a store has the classes that the driver has, or none are learned."""
-        digest = self.synthetic.class_digest
-        return not digest or find_classes(path, digest) is not None
+        if not self.synthetic.learn_classes:
+            return True
+        return find_classes(path, self.synthetic.class_digest) is not None
 
 
 def given_validation(store: Store) -> list[int]:

@@ -182,7 +182,11 @@ class RunFolder:
         fetched = sorted(file.path.parent.glob("*.pt"))  # from an object store: named by their content
         for path in dict.fromkeys([*named, *fetched]):
             try:
-                best, best_file = load_checkpoint(path, config_digest=checkpoint.meaning)
+                # The best may be from before the trial went on to more epochs.
+                num_epochs = checkpoint.config["train"]["epochs"]
+                best, best_file = load_checkpoint(
+                    path, config_digest=checkpoint.meaning, num_epochs=num_epochs
+                )
             except CheckpointError as error:
                 logger.warning("not the best checkpoint so far: %s", error)
                 continue

@@ -62,8 +62,8 @@ class Trainer:
         run_dir: Folder for `last.pt`, `best.pt`, `config.json`, `metrics.jsonl`; see `RunFolder`. A new run
             refuses a folder that holds an earlier one's checkpoint.
         device: Device to train on; None for CUDA if there is a GPU, otherwise the CPU.
-        resume_from: Checkpoint to resume from, in this folder or another, with the same configuration, data and
-            objective; None starts a new training.
+        resume_from: Checkpoint to resume from, in this folder or another, with the same configuration, or one of fewer
+            epochs, the same data and objective; None starts a new training.
         resume_sha256: Digest that the checkpoint must have; None for any.
         warm_start: Checkpoint of another trial to start from, with the digest `config.warm_start.sha256`. Required if
             that is set and the trial does not resume; otherwise None.
@@ -126,7 +126,12 @@ class Trainer:
         try:
             former = None
             if resume_from is not None:
-                former = load_checkpoint(resume_from, config_digest=config.digest(), sha256=resume_sha256)
+                former = load_checkpoint(
+                    resume_from,
+                    config_digest=config.digest(),
+                    sha256=resume_sha256,
+                    num_epochs=config.train.epochs,
+                )
             self._pixels = pixels_of(config, store, None if former is None else former[0].config)
             self._store = normalised(store, self._pixels.normalisation)
             self._set_up(

@@ -130,13 +130,27 @@ class Ground:
         self._peak = np.random.default_rng(int(instance)).uniform(0.25, 0.75, 7)
         self.true: dict[tuple[float, ...], np.ndarray] = {}
 
+    def prior(self, kind: str, seed: int) -> dict[str, float]:
+        """Return the best, the middle or the worst of 50 random points, by its true value after all epochs."""
+        drawn = points(np.random.default_rng(7919 * seed + int(self._instance)).random((50, 7)))
+        values = self._surrogate.curves(self._trained(drawn), np.array([EPOCHS]))[:, 0]
+        chosen = drawn[np.argsort(values)[{"good": 49, "mediocre": 25, "bad": 0}[kind]]]
+        return {
+            each.name: int(value) if isinstance(each.domain, IntRange) else float(value)
+            for each, value in zip(SPACE.parameters, chosen, strict=True)
+        }
+
+    def _trained(self, at: np.ndarray) -> np.ndarray:
+        if self._control != "folded":
+            return at
+        # A tent over each range, around a place that becomes the better side.
+        x = 1 - np.abs(places(at) - self._peak) / np.maximum(self._peak, 1 - self._peak)
+        return points(np.where(self._is_high, x, 1 - x))
+
     def run(self, params, num_epochs: int, _rng) -> np.ndarray:
         """Return the values measured after each epoch."""
         key = tuple(float(params[each.name]) for each in SPACE.parameters)
-        point = np.array([key])
-        if self._control == "folded":  # a tent over each range, around a place that becomes the better side
-            x = 1 - np.abs(places(point)[0] - self._peak) / np.maximum(self._peak, 1 - self._peak)
-            point = points(np.where(self._is_high, x, 1 - x)[None])
+        point = self._trained(np.array([key]))
         self.true[key] = self._surrogate.curves(point, np.arange(1, num_epochs + 1))[0]
         if self._control != "noisy":
             return self.true[key]
@@ -166,7 +180,11 @@ def searched(ground: Ground, seed: int, args: argparse.Namespace) -> list[float 
     settings = {"train.epochs": EPOCHS, "study.seed": seed, "pruner.grace_epochs": args.grace}
     startup = args.startup if args.startup == "auto" else int(args.startup)
     settings |= {"search.sampler": args.sampler, "search.startup_trials": startup}
-    spec = replace(load_study("unet-broad", settings), space=SPACE, enqueue=())
+    space = SPACE
+    if args.prior:
+        known = ground.prior(args.prior, seed)
+        space = SearchSpace(tuple(replace(each, prior=known[each.name]) for each in SPACE.parameters))
+    spec = replace(load_study("unet-broad", settings), space=space, enqueue=())
     study = Watched(spec, ground, np.random.default_rng(0))
     study.history = []
     study.search(args.budget, workers=args.workers)
@@ -177,20 +195,20 @@ def searched(ground: Ground, seed: int, args: argparse.Namespace) -> list[float 
     ]
 
 
-def print_tables(runs: dict[str, list[float | None]]) -> None:
-    """Print mean regrets, and paired differences to `tpe`."""
+def print_tables(runs: dict[str, list[float | None]], base_method: str = "tpe") -> None:
+    """Print mean regrets, and paired differences to a method."""
     by_method: dict = defaultdict(dict)
     for key, regrets in runs.items():
         control, method, instance, seed = key.split("/")
         by_method[control, method][instance, seed] = regrets
     print("| control | sampler | runs | 10 | 20 | 50 |\n|---|---|---:|---:|---:|---:|")
     for (control, method), found in sorted(by_method.items()):
-        base, cells = by_method.get((control, "tpe"), {}), []
+        base, cells = by_method.get((control, base_method), {}), []
         for num in range(len(BUDGETS)):
             values = {key: each[num] for key, each in found.items() if each[num] is not None}
             gaps = defaultdict(list)
             for key, value in values.items():
-                if key in base and base[key][num] is not None and method != "tpe":
+                if key in base and base[key][num] is not None and method != base_method:
                     gaps[key[0]].append(value - base[key][num])
             cell = f"{np.mean([*values.values()]):.1f}" if values else ""
             if gaps:
@@ -213,6 +231,8 @@ def main() -> None:
     parser.add_argument("--control", choices=["plain", "folded", "noisy"], default="plain")
     parser.add_argument("--sampler", default="tpe")
     parser.add_argument("--startup", default="auto", help="startup trials, a number or auto")
+    parser.add_argument("--prior", choices=["good", "mediocre", "bad"], help="every parameter has a prior")
+    parser.add_argument("--base", default="tpe", help="method that the printed differences are to")
     parser.add_argument("--grace", type=int, default=5)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--budget", type=int, default=1040)
@@ -230,11 +250,12 @@ def main() -> None:
         for instance in names[args.held :: 2][:: args.every]:
             ground = Ground(args.data, instance, args.control)
             for seed in range(args.first_seed, args.first_seed + args.seeds):
-                key = f"{args.control}/{args.sampler}/{instance}/{seed}"
+                method = args.sampler + (f" {args.prior} prior" if args.prior else "")
+                key = f"{args.control}/{method}/{instance}/{seed}"
                 if key not in runs:
                     runs[key] = searched(ground, 100 * names.index(instance) + seed, args)
                     args.json.write_text(json.dumps(runs, indent=1))
-    print_tables(runs)
+    print_tables(runs, args.base)
 
 
 if __name__ == "__main__":

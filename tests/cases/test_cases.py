@@ -1,7 +1,8 @@
 """Faults as scripts: each `NAME/run.sh` makes an input, uses `searcher` as a user would, and says what it saw.
 
 Exit code 0: the product does what is right; 77: it cannot be shown on this machine; anything else is the fault.
-The last line says which. A script finds `searcher` on PATH, its checkout in SEARCHER_HOME, and an empty TMPDIR.
+The last line says which. A script finds `searcher` on PATH, its checkout in SEARCHER_HOME, and an empty TMPDIR. The
+processes of those in this folder are forked (`tests/support/forks.py`).
 
     make cases                 # those in this folder; `make chaos` runs them too
     make cases CASES=DIR       # any other folder of such scripts
@@ -17,6 +18,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from forks import Forks
 
 HOME = Path(__file__).parents[2]
 TIMEOUT_S = 600
@@ -24,7 +26,7 @@ TIMEOUT_S = 600
 
 @pytest.mark.case
 @pytest.mark.timeout(TIMEOUT_S + 30)
-def test_case(case: Path, tmp_path: Path) -> None:
+def test_case(case: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     scripts = Path(sysconfig.get_path("scripts"))
     assert (scripts / "searcher").exists(), f"{scripts}: `searcher` must be installed; make install"
     scratch = (
@@ -39,6 +41,9 @@ def test_case(case: Path, tmp_path: Path) -> None:
         "TMPDIR": str(scratch),
         "PY": sys.executable,
     }
+    if case.parent == Path(__file__).parent:
+        forks: Forks = request.getfixturevalue("forks")
+        environment |= forks.variables()
     with subprocess.Popen(
         ["bash", str(case / "run.sh")],
         env=environment,

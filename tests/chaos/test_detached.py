@@ -26,6 +26,7 @@ DONE = 2
 def room(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[MachineRoom]:
     cache = tmp_path_factory.getbasetemp() / "stores"
     variables = {"SEARCHER_CACHE": str(cache), "OMP_NUM_THREADS": "1"} | forks.variables()
+    variables |= {"SEARCHER_CHAOS_AGENTS_START": "1"}  # they take the jobs
     with machine_room(variables) as room:
         yield room
 

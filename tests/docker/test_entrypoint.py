@@ -1,6 +1,7 @@
 """The entrypoint, run for real: a head and a worker with a token, as compose starts them, and a launch on them.
 
-Both are on addresses of loopback that Ray does not turn into the machine's own, which it does with 127.0.0.1 (2.60).
+Ray's workers and agents, and `searcher`, are forked: they need not import torch and Ray again. Head and worker are on
+addresses of loopback that Ray does not turn into the machine's own, which it does with 127.0.0.1 (2.60).
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from typing import Any
 
 import psutil
 import pytest
+from forks import Forks
 
 _HEAD, _WORKER = "127.0.0.2", "127.0.0.3"
 _TOKEN = "5eaf00d5" * 8
@@ -118,9 +120,10 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def cluster(folder: Path, secret: Path, scratch: Path) -> Iterator[Cluster]:
+def cluster(folder: Path, secret: Path, scratch: Path, forks: Forks) -> Iterator[Cluster]:
     script = str(folder / "entrypoint.sh")
-    environment = _environment(RAY_AUTH_TOKEN_PATH=str(secret), SEARCHER_DB="@/run/secrets/database_url")
+    secrets = {"RAY_AUTH_TOKEN_PATH": str(secret), "SEARCHER_DB": "@/run/secrets/database_url"}
+    environment = _environment(**secrets, **forks.variables())
     ports: dict[str, int] = {}
 
     def start_head() -> tuple[list[str], list[str]]:

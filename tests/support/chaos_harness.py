@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 from chaos_facts import Facts, look
-from forks import FAULTS, FORKS, ForkedProcess, Forks
+from forks import FAULTS, FORKS, ForkedProcess, Forks, forked_instead
 from tiny_study import TINY
 
 __all__ = ["PLAN", "Driver", "Study", "fault", "python_path", "study_text", "wait_until"]
@@ -123,7 +123,8 @@ class Driver:
     def assert_on_loopback(self) -> None:
         """Check that what it started listens on loopback only, and listens at all."""
         listening: set[tuple[str, str]] = set()
-        for process in self.family():
+        started = self.family()
+        for process in {*started, *map(forked_instead, started)}:
             with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile
                 name = " ".join(process.cmdline())[:80]
                 connections = process.net_connections("inet")

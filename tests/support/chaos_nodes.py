@@ -5,9 +5,9 @@ from pathlib import Path
 
 import psutil
 from chaos_harness import PLAN
-from forks import FORKS, Forks
+from forks import Forks, forked_instead
 
-__all__ = ["Nodes", "forked_instead", "processes_that_train", "trains"]
+__all__ = ["Nodes", "processes_that_train", "trains"]
 
 
 class Nodes:
@@ -59,14 +59,6 @@ class Nodes:
 def processes_that_train(parent: psutil.Process) -> list[psutil.Process]:
     """Return the descendants of `parent` that train; one that ends meanwhile is not among them."""
     return [process for process in map(forked_instead, parent.children(recursive=True)) if trains(process)]
-
-
-def forked_instead(process: psutil.Process) -> psutil.Process:
-    """Return the process that has been forked in another one's place; itself if none has."""
-    try:
-        return psutil.Process(int(Path(f"{process.environ()[FORKS]}.{process.pid}").read_text()))
-    except (psutil.Error, KeyError, OSError, ValueError):
-        return process
 
 
 def trains(process: psutil.Process) -> bool:

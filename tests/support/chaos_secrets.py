@@ -8,7 +8,8 @@ from typing import BinaryIO
 import psutil
 from chaos_facts import dump
 from chaos_harness import Driver
-from chaos_nodes import forked_instead, trains
+from chaos_nodes import trains
+from forks import forked_instead
 
 __all__ = ["assert_kept"]
 

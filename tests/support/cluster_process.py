@@ -68,6 +68,8 @@ def _serve(folder: Path) -> None:
     from ray.cluster_utils import Cluster  # isort: skip
 
     head = {"num_cpus": 1, "temp_dir": str(folder), "object_store_memory": _STORE_BYTES}
+    # What workers print is in their logs; to bring it to drivers takes a fiftieth of a processor all the time.
+    head |= {"include_log_monitor": False, "no_monitor": True}
     dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0}
     # Any free port: the default may be another cluster's on this machine, and without its agent a head takes no jobs.
     dashboard |= {"dashboard_agent_listen_port": None}

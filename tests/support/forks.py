@@ -2,8 +2,7 @@
 
 A launch imports for 7 s of a processor and a worker for 8 s, many times over. What is forked is a process of its own
 with its own number, environment and end, which signals, kills and faults meet as any other's. Not forked, but started
-as a user would: what runs under another clock, a Ray job's driver, and all that tests/docker, tests/cases and
-tests/packaging start.
+as a user would: what runs under another clock, a Ray job's driver, and all that tests/packaging starts.
 
 `fork_server.py` is what forks.
 """
@@ -25,14 +24,15 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 if TYPE_CHECKING:
+    import psutil
     import pytest
 
-__all__ = ["FAULTS", "FORKS", "ForkedProcess", "Forks", "common_folder", "receive", "send"]
+__all__ = ["FAULTS", "FORKS", "ForkedProcess", "Forks", "common_folder", "forked_instead", "receive", "send"]
 
 FAULTS = Path(__file__).parents[1] / "chaos" / "faults"
 """Folder of the `sitecustomize` that follows a plan, and by which workers are forked."""
 FORKS = "SEARCHER_CHAOS_FORKS"
-"""Environment variable that names the socket from which workers of Ray are forked."""
+"""Environment variable that names the socket from which workers and agents of Ray are forked."""
 
 _SERVER = Path(__file__).with_name("fork_server.py")
 _START_TIMEOUT_S = 120
@@ -64,6 +64,16 @@ def common_folder(tmp_path_factory: "pytest.TempPathFactory") -> Path:
     """Return a folder that all processes of pytest-xdist have."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def forked_instead(process: "psutil.Process") -> "psutil.Process":
+    """Return the process that has been forked in another one's place; itself if none has."""
+    import psutil
+
+    try:
+        return psutil.Process(int(Path(f"{process.environ()[FORKS]}.{process.pid}").read_text()))
+    except (psutil.Error, KeyError, OSError, ValueError):
+        return process
 
 
 class ForkedProcess:
@@ -197,7 +207,14 @@ class Forks:
         return f"{self.path}-workers"
 
     def variables(self) -> dict[str, str]:
-        """Return the variables with which a cluster has its workers forked."""
+        """Return the variables with which a cluster has its workers and agents forked.
+
+        It waits until they can be: a node has 30 s to come up, its agents included.
+        """
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.for_workers)
+            send(connection, {"run": "answer"})
+            receive(connection)
         path = os.pathsep.join([str(FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         return {FORKS: self.for_workers, "PYTHONPATH": path}
 

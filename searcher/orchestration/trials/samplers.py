@@ -34,6 +34,10 @@ def build_sampler(spec: StudySpec, *, num_trials: int, space: SearchSpace | None
             space=space,
             options=search.options,
         )
+    if any(each.prior is not None for each in space.parameters):
+        from searcher.orchestration.trials.priors import PriorSampler  # scipy.stats takes a second to import
+
+        made = PriorSampler(made, space, seed=(seed * 1_000_033 + num_trials) % 2**32)
     return made
 
 

@@ -123,7 +123,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         self._on_trial_ended = on_trial_ended
         self._running: dict[str, int] = {}  # Ray's trial id -> Optuna's trial number
         self._expected_losses: dict[int, str] = {}
-        self._num_done = ledger.num_done()
+        self._num_done, self._num_to_do = ledger.num_done(), ledger.num_to_do()
         self._forecast = forecast or Forecast()
         self._time = TimeBudget(
             ledger.spec,
@@ -147,7 +147,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     @_contained
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the configuration of the next trial for Ray Tune; None to wait; `FINISHED` at the end."""
-        remaining = self._spec.study.trials - self._num_done
+        remaining = self._num_to_do
         if remaining <= 0 or self._stop.is_set() or self.problem is not None:
             return str(Searcher.FINISHED)
         places = self._num_places()
@@ -175,7 +175,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         """Say once how long the study takes: before the first trial if earlier launches tell, else once epochs do."""
         if self._has_outlook:
             return
-        outlook = self._time.outlook(self._spec.study.trials - self._num_done, self._num_places())
+        outlook = self._time.outlook(self._num_to_do, self._num_places())
         if outlook is not None:
             self._has_outlook = True
             self._listener.info(outlook)
@@ -387,6 +387,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     def _ended(self, number: int, state: str, *, value: float | None, reason: str) -> None:
         """Notify the listeners."""
         self._forecast.ended(number, time.monotonic(), is_done=state != "FAIL")
+        self._num_to_do = self._ledger.num_to_do()
         self._listener.trial_ended(number, state, value=value, reason=reason)
         if self._on_trial_ended is not None:
             self._on_trial_ended()

@@ -16,16 +16,34 @@ SEARCHER_CHAOS_PLAN names, which is read when a module that it speaks of is impo
     if       {argument: [values]}: count only calls with one of them; of an enumeration its name counts
     larger   a number: count only calls whose `batch` has more images
 
-A process of Ray's that would become a worker hands itself over before it imports more: see `hand_over.py`.
+A process of Ray's or of `searcher` hands itself over before it imports more, if SEARCHER_CHAOS_FORKS is set: see
+`hand_over.py`.
 """
 
+# ruff: noqa: E402
 import os
 import sys
 
-if "SEARCHER_CHAOS_FORKS" in os.environ and "".join(sys.orig_argv[1:2]).endswith(
-    "/workers/default_worker.py"
-):
-    import hand_over  # noqa: F401  it ends this process
+_FORKED = (
+    "/ray/_private/workers/default_worker.py",
+    "/ray/_private/runtime_env/agent/main.py",
+    "/ray/_private/log_monitor.py",
+    "/ray/autoscaler/_private/monitor.py",
+    "/ray/dashboard/agent.py",
+    "/bin/searcher",
+)
+"""Scripts whose processes are forked."""
+
+# A job's driver is what Ray started and stops; agents that take jobs start too, for SEARCHER_CHAOS_AGENTS_START.
+if "SEARCHER_CHAOS_FORKS" in os.environ and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+    _argv = [word for word in sys.orig_argv[1:] if word != "-u"]
+    # With a page to show, Ray's dashboard starts further processes, by what it was itself started with.
+    _shows_nothing = "/ray/dashboard/dashboard.py" in "".join(_argv[:1]) and "--disable-frontend" in _argv
+    _forked = _FORKED[:1] if "SEARCHER_CHAOS_AGENTS_START" in os.environ else _FORKED
+    if _shows_nothing or "".join(_argv[:1]).endswith(_forked):
+        from hand_over import hand_over
+
+        hand_over(_argv)
 
 import functools
 import importlib.abc

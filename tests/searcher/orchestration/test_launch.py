@@ -99,6 +99,27 @@ def hours_end_a_study_that_can_be_gone_on_with(launch_tiny, tmp_path):
     with Database.open(str(tmp_path / "s.db")) as database:
         launch = database.study("tiny").last_launch
     assert (launch.outcome, launch.reason) == ("finished", result.reason)
+    more_epochs_continue_the_best(launch_tiny, trials)
+
+
+def more_epochs_continue_the_best(launch_tiny, before):
+    complete = [trial for trial in before if trial.state == "COMPLETE"]
+    best = min(complete, key=lambda trial: trial.value)
+    more = tiny(study__trials=6, train__epochs=6)
+    result, listener, trials = launch_tiny(more)
+    assert (result.outcome, result.num_done, result.budget) == ("finished", 6, 6)
+    assert trials[:6] == before, "what was done is as it was"
+    first, *others = trials[6:]
+    assert len(others) == (len(complete) - 1) // 5, "a fifth of the COMPLETE ones, rounded up"
+    assert (first.notes["continues"], first.params) == (best.number, best.params)
+    start = best.notes["best_epoch"]
+    assert f"start 6 after {start}" in listener.lines
+    assert {epoch: first.epochs[epoch] for epoch in range(1, start + 1)} == {
+        epoch: best.epochs[epoch] for epoch in range(1, start + 1)
+    }
+    assert [*first.epochs] == [*range(1, first.num_epochs + 1)]
+    again, listener, same = launch_tiny(more)
+    assert (again.outcome, listener.epochs, same) == ("finished", [], trials)
 
 
 def kept_by_ray_tune() -> list[dict[str, object]]:

@@ -57,6 +57,24 @@ def test_keys_are_written_over_read_and_forgotten(joined):
     assert internals.read_key(b"key", namespace=b"test") is None
 
 
+@pytest.mark.parametrize(("in_new_workers", "variables"), [(False, set()), (True, {"PL_DISABLE_FORK"})])
+def test_actors_begin_without_the_keys_of_aws_and_in_a_worker_that_is_up_unless_it_must_be_new(
+    monkeypatch, in_new_workers, variables
+):
+    """Ray puts variables of an actor's own into a command line, and only new workers have them."""
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-object-key")
+
+    def given() -> dict[str, str]:
+        options = _ActorClassCache().get(type("Trainable", (), {}))._default_options
+        return dict(options["runtime_env"].get("env_vars", {}))
+
+    with internals.actors_begin(in_new_workers=in_new_workers):
+        assert given().keys() == variables
+    assert given().keys() >= {"AWS_SECRET_ACCESS_KEY", "PL_DISABLE_FORK"}, "Ray Tune gives them by itself"
+
+
 def test_kill_worker_ends_a_process_that_stands_still(joined):
     @ray.remote(num_cpus=0)
     class Worker:

@@ -135,6 +135,8 @@ def test_a_node_gets_the_classes_with_its_store(tmp_path: Path) -> None:
     assert node.open(drivers.fingerprint).class_names == drivers.class_names
     (tmp_path / "node" / drivers.fingerprint / "classes-own.json").unlink()
     assert node.open(drivers.fingerprint).class_table == drivers.class_table
+    unpinned = DataRequest(None, str(tmp_path / "node"), data)
+    assert unpinned.open(drivers.fingerprint).class_names == drivers.class_names
 
 
 # ---- what is said ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_models import SMALL_MODELS
 
 from searcher.data_pipeline.batch import Batch
 from searcher.data_pipeline.datasets.synthetic import SYNTHETIC
@@ -12,12 +13,14 @@ from searcher.data_pipeline.store import prepare_store
 from searcher.exceptions import StudyFileError, UserError
 from searcher.models.class_branch import CLASS_BRANCH
 from searcher.models.registry import build_model
+from searcher.models.settings import SETTINGS, PostprocessSettings
 from searcher.study.objectives import Objective
 from searcher.study.reader import parse_study
 from searcher.training.checkpoints import load_checkpoint
 from searcher.training.device import to_device
 from searcher.training.trained import trained_network
 from searcher.training.trainer import Trainer
+from searcher.training.validation import Validator
 from searcher.training.warm_start import warm_start
 
 CPU = torch.device("cpu")
@@ -66,6 +69,21 @@ def test_a_class_branch_is_taken_over_by_a_network_of_the_same_classes_alone(lea
     transfer = warm_start(model, checkpoint, settings=settings, class_names=names if is_same else names[::-1])
     assert any(name.startswith(CLASS_BRANCH) for name in transfer.loaded) == is_same
     assert any(name.startswith("encoder") for name in transfer.loaded)
+
+
+def test_a_detector_is_measured_by_class_too(nuclei):
+    settings = SETTINGS["mask_rcnn"](
+        **SMALL_MODELS["mask_rcnn"], num_classes=2, class_names=nuclei.class_names
+    )
+    torch.manual_seed(0)
+    model = build_model(settings, PostprocessSettings(min_score=0.0))
+    metrics = Validator(nuclei, [0], device=CPU, dtype=torch.float32).validate(model, epoch=1)
+    assert {
+        "mpq",
+        "class_accuracy",
+        "loss_class",
+        *(f"f1/{name}" for name in nuclei.class_names),
+    } <= metrics.keys()
 
 
 def test_a_metric_of_classes_needs_classes(nuclei, tiny, tmp_path):

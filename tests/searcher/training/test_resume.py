@@ -356,3 +356,43 @@ def test_a_disk_that_is_full_at_the_beginning_is_said_in_one_line(store, tiny, r
     small_disk.make_room()
     start(tiny(), store, small_disk.path / "run", recorder, num_epochs=1)
     assert json.loads((small_disk.path / "run" / "config.json").read_text()) == tiny().to_dict()
+
+
+def test_more_epochs_go_on_as_if_there_had_been_as_many_from_the_start(store, tiny, recorder, tmp_path):
+    """A constant rate does not depend on the number of epochs; so 2 epochs and 2 more are 4."""
+    sections = {"optimizer": {"name": "adam"}, "schedule": {"name": "constant"}}
+    short, long = (tiny(**sections, train={"epochs": num}) for num in (2, 4))
+    reporter = recorder()
+    with Trainer(long, LOSS, store=store, run_dir=tmp_path / "whole") as trainer:
+        trainer.fit(reporter)
+    with Trainer(short, LOSS, store=store, run_dir=tmp_path / "short") as trainer:
+        trainer.fit(NullReporter())
+    reports = recorder()
+    with Trainer(
+        long, LOSS, store=store, run_dir=tmp_path / "long", resume_from=tmp_path / "short" / "last.pt"
+    ) as trainer:
+        trainer.fit(reports)
+    assert without_timings(reports.reports) == without_timings(reporter.reports)[2:]
+    with pytest.raises(CheckpointError, match="continues only its own configuration"):
+        Trainer(
+            short, LOSS, store=store, run_dir=tmp_path / "less", resume_from=tmp_path / "long" / "last.pt"
+        )
+
+
+def test_a_trial_that_went_on_to_more_epochs_keeps_the_best_of_those_before(store, tiny, recorder, tmp_path):
+    """The first epoch is best, since the rate is then far too high; it is interrupted once more on its way."""
+    sections = {"optimizer": {"name": "sgd", "lr": 1e-30}, "schedule": {"name": "constant"}}
+    short, long = (tiny(**sections, train={"epochs": num}) for num in (1, 4))
+    with Trainer(short, DICE, store=store, run_dir=tmp_path / "one") as trainer:
+        trainer.fit(NullReporter())
+    with Trainer(
+        long, DICE, store=store, run_dir=tmp_path / "two", resume_from=tmp_path / "one" / "best.pt"
+    ) as trainer:
+        trainer.step(NullReporter())
+    with Trainer(
+        long, DICE, store=store, run_dir=tmp_path / "three", resume_from=tmp_path / "two" / "last.pt"
+    ) as trainer:
+        assert trainer.best_checkpoint is not None
+        best, _ = load_checkpoint(trainer.best_checkpoint.path)
+    assert best.epoch == 1
+    assert best.config["train"]["epochs"] == 1
