@@ -26,6 +26,7 @@ from pathlib import Path
 from fork_loop import Loop, ended_children
 from fork_parent import Parent
 from forks import receive, send
+from random_ids import keep_generator_unused
 
 _MODULES = (
     "aiohttp",
@@ -185,6 +186,7 @@ class _Server:
         for variable in _rays_variables(os.environ, "worker"):
             del os.environ[variable]
         os.environ.update(variables)
+        keep_generator_unused()
         for module in modules:
             importlib.import_module(module)
         gc.collect()
