@@ -28,7 +28,8 @@ def study_spec(
     Args:
         study: A shipped study's name, or a .toml file.
         chosen: Values by dotted key, such as `train.epochs`.
-        named: More values by dotted key, for keys that have an argument of their own; None to keep the file's value.
+        named: Numbers by dotted key, for keys that have an argument of their own: whole numbers of at least 1, or None
+            for no number. A number here goes before one in `chosen`.
 
     Raises:
         UserError: The study or a value is invalid.

@@ -39,7 +39,7 @@ class LogFile:
     def read(self) -> str:
         """Return the text added since the last call, with control characters escaped.
 
-        If the file was replaced by another, all text of the new file is returned.
+        If the file was replaced by another, what was left of the old file and all text of the new one are returned.
         """
         parts = [self._read_on()]
         if self._was_replaced():

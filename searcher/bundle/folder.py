@@ -63,13 +63,13 @@ def _is_export(target: Path) -> bool:
 
 
 def write_file(path: Path, content: bytes) -> FileFacts:
-    """Write a file, flush it to disk, and return its digest and size."""
+    """Write a file, flush it to disk, and return its SHA-256 and its size in bytes."""
     written = write_atomically(path, lambda writer: writer.write(content))
     return FileFacts(sha256=written.sha256, num_bytes=written.num_bytes)
 
 
 def facts_of(path: Path) -> FileFacts:
-    """Return the digest and size of a file that was just written, after flushing it to disk."""
+    """Return the SHA-256 and the size in bytes of a file that was just written, after flushing it to disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
         sha256, num_bytes = sha256_of(file)

@@ -164,7 +164,10 @@ def _predict(
     num_done, num_images = 0, 0
 
     def kept(failure: FailedImage) -> FailedImage:
-        """Return the failure without its exception; write a report for the first one of each exception class."""
+        """Return the failure without its exception.
+
+        For the first failure of each exception class a report is written, and the reason ends with where that is.
+        """
         error, reason = failure.unforeseen, failure.reason
         if error is not None and type(error) not in reported:
             reported.add(type(error))

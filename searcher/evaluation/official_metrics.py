@@ -106,9 +106,9 @@ class ImageComparison:
     def sums(self) -> NDArray[np.float64]:
         """The image's terms for `from_sums`, float64[25 + 2k]; those of a set are the sum over its images.
 
-        They are: true positives and shared pixels; then for the true objects, and for the predicted ones, their number
-        and the sums of area, area x Dice and area x Hausdorff distance. Then come the terms in `instances`. Last, for
-        each of k plug-ins' metrics of label maps: its value and a one, or two zeros if the image has none.
+        In this order: true positives, shared pixels; four terms of the true objects: their number, the sums of area, of
+        area x Dice and of area x Hausdorff distance; the same four of the predicted objects; the 15 terms in `instances`.
+        Last, for each of k plug-ins' metrics of label maps: its value and 1, or two zeros if the image has no value.
         """
         sides = [
             [len(side.areas), side.areas.sum(), side.areas @ side.dice, side.areas @ side.hausdorff]

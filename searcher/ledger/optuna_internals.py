@@ -42,7 +42,7 @@ def id_of_trial(trial: FrozenTrial | optuna.Trial) -> int:
 
 
 def trial_times() -> tuple[Any, Any]:
-    """Return the columns with a trial's start and end in UTC; Optuna's documented ones convert to local time."""
+    """Return the columns with a trial's start and end in UTC. Those that Optuna documents convert to local time."""
     return models.TrialModel._datetime_start_utc, models.TrialModel._datetime_complete_utc
 
 

@@ -19,7 +19,7 @@ __all__ = [
 
 
 def utc_now() -> datetime:
-    """Return the present moment in UTC without a zone, the form that both databases store."""
+    """Return the present moment in UTC without a zone, the form that SQLite and PostgreSQL both store."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 

@@ -66,10 +66,13 @@ def check_nodes(
 ) -> None:
     """Check every node that could run a trial, and build the store of the data on nodes that lack it.
 
+    A node must have this version of searcher and the driver's code, import the plug-ins, and use the same storage and
+    data. A node that has left the cluster meanwhile is skipped with a line, unless none is left.
+
     Args:
         resources: Resources of one trial.
-        storage_root: Folder that must be the same on every node; created if it is missing. Or the mirror of an object
-            store that all nodes must reach.
+        storage_root: A folder that must be the same on every node, created if it is missing; or the local mirror of an
+            object store, which all nodes must reach.
         data: The data set, whose store is built once on each node.
         fingerprint: Fingerprint of the driver's data.
         plugins: The plug-ins that the driver has imported, see `plugin_sources`.
