@@ -47,7 +47,7 @@ class ReadTable(NamedTuple):
 
 
 def row_key(name: str) -> str:
-    """Return the key of an image's row: the name of its file in composed letters (NFC), with escapes for what is no Unicode."""
+    """Return the key of an image's row: its file's name in composed letters (NFC), what is no Unicode as escapes."""
     return unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode()
 
 

@@ -107,8 +107,8 @@ class ImageComparison:
         """The image's terms for `from_sums`, float64[25 + 2k]; those of a set are the sum over its images.
 
         In this order: true positives, shared pixels; four terms of the true objects: their number, the sums of area, of
-        area x Dice and of area x Hausdorff distance; the same four of the predicted objects; the 15 terms in `instances`.
-        Last, for each of k plug-ins' metrics of label maps: its value and 1, or two zeros if the image has no value.
+        area x Dice and of area x Hausdorff distance; the same four of the predicted objects; the 15 terms in
+        `instances`. Last, for each of k plug-ins' metrics of label maps: its value and 1, or two zeros if the image has no value.
         """
         sides = [
             [len(side.areas), side.areas.sum(), side.areas @ side.dice, side.areas @ side.hausdorff]
