@@ -108,7 +108,8 @@ class ImageComparison:
 
         In this order: true positives, shared pixels; four terms of the true objects: their number, the sums of area, of
         area x Dice and of area x Hausdorff distance; the same four of the predicted objects; the 15 terms in
-        `instances`. Last, for each of k plug-ins' metrics of label maps: its value and 1, or two zeros if the image has no value.
+        `instances`. Last, for each of k plug-ins' metrics of label maps: its value and 1, or two zeros if the image has
+        no value.
         """
         sides = [
             [len(side.areas), side.areas.sum(), side.areas @ side.dice, side.areas @ side.hausdorff]
