@@ -39,7 +39,8 @@ class LogFile:
     def read(self) -> str:
         """Return the text added since the last call, with control characters escaped.
 
-        If the file was replaced by another, what was left of the old file and all text of the new one are returned.
+        If the file was replaced by another, the rest of the old file is returned, then all of the new one. If it was
+        cut short, its text is returned from its start.
         """
         parts = [self._read_on()]
         if self._was_replaced():

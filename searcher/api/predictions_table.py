@@ -47,7 +47,12 @@ class ReadTable(NamedTuple):
 
 
 def row_key(name: str) -> str:
-    """Return the key of an image's row: its file's name in composed letters (NFC), what is no Unicode as escapes."""
+    """Return the key of an image's row.
+
+    Args:
+        name: Name of the image's file without folders. It is put into composed letters (NFC), and bytes that are no
+            Unicode are written as escapes.
+    """
     return unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode()
 
 

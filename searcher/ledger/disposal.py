@@ -21,7 +21,7 @@ _BLOCK_BYTES = 512  # of `st_blocks`, on every POSIX system
 
 @dataclass(frozen=True, kw_only=True)
 class Freed:
-    """The result of deleting checkpoints of a study: which were deleted, and which are still there."""
+    """The result of deleting checkpoints of a study: which files were deleted, and how many stay."""
 
     study: str
     removed: tuple[str, ...]

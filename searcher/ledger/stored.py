@@ -32,10 +32,11 @@ def load_stored_plugins(row: StudyRow) -> None:
 def stored_spec(row: StudyRow) -> StudySpec:
     """Return a study from the database, with the settings of its last launch.
 
-    Databases before revision 0002 lack the values that the command line set.
+    The plug-ins that it names are imported. Databases before revision 0002 lack the values that the command line set.
 
     Raises:
-        StudyFileError: This version of searcher cannot read the stored file.
+        StudyFileError: The stored file is invalid for this version of searcher, or a plug-in that it names is missing
+            or fails to import.
     """
     overrides = dict(row.overrides or {}) | {"study.name": row.name}
     return parse_study(

@@ -95,7 +95,9 @@ _REGISTRIES: list["Registry[Any]"] = []
 
 
 def parts_named(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parts of plug-ins that a configuration uses: where each comes from, by "KEY=NAME".
+    """Return the parts of plug-ins that a configuration uses: a mapping from "KEY=NAME" to the plug-in's origin.
+
+    Names that no registry knows are left out.
 
     Args:
         values: The configuration by dotted key. A value may be several names joined by `+`.

@@ -273,7 +273,7 @@ class SearchSpace:
     def suggest(self, suggester: Suggester) -> dict[str, Value]:
         """Return a value for every active parameter, drawn in the order of dependence.
 
-        Values are drawn from the original space, if this one was narrowed.
+        If this space was narrowed, the suggester gets the original ranges, so that all trials are of one study.
         """
         chosen: dict[str, Value] = {}
         for parameter in self.parameters:

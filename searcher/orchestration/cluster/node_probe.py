@@ -79,7 +79,8 @@ def check_nodes(
         say: Receives lines for the user.
 
     Raises:
-        UserError: Some nodes cannot run trials of the study; one line for each.
+        UserError: Some nodes cannot run trials of the study, one line for each; or the driver cannot write to the
+            storage, or all nodes have left.
     """
     nodes = nodes_for(resources)
     with _probe_folder(storage_root) as (folder, nonce):
