@@ -25,6 +25,8 @@ def study_spec(
 ) -> StudySpec:
     """Return a study, read from its file or the package, with the given values instead of the file's.
 
+    The plug-ins that the study names are imported.
+
     Args:
         study: A shipped study's name, or a .toml file.
         chosen: Values by dotted key, such as `train.epochs`.

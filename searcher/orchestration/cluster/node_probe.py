@@ -66,8 +66,10 @@ def check_nodes(
 ) -> None:
     """Check every node that could run a trial, and build the store of the data on nodes that lack it.
 
-    A node must have this version of searcher and the driver's code, import the plug-ins, and use the same storage and
-    data. A node that has left the cluster meanwhile is skipped with a line, unless none is left.
+    A node must have the driver's version and code of searcher, import the plug-ins, and use the same storage and data.
+    If no node that is there could run a trial, the storage alone is checked: later nodes are checked by their first
+    trial. A node that leaves before it answers is skipped with a line. A node that leaves while its store is built is
+    skipped silently.
 
     Args:
         resources: Resources of one trial.
@@ -80,7 +82,7 @@ def check_nodes(
 
     Raises:
         UserError: Some nodes cannot run trials of the study, one line for each; or the driver cannot write to the
-            storage, or all nodes have left.
+            storage, or all nodes left before they answered.
     """
     nodes = nodes_for(resources)
     with _probe_folder(storage_root) as (folder, nonce):

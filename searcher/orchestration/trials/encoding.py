@@ -56,7 +56,10 @@ class Encoding:
         return found
 
     def snapped(self, points: Array) -> Array:
-        """Return points moved to the nearest values that can be chosen, with NaN where a condition does not hold."""
+        """Return a copy of points, float[N, D], in which values of ranges with steps are moved to the nearest step.
+
+        A parameter whose condition does not hold becomes NaN. Choices must be indices already, as `at` returns them.
+        """
         points = points.copy()
         for num, parameter in enumerate(self.parameters):
             if (places := self._grids[num]) is not None:
