@@ -47,11 +47,12 @@ class ReadTable(NamedTuple):
 
 
 def row_key(name: str) -> str:
-    """Return the key of an image's row.
+    """Return the key of an image's row in `ReadTable.rows`: the file's name in a form that is the same everywhere.
+
+    The key is the name in composed letters (NFC), with an escape for each byte that is no Unicode.
 
     Args:
-        name: Name of the image's file without folders. It is put into composed letters (NFC), and bytes that are no
-            Unicode are written as escapes.
+        name: Name of the image's file, without folders.
     """
     return unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode()
 

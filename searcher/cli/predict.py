@@ -166,8 +166,8 @@ def _predict(
     def kept(failure: FailedImage) -> FailedImage:
         """Return the failure without its exception.
 
-        For the first failure of each exception class in this run a report is written. The reason that is returned then
-        ends with where that report is, or why there is none.
+        For the first failure of each exception class in this run a report is written. The returned failure's `reason`
+        then ends with where that report is, or why there is none.
         """
         error, reason = failure.unforeseen, failure.reason
         if error is not None and type(error) not in reported:

@@ -44,7 +44,7 @@ def id_of_trial(trial: FrozenTrial | optuna.Trial) -> int:
 def trial_times() -> tuple[Any, Any]:
     """Return two columns of Optuna's table of trials: a trial's start and its end, in UTC without a zone.
 
-    They are private. Optuna's public columns, `datetime_start` and `datetime_complete`, give local time.
+    Optuna does not document them. Its documented columns, `datetime_start` and `datetime_complete`, give local time.
     """
     return models.TrialModel._datetime_start_utc, models.TrialModel._datetime_complete_utc
 

@@ -67,8 +67,8 @@ def check_nodes(
     """Check every node that could run a trial, and build the store of the data on nodes that lack it.
 
     A node must have the driver's version and code of searcher, import the plug-ins, and use the same storage and data.
-    If no node that is there could run a trial, the storage alone is checked: later nodes are checked by their first
-    trial. A node that leaves before it answers is skipped with a line. A node that leaves while its store is built is
+    If the cluster has no such node yet, the storage alone is checked: later nodes are checked by their first trial.
+    A node that leaves before it answers is skipped with a line. A node that leaves while its store is built is
     skipped silently.
 
     Args:

@@ -56,9 +56,10 @@ class Encoding:
         return found
 
     def snapped(self, points: Array) -> Array:
-        """Return a copy of points, float[N, D], in which values of ranges with steps are moved to the nearest step.
+        """Return a copy of points, float[N, D], in which places in ranges with steps are moved to the nearest step.
 
-        A parameter whose condition does not hold becomes NaN. Choices must be indices already, as `at` returns them.
+        Ranges of more than 10,000 steps stay as they are; `params` rounds them. A parameter whose condition does not
+        hold becomes NaN. Choices must be indices already, as `at` returns them.
         """
         points = points.copy()
         for num, parameter in enumerate(self.parameters):
