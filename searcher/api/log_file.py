@@ -37,10 +37,10 @@ class LogFile:
         self._file.close()
 
     def read(self) -> str:
-        """Return the text added since the last call, with control characters escaped.
+        """Return the text added since the last call, as `harmless` makes it: control characters are written out.
 
         If the file was replaced by another, the rest of the old file is returned, then all of the new one. If it was
-        cut short, its text is returned from its start.
+        cut short, its text is returned from its start. If no file has the path any more, the old file is read on.
         """
         parts = [self._read_on()]
         if self._was_replaced():

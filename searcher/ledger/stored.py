@@ -35,8 +35,9 @@ def stored_spec(row: StudyRow) -> StudySpec:
     The plug-ins that it names are imported. Databases before revision 0002 lack the values that the command line set.
 
     Raises:
-        StudyFileError: The stored file is invalid for this version of searcher, or a plug-in that it names is missing
-            or fails to import.
+        StudyFileError: The stored file is invalid for this version of searcher, or a plug-in that it names fails to
+            import or is a module that is not installed. A plug-in's file that is missing here is skipped, unless the
+            study uses one of its parts.
     """
     overrides = dict(row.overrides or {}) | {"study.name": row.name}
     return parse_study(
