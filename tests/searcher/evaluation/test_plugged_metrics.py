@@ -89,7 +89,7 @@ def test_a_study_optimises_them_and_says_what_it_does_not_know():
         parse_study(text.replace("missed_px", "missing"), source="s.toml")
     assert caught.value.problems[0].startswith(
         "s.toml: study.objective: must be 'loss', 'pixel_dice', 'object_f1', 'object_dice', 'object_hausdorff', "
-        "'ap50', 'ap', 'pq', 'aji', 'jaccard' or 'missed_px', got 'missing'"
+        "'ap50', 'ap', 'pq', 'aji', 'mpq', 'class_accuracy', 'jaccard' or 'missed_px', got 'missing'"
     )
     with pytest.raises(StudyFileError) as caught:
         parse_study(text.replace('metric = "jaccard"', 'metric = "loss"'), source="s.toml")
