@@ -7,7 +7,7 @@ is known to be gone. The holder's process is checked where it can be seen; other
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -110,7 +110,7 @@ class Lease:
         Args:
             gpus: The number of GPUs.
         """
-        self._update(gpus=gpus)
+        self._update({"gpus": gpus})
 
     @property
     def is_lost(self) -> bool:
@@ -237,7 +237,7 @@ class Lease:
                 self._is_released = True
                 return
             try:
-                self._update(ended_at=database_now(), outcome=self._outcome, reason=self._reason)
+                self._update({"reason": self._reason}, ended_at=database_now(), outcome=self._outcome)
                 self._database.guard.unfence(self._launch_id)
                 self._is_released = True
             except DatabaseReplacedError as error:  # the launch is not in there, and the driver says so
@@ -248,11 +248,16 @@ class Lease:
                 logger.debug("could not release the lease on %s, trying again: %s", self.study_name, error)
                 time.sleep(_TRY_AGAIN_AFTER_S)
 
-    def _update(self, **values: Any) -> None:
-        """Write into the launch's row, unless another driver has ended it."""
-        mine = sa.update(LaunchRow).where(LaunchRow.id == self._launch_id, LaunchRow.ended_at.is_(None))
+    def _update(self, facts: Mapping[str, Any] | None = None, **values: Any) -> None:
+        """Write into the launch's row, unless another driver has ended it; `facts` go to its versions."""
+        mine = (LaunchRow.id == self._launch_id, LaunchRow.ended_at.is_(None))
         with self._database.write() as session:
-            session.execute(mine.values(**values))
+            known = {each: value for each, value in (facts or {}).items() if value is not None}
+            if known:
+                before = session.scalar(sa.select(LaunchRow.versions).where(*mine))
+                values["versions"] = {**(before or {}), **known}
+            if values:
+                session.execute(sa.update(LaunchRow).where(*mine).values(**values))
 
 
 class _Once:

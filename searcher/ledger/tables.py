@@ -83,16 +83,23 @@ class LaunchRow(Base):
     renewed_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(sa.String(20))
-    reason: Mapped[str | None] = mapped_column(sa.Text)
-    """Why it ended before the study's budget was used: what failed, the hours, a small gain. None: from before 0005."""
-    gpus: Mapped[float | None] = mapped_column(sa.Double)
-    """GPUs of each of its trials; None: from before 0005, or no trial began."""
     stop_requested_at: Mapped[datetime | None]
     """When `searcher stop` asked the driver to end."""
     job: Mapped[str | None] = mapped_column(sa.String(200))
     """Submission id of the Ray job that the driver is. None: a process that somebody started."""
     versions: Mapped[dict[str, Any]]
+    """Versions by package, and what else is known of the launch: see `reason` and `gpus`."""
     git_revision: Mapped[str | None] = mapped_column(sa.String(64))
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended before the study's budget was used: what failed, the hours, a small gain. None for no reason."""
+        return self.versions.get("reason")
+
+    @property
+    def gpus(self) -> float | None:
+        """GPUs of each of its trials; None where an earlier version launched it, or no trial began."""
+        return self.versions.get("gpus")
 
 
 class EpochRow(Base):

@@ -67,7 +67,7 @@ def test_a_launch_with_hours_is_done_when_they_are_over_and_one_that_has_ended_h
     assert study_progress(hour, hour.study("s")).left_s == pytest.approx(1800, abs=5)
     with hour.write() as session:
         session.execute(
-            sa.update(LaunchRow).values(ended_at=utc_now(), outcome="finished", reason="why", gpus=None)
+            sa.update(LaunchRow).values(ended_at=utc_now(), outcome="finished", versions={"reason": "why"})
         )
     found = study_progress(hour, hour.study("s"))
     assert (found.left_s, found.gpu_hours) == (None, 0.0)
