@@ -41,8 +41,6 @@ class PriorSampler(BaseSampler):
 
     The first trial of a study gets the priors themselves.
 
-    The first trial of a study has the priors themselves.
-
     Args:
         sampler: The other sampler.
         space: The search space, in which some parameters have a prior.
